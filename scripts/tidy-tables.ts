@@ -41,16 +41,13 @@ function unusedNames(root: string, names: readonly string[]): readonly string[] 
   return names.filter((name) => !new RegExp(`["'\`]${name}["'\`]`).test(code));
 }
 
-/** Paths of HTTP that services bring, or that the node itself has, and that the page for operators does not name. Each text in the form of a path is one. */
-export function unexplainedRoutes(root: string): readonly string[] {
+/** Paths of HTTP that the page for operators does not name: `ofProtos`, and those of the node itself, which are all texts in the form of a path there. */
+export function unexplainedRoutes(root: string, ofProtos: readonly string[]): readonly string[] {
   const page = readOrEmpty(join(root, "docs/guides/operations.md"));
-  const code = ["src/services", "src/server"]
-    .flatMap((folder) => texts(root, folder, [".ts"]))
-    .map(withoutComments)
-    .join("\n");
+  const code = texts(root, "src/server", [".ts"]).map(withoutComments).join("\n");
   // A path that comes with a later version is not explained yet.
   const found = [...code.matchAll(/(["'`])(\/[a-z][\w/-]*)\1(?!: unimplemented\()/g)].map(([, , path = ""]) => path);
-  return [...new Set(found)].filter((path) => !new RegExp(`[\`: ]${path}[\`?\\s]`).test(page));
+  return [...new Set([...ofProtos, ...found])].filter((path) => !new RegExp(`[\`: ]${path}[\`?\\s]`).test(page));
 }
 
 /** The files with the rows of settings, and the one that only compares them with each other: what they say is not read by anybody. */

@@ -83,6 +83,12 @@ export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
   return !(isResolver && resolver === ResolverBehavior.UNIMPLEMENTED);
 }
 
+/** The routes of the method that servers of this kind must answer. What a resolver leaves to nodes has no routes on a resolver. */
+export function routesOf(desc: DescMethod, isResolver: boolean): readonly string[] {
+  const { answeredBy, routes } = getOption(desc, call);
+  return isResolver && answeredBy === AnsweredBy.NODE ? [] : routes;
+}
+
 /** `waymark.policy.v1.PolicyService/Explain` */
 export function rpcName({ parent, name }: DescMethod): string {
   return `${parent.typeName}/${name}`;

@@ -1,7 +1,7 @@
 /** The list of all services that the public listeners serve, including health and reflection. */
 import { SERVICES, type ServiceName } from "../../gen/waymark/services.ts";
 import { assert } from "../lib/errors.ts";
-import { mustAnswer, rpcName } from "./cost.ts";
+import { mustAnswer, routesOf, rpcName } from "./cost.ts";
 import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
 import { rpcsOf, type Service } from "./service.ts";
@@ -34,15 +34,23 @@ export function listServices(built: readonly Service[], descriptors?: Uint8Array
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
 }
 
-/** Ends the start of a process that has no way to answer an rpc of the protos, or a route of its services. */
+/** Ends the start of a process that has no way to answer an rpc or a route of the protos, or that has a route which the proto does not name. */
 export function checkAnswered(services: readonly Service[], isResolver: boolean): void {
+  const paths = new Set(services.flatMap(({ routes = [] }) => routes.map(({ path }) => path)));
   for (const { methods, typeName } of Object.values(SERVICES)) {
     const { handlers = {}, routes = [] }: Partial<Service> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
     for (const method of methods) {
       const isAnswered = handlers[method.localName] !== undefined;
       assert(isAnswered || !mustAnswer(method, isResolver), "this process has no way to answer an rpc", { rpc: rpcName(method) });
+      for (const path of routesOf(method, isResolver))
+        assert(paths.has(path), "this process has no way to answer a route", { path, rpc: rpcName(method) });
     }
-    for (const route of routes)
-      for (const rpc of rpcsOf(route)) assert(handlers[rpc] !== undefined, "a route has no rpc", { path: route.path, rpc });
+    for (const route of routes) {
+      for (const rpc of rpcsOf(route)) {
+        const method = methods.find(({ localName }) => localName === rpc);
+        const isNamed = method !== undefined && routesOf(method, false).includes(route.path);
+        assert(isNamed, "the proto of an rpc does not name its route", { path: route.path, rpc: `${typeName}/${rpc}` });
+      }
+    }
   }
 }

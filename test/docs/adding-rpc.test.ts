@@ -11,7 +11,8 @@ import { ROOT, run } from "../../scripts/run.ts";
 import { uncountedMetrics, unexplainedRoutes, untestedRpcs } from "../../scripts/tidy-tables.ts";
 import { CommandProcess, startNodeProcess } from "../fakes/node-process.ts";
 
-const STEP_MS = 280_000;
+/** Against a step that hangs. On a machine with other work the slowest took 249 s. */
+const STEP_MS = 600_000;
 
 /** What is made by hand: whole files, and lines that are put before others. */
 const PROTO = "proto/waymark/control/v1/tide.proto";
@@ -43,6 +44,7 @@ service TideService {
     option (waymark.options.v1.call) = {
       cost: COST_READ
       answered_by: ANSWERED_BY_NODE
+      routes: "/control/tide"
     };
   }
 }
@@ -188,7 +190,7 @@ test(
   async () => {
     expect(await faultOf("node", "scripts/gen.ts")).toBe("");
     expect(await compile()).toBe("");
-    expect([unexplainedRoutes(copy), untestedRpcs(copy, ["ShowTide"])]).toEqual([[], []]);
+    expect([unexplainedRoutes(copy, ["/control/tide"]), untestedRpcs(copy, ["ShowTide"])]).toEqual([[], []]);
     expect(uncountedMetrics(copy, ["waymark_tides_total"])).toEqual([]);
     expect(
       await faultOf("vitest", "run", "--project", "unit", TEST, "test/services/answered-by.test.ts", "test/contract/protos.test.ts"),
@@ -239,7 +241,7 @@ test(
   async () => {
     for (const file of [ROW, PAGE, TEST]) leaveOut(file);
     expect(await faultOf("knip", "--no-progress", "--include", "files")).toContain(VERB);
-    expect(unexplainedRoutes(copy)).toEqual(["/control/tide"]);
+    expect(unexplainedRoutes(copy, ["/control/tide"])).toEqual(["/control/tide"]);
     expect(untestedRpcs(copy, ["ShowTide"])).toEqual(["ShowTide"]);
     leaveOut(NODE);
     expect(uncountedMetrics(copy, ["waymark_tides_total"])).toEqual(["waymark_tides_total"]);

@@ -1,6 +1,8 @@
-/** A service of which no method is called. */
-import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import type { Handler, Service } from "../../src/services/service.ts";
+/** All services of the protos, of which no method and no route is called. */
+import { type DescMethod, type DescService, getOption } from "@bufbuild/protobuf";
+import { call } from "../../gen/waymark/options/v1/options_pb.js";
+import { everyService } from "../../src/services/list.ts";
+import type { Handler, Route, Service } from "../../src/services/service.ts";
 
 const never = (): never => {
   throw new Error("a stub was called");
@@ -10,7 +12,17 @@ function stubHandler({ methodKind }: DescMethod): Handler {
   return methodKind === "unary" ? { kind: methodKind, handle: never } : { kind: methodKind, open: never };
 }
 
-/** Has a handler for every method; `own` are those that are more than stubs. */
-export function stubService(desc: DescService, own: Service["handlers"] = {}): Service {
-  return { desc, handlers: { ...Object.fromEntries(desc.methods.map((method) => [method.localName, stubHandler(method)])), ...own } };
+/** `ownOf`: handlers that are more than stubs. */
+export function stubServices(ownOf: (desc: DescService) => Service["handlers"] = () => ({})): readonly Service[] {
+  const paths = new Set<string>();
+  const routesOf = (method: DescMethod): readonly Route[] => {
+    const fresh = getOption(method, call).routes.filter((path) => !paths.has(path));
+    for (const path of fresh) paths.add(path);
+    return fresh.map((path) => ({ path, parameters: [], rpc: method.localName, answer: never }));
+  };
+  return everyService((desc) => ({
+    desc,
+    handlers: { ...Object.fromEntries(desc.methods.map((method) => [method.localName, stubHandler(method)])), ...ownOf(desc) },
+    routes: desc.methods.flatMap(routesOf),
+  }));
 }

@@ -11,10 +11,9 @@ import { DnsPresence } from "../../src/node/dns/presence.ts";
 import { endpointsOf, type Listeners, type ListenersOptions, openListeners } from "../../src/node/listeners.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
-import { everyService } from "../../src/services/list.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes } from "../fakes/dns-text.ts";
-import { stubService } from "../fakes/stub-service.ts";
+import { stubServices } from "../fakes/stub-service.ts";
 
 const LOG = openLog({ level: "silent", scopes: new Map(), format: "json" });
 
@@ -52,7 +51,7 @@ async function openThread(shared: ListenersOptions["shared"], isDnsOn = true): P
       dns: { ...dns, enabled: isDnsOn, udpPort: 0, tcpPort: undefined },
     },
     log: LOG,
-    services: everyService((desc) => stubService(desc, desc === DiscoveryService && serverInfo !== undefined ? { serverInfo } : {})),
+    services: stubServices((desc) => (desc === DiscoveryService && serverInfo !== undefined ? { serverInfo } : {})),
     idPrefix: name.replace(" ", "-"),
     metrics,
     zoneSerials: undefined,

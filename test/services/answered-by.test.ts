@@ -12,19 +12,20 @@ import { readHandlers } from "../../src/services/discovery/read-handlers.ts";
 import { withNameReads } from "../../src/services/dns/dns.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../src/services/forwarding/worker-services.ts";
-import { checkAnswered, everyService } from "../../src/services/list.ts";
+import { checkAnswered } from "../../src/services/list.ts";
 import { nodeCalls } from "../../src/services/resolving/node-calls.ts";
 import { resolverServices } from "../../src/services/resolving/services.ts";
 import type { Answers, Handler, Service } from "../../src/services/service.ts";
 import { CONTEXT } from "../fakes/forwarding.ts";
-import { stubService } from "../fakes/stub-service.ts";
+import { stubServices } from "../fakes/stub-service.ts";
 
 /** What these need to be made, and not to answer. */
 const NOTHING = { metrics: new Metrics(), ports: {}, reads: {}, identity: {}, upstreams: [], cache: {} };
 
 function ofWorker(hasSummaries: boolean): readonly Service[] {
   const worker = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => {} });
-  return workerServices(worker, { reads: readHandlers(NOTHING as never), routes: {}, hasSummaries });
+  const routes = Object.fromEntries(stubServices().map((service) => [service.desc.typeName, service.routes ?? []]));
+  return workerServices(worker, { reads: readHandlers(NOTHING as never), routes, hasSummaries });
 }
 
 const ofResolver = () => resolverServices({ ...NOTHING, audit: auditHandlers({} as never) } as never);
@@ -38,28 +39,39 @@ const without = (services: readonly Service[], left: DescMethod): readonly Servi
     return { ...rest, handlers: rest.desc === left.parent ? others : handlers };
   });
 
+const withoutRoute = (services: readonly Service[], left: string): readonly Service[] =>
+  services.map((service) => ({ ...service, routes: (service.routes ?? []).filter(({ path }) => path !== left) }));
+
 const METHODS = Object.values(SERVICES).flatMap(({ methods }) => [...methods]);
+const isOfNodes = (method: DescMethod) => getOption(method, call).answeredBy === AnsweredBy.NODE;
 const isOnlyOnNodes = (method: DescMethod) => getOption(method, call).resolver === ResolverBehavior.UNIMPLEMENTED;
 
 test.each([
-  { what: "node", services: everyService((desc) => stubService(desc)), isResolver: false },
+  { what: "node", services: stubServices(), isResolver: false },
   { what: "read worker", services: served(ofWorker(false)), isResolver: false },
   { what: "read worker of a node that holds summaries", services: served(ofWorker(true)), isResolver: false },
   { what: "resolver", services: served(ofResolver()), isResolver: true },
-])("a $what has a way to answer every rpc; without one the start fails, and names the rpc", ({ services, isResolver }) => {
+])("a $what has a way to answer every rpc and route; without one the start fails, and names it", ({ services, isResolver }) => {
   checkAnswered(services, isResolver);
+  const paths = new Set(METHODS.filter((method) => !isResolver || !isOfNodes(method)).flatMap((method) => getOption(method, call).routes));
+  expect(paths.size).toBeGreaterThan(4);
+  for (const path of paths)
+    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(`no way to answer a route {"path":"${path}","rpc":`);
   for (const method of METHODS) {
     if (isResolver && isOnlyOnNodes(method)) continue;
     expect(() => checkAnswered(without(services, method), isResolver)).toThrow(`no way to answer an rpc {"rpc":"${rpcName(method)}"}`);
   }
 });
 
-test("a route that names no rpc of its service ends the start", () => {
+test("a route that the proto of its rpc does not name ends the start", () => {
   const answer = () => ({ kind: "page", page: 1 }) as const;
-  for (const rpcs of [{ rpc: "lost" }, { rpc: "clusterMap", rpcWith: { a: "lost" } }]) {
-    const routes = [{ path: "/new", parameters: [], ...rpcs, answer }];
-    const services = everyService((desc) => ({ ...stubService(desc), ...(desc === DiscoveryService && { routes }) }));
-    expect(() => checkAnswered(services, false)).toThrow('a route has no rpc {"path":"/new","rpc":"lost"}');
+  for (const rpcs of [{ rpc: "clusterMap" }, { rpc: "lost" }, { rpc: "catalogQuery", rpcWith: { a: "lost" } }]) {
+    const added = { path: "/new", parameters: [], ...rpcs, answer };
+    const services = stubServices().map(({ routes = [], ...service }) => ({
+      ...service,
+      routes: service.desc === DiscoveryService ? [...routes, added] : routes,
+    }));
+    expect(() => checkAnswered(services, false)).toThrow(/the proto of an rpc does not name its route .*"\/new"/);
   }
 });
 

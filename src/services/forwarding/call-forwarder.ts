@@ -59,7 +59,7 @@ export class CallForwarder {
 
   /**
    * A service in this worker. The main thread answers the calls that its protos leave to it (`answered_by`), and those routes of `rows`, its own, that
-   * are not among `own`. A copy of the catalog that lacks an rpc or a route is a bug, and ends the start.
+   * belong to these calls and are not among `own`.
    */
   service(
     desc: DescService,
@@ -68,11 +68,8 @@ export class CallForwarder {
   ): Required<Pick<Service, "desc" | "handlers" | "routes">> {
     const { handlers = {}, routes = [] } = own;
     const forwarded = desc.methods.filter((method) => isForwarded(method, handlers[method.localName] !== undefined));
-    const others = rows.filter(({ path }) => !routes.some((route) => route.path === path));
-    for (const row of others) {
-      const isForMain = rpcsOf(row).every((rpc) => forwarded.some(({ localName }) => localName === rpc));
-      assert(isForMain, "a read worker has no way to answer a route", { path: row.path });
-    }
+    const isForwardedRpc = (rpc: string) => forwarded.some(({ localName }) => localName === rpc);
+    const others = rows.filter((row) => rpcsOf(row).every(isForwardedRpc) && !routes.some(({ path }) => path === row.path));
     return {
       desc,
       handlers: { ...handlers, ...Object.fromEntries(forwarded.map((method) => [method.localName, this.handler(method)])) },

@@ -100,6 +100,14 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
    * @generated from field: waymark.options.v1.ResolverBehavior resolver = 6;
    */
   resolver: ResolverBehavior;
+
+  /**
+   * Paths of HTTP GET behind this rpc. Each process that answers the rpc itself answers them, and so does a read worker
+   * that forwards the rpc.
+   *
+   * @generated from field: repeated string routes = 7;
+   */
+  routes: string[];
 };
 
 /**
