@@ -32,15 +32,15 @@ export class Parts<In extends OfKind, Out extends OfKind> {
   #all: readonly Part<In, Out>[] = [];
   /** Made once from the list, so that an input costs one lookup. */
   readonly #handlers = new Map<string, Handler<In | Out, Out>[]>();
-  #looking: readonly Part<In, Out>[] = [];
-  #timed: readonly Part<In, Out>[] = [];
+  #looks: readonly ((time: Time, out: Out[]) => void)[] = [];
+  #deadlines: readonly (() => number)[] = [];
   #isBegun = false;
 
   /** Adds parts after those in the list. */
   add(parts: readonly Part<In, Out>[]): void {
     this.#all = [...this.#all, ...parts];
-    this.#looking = this.#all.filter((part) => part.look !== undefined);
-    this.#timed = this.#all.filter((part) => part.nextDeadlineMs !== undefined);
+    this.#looks = this.#all.flatMap((part) => part.look?.bind(part) ?? []);
+    this.#deadlines = this.#all.flatMap((part) => part.nextDeadlineMs?.bind(part) ?? []);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a handler is called with inputs of its kind only
     const rows = parts.flatMap(({ handle = {} }) => Object.entries(handle) as [string, Handler<In | Out, Out>][]);
     for (const [kind, handler] of rows) this.#handlers.set(kind, [...(this.#handlers.get(kind) ?? []), handler]);
@@ -73,13 +73,16 @@ export class Parts<In extends OfKind, Out extends OfKind> {
 
   // HOT: after every input.
   look(time: Time, out: Out[]): void {
-    for (const part of this.#looking) part.look?.(time, out);
+    for (const look of this.#looks) look(time, out);
   }
 
   // HOT: after every input.
   nextDeadlineMs(): number {
     let next = NEVER;
-    for (const part of this.#timed) next = Math.min(next, part.nextDeadlineMs?.() ?? NEVER);
+    for (const deadline of this.#deadlines) {
+      const dueMs = deadline();
+      if (dueMs < next) next = dueMs;
+    }
     return next;
   }
 
