@@ -155,17 +155,17 @@ const leaves = gateLeaves(isCi() ? await changedFiles() : []);
 const GATE: readonly Step[] = [
   ...STATIC,
   ...CONTRACT,
-  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 200 }),
-  vitest("io", { projects: ["io"], leaves, budget: 100 }),
+  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 220 }),
+  vitest("io", { projects: ["io"], leaves, budget: 125 }),
   vitest("checks", { projects: ["checks"], leaves, budget: 15 }),
   together(
-    vitest("sim", { projects: ["sim"], leaves, isPatient: true, budget: 250 }),
+    vitest("sim", { projects: ["sim"], leaves, isPatient: true, budget: 300 }),
     // These build and wait, and judge no time.
-    vitest("interop", { projects: ["interop"], leaves, budget: 200 }),
-    vitest("docs", { projects: ["docs"], leaves, budget: 100 }),
+    vitest("interop", { projects: ["interop"], leaves, budget: 180 }),
+    vitest("docs", { projects: ["docs"], leaves, budget: 110 }),
   ),
-  vitest("e2e", { projects: ["e2e"], leaves, budget: 300 }),
-  vitest("e2e timed", { projects: ["e2e timed"], leaves, budget: 60 }),
+  vitest("e2e", { projects: ["e2e"], leaves, budget: 430 }),
+  vitest("e2e timed", { projects: ["e2e timed"], leaves, budget: 75 }),
 ];
 
 const NIGHT = { WAYMARK_EFFORT: "night" };

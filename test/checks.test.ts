@@ -208,7 +208,7 @@ test("buf names a change of the contract that breaks its readers, and a badly na
   const before = plant({ "proto/planted/v1/planted.proto": PROTO("string"), [KEPT]: PROTO("string").replace("planted.v1", "kept.v1") });
   const after = plant({ "proto/planted/v1/planted.proto": PROTO("bytes"), [KEPT]: PROTO("string").replace("planted.v1", "kept.v1") });
   const same = await run("buf", ["breaking", "--against", before], { cwd: before });
-  expect(same).toEqual({ code: 0, output: "" });
+  expect(same).toMatchObject({ code: 0, output: "" });
   expect((await run("buf", ["breaking", "--against", before], { cwd: after })).output).toContain('changed type from "string" to "bytes"');
   const ugly = plant({
     "proto/planted/v1/planted.proto": PROTO("string").replace(" a ", " BadName "),
@@ -243,12 +243,12 @@ test("the comparison with what was published ends with 0 where it is kept, and w
     ["add", "buf.yaml", "proto", "third_party"],
     [...author, "commit", "-q", "-m", "published"],
   ])
-    expect(await inFolder("git", ...args)).toEqual({ code: 0, output: "" });
+    expect(await inFolder("git", ...args)).toMatchObject({ code: 0, output: "" });
   // A contract that was not settled yet binds nobody.
-  expect(await compared()).toEqual({ code: 0, output: "no earlier contract to compare with\n" });
+  expect(await compared()).toMatchObject({ code: 0, output: "no earlier contract to compare with\n" });
   writeFileSync(join(folder, "buf.yaml"), `${settled}\n${draft}`);
-  expect(await inFolder("git", ...author, "commit", "-q", "-a", "-m", "settled")).toEqual({ code: 0, output: "" });
-  expect(await compared()).toEqual({ code: 0, output: "compatible with 1 earlier contract(s)\n" });
+  expect(await inFolder("git", ...author, "commit", "-q", "-a", "-m", "settled")).toMatchObject({ code: 0, output: "" });
+  expect(await compared()).toMatchObject({ code: 0, output: "compatible with 1 earlier contract(s)\n" });
   writeFileSync(join(folder, file), PROTO("bytes"));
   const broken = await compared();
   expect(broken.output).toContain("the protos break what main");

@@ -1,7 +1,7 @@
 /**
  * A service with an rpc, a route, a verb, a metric and a page costs the eight files that CONTRIBUTING.md names: in a copy of the repository it is added
  * by these steps alone. A read worker and a resolver answer it, and the checks of `npm run quick` find each file that is left out.
- * @module-tag path
+ * @module-tag night
  */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,7 +1,7 @@
 /**
  * Of the gzip messages of one connection that become a thousand times as long, and of those that take long to read, a few wait for their
  * turn; the others are refused at once.
- * @module-tag path
+ * @module-tag night
  */
 import { once } from "node:events";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
