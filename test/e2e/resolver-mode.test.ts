@@ -261,10 +261,11 @@ test("the policy is read there, and what only a node can do with it is refused a
   expect(await page.json()).toMatchObject({ version: "v5", view: { allowed: false } });
   const policy = { version: "v6", defaultAllow: true };
   const writes = [policies.applyPolicy({ policy }), policies.rollbackPolicy({})];
-  for (const write of writes)
-    expect(await refusal(write)).toMatch(/^FailedPrecondition read_only: .*takes no writes.*grpc:\/\/127\.0\.0\.1/);
+  for (const said of await Promise.all(writes.map(refusal)))
+    expect(said).toMatch(/^FailedPrecondition read_only: .*takes no writes.*grpc:\/\/127\.0\.0\.1/);
   const others = [policies.policyHistory({}), policies.validatePolicy({ policy })];
-  for (const other of others) expect(await refusal(other)).toMatch(/^FailedPrecondition read_only: .*policy.*grpc:\/\/127\.0\.0\.1/);
+  for (const said of await Promise.all(others.map(refusal)))
+    expect(said).toMatch(/^FailedPrecondition read_only: .*policy.*grpc:\/\/127\.0\.0\.1/);
 });
 
 test("the nodes of the cluster are asked for upstream, and services that only nodes have are not serving", async () => {
