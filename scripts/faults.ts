@@ -80,7 +80,10 @@ const { values } = parseArgs({
   },
 });
 
-if (!["gate", "nightly"].includes(values.tier)) throw new Error(`--tier is ${values.tier}, and is gate or nightly`);
+if (!["gate", "nightly"].includes(values.tier)) {
+  console.error(`--tier is ${values.tier}, and must be gate or nightly`);
+  process.exit(2);
+}
 const isGate = values.tier === "gate";
 const sources = filesBelow(ROOT, "src", [".ts"]);
 const copy = mkdtempSync(join(tmpdir(), "waymark-faults-"));

@@ -100,6 +100,25 @@ export function vitestTally(name: string, reportFile: string, code: number, left
   };
 }
 
+/** A kind of test fails in the gate when it takes more than this much of its budget of CPU. */
+const ALLOWED_SHARE = 1.2;
+const DEAREST = 10;
+
+/** The tally of a kind of test, with one more failure that names the dearest tests when it took more than its budget (s) and a fifth. */
+export function withinBudget(
+  tally: Tally,
+  took: { readonly name: string; readonly cpuSeconds: number; readonly budget?: number | undefined },
+): Tally {
+  const { name, cpuSeconds, budget = Number.POSITIVE_INFINITY } = took;
+  if (cpuSeconds <= budget * ALLOWED_SHARE) return tally;
+  const over = `${name}: took ${cpuSeconds.toFixed(0)} s of CPU, and may take ${budget} s and a fifth; the dearest tests follow`;
+  return {
+    ...tally,
+    failed: tally.failed + 1,
+    failures: [...tally.failures, over, ...tally.dearest.slice(0, DEAREST).map((test) => `${name}: ${test}`)],
+  };
+}
+
 function firstLine(text: string | undefined): string {
   const line =
     stripVTControlCharacters(text ?? "")

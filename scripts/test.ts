@@ -8,7 +8,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { changedFiles, gateLeaves, tagsFilter, upstream } from "./changed.ts";
 import { ROOT, run } from "./run.ts";
-import { SLOW_MS, sumOf, type Tally, vitestTally, wholeTally } from "./tally.ts";
+import { SLOW_MS, sumOf, type Tally, vitestTally, wholeTally, withinBudget } from "./tally.ts";
 
 /** What a step came to: a line of the report for each kind of test in it. */
 interface Done {
@@ -27,10 +27,6 @@ const REPORTS = join(CACHE, "reports");
 const KEPT_ENV = { NODE_COMPILE_CACHE: join(ROOT, "node_modules/.cache/compile") };
 /** Tools in Go collect their garbage half as often: a fifth less of CPU, and no more memory than they take anyway. */
 const TOOL_ENV = { GOGC: "200", ...KEPT_ENV };
-
-/** A kind of test fails in the gate when it takes more than this much of its budget of CPU. */
-const ALLOWED_SHARE = 1.2;
-const DEAREST = 10;
 
 /** A tool that is right or wrong as a whole; its output is shown only when it is wrong. */
 function check(name: string, command: string, ...args: string[]): Step {
@@ -71,18 +67,10 @@ function vitest(name: string, options: VitestOptions): Step {
       const env = { ...KEPT_ENV, ...options.env };
       const [program, ...before] = options.isPatient === true ? (["nice", "-n", "19", "vitest"] as const) : (["vitest"] as const);
       const { code, cpuSeconds } = await run(program, [...before, ...args], { live: true, env });
-      const tally = withinBudget(name, vitestTally(name, report, code, leaves), cpuSeconds, options.budget);
+      const tally = withinBudget(vitestTally(name, report, code, leaves), { name, cpuSeconds, budget: options.budget });
       return { tally, lines: [lineOf({ name, tally, started, cpuSeconds, budget: options.budget })] };
     },
   };
-}
-
-/** A kind of test that takes more than its budget and a fifth fails, and its dearest tests are named. */
-function withinBudget(name: string, tally: Tally, cpuSeconds: number, budget = Number.POSITIVE_INFINITY): Tally {
-  if (cpuSeconds <= budget * ALLOWED_SHARE) return tally;
-  console.log(`the dearest tests of ${name}:\n${tally.dearest.slice(0, DEAREST).join("\n")}\n`);
-  const why = `${name}: took ${cpuSeconds.toFixed(0)} s of CPU, and may take ${budget} s and a fifth; its dearest tests are named above`;
-  return { ...tally, failed: tally.failed + 1, failures: [...tally.failures, why] };
 }
 
 interface Ended {

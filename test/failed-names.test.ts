@@ -3,7 +3,9 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFi
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { gateLeaves, tagsFilter } from "../scripts/changed.ts";
 import { ROOT, run } from "../scripts/run.ts";
+import { withinBudget } from "../scripts/tally.ts";
 
 const folders: string[] = [];
 
@@ -83,6 +85,26 @@ test("an error outside of all tests is said to be one", async () => {
   const { code, end } = await endOfVerb({ "test/chaos/late.test.ts": text }, "");
   expect(code).toBe(1);
   expect(end).toEqual(["FAILED chaos: vitest ended with code 1 though no test failed; its output says why", "1 passed, 1 failed"]);
+});
+
+test("a kind of test above its budget of CPU and a fifth fails, and its ten dearest tests are named", () => {
+  const tests = Array.from({ length: 12 }, (_, i) => `${12 - i}.0 s  test ${i}`);
+  const tally = { passed: 12, failed: 0, skipped: 0, failures: [], skips: [], slow: [], dearest: tests };
+  const took = (cpuSeconds: number, budget?: number) => withinBudget(tally, { name: "unit", cpuSeconds, budget });
+  expect([took(120, 100), took(1e6)]).toEqual([tally, tally]);
+  const { passed, failed, failures } = took(121, 100);
+  expect([passed, failed]).toEqual([12, 1]);
+  expect(failures[0]).toContain("unit: took 121 s of CPU, and may take 100 s and a fifth");
+  expect(failures.slice(1)).toEqual(tests.slice(0, 10).map((test) => `unit: ${test}`));
+});
+
+test("the gate leaves out the tests of the night, and those of a path that does not differ", () => {
+  const both = ["night", "path"];
+  expect(gateLeaves(["src/dns/wire/wire.ts", "docs/store.md", "src/grpc.md"])).toEqual(both);
+  for (const file of ["src/grpc/pool.ts", "src/server/edge/listener.io.ts", "src/store/disk.io.ts", "proto/waymark/a.proto"])
+    expect(gateLeaves(["README.md", file]), file).toEqual(["night"]);
+  expect(gateLeaves(undefined)).toEqual(["night"]);
+  expect([tagsFilter([]), tagsFilter(both)]).toEqual([[], ["--tags-filter", "!night && !path"]]);
 });
 
 /** What `.ci/run` writes with an `npm` that does what this script says for each verb. */

@@ -1,4 +1,4 @@
-/** Membership as a part of the fabric: its news go to the other parts, and its calls carry what this node knows of lost origins. */
+/** Membership as a part of the fabric: it tells the other parts what changed, and its calls carry what this node knows of lost origins. */
 import type { Time } from "../lib/machine.ts";
 import type { BorderCount } from "./borders/border.ts";
 import type { Borders } from "./borders/borders.ts";

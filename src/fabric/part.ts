@@ -21,7 +21,7 @@ export type FabricNews =
   | { readonly kind: "turnedAway"; readonly address: string; readonly why: string }
   /** The node at that address exchanged tables with this node. */
   | { readonly kind: "letIn"; readonly address: string }
-  /** Others know this node's id in a later incarnation, or somewhere else; reported as rarely as it is reported to the operator. */
+  /** Other nodes know this node's id with a later incarnation or another address. Sent as seldom as the operator is told. */
   | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string }
   /** Links are wanted to these members, and to no others. */
   | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }

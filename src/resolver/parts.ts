@@ -18,7 +18,7 @@ const PRUNED_AT_A_TIME = 10_000;
 export function resolverParts(machine: ResolverMachine, time: Time): readonly ResolverPart[] {
   const { acts, held, following, digests, options } = machine;
   return [
-    // Before the upstream changes: what was fetched again came from the one before.
+    // This comes before the upstream changes, because the answers to report were fetched from the present one.
     { look: (now, out) => acts.tell(machine.used, now, out) },
     upstreamsRow(machine),
     { handle: { tick: (_, now) => held.tick(now) }, nextDeadlineMs: () => held.nextDeadlineMs() },
@@ -94,7 +94,7 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
       reopen: (_, _time, out) => watches.reopen(out),
     },
     look: (time, out) => machine.want(time, out),
-    // What waits for its turn comes with what is tried before it.
+    // Refused watches wait while another watch is opening: the next attempt comes when that one is open.
     nextDeadlineMs: () => Math.min(refusals.isEmpty || watches.isOpening ? NEVER : refusals.nextDeadlineMs(), watches.nextDeadlineMs()),
   };
 }
@@ -109,7 +109,7 @@ function watchSaid(
   if (upstream === undefined) return;
   const said = machine.believed(upstream, () => readWatchMessage(bytes), time, out);
   if (said === undefined) return;
-  // Before what was machine under it: callers that wait for that are answered while it is taken.
+  // The policy's epoch comes before the entries that follow it: the watches below answer callers who wait for that policy.
   machine.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
   const isOfWatch = machine.believed(upstream, () => watches.hear(stream, said, time, out), time, out);
   if (isOfWatch === false)
@@ -126,13 +126,16 @@ function watchSaid(
   if (said.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
   if (machine.policyStream.hasSpoken) upstreams.goesWell(upstream);
-  // A resolver's bookmark may be no place to go on from. Nothing is missing up to it all the same.
+  // A bookmark of a resolver says that nothing before it is missing, even when no stream can resume from it.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
   hearing.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
 }
 
-/** Lets go what there is no room for. Where what is configured does not fit, what is held whole stays as it is, and nothing is followed for a while. */
+/**
+ * Drops what does not fit into the memory of the cache. If even the configured namespaces do not fit, the resolver keeps what it holds completely, and follows
+ * nothing for a while.
+ */
 function fit(machine: ResolverMachine, time: Time, out: Out): void {
   const { watches, space } = machine;
   if (watches.isReplacing) return;
@@ -148,7 +151,7 @@ function policyRow(machine: ResolverMachine): ResolverPart {
   const { policy, policyStream, upstreams, watches } = machine;
   return {
     handle: {
-      // Upstream servers that named a policy which they do not send are left, and what they named is waited for no more.
+      // A resolver leaves an upstream that named a policy and does not send it, and waits for that policy no longer.
       tick: (_, { monoMs }, out) => {
         for (const { upstream, epoch } of policy.takeUnmet(monoMs)) {
           const who = upstream === "" ? "the copy on disk" : "it";
@@ -260,7 +263,7 @@ function fetchesRow(machine: ResolverMachine): ResolverPart {
       },
       "fetch failed": ({ call, error }, time, out) => {
         const upstream = calls.upstreamOf(call);
-        // It has not caught up, and its probes do not say so. Another one may know more.
+        // This upstream has not caught up, and its probes do not show that. Another upstream may know more.
         if (upstream !== undefined && error.reason === "not_ready") upstreams.heardStale(upstream, true, time.monoMs);
         if (!calls.askNext(call, error, upstreams.usable, time, out)) calls.failed(call, error);
       },

@@ -47,7 +47,7 @@ export class LinksPart implements FabricPart {
     this.#give({ ...end, kind: "end" }, time, out);
   }
 
-  /** A node that came by the gate of a border does not concern the members, whatever it sends. */
+  /** Streams with other regions go to the borders. The links of members do not see them. */
   #stream(input: Extract<FabricInput, { kind: "opened" | "closed" }>, time: Time, out: FabricOutput[]): void {
     const { borders } = this.#parts;
     const isBorder = borders.has(input.link) || (input.kind === "opened" && input.isIncoming && input.identity.border !== undefined);

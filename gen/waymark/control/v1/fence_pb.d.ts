@@ -2,7 +2,7 @@
 // @generated from file waymark/control/v1/fence.proto (package waymark.control.v1, syntax proto3)
 /* eslint-disable */
 
-// The order of those that may act, one after the other, for the same thing.
+// Fences order the holders of a right that only one process may have at a time.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";

@@ -97,7 +97,7 @@ export class NodeParts {
 
   /** What this node says of itself to others. */
   facts(): MemberFacts {
-    assert(this.joined !== undefined, "only a node that has joined says what it is");
+    assert(this.joined !== undefined, "a node has facts for others only after it joined them");
     return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...this.rooms.summaries?.facts };
   }
 
@@ -226,7 +226,7 @@ function standingRow(core: NodeParts): NodePart {
       const look = standing.look(fabric, { address: facts.address, isReady }, time);
       tell(look.clockEvent, out);
       tell(look.event, out);
-      // Watchers would be told what other nodes do not see. Each resumes at another node, from its cursor.
+      // Other nodes do not accept what this node writes from now on. Watchers must not see it, so they resume at another node.
       if (look.isLost === true && isReady) readiness.endWatches(out);
       if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);
       if (standing.takeConfirmed(fabric, time)) writes.confirmed(out);

@@ -17,7 +17,7 @@ import { MaintenanceOrders } from "../maintenance-orders.ts";
 import type { Standing } from "../standing.ts";
 import type { NodeHandlers, NodePart } from "./part.ts";
 
-/** When a node that accepts no orders now may be asked again. */
+/** A node that accepts no orders at present asks the caller to try again after this time. */
 const RETRY_MS = 1000;
 
 type Settled = Extract<NodeOutput, { readonly kind: "settled" }>;
@@ -111,7 +111,7 @@ export class Writes implements NodePart {
     for (const settled of this.#held.splice(0)) this.#say(settled, out);
   }
 
-  /** Looks at own live records of which a record of another origin says something (`Registrar.hear`). */
+  /** Looks at own live records with a key of which another origin sent a record (`Registrar.hear`). */
   #hear(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#parts;
     registrar.hear(keys, time);
