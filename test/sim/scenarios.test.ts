@@ -20,7 +20,7 @@ const TIMEOUT = { timeout: 300_000 };
 const WORLD = { nodes: sized(40, 24), loss: 0.1, seed: 7 };
 
 test(`${WORLD.nodes} nodes, 10 % loss: a change is at 95 % within 1 s and everywhere within 2 s; so are joins and leaves`, TIMEOUT, () => {
-  const change = changesSpread({ ...WORLD, changes: sized(30, 15) });
+  const change = changesSpread({ ...WORLD, changes: sized(30, 10) });
   console.log("changes:", change);
   expect(change.p95Ms).toBeLessThanOrEqual(1000);
   expect(change.maxMs).toBeLessThanOrEqual(2000);
@@ -50,10 +50,10 @@ test(
 );
 
 test(`P8 and P9: ${WORLD.nodes} nodes, 10 % loss: no false death in minutes, a real one is known to all within 10 s`, TIMEOUT, () => {
-  const quiet = quietHour({ ...WORLD, minutes: sized(5, 2) });
+  const quiet = quietHour({ ...WORLD, minutes: sized(5, 1) });
   console.log("quiet:", quiet);
   expect(quiet.falseDeaths).toBe(0);
-  const crash = crashesAreKnown({ ...WORLD, crashes: sized(4, 2) });
+  const crash = crashesAreKnown({ ...WORLD, crashes: sized(4, 1) });
   console.log("crashes:", crash);
   expect(crash.maxMs).toBeLessThanOrEqual(10_000);
 });
