@@ -365,7 +365,9 @@ test("a node that is stopped writes a snapshot, and when it is back shows nothin
   expect(`${stdout}${stderr}`).not.toContain("origin_orphaned");
 });
 
-test("with certificates nodes are whom their certificates name; a stranger's is refused, and a node does not start with another's", async () => {
+test("with certificates nodes are whom their certificates name; a stranger's is refused, and a node does not start with another's", {
+  tags: ["night"],
+}, async () => {
   const authority = new FabricAuthority();
   const files = (name: string, tls: FabricTls): string => {
     const at = (part: string, bytes: Uint8Array) => {
@@ -435,7 +437,9 @@ test("what was restored keeps its age through another restart while nobody is th
   expect(Number.parseFloat(response["age"] as string) * 1000).toBeGreaterThanOrEqual(awayMs);
 });
 
-test("what a leaver handed over and what ended with it is in its audit; the other one counts what it took", async () => {
+test("what a leaver handed over and what ended with it is in its audit; the other one counts what it took", {
+  tags: ["night"],
+}, async () => {
   await using a = await start("t1");
   const b = await start("t2", ["--join", a.fabric]);
   for (const name of ["web", "db"]) await b.register(name);

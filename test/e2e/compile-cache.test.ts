@@ -1,4 +1,7 @@
-/** What Node compiled is kept where only this user writes, so that a node that was killed is back as soon as one that stopped. */
+/**
+ * What Node compiled is kept where only this user writes, so that a node that was killed is back as soon as one that stopped.
+ * @module-tag night
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -6,7 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
-import { some } from "../fakes/effort.ts";
 import { onFreePorts } from "../fakes/node-process.ts";
 
 const WAYMARK = "bin/waymark";
@@ -37,18 +39,16 @@ function compiledIn(caches: string): number {
   return existsSync(own) ? readdirSync(own).flatMap((version) => readdirSync(join(own, version))).length : 0;
 }
 
-test.each(
-  some([
-    { told: "XDG_CACHE_HOME", folders: { HOME: join(folder, "x"), XDG_CACHE_HOME: join(folder, "caches") }, kept: join(folder, "caches") },
-    { told: "HOME", folders: { HOME: join(folder, "home"), XDG_CACHE_HOME: "not/absolute" }, kept: join(folder, "home", ".cache") },
-  ]),
-)("a killed node's compiled code is below $told", async ({ folders, kept }) => {
+test.each([
+  { told: "XDG_CACHE_HOME", folders: { HOME: join(folder, "x"), XDG_CACHE_HOME: join(folder, "caches") }, kept: join(folder, "caches") },
+  { told: "HOME", folders: { HOME: join(folder, "home"), XDG_CACHE_HOME: "not/absolute" }, kept: join(folder, "home", ".cache") },
+])("a killed node's compiled code is below $told", async ({ folders, kept }) => {
   await killWhenReady(folders);
   expect(compiledIn(kept)).toBeGreaterThan(300);
   expect(existsSync("not")).toBe(false);
 });
 
-test("so is that of the threads that own its files", { tags: ["night"] }, async () => {
+test("so is that of the threads that own its files", async () => {
   const folders = { XDG_CACHE_HOME: join(folder, "threads") };
   await killWhenReady(folders);
   const withoutThreads = compiledIn(folders.XDG_CACHE_HOME);
@@ -61,6 +61,6 @@ test.each([
   { what: "the folder cannot be made", folders: { HOME: "/dev/null" } },
   { what: "the parent of the folder takes no folders", folders: { HOME: "/proc" } },
   { what: "the folder for caches takes none", folders: { XDG_CACHE_HOME: "/proc/self" } },
-])("a node starts where $what", { tags: ["night"] }, async ({ folders }) => {
+])("a node starts where $what", async ({ folders }) => {
   await expect(killWhenReady(folders)).resolves.toBeUndefined();
 });

@@ -241,7 +241,9 @@ test.skipIf(!isKdigThere)(
   },
 );
 
-test("ALPN knows dot alone; silent clients of one address do not keep others out; a renewed certificate is shown", async () => {
+test("ALPN knows dot alone; silent clients of one address do not keep others out; a renewed certificate is shown", {
+  tags: ["night"],
+}, async () => {
   await using node = await start();
   const port = portOf(node);
   const socket = await open(node);

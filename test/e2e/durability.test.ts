@@ -156,7 +156,7 @@ test("a portable cursor from before kill -9 resumes without a snapshot and misse
   });
 });
 
-test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILABLE and RetryInfo", async () => {
+test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILABLE and RetryInfo", { tags: ["night"] }, async () => {
   const data = folder();
   const open = Promise.withResolvers<void>();
   let openCount = 0;

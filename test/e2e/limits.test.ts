@@ -69,7 +69,7 @@ test("a tenant's reads are one allowance over gRPC, HTTP and all namespaces, and
   expect(await node.metrics()).toMatch(/discovery_rate_limited_total\{tenant="a"\} [2-9]/);
 });
 
-test("a flood leaves at most one record a second in the audit, and none of its calls is lost there", async () => {
+test("a flood leaves at most one record a second in the audit, and none of its calls is lost there", { tags: ["night"] }, async () => {
   await using node = await startLimitedNode("[limits]\nwrites_per_minute = 1\n");
   const beganMs = performance.now();
   const flood = await Promise.all(Array.from({ length: 300 }, (_, i) => outcomeOf(node.grpc.a.register(registration("svc.x", `${i}`)))));

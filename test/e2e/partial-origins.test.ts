@@ -1,4 +1,7 @@
-/** Real nodes whose settings differ hold the same; where a record is refused all the same, everybody is told. */
+/**
+ * Real nodes whose settings differ hold the same; where a record is refused all the same, everybody is told.
+ * @module-tag night
+ */
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -49,7 +52,7 @@ async function lagAt(http: string): Promise<Lag> {
   return (await (await fetch(`http://${http}/discovery/lag`)).json()) as Lag;
 }
 
-test("a node with narrow limits holds what a peer with wide ones took", { tags: ["night"] }, async () => {
+test("a node with narrow limits holds what a peer with wide ones took", async () => {
   await using narrow = await start("a", [], ["WAYMARK_LIMITS__MAX_LIST_ITEMS=2", "WAYMARK_LIMITS__MAX_NAME_LENGTH=16"]);
   await using wide = await start("b", joining(narrow));
   using here = new GrpcDoor(narrow.grpc);
@@ -98,7 +101,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   await until("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));
 });
 
-test("a node that restarts while an origin is partial says why its records are refused, and counts them", { tags: ["night"] }, async () => {
+test("a node that restarts while an origin is partial says why its records are refused, and counts them", async () => {
   await using full = await start("b", []);
   using there = new GrpcDoor(full.grpc);
   const config = join(HOME, "a.json");

@@ -1,9 +1,11 @@
-/** The policy file of a node that its cluster has not let in is a beginning, however often it is edited: what the cluster has wins over it. */
+/**
+ * The policy file of a node that its cluster has not let in is a beginning, however often it is edited: what the cluster has wins over it.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { some } from "../fakes/effort.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";
 import { UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
@@ -36,12 +38,10 @@ async function policyAt(http: string): Promise<Record<string, unknown>> {
   return (await (await fetch(`http://${http}/discovery/policy`)).json()) as Record<string, unknown>;
 }
 
-test.each(
-  some([
-    { what: "and told by SIGHUP", nodeId: "b1", isRestarted: false },
-    { what: "and read at a restart", nodeId: "b2", isRestarted: true },
-  ]),
-)("a file that is edited $what before its node is let in does not replace the cluster's policy", async ({ nodeId, isRestarted }) => {
+test.each([
+  { what: "and told by SIGHUP", nodeId: "b1", isRestarted: false },
+  { what: "and read at a restart", nodeId: "b2", isRestarted: true },
+])("a file that is edited $what before its node is let in does not replace the cluster's policy", async ({ nodeId, isRestarted }) => {
   const seedId = `a-${nodeId}`;
   tokenOf(seedId, "a-token-of-the-cluster");
   tokenOf(nodeId, "a-token-of-another");
@@ -74,9 +74,7 @@ test.each(
   await until("all have the edit", async () => (await policyAt(seed.listeners["http"] ?? ""))["version"] === "open-3");
 });
 
-test("a file that is edited at a new node that serves alone, as its seeds are away, does not replace the policy of the cluster that it meets later", {
-  tags: ["night"],
-}, async () => {
+test("a file that is edited at a new node that serves alone, as its seeds are away, does not replace the policy of the cluster that it meets later", async () => {
   for (const nodeId of ["far", "alone"]) tokenOf(nodeId, "a-token-of-the-cluster");
   const alone = flags("alone", { policy: { file: policyOf("alone", "open-1", true) }, fabric: { ...QUICK, join_timeout: "500ms" } });
   {

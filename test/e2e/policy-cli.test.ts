@@ -203,7 +203,7 @@ test("an owner hands its namespace over in a window and takes it back, and chang
   expect(denied[0]).toMatchObject({ action: "PolicyService/ApplyPolicy", reason: "discovery_access_denied" });
 });
 
-test("a copy of the audit log is verified without the node, and a changed one is found", async () => {
+test("a copy of the audit log is verified without the node, and a changed one is found", { tags: ["night"] }, async () => {
   const file = join(folder(), "audit.jsonl");
   const config = join(folder(), "node.toml");
   writeFileSync(config, `[audit]\nfile = ${JSON.stringify(file)}\n`);

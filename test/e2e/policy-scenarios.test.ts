@@ -231,7 +231,9 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
   expect(await explain()).toMatchObject({ reason: "cutover_closed" });
 });
 
-test("policies change and are rolled back under traffic: no error, and each answer is of one of the two policies", async () => {
+test("policies change and are rolled back under traffic: no error, and each answer is of one of the two policies", {
+  tags: ["night"],
+}, async () => {
   await using node = await startLimitedNode("");
   await node.grpc.b.register(registration("team.b", "1", "2", "3"));
   await node.grpc.b.register(registration("team.c", "1"));

@@ -59,7 +59,9 @@ const entry = ({ kind, namespace, name }: InstanceName, instanceId: string) => (
   targets: [{ host: "192.0.2.1", port: 80 }],
 });
 
-test("it follows, fetches and takes the policy; when its node is killed it goes on at another one without a snapshot, and asks nobody of another cluster", async () => {
+test("it follows, fetches and takes the policy; when its node is killed it goes on at another one without a snapshot, and asks nobody of another cluster", {
+  tags: ["night"],
+}, async () => {
   const atB = createClient(DiscoveryService, transportAt(b));
   await atB.register({ entries: [entry(DB, "1"), entry(ELSEWHERE, "1")], staticLease: true });
   await using stranger = await start("stranger", settings("stranger"), "--cluster-id", "other");
