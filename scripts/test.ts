@@ -143,7 +143,7 @@ const leaves = gateLeaves(isCi() ? await changedFiles() : []);
 const GATE: readonly Step[] = [
   ...STATIC,
   ...CONTRACT,
-  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 220 }),
+  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 260 }),
   vitest("io", { projects: ["io"], leaves, budget: 125 }),
   vitest("checks", { projects: ["checks"], leaves, budget: 15 }),
   together(
