@@ -104,6 +104,7 @@ const JOINED = {
   "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",
   "src/node/access-log.ts": "AccessLog",
   "src/node/core.ts": "NodeMachine",
+  "src/node/core/reading-core.ts": "openReadingCore|openReplica",
   "src/node/limits.ts": "NodeLimits",
   "src/policy/versions/engine.ts": "PolicyEngine",
   "src/services/discovery/response-bytes.ts": "DiscoveryBytes",

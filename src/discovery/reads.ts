@@ -90,7 +90,7 @@ export interface ReadsPolicy {
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   /** Of a resolver. */
-  readonly lists?: AnswerLists;
+  readonly lists?: AnswerLists | undefined;
   /** Of summaries: namespaces of which no reader but the watches of resolvers is shown anything. That is no denial. */
   readonly hides?: (namespace: string) => boolean;
 }

@@ -1,4 +1,5 @@
 /** Copies of the replicas of a mesh, each fed by its node as a read worker is, and read by streams in the place of the node. */
+
 import assert from "node:assert/strict";
 import { BODY } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
@@ -7,8 +8,9 @@ import { Fanout } from "../../src/discovery/fanout.ts";
 import { Loads } from "../../src/discovery/registrar/loads.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { CopyFeed, type FedRooms } from "../../src/node/core/copies/copy-feed.ts";
-import { CopyRooms } from "../../src/node/core/copies/copy-rooms.ts";
+import { type CopyRooms, openCopyRooms } from "../../src/node/core/copies/copy-rooms.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
+import { coreProcess } from "./core-process.ts";
 import type { FabricComponent } from "./mesh.ts";
 import type { Stream } from "./stream.ts";
 import type { Views } from "./watch-history.ts";
@@ -40,10 +42,10 @@ export class Copy {
   ) {
     const { nodeId, generation } = of.replica.self;
     const catalog = { tombstoneTtlMs: 1, minTombstones: 0, ...(pastTouches !== undefined && { pastTouches }) };
-    const facts = { nodeId, generation, clusterId, region, boot, zones: [] };
     this.of = of.replica;
+    const process = coreProcess({ now: () => ({ monoMs: 0, wallMs: 0 }), catalog, clusterId, region, boot, onAgain });
     const bounds = { nameBounds: { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 }, maxTraits: 16 };
-    this.rooms = new CopyRooms({ ...facts, ...bounds, catalog, onDenied: () => {}, onAgain });
+    this.rooms = openCopyRooms({ ...process, ...bounds, nodeId, generation, startedMonoMs: 0 });
     this.feed = new CopyFeed(of, onNews);
   }
 
@@ -52,13 +54,13 @@ export class Copy {
   }
 
   get isWhole(): boolean {
-    return this.rooms.isWhole;
+    return this.rooms.copy.isWhole;
   }
 
   hear(maxCount: number): void {
     const said = this.feed.take(maxCount);
     // As a message to another thread. Messages that say nothing of the catalog do not reach the rooms.
-    if (said.numbers.length > 0) this.rooms.hear(structuredClone(said));
+    if (said.numbers.length > 0) this.rooms.copy.hear(structuredClone(said));
   }
 
   close(): void {

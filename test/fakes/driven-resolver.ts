@@ -1,4 +1,5 @@
 /** A resolver without listeners on real sockets: its rooms, run by its driver. */
+
 import { ANY } from "../../src/catalog/query/filter.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
@@ -11,13 +12,13 @@ import type { UpstreamAccess } from "../../src/node/resolver/access.io.ts";
 import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
 import { observeResolver } from "../../src/node/resolver/metrics.ts";
 import { resolverChecks } from "../../src/node/resolver/readiness.ts";
-import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
+import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
-import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
 import type { Answer, ResolverOptions } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
+import { coreProcess } from "./core-process.ts";
 
 /** A watch that follows entries, and how many snapshots it began with so far. Watches that compare digests are not among them: their time is random. */
 interface Watched {
@@ -90,20 +91,14 @@ export class DrivenResolver implements Disposable {
       random: Math.random,
       ...options,
     };
-    const rooms = new ResolverRooms(
-      {
-        nodeId: "me",
-        generation: 1,
-        boot: "boot",
-        resolver,
-        catalog: { tombstoneTtlMs: 60_000, minTombstones: 100 },
-        history: HISTORY_BOUNDS,
-        zones: ["waymark."],
-        onDenied: () => {},
-        onAgain: () => {},
-      },
-      this.now,
-    );
+    const process = coreProcess({
+      now: () => this.now,
+      catalog: { tombstoneTtlMs: 60_000, minTombstones: 100 },
+      zones: ["waymark."],
+      clusterId: "local",
+      region: "local",
+    });
+    const rooms = openResolverRooms({ ...process, nodeId: "me", generation: 1, resolver }, this.now);
     this.rooms = rooms;
     const onStaleToken = (fault: string) => this.warnings.push(fault);
     const onNewToken = () => this.driver.input({ kind: "credentials changed" });

@@ -1,4 +1,5 @@
 /** A registrar with its replica, leases and a journal in memory that can refuse, and that a restart reads back. */
+
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
@@ -12,6 +13,7 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
+import { Loads } from "../../src/discovery/registrar/loads.ts";
 import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
@@ -160,13 +162,12 @@ export class Registry {
         defaultLeaseTtlMs: 30_000,
         minLeaseTtlMs: 1_000,
         maxLeaseTtlMs: 86_400_000,
-        loadIntervalMs: 30_000,
         maxIdempotencyKeys: 4,
         collectsBy: () => this.collectsBy,
         newToken: () => `${(this.#tokens += 1)}`,
         patience: ALL_TIME_COUNTS,
       },
-      { replica: this.replica, leases: this.leases, stamper, hlc, quotas: this.#quotasOf(this.replica) },
+      { replica: this.replica, leases: this.leases, stamper, hlc, loads: new Loads(30_000), quotas: this.#quotasOf(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS, region };

@@ -1,4 +1,5 @@
 /** A resolver between servers that are up or down, quick or slow, on virtual time. */
+
 import assert from "node:assert/strict";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
@@ -17,8 +18,7 @@ import { Reader } from "../../src/catalog/watch/reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
-import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
+import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import type { RestoredCopy } from "../../src/resolver/disk/restoring.ts";
 import type { WatchRefusal } from "../../src/resolver/following/refusals.ts";
 import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
@@ -30,6 +30,7 @@ import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import type { StreamSource } from "../../src/services/service.ts";
+import { coreProcess } from "./core-process.ts";
 import { FabricComponent } from "./mesh.ts";
 import { lineOf } from "./model.ts";
 import type { Version } from "./policy-versions.ts";
@@ -149,21 +150,13 @@ export class ResolverWorld {
   }
 
   #begun(resolver: ResolverOptions): ResolverRooms {
-    return new ResolverRooms(
-      {
-        nodeId: "me",
-        generation: 1,
-        boot: "boot",
-        resolver,
-        catalog: { tombstoneTtlMs: 60_000, minTombstones: 100 },
-        history: HISTORY_BOUNDS,
-        zones: ["waymark."],
-        onDenied: () => {},
-        onAgain: () => {},
-        summaries: this.#followed && { options: this.#followed, keys: new TrustedKeys(), now: () => this.now, onAgain: () => {} },
-      },
-      this.now,
-    );
+    const process = coreProcess({
+      now: () => this.now,
+      catalog: { tombstoneTtlMs: 60_000, minTombstones: 100 },
+      zones: ["waymark."],
+    });
+    const summaries = this.#followed && { options: this.#followed, keys: new TrustedKeys(), onAgain: () => {} };
+    return openResolverRooms({ ...process, nodeId: "me", generation: 1, resolver, summaries }, this.now);
   }
 
   /** The copy for the disk. `between` runs between two blocks. */
@@ -347,7 +340,7 @@ export class ResolverWorld {
 
   #do(input: ResolverInput): void {
     const out: ResolverOrder[] = [];
-    if (this.rooms.handle(input, this.now, out)) this.#switch();
+    if (this.rooms.inputs.handle(input, this.now, out)) this.#switch();
     this.#carryOut(out);
   }
 

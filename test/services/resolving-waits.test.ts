@@ -86,7 +86,7 @@ class Resolver {
   answer(policyEpoch: string): number {
     const fetches = this.#orders.splice(0).filter((order) => order.kind === "fetch");
     for (const { call, name } of fetches)
-      this.world.rooms.handle({ kind: "fetched", call, bytes: fetchedBytes(name, policyEpoch) }, this.world.now, []);
+      this.world.rooms.inputs.handle({ kind: "fetched", call, bytes: fetchedBytes(name, policyEpoch) }, this.world.now, []);
     return fetches.length;
   }
 

@@ -23,7 +23,7 @@ import { Endings } from "./endings.ts";
 import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
 import { LeaseRights } from "./lease-rights.ts";
-import { Loads, type Renewed, type Report } from "./loads.ts";
+import type { Loads, Renewed, Report } from "./loads.ts";
 import { Maintenance, type OrderedMaintenance, type OrderOutcome } from "./maintenance.ts";
 import {
   checkEnding,
@@ -48,8 +48,6 @@ export interface RegistrarOptions extends Publishing {
   readonly defaultLeaseTtlMs: number;
   readonly minLeaseTtlMs: number;
   readonly maxLeaseTtlMs: number;
-  /** Shortest time between two replicated load changes of one entry. */
-  readonly loadIntervalMs: number;
   /** Number of remembered requests. */
   readonly maxIdempotencyKeys: number;
   /**
@@ -81,6 +79,7 @@ export interface RegistrarParts {
   readonly stamper: EntryStamper;
   readonly hlc: Hlc;
   readonly quotas: Quotas;
+  readonly loads: Loads;
 }
 
 export interface RegisterCommand extends Asked {
@@ -128,7 +127,7 @@ export class Registrar {
     this.#rights = new LeaseRights(options, parts);
     this.#takenSeq = parts.replica.lastSeq;
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
-    this.loads = new Loads(options.loadIntervalMs);
+    this.loads = parts.loads;
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
     this.functionIds = new FunctionIds(parts.replica);
     const held = { undo: this.#undo, loads: this.loads, gate: this.#gate };

@@ -8,41 +8,28 @@ import { EntryStamper, parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import { Lookup } from "../../catalog/query/lookup.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
-import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
-import { Replica } from "../../catalog/replica/replica.ts";
-import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
 import type { AliasOf } from "../../discovery/checks/alias.ts";
 import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
 import { entryOwner } from "../../discovery/checks/watched.ts";
-import { DnsNames, plainName } from "../../discovery/dns-names.ts";
-import { Fanout } from "../../discovery/fanout.ts";
-import { isAdmitted } from "../../discovery/policy-switch.ts";
-import { Reads } from "../../discovery/reads.ts";
+import { Loads } from "../../discovery/registrar/loads.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases, soundNumbers } from "../../discovery/registrar/restore.ts";
-import { SwitchQueue } from "../../discovery/switch-queue.ts";
-import { reverseBlocks } from "../../lib/addresses.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { Patience } from "../../lib/patience.ts";
-import type { AuditSink } from "../../policy/audit/record.ts";
 import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
-import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
-import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import type { Restored } from "../../store/journal/journal.ts";
-import { AccessLog } from "../access-log.ts";
 import { NodeMachine } from "../core.ts";
-import { NodeLimits } from "../limits.ts";
 import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
+import { type CoreProcess, openReadingCore, openReplica } from "./reading-core.ts";
 import { isMeantToExport } from "./regions/exporting.ts";
 import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
@@ -53,17 +40,11 @@ export type RestoredNode = Pick<Restored, "nodeId" | "generation" | "lastSeq" | 
 export type Seals = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
 
 /** What a node is built from beside its disk. */
-export interface RoomsOptions {
-  readonly settings: Settings;
-  readonly version: string;
+export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   /** How many versions of the policy are remembered, and how large they may be together. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
   /** The clock of leases, in which standstills of this process hardly count. */
   readonly patience: Patience;
-  readonly metrics: Metrics;
-  /** The audit, which records who did what. Undefined where nothing is recorded. */
-  readonly audit: Pick<AuditSink, "record"> | undefined;
-  readonly now: () => Time;
   /** Whether the data directory has the mark that other nodes were there. */
   readonly isMarked: boolean;
   /** No leases are granted yet. They come from outside because their hash takes a random seed. */
@@ -74,12 +55,8 @@ export interface RoomsOptions {
   readonly newToken: () => string;
   /** Draws a number from 0 to below 1, for what needs no secret. */
   readonly random: () => number;
-  /** Called when a watcher must be woken again. */
-  readonly onAgain: () => void;
   /** Keys of clusters, for a node that holds summaries; undefined for one that does not. */
   readonly seals?: Seals | undefined;
-  /** Of the index of watches by name. A simulated node has small ones. */
-  readonly nameBounds?: NameIndexBounds;
 }
 
 /** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */
@@ -89,9 +66,7 @@ export type RenewedNumbers = Pick<Restored, "generation" | "lastSeq" | "floor">;
 type Restorable = ReturnType<typeof restorableRooms>;
 
 /** The rooms of a node whose rows are back. */
-export interface Rooms extends Restorable, ReturnType<typeof readingRooms> {
-  readonly fanout: Fanout;
-  readonly dnsNames: DnsNames;
+export interface Rooms extends Restorable {
   readonly machine: NodeMachine;
   readonly guard: FabricGuard;
   /** Undefined of a node that has nothing to do with summaries. */
@@ -113,29 +88,21 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const { settings, metrics, newGeneration } = options;
   const numbers = soundNumbers(restored, () => newGeneration(time));
   // The registrar asks what it may collect only when time goes on, and by then there is a machine.
-  const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
-  const { replica, registrar, leases, policies, limits, checks } = restorable;
-  const fanout = new Fanout(options.onAgain, options.nameBounds);
-  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName), reverseBlocks(settings.dns));
+  const restorable = restorableRooms(numbers, options, time, () => machine.collectsBy(options.now()));
+  const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
   const summaries = summariesOf(restorable, restored, options, time);
-  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, checks, summaries, ...joins }, time);
+  const machine = new NodeMachine({ ...restorable, metrics, summaries, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
   const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
   const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs, region: settings.node.region }, time);
   const finish = () => {
     const againCount = restoring.finish();
-    const rooms = {
-      ...restorable,
-      fanout,
-      dnsNames,
-      machine,
-      guard,
-      regions: summaries,
-      ...readingRooms(restorable, { restored, options, fanout, time }),
-    };
-    if (summaries !== undefined) rooms.switches.followers.add(summaries.reads);
+    const rooms = { ...restorable, machine, guard, regions: summaries };
+    // A policy that is in force by now counts from the start.
+    switches.start();
+    if (summaries !== undefined) switches.followers.add(summaries.reads);
     dnsNames.refresh();
     registrar.functionIds.refresh();
     registrar.restored();
@@ -191,24 +158,23 @@ function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptio
 /** The channels as the settings name them. */
 export const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
-function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy) {
-  const { settings, metrics, audit, now, leases, newToken, random, patience } = options;
+function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs }: Time, collectsBy: () => CollectsBy) {
+  const { settings, leases, newToken, random, patience } = options;
   const { node, catalog } = settings;
-  const { nodeId } = restored;
-  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
+  const { nodeId, boot } = restored;
   const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
-  const lookup = new Lookup();
-  const limits = new NodeLimits({
-    settings,
-    metrics,
+  const replica = openReplica(restored, settings, policies);
+  const loads = new Loads(catalog.loadIntervalMs);
+  const core = openReadingCore({
+    ...options,
+    boot,
+    replica,
     policies,
-    lookup,
+    startedMonoMs: monoMs,
+    loads,
     tenantChecks: (tenant) => checks.countOf(entryOwner(tenant, "")),
-    now,
-    audit,
   });
-  const replica = new Replica(lookup, new Slab(), { ...restored, ...catalog });
-  replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
+  const { accessLog, limits } = core;
   const stamper = new EntryStamper({ bounds: settings.limits, traits: new TraitsPool() });
   const hlc = new Hlc();
   const registrarOptions = {
@@ -222,7 +188,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     newToken,
     patience,
   };
-  const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, quotas: limits.quotas });
+  const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, loads, quotas: limits.quotas });
   const checks = new Checks({
     isEnabled: settings.checks.enabled,
     patience,
@@ -244,7 +210,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     onDenied: accessLog.onDenied,
     hasAlias: (key) => [replica.own(key), replica.view(key)].some((record) => hasAliasCheck(checkedOf(replica, record))),
   });
-  return { replica, leases, stamper, hlc, registrar, policies, accessLog, limits, checks, checkAdmission };
+  return { ...core, leases, stamper, hlc, registrar, checks, checkAdmission };
 }
 
 /** Finds the entry of an alias: what readers see of it, if the tenant of the entry with the alias may see its namespace. */
@@ -275,37 +241,4 @@ function mayBeChecked(replica: Replica): readonly KeyText[] {
 /** The checks of a live record, staged or visible. */
 function checkedOf({ slab }: Replica, record: CatalogRecord | undefined): ReturnType<typeof checksOf> | undefined {
   return record?.body === BODY.ENTRY ? checksOf(slab.view(record.at, record.sizeBytes)) : undefined;
-}
-
-interface ReadingParts {
-  readonly restored: RestoredNode;
-  readonly options: RoomsOptions;
-  readonly fanout: Fanout;
-  readonly time: Time;
-}
-
-/** The rooms that answer readers. A policy that is in force by now counts from the start. */
-function readingRooms(rooms: Restorable, { restored, options, fanout, time }: ReadingParts) {
-  const { replica, registrar, policies, accessLog } = rooms;
-  const { clusterId, region, zone, roles } = options.settings.node;
-  /** Listener name to `host:port`, as `identity` tells it; filled when the listeners are open. */
-  const listeners: Record<string, string> = {};
-  const identity: NodeIdentity = {
-    version: options.version,
-    nodeId: restored.nodeId,
-    clusterId,
-    region,
-    zone,
-    roles,
-    listeners,
-    boot: restored.boot,
-    startedMonoMs: time.monoMs,
-    get generation() {
-      return replica.self.generation;
-    },
-  };
-  const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied });
-  const switches = new SwitchQueue({ policies, replica, reads, fanout, clusterId });
-  const bytes = new DiscoveryBytes(replica.slab, registrar.loads);
-  return { listeners, identity, reads, switches, bytes };
 }

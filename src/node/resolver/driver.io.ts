@@ -15,7 +15,7 @@ import type { UpstreamCalls } from "./upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "./upstream-streams.io.ts";
 
 export interface ResolverDriverParts {
-  readonly rooms: Pick<ResolverRooms, "handle" | "machine" | "nextDeadlineMs">;
+  readonly rooms: Pick<ResolverRooms, "inputs" | "machine">;
   readonly calls: UpstreamCalls;
   readonly log: Pick<Log, "warn">;
   now(): Time;
@@ -131,7 +131,7 @@ export class ResolverDriver {
     try {
       this.#carryOut();
       for (let input = this.#inputs.shift(); input !== undefined; input = this.#inputs.shift()) {
-        const isPolicyChanged = this.#parts.rooms.handle(input, this.#parts.now(), this.#orders);
+        const isPolicyChanged = this.#parts.rooms.inputs.handle(input, this.#parts.now(), this.#orders);
         this.#carryOut();
         if (isPolicyChanged) this.#parts.onPolicyChanged();
         this.#parts.onChange();
@@ -234,7 +234,7 @@ export class ResolverDriver {
 
   /** Sets the one timer. A later deadline leaves the timer as it is, because a tick that comes too early changes nothing. */
   #arm(): void {
-    const deadlineMonoMs = this.#isClosed ? NEVER : this.#parts.rooms.nextDeadlineMs();
+    const deadlineMonoMs = this.#isClosed ? NEVER : this.#parts.rooms.inputs.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
     clearTimeout(this.#timer);
     this.#timerMonoMs = deadlineMonoMs;

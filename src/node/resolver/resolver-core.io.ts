@@ -21,15 +21,12 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { draining } from "../../server/call-end.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { auditHandlers } from "../../services/audit.ts";
-import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { openElsewheres } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
-import type { AccessLog } from "../access-log.ts";
 import type { Component } from "../components.io.ts";
-import type { NodeLimits } from "../limits.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
 import { openSeals } from "../regions/seals.io.ts";
 import { now } from "../rooms.io.ts";
@@ -59,11 +56,6 @@ export interface ResolverCoreParts {
 
 export class ResolverCore implements Component {
   readonly rooms: ResolverRooms;
-  readonly identity: NodeIdentity;
-  /** Listener name to `host:port`; filled when the listeners are open. */
-  readonly listeners: Record<string, string> = {};
-  readonly limits: NodeLimits;
-  readonly accessLog: AccessLog;
   readonly services: readonly Service[];
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
@@ -88,7 +80,6 @@ export class ResolverCore implements Component {
   #wasPolicyReady = false;
 
   constructor({ settings, log, version }: NodeOptions, { nodeId, metrics, audit, random }: ResolverCoreParts) {
-    const { clusterId, region, zone, roles } = settings.node;
     const time = now();
     const boot = randomBytes(6).toString("hex");
     const generation = Math.floor(time.wallMs / 1000) * GENERATIONS_PER_S;
@@ -96,23 +87,16 @@ export class ResolverCore implements Component {
     this.#audit = audit;
     const resolver = resolverOptionsOf(settings, { name: nodeId, random });
     const summaries = this.#followed(settings, { nodeId, generation }, log);
-    const opened = openResolverRooms(
-      { nodeId, generation, boot, resolver, summaries, onAgain: () => this.#wakeup.kick() },
-      { settings, metrics, audit, now },
-    );
-    this.rooms = opened.rooms;
-    this.limits = opened.limits;
-    this.accessLog = opened.accessLog;
-    const { listeners } = this;
-    this.identity = { version, nodeId, clusterId, region, zone, roles, listeners, boot, generation, startedMonoMs: time.monoMs };
-    const { switches, fanout } = this.rooms;
+    const process = { settings, version, metrics, audit, now, boot, onAgain: () => this.#wakeup.kick() };
+    this.rooms = openResolverRooms({ ...process, nodeId, generation, resolver, summaries }, time);
+    const { switches, fanout, limits } = this.rooms;
     this.#wakeup = new Wakeup(fanout, now);
     this.#readersOfSummaries = this.rooms.summaries && new Wakeup(this.rooms.summaries.reads.fanout, now);
     this.#switcher = new PolicySwitcher(switches, () => {
       this.rooms.show();
       this.#changed();
     });
-    this.#limitsTimer = setInterval(() => this.limits.tick(now()), LIMITS_MS).unref();
+    this.#limitsTimer = setInterval(() => limits.tick(now()), LIMITS_MS).unref();
     const upstreamLog = log.child("resolver");
     this.#log = upstreamLog;
     this.calls = new UpstreamCalls({
@@ -193,7 +177,7 @@ export class ResolverCore implements Component {
     this.#readersOfSummaries?.close();
     this.#waits.close();
     clearInterval(this.#limitsTimer);
-    this.limits.close();
+    this.rooms.limits.close();
   }
 
   readiness(): readonly ReadyCheck[] {
@@ -239,7 +223,7 @@ export class ResolverCore implements Component {
     const options = followedSummariesOf(settings, own);
     if (options === undefined) return undefined;
     const keys = followedKeysOf(settings, () => openSeals(settings, log.child("summary")).keys);
-    return { options, keys, now, onAgain: () => this.#readersOfSummaries?.kick() };
+    return { options, keys, onAgain: () => this.#readersOfSummaries?.kick() };
   }
 
   #servicesOf(
@@ -247,24 +231,16 @@ export class ResolverCore implements Component {
     ports: ResolverPorts,
     { random, audit }: Pick<ResolverCoreParts, "audit" | "random">,
   ): readonly Service[] {
-    const { rooms, identity } = this;
-    const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;
+    const { rooms } = this;
     return resolverServices({
-      reads,
-      fanout,
-      dnsNames,
-      bytes,
-      loads,
-      policies,
-      identity,
+      ...rooms,
       ports,
       upstreams: settings.resolver.upstreams.map((address) => `${hasUpstreamTls(settings) ? "grpcs" : "grpc"}://${address}`),
-      summaries: rooms.summaries,
       cache: {
         statistics: (time) => rooms.machine.statistics(time),
         act: (request) => this.driver.input({ kind: "act", ...request }),
         audit,
-        servedBy: identity.nodeId,
+        servedBy: rooms.identity.nodeId,
       },
       endedStaticCount: () => 0,
       mesh: {
@@ -281,7 +257,7 @@ export class ResolverCore implements Component {
       random,
       allowsViewerOverride: settings.tenants.allowRequestOverride,
       metrics: this.#metrics,
-      onRead: this.accessLog.onRead,
+      onRead: rooms.accessLog.onRead,
       resumes: rooms.machine.bookmarks,
       isPaused: () => !rooms.machine.policy.isReady,
       audit: auditHandlers(this.#audit),

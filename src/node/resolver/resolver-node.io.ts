@@ -51,15 +51,14 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const core = await parts.open("resolver", openCore, (opened) => opened);
   const openOwnCopy = () => openCopy(options, core, directory);
   writeEarly(core, await parts.open("copy on disk", openOwnCopy, (component) => component));
-  const { reads, replica, dnsNames, policies } = core.rooms;
-  const sources = { reads, replica, dnsNames, policies, identity: core.identity };
-  const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });
+  const { rooms } = core;
+  const openSerials = () => ZoneSerials.open({ ...rooms, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const listeners = await openListeners(
     {
-      ...sources,
+      ...rooms,
       elsewheres: core.elsewheres,
-      clusters: clusterNames(settings, { summaries: core.rooms.summaries?.reads, dnsNames, now }),
+      clusters: clusterNames(settings, { summaries: rooms.summaries?.reads, dnsNames: rooms.dnsNames, now }),
       self: nameServerView(
         { nodeId, zone: settings.node.zone, version: options.version },
         advertisedHost(settings, settings.dns.host ?? settings.listen.host),
@@ -68,11 +67,9 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       origins: options.origins,
       log,
       services: core.services,
-      idPrefix: core.identity.boot,
+      idPrefix: rooms.identity.boot,
       zoneSerials: serials?.told,
       metrics,
-      limits: core.limits,
-      accessLog: core.accessLog,
       identities,
       checkCaughtUp: () => core.checkReady(),
       followServing: (onServing) => core.followServing(onServing),
@@ -117,25 +114,26 @@ async function serve(
   endpoints: ReturnType<typeof endpointsOf>,
 ): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
-  const { nodeId } = core.identity;
-  const advertised = nameListeners(settings, core.listeners, endpoints);
+  const { listeners, identity, replica } = core.rooms;
+  const { nodeId } = identity;
+  const advertised = nameListeners(settings, listeners, endpoints);
   const openRegistrar = () =>
     new SelfRegistrar({ ...ownEntryOf(options, core, advertised), calls: core.calls, log: log.child("resolver"), now, random });
   const registrar = await parts.open("registration", openRegistrar, registrationPart);
   interrupt?.throwIfAborted();
   options.onOpened?.(() => parts.reload());
-  log.info({ nodeId, ...core.listeners }, "resolver listens");
+  log.info({ nodeId, ...listeners }, "resolver listens");
   await parts.start();
   await options.beforeReady?.(endpoints.calls.grpc);
   await Promise.race([core.ready, aborted(interrupt)]);
   if (core.isServing) {
-    log.info({ nodeId, entries: core.rooms.replica.lookup.size, ...core.listeners }, "resolver is ready");
+    log.info({ nodeId, entries: replica.lookup.size, ...listeners }, "resolver is ready");
     registrar.begin();
   }
   let stopping: Promise<void> | undefined;
   return {
     nodeId,
-    listeners: core.listeners,
+    listeners,
     fault: "",
     stop: () => {
       stopping ??= stopParts(parts, options, { nodeId, drain: () => core.drain() });
@@ -156,7 +154,7 @@ function registrationPart(registrar: SelfRegistrar): Component {
 
 function ownEntryOf(
   { version, settings }: NodeOptions,
-  { identity, rooms: { machine, policies } }: ResolverCore,
+  { rooms: { identity, machine, policies } }: ResolverCore,
   listeners: ResolverFacts["listeners"],
 ): Pick<SelfRegistrarParts, "upstream" | "entry"> {
   const facts = { nodeId: identity.nodeId, zone: settings.node.zone, version, listeners };

@@ -21,13 +21,12 @@ import { sharedOriginMs } from "../../lib/shared-clock.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { Scrape } from "../../server/metrics.io.ts";
-import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../services/forwarding/worker-services.ts";
 import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
-import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
+import { type CopyRooms, openCopyRooms } from "../core/copies/copy-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import { checkCaughtUp, checkSound } from "../core/standing.ts";
 import { DnsPresence } from "../dns/presence.ts";
@@ -75,21 +74,17 @@ class NodeWorker {
   readonly #log: RootLog;
   readonly #metrics = new Metrics();
   readonly #main: MainThread;
-  readonly #rooms: WorkerRooms["copy"];
+  readonly #rooms: CopyRooms;
   readonly #wakeup: Wakeup;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
   readonly #watches: AskedWatches;
-  readonly #limits: WorkerRooms["limits"];
-  readonly #accessLog: WorkerRooms["accessLog"];
   readonly #parts: Components;
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
   #factsPatientMs = patientNowMs();
   #report: NodeReport = { readiness: { isDraining: false, checks: [] }, persistence: {} };
-  /** Listener name to `host:port`. */
-  #listenerNames: Readonly<Record<string, string>> = {};
   #isWhole = false;
   #zoneSerials: SharedArrayBuffer | undefined;
   #loopSince = performance.eventLoopUtilization();
@@ -108,37 +103,35 @@ class NodeWorker {
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
     this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
     const shared = { makeBuckets: bucketsOf(start.limits), watches: this.#watches, audit: this.#main };
-    const { copy, limits, accessLog } = openWorkerRooms({
+    this.#rooms = openCopyRooms({
       ...start,
       ...shared,
       metrics: this.#metrics,
       now,
+      startedMonoMs: performance.now() - start.uptimeMs,
       onAgain: () => this.#wakeup.kick(),
     });
-    this.#rooms = copy;
-    this.#limits = limits;
-    this.#accessLog = accessLog;
-    this.#wakeup = new Wakeup(copy.fanout, now);
-    this.#switcher = new PolicySwitcher(copy.switches, () => this.#shown());
+    this.#wakeup = new Wakeup(this.#rooms.fanout, now);
+    this.#switcher = new PolicySwitcher(this.#rooms.switches, () => this.#shown());
     this.#parts = new Components(this.#log.child("node"));
   }
 
   /** Hears the main thread from now on. */
   begin(node: Pick<NodeEnd, "follow">): void {
-    const { switches } = this.#rooms;
+    const { switches, limits } = this.#rooms;
     this.#main.begin({
       takeCalls: () => this.#calls.take(),
       connectionCount: () => (this.#listeners === undefined ? 0 : connectionCountOf(this.#listeners)),
       policy: () => ({ shown: switches.shown, heard: this.#heardChange }),
     });
-    setInterval(() => this.#limits.tick(now()), LIMITS_MS).unref();
+    setInterval(() => limits.tick(now()), LIMITS_MS).unref();
     node.follow((message) => this.#hear(message));
   }
 
   // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
   #hear(message: ToWorker): void {
     const { said, facts, report, answers, verdicts, orders, isAwaited } = message;
-    if (said.numbers.length > 0) this.#rooms.hear(said);
+    if (said.numbers.length > 0) this.#rooms.copy.hear(said);
     this.#factsMonoMs = performance.now();
     this.#factsPatientMs = patientNowMs();
     const { isServing } = this.#facts;
@@ -152,7 +145,7 @@ class NodeWorker {
     this.#main.heard(message);
     if (isAwaited) this.#main.say();
     for (const order of orders) void this.#obey(order);
-    if (this.#isWhole || !this.#rooms.isWhole) return;
+    if (this.#isWhole || !this.#rooms.copy.isWhole) return;
     this.#isWhole = true;
     this.#main.done({ kind: "whole" });
   }
@@ -167,8 +160,7 @@ class NodeWorker {
       case "listen":
         return this.#listen(order.shared);
       case "name":
-        this.#listenerNames = order.listeners;
-        return undefined;
+        return void Object.assign(this.#rooms.listeners, order.listeners);
       case "reload":
         return this.#parts.reload();
       case "drain":
@@ -176,7 +168,7 @@ class NodeWorker {
         return this.#main.done({ kind: "drained" });
       case "stop":
         await this.#parts.stop(new Deadline(order.withinMs));
-        this.#limits.close();
+        this.#rooms.limits.close();
         await this.#log.end();
         return this.#main.done({ kind: "stopped" });
       case "measure":
@@ -224,39 +216,10 @@ class NodeWorker {
     if (startRefusal !== undefined) throw receivedError(startRefusal);
   }
 
-  #identity(): NodeIdentity {
-    const { settings, version, nodeId, boot, uptimeMs } = this.#start;
-    const { clusterId, region, zone, roles } = settings.node;
-    const { replica } = this.#rooms;
-    const named = () => this.#listenerNames;
-    return {
-      version,
-      nodeId,
-      clusterId,
-      region,
-      zone,
-      roles,
-      boot,
-      startedMonoMs: performance.now() - uptimeMs,
-      get generation() {
-        return replica.self.generation;
-      },
-      get listeners() {
-        return named();
-      },
-    };
-  }
-
   /** Reads are answered here, and all other calls by the main thread. */
-  #services(identity: NodeIdentity): readonly Service[] {
-    const { reads: readers, fanout, dnsNames, bytes, loads } = this.#rooms;
+  #services(): readonly Service[] {
     const reads = readHandlers({
-      reads: readers,
-      fanout,
-      dnsNames,
-      bytes,
-      loads,
-      identity,
+      ...this.#rooms,
       endedStaticCount: () => this.#facts.endedStaticCount,
       mesh: {
         ageMs: (time) => this.#ageMs(time),
@@ -272,7 +235,7 @@ class NodeWorker {
       random,
       allowsViewerOverride: this.#start.settings.tenants.allowRequestOverride,
       metrics: this.#metrics,
-      onRead: this.#accessLog.onRead,
+      onRead: this.#rooms.accessLog.onRead,
     });
     const { settings, routes } = this.#start;
     return workerServices(this.#calls, { reads, routes, hasSummaries: holdsSummaries(settings) });
@@ -295,23 +258,15 @@ class NodeWorker {
     const log = this.#log;
     const identities = await this.#openIdentities();
     await this.#watchLoop();
-    const identity = this.#identity();
-    const { reads, replica, dnsNames, policies } = this.#rooms;
     const listeners = await openListeners(
       {
-        reads,
-        replica,
-        dnsNames,
-        policies,
+        ...this.#rooms,
         settings: shareOf(settings, settings.node.workers),
         log,
-        services: this.#services(identity),
-        identity,
+        services: this.#services(),
         idPrefix: `${this.#start.boot}-${this.#start.number}`,
         zoneSerials: this.#zoneSerials,
         metrics: this.#metrics,
-        limits: this.#limits,
-        accessLog: this.#accessLog,
         identities,
         checkCaughtUp: () => checkSound(this.#facts),
         cookieSecret: this.#start.cookieSecret,
@@ -338,24 +293,17 @@ class NodeWorker {
   }
 
   async #openDns(shared: SharedPorts): Promise<Endpoints> {
-    const { settings, nodeId } = this.#start;
-    const { reads, replica, dnsNames, policies } = this.#rooms;
+    const { settings } = this.#start;
     const hasTls = settings.dns.tlsPort !== undefined;
     const identities = hasTls ? await this.#openIdentities() : undefined;
     await this.#watchLoop();
     const gateway = await openDnsListener(
       {
+        ...this.#rooms,
         identities,
-        reads,
-        replica,
-        dnsNames,
-        policies,
         settings: shareOf(settings, settings.dns.processes),
         log: this.#log,
-        identity: { clusterId: settings.node.clusterId, nodeId },
         metrics: this.#metrics,
-        limits: this.#limits,
-        accessLog: this.#accessLog,
         checkCaughtUp: () => checkSound(this.#facts),
         zoneSerials: this.#zoneSerials,
         cookieSecret: this.#start.cookieSecret,

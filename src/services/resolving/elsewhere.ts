@@ -35,7 +35,7 @@ export interface RoomsOfDns {
   readonly machine: ResolverMachine;
   readonly reads: Reads;
   readonly policies: PolicySource;
-  readonly inputCount: number;
+  readonly inputs: { readonly count: number };
 }
 
 interface ElsewhereOptions {
@@ -85,7 +85,7 @@ function openElsewhere(
     ask: (name, asked, told) => ports.ask(name, asked, told),
     carriers,
     askCarriers: (name, zone, told) => void tellCarriers(asker, { name, zone, maxBytes: carriers.answerBytes }, told),
-    inputCount: () => rooms.inputCount,
+    inputCount: () => rooms.inputs.count,
     judgedEdition: () => reads.policyEdition + machine.letGoCount,
     now,
   });

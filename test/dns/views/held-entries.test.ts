@@ -36,7 +36,7 @@ class World {
       ask: world.port,
       carriers: new KeptCarriers({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
       askCarriers: (name, zone, told) => queueMicrotask(() => told(carriersFrom(name, zone, [], { isMore: false, maxBytes: 0 }))),
-      inputCount: () => rooms.inputCount,
+      inputCount: () => rooms.inputs.count,
       judgedEdition: () => rooms.reads.policyEdition + machine.letGoCount,
       now: () => world.now,
     });

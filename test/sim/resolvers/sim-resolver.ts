@@ -2,6 +2,7 @@
  * One simulated resolver: a host on which processes run one after the other. A process has the rooms and the machine of the product, `ResolverRooms`, on
  * clocks and a network of the simulator.
  */
+
 import { fromBinary } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
@@ -16,7 +17,7 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Rng } from "../../../src/lib/rng.ts";
-import { ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
+import { openResolverRooms, type ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage, type WatchDelta } from "../../../src/resolver/codec.ts";
 import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
@@ -27,6 +28,7 @@ import type { AnswerAge } from "../../../src/services/discovery/age.ts";
 import { NameCalls, type NamesOutcome } from "../../../src/services/resolving/name-calls.ts";
 import { ageOf } from "../../../src/services/resolving/ports.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";
+import { coreProcess } from "../../fakes/core-process.ts";
 import { lineOf } from "../../fakes/model.ts";
 import { WALL_START_MS } from "../sim-node.ts";
 import type { Trace } from "../trace.ts";
@@ -234,9 +236,9 @@ export class ResolverProcess {
     };
     const boot = `${name}-${host.life}`;
     const catalog = { tombstoneTtlMs: 20_000, minTombstones: 4, pastTouches: rng.int(2) === 0 ? 8 : 100_000 };
-    const rest = { zones: [], onDenied: () => {}, onAgain: () => {}, nameBounds: SLICED_NAMES };
+    const process = { ...coreProcess({ now: () => this.time(), catalog, boot }), nameBounds: SLICED_NAMES };
     const history = { maxVersions: 10, maxBytes: 1 << 20 };
-    this.rooms = new ResolverRooms({ nodeId: name, generation: host.life, boot, resolver, catalog, history, ...rest }, this.time());
+    this.rooms = openResolverRooms({ ...process, nodeId: name, generation: host.life, resolver, history }, this.time());
     this.#lossRng = rng.fork(`losses ${host.life}`);
     this.#writer = new CopyWriter({
       disk: host.disk,
@@ -338,7 +340,7 @@ export class ResolverProcess {
   input(input: ResolverInput): void {
     if (this.isStopped) return;
     const out: ResolverOrder[] = [];
-    if (this.rooms.handle(input, this.time(), out)) this.#switch();
+    if (this.rooms.inputs.handle(input, this.time(), out)) this.#switch();
     this.host.parts.seen.judges(this);
     this.#carryOut(out);
     this.#arm();

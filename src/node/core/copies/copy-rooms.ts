@@ -7,89 +7,59 @@ import type { Said, SaidReader } from "../../../catalog/copy/said.ts";
 import { EntryStamper } from "../../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../catalog/entry/names.ts";
 import type { LoadView } from "../../../catalog/entry/view.ts";
-import { Lookup } from "../../../catalog/query/lookup.ts";
 import type { KeyText } from "../../../catalog/record/record.ts";
-import { Slab } from "../../../catalog/record/slab.ts";
 import { TraitsPool } from "../../../catalog/record/traits.ts";
-import { Replica, type ReplicaOptions } from "../../../catalog/replica/replica.ts";
-import type { NameIndexBounds } from "../../../catalog/watch/name-index.ts";
-import { DnsNames, plainName } from "../../../discovery/dns-names.ts";
-import { Fanout } from "../../../discovery/fanout.ts";
-import { isAdmitted } from "../../../discovery/policy-switch.ts";
-import { Reads } from "../../../discovery/reads.ts";
-import { SwitchQueue } from "../../../discovery/switch-queue.ts";
-import type { AddressBlock } from "../../../lib/addresses.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
-import type { OnDenied } from "../../../policy/set/visibility.ts";
-import { DiscoveryBytes } from "../../../services/discovery/response-bytes.ts";
+import { type CoreProcess, openReadingCore, openReplica, type ReadingCore, type ReadingCoreOptions } from "../reading-core.ts";
 import { MARK, type SaidPolicy } from "./copy-feed.ts";
 
-export interface CopyRoomsOptions {
+export interface CopyRoomsOptions extends CoreProcess, Pick<ReadingCoreOptions<never>, "makeBuckets" | "startedMonoMs" | "watches"> {
   readonly nodeId: string;
-  readonly clusterId: string;
-  readonly region: string;
   /** The generation of the replica when the feed began. */
   readonly generation: number;
-  /** The process of the node, which its threads share. */
-  readonly boot: string;
-  /** As the replica's. */
-  readonly catalog: Pick<ReplicaOptions, "minTombstones" | "pastTouches" | "tombstoneTtlMs">;
-  /** Of DNS. */
-  readonly zones: readonly string[];
-  /** The addresses of reverse zones. */
-  readonly blocks?: readonly AddressBlock[] | undefined;
-  readonly onDenied: OnDenied;
-  /** Called when a watcher must be woken. */
-  readonly onAgain: () => void;
-  readonly nameBounds?: NameIndexBounds;
   /** Traits that entries share, at most. */
   readonly maxTraits?: number;
 }
 
-export class CopyRooms {
-  readonly replica: Replica;
-  readonly fanout: Fanout;
-  readonly dnsNames: DnsNames;
-  readonly reads: Reads;
-  readonly bytes: DiscoveryBytes;
-  /** The last reports about the node's own entries. */
-  readonly loads: { of(key: KeyText): LoadView | undefined };
-  /** The policy in force. Until it is told there is none, and readers see nothing. */
-  readonly policies: { readonly policy: Policy };
-  readonly switches: SwitchQueue;
-  readonly #copy: ReplicaCopy;
-  readonly #loads = new Map<KeyText, LoadView>();
-  readonly #onAgain: () => void;
-  #policy: Policy = PENDING_POLICY;
-  /** What DNS and watches know of. */
-  #shown = { revision: 0, collectedRevision: 0 };
+export interface CopyRooms extends ReadingCore {
+  /** What the feed fills. */
+  readonly copy: FedCopy;
+}
 
-  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, maxTraits, ...facts }: CopyRoomsOptions) {
-    const { nodeId, clusterId } = facts;
-    const inForce = () => this.#policy;
-    const policies = {
-      get policy() {
-        return inForce();
-      },
-    };
-    const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq: 0, floor: 0, ...catalog });
-    replica.setAdmission((stored) => isAdmitted(this.#policy, stored, clusterId));
-    this.replica = replica;
-    this.policies = policies;
+/** What the feed says beside the catalog. Until it says a policy there is none, and readers see nothing. */
+interface Fed {
+  readonly loads: Map<KeyText, LoadView>;
+  readonly policies: { policy: Policy };
+}
+
+export function openCopyRooms({ nodeId, generation, maxTraits, ...process }: CopyRoomsOptions): CopyRooms {
+  const fed: Fed = { loads: new Map(), policies: { policy: PENDING_POLICY } };
+  const { policies, loads } = fed;
+  const replica = openReplica({ nodeId, generation, lastSeq: 0, floor: 0 }, process.settings, policies);
+  const core = openReadingCore({ ...process, replica, policies, loads: { of: (key) => loads.get(key) } });
+  const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
+  return { ...core, copy: new FedCopy(core, { fed, stamper, onAgain: process.onAgain }) };
+}
+
+class FedCopy {
+  readonly #core: ReadingCore;
+  readonly #fed: Fed;
+  readonly #onAgain: () => void;
+  readonly #copy: ReplicaCopy;
+
+  constructor(
+    core: ReadingCore,
+    { fed, stamper, onAgain }: Pick<CoreProcess, "onAgain"> & { readonly fed: Fed; readonly stamper: EntryStamper },
+  ) {
+    this.#core = core;
+    this.#fed = fed;
     this.#onAgain = onAgain;
-    this.fanout = new Fanout(onAgain, nameBounds);
-    this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
-    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
-    this.reads = new Reads(replica, facts, { policies, onDenied });
-    this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
-    this.loads = { of: (key) => this.#loads.get(key) };
-    this.bytes = new DiscoveryBytes(replica.slab, this.loads);
     this.#copy = new ReplicaCopy({
-      replica,
+      replica: core.replica,
       stamper,
       onMark: (mark, said) => this.#heed(mark, said),
-      onWhole: () => this.switches.start(),
+      onWhole: () => core.switches.start(),
     });
   }
 
@@ -102,40 +72,31 @@ export class CopyRooms {
   hear(said: Said): void {
     this.#copy.hear(said);
     if (!this.isWhole) return;
-    this.#show();
+    this.#core.show();
     this.#onAgain();
-    this.switches.onFollowed();
-  }
-
-  /** HOT: once a report of load too, of which no watch is to be woken. */
-  #show(): void {
-    const { revision, collectedRevision } = this.replica;
-    const touched = this.replica.takeTouched();
-    if (touched.size === 0 && revision === this.#shown.revision && collectedRevision === this.#shown.collectedRevision) return;
-    this.#shown = { revision, collectedRevision };
-    this.dnsNames.refresh();
-    this.fanout.changed(touched);
+    this.#core.switches.onFollowed();
   }
 
   #heed(mark: number, said: Pick<SaidReader, "number" | "text" | "value">): void {
+    const { switches, fanout } = this.#core;
     switch (mark) {
       case MARK.POLICY:
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says a policy
-        this.#policy = policyOf(said.value() as SaidPolicy);
+        this.#fed.policies.policy = policyOf(said.value() as SaidPolicy);
         return;
       case MARK.BEGIN:
-        return this.switches.begin(said.number());
+        return switches.begin(said.number());
       case MARK.SHOW:
-        return this.switches.show();
+        return switches.show();
       case MARK.LOAD:
         return this.#load(said);
       case MARK.UNLOAD:
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says the text of a key
-        return void this.#loads.delete(said.text() as KeyText);
+        return void this.#fed.loads.delete(said.text() as KeyText);
       case MARK.ALL_WATCHES:
-        return this.fanout.all();
+        return fanout.all();
       case MARK.END_WATCHES:
-        return this.fanout.end();
+        return fanout.end();
       default:
         assert(false, "a feed has a mark that is not known here", { mark });
     }
@@ -146,7 +107,7 @@ export class CopyRooms {
     const key = said.text() as KeyText;
     const [activeClients, errorRate, latencyMs] = [said.number(), said.number(), said.number()];
     const [utilization, observedWallMs] = [said.number(), said.number()];
-    this.#loads.set(key, { activeClients, errorRate, latencyMs, utilization, observedWallMs });
+    this.#fed.loads.set(key, { activeClients, errorRate, latencyMs, utilization, observedWallMs });
   }
 }
 

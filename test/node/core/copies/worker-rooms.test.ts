@@ -4,7 +4,7 @@ import { Leases } from "../../../../src/catalog/leases.ts";
 import { ANY } from "../../../../src/catalog/query/filter.ts";
 import { Metrics } from "../../../../src/lib/metrics/metrics.ts";
 import { openCopyFeed } from "../../../../src/node/core/copies/copy-feed.ts";
-import { openWorkerRooms } from "../../../../src/node/core/copies/worker-rooms.ts";
+import { openCopyRooms } from "../../../../src/node/core/copies/copy-rooms.ts";
 import { openRooms } from "../../../../src/node/core/rooms.ts";
 import type { AuditEvent } from "../../../../src/policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../../../../src/policy/versions/engine.ts";
@@ -23,8 +23,10 @@ test("a worker's rooms answer what their node's do, and its audit hears what the
   const feed = openCopyFeed(node, () => {});
   const events: AuditEvent[] = [];
   const metrics = new Metrics();
-  const { copy, limits, accessLog } = openWorkerRooms({
+  const { copy, reads, replica, limits, accessLog } = openCopyRooms({
     settings: SETTINGS,
+    version: "1",
+    startedMonoMs: 0,
     ...disk,
     metrics,
     audit: { record: (event) => void events.push(event) },
@@ -36,10 +38,10 @@ test("a worker's rooms answer what their node's do, and its audit hears what the
   if (batch === undefined) throw new Error("nothing is written");
   node.registrar.commit(batch, at(0));
   copy.hear(feed.take(100));
-  const [there, here] = [node.reads.page(caller("ann"), QUERY), copy.reads.page(caller("ann"), QUERY)];
+  const [there, here] = [node.reads.page(caller("ann"), QUERY), reads.page(caller("ann"), QUERY)];
   expect(here.records.map(({ key }) => key)).toEqual(there.records.map(({ key }) => key));
   expect(here.records.length).toBe(1);
-  expect([copy.reads.node.boot, copy.replica.revision]).toEqual([node.reads.node.boot, node.replica.revision]);
+  expect([reads.node.boot, replica.revision]).toEqual([node.reads.node.boot, node.replica.revision]);
 
   const verdict = { allowed: false, reason: "viewer_denied", rule: "svc", untilWallMs: undefined } as const;
   accessLog.onDenied(caller("ann"), {

@@ -1,0 +1,115 @@
+/**
+ * Everything that answers readers from a catalog: reads, watches, DNS names, changes of policy and limits. A node, a read worker and a resolver each make
+ * theirs here. They differ in where the catalog and the policy come from, and in what writes to the catalog.
+ */
+import { Lookup } from "../../catalog/query/lookup.ts";
+import { Slab } from "../../catalog/record/slab.ts";
+import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
+import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
+import type { Settings } from "../../config/settings.ts";
+import { DnsNames, type EntriesBeside, plainName } from "../../discovery/dns-names.ts";
+import { Fanout } from "../../discovery/fanout.ts";
+import { isAdmitted } from "../../discovery/policy-switch.ts";
+import { type AnswerLists, Reads } from "../../discovery/reads.ts";
+import type { Loads } from "../../discovery/registrar/loads.ts";
+import { SwitchQueue } from "../../discovery/switch-queue.ts";
+import { reverseBlocks } from "../../lib/addresses.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
+import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+import { AccessLog } from "../access-log.ts";
+import { NodeLimits, type NodeLimitsOptions } from "../limits.ts";
+
+/** The process in which a core runs. */
+export interface CoreProcess extends Pick<NodeLimitsOptions, "audit" | "metrics" | "now"> {
+  readonly settings: Settings;
+  readonly version: string;
+  /** The process of the node, which its threads share. */
+  readonly boot: string;
+  /** Called when a watcher must be woken again. */
+  readonly onAgain: () => void;
+  /** Of the index of watches by name. A simulated node has small ones. */
+  readonly nameBounds?: NameIndexBounds;
+}
+
+export interface ReadingCoreOptions<P extends PolicySource>
+  extends CoreProcess,
+    Pick<NodeLimitsOptions, "makeBuckets" | "tenantChecks" | "watches"> {
+  readonly replica: Replica;
+  readonly policies: P;
+  /** The last reports about the node's own entries. */
+  readonly loads: Pick<Loads, "of">;
+  /** When the node started, by the monotonic clock of this thread. */
+  readonly startedMonoMs: number;
+  /** Entries that a resolver has in addition to its replica. */
+  readonly beside?: { readonly lists: AnswerLists; readonly names: EntriesBeside } | undefined;
+}
+
+export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick<ReadingCoreOptions<P>, "loads" | "policies" | "replica"> {
+  readonly identity: NodeIdentity;
+  /** Listener name to `host:port`, as `identity` has them; filled when the listeners are open. */
+  readonly listeners: Record<string, string>;
+  readonly fanout: Fanout;
+  readonly dnsNames: DnsNames;
+  readonly reads: Reads;
+  readonly switches: SwitchQueue;
+  readonly bytes: DiscoveryBytes;
+  readonly accessLog: AccessLog;
+  readonly limits: NodeLimits;
+  /** Brings DNS names and watches up to the replica. The machine of a node does that itself. `isTouched`: entries beside the replica changed. */
+  readonly show: (isTouched?: boolean) => void;
+}
+
+/** An empty replica, which shows what the policy in force admits. */
+export function openReplica(
+  numbers: Pick<ReplicaOptions, "floor" | "generation" | "lastSeq"> & { readonly nodeId: string },
+  { catalog, node }: Pick<Settings, "catalog" | "node">,
+  policies: PolicySource,
+): Replica {
+  const replica = new Replica(new Lookup(), new Slab(), { ...numbers, ...catalog });
+  replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
+  return replica;
+}
+
+export function openReadingCore<P extends PolicySource>(options: ReadingCoreOptions<P>): ReadingCore<P> {
+  const { settings, version, boot, metrics, audit, now, replica, policies, loads, startedMonoMs, beside } = options;
+  const { clusterId, region, zone, roles } = settings.node;
+  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
+  const limits = new NodeLimits({ ...options, lookup: replica.lookup });
+  const listeners: Record<string, string> = {};
+  const identity: NodeIdentity = {
+    version,
+    nodeId: replica.self.nodeId,
+    clusterId,
+    region,
+    zone,
+    roles,
+    listeners,
+    boot,
+    startedMonoMs,
+    get generation() {
+      return replica.self.generation;
+    },
+  };
+  const fanout = new Fanout(options.onAgain, options.nameBounds);
+  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName), reverseBlocks(settings.dns), beside?.names);
+  const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied, lists: beside?.lists });
+  const switches = new SwitchQueue({ policies, replica, reads, fanout, clusterId });
+  const bytes = new DiscoveryBytes(replica.slab, loads);
+  const show = showing(replica, { fanout, dnsNames });
+  return { replica, policies, loads, identity, listeners, fanout, dnsNames, reads, switches, bytes, accessLog, limits, show };
+}
+
+function showing(replica: Replica, { fanout, dnsNames }: Pick<ReadingCore, "dnsNames" | "fanout">): ReadingCore["show"] {
+  let shown = { revision: 0, collectedRevision: 0 };
+  // HOT: once a message to a worker or to a resolver. A report of load wakes no watch.
+  return (isTouched = false) => {
+    const { revision, collectedRevision } = replica;
+    const touched = replica.takeTouched();
+    const isChanged = touched.size > 0 || revision !== shown.revision || collectedRevision !== shown.collectedRevision;
+    if (isChanged || isTouched) dnsNames.refresh();
+    if (!isChanged) return;
+    shown = { revision, collectedRevision };
+    fanout.changed(touched);
+  };
+}
