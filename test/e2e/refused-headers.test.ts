@@ -1,6 +1,6 @@
 /**
  * Headers that are refused, because they are too many, on a connection that ends just then. Node ends the process when a session is collected in
- * the turn in which it refused them (src/grpc/wire/session-end.io.ts): a small young generation makes that certain.
+ * the turn in which it refused them (src/grpc/wire/http2-stream.io.ts): a small young generation makes that certain.
  * @module-tag path
  */
 import { execFile } from "node:child_process";

@@ -8,11 +8,10 @@ import { assert, CODES } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
-import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
+import { endInNextTurn, Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 import type { Inflater } from "../wire/message-reader.ts";
 import { requestFields } from "../wire/request-head.ts";
-import { endInNextTurn } from "../wire/session-end.io.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 
