@@ -3,6 +3,8 @@ import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { PeerDirectory } from "../peer-directory.ts";
 import { durationMs } from "../request-checks.ts";
 
 /** Time after which a client should try again when the data is too old. */
@@ -36,6 +38,14 @@ export interface StalenessBound {
 /** The age of what a node answers from its replica. An unknown age is counted from 1970, so it is stale too. */
 export function replicaAge(ageMs: number, unreachable?: UnreachableNodes): AnswerAge {
   return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA, unreachable };
+}
+
+/** How good the data of an answer is: what the call says of it, or else the age of this node's replica. */
+export function answerAge(
+  { mesh }: { readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable"> },
+  { age, time }: { readonly age?: AnswerAge | undefined; readonly time: Time },
+): AnswerAge {
+  return age ?? replicaAge(mesh.ageMs(time), mesh.unreachable(time));
 }
 
 /** Throws `too_stale` if the data may be older than the caller accepts, or if it may lack writes and the caller requires them. */

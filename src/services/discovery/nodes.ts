@@ -23,7 +23,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
 import { type FarNode, farEntry, farPage, farPeer, isFarToken, type OtherCluster } from "../regions/far-nodes.ts";
 import type { CallContext } from "../service.ts";
-import { type AnswerAge, replicaAge } from "./age.ts";
+import { answerAge } from "./age.ts";
 import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
@@ -152,11 +152,6 @@ interface FreshnessParts {
   readonly reads: { readonly replica: Pick<Reads["replica"], "revision"> };
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
-}
-
-/** How good the data of an answer is: what the call says of it, or else the age of this node's replica. */
-export function answerAge({ mesh }: Pick<FreshnessParts, "mesh">, { age, time }: Pick<CallContext, "age" | "time">): AnswerAge {
-  return age ?? replicaAge(mesh.ageMs(time), mesh.unreachable(time));
 }
 
 /** The field of an answer that lists the nodes that its age does not include. */
