@@ -1,11 +1,19 @@
-/** The patient clock of this process's event loop, and timers by it. They are for deadlines of others, never for limits on this process itself. */
+/**
+ * The clocks of this process: the two that all code gets, and the patient clock of its event loop with timers by it. The patient clock is for
+ * deadlines of others, never for limits on this process itself.
+ */
+import type { Time } from "./machine.ts";
 import { LOOK_MS, type Patience, PatientClock, type ProcessPause } from "./patience.ts";
 
 // One clock, because a process has one event loop.
 const clock = new PatientClock();
 let looking: NodeJS.Timeout | undefined;
 
-/** The clock. From now on a timer looks at it. */
+export function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+/** The patient clock. From now on a timer looks at it. */
 export function patienceOfLoop(): Patience {
   looking ??= setInterval(() => clock.nowMs(performance.now()), LOOK_MS).unref();
   return clock;

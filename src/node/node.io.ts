@@ -7,6 +7,7 @@ import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
+import { now } from "../lib/patient-time.io.ts";
 import { draws } from "../lib/rng.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import type { Services } from "../services/list.ts";
@@ -29,7 +30,7 @@ import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts
 import { openSummaryEvents } from "./regions/events.io.ts";
 import { clustersToHear } from "./regions/key-faults.io.ts";
 import { holdsSummaries, type NodeSeals, openSeals } from "./regions/seals.io.ts";
-import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
+import { buildCore, type NodeCore, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
 import {

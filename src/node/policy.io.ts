@@ -5,6 +5,7 @@ import type { Settings } from "../config/settings.ts";
 import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
+import { now } from "../lib/patient-time.io.ts";
 import { TaskRunner } from "../policy/run-tasks.io.ts";
 import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
@@ -23,7 +24,7 @@ import type { CoreDriver } from "./core-driver.io.ts";
 import type { Told } from "./core-io.ts";
 import { writeMark } from "./fabric/peer-mark.io.ts";
 import { readFileText } from "./policy-file.io.ts";
-import { type NodeCore, now } from "./rooms.io.ts";
+import type { NodeCore } from "./rooms.io.ts";
 import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {

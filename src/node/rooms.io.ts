@@ -1,6 +1,5 @@
 /** Builds the rooms of a node on the clocks, the random sources and the journal of this process. It opens no socket. */
 import { randomBytes, randomFillSync } from "node:crypto";
-import { performance } from "node:perf_hooks";
 import { Leases } from "../catalog/leases.ts";
 import type { Effective } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -12,7 +11,7 @@ import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { Patience } from "../lib/patience.ts";
-import { patienceOfLoop } from "../lib/patient-time.io.ts";
+import { now, patienceOfLoop } from "../lib/patient-time.io.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../policy/versions/engine.ts";
 import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
@@ -46,11 +45,6 @@ export interface CoreOptions {
   readonly version: string;
   /** As `RegistrarOptions.patience`. Without it the clock of this process's event loop counts. */
   readonly patience?: Patience;
-}
-
-/** The process's two clocks. */
-export function now(): Time {
-  return { monoMs: performance.now(), wallMs: Date.now() };
 }
 
 /** Has the seconds since 1970 in its high part and a random number in its low part, so generations of a node grow with time and never repeat. */

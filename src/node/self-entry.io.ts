@@ -5,11 +5,12 @@ import { parseZone } from "../dns/names/names.ts";
 import { reverseZoneNames } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
+import { now } from "../lib/patient-time.io.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
 import type { OwnEntry } from "./core/self-entry.ts";
 import { type LoadSources, NodeLoad } from "./load-report.ts";
-import { type NodeCore, now } from "./rooms.io.ts";
+import type { NodeCore } from "./rooms.io.ts";
 
 /** No credential can give this principal, because principals of callers never contain a space. */
 const SELF_PRINCIPAL = "node ";

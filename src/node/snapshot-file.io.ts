@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
 import { BrokenInvariant, rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
+import { now } from "../lib/patient-time.io.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import { type Warm, type WarmParts, warmStart } from "./core/warm-start.ts";
-import { now } from "./rooms.io.ts";
 
 /** The largest snapshot, about four million entries. A larger one is not written. */
 const MAX_BYTES = 1 << 30;

@@ -7,11 +7,11 @@ import { MAX_ZONE_FILE_BYTES, readZoneFile, writeZoneFile } from "../dns/views/z
 import { CUT_MS, type Serials, ZoneVersions } from "../dns/views/zone-versions.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
+import { now } from "../lib/patient-time.io.ts";
 import { visibilityOf } from "../policy/set/visibility.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import type { Component } from "./components.io.ts";
-import { now } from "./rooms.io.ts";
 
 export interface ZoneSerialsParts extends ZoneChangesSources {
   readonly settings: Settings;

@@ -1,7 +1,8 @@
 /** The driver of a node's machine, without a disk. */
+
+import { now } from "../../src/lib/patient-time.io.ts";
 import { CoreDriver, type DrivenMachine } from "../../src/node/core-driver.io.ts";
 import type { Told } from "../../src/node/core-io.ts";
-import { now } from "../../src/node/rooms.io.ts";
 
 export function driverOf(machine: DrivenMachine, onTold: (told: Told) => void = () => {}): CoreDriver {
   const done = () => Promise.resolve();

@@ -3,10 +3,11 @@ import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
+import { now } from "../../lib/patient-time.io.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { HandedOver } from "../core/departure.ts";
 import type { Told } from "../core-io.ts";
-import { type NodeCore, now } from "../rooms.io.ts";
+import type { NodeCore } from "../rooms.io.ts";
 
 export class FabricEvents {
   readonly #core: NodeCore;

@@ -1,5 +1,6 @@
 /** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
 import type { Log } from "../../lib/log.io.ts";
+import { now } from "../../lib/patient-time.io.ts";
 import { NODE_ACT } from "../../policy/audit/record.ts";
 import type { Draft } from "../../summary/building/drafts.ts";
 import type { RefusalEvent } from "../../summary/held/refusals.ts";
@@ -8,7 +9,7 @@ import type { Component } from "../components.io.ts";
 import type { Summaries } from "../core/regions/summaries.ts";
 import type { Told } from "../core-io.ts";
 import { observeClusters, observeSummaries } from "../metrics.ts";
-import { type NodeCore, now } from "../rooms.io.ts";
+import type { NodeCore } from "../rooms.io.ts";
 
 /** The part of a node that operators see of its summaries. `clusters`: those that it is to hear of. */
 export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: readonly string[], log: Log): Component {

@@ -2,6 +2,7 @@
 
 import { randomFillSync } from "node:crypto";
 import { Metrics } from "../../lib/metrics/metrics.ts";
+import { now } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
 import { copyBound } from "../../resolver/disk/copy.ts";
 import { openScraper } from "../../server/metrics.io.ts";
@@ -13,7 +14,6 @@ import { advertisedHost } from "../fabric/address.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { clusterNames, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
-import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, observe, type RunningNode, startParts, stopParts } from "../starting.io.ts";
 import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";

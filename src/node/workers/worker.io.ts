@@ -15,7 +15,7 @@ import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
-import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { now, patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
 import { sharedOriginMs } from "../../lib/shared-clock.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
@@ -35,7 +35,6 @@ import { connectionCountOf, dnsEndpointOf, endpointsOf, type Listeners, openDnsL
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
 import { holdsSummaries } from "../regions/seals.io.ts";
-import { now } from "../rooms.io.ts";
 import { MainThread } from "./main-thread.io.ts";
 import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerLimits, WorkerStart } from "./messages.ts";
 import { type NodeEnd, openNodeEnd } from "./node-end.io.ts";

@@ -13,6 +13,7 @@ import { later } from "../../lib/later.io.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
 import type { CounterName, GaugeName, Metrics } from "../../lib/metrics/metrics.ts";
 import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
+import { now } from "../../lib/patient-time.io.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
 import type { Scraper } from "../../server/metrics.io.ts";
@@ -25,7 +26,6 @@ import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-
 import { type Endpoints, portsAt } from "../core/endpoints.ts";
 import { type NodeLimits, nodeSharedLimits } from "../limits.ts";
 import type { LoadSources } from "../load-report.ts";
-import { now } from "../rooms.io.ts";
 import { type OpenChannel, openProcess, openThread } from "./channel.io.ts";
 import type { FromWorker, NodeFacts, NodeReport, Order, Question, WorkerLimits, WorkerRole } from "./messages.ts";
 import { WorkerEnd } from "./worker-end.io.ts";
