@@ -72,7 +72,6 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "PolicyFrame.part",
     "PolicyFrame.offset",
     "PolicyFrame.size_bytes",
-    "HelloFrame.policy_from",
     "HelloFrame.border_to",
     "MemberUpdate.keeps_entries",
     "MemberUpdate.boot",

@@ -61,7 +61,6 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const shared = { replica, stamper, bounds, hlc, rng: rng.fork("replication"), place: here, foreigners, members: membership };
   const replication = new Replicator({ ...shared, options: options.replication });
   const policy = new PolicyExchange(options.policy, {
-    isForeign: (id) => foreigners.has(id),
     sourceOf: (id) => policySources.of(id),
     wake: () => multiplexer.wake(),
   });

@@ -9,10 +9,6 @@ export interface PolicyPeer {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly source: PolicySource;
-  /** An older node, which takes anybody's policy and passes it on. */
-  readonly takesAny?: boolean;
-  /** It says which versions it does not take, and waits to be told; older nodes do neither. */
-  readonly settles?: boolean;
 }
 
 export const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };

@@ -2,12 +2,6 @@
 import type { CaughtUp } from "./readiness.ts";
 import type { Hello } from "./wire/messages.ts";
 
-/** A hello with this capability says in `policyFrom` whose policy its node takes. Nodes without it take any. */
-export const POLICY_FROM = "policy_from";
-
-/** A node with this capability says which policy versions it does not take. It is given no records before it has our version or refuses it. */
-export const POLICY_FIRST = "policy_first";
-
 /** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
 export const READY = "ready";
 
@@ -72,8 +66,7 @@ export class PolicySources {
     const reached = new Set([this.#clusterId]);
     for (let before = 0; before < reached.size; ) {
       before = reached.size;
-      for (const { clusterId, capabilities, policyFrom = [] } of hellos)
-        if (!capabilities.includes(POLICY_FROM) || policyFrom.some((each) => reached.has(each))) reached.add(clusterId);
+      for (const { clusterId, policyFrom } of hellos) if (policyFrom.some((each) => reached.has(each))) reached.add(clusterId);
     }
     return reached.has(target);
   }

@@ -12,7 +12,7 @@ import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
 import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
 import type { FabricHandlers } from "./part.ts";
 import { ANY_PEER, differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf, PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";
-import { POLICY_FIRST, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
+import type { PolicySource } from "./policy-sources.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
 
 /** What is not a setting. */
@@ -56,8 +56,6 @@ interface Fetch {
 }
 
 export interface PolicyExchangeParts {
-  /** Whether a node that applied a version is known to be foreign. */
-  readonly isForeign?: (nodeId: string) => boolean;
   /** How this node treats a policy that nodes of a cluster offer. */
   readonly sourceOf?: (clusterId: string) => PolicySource;
   /** Every link may have something to send now. */
@@ -67,7 +65,7 @@ export interface PolicyExchangeParts {
 /** The policy as a channel of the links. */
 export class PolicyExchange implements LinkChannel<PolicyFrame> {
   readonly kinds = ["policyHead", "policyWanted", "policySettled", "policyPart"] as const;
-  readonly capabilities = [POLICY_FROM, POLICY_FIRST];
+  readonly capabilities = [];
   readonly speaks = "in turn";
   readonly #options: PolicyExchangeOptions;
   readonly #parts: Required<PolicyExchangeParts>;
@@ -101,7 +99,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
 
   constructor(options: PolicyExchangeOptions, parts: PolicyExchangeParts = {}) {
     this.#options = options;
-    this.#parts = { isForeign: () => false, sourceOf: () => "accepted", wake: () => {}, ...parts };
+    this.#parts = { sourceOf: () => "accepted", wake: () => {}, ...parts };
   }
 
   /** The newest version kept here; number 0: none. */
@@ -119,20 +117,18 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Whether the peer is behind us: it has neither our newest version nor said that it does not take it. Until then it is held: it is given no records,
-   * since they may tell what the policy hides. A peer of an older version says no such thing, and is never behind.
+   * Whether the peer has neither our newest version nor refused it. Until then it is held: it gets no records, because they may show what the policy
+   * hides.
    */
   isBehind(link: LinkId): boolean {
     const state = this.#links.get(link);
-    if (state?.peer.settles !== true || this.#head.number === 0) return false;
+    if (state === undefined || this.#head.number === 0) return false;
     if (state.settled !== undefined && isSamePlace(state.settled, this.#head)) return false;
     return state.latest === undefined || isNewer(this.#head, state.latest);
   }
 
-  open(link: LinkId, { hello: { nodeId, clusterId, capabilities } }: Greeted): ChannelSession<PolicyFrame> {
-    const takesAny = !capabilities.includes(POLICY_FROM);
-    const settles = capabilities.includes(POLICY_FIRST);
-    this.opened(link, { nodeId, clusterId, source: this.#parts.sourceOf(clusterId), takesAny, settles });
+  open(link: LinkId, { hello: { nodeId, clusterId } }: Greeted): ChannelSession<PolicyFrame> {
+    this.opened(link, { nodeId, clusterId, source: this.#parts.sourceOf(clusterId) });
     const isCaughtUp = () => this.isSettledWith(link);
     return {
       next: (time) => this.next(link, time),
@@ -410,19 +406,15 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   /** Whether the peer waits to hear that its newest version is not taken here. What failed on its way is not told: it may hide what the peer has. */
   #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
     const { latest, toldSettled, peer } = state;
-    if (peer.settles !== true || latest === undefined || !isNewer(latest, this.#head) || this.#isOffer(state)) return false;
+    if (latest === undefined || !isNewer(latest, this.#head) || this.#isOffer(state)) return false;
     if (toldSettled !== undefined && isSamePlace(toldSettled, latest)) return false;
-    return this.#whyNot(peer, latest) !== "" || state.tooFar !== undefined || this.#unusable.has(nameOf(latest));
+    return whyNot(peer) !== "" || state.tooFar !== undefined || this.#unusable.has(nameOf(latest));
   }
 
   #isOffer(state: PolicyLink): state is PolicyLink & { heard: PolicyHead } {
     const { heard, strikes } = state;
     if (heard === undefined || strikes >= this.#options.maxStrikes) return false;
-    return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard)) && this.#whyNot(state.peer, heard) === "";
-  }
-
-  #whyNot(peer: PolicyPeer, { nodeId }: PolicyHead): string {
-    return peer.takesAny === true && this.#parts.isForeign(nodeId) ? `node ${nodeId}, which applied it, is foreign here` : whyNot(peer);
+    return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard)) && whyNot(state.peer) === "";
   }
 
   /** The newest version that a peer has and that is not taken from it, and why. */
@@ -431,8 +423,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     for (const { peer, heard, tooFar } of this.#links.values()) {
       const head = tooFar ?? heard;
       if (head === undefined || !isNewer(head, newest?.head ?? this.#head)) continue;
-      const why =
-        tooFar === undefined ? this.#whyNot(peer, head) : `its number is more than ${MAX_NUMBER_STEP} above that of the newest here`;
+      const why = tooFar === undefined ? whyNot(peer) : `its number is more than ${MAX_NUMBER_STEP} above that of the newest here`;
       if (why !== "") newest = { head, peer, why };
     }
     return newest;

@@ -6,7 +6,7 @@ import type { Hello } from "../../src/fabric/wire/messages.ts";
 
 function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
   const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:1`, version: "1" };
-  return { nodeId, generation: 1, ...place, protocolVersions: [1], capabilities: [HAND_OVER], clusterToken: "", ...more };
+  return { nodeId, generation: 1, ...place, protocolVersions: [1], capabilities: [HAND_OVER], clusterToken: "", policyFrom: [], ...more };
 }
 
 const AT = { monoMs: 0, wallMs: 0 };

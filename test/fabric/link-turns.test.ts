@@ -26,6 +26,8 @@ test("records go out between the parts of a policy, and the policy between recor
   };
   drain();
   multiplexer.receive(1, WHOLE, AT, out);
+  // A peer without the policy gets no records until it has refused the policy.
+  multiplexer.receive(1, { kind: "policySettled", head: large.head }, AT, out);
   multiplexer.receive(1, { kind: "policyWanted", number: 1 }, AT, out);
   policy.read(1, large.bytes);
   const kinds = drain().filter((kind) => kind === "records" || kind === "policyPart");

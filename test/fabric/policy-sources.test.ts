@@ -1,10 +1,10 @@
 /** Whose policy is taken, and where ours goes. */
 import { expect, test } from "vitest";
-import { POLICY_FROM, PolicySources } from "../../src/fabric/policy-sources.ts";
+import { PolicySources } from "../../src/fabric/policy-sources.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
-function hello(clusterId: string, policyFrom: readonly string[] | undefined) {
-  return greetingOf(`${clusterId}-n`, { clusterId, ...(policyFrom !== undefined && { policyFrom, capabilities: [POLICY_FROM] }) });
+function hello(clusterId: string, policyFrom: readonly string[]) {
+  return greetingOf(`${clusterId}-n`, { clusterId, policyFrom });
 }
 
 test("the own cluster's and accepted ones' policy is taken, of others none; with an open fabric nobody's", () => {
@@ -16,11 +16,11 @@ test("the own cluster's and accepted ones' policy is taken, of others none; with
   expect(["a", "b"].map((id) => open.of(id))).toEqual(["open", "open"]);
 });
 
-test("a policy reaches who accepts us, who accepts those, and nodes of the first version, who take any", () => {
+test("a policy reaches the clusters that accept ours, and the clusters that accept those", () => {
   const sources = new PolicySources({ clusterId: "a", acceptFrom: [], isOpen: false });
-  const hellos = [hello("d", ["c"]), hello("c", ["b"]), hello("b", ["a"]), hello("x", ["y"]), hello("y", []), hello("old", undefined)];
-  const reached = ["a", "b", "c", "d", "old", "x", "y", "unknown"].filter((id) => sources.reaches(id, hellos));
-  expect(reached).toEqual(["a", "b", "c", "d", "old"]);
+  const hellos = [hello("d", ["c"]), hello("c", ["b"]), hello("b", ["a"]), hello("x", ["y"]), hello("y", [])];
+  const reached = ["a", "b", "c", "d", "x", "y", "unknown"].filter((id) => sources.reaches(id, hellos));
+  expect(reached).toEqual(["a", "b", "c", "d"]);
 });
 
 test("members of other regions are none that a newcomer waits for, and of accepted clusters none once it has a policy", () => {

@@ -239,11 +239,10 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
         policyFrom: ids,
         borderTo: optionalId,
       })
-      .map(({ ref, start, policyFrom, borderTo, ...rest }) => ({
+      .map(({ ref, start, borderTo, ...rest }) => ({
         ...ref,
         ...start,
         ...rest,
-        ...(policyFrom.length > 0 && { policyFrom }),
         ...(borderTo !== "" && { borderTo }),
       })),
   }),

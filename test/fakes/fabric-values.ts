@@ -17,6 +17,7 @@ export function helloOf(nodeId: string, more: Partial<Hello> = {}): Hello {
     protocolVersions: [1],
     capabilities: ["policy"],
     clusterToken: "",
+    policyFrom: [],
     ...more,
   };
 }

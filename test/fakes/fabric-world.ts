@@ -67,7 +67,17 @@ export function channelsOf(replicator: Replicator, policy: PolicyExchange): read
 /** What a peer of this world says of itself. */
 export function greetingOf(nodeId: string, more: Partial<Hello> = {}): Hello {
   const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:1` };
-  return { nodeId, generation: 1, ...place, version: "1", protocolVersions: [1], capabilities: [], clusterToken: "secret", ...more };
+  return {
+    nodeId,
+    generation: 1,
+    ...place,
+    version: "1",
+    protocolVersions: [1],
+    capabilities: [],
+    clusterToken: "secret",
+    policyFrom: [],
+    ...more,
+  };
 }
 
 interface Due {

@@ -668,8 +668,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/policy-sync.ts",
-        find: "state?.peer.settles !== true || this.#head.number === 0",
-        replace: "this.#head.number >= 0",
+        find: "state === undefined || this.#head.number === 0",
+        replace: "state === undefined || this.#head.number >= 0",
       },
     ],
     withinSeeds: 100,

@@ -292,7 +292,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const { trust, clusterId: borderTo } = this.#borders.get(row.clusterId) ?? row.border;
     const clusterToken = trust.kind === "token" ? trust.token : "";
     const who = { nodeId, generation, ...this.#parts.here, zone, address, version, protocolVersions: PROTOCOL_VERSIONS };
-    return { kind: "hello", hello: { ...who, capabilities: [BORDER], clusterToken, borderTo } };
+    return { kind: "hello", hello: { ...who, capabilities: [BORDER], clusterToken, policyFrom: [], borderTo } };
   }
 
   /**

@@ -166,7 +166,7 @@ export type ReplicationFrame =
 export type PolicyFrame =
   | { readonly kind: "policyHead"; readonly head: PolicyHead }
   | { readonly kind: "policyWanted"; readonly number: number }
-  /** The newest head of the receiver, which the sender does not take; only between peers with the capability `policy_first`. */
+  /** The newest head of the receiver, which the sender does not accept. */
   | { readonly kind: "policySettled"; readonly head: PolicyHead }
   | {
       readonly kind: "policyPart";

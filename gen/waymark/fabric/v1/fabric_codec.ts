@@ -93,7 +93,7 @@ export interface HelloFrameFields extends HelloFrameOriginFields {
   readonly zone: string;
   readonly address: string;
   readonly version: string;
-  readonly policyFrom?: readonly string[];
+  readonly policyFrom: readonly string[];
   readonly borderTo?: string;
 }
 
@@ -109,6 +109,7 @@ export function newHelloFrame(): Open<HelloFrameFields> {
     zone: "",
     address: "",
     version: "",
+    policyFrom: [],
   };
 }
 
@@ -164,8 +165,8 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
         value.version = reader.text();
         break;
       case 82:
-        mayGrow(value.policyFrom?.length ?? 0, MAX_HELLO_FRAME_POLICY_FROM, "HelloFrame.policy_from");
-        (value.policyFrom ??= []).push(reader.text());
+        mayGrow(value.policyFrom.length, MAX_HELLO_FRAME_POLICY_FROM, "HelloFrame.policy_from");
+        value.policyFrom.push(reader.text());
         break;
       case 114: {
         const said = reader.text();
@@ -186,7 +187,7 @@ export function roomHelloFrame(value: HelloFrameFields): number {
   room += roomHelloFrameOrigin(value);
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.capabilities);
-  if (value.policyFrom !== undefined) room += textsRoom(value.policyFrom);
+  room += textsRoom(value.policyFrom);
   return room;
 }
 
@@ -203,7 +204,7 @@ export function writeHelloFrame(out: Uint8Array, start: number, tag: number, val
   at = writeTextField(out, at, 58, value.zone);
   at = writeTextField(out, at, 66, value.address);
   at = writeTextField(out, at, 74, value.version);
-  if (value.policyFrom !== undefined) at = writeTexts(out, at, 82, value.policyFrom);
+  at = writeTexts(out, at, 82, value.policyFrom);
   at = writeTextField(out, at, 114, (value.borderTo ?? ""));
   return closeLength(out, body, at);
 }

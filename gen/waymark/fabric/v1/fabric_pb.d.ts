@@ -713,9 +713,8 @@ export declare type PolicyFrame = Message<"waymark.fabric.v1.PolicyFrame"> & {
   sizeBytes: bigint;
 
   /**
-   * The newest version of the receiver, which the sender refuses to take. All other fields are then unset. Used between
-   * nodes with the capability `policy_first`: such a node gives records only to a peer that has its newest version or
-   * refused it.
+   * The newest version of the receiver, which the sender does not accept. All other fields are then unset. A node sends
+   * records only to a peer that has its newest version or refused it.
    *
    * @generated from field: waymark.fabric.v1.PolicyHead settled = 6;
    */
@@ -798,8 +797,7 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
   version: string;
 
   /**
-   * Clusters besides its own from which the sender takes a policy, at most 256. Sent with the capability `policy_from`;
-   * nodes without it take a policy from any cluster.
+   * Clusters besides its own from which the sender accepts a policy, at most 256.
    *
    * @generated from field: repeated string policy_from = 10;
    */

@@ -97,9 +97,7 @@ export function checkHelloFrame(value: HelloFrameFields, problems: Problems): vo
   problems.address(value.address, 263, "address");
   if (value.version !== "") problems.text(value.version, 64, "version");
   problems.pattern(value.version, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "version");
-  if (value.policyFrom !== undefined) {
-    checkHelloFrame_policy_from(value.policyFrom, problems);
-  }
+  if (value.policyFrom.length > 0) checkHelloFrame_policy_from(value.policyFrom, problems);
   if (value.borderTo !== undefined) {
     if (value.borderTo !== "") problems.name(value.borderTo, 64, "border_to");
   }
