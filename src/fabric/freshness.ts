@@ -13,7 +13,7 @@ export interface FreshnessParts {
   readonly clusterId: string;
   readonly membership: Pick<Membership, "find" | "members">;
   /** Heartbeats of nodes that no link is wanted to. */
-  readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version" | "isPassedOn">;
+  readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version">;
   /** Whether this node holds records of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
   /** The members of this node's cluster that are down or unreachable and have not left. */
@@ -204,8 +204,7 @@ export class Freshness implements FabricPart {
   }
 
   #provenMonoMs({ nodeId, generation }: MemberUpdate): number | undefined {
-    const { heartbeats } = this.#parts;
-    return heartbeats.isPassedOn ? heartbeats.provenMonoMs(`${nodeId}/${generation}`) : undefined;
+    return this.#parts.heartbeats.provenMonoMs(`${nodeId}/${generation}`);
   }
 
   /** For a peer that was never met: the time of its newest heartbeat that others passed on counts too. */

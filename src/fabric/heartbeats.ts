@@ -12,8 +12,6 @@ export class Heartbeats {
   readonly #originOf: (id: string) => Origin | undefined;
   /** At most one for each known origin. */
   readonly #rows = new Map<string, Row>();
-  /** Whether every linked peer passes heartbeats on. Otherwise a missing heartbeat says nothing about its origin. */
-  isPassedOn = true;
   /** Counts changes. */
   version = 0;
 
@@ -68,12 +66,6 @@ export class Heartbeats {
 
   drop(id: string): void {
     if (this.#rows.delete(id)) this.version += 1;
-  }
-
-  /** Links came or went. */
-  setPassedOn(isPassedOn: boolean): void {
-    this.isPassedOn = isPassedOn;
-    this.version += 1;
   }
 }
 

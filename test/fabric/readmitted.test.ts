@@ -6,15 +6,12 @@ import { drain, framesOf, open, ReplicatingNode, vectorOf } from "../fakes/repli
 const HOME = { clusterId: "c1", region: "r1" };
 const READER = { nodeId: "b", ...HOME };
 
-type Vector = ReplicatingNode["shared"]["vector"];
-
 function origin(nodeId: string) {
   return { id: `${nodeId}/1`, nodeId, generation: 1, ...HOME, floor: 0 };
 }
 
 test("an origin that was dropped and is known again stays in the vector, however many others go after it", () => {
-  const [vector, alone] = ["v", "w"].map((nodeId) => new ReplicatingNode({ nodeId }).shared.vector) as [Vector, Vector];
-  alone.note(origin("a"), 6);
+  const { vector } = new ReplicatingNode({ nodeId: "v" }).shared;
   vector.note(origin("a"), 5);
   vector.drop("a/1");
   vector.note(origin("a"), 6);
@@ -24,7 +21,6 @@ test("an origin that was dropped and is known again stays in the vector, however
   }
   expect(vector.find("a/1")?.seq).toBe(6);
   expect(vector.entriesSince(0, READER)).toContainEqual({ nodeId: "a", generation: 1, seq: 6, floor: 0 });
-  expect(vector.digest(READER)).toBe(alone.digest(READER));
 });
 
 test("an origin whose frame was refused is not asked for again over that link for a minute, whatever the peer tells", () => {

@@ -77,11 +77,8 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   },
 };
 
-/** Which nodes take offers; the others are of before there were any. */
-type Offers = "all" | "some" | "none";
-
 /** Does the steps, then runs until all is quiet; checks P1 after every step. */
-function play(shape: Shape, steps: readonly Step[], options: WireOptions, offers: Offers): readonly ReplicatingNode[] {
+function play(shape: Shape, steps: readonly Step[], options: WireOptions): readonly ReplicatingNode[] {
   const nodes = shape.clusters.map(
     (clusterId, i) =>
       new ReplicatingNode({
@@ -89,7 +86,6 @@ function play(shape: Shape, steps: readonly Step[], options: WireOptions, offers
         clusterId,
         region: shape.regions?.[i] ?? "r1",
         options: { maxFrameBytes: 400 },
-        takesOffers: offers === "all" || (offers === "some" && i % 3 !== 1),
       }),
   );
   let now = 0;
@@ -209,16 +205,13 @@ const UNRULY: WireOptions = { lossPercent: 20, doublePercent: 10, jitterMs: 60 }
 
 for (const [name, shape] of Object.entries(SHAPES)) {
   const nets = [
-    { wire: "streams", offers: "all", options: {}, numRuns: runs(60) },
-    { wire: "streams", offers: "some", options: {}, numRuns: runs(30) },
-    { wire: "streams", offers: "none", options: {}, numRuns: runs(30) },
-    { wire: "an unruly net", offers: "all", options: UNRULY, numRuns: runs(30) },
-    { wire: "an unruly net", offers: "some", options: UNRULY, numRuns: runs(15) },
+    { wire: "streams", options: {}, numRuns: runs(60) },
+    { wire: "an unruly net", options: UNRULY, numRuns: runs(30) },
   ] as const;
-  test.each(some(nets))(`P1, P5, P6: ${name} converge over $wire, $offers take offers`, ({ options, offers, numRuns }) => {
+  test.each(some(nets))(`P1, P5, P6: ${name} converge over $wire`, ({ options, numRuns }) => {
     fc.assert(
       fc.property(STEPS, (steps) => {
-        const nodes = play(shape, steps, options, offers);
+        const nodes = play(shape, steps, options);
         const vectors = nodes.map((node) => `${node.nodeId}: ${node.vector().join(", ")}`).join("; ");
         expect(isQuiet(nodes, shape) ? "" : vectors).toBe("");
         expectEqual(nodes);

@@ -43,7 +43,7 @@ test.each([
 
 /** A node of cluster c1 that knew `b` of `clusterId` by a link of its own; `another` is what the node of that name in that cluster says then. */
 function knowing(clusterId: string) {
-  const node = (nodeId: string, of: string) => new ReplicatingNode({ nodeId, clusterId: of, takesOffers: true, takesHeartbeats: true });
+  const node = (nodeId: string, of: string) => new ReplicatingNode({ nodeId, clusterId: of });
   const [k, b] = [node("k", "c1"), node("b", clusterId)];
   for (const name of ["one", "two"]) b.put(name, 0, { scope: SCOPE.REGION });
   const wire = new Wire(k, b, 0);

@@ -31,10 +31,6 @@ export interface NodeSpec {
   /** Ahead of the others' wall clocks. */
   readonly skewMs?: number;
   readonly options?: Partial<ReplicationOptions>;
-  /** False: as nodes before the capability `offers`. */
-  readonly takesOffers?: boolean;
-  /** False: as nodes before the capability `heartbeats`. */
-  readonly takesHeartbeats?: boolean;
   /** The table of members. */
   readonly members?: Pick<ConstructorParameters<typeof Replicator>[0]["members"], "find">;
 }
@@ -50,13 +46,9 @@ export class ReplicatingNode {
   readonly links = new Set<LinkReplication>();
   readonly outputs: FabricOutput[] = [];
   readonly hlc = new Hlc();
-  readonly takesOffers: boolean;
-  readonly takesHeartbeats: boolean;
   readonly #skewMs: number;
 
   constructor(spec: NodeSpec) {
-    this.takesOffers = spec.takesOffers ?? false;
-    this.takesHeartbeats = spec.takesHeartbeats ?? false;
     this.nodeId = spec.nodeId;
     this.place = { clusterId: spec.clusterId ?? "c1", region: spec.region ?? "r1" };
     this.#skewMs = spec.skewMs ?? 0;
@@ -251,10 +243,7 @@ export type Link = LinkReplication;
 export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number, isHeld = () => false): LinkReplication {
   const { nodeId, generation } = peer.replica.self;
   const relation = relationOf(node.place, peer.place);
-  // A node that does not know offers takes its peer for one that takes none.
-  const takesOffers = node.takesOffers && peer.takesOffers;
-  const takesHeartbeats = node.takesHeartbeats && peer.takesHeartbeats;
-  const facts = { nodeId, generation, ...peer.place, relation, takesOffers, takesHeartbeats };
+  const facts = { nodeId, generation, ...peer.place, relation };
   const link = new LinkReplication(node.shared, facts, node.timeOf(monoMs), { greetedMonoMs: monoMs, isHeld });
   node.links.add(link);
   return link;
@@ -278,7 +267,7 @@ export function drain(link: LinkReplication, time: Time): readonly ReplicationFr
   return frames;
 }
 
-/** A vector as a peer may send it; its digest is of these entries alone. */
+/** A vector as a peer may send it now; its digest is of these entries alone. */
 export function vectorOf(
   entries: readonly (Partial<VectorEntry> & { readonly nodeId: string; readonly seq: number })[],
   { isPartial = false, isWanted = false }: { isPartial?: boolean; isWanted?: boolean } = {},
@@ -286,8 +275,10 @@ export function vectorOf(
   const sum = new Sum64();
   const all = entries.map((entry) => ({ generation: 1, floor: 0, ...entry }));
   for (const { nodeId, generation, seq } of all) sum.add(entryHash(`${nodeId}/${generation}`, seq));
-  return { kind: "vector", entries: all, digest: sum.value, isPartial, isWanted };
+  return { kind: "vector", entries: all, digest: sum.value, isPartial, isWanted, ...(!isWanted && { said: NOW }) };
 }
+
+const NOW = { atMs: 1, asOfMs: Number.MAX_SAFE_INTEGER };
 
 /** Frames of the node's own records for a peer that knows everything up to `after`. */
 export function framesOf(node: ReplicatingNode, after: number, budgetBytes = 100_000): ReplicationFrame & { readonly kind: "records" } {

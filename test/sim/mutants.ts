@@ -740,9 +740,15 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: news of others is offered, and asked of one",
     edits: [
       {
-        file: "src/fabric/replication/channel.ts",
-        find: "    const takesOffers = hello.capabilities.includes(OFFERS);",
-        replace: "    const takesOffers = false;",
+        file: "src/fabric/replication/sender.ts",
+        find: "    return origin === this.#replicator.replica.self && this.#view.isWholeTold && known.at < this.#upTo(origin);",
+        replace: "    return this.#view.isWholeTold && known.at < this.#upTo(origin);",
+      },
+      {
+        file: "src/fabric/replication/sender.ts",
+        find: "    if (this.#seenOrder !== this.#replicator.vector.order) this.#lookForOffers(time);",
+        replace:
+          "    this.#replicator.vector.forEachSince(this.#seenOrder, ({ id }) => void (this.#view.take(id) && this.#ready.add(id)));\n    this.#seenOrder = this.#replicator.vector.order;",
       },
     ],
     withinSeeds: 20,

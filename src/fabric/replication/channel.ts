@@ -2,34 +2,23 @@
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { LinkId } from "../io-types.ts";
 import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
-import type { Hello, ReplicationFrame } from "../wire/messages.ts";
+import type { ReplicationFrame } from "../wire/messages.ts";
 import { LinkReplication } from "./link-replication.ts";
 import type { ReplicationPeer } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
 
-/** Capability in the hello of a node that asks for the news of others when they are offered. They are not passed on to it unasked. */
-const OFFERS = "offers";
-
-/** Capability in the hello of a node that passes on heartbeats. */
-const HEARTBEATS = "heartbeats";
-
 /** All links look at the news of others at most this often: each visit to twenty links costs more than a record. */
 const LOOK_MS = 20;
 
-interface Exchange {
-  readonly hello: Hello;
-  readonly replication: LinkReplication;
-}
-
 export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   readonly kinds = ["vector", "records", "linked", "digests"] as const;
-  readonly capabilities = [OFFERS, HEARTBEATS];
+  readonly capabilities = [];
   readonly speaks = "in turn";
   readonly shared: SharedNews;
   readonly #replicator: Replicator;
   readonly #isHeld: (link: LinkId) => boolean;
   readonly #unlikeHello: Partial<ReplicationPeer>;
-  readonly #all = new Map<LinkId, Exchange>();
+  readonly #all = new Map<LinkId, LinkReplication>();
 
   /**
    * `isHeld`: whether a peer gets no records for now, because it must get the policy first. `unlikeHello`: facts of every peer that are not as its
@@ -44,25 +33,23 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
 
   /** The exchange of a link that is up. */
   find(link: LinkId): LinkReplication | undefined {
-    return this.#all.get(link)?.replication;
+    return this.#all.get(link);
   }
 
   /** The highest number of an origin that a linked peer has, or has heard of and refused. 0 when there is none. */
   heardOf(id: string): number {
     let heard = 0;
-    for (const { replication } of this.#all.values()) heard = Math.max(heard, replication.heardOf(id));
+    for (const replication of this.#all.values()) heard = Math.max(heard, replication.heardOf(id));
     return heard;
   }
 
   open(link: LinkId, { hello, relation, greetedMonoMs }: Greeted, time: Time): LinkReplication {
     const { nodeId, generation, clusterId, region } = hello;
-    this.#replicator.partial.greeted(nodeId, [generation, hello.version, ...hello.capabilities].join(" "), time);
-    const takesOffers = hello.capabilities.includes(OFFERS);
-    const takesHeartbeats = hello.capabilities.includes(HEARTBEATS);
-    const peer = { nodeId, generation, clusterId, region, relation, takesOffers, takesHeartbeats, ...this.#unlikeHello };
+    this.#replicator.partial.greeted(nodeId, `${generation} ${hello.version}`, time);
+    const peer = { nodeId, generation, clusterId, region, relation, ...this.#unlikeHello };
     const how = { greetedMonoMs, isHeld: () => this.#isHeld(link) };
     const replication = new LinkReplication(this.#replicator, peer, time, how);
-    this.#all.set(link, { hello, replication });
+    this.#all.set(link, replication);
     this.#tellLinked();
     return replication;
   }
@@ -74,11 +61,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   }
 
   #tellLinked(): void {
-    const hellos = [...this.#all.values()].map(({ hello }) => hello);
-    this.#replicator.setLinked(hellos.map(({ nodeId }) => nodeId));
-    // The heartbeats that other clusters pass on do not count for the age of records.
-    const ours = hellos.filter(({ clusterId }) => clusterId === this.#replicator.place.clusterId);
-    this.#replicator.heartbeats.setPassedOn(ours.every(({ capabilities }) => capabilities.includes(HEARTBEATS)));
+    this.#replicator.setLinked([...this.#all.values()].map(({ peer }) => peer.nodeId));
   }
 }
 

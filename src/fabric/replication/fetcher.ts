@@ -204,7 +204,7 @@ export class LinkFetcher implements Fetcher {
 
   /** Whether nobody sends the origin unasked: the peer only offers it, and there is no link to its own node. */
   #isOffered(id: string): boolean {
-    return this.#view.peer.takesOffers === true && !this.#replicator.isLinked(refOf(id).nodeId);
+    return !this.#replicator.isLinked(refOf(id).nodeId);
   }
 
   #wish(id: string): { readonly wanted: number; readonly isNews: boolean } {

@@ -28,8 +28,7 @@ interface Opening {
  * when the stream takes more. So a peer that stops reading costs a small object for each origin, and nothing that grows.
  *
  * - First both sides send their whole vector and the nodes that they are linked to. A node's own records go out at once, beginning where the
- *   peer's vector ends. News of an origin that the peer has no link to is offered by its number, and sent when the peer asks. To a peer
- *   without the capability `offers` its records go as soon as they come, if the peer was up to date before. Everything else is fetched: a
+ *   peer's vector ends. News of an origin that the peer has no link to is offered by its number, and sent when the peer asks. Everything else is fetched: a
  *   node sees in the periodic vectors that it is behind, waits for the records that are on their way, and then asks, one link at a time.
  * - So a sender sends nothing twice unasked. A frame that is lost (a stream loses none) is a gap or a number behind at the receiver, which
  *   asks. A node that asks for the same records again and again is answered more and more rarely.
@@ -50,11 +49,8 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   /** When the peer's whole vector is asked for again, and how often it was. */
   #wantMonoMs: number;
   #wantCount = 0;
-  /** When the last vector came, and how long it may have been on its way. */
-  #vectorMonoMs: number;
-  #lateByMs = 0;
   readonly saidTimes: SaidTimes;
-  /** The earliest time at which the peer's newest vector was true. When the peer does not say that, the time at which the vector came. */
+  /** The earliest time at which the peer's newest vector was true. */
   #saidMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: Opening) {
@@ -70,7 +66,6 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
     // A stream loses nothing, but other transports may lose the first vector.
-    this.#vectorMonoMs = time.monoMs;
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * replicator.options.vectorIntervalMs;
   }
 
@@ -145,7 +140,6 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
         break;
       case "linked":
         this.#view.setLinked(frame.nodeIds);
-        this.#sender.offerAll();
         break;
       case "digests":
         this.#antiEntropy.onDigests(frame.origins);
@@ -196,16 +190,12 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
       this.#fetcher.check(time);
       return;
     }
-    if (!frame.isPartial && !this.#view.isWholeTold) {
-      this.#view.isWholeTold = true;
-      this.#sender.offerAll();
-    }
-    const { said } = frame;
-    const lateMs = said === undefined ? this.#lateMs(time) : time.monoMs - this.saidTimes.heard(said, time);
+    if (!frame.isPartial) this.#view.isWholeTold = true;
+    const lateMs = time.monoMs - this.saidTimes.heard(frame.said, time);
     if (!this.#view.isWholeTold) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;
-      this.#saidMonoMs = Math.max(this.#saidMonoMs, said === undefined ? time.monoMs : time.monoMs - lateMs);
+      this.#saidMonoMs = Math.max(this.#saidMonoMs, time.monoMs - lateMs);
       for (const each of this.#view.hear(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
@@ -221,19 +211,9 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     out.push({ kind: "changed" });
   }
 
-  /** How long a vector of a peer that does not say so may have been on its way: by how much later than at their interval its vectors come. */
-  #lateMs({ monoMs }: Time): number {
-    const { vectorIntervalMs } = this.#replicator.options;
-    this.#lateByMs = Math.max(0, this.#lateByMs + monoMs - this.#vectorMonoMs - LATEST_INTERVALS * vectorIntervalMs);
-    this.#vectorMonoMs = monoMs;
-    return this.#lateByMs;
-  }
-
-  /** Whether a vector has nothing that is unknown here, and, from a peer that sends all it knows, everything that is known here. */
-  #isEqual({ entries, short = [], digest }: VectorFrame): boolean {
-    if (this.peer.takesOffers === true) return entries.length + short.length === 0 || !this.#fetcher.isBehind;
-    // Over a border the two sides name different origins.
-    return this.peer.relation === "cluster" ? digest === this.#replicator.vector.digest(this.peer) : entries.length === 0;
+  /** Whether a vector has nothing that is unknown here. */
+  #isEqual({ entries, short = [] }: VectorFrame): boolean {
+    return entries.length + short.length === 0 || !this.#fetcher.isBehind;
   }
 
   #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: FabricOutput[]): void {
@@ -245,7 +225,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#replicator.isLostAbroad(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
       // The peer is not sent again what it has of us.
-      else if (entry.seq <= replica.self.through) this.#view.take(id, false)?.reached(entry.seq);
+      else if (entry.seq <= replica.self.through) this.#view.take(id)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#receiver.event("too_many_origins", { bound: options.maxOrigins }, time, out);
@@ -288,6 +268,3 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
 
 /** After this many vector intervals a whole vector that has not come is asked for. */
 const FIRST_WAIT_INTERVALS = 2;
-
-/** A vector goes at most this many intervals after the one before. */
-const LATEST_INTERVALS = 1.25;

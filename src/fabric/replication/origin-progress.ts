@@ -17,7 +17,7 @@ export class OriginProgress {
   lackingThrough = 0;
   /** Of one of which the peer refused records: it is of another cluster than the peer, as that says. */
   isOfOtherCluster = false;
-  /** As our last vector said, and whether one has called it by its name; kept for peers that take offers. */
+  /** As our last vector said, and whether one has called it by its name. */
   said = 0;
   isNamed = false;
   /** The peer told of it by its short hash, so it may be asked so. */
@@ -26,8 +26,6 @@ export class OriginProgress {
   provenMonoMs = Number.NEGATIVE_INFINITY;
   /** Known to be there, or sent on this link in order: the next frame starts here. */
   at = 0;
-  /** The peer has had everything once, so news can follow without being asked for. */
-  isFollowing: boolean;
   /** It asked, and has not been given all of it yet. */
   isAsked = false;
   /** A frame of it was not to be taken here: it is not asked for on this link before that. */
@@ -40,10 +38,6 @@ export class OriginProgress {
   #askSeq = -1;
   #askMonoMs = 0;
   #askCount = 0;
-
-  constructor(isFollowing: boolean) {
-    this.isFollowing = isFollowing;
-  }
 
   /** The peer named more than there can be: nothing is taken of it, nor asked for, for a while. */
   disbelieve(untilMonoMs: number): void {
@@ -111,8 +105,6 @@ export class OriginProgress {
     }
     this.#transfer = undefined;
     this.at = Math.max(this.at, frame.through);
-    if (this.at < upTo) return;
-    this.isAsked = false;
-    this.isFollowing = true;
+    if (this.at >= upTo) this.isAsked = false;
   }
 }

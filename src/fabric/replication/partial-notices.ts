@@ -26,7 +26,7 @@ export class LackingWords {
     const ids = new Set([...partial.origins].map(({ id }) => id));
     const takenBack = [...this.#told.keys()].filter((id) => !ids.has(id));
     for (const id of takenBack) this.#told.delete(id);
-    const words: VectorEntry[] = takenBack.map((id) => ({ ...refOf(id), seq: this.#saidOf(id), floor: 0 }));
+    const words: VectorEntry[] = takenBack.map((id) => ({ ...refOf(id), seq: this.#view.find(id)?.said ?? 0, floor: 0 }));
     for (const origin of partial.origins) {
       const { id, nodeId, generation, through } = origin;
       const isOther = isOfOtherCluster(origin, place.clusterId);
@@ -42,11 +42,5 @@ export class LackingWords {
   /** The peer has lost what it was told: it is told all of it again. */
   again(): void {
     for (const { id } of this.#replicator.partial.origins) this.#told.delete(id);
-  }
-
-  /** What the peer was last told of an origin's number. */
-  #saidOf(id: string): number {
-    if (this.#view.peer.takesOffers === true) return this.#view.find(id)?.said ?? 0;
-    return this.#replicator.vector.find(id)?.seq ?? 0;
   }
 }

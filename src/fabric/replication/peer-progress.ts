@@ -25,10 +25,6 @@ export interface Disproved {
 export interface ReplicationPeer extends NodeRef, OriginPlace {
   /** How the two nodes stand to each other; decides what the link may carry. */
   readonly relation: Relation;
-  /** It is offered the news of others, and asks for it; else it is passed on. */
-  readonly takesOffers?: boolean;
-  /** It passes on the heartbeats of others, and is told them. */
-  readonly takesHeartbeats?: boolean;
 }
 
 /** An origin that the peer named: its id is made once. */
@@ -45,7 +41,7 @@ export class PeerProgress {
   readonly #origins = new Map<string, OriginProgress>();
   /** Sum over what the peer's vectors said, to be equal to the digest it sends. */
   readonly #told = new Sum64();
-  /** Sum over what our vectors said, where the peer takes offers. */
+  /** Sum over what our vectors said. */
   readonly #said = new Sum64();
   /** Origins that the peer named in full, by their short hash. */
   readonly #named = new Map<number, NamedOrigin>();
@@ -78,12 +74,12 @@ export class PeerProgress {
     return this.#origins.get(id)?.lackingThrough ?? 0;
   }
 
-  /** What is kept of an origin; undefined when there are too many, of others than the two that are linked. `isFollowing`: it is new to both. */
-  take(id: string, isFollowing: boolean): OriginProgress | undefined {
+  /** What is kept of an origin; undefined when there are too many, of others than the two that are linked. */
+  take(id: string): OriginProgress | undefined {
     let known = this.#origins.get(id);
     const { options, replica } = this.#replicator;
     if (known === undefined && (this.#origins.size < options.maxOrigins || this.isOwn(id) || id === replica.self.id)) {
-      known = new OriginProgress(isFollowing);
+      known = new OriginProgress();
       this.#origins.set(id, known);
     }
     return known;
@@ -96,12 +92,11 @@ export class PeerProgress {
 
   /** Learns an entry of the peer's vector; undefined when there are too many. `isShort`: the peer did not say the name again. */
   learn(id: string, entry: VectorEntry, isShort = false): OriginProgress | undefined {
-    const known = this.take(id, false);
+    const known = this.take(id);
     if (known === undefined) return undefined;
     known.isShort = isShort;
     if (entry.nodeId === this.peer.nodeId) this.#generation = Math.max(this.#generation, entry.generation);
-    if (!isShort && this.peer.takesOffers === true)
-      this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
+    if (!isShort) this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
     if (entry.seq < known.told) known.believe();
     this.#told.subtract(entryHash(id, known.told));
     known.told = entry.seq;
@@ -110,8 +105,6 @@ export class PeerProgress {
     if (entry.isLacking === true) known.isOfOtherCluster = entry.isOfOtherCluster === true;
     this.#told.add(entryHash(id, entry.seq));
     known.reached(entry.seq);
-    const origin = this.#replicator.replica.origins.get(id);
-    if (origin !== undefined && entry.seq >= origin.through) known.isFollowing = true;
     return known;
   }
 
@@ -138,8 +131,9 @@ export class PeerProgress {
    */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
     const told: Heartbeat[] = [];
-    if (this.peer.takesHeartbeats !== true) return told;
-    const { heartbeats, vector, options, replica } = this.#replicator;
+    const { heartbeats, vector, options, replica, isNewAtStart } = this.#replicator;
+    // The age of such an origin is not asked for.
+    if (isNewAtStart) return told;
     const { heartbeatIntervalMs } = options;
     const tell = (provenMonoMs: number, id: string) => {
       const known = this.#origins.get(id);
@@ -232,13 +226,6 @@ export class PeerProgress {
 
   isLinkedTo(nodeId: string): boolean {
     return this.#linked?.has(nodeId) === true;
-  }
-
-  /** Whether the peer gets news of that origin from this node, unasked: its own, and of those it says it has no link to. */
-  isServed(origin: Origin): boolean {
-    if (origin === this.#replicator.replica.self) return true;
-    if (this.peer.takesOffers === true) return false;
-    return this.#linked !== undefined && origin.nodeId !== this.peer.nodeId && !this.#linked.has(origin.nodeId);
   }
 
   /** Whether that is the peer's own origin. */

@@ -46,7 +46,7 @@ export class LinkReceiver {
     const origin = replica.origins.get(id);
     if (origin === undefined) return;
     if (this.#view.isOwn(id)) this.#view.noteHome(origin);
-    if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
+    if (!frame.isComplete || frame.isLast) this.#view.take(id)?.reached(frame.through);
     // A whole transfer can change records under numbers that were already announced to others.
     if (frame.isComplete && frame.isLast) this.#replicator.heldChanged(origin);
     this.#notePartial(origin, time, out);

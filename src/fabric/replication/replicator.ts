@@ -90,7 +90,7 @@ export class Replicator {
   readonly heartbeats: Heartbeats;
   readonly hearsay: Hearsay;
   readonly #members: MemberTable;
-  readonly #isNewAtStart: boolean;
+  readonly isNewAtStart: boolean;
   readonly disproved: Disproved;
   readonly stats = { ...NO_STATS };
   /** Origins that were not known here when a peer said that it hides them. At most `maxOrigins`. */
@@ -130,7 +130,7 @@ export class Replicator {
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.#members = parts.members;
-    this.#isNewAtStart = parts.isNewAtStart === true;
+    this.isNewAtStart = parts.isNewAtStart === true;
     this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
     this.disproved = new Disproved(this);
     this.#selfId = this.replica.self.id;
@@ -198,7 +198,7 @@ export class Replicator {
    */
   isLost(seq: number, time: Time): boolean {
     const { self } = this.replica;
-    if (this.#isNewAtStart) return false;
+    if (this.isNewAtStart) return false;
     if (seq <= self.through || this.#lostId === self.id || time.monoMs < this.#lostMonoMs + this.options.lostIntervalMs) return false;
     this.#lostId = self.id;
     this.#lostMonoMs = time.monoMs;

@@ -26,9 +26,10 @@ export class SaidTimes {
     return asOfMs > 0 ? { atMs, asOfMs } : { atMs };
   }
 
-  /** Since when at the earliest, by our clock, what came with this stamp has been so. */
-  heard({ atMs, asOfMs }: Said, { monoMs }: Time): number {
-    if (this.#newest === undefined || atMs > this.#newest.atMs) this.#newest = { atMs, monoMs };
+  /** Since when at the earliest, by our clock, what came with this stamp has been so. Without a stamp it may be as old as the greeting. */
+  heard(said: Said | undefined, { monoMs }: Time): number {
+    const { atMs, asOfMs }: Said = said ?? { atMs: 0 };
+    if (atMs > (this.#newest?.atMs ?? 0)) this.#newest = { atMs, monoMs };
     const soMonoMs = asOfMs === undefined ? this.#greetedMonoMs : this.#startMonoMs + asOfMs - 1;
     return Math.min(soMonoMs, monoMs);
   }

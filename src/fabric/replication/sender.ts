@@ -77,12 +77,7 @@ export class LinkSender {
   }
 
   nextDeadlineMs(): number {
-    // With a peer that takes offers, the time of the next one.
-    const isPassing = this.#takesOffers
-      ? this.#passMonoMs !== undefined
-      : this.#view.isWholeTold && this.#seenOrder < this.#replicator.vector.order;
-    const pass = isPassing ? (this.#passMonoMs ?? this.#seenMonoMs) : NEVER;
-    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, pass);
+    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, this.#passMonoMs ?? NEVER);
   }
 
   next(time: Time): ReplicationFrame | undefined {
@@ -103,10 +98,6 @@ export class LinkSender {
     return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? this.#offerFrame(time);
   }
 
-  get #takesOffers(): boolean {
-    return this.#view.peer.takesOffers === true;
-  }
-
   /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
   ask(id: string, seq: number, floor = 0): void {
     const known = this.#view.find(id);
@@ -118,7 +109,7 @@ export class LinkSender {
 
   /** The peer knows less of an origin than it did: it is told of it again. */
   tellAgain(id: string): void {
-    if (this.#takesOffers) this.#later.add(id);
+    this.#later.add(id);
   }
 
   /** Tells how many live records of an origin there are, and what they come to. */
@@ -139,18 +130,12 @@ export class LinkSender {
     const id = `${entry.nodeId}/${entry.generation}`;
     const origin = replica.origins.get(id);
     if (origin === undefined || entry.seq > origin.through || !this.#view.mayCarry(origin)) return;
-    const outcome = this.#view.take(id, false)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
+    const outcome = this.#view.take(id)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
     if (outcome === "too_often") stats.originsHeldBack += 1;
     else if (outcome === "taken") {
       stats.originsGiven += 1;
       this.#ready.add(id);
     }
-  }
-
-  /** The peer's whole vector, or whom it is linked to, is known now. */
-  offerAll(): void {
-    if (!this.#view.isWholeTold) return;
-    for (const origin of this.#replicator.replica.origins.values()) this.#offer(origin, origin.through === 0);
   }
 
   clear(): void {
@@ -179,10 +164,10 @@ export class LinkSender {
     const { peer } = this.#view;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
     const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
-    if (this.#takesOffers) this.#sayAll(known);
+    this.#sayAll(known);
     this.#lacking.again();
     const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
-    const digest = this.#takesOffers ? this.#view.saidDigest : vector.digest(peer);
+    const digest = this.#view.saidDigest;
     const said = this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time);
     this.#saidOrder = vector.order;
     this.#whole = [];
@@ -204,25 +189,10 @@ export class LinkSender {
   }
 
   #vectorFrame(time: Time): ReplicationFrame | undefined {
-    const { vector, options } = this.#replicator;
-    const { peer } = this.#view;
+    const { options } = this.#replicator;
     this.#isIdle = options.idleVectorIntervalMs > options.vectorIntervalMs;
     this.#vectorMonoMs = this.#nextVectorMonoMs(time, options.idleVectorIntervalMs);
-    if (this.#takesOffers) return this.#newsFrame(time, false);
-    const entries = vector.entriesSince(this.#saidOrder, peer);
-    if (entries.length > options.maxVectorEntries) {
-      this.#queueWhole(time);
-      return this.#whole.shift();
-    }
-    this.#saidOrder = vector.order;
-    return {
-      kind: "vector",
-      entries: [...entries, ...this.#lacking.take()],
-      digest: vector.digest(peer),
-      isPartial: true,
-      isWanted: false,
-      said: this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time),
-    };
+    return this.#newsFrame(time, false);
   }
 
   /** All entries of a whole vector are said. */
@@ -230,7 +200,7 @@ export class LinkSender {
     this.#later.clear();
     for (const { nodeId, generation, seq } of entries) {
       const id = `${nodeId}/${generation}`;
-      const known = this.#view.take(id, false);
+      const known = this.#view.take(id);
       if (known === undefined) continue;
       this.#view.say(id, known, seq);
       known.isNamed = true;
@@ -279,7 +249,7 @@ export class LinkSender {
   #say(mark: Mark, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
     const { id, nodeId, generation, seq, floor } = mark;
     if (!this.#replicator.vector.mayName(mark, this.#view.peer)) return;
-    const known = this.#view.take(id, false);
+    const known = this.#view.take(id);
     // What the peer said itself it need not hear; of its own origin it is to hear how far that is known.
     if (known === undefined || known.said === seq || (seq > 0 && known.told >= seq && !this.#view.isOwn(id))) return;
     this.#view.say(id, known, seq);
@@ -296,7 +266,7 @@ export class LinkSender {
   }
 
   #isOfferDue(time: Time): boolean {
-    return this.#takesOffers && this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
+    return this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
   }
 
   #offerFrame(time: Time): ReplicationFrame | undefined {
@@ -354,34 +324,24 @@ export class LinkSender {
     return origin === this.#replicator.replica.self ? this.#replicator.horizon : origin.through;
   }
 
-  /** Whether the peer is to get more of an origin now: it asked, or is served unasked and was up to date before. */
+  /** Whether the peer is to get more of an origin now. It asked, or the origin is this node's own, which is sent unasked. */
   #hasNews(origin: Origin, known: OriginProgress): boolean {
     if (!this.#view.mayCarry(origin)) return false;
     if (known.isAsked || known.isInTransfer) return true;
-    if (!this.#view.isWholeTold || known.at >= this.#upTo(origin) || !this.#view.isServed(origin)) return false;
-    return known.isFollowing || origin === this.#replicator.replica.self;
+    return origin === this.#replicator.replica.self && this.#view.isWholeTold && known.at < this.#upTo(origin);
   }
 
-  /** Looks at what moved. Own news is gathered for all links together, so that they share frames; others' a little at random. */
+  /** Looks at what moved. Own news is gathered for all links together, so that they share frames; news of others is offered. */
   #look(time: Time): void {
     this.#replicator.changed(time);
     this.#endIdle(time);
     if (!this.#view.isWholeTold) return;
-    const { replica, vector, options } = this.#replicator;
-    const { self } = replica;
-    if ((this.#view.find(self.id)?.at ?? -1) < this.#replicator.horizon) this.#offer(self, true);
-    if (this.#seenOrder === vector.order) return;
-    if (this.#takesOffers) return this.#lookForOffers(time);
-    // Of many peers that could pass something on, the first spares the others the way.
-    this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.maxGatherMs, time.monoMs + options.passDelayMs * this.#rng.next());
-    if (time.monoMs < this.#passMonoMs) return;
-    this.#passMonoMs = undefined;
-    this.#seenMonoMs = time.monoMs;
-    vector.forEachSince(this.#seenOrder, (mark) => {
-      const origin = replica.origins.get(mark.id);
-      if (origin !== undefined) this.#offer(origin, true);
-    });
-    this.#seenOrder = vector.order;
+    const { self } = this.#replicator.replica;
+    if ((this.#view.find(self.id)?.at ?? -1) < this.#replicator.horizon) {
+      const known = this.#view.take(self.id);
+      if (known !== undefined && this.#hasNews(self, known)) this.#ready.add(self.id);
+    }
+    if (this.#seenOrder !== this.#replicator.vector.order) this.#lookForOffers(time);
   }
 
   #lookForOffers(time: Time): void {
@@ -395,11 +355,6 @@ export class LinkSender {
     // Of many peers that could offer something, the first spares the others the way.
     if (isWorth)
       this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
-  }
-
-  #offer(origin: Origin, isFollowing: boolean): void {
-    const known = this.#view.take(origin.id, isFollowing);
-    if (known !== undefined && this.#hasNews(origin, known)) this.#ready.add(origin.id);
   }
 }
 

@@ -1,12 +1,9 @@
-/**
- * This node's version vector as links tell it: which numbers moved since a link last looked, and a 64-bit digest of the whole as a
- * link may carry it, kept as sums so that neither costs a walk over all origins (semantics.md, Replication).
- */
+/** This node's version vector as links report it: which numbers moved since a link last looked (semantics.md, Replication). */
 
 import { relationOf } from "../../catalog/entry/scope.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
-import { type Hash64, mix32, Sum64 } from "../../lib/hash64.ts";
+import { type Hash64, mix32 } from "../../lib/hash64.ts";
 import type { NodeRef, VectorEntry } from "../wire/messages.ts";
 
 const NOTHING: Hash64 = { high: 0, low: 0 };
@@ -60,7 +57,6 @@ export interface Mark {
   floor: number;
   /** Ascending: when it last moved. */
   order: number;
-  hash: Hash64;
 }
 
 /** Whom a vector is for. */
@@ -75,8 +71,6 @@ export class Vector {
   readonly #place: OriginPlace;
   readonly #marks = new Map<string, Mark>();
   readonly #moves = new ChangeLog<Mark>((mark) => mark.order);
-  readonly #all = new Sum64();
-  readonly #byCluster = new Map<string, Sum64>();
   readonly #gone = new Set<string>();
   /** Marks by their short hash. */
   readonly #byShort = new Map<number, Set<Mark>>();
@@ -110,12 +104,12 @@ export class Vector {
   }
 
   /** An origin's number may have moved. Returns whether it had. */
-  note(of: Omit<Mark, "seq" | "order" | "hash" | "short">, seq: number): boolean {
+  note(of: Omit<Mark, "seq" | "order" | "short">, seq: number): boolean {
     const { id, nodeId, generation, clusterId, region, floor } = of;
     let mark = this.#marks.get(id);
     if (mark === undefined) {
       if (seq === 0) return false;
-      mark = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0, hash: NOTHING };
+      mark = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0 };
       this.#marks.set(id, mark);
       const alike = this.#byShort.get(mark.short);
       if (alike === undefined) this.#byShort.set(mark.short, new Set([mark]));
@@ -151,20 +145,12 @@ export class Vector {
 
   /** Its place was not known when it was noted first. */
   #rehome(mark: Mark, { clusterId, region }: OriginPlace): void {
-    this.#sumOf(mark.clusterId).subtract(mark.hash);
     mark.clusterId = clusterId;
     mark.region = region;
-    this.#sumOf(mark.clusterId).add(mark.hash);
   }
 
   #move(mark: Mark, seq: number): void {
-    const sum = this.#sumOf(mark.clusterId);
-    this.#all.subtract(mark.hash);
-    sum.subtract(mark.hash);
     mark.seq = seq;
-    mark.hash = entryHash(mark.id, seq);
-    this.#all.add(mark.hash);
-    sum.add(mark.hash);
     const before = mark.order;
     this.#order += 1;
     mark.order = this.#order;
@@ -204,27 +190,6 @@ export class Vector {
       case "remote":
         return false;
     }
-  }
-
-  /** Digest of everything that node may be told. */
-  digest(reader: VectorReader): bigint {
-    const relation = relationOf(this.#place, reader);
-    if (relation === "cluster") return this.#all.value;
-    if (relation === "remote") return 0n;
-    const sum = new Sum64();
-    sum.add(this.#all.hash);
-    sum.subtract(this.#sumOf(reader.clusterId).hash);
-    sum.subtract(this.#sumOf("").hash);
-    return sum.value;
-  }
-
-  #sumOf(clusterId: string): Sum64 {
-    let sum = this.#byCluster.get(clusterId);
-    if (sum === undefined) {
-      sum = new Sum64();
-      this.#byCluster.set(clusterId, sum);
-    }
-    return sum;
   }
 }
 

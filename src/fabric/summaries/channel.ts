@@ -78,8 +78,8 @@ export class SummaryChannel implements LinkChannel<Frame> {
     const table = { find, listed: () => members.listed() };
     const how = { stamper: sealed(parts.stamper), hlc: undefined, isNewAtStart: true };
     this.replication = new Replicator({ ...parts, ...how, members: table, options: { ...options, ...OPTIONS } });
-    // The peer's second origin is named by nothing but its vector, and its age is not asked for.
-    this.#exchanges = new ReplicationChannel(this.replication, isHeld, { generation: 0, takesHeartbeats: false });
+    // The peer's second origin is named by nothing but its vector.
+    this.#exchanges = new ReplicationChannel(this.replication, isHeld, { generation: 0 });
     this.#origins = new SummaryOrigins(this.replication, members, receipts);
     this.#ages = new SourceAges(receipts);
     this.shared = new SummaryNews(this.#exchanges.shared, this.#ages);

@@ -152,11 +152,11 @@ export interface Said {
 export type ReplicationFrame =
   | ({
       readonly kind: "vector";
-      /** More entries; only between peers with the capability `offers`. */
+      /** More entries, of origins that were named on this link before. */
       readonly short?: readonly ShortEntry[];
-      /** Of origins that the receiver has no link to; only between peers with the capability `heartbeats`. */
+      /** Of origins that the receiver has no link to; since a receiver with a link hears them itself. */
       readonly heartbeats?: readonly Heartbeat[];
-      /** Of a vector, not of a question or an offer; nor of one that a peer of an older version sent. */
+      /** Of a vector, not of a question or an offer. */
       readonly said?: Said;
     } & Pick<VectorFrameFields, "entries" | "digest" | "isPartial" | "isWanted" | "isOffer">)
   | RecordsFrame

@@ -58,7 +58,11 @@ test("caught up is who got what the peer had, and knows of its policy", () => {
   expect(multiplexer.caughtUpWith()).toEqual([]);
   multiplexer.receive(1, { kind: "policyHead", head: { number: 0, hlc: 0, nodeId: "", checksum: "" } }, at(1), out);
   expect(multiplexer.caughtUpWith().map(({ nodeId }) => nodeId)).toEqual(["b"]);
-  expect(multiplexer.receive(1, WHOLE, at(2), out)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 2 });
+  expect(multiplexer.receive(1, { ...WHOLE, said: { atMs: 2, asOfMs: 3 } }, at(2), out)).toContainEqual({
+    kind: "inStep",
+    nodeId: "b",
+    monoMs: 2,
+  });
 });
 
 test("in step is up to when the peer said its vector: not before this node greeted, where it names none of our times", () => {

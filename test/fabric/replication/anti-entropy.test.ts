@@ -116,7 +116,7 @@ test("a large origin is summed in slices, and one that moves meanwhile is left f
 });
 
 test("a record that is missing comes back at the first attempt also from an origin that was told of in a few bytes: all of it is asked for by name", () => {
-  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true, options: OFTEN })) as Pair;
+  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, options: OFTEN })) as Pair;
   for (let n = 0; n < 5; n++) a.put(`x${n}`, 0);
   const wire = new Wire(a, b, 0);
   let now = run([wire], 0, 1000);

@@ -8,7 +8,7 @@ import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fake
 const FAR = 2 ** 51;
 
 function node(nodeId: string, clusterId: string): ReplicatingNode {
-  return new ReplicatingNode({ nodeId, clusterId, takesOffers: true, takesHeartbeats: true });
+  return new ReplicatingNode({ nodeId, clusterId });
 }
 
 const put = (of: ReplicatingNode, name: string, monoMs: number) => of.put(name, monoMs, { scope: SCOPE.REGION });

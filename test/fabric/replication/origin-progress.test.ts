@@ -19,7 +19,7 @@ function full(count: number): ReplicatingNode {
 }
 
 test("who asks for the same again and again is answered ever more rarely; who makes progress at once", () => {
-  const [known, { replica }] = [new OriginProgress(true), full(5)];
+  const [known, { replica }] = [new OriginProgress(), full(5)];
   const taken: number[] = [];
   for (let monoMs = 0; monoMs < 120_000; monoMs += 50)
     if (known.asked(entry(0), replica.self, { monoMs, ...BOUNDS }) === "taken") taken.push(monoMs);
@@ -30,7 +30,7 @@ test("who asks for the same again and again is answered ever more rarely; who ma
 });
 
 test("a floor above the number asks for a whole transfer; a number that is reached asks for nothing", () => {
-  const [known, { replica }] = [new OriginProgress(true), full(5)];
+  const [known, { replica }] = [new OriginProgress(), full(5)];
   known.asked(entry(5), replica.self, { monoMs: 0, ...BOUNDS });
   expect(known.isAsked).toBe(false);
   known.asked(entry(0, 5), replica.self, { monoMs: 10_000, ...BOUNDS });
@@ -38,7 +38,7 @@ test("a floor above the number asks for a whole transfer; a number that is reach
 });
 
 test("Why: a whole transfer starts again when the floor passes what was known at its beginning: what it listed may be gone", () => {
-  const [known, node] = [new OriginProgress(true), full(8)];
+  const [known, node] = [new OriginProgress(), full(8)];
   const { self } = node.replica;
   known.asked(entry(0, 1), self, { monoMs: 0, ...BOUNDS });
   const first = buildFrame(node.replica, self, known.from(self), LINK, 1);
@@ -51,9 +51,9 @@ test("Why: a whole transfer starts again when the floor passes what was known at
 });
 
 test("what is above the horizon of own news is not waited for", () => {
-  const [known, node] = [new OriginProgress(false), full(4)];
+  const [known, node] = [new OriginProgress(), full(4)];
   const { self } = node.replica;
   known.asked(entry(0), self, { monoMs: 0, ...BOUNDS });
   known.sent(buildFrame(node.replica, self, { ...known.from(self), upTo: 2 }, LINK, 10_000), self, 2);
-  expect([known.at, known.isAsked, known.isFollowing]).toEqual([2, false, true]);
+  expect([known.at, known.isAsked]).toEqual([2, false]);
 });

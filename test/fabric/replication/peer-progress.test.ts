@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { PeerProgress } from "../../../src/fabric/replication/peer-progress.ts";
 import { entryHash } from "../../../src/fabric/replication/version-vector.ts";
 import { Sum64 } from "../../../src/lib/hash64.ts";
-import { framesOf, open, ReplicatingNode } from "../../fakes/replication.ts";
+import { ReplicatingNode } from "../../fakes/replication.ts";
 
 function viewOf(node: ReplicatingNode): PeerProgress {
   return new PeerProgress(node.shared, { nodeId: "p", generation: 1, clusterId: "c1", region: "r1", relation: "cluster" });
@@ -35,20 +35,6 @@ test("the two that are linked have their place whatever else was named", () => {
   const view = viewOf(new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 2 } }));
   const { peer } = view;
   for (const nodeId of ["x", "y"]) view.learn(`${nodeId}/1`, { nodeId, generation: 1, seq: 1, floor: 0 });
-  const taken = ["z/1", "a/1", `${peer.nodeId}/${peer.generation}`].map((id) => view.take(id, false) !== undefined);
+  const taken = ["z/1", "a/1", `${peer.nodeId}/${peer.generation}`].map((id) => view.take(id) !== undefined);
   expect(taken).toEqual([false, true, true]);
-});
-
-test("a peer is served our own news, and that of origins it has no link to once it has said whom it is linked to", () => {
-  const node = new ReplicatingNode({ nodeId: "a" });
-  for (const nodeId of ["p", "x", "y"]) {
-    const other = new ReplicatingNode({ nodeId });
-    other.put("k", 0);
-    open(node, other, 0).receive(framesOf(other, 0), node.timeOf(0), node.outputs);
-  }
-  const view = viewOf(node);
-  const served = (): readonly string[] => [...node.replica.origins.values()].filter((origin) => view.isServed(origin)).map(({ id }) => id);
-  expect(served()).toEqual(["a/1"]);
-  view.setLinked(["x"]);
-  expect([served(), view.isLinkedTo("x"), view.isLinkedTo("y")]).toEqual([["a/1", "y/1"], true, false]);
 });

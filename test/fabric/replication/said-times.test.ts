@@ -6,7 +6,7 @@ import { framesOf, open, ReplicatingNode, vectorOf, Wire, type WireOptions } fro
 
 test("own writes that are still gathered were not there when the vector was made: it is as of the last that are told", () => {
   const options = { gatherMsALink: 50 };
-  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true, options }));
+  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, options }));
   if (a === undefined || b === undefined) throw new Error("nodes");
   const wire = new Wire(a, b, 0, { delayMs: 1 });
   const writtenMs = new Map<number, number>();
@@ -30,7 +30,7 @@ test.each(some([1, 2, 3, 4, 5, 6, 7, 8]))(
   "however long either way is held up, nothing is lacked that the peer had when we were in step: seed %i",
   (seed) => {
     const rng = new Rng(`held up ${seed}`);
-    const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true }));
+    const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId }));
     if (a === undefined || b === undefined) throw new Error("nodes");
     const wire = new Wire(a, b, 0, { delayMs: 1 + rng.int(300) });
     const [{ link }, self] = [wire.a, b.replica.self];
@@ -99,7 +99,7 @@ test.each(
   ]),
 )("nothing that was said of any key is lacked that the peer had when we were in step: $what, seed $seed", ({ perSecond, seed, net }) => {
   const rng = new Rng(String(seed));
-  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true, options: { maxFrameBytes: 300 } }));
+  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, options: { maxFrameBytes: 300 } }));
   if (a === undefined || b === undefined) throw new Error("nodes");
   const wire = new Wire(a, b, 0, { delayMs: 1 + rng.int(300), ...net });
   const { link } = wire.a;

@@ -477,8 +477,7 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   wanted: boolean;
 
   /**
-   * Further entries, for a peer with the capability `offers`: origins that the sender named in `entries` on this link
-   * before. Each is the low 32 bits of the hash of `node_id/generation`. In a question, they are origins that the
+   * Further entries: origins that the sender named in `entries` on this link before. Each is the low 32 bits of the hash of `node_id/generation`. In a question, they are origins that the
    * receiver named.
    *
    * @generated from field: repeated fixed32 hashes = 5;
@@ -493,7 +492,7 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   seqs: bigint[];
 
   /**
-   * The frame offers news between two vectors, to a peer with the capability `offers`. The peer asks for what it lacks.
+   * The frame offers news between two vectors. The peer asks for what it lacks.
    * `digest` is then not set.
    *
    * @generated from field: bool offer = 7;
@@ -501,8 +500,7 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   offer: boolean;
 
   /**
-   * Origins to which the receiver has no link, for a peer with the capability `heartbeats`. The hashes are those of
-   * `hashes`.
+   * Origins to which the receiver has no link. The hashes are those of `hashes`.
    *
    * @generated from field: repeated fixed32 heartbeat_hashes = 8;
    */
@@ -526,8 +524,8 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   heartbeatSeqs: bigint[];
 
   /**
-   * When the frame was made: milliseconds since the link came up at the sender, plus one. 0 in questions, in offers and
-   * from versions that do not say it.
+   * When the frame was made: milliseconds since the link came up at the sender, plus one. 0 in questions and
+   * in offers.
    *
    * @generated from field: uint64 said_ms = 11;
    */
