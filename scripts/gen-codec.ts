@@ -104,6 +104,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     on: "isOn",
     other_cluster: "isOfOtherCluster",
     partial: "isPartial",
+    ready: "isReady",
     refused: "isRefused",
     signed_text: "signed",
     wanted: "isWanted",

@@ -1,18 +1,10 @@
 /** The frames of a node that leaves, and of the nodes that may take over its static entries (semantics.md, Stop). */
 
-import { CHECK_CAPABILITIES } from "../catalog/entry/checks.ts";
-import { NO_PORT_CAPABILITY } from "../catalog/entry/ports.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
 import type { ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
 import type { FabricHandlers } from "./part.ts";
 import type { HandOverFrame, Hello } from "./wire/messages.ts";
-
-/** Capability in the hello of a node that takes entries over. */
-export const HAND_OVER = "hand_over";
-
-/** Capability in the hello of a node that follows maintenance orders. Other nodes would neither end such an order nor take it over. */
-export const MAINTENANCE = "maintenance";
 
 interface Peer {
   readonly link: LinkId;
@@ -28,7 +20,6 @@ const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
 
 export class Leaving implements LinkChannel<HandOverFrame> {
   readonly kinds = ["handOver"] as const;
-  readonly capabilities: readonly string[];
   /** So the offered records are at the peer before the offer. */
   readonly speaks = "last";
   readonly #clusterId: string;
@@ -42,19 +33,15 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     offer: (input, _, out) => this.announce(input, out),
   };
 
-  /**
-   * `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. `runsChecks`: whether this
-   * node runs checks.
-   */
-  constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true, runsChecks = false) {
-    this.capabilities = [HAND_OVER, MAINTENANCE, NO_PORT_CAPABILITY, ...(runsChecks ? CHECK_CAPABILITIES : [])];
+  /** `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. */
+  constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;
     this.#isReady = isReady;
     this.#isAllSent = isAllSent;
   }
 
   open(link: LinkId, { hello }: Pick<Greeted, "hello">, _time: Time, out: FabricOutput[]): ChannelSession<HandOverFrame> | undefined {
-    if (hello.clusterId !== this.#clusterId || !hello.capabilities.includes(HAND_OVER)) return undefined;
+    if (hello.clusterId !== this.#clusterId) return undefined;
     const peer: Peer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
     this.#peers.set(link, peer);
     if (this.#isLeaving) this.#say(peer, LEAVING, out);
@@ -76,11 +63,11 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Linked nodes of this cluster that did not announce that they are leaving, how often each refused, and its capabilities. */
-  takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly capabilities: readonly string[] }[] {
+  /** Linked nodes of this cluster that did not announce that they are leaving, how often each refused, and whether it runs checks. */
+  takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly runsChecks: boolean }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
-      .map(({ hello: { nodeId, capabilities }, refusals }) => ({ nodeId, refusals, capabilities }));
+      .map(({ hello: { nodeId, runsChecks }, refusals }) => ({ nodeId, refusals, runsChecks }));
   }
 
   announce(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {

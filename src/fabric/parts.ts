@@ -21,7 +21,7 @@ import { MembershipPart, withBorders } from "./membership-part.ts";
 import type { FabricOptions, FabricParts } from "./options.ts";
 import { OriginLifecycle } from "./origin-lifecycle.ts";
 import type { FabricPart, FabricPartList } from "./part.ts";
-import { PolicySources, READY } from "./policy-sources.ts";
+import { PolicySources } from "./policy-sources.ts";
 import { PolicyExchange } from "./policy-sync.ts";
 import { Readiness } from "./readiness.ts";
 import { ReplicationChannel } from "./replication/channel.ts";
@@ -42,7 +42,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const foreigners = new Foreigners(here, trust, (id) => isListed(membership.find(id)?.status ?? "dead"));
   const peerAuth: PeerAuthFacts = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreigners };
   const policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
-  const { borders: named = [], borderChannels = [], channels: others = [] } = parts;
+  const { borders: named = [], borderChannels = [], channels: others = [], runsChecks = false } = parts;
   const onCounts: BordersParts["onCounts"] = (counts, time, out) => list.deliver({ kind: "borderCounts", counts }, time, out);
   const atBorders = { here, nodeId, self: facts, rng: rng.fork("borders"), borders: named, channels: borderChannels, onCounts };
   const borders = new Borders(options.borders, atBorders);
@@ -51,8 +51,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const links = new Links(options.links, {
     self: facts,
     members: () => membership.listed(),
-    capabilities: () => [...multiplexer.capabilities, ...(readiness.isReady ? [READY] : [])],
-    policyFrom: () => policySources.told,
+    facts: () => ({ isReady: readiness.isReady, runsChecks, holdsSummaries: summaries !== undefined, policyFrom: policySources.told }),
     peerAuth,
     refusalOfStart: (hello, time) => refusalOfStart(hello, membership.startOf(hello, time)),
     isStranger: (hello) => membership.isStranger(hello),
@@ -69,7 +68,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const second = { ...shared, rng: rng.fork("summaries"), isHeld, options: options.replication };
   const summaries = parts.summaries && new SummaryChannel({ ...second, ...parts.summaries });
   const isAllSent = (link: LinkId) => !isHeld(link) && replication.edgeDueMonoMs === NEVER;
-  const leaving = new Leaving(clusterId, () => readiness.isReady, isAllSent, parts.runsChecks);
+  const leaving = new Leaving(clusterId, () => readiness.isReady, isAllSent);
   // The policy comes first, because a newcomer is not ready without it.
   const channels: readonly LinkChannel[] = [policy, exchanges, summaries ?? [], leaving, others].flat();
   const multiplexer = new Multiplexer(channels);

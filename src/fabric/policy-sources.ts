@@ -2,9 +2,6 @@
 import type { CaughtUp } from "./readiness.ts";
 import type { Hello } from "./wire/messages.ts";
 
-/** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
-export const READY = "ready";
-
 /** What a peer is to this node when it offers a policy. */
 export type PolicySource =
   | "accepted"
@@ -55,7 +52,7 @@ export class PolicySources {
     const counts = ({ clusterId }: Hello) =>
       ownCount > 0 ? clusterId === this.#clusterId : isAnyTaken || this.of(clusterId) !== "foreign";
     const hellos = peers.filter(counts);
-    const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
+    const readyCount = hellos.filter(({ isReady }) => isReady).length;
     // Above this number a node has links to some members only.
     const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
     return { count: hellos.length, readyCount, wantedCount };

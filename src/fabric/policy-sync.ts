@@ -65,7 +65,6 @@ export interface PolicyExchangeParts {
 /** The policy as a channel of the links. */
 export class PolicyExchange implements LinkChannel<PolicyFrame> {
   readonly kinds = ["policyHead", "policyWanted", "policySettled", "policyPart"] as const;
-  readonly capabilities = [];
   readonly speaks = "in turn";
   readonly #options: PolicyExchangeOptions;
   readonly #parts: Required<PolicyExchangeParts>;

@@ -138,8 +138,8 @@ function addCheckKind(): void {
   );
   edit(PROTO, "    AliasCheck alias = 10;\n", "    AliasCheck alias = 10;\n    // TLS.\n    TlsCheck tls = 11;\n");
   const [row, look, probe, prober, form, flag] = CHECK_FILES;
-  const alias = '  alias: { looksAtTarget: false, failing: 3, capability: "checks" },\n';
-  edit(row, alias, `${alias}  tls: { looksAtTarget: true, failing: 3, capability: "checks_tls" },\n`);
+  const alias = "  alias: { looksAtTarget: false, failing: 3 },\n";
+  edit(row, alias, `${alias}  tls: { looksAtTarget: true, failing: 3 },\n`);
   edit(look, '      case "tcp":\n', '      case "tcp":\n      case "tls":\n');
   edit(probe, '    | { readonly kind: "tcp" }\n', '    | { readonly kind: "tcp" }\n    | { readonly kind: "tls" }\n');
   const tcp = '    case "tcp":\n      return { ...connecting, kind: "tcp" };\n';

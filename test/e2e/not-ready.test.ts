@@ -113,7 +113,7 @@ test("a node whose word about itself the others refuse is not ready: /readyz, gR
   const other = await openTestTransport();
   const { address } = other.transport;
   const from = { nodeId: "other", generation: 1 };
-  other.greeting = { kind: "hello", hello: helloOf("other", { address, capabilities: ["ready"] }) };
+  other.greeting = { kind: "hello", hello: helloOf("other", { address, isReady: true }) };
   other.answer = ({ kind }) => {
     if (kind === "pushPull") return { kind, from, members: [updateOf("other", { address })], ownUpdateRefused: "too many roles" };
     return kind === "probe" ? { kind, from, updates: [] } : undefined;

@@ -10,7 +10,6 @@ const PING = { kind: "ping" } as unknown as Extract<LinkFrame, { kind: "unknown"
 
 class Pings implements LinkChannel {
   readonly kinds = [PING.kind];
-  readonly capabilities = ["pings"];
   readonly speaks = "in turn";
   readonly seen: string[] = [];
   readonly #count: number;
@@ -21,7 +20,7 @@ class Pings implements LinkChannel {
   }
 
   open: LinkChannel["open"] = (_link, { hello }) => {
-    this.seen.push(`${hello.nodeId} up, ${hello.capabilities.includes("pings") ? "pings" : "silent"}`);
+    this.seen.push(`${hello.nodeId} up`);
     let left = this.#count;
     return {
       next: () => (left-- > 0 ? PING : undefined),
@@ -49,12 +48,12 @@ function linked(a: Partial<NodeSpec>, b: Partial<NodeSpec>): { readonly world: F
   return { world, ...nodes };
 }
 
-test("a channel that is given to the fabric is told in the hello, opened on each link and closed with it, and is given its frames", () => {
+test("a channel that is given to the fabric is opened on each link and closed with it, and is given its frames", () => {
   const [ofA, ofB] = [new Pings(1), new Pings(2)];
   const { world, a, b } = linked({ channels: [ofA] }, { channels: [ofB] });
   expect([ofA.seen, ofB.seen]).toEqual([
-    ["b up, pings", "b ping", "b ping"],
-    ["a up, pings", "a ping"],
+    ["b up", "b ping", "b ping"],
+    ["a up", "a ping"],
   ]);
   // The node's own channels are there as without it.
   b.put("shop");

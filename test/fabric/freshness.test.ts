@@ -28,7 +28,7 @@ class Bench {
   /** Membership says so. */
   hear(status: MemberStatus, monoMs: number, ...nodeIds: readonly string[]): void {
     for (const nodeId of nodeIds) {
-      const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf(nodeId);
+      const { clusterToken: _t, ...hello } = greetingOf(nodeId);
       const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" } as const;
       const update = { ...hello, clusterId: nodeId.startsWith("x") ? "c2" : "c1", ...rest, status };
       this.members.set(nodeId, update);

@@ -1,12 +1,23 @@
 /** What is said on the links when a node leaves: to whom, in which order, and who refuses (semantics.md, Stop). */
 import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import { HAND_OVER, Leaving } from "../../src/fabric/leaving.ts";
+import { Leaving } from "../../src/fabric/leaving.ts";
 import type { Hello } from "../../src/fabric/wire/messages.ts";
 
 function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
   const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:1`, version: "1" };
-  return { nodeId, generation: 1, ...place, protocolVersions: [1], capabilities: [HAND_OVER], clusterToken: "", policyFrom: [], ...more };
+  return {
+    nodeId,
+    generation: 1,
+    ...place,
+    protocolVersions: [1],
+    clusterToken: "",
+    isReady: false,
+    runsChecks: false,
+    holdsSummaries: false,
+    policyFrom: [],
+    ...more,
+  };
 }
 
 const AT = { monoMs: 0, wallMs: 0 };
@@ -14,11 +25,10 @@ const SAYS_SO = { kind: "handOver", seqs: [], isRefused: false } as const;
 const REFUSAL = { kind: "handOver", seqs: [], isRefused: true } as const;
 const OFFER = { kind: "handOver", seqs: [3, 5], isRefused: false } as const;
 
-test("who leaves says so to nodes of its cluster that know what it means, also on later links, and offers to one of them", () => {
+test("who leaves says so to nodes of its cluster, also on later links, and offers to one of them", () => {
   const leaving = new Leaving("c1", () => true);
   const out: FabricOutput[] = [];
   const b = leaving.open(1, { hello: hello("b") }, AT, out);
-  const old = leaving.open(2, { hello: hello("old", { capabilities: [] }) }, AT, out);
   const other = leaving.open(3, { hello: hello("other", { clusterId: "c2" }) }, AT, out);
   leaving.announce({ kind: "leaving" }, out);
   const c = leaving.open(4, { hello: hello("c") }, AT, out);
@@ -26,7 +36,7 @@ test("who leaves says so to nodes of its cluster that know what it means, also o
     { kind: "send", link: 1 },
     { kind: "send", link: 4 },
   ]);
-  expect([b?.next(AT), old, other, c?.next(AT)]).toEqual([SAYS_SO, undefined, undefined, SAYS_SO]);
+  expect([b?.next(AT), other, c?.next(AT)]).toEqual([SAYS_SO, undefined, SAYS_SO]);
   leaving.announce({ kind: "offer", nodeId: "c", seqs: [3, 5] }, out);
   expect([b?.next(AT), c?.next(AT), c?.next(AT)]).toEqual([undefined, OFFER, undefined]);
 });
@@ -55,24 +65,8 @@ test("takers are those that are not leaving and still linked, with how often eac
   b?.receive(SAYS_SO, AT, out);
   c?.receive(REFUSAL, AT, out);
   leaving.closed(2);
-  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, capabilities: [HAND_OVER] }]);
+  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, runsChecks: false }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
-});
-
-test("a node announces its capabilities for takeovers, including checks if it runs them, and knows the capabilities of others", () => {
-  const [plain, runner] = [new Leaving("c1", () => true), new Leaving("c1", () => true, undefined, true)];
-  expect([plain.capabilities, runner.capabilities]).toEqual([
-    ["hand_over", "maintenance", "targets_without_port"],
-    ["hand_over", "maintenance", "targets_without_port", "checks"],
-  ]);
-  plain.open(1, { hello: { ...hello("b"), capabilities: runner.capabilities } }, AT, []);
-  plain.open(2, { hello: { ...hello("c"), capabilities: plain.capabilities } }, AT, []);
-  plain.open(3, { hello: { ...hello("d"), capabilities: ["hand_over"] } }, AT, []);
-  expect(plain.takers().map(({ nodeId, capabilities }) => [nodeId, capabilities])).toEqual([
-    ["b", runner.capabilities],
-    ["c", plain.capabilities],
-    ["d", ["hand_over"]],
-  ]);
 });
 
 test("an offer waits until the peer was told all own news", () => {

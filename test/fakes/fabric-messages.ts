@@ -234,9 +234,11 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
         address: anyAddress,
         version: anyVersion,
         protocolVersions: versions,
-        capabilities: ids,
         clusterToken: fc.stringMatching(/^[!-~]{0,80}$/),
         policyFrom: ids,
+        isReady: fc.boolean(),
+        runsChecks: fc.boolean(),
+        holdsSummaries: fc.boolean(),
         borderTo: optionalId,
       })
       .map(({ ref, start, borderTo, ...rest }) => ({

@@ -15,8 +15,10 @@ export function helloOf(nodeId: string, more: Partial<Hello> = {}): Hello {
     address: "127.0.0.1:17421",
     version: "0.1.0",
     protocolVersions: [1],
-    capabilities: ["policy"],
     clusterToken: "",
+    isReady: false,
+    runsChecks: false,
+    holdsSummaries: false,
     policyFrom: [],
     ...more,
   };

@@ -73,8 +73,10 @@ export function greetingOf(nodeId: string, more: Partial<Hello> = {}): Hello {
     ...place,
     version: "1",
     protocolVersions: [1],
-    capabilities: [],
     clusterToken: "secret",
+    isReady: false,
+    runsChecks: false,
+    holdsSummaries: false,
     policyFrom: [],
     ...more,
   };

@@ -34,7 +34,18 @@ const BUCKETS = Array.from({ length: 256 }, (_, i) => BigInt(i));
 const UPDATES = [updateOf("n3", { status: "suspect", accuser: "n1", generation: GENERATION, healthScore: 2 })];
 
 const FRAMES: Readonly<Record<string, LinkFrame>> = {
-  "frame-hello-1": { kind: "hello", hello: helloOf("n1", { generation: GENERATION, clusterToken: "secret", protocolVersions: [1, 2] }) },
+  "frame-hello-1": {
+    kind: "hello",
+    hello: helloOf("n1", {
+      generation: GENERATION,
+      clusterToken: "secret",
+      protocolVersions: [1, 2],
+      isReady: true,
+      runsChecks: true,
+      holdsSummaries: true,
+      policyFrom: ["c2"],
+    }),
+  },
   "frame-goodbye-1": { kind: "goodbye", reason: "restart", detail: "back soon" },
   "frame-vector-1": {
     kind: "vector",

@@ -78,7 +78,7 @@ const SAMPLES: Readonly<Record<string, (who: Who) => FrameInit>> = {
       address: "127.0.0.1:9",
       version: "0.1.0",
       protocolVersions: [1],
-      capabilities: ["ready"],
+      ready: true,
       clusterToken: TOKEN,
     },
   }),

@@ -23,7 +23,7 @@ export const FOUND_BY: Readonly<Record<string, number>> = {
   "a withdrawal is sent to nobody": 16,
   "records cross the edge of a region": 14,
   "support without distance": 18,
-  "an older peer is told summaries": 12,
+  "a node without a replica of summaries is told them": 12,
   "a copy on disk forgets its age": 7,
   "a copy on disk of another node is served": 52,
   "a cursor between bookmarks": 20,

@@ -201,12 +201,12 @@ export const REGION_MUTANTS = [
     isOfRegions: true,
   },
   {
-    name: "an older peer is told summaries",
+    name: "a node without a replica of summaries is told them",
     rule: "In a region: summaries are told only to peers whose hello says so",
     edits: [
       {
         file: "src/fabric/summaries/channel.ts",
-        find: "if (!greeted.hello.capabilities.includes(CAPABILITY)) return undefined;",
+        find: "if (!greeted.hello.holdsSummaries) return undefined;",
         replace: "if (greeted.border !== undefined) return undefined;",
       },
     ],

@@ -42,7 +42,7 @@ const WORLDS: readonly Story[] = [
   swingsAroundAnEdge,
   churns,
   isSplit,
-  hasAnOlderPeer,
+  hasANodeWithout,
   isLiedTo,
   isMisled,
   hidesNamespaces,
@@ -411,9 +411,9 @@ function isSplit({ seed, rng, trace }: Parameters<Story>[0]) {
   return { regions, endMs: cutMs + 40_500 };
 }
 
-/** A node that knows nothing of summaries is told nothing of them, and nothing is missing at the others. */
-function hasAnOlderPeer({ seed, trace }: Parameters<Story>[0]) {
-  const regions = new Regions(seed, { eu: { eu1: 3 }, us: { us1: 2 } }, { old: ["eu1-b", "us1-a"] }, trace);
+/** A node without a summary replica is told nothing of them, and nothing is missing at the others. */
+function hasANodeWithout({ seed, trace }: Parameters<Story>[0]) {
+  const regions = new Regions(seed, { eu: { eu1: 3 }, us: { us1: 2 } }, { without: ["eu1-b", "us1-a"] }, trace);
   regions.start();
   regions.at(LINKED_MS, () => {
     regions.put("eu1-b", "quotes");

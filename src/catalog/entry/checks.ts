@@ -32,23 +32,15 @@ interface CheckKindRow {
   readonly looksAtTarget: boolean;
   /** How many looks in a row must fail when the check does not say it. */
   readonly failing: number;
-  /**
-   * Capability in the hello of a node that runs checks of this kind. Nodes without it are not offered entries that have one. A new kind has a word of its
-   * own: nodes of earlier versions say `checks`, and would leave it unwatched.
-   */
-  readonly capability: string;
 }
 
 export const CHECK_KINDS = {
-  grpc: { looksAtTarget: true, failing: 3, capability: "checks" },
-  http: { looksAtTarget: true, failing: 3, capability: "checks" },
-  tcp: { looksAtTarget: true, failing: 3, capability: "checks" },
-  ttl: { looksAtTarget: false, failing: 1, capability: "checks" },
-  alias: { looksAtTarget: false, failing: 3, capability: "checks" },
+  grpc: { looksAtTarget: true, failing: 3 },
+  http: { looksAtTarget: true, failing: 3 },
+  tcp: { looksAtTarget: true, failing: 3 },
+  ttl: { looksAtTarget: false, failing: 1 },
+  alias: { looksAtTarget: false, failing: 3 },
 } as const satisfies Record<CheckKind, CheckKindRow>;
-
-/** What a node that runs checks says in its hello, each once. */
-export const CHECK_CAPABILITIES: readonly string[] = [...new Set(Object.values(CHECK_KINDS).map(({ capability }) => capability))];
 
 /** As the enum `CheckFailure` of the contract. */
 export const FAILURE = {
@@ -106,16 +98,6 @@ export function statusesOf(http: { readonly statusMin: number; readonly statusMa
 export function targetOf(check: CheckFields, targets: readonly TargetFields[]): TargetFields | undefined {
   if (!looksAtTarget(check)) return undefined;
   return check.target === "" ? targets[0] : targets.find(({ name }) => name === check.target);
-}
-
-/** The capabilities of a node that runs all of these checks. Undefined when one is of a kind that this version does not know. */
-export function capabilitiesFor(checks: readonly CheckFields[]): readonly string[] | undefined {
-  const needed = new Set<string>();
-  for (const { probe } of checks) {
-    if (probe.case === undefined) return undefined;
-    needed.add(CHECK_KINDS[probe.case].capability);
-  }
-  return [...needed];
 }
 
 /** Of a finished entry or its content. Cost: a decode. */

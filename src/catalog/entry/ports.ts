@@ -18,12 +18,6 @@ export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
 /** The word of an entry with a target that has no port. */
 const NO_PORT_WORD = " -";
 
-/**
- * Capability in the hello of a node that accepts targets without a port. Earlier versions refuse records with such targets, so these entries are not offered
- * to them.
- */
-export const NO_PORT_CAPABILITY = "targets_without_port";
-
 const LOWER_CASE_BIT = 0x20;
 const SMALL_S = 0x73;
 const SMALL_U = 0x75;
@@ -45,11 +39,6 @@ export function portWord(transport: Transport, port?: string): string {
 /** Whether this target has a port. */
 export function hasPort({ port }: { readonly port: number }): boolean {
   return port !== 0;
-}
-
-/** Whether these words belong to an entry with a target that has no port. */
-export function hasPortlessTarget(words: readonly string[]): boolean {
-  return words.includes(NO_PORT_WORD);
 }
 
 /** The transports of the targets, and their named ports. Port names are unique in an entry. */

@@ -4,10 +4,9 @@
  * when it sees those. Later writes and unregisters elsewhere have stamps above both.
  */
 
-import { capabilitiesFor, checksOf } from "../../catalog/entry/checks.ts";
+import { checksOf } from "../../catalog/entry/checks.ts";
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
-import { hasPortlessTarget, NO_PORT_CAPABILITY } from "../../catalog/entry/ports.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import type { MaintenanceOrders } from "../../catalog/record/maintenance.ts";
@@ -16,7 +15,6 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { endsBeforeHlc } from "../../catalog/replica/view.ts";
-import { MAINTENANCE } from "../../fabric/leaving.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -28,8 +26,8 @@ export interface Taker {
   readonly nodeId: string;
   /** Number of its refusals. */
   readonly refusals: number;
-  /** The capabilities in its hello. Entries that need other capabilities are not offered to it. */
-  readonly capabilities: readonly string[];
+  /** Entries with checks are offered to such nodes only. */
+  readonly runsChecks: boolean;
 }
 
 export interface Offer {
@@ -55,8 +53,8 @@ export interface HandOverParts {
 interface Own {
   readonly stored: StoredRecord;
   readonly seq: number;
-  /** The capabilities that its checks and targets need. Undefined when no node is known to run all of its checks. */
-  readonly needs: readonly string[] | undefined;
+  /** Which nodes it may be offered to: with an unknown check to none, because this node cannot know which nodes run the check. */
+  readonly offeredTo: "all" | "checking" | "none";
 }
 
 interface Asked {
@@ -132,13 +130,14 @@ export class HandOver {
   }
 
   begin(time: Time): void {
-    this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq, needs: this.#needsOf(stored) }));
+    this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq, offeredTo: this.#offeredTo(stored) }));
     this.#servedMonoMs = time.monoMs;
   }
 
-  #needsOf({ mayHaveChecks, traits, at, sizeBytes }: StoredRecord): readonly string[] | undefined {
-    const ofChecks = mayHaveChecks ? capabilitiesFor(checksOf(this.#parts.replica.slab.view(at, sizeBytes)).checks) : [];
-    return hasPortlessTarget(traits.ports) ? ofChecks?.concat(NO_PORT_CAPABILITY) : ofChecks;
+  #offeredTo({ mayHaveChecks, at, sizeBytes }: StoredRecord): Own["offeredTo"] {
+    const checks = mayHaveChecks ? checksOf(this.#parts.replica.slab.view(at, sizeBytes)).checks : [];
+    if (checks.some(({ probe }) => probe.case === undefined)) return "none";
+    return checks.length > 0 ? "checking" : "all";
   }
 
   /**
@@ -260,9 +259,8 @@ export class HandOver {
   }
 }
 
-function mayOffer({ stored, needs }: Own, { capabilities }: Taker): boolean {
-  if (stored.orders !== undefined && !capabilities.includes(MAINTENANCE)) return false;
-  return needs?.every((each) => capabilities.includes(each)) === true;
+function mayOffer({ offeredTo }: Own, { runsChecks }: Taker): boolean {
+  return offeredTo === "all" || (offeredTo === "checking" && runsChecks);
 }
 
 /**

@@ -6,7 +6,7 @@ import { equalSecrets } from "../../lib/crypto.ts";
 import type { Place } from "../links/foreigners.ts";
 import { commonVersion, PROTOCOL_VERSIONS, type Refusal } from "../links/peer-auth.ts";
 import type { Hello, PeerIdentity } from "../wire/messages.ts";
-import { BORDER, type Border } from "./border.ts";
+import type { Border } from "./border.ts";
 
 /** The border of a hello, or why there is none. */
 export function admitted(
@@ -52,7 +52,6 @@ function refusalOf(hello: Hello, border: Border, here: Place): Refusal | undefin
       reason: "other_region",
       detail: `cluster ${border.clusterId} says that it is in region ${hello.region}; fabric.borders has it in ${border.region}`,
     };
-  if (!hello.capabilities.includes(BORDER)) return { reason: "incompatible", detail: "knows no border links" };
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return { reason: "incompatible", detail: `speaks ${hello.protocolVersions.join(", ")}, not ${PROTOCOL_VERSIONS.join(", ")}` };
   return undefined;

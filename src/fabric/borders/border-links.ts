@@ -11,7 +11,7 @@ import { isQuiet, severityOf } from "../links/link-state.ts";
 import { hostOfPeer, PROTOCOL_VERSIONS, type Refusal } from "../links/peer-auth.ts";
 import type { Goodbye, Hello, LinkFrame, MemberFacts, PeerIdentity } from "../wire/messages.ts";
 import { admitted, refusalOfEnd } from "./admission.ts";
-import { BORDER, type Border, type BorderCount, type BorderLinksOptions, type BorderNode, type BorderPeer } from "./border.ts";
+import type { Border, BorderCount, BorderLinksOptions, BorderNode, BorderPeer } from "./border.ts";
 import { Pairs, type Wanted } from "./pairs.ts";
 
 export interface BorderLinksParts {
@@ -292,7 +292,8 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const { trust, clusterId: borderTo } = this.#borders.get(row.clusterId) ?? row.border;
     const clusterToken = trust.kind === "token" ? trust.token : "";
     const who = { nodeId, generation, ...this.#parts.here, zone, address, version, protocolVersions: PROTOCOL_VERSIONS };
-    return { kind: "hello", hello: { ...who, capabilities: [BORDER], clusterToken, policyFrom: [], borderTo } };
+    const facts = { isReady: false, runsChecks: false, holdsSummaries: false, policyFrom: [] };
+    return { kind: "hello", hello: { ...who, ...facts, clusterToken, borderTo } };
   }
 
   /**

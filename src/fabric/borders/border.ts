@@ -55,9 +55,6 @@ export interface BorderNode {
   readonly borders: readonly BorderCount[];
 }
 
-/** In the hello of a border link. */
-export const BORDER = "border";
-
 /** Most links of a pair of regions, as far as the nodes of one side know. */
 export const MAX_PAIR_LINKS = 4;
 

@@ -39,7 +39,6 @@ const MAX_DIRECT = 256;
 
 export class BorderChannel implements LinkChannel<BorderFrame> {
   readonly kinds = ["borderRules", "borderBatch", "borderDigest", "borderHave"] as const;
-  readonly capabilities = [];
   readonly speaks = "in turn";
   readonly shared: SharedNews;
   readonly counts: BorderCounts = newCounts();

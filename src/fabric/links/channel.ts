@@ -31,11 +31,9 @@ export type ChannelNews =
 export interface LinkChannel<F extends LinkFrame = LinkFrame> extends FabricPart {
   /** The kinds of frames that the channel receives. No two channels receive the same kind. */
   readonly kinds: readonly F["kind"][];
-  /** Sent in the hello, so that the peer sends only what this node understands. */
-  readonly capabilities: readonly string[];
   /** Whether it takes turns with others, or sends only on a link on which the others have nothing to send. */
   readonly speaks: "in turn" | "last";
-  /** A link came up. Returns undefined when the channel has nothing to say to this peer, for example because the peer lacks its capability. */
+  /** A link came up. Returns undefined when the channel has nothing to send to this peer. */
   open(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): ChannelSession<F> | undefined;
   /** A link is down. */
   closed(link: LinkId): void;

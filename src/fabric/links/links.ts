@@ -296,10 +296,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const self = this.#parts.self();
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
     const clusterToken = tokenToShow(row.identity?.certificate !== undefined, this.#parts.peerAuth.clusterToken);
-    const capabilities = this.#parts.capabilities();
-    const policyFrom = this.#parts.policyFrom();
     const who = { nodeId, generation, ...startOf(self), clusterId, region, zone, address, version };
-    row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken, policyFrom } });
+    row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, clusterToken, ...this.#parts.facts() } });
     out.push({ kind: "send", link: row.link });
   }
 

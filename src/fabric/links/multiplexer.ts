@@ -45,11 +45,6 @@ export class Multiplexer {
     this.#channels = channels;
   }
 
-  /** The capabilities of this node, for its hello. */
-  get capabilities(): readonly string[] {
-    return this.#channels.flatMap(({ capabilities }) => capabilities);
-  }
-
   /** The hello of the peer of a link that is up. */
   helloOf(link: LinkId): Hello | undefined {
     return this.#all.get(link)?.hello;

@@ -46,10 +46,8 @@ export interface LinksParts {
   readonly self: () => MemberFacts;
   /** All members, in a stable order. */
   readonly members: () => Iterable<MemberUpdate>;
-  /** For every hello. */
-  readonly capabilities: () => readonly string[];
-  /** The other clusters whose policy this node takes, for its hello. */
-  readonly policyFrom: () => readonly string[];
+  /** The facts of this node that only hellos have. */
+  readonly facts: () => Pick<Hello, "holdsSummaries" | "isReady" | "policyFrom" | "runsChecks">;
   readonly peerAuth: PeerAuthFacts;
   /** Why the start that greets is refused; undefined when it is not. */
   readonly refusalOfStart: (hello: Hello, time: Time) => Refusal | undefined;

@@ -12,7 +12,6 @@ const LOOK_MS = 20;
 
 export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   readonly kinds = ["vector", "records", "linked", "digests"] as const;
-  readonly capabilities = [];
   readonly speaks = "in turn";
   readonly shared: SharedNews;
   readonly #replicator: Replicator;

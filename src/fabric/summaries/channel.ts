@@ -1,6 +1,6 @@
 /**
  * Summaries inside a region: a second replica of each node, which is replicated as the catalog is, in frames of its own
- * (docs/design/summaries.md, In a region). Only peers with the capability are told of it, so that to others it does not exist.
+ * (docs/design/summaries.md, In a region). Nodes whose hello says that they have none get nothing of it.
  */
 import type { Bounds } from "../../catalog/entry/names.ts";
 import { type EntryReader, sealed } from "../../catalog/replica/frames.ts";
@@ -19,9 +19,6 @@ import { Replicator } from "../replication/replicator.ts";
 import type { MemberUpdate, SourceAgesFrame, SummariesFrame } from "../wire/messages.ts";
 import { LinkAges, SourceAges, type SourceReceipts } from "./ages.ts";
 import { SummaryOrigins } from "./origins.ts";
-
-/** Capability in the hello of a node that has a summary replica. */
-const CAPABILITY = "summaries";
 
 /** What differs from the catalog. A link without news costs next to nothing: what is new is pushed, or offered, at once. */
 const OPTIONS = {
@@ -58,7 +55,6 @@ type Frame = SummariesFrame | SourceAgesFrame;
 
 export class SummaryChannel implements LinkChannel<Frame> {
   readonly kinds = ["summaries", "sourceAges"] as const;
-  readonly capabilities = [CAPABILITY];
   readonly speaks = "in turn";
   readonly shared: SharedNews;
   readonly replication: Replicator;
@@ -86,7 +82,7 @@ export class SummaryChannel implements LinkChannel<Frame> {
   }
 
   open(link: LinkId, greeted: Greeted, time: Time): ChannelSession<Frame> | undefined {
-    if (!greeted.hello.capabilities.includes(CAPABILITY)) return undefined;
+    if (!greeted.hello.holdsSummaries) return undefined;
     return new SummarySession(this.#exchanges.open(link, greeted, time), this.#ages, (id) => this.#origins.heard(id));
   }
 
@@ -204,6 +200,6 @@ function tell(said: readonly FabricOutput[], out: FabricOutput[]): void {
   for (const output of said) {
     if (output.kind !== "event") continue;
     const { name, severity, detail } = output.event;
-    out.push(eventOutput(name, severity, { ...detail, of: CAPABILITY }));
+    out.push(eventOutput(name, severity, { ...detail, of: "summaries" }));
   }
 }

@@ -179,7 +179,7 @@ export type PolicyFrame =
 /** What a leaving node says. Without numbers: that it leaves. With numbers: which of its records the receiver is asked to take over. `isRefused` is the answer that the receiver takes none. */
 export type HandOverFrame = { readonly kind: "handOver" } & HandOverFrameFields;
 
-/** Replication of the summary replica, between peers with the capability `summaries`. */
+/** Replication of the summary replica, between nodes that have one. */
 export interface SummariesFrame {
   readonly kind: "summaries";
   readonly frame: ReplicationFrame;

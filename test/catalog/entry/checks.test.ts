@@ -2,17 +2,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CheckFailure, CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import {
-  CHECK_KINDS,
-  capabilitiesFor,
-  carriedStates,
-  checksOf,
-  FAILURE,
-  statusesOf,
-  targetOf,
-  timesOf,
-  UNKNOWN_STATE,
-} from "../../../src/catalog/entry/checks.ts";
+import { carriedStates, checksOf, FAILURE, statusesOf, targetOf, timesOf, UNKNOWN_STATE } from "../../../src/catalog/entry/checks.ts";
 import { decodeMessage, finishEntry, withCondition } from "../../../src/catalog/entry/codec.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
@@ -173,18 +163,6 @@ test("the failures are those of the contract", () => {
   const words = Object.entries(CheckFailure).filter(([, number]) => typeof number === "number");
   expect(Object.values(FAILURE)).toEqual(words.map(([, number]) => number));
   expect(Object.keys(FAILURE).map((word) => (word === "NONE" ? "UNSPECIFIED" : word))).toEqual(words.map(([word]) => word));
-});
-
-test("nodes that say no more than `checks` run the kinds that there were when the word was made, and no later one", () => {
-  const kinds = Object.entries(CHECK_KINDS).flatMap(([kind, { capability }]) => (capability === "checks" ? kind : []));
-  expect(kinds).toEqual(["grpc", "http", "tcp", "ttl", "alias"]);
-});
-
-test("checks need the capability of each of their kinds, once; nobody is known to run a kind that this version does not know", () => {
-  const { checks } = checksOf(stamped("a", { targets: TARGETS, checks: [{ probe: TCP }, { probe: TTL }] }).content);
-  expect([capabilitiesFor(checks), capabilitiesFor([])]).toEqual([["checks"], []]);
-  const later = checks.map((check) => ({ ...check, probe: { case: undefined, value: undefined } as const }));
-  expect(capabilitiesFor([...checks, ...later])).toBeUndefined();
 });
 
 test("what is known of a check is carried over to the same check, once", () => {

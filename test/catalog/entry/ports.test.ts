@@ -1,7 +1,7 @@
 /** The words under which an entry's targets are found. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hasPortlessTarget, NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
+import { NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
 import { findSubject } from "../../../src/dns/subject/subject.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -42,7 +42,6 @@ test("an entry has the word of a port just where a question for that port shows 
       const targets = drawn.filter(({ name }, i) => name === "" || drawn.findIndex((each) => each.name === name) === i);
       const words = portWords(targets);
       expect(new Set(words).size).toBe(words.length);
-      expect(hasPortlessTarget(words)).toBe(targets.some(({ port }) => port === 0));
       // Under one word all entries are found, so that only the targets shown decide.
       const entry = entryView({ name: "web", targets });
       const all = new FakeDnsCatalog([entry]);

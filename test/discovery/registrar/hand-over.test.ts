@@ -91,7 +91,7 @@ test("the leaver ends its record when it sees the successor, not before, and not
   r.flush(at(100));
   expect([r.names(), handOver.localEndedCount]).toEqual([["web"], 1]);
   handOver.begin(at(100));
-  const takers = [{ nodeId: "b", refusals: 0, capabilities: ["maintenance"] }];
+  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
   const { offers } = handOver.step(takers, at(100));
   expect(offers).toEqual([{ nodeId: "b", seqs: [r.replica.own(keyOf("web"))?.seq] }]);
   r.flush(at(100));
@@ -112,11 +112,10 @@ test("an entry with checks is only offered to a node that runs checks, and stays
   const seqOf = (name: string) => r.replica.own(keyOf(name))?.seq;
   const { handOver } = r.registrar;
   handOver.begin(at(0));
-  // One that runs none, and one that runs only checks of other kinds.
   const [without, other, runner] = [
-    { nodeId: "b", refusals: 0, capabilities: ["maintenance"] },
-    { nodeId: "d", refusals: 0, capabilities: ["maintenance", "checks_later"] },
-    { nodeId: "c", refusals: 0, capabilities: ["maintenance", "checks"] },
+    { nodeId: "b", refusals: 0, runsChecks: false },
+    { nodeId: "d", refusals: 0, runsChecks: false },
+    { nodeId: "c", refusals: 0, runsChecks: true },
   ];
   expect(handOver.step([without], at(0)).offers).toEqual([{ nodeId: "b", seqs: [seqOf("plain")] }]);
   r.hear("plain", BODY.ENTRY, 10, at(10));
@@ -126,20 +125,6 @@ test("an entry with checks is only offered to a node that runs checks, and stays
   expect([handOver.step([without], at(400)).isOver, handOver.step([without, other], at(1000)).isOver]).toEqual([false, true]);
   expect(handOver.untaken().leftCount).toBe(1);
   expect(handOver.step([without, runner], at(1100)).offers).toEqual([{ nodeId: "c", seqs: [seqOf("checked")] }]);
-});
-
-test("an entry with a target without a port is only offered to a node that accepts such targets", () => {
-  const r = new Registry();
-  const targets = [{ host: "10.0.0.1", port: 80 }, { host: "10.0.0.2" }];
-  r.register("ann", [stamped("bare", { targets }), stamped("plain")], at(0), { isStatic: true });
-  r.flush(at(0));
-  const seqOf = (name: string) => r.replica.own(keyOf(name))?.seq;
-  const { handOver } = r.registrar;
-  handOver.begin(at(0));
-  const earlier = { nodeId: "b", refusals: 0, capabilities: ["maintenance", "checks"] };
-  const current = { ...earlier, nodeId: "c", capabilities: ["maintenance", "targets_without_port"] };
-  expect(handOver.step([earlier], at(0)).offers).toEqual([{ nodeId: "b", seqs: [seqOf("plain")] }]);
-  expect(handOver.step([earlier, current], at(10)).offers).toEqual([{ nodeId: "c", seqs: [seqOf("bare")] }]);
 });
 
 test("an entry with a check of a kind that this version does not know stays: a node that runs all the known ones may not run it", () => {
@@ -156,7 +141,7 @@ test("an entry with a check of a kind that this version does not know stays: a n
   r.flush(at(20));
   const { handOver } = r.registrar;
   handOver.begin(at(30));
-  const runner = { nodeId: "c", refusals: 0, capabilities: ["maintenance", "checks"] };
+  const runner = { nodeId: "c", refusals: 0, runsChecks: true };
   expect([handOver.step([runner], at(30)), handOver.untaken().leftCount]).toEqual([{ offers: [], isOver: false }, 1]);
 });
 
@@ -173,16 +158,10 @@ test("what a node has above that is gone is no successor: it keeps nobody from t
   leaver.replica.origins.get("gone/1")!.life = "orphaned";
   const { handOver } = leaver.registrar;
   handOver.begin(at(20));
-  handOver.step([{ nodeId: "b", refusals: 0, capabilities: ["maintenance"] }], at(20));
-  expect([handOver.step([{ nodeId: "b", refusals: 0, capabilities: ["maintenance"] }], at(30)).isOver, handOver.takenCount]).toEqual([
-    false,
-    0,
-  ]);
+  handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(20));
+  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(30)).isOver, handOver.takenCount]).toEqual([false, 0]);
   leaver.hear("web", BODY.ENTRY, 1, at(40), "b");
-  expect([handOver.step([{ nodeId: "b", refusals: 0, capabilities: ["maintenance"] }], at(50)).isOver, handOver.takenCount]).toEqual([
-    true,
-    1,
-  ]);
+  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(50)).isOver, handOver.takenCount]).toEqual([true, 1]);
 });
 
 test("who refuses, or takes too long, is passed over; without anybody it is over, and the entries stand", () => {
@@ -192,8 +171,8 @@ test("who refuses, or takes too long, is passed over; without anybody it is over
   const { handOver } = r.registrar;
   handOver.begin(at(0));
   const [b, c] = [
-    { nodeId: "b", refusals: 0, capabilities: ["maintenance"] },
-    { nodeId: "c", refusals: 0, capabilities: ["maintenance"] },
+    { nodeId: "b", refusals: 0, runsChecks: false },
+    { nodeId: "c", refusals: 0, runsChecks: false },
   ];
   const asked = (step: { readonly offers: readonly { readonly nodeId: string }[] }) => step.offers.map(({ nodeId }) => nodeId);
   expect(asked(handOver.step([b, c], at(0)))).toEqual(["b"]);
@@ -244,7 +223,7 @@ test("a record that was put anew after it was offered is not waited for: nobody 
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
   r.flush(at(0));
   const { handOver } = r.registrar;
-  const takers = [{ nodeId: "b", refusals: 0, capabilities: ["maintenance"] }];
+  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
   handOver.begin(at(0));
   expect(handOver.step(takers, at(0)).offers).toHaveLength(1);
   r.registrar.renew(caller("ann"), [], [{ key: keyOf("web"), path: "", health: HEALTH.CRITICAL, load: undefined }], at(10));

@@ -270,7 +270,6 @@ describe("who is refused", () => {
     const greeting = greetingOf("us1a", {
       clusterId: "us1",
       region: "us",
-      capabilities: ["border"],
       clusterToken: TOKEN,
       borderTo: "eu1",
       ...hello,
@@ -319,7 +318,6 @@ describe("who is refused", () => {
       "other_region: cluster us1 says that it is in region ap; fabric.borders has it in us",
       { region: "ap" },
     ],
-    ["one of an older version", "incompatible: knows no border links", { capabilities: [] }],
     ["one of a later protocol", "incompatible: speaks 7, not 1", { protocolVersions: [7] }],
     [
       "one with the token of our own members",
@@ -451,7 +449,7 @@ describe("faults", () => {
     for (let i = 0; i < 300; i++) {
       // Half of them by the gate, and silent; half of them as anybody, and greeting.
       const link = world.strangerOpens(node, i % 2 === 0 ? { certificate: { nodeId: `s${i}`, clusterId: "us1" }, border: "us1" } : {});
-      const hello = greetingOf(`s${i}`, { clusterId: `us${i}`, region: "us", borderTo: "eu1", capabilities: ["border"] });
+      const hello = greetingOf(`s${i}`, { clusterId: `us${i}`, region: "us", borderTo: "eu1" });
       if (i % 2 === 1) world.input(node, { kind: "received", link, frame: { kind: "hello", hello } });
     }
     // Eight of the gate, and as many refused ones as are answered.
@@ -459,7 +457,7 @@ describe("faults", () => {
     expect(node.fabric.refused().border).toBe(300 - 8);
     expect(events(node, "border_refused").length).toBeLessThanOrEqual(2 * 6);
     const others = world.strangerOpens(node, { certificate: { nodeId: "ap1a", clusterId: "ap1" }, border: "ap1" });
-    const hello = greetingOf("ap1a", { clusterId: "ap1", region: "ap", borderTo: "eu1", capabilities: ["border"] });
+    const hello = greetingOf("ap1a", { clusterId: "ap1", region: "ap", borderTo: "eu1" });
     world.input(node, { kind: "received", link: others, frame: { kind: "hello", hello } });
     expect(node.fabric.borders.rows.filter(({ state }) => state === "up").map(({ nodeId }) => nodeId)).toEqual(["ap1a"]);
     world.run(10_000);
@@ -478,7 +476,7 @@ describe("faults", () => {
     if (node === undefined || far === undefined) throw new Error("two nodes");
     const { nodeId, clusterId, region } = far.facts;
     const first = node.fabric.borders.rows.find(({ state }) => state === "up")?.link;
-    const more = { clusterId, region, generation, capabilities: ["border"], clusterToken: TOKEN, borderTo: at };
+    const more = { clusterId, region, generation, clusterToken: TOKEN, borderTo: at };
     const frame = { kind: "hello" as const, hello: greetingOf(nodeId, more) };
     const link = world.strangerOpens(node);
     world.input(node, { kind: "received", link, frame });

@@ -13,10 +13,12 @@ import { LINKS_OPTIONS } from "../../fakes/options.ts";
 const PROOF: PeerIdentity = { address: "10.0.0.9:5555", isLoopback: true, certificate: undefined, clusterToken: "" };
 
 function memberOf(nodeId: string, more: Partial<MemberUpdate> = {}): MemberUpdate {
-  const { capabilities: _c, clusterToken: _t, ...hello } = greetingOf(nodeId);
+  const { clusterToken: _t, ...hello } = greetingOf(nodeId);
   const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, status: "alive", incarnation: 1, accuser: "" } as const;
   return { ...hello, ...rest, ...more };
 }
+
+const FACTS = { isReady: true, runsChecks: false, holdsSummaries: false, policyFrom: [] };
 
 /** One node's links, and what they said. */
 class Bench {
@@ -34,7 +36,7 @@ class Bench {
     const foreigners = new Foreigners(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
     const peerAuth = { nodeId, ...place, clusterToken: "secret", isInsecure: false, foreigners };
     const starts = { refusalOfStart: () => this.startRefusal, isStranger: () => this.areStrangers };
-    const known = { self: () => memberOf(nodeId), members: () => this.members, capabilities: () => [], policyFrom: () => [], ...starts };
+    const known = { self: () => memberOf(nodeId), members: () => this.members, facts: () => FACTS, ...starts };
     const parts = { ...known, peerAuth, rng: new Rng(1) };
     this.links = new Links({ ...LINKS_OPTIONS, ...options }, parts);
   }

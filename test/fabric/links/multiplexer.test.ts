@@ -100,7 +100,6 @@ function counting(kind: LinkFrame["kind"], frameCount: number, more: Partial<Lin
   let left = frameCount;
   return {
     kinds: [kind],
-    capabilities: [kind],
     speaks: "in turn",
     got,
     open: (link) => {
@@ -128,7 +127,6 @@ test("any number of channels share a link in turns; one that speaks last waits f
   const channels = [counting("vector", 3), counting("policyHead", 1), counting("linked", 2), counting("handOver", 1, { speaks: "last" })];
   const multiplexer = new Multiplexer(channels);
   const out: FabricOutput[] = [];
-  expect(multiplexer.capabilities).toEqual(["vector", "policyHead", "linked", "handOver"]);
   multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, at(0), out);
   multiplexer.tick(at(0), GOING, out);
   expect([out, multiplexer.caughtUpWith()]).toEqual([[{ kind: "send", link: 1 }], []]);

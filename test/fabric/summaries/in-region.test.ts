@@ -65,7 +65,7 @@ test("who joins late, whose link broke, and who was upgraded gets everything", (
   a.space.beacon("far", 1, world.time());
   world.runUntil(() => old.fabric.isReady);
   world.run(70_000);
-  // A peer without the capability is told nothing, and skips nothing.
+  // A node without a summary replica gets nothing, and skips nothing.
   expect([seen, old.fabric.refused().unknownFrame, a.node.fabric.refused().unknownFrame]).toEqual([[], 0, 0]);
   world.kill(old);
   const b = join(world, { nodeId: "b", generation: 2 });

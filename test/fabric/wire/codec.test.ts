@@ -148,7 +148,7 @@ describe("a bad field is refused by its name", () => {
     { field: "hello.address", frame: { case: "hello", value: { ...HELLO, address: "[::1]:65536" } } },
     { field: "hello.version", frame: { case: "hello", value: { ...HELLO, version: "1\n" } } },
     { field: "HelloFrame.protocol_versions", frame: { case: "hello", value: { ...HELLO, protocolVersions: many(65, 1) } } },
-    { field: "hello.capabilities[0]", frame: { case: "hello", value: { ...HELLO, capabilities: ["a b"] } } },
+    { field: "hello.policy_from[0]", frame: { case: "hello", value: { ...HELLO, policyFrom: ["a b"] } } },
     { field: "hello.cluster_token", frame: { case: "hello", value: { ...HELLO, clusterToken: "t".repeat(1_025) } } },
     { field: "VectorFrame.entries", frame: { case: "vector", value: { entries: many(10_001, { origin: ORIGIN }) } } },
     { field: "vector.entries[0].origin.node_id", frame: { case: "vector", value: { entries: [{}] } } },

@@ -34,7 +34,6 @@ const hello = fc
       address,
       version: printable,
       clusterToken: printable,
-      capabilities: names,
       policyFrom: names,
       borderTo: mostly("c2", "", "x".repeat(65), "a b"),
       protocolVersions: mostly([1], new Array<number>(64).fill(1), new Array<number>(65).fill(1)),

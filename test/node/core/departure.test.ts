@@ -11,7 +11,7 @@ function leaving(takers: readonly string[] = ["b"], refusals: () => number = () 
   let isStopped = false;
   const fabric = {
     isStopped: () => isStopped,
-    leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: refusals(), capabilities: [] })) },
+    leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: refusals(), runsChecks: true })) },
   };
   const snapshots = { isOver: true, last: () => void snapshots.asked.push("last"), asked: [] as string[] };
   const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never, snapshots });

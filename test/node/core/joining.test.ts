@@ -63,8 +63,13 @@ test("a node tells others its place and labels from the settings, and its start 
 });
 
 test.each([true, false])("a node tells others that it runs checks when its settings say so: %s", (enabled) => {
-  const { fabric } = joined({ checks: { enabled, allowed: [] } });
-  expect(fabric.leaving.capabilities.includes("checks")).toBe(enabled);
+  const { rooms } = joined({ checks: { enabled, allowed: [] } });
+  const identity = { address: "b:1", isLoopback: true, certificate: undefined, clusterToken: "new" };
+  const hello = greetingOf("b", { clusterToken: "new" });
+  rooms.machine.handle({ kind: "begin" }, at(0), []);
+  rooms.machine.handle({ kind: "opened", link: 2, isIncoming: true, identity }, at(1), []);
+  rooms.machine.handle({ kind: "received", link: 2, frame: { kind: "hello", hello } }, at(1), []);
+  expect(rooms.machine.fabric?.pull(2, at(1), [])).toMatchObject({ kind: "hello", hello: { runsChecks: enabled } });
 });
 
 test.each([

@@ -68,9 +68,9 @@ class Anything {
     this.#rules = new BorderRules(this.#layout, areNeighbours, rng);
     const rules = (from: string, to: string) => this.#rules.of(from, to);
     const members = Object.values(this.#layout).flatMap((clusters) => Object.entries(clusters));
-    const old = members.flatMap(([cluster, count]) => (count > 1 && rng.int(5) === 0 ? [`${cluster}-b`] : []));
+    const without = members.flatMap(([cluster, count]) => (count > 1 && rng.int(5) === 0 ? [`${cluster}-b`] : []));
     const summary = isShort ? { maxClockSkewMs: 5000 } : {};
-    this.#regions = new Regions(`${seed}`, this.#layout, { areNeighbours, rules, old, summary, apartMs: 5 + rng.int(100) }, trace);
+    this.#regions = new Regions(`${seed}`, this.#layout, { areNeighbours, rules, without, summary, apartMs: 5 + rng.int(100) }, trace);
     this.#listen();
   }
 

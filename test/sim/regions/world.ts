@@ -36,8 +36,8 @@ export interface RegionsOptions {
   readonly rules?: (from: string, to: string) => Rules | undefined;
   /** Whether two regions have borders; all have when absent. */
   readonly areNeighbours?: (a: string, b: string) => boolean;
-  /** Nodes without summaries, as older ones are. */
-  readonly old?: readonly string[];
+  /** Nodes without a summary replica. */
+  readonly without?: readonly string[];
   /** Nodes without the key of their cluster. */
   readonly keyless?: readonly string[];
   /** Nodes whose settings name no key of their own cluster. */
@@ -89,7 +89,7 @@ export class Regions {
       apartMs = 40,
       rules = () => undefined,
       areNeighbours = () => true,
-      old = [],
+      without = [],
       keyless = [],
       unaware = [],
       slow = [],
@@ -138,7 +138,7 @@ export class Regions {
       const seeds = [...kin, ...strangers].map((each) => addressOf(each.index));
       const place = { index, nodeId, clusterId, region, zone: "z1", seeds };
       const disk = { tombstoneTtlMs: 30_000, minTombstones: 1000, commitMs: 3, snapshotMs: 2000 };
-      const given = { ...place, ...disk, fabric: SIM_FABRIC, ...(!old.includes(nodeId) && { regional }) };
+      const given = { ...place, ...disk, fabric: SIM_FABRIC, ...(!without.includes(nodeId) && { regional }) };
       const watching = new EventCounter(new Map());
       const parts = { world: this.world, network: this.network, trace: this.trace, rng: this.#rng.fork(nodeId), watching };
       const node = new SimNode(given, parts);

@@ -88,13 +88,15 @@ export interface HelloFrameFields extends HelloFrameOriginFields {
   readonly clusterId: string;
   readonly region: string;
   readonly protocolVersions: readonly number[];
-  readonly capabilities: readonly string[];
   readonly clusterToken: string;
   readonly zone: string;
   readonly address: string;
   readonly version: string;
   readonly policyFrom: readonly string[];
   readonly borderTo?: string;
+  readonly isReady: boolean;
+  readonly runsChecks: boolean;
+  readonly holdsSummaries: boolean;
 }
 
 export function newHelloFrame(): Open<HelloFrameFields> {
@@ -104,18 +106,18 @@ export function newHelloFrame(): Open<HelloFrameFields> {
     clusterId: "",
     region: "",
     protocolVersions: [],
-    capabilities: [],
     clusterToken: "",
     zone: "",
     address: "",
     version: "",
     policyFrom: [],
+    isReady: false,
+    runsChecks: false,
+    holdsSummaries: false,
   };
 }
 
 export const MAX_HELLO_FRAME_PROTOCOL_VERSIONS = 64;
-
-export const MAX_HELLO_FRAME_CAPABILITIES = 64;
 
 export const MAX_HELLO_FRAME_POLICY_FROM = 256;
 
@@ -148,10 +150,6 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
         mayGrow(value.protocolVersions.length, MAX_HELLO_FRAME_PROTOCOL_VERSIONS, "HelloFrame.protocol_versions");
         value.protocolVersions.push(reader.varint());
         break;
-      case 42:
-        mayGrow(value.capabilities.length, MAX_HELLO_FRAME_CAPABILITIES, "HelloFrame.capabilities");
-        value.capabilities.push(reader.text());
-        break;
       case 50:
         value.clusterToken = reader.text();
         break;
@@ -173,8 +171,17 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
         if (said !== "") value.borderTo = said;
         break;
       }
+      case 120:
+        value.isReady = reader.varint() !== 0;
+        break;
+      case 128:
+        value.runsChecks = reader.varint() !== 0;
+        break;
+      case 136:
+        value.holdsSummaries = reader.varint() !== 0;
+        break;
       default:
-        reader.skipUnknown(tag, 14);
+        reader.skipUnknown(tag, 17);
     }
   }
   reader.leave(end);
@@ -183,10 +190,9 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
 
 /** Bytes that surely hold `HelloFrame`. Cost: one step a text. */
 export function roomHelloFrame(value: HelloFrameFields): number {
-  let room = 80 + 3 * (value.clusterId.length + value.region.length + value.clusterToken.length + value.zone.length + value.address.length + value.version.length + (value.borderTo?.length ?? 0));
+  let room = 113 + 3 * (value.clusterId.length + value.region.length + value.clusterToken.length + value.zone.length + value.address.length + value.version.length + (value.borderTo?.length ?? 0));
   room += roomHelloFrameOrigin(value);
   room += 10 + 8 * value.protocolVersions.length;
-  room += textsRoom(value.capabilities);
   room += textsRoom(value.policyFrom);
   return room;
 }
@@ -199,13 +205,15 @@ export function writeHelloFrame(out: Uint8Array, start: number, tag: number, val
   at = writeTextField(out, at, 18, value.clusterId);
   at = writeTextField(out, at, 26, value.region);
   at = writePackedField(out, at, 34, value.protocolVersions);
-  at = writeTexts(out, at, 42, value.capabilities);
   at = writeTextField(out, at, 50, value.clusterToken);
   at = writeTextField(out, at, 58, value.zone);
   at = writeTextField(out, at, 66, value.address);
   at = writeTextField(out, at, 74, value.version);
   at = writeTexts(out, at, 82, value.policyFrom);
   at = writeTextField(out, at, 114, (value.borderTo ?? ""));
+  at = writeNumberField(out, at, 120, value.isReady ? 1 : 0);
+  at = writeNumberField(out, at, 128, value.runsChecks ? 1 : 0);
+  at = writeNumberField(out, at, 136, value.holdsSummaries ? 1 : 0);
   return closeLength(out, body, at);
 }
 

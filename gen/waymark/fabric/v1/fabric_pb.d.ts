@@ -760,13 +760,6 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
   protocolVersions: number[];
 
   /**
-   * Optional capabilities of the sender, at most 64. A capability is used only when both sides have it.
-   *
-   * @generated from field: repeated string capabilities = 5;
-   */
-  capabilities: string[];
-
-  /**
    * The cluster token, where no certificate proves the membership.
    *
    * @generated from field: string cluster_token = 6;
@@ -807,6 +800,27 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
    * @generated from field: string border_to = 14;
    */
   borderTo: string;
+
+  /**
+   * The sender had caught up with its cluster, or was the first node, when it sent the hello.
+   *
+   * @generated from field: bool ready = 15;
+   */
+  ready: boolean;
+
+  /**
+   * The sender runs checks. Entries with checks are offered to such nodes only.
+   *
+   * @generated from field: bool runs_checks = 16;
+   */
+  runsChecks: boolean;
+
+  /**
+   * The sender has a summary replica. Summaries are sent to such nodes only.
+   *
+   * @generated from field: bool holds_summaries = 17;
+   */
+  holdsSummaries: boolean;
 };
 
 /**
@@ -845,8 +859,8 @@ export declare type GoodbyeFrame = Message<"waymark.fabric.v1.GoodbyeFrame"> & {
 export declare const GoodbyeFrameSchema: GenMessage<GoodbyeFrame>;
 
 /**
- * The static entries of a node that leaves. The leaving node offers its entries to peers with the capability
- * `hand_over`, and they take them over as their own.
+ * The static entries of a node that leaves. The leaving node offers its entries to nodes of its cluster, and they accept
+ * them as their own.
  *
  * @generated from message waymark.fabric.v1.HandOverFrame
  */
@@ -1162,8 +1176,8 @@ export declare type KeyAnnouncement = Message<"waymark.fabric.v1.KeyAnnouncement
 export declare const KeyAnnouncementSchema: GenMessage<KeyAnnouncement>;
 
 /**
- * Replication of summaries, beacons and announcements of keys between nodes of one region with the capability
- * `summaries`. They are the records of a second space, with origins of its own.
+ * Replication of summaries, beacons and announcements of keys between nodes of one region with a summary
+ * replica. They are the records of a second space, with origins of its own.
  *
  * @generated from message waymark.fabric.v1.SummarySpaceFrame
  */
@@ -1249,7 +1263,7 @@ export declare type SourceAge = Message<"waymark.fabric.v1.SourceAge"> & {
 export declare const SourceAgeSchema: GenMessage<SourceAge>;
 
 /**
- * Ages of the beacons that the sender holds, for a peer with the capability `summaries`.
+ * Ages of the beacons that the sender holds, for a peer with a summary replica.
  *
  * @generated from message waymark.fabric.v1.SourceAgesFrame
  */
@@ -1479,7 +1493,7 @@ export declare type BorderHave = Message<"waymark.fabric.v1.BorderHave"> & {
 export declare const BorderHaveSchema: GenMessage<BorderHave>;
 
 /**
- * What travels on a link between regions, where both sides have the capability `border`.
+ * What travels on a link between regions.
  *
  * @generated from message waymark.fabric.v1.BorderFrame
  */

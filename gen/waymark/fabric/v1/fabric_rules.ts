@@ -59,15 +59,6 @@ function checkHelloFrame_protocol_versions(many: readonly number[], problems: Pr
   }
 }
 
-function checkHelloFrame_capabilities(many: readonly string[], problems: Problems): void {
-  for (let i = 0; i < many.length; i++) {
-    const item = many[i] ?? "";
-    const before = problems.count;
-    problems.name(item, 64, "");
-    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
-  }
-}
-
 function checkHelloFrame_policy_from(many: readonly string[], problems: Problems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -90,7 +81,6 @@ export function checkHelloFrame(value: HelloFrameFields, problems: Problems): vo
   problems.name(value.clusterId, 64, "cluster_id");
   problems.name(value.region, 64, "region");
   if (value.protocolVersions.length > 0) checkHelloFrame_protocol_versions(value.protocolVersions, problems);
-  if (value.capabilities.length > 0) checkHelloFrame_capabilities(value.capabilities, problems);
   if (value.clusterToken !== "") problems.text(value.clusterToken, 1024, "cluster_token");
   problems.pattern(value.clusterToken, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "cluster_token");
   if (value.zone !== "") problems.name(value.zone, 64, "zone");
