@@ -12,9 +12,6 @@ import type { MaintainRequest, MemberUpdate, NodeRef, PeerIdentity } from "./wir
 /** Time that another node has for an answer. It is longer than a write of the journal takes, and shorter than callers wait. */
 const MAINTAIN_TIMEOUT_MS = 5000;
 
-/** Why a node of an earlier version refuses an order: it does not know the call. */
-export const EARLIER_VERSION = "it has an earlier version, which takes no orders";
-
 export interface MaintenanceCallsParts {
   readonly self: () => NodeRef & OriginPlace;
   readonly find: (nodeId: string) => MemberUpdate | undefined;

@@ -20,7 +20,6 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`coredns`", looksFor: /findCoreDns/ },
   { word: "`java`", looksFor: /isJavaThere/ },
   { word: "being root", looksFor: /isRoot/ },
-  { word: "history of the repository", looksFor: /hasFirstVersion/ },
   // Blocks of pages name their tool: `dig`, `grpcurl`.
   { word: "`dig`", looksFor: /isHere\(block\)/ },
   { word: "an address beside loopback", looksFor: /elsewhere === undefined/ },

@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { dig, isDigThere, recordsIn } from "../fakes/dig.ts";
-import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -20,7 +19,6 @@ const CREDENTIALS = [
   { tenant: "op", token_sha256: hashOf(ADMIN), roles: ["mesh.admin"] },
   { tenant: "evil", token_sha256: hashOf(EVIL), roles: ["mesh.operate"] },
 ];
-/** A node of the first version takes any alias from anybody, and knows fewer settings. */
 const SETTINGS = {
   fabric: { cluster_token_file: FABRIC_TOKEN, interval: "400ms", ping_timeout: "250ms", join_timeout: "20s" },
   tenants: { credentials: CREDENTIALS },
@@ -33,19 +31,13 @@ interface Start {
   readonly seeds?: readonly NodeProcess[];
   readonly zones?: readonly string[];
   readonly flags?: readonly string[];
-  readonly program?: string;
 }
 
-async function start(name: string, { seeds = [], zones = ["waymark"], flags = [], program }: Start = {}): Promise<NodeProcess> {
+async function start(name: string, { seeds = [], zones = ["waymark"], flags = [] }: Start = {}): Promise<NodeProcess> {
   const path = join(HOME, `${name}.json`);
   writeFileSync(path, JSON.stringify({ ...SETTINGS, dns: { zones } }));
   const joins = seeds.length === 0 ? [] : ["--join", seeds.map((seed) => seed.listeners["fabric"] ?? "").join()];
-  return startNodeProcess(
-    ["--node-id", name, "--data-dir", join(HOME, name), "--config", path, ...joins, ...flags],
-    [],
-    undefined,
-    program,
-  );
+  return startNodeProcess(["--node-id", name, "--data-dir", join(HOME, name), "--config", path, ...joins, ...flags]);
 }
 
 /** Status and records of the answer, without owner and ttl. */
@@ -151,30 +143,3 @@ describe.skipIf(!isDigThere())("an alias at several nodes", { tags: ["night"] },
     expect(await ask(b, "pay.corp")).toBe(NONE);
   });
 });
-
-const isOldThere = hasFirstVersion();
-describe.skipIf(!isDigThere() || !isOldThere)(
-  `an alias of the first version${isOldThere ? "" : " (skipped: needs the history of the repository)"}`,
-  { tags: ["night"] },
-  () => {
-    test("of a single label does not count at this one, and does once an admin registers it again", async () => {
-      using first: FirstVersion = unpackFirstVersion();
-      await using old = await start("old", { program: first.program });
-      await using now = await start("now", { seeds: [old] });
-      expect((await register(old, { token: EVIL, namespace: "svc.evil", aliases: ["root", "api.svc.bank"] })).exit).toBe(0);
-      await expectAnswers([now], { "api.svc.bank.waymark": EVILS, "root.waymark": NONE });
-      expect((await register(old, { token: ADMIN, namespace: "svc.op", aliases: ["top"] })).exit).toBe(0);
-      expect((await register(now, { token: ADMIN, namespace: "svc.op2", aliases: ["top"] })).exit).toBe(0);
-      await expectAnswers([now], { "top.waymark": OP.replace("svc.op", "svc.op2"), "web.svc.op.waymark": "NOERROR A 192.0.2.1" });
-      // What it does not know is no reason for the first version to refuse a record.
-      await expectAnswers([old], { "web.svc.op2.waymark": "NOERROR A 192.0.2.1" });
-      // Its own directory, opened by this version: nobody noted who had registered it.
-      await old.stop("SIGKILL");
-      await using upgraded = await start("old", { seeds: [now] });
-      const both = { "api.svc.bank.waymark": EVILS, "root.waymark": NONE, "top.waymark": OP.replace("svc.op", "svc.op2") };
-      await expectAnswers([now, upgraded], both);
-      expect((await register(upgraded, { token: ADMIN, namespace: "svc.evil", aliases: ["root", "api.svc.bank"] })).exit).toBe(0);
-      await expectAnswers([now, upgraded], { ...both, "root.waymark": EVILS });
-    });
-  },
-);

@@ -3,38 +3,28 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { dig, isDigThere, recordsIn } from "../fakes/dig.ts";
-import { type FirstVersion, hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-maintenance-"));
 const CONFIG = join(HOME, "node.json");
-const isThere = hasFirstVersion();
-let first: FirstVersion | undefined;
 
 beforeAll(() => {
   const token = join(HOME, "cluster.token");
   writeFileSync(token, "a-token-of-the-maintenance-tests\n", { mode: 0o600 });
   const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "20s", cluster_token_file: token };
   writeFileSync(CONFIG, JSON.stringify({ fabric }));
-  if (isThere) first = unpackFirstVersion();
 });
 afterAll(() => {
-  first?.[Symbol.dispose]();
   rmSync(HOME, { recursive: true, force: true });
 });
 
-function start(nodeId: string, peers: readonly NodeProcess[] = [], flags: readonly string[] = [], program?: string): Promise<NodeProcess> {
+function start(nodeId: string, peers: readonly NodeProcess[] = [], flags: readonly string[] = []): Promise<NodeProcess> {
   const joins = peers.length === 0 ? [] : ["--join", peers.map((peer) => peer.listeners["fabric"] ?? "").join()];
-  return startNodeProcess(
-    ["--node-id", nodeId, "--data-dir", join(HOME, nodeId), "--config", CONFIG, ...joins, ...flags],
-    [],
-    undefined,
-    program,
-  );
+  return startNodeProcess(["--node-id", nodeId, "--data-dir", join(HOME, nodeId), "--config", CONFIG, ...joins, ...flags]);
 }
 
 const keyOf = (instanceId: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId });
@@ -147,24 +137,3 @@ test("a node hands its static entries over with their orders", { tags: ["night"]
   await set(atA, { keys: [keyOf("1")], on: false });
   await shows([atA], ["1@over-a HEALTHY"]);
 });
-
-describe.skipIf(!isThere)(
-  `the first version${isThere ? "" : " (skipped: needs the history of the repository)"}`,
-  { tags: ["night"] },
-  () => {
-    test("a node of an earlier version shows the maintenance and passes it on; an order to it is refused, and says why", async () => {
-      await using old = await start("old", [], [], first?.program);
-      await using b = await start("mixed-b", [old]);
-      await using c = await start("mixed-c", [old]);
-      using atOld = new GrpcDoor(old.grpc);
-      using atB = new GrpcDoor(b.grpc);
-      using atC = new GrpcDoor(c.grpc);
-      await register(atOld, "1");
-      await register(atB, "2");
-      await shows([atB, atC], ["1@old HEALTHY", "2@mixed-b HEALTHY"]);
-      const { response } = await set(atC, { keys: [keyOf("1"), keyOf("2")], on: true, reason: "new disks" });
-      expect(response).toMatchObject({ changed: "1", refused: "1", refusals: [{ key: keyOf("1"), reason: "REASON_UNIMPLEMENTED" }] });
-      await shows([atOld, atB, atC], ["1@old HEALTHY", "2@mixed-b MAINTENANCE new disks"]);
-    });
-  },
-);

@@ -1,4 +1,4 @@
-/** Which clusters link: real nodes under each `fabric.trust`, and one of the first version between two that do not. */
+/** Which clusters link: real nodes under each `fabric.trust`, and a permissive one between two that do not. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +6,6 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, describe, expect, test } from "vitest";
 import { some } from "../fakes/effort.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
-import { hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
@@ -35,11 +34,10 @@ interface Started {
   readonly clusterId: string;
   readonly fabric: JsonObject;
   readonly seed?: NodeProcess;
-  readonly program?: string;
 }
 
 function start(options: Started): Promise<NodeProcess> {
-  return startNodeProcess(flagsOf(options), [], undefined, options.program);
+  return startNodeProcess(flagsOf(options));
 }
 
 function flagsOf({ nodeId, clusterId, fabric, seed }: Started): readonly string[] {
@@ -63,9 +61,8 @@ async function shown(node: NodeProcess): Promise<string> {
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   const names = ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name);
   const answer = await fetch(`http://${node.listeners["http"]}/control/peers?status=alive`);
-  // The first version wrote it otherwise.
-  const { peers } = (await answer.json()) as { peers?: { nodeId?: string; node_id?: string }[] };
-  const others = (peers ?? []).map((peer) => peer.nodeId ?? peer.node_id ?? "").filter((id) => id !== node.nodeId);
+  const { peers } = (await answer.json()) as { peers?: { nodeId: string }[] };
+  const others = (peers ?? []).map(({ nodeId }) => nodeId).filter((id) => id !== node.nodeId);
   return [...names, ...others].toSorted().join(" ");
 }
 
@@ -130,29 +127,24 @@ test.each(
   if (isPermissive) await a.command.errorLine(/foreign_cluster_admitted/);
 });
 
-describe.skipIf(!hasFirstVersion())(
-  "the first version between two clusters (needs the history of the repository)",
-  { tags: ["night"] },
-  () => {
-    test("passes on a foreign cluster's members and records, and none of them is taken", async () => {
-      using first = unpackFirstVersion();
-      const older = { clusterId: "a", fabric: BY_TOKEN, program: first.program };
-      await using between = await start({ ...older, nodeId: "a-1" });
-      await using foreign = await start({ ...older, nodeId: "b-1", clusterId: "b", seed: between });
-      await using node = await start({ nodeId: "a-2", clusterId: "a", fabric: BY_TOKEN, seed: between });
-      await register(foreign, "of-b");
-      await register(between, "of-a");
-      await until("the node between has it all", async () => ((await shown(between)).includes("of-a of-b") ? [] : ["not yet"]));
-      await shows(node, "a-1 of-a");
-      await node.command.errorLine(/fabric\.clusters = .*foreign_node_refused/);
-      await register(foreign, "later-of-b");
-      await register(between, "later-of-a");
-      await shows(node, "a-1 later-of-a of-a");
-      await register(foreign, "last-of-b");
-      await until("passed on", async () => ((await shown(between)).includes("last-of-b") ? [] : ["not yet"]));
-      await register(between, "last-of-a");
-      await shows(node, "a-1 last-of-a later-of-a of-a");
-      expect(await metric(node, 'mesh_refused_updates_total{reason="foreign"}')).toMatch(/ [1-9]\d*$/);
-    });
-  },
-);
+describe("a permissive node between two clusters", { tags: ["night"] }, () => {
+  test("passes on a foreign cluster's members and records, and none of them is taken", async () => {
+    const permissive = { clusterId: "a", fabric: { ...BY_TOKEN, trust: "permissive" } };
+    await using between = await start({ ...permissive, nodeId: "a-1" });
+    await using foreign = await start({ ...permissive, nodeId: "b-1", clusterId: "b", seed: between });
+    await using node = await start({ nodeId: "a-2", clusterId: "a", fabric: BY_TOKEN, seed: between });
+    await register(foreign, "of-b");
+    await register(between, "of-a");
+    await until("the node between has it all", async () => ((await shown(between)).includes("of-a of-b") ? [] : ["not yet"]));
+    await shows(node, "a-1 of-a");
+    await node.command.errorLine(/fabric\.clusters = .*foreign_node_refused/);
+    await register(foreign, "later-of-b");
+    await register(between, "later-of-a");
+    await shows(node, "a-1 later-of-a of-a");
+    await register(foreign, "last-of-b");
+    await until("passed on", async () => ((await shown(between)).includes("last-of-b") ? [] : ["not yet"]));
+    await register(between, "last-of-a");
+    await shows(node, "a-1 last-of-a later-of-a of-a");
+    expect(await metric(node, 'mesh_refused_updates_total{reason="foreign"}')).toMatch(/ [1-9]\d*$/);
+  });
+});

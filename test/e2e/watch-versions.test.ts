@@ -8,7 +8,6 @@ import { afterAll, expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { outcomeOf } from "../fakes/limited-node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -17,15 +16,15 @@ const HOME = mkdtempSync(join(tmpdir(), "waymark-versions-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
 const TOKEN = join(HOME, "cluster.token");
-writeFileSync(TOKEN, "one-token-for-old-and-new-nodes\n", { mode: 0o600 });
+writeFileSync(TOKEN, "one-token-for-all-nodes\n", { mode: 0o600 });
 const FABRIC = join(HOME, "node.json");
 const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "20s", cluster_token_file: TOKEN };
 writeFileSync(FABRIC, JSON.stringify({ fabric, observability: { log_level: "warn" } }));
 
-async function start(nodeId: string, seed?: NodeProcess, program?: string): Promise<NodeProcess> {
+async function start(nodeId: string, seed?: NodeProcess): Promise<NodeProcess> {
   const seeds = seed === undefined ? [] : ["--join", seed.listeners["fabric"] ?? ""];
   const flags = ["--node-id", nodeId, "--config", FABRIC, "--data-dir", join(HOME, nodeId), ...seeds];
-  return startNodeProcess(flags, [], undefined, program);
+  return startNodeProcess(flags);
 }
 
 const grpcOf = ({ grpc }: NodeProcess) => createGrpcTransport({ baseUrl: `http://${grpc}` });
@@ -165,39 +164,3 @@ test("who goes on at another node is told what left the range meanwhile, and at 
     for (const node of [a, b]) await node[Symbol.asyncDispose]();
   }
 });
-
-const isThere = hasFirstVersion();
-
-test.skipIf(!isThere)(
-  `a node of the first version writes, whose filter_seq knows of no versions: who roams is told what left the range${isThere ? "" : " (skipped: needs the history of the repository)"}`,
-  { tags: ["night"] },
-  async () => {
-    using first = unpackFirstVersion();
-    await using old = await start("old", undefined, first.program);
-    await using one = await start("one", old);
-    await using two = await start("two", old);
-    const writer = clientOf(grpcOf(old));
-    await put(writer, { a: "1.0.0", b: "2.0.0", c: "1.1.0" });
-    await using atOne = new Fold(clientOf(grpcOf(one)), "^1");
-    await atOne.holds("a", "c");
-    await atOne[Symbol.asyncDispose]();
-    await put(writer, { a: "2.0.0", b: "1.3.0" });
-    const atSecond = clientOf(grpcOf(two));
-    await until("what the other node shows", async () => {
-      const { items } = await atSecond.catalogQuery({ versionRange: "^1" });
-      const ids = items.map(({ key }) => key?.instanceId).join();
-      return ids === "b,c" ? [] : [ids];
-    });
-    await using atTwo = new Fold(atSecond, "^1", atOne);
-    await atTwo.holds("b", "c");
-    expect([atTwo.beginCount, atTwo.removals]).toEqual([0, ["a"]]);
-    await put(writer, { b: "3.0.0" });
-    await atTwo.holds("c");
-    // The old node knows of no ranges: a snapshot of everything there, and another one back here.
-    await using atOld = new Fold(writer, "^1", atTwo);
-    await atOld.holds("a", "b", "c");
-    await using back = new Fold(clientOf(grpcOf(one)), "^1", atOld);
-    await back.holds("c");
-    expect([atOld.beginCount, back.beginCount]).toEqual([1, 1]);
-  },
-);

@@ -11,7 +11,6 @@ import {
 import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
-import { EARLIER_VERSION } from "../../src/fabric/maintenance-calls.ts";
 import type { Maintain, Maintained } from "../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
@@ -216,7 +215,7 @@ test("entries of several nodes: each node is asked once for its keys, and each k
         ],
       },
     },
-    old: { refusal: EARLIER_VERSION },
+    old: { refusal: "it is busy" },
     mute: {},
     odd: { response: { changed: 7, refusals: [{ index: 0, reason: "a_word_of_later", detail: "no" }] } },
   };
@@ -228,7 +227,7 @@ test("entries of several nodes: each node is asked once for its keys, and each k
     ["away1", "ORIGIN_AWAY", "5s"],
     ["b2", "DISCOVERY_ACCESS_DENIED", undefined],
     ["none", "NOT_FOUND", undefined],
-    ["old1", "UNIMPLEMENTED", undefined],
+    ["old1", "ORIGIN_AWAY", "5s"],
     ["mute1", "ORIGIN_AWAY", "5s"],
     ["odd1", "INTERNAL", undefined],
   ]);

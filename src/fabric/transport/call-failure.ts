@@ -2,7 +2,6 @@
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
-import { EARLIER_VERSION } from "../maintenance-calls.ts";
 import { decodeCallResponse } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/validation.ts";
@@ -41,7 +40,7 @@ export interface CallOutcome {
 /** `identity`: what the connection proves that the answer came on. */
 export function outcomeOf(kind: CallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): CallOutcome {
   if (answer.message === undefined || identity === undefined) {
-    const failure = callFailure(kind, answer);
+    const failure = callFailure(answer);
     return {
       ...(failure?.isRefused === true && { refusal: failure.why }),
       ...(failure !== undefined && kind === "pushPull" && { told: failure }),
@@ -69,17 +68,16 @@ const NO_FABRIC: CallFailure = {
   why: "what answers there is no fabric listener: seeds are fabric addresses, at port 17421 unless set otherwise",
   isRefused: true,
 };
-/** What older nodes say, and those that say no more to a node that they do not know. */
+/** The message of nodes to a caller that they do not know. */
 const NO_REASON = "refused";
 
 /** Undefined where nothing is known: the other side may be another the next time, because it is busy, or stops. */
-function callFailure(kind: CallRequest["kind"], answer: FailedAnswer): CallFailure | undefined {
+function callFailure(answer: FailedAnswer): CallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };
   if (isMalformed) return NO_FABRIC;
   if (!isFromServer) return undefined;
   const { code, message } = status;
-  if (code === CODES.UNIMPLEMENTED && kind === "maintain") return { why: EARLIER_VERSION, isRefused: true };
   if (code === CODES.UNIMPLEMENTED || code === CODES.UNAUTHENTICATED) return NO_FABRIC;
   if (code !== CODES.PERMISSION_DENIED && code !== CODES.INVALID_ARGUMENT) return undefined;
   if (message === "" || message === NO_REASON) return REFUSED;

@@ -9,7 +9,7 @@ import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { OrderedMaintenance } from "../../discovery/registrar/maintenance.ts";
 import type { OrderTarget, Registrar } from "../../discovery/registrar/registrar.ts";
-import { EARLIER_VERSION, reasonOf } from "../../fabric/maintenance-calls.ts";
+import { reasonOf } from "../../fabric/maintenance-calls.ts";
 import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
 import { invalid, type Reason, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
@@ -216,8 +216,6 @@ export class MaintenanceMethods {
       const at = (detail: string) => `at node ${nodeId}: ${detail}`;
       const refusals = response.refusals.map((each) => ({ index: each.index, reason: reasonOf(each.reason), detail: at(each.detail) }));
       outcome.take(places, response.changed, refusals);
-    } else if (refusal === EARLIER_VERSION) {
-      outcome.refuse(places, "unimplemented", `node ${nodeId}, where it is registered, has an earlier version, which takes no orders`);
     } else if (refusal !== undefined) {
       outcome.refuse(places, "origin_away", `node ${nodeId}, where it is registered, refused the order: ${refusal}`);
     } else outcome.refuse(places, "origin_away", awayText({ nodeId }));

@@ -1,6 +1,5 @@
 /** What people are told of a call to another node that came to nothing. */
 import { expect, test } from "vitest";
-import { EARLIER_VERSION } from "../../../src/fabric/maintenance-calls.ts";
 import { DialError, isRefusal, outcomeOf } from "../../../src/fabric/transport/call-failure.ts";
 import { encodeCallResponse } from "../../../src/fabric/wire/call-codec.ts";
 import { Metadata } from "../../../src/grpc/wire/metadata.ts";
@@ -27,7 +26,7 @@ test.each([
     why: /^what answers there is no/,
   },
   {
-    name: "a refusal of an older node",
+    name: "a refusal without a reason",
     answer: said(CODES.PERMISSION_DENIED, "refused"),
     why: /^it refuses our calls: another cluster token/,
   },
@@ -84,8 +83,4 @@ test.each([
   { code: "", isUnauthorised: false, want: false },
 ])("a socket that fails with $code, unauthorised $isUnauthorised, was refused: $want", ({ code, isUnauthorised, want }) => {
   expect(isRefusal(code, isUnauthorised)).toBe(want);
-});
-
-test("a node that does not know the call for orders has an earlier version; people are not told", () => {
-  expect(outcomeOf("maintain", said(CODES.UNIMPLEMENTED), undefined)).toEqual({ refusal: EARLIER_VERSION });
 });

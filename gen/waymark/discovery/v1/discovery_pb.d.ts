@@ -389,8 +389,7 @@ export declare type MaintenanceRefusal = Message<"waymark.discovery.v1.Maintenan
   /**
    * Why: ORIGIN_AWAY when the node that holds the registration cannot be reached, NOT_FOUND when no such entry is known,
    * DISCOVERY_ACCESS_DENIED, VERSION_CONFLICT when the entry was registered at another node meanwhile, QUOTA_EXCEEDED
-   * when the entry is too large, UNIMPLEMENTED when the node has an earlier version, NOT_READY, DRAINING, CLOCK_SKEW or
-   * STORE_UNAVAILABLE of that node.
+   * when the entry is too large, NOT_READY, DRAINING, CLOCK_SKEW or STORE_UNAVAILABLE of that node.
    *
    * @generated from field: waymark.catalog.v1.Reason reason = 2;
    */

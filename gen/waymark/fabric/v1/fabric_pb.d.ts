@@ -2454,7 +2454,7 @@ export declare const FabricService: GenService<{
   },
   /**
    * Gives a node an order about the maintenance of entries that are registered with it. The caller has checked who orders
-   * it. Older versions do not have this method.
+   * it.
    *
    * @generated from rpc waymark.fabric.v1.FabricService.Maintain
    */
