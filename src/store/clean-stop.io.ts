@@ -90,8 +90,7 @@ export function readSeal(path: string): "right" | "wrong" | "absent" {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return "absent";
     throw error;
   }
-  // The first version did not sync its seals, so a crash could leave an empty one.
-  return seal === "" || seal.trim() === fileSum(path) ? "right" : "wrong";
+  return seal.trim() === fileSum(path) ? "right" : "wrong";
 }
 
 /** Whether there is a seal, whether or not it fits. */

@@ -9,7 +9,7 @@ import { readWatermark } from "./commit-watermark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
 /** Why a directory or file is not used. */
-export type FileProblem = "corrupt" | "newer_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
+export type FileProblem = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
 /** How a database file of one kind is recognised and made. */
 export interface DatabaseFormat {
@@ -17,8 +17,6 @@ export interface DatabaseFormat {
   readonly name: string;
   /** Application id in the SQLite header. */
   readonly applicationId: number;
-  /** Format version in the SQLite header; files with a higher one are refused. */
-  readonly version: number;
   /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
   /** SQL that reads `number`, the number of the last commit, for the comparison with the watermark (`commit-watermark.io.ts`). */
@@ -26,6 +24,9 @@ export interface DatabaseFormat {
   /** SQL that creates the tables. */
   readonly schema: string;
 }
+
+/** The format of all database files, in the SQLite header. 1 is everything before the first release; only this one is read (decision 31). */
+export const STORED_FORMAT = 2;
 
 /** SQLite's codes for a disk that cannot be read (10), that is full (13), and on which a side file cannot be made (14). */
 const DISK_CODES: readonly number[] = [10, 13, 14];
@@ -111,7 +112,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   try {
     // The log is turned on after everything is written: a close that cannot empty it would leave the file without its tables.
     db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN; ${format.schema}`);
-    db.exec(`PRAGMA application_id = ${format.applicationId}; PRAGMA user_version = ${format.version}`);
+    db.exec(`PRAGMA application_id = ${format.applicationId}; PRAGMA user_version = ${STORED_FORMAT}`);
     fill(db);
     db.exec("COMMIT; PRAGMA journal_mode = WAL");
   } finally {
@@ -138,12 +139,12 @@ function checkHeader(path: string, format: DatabaseFormat): void {
   if (applicationId !== format.applicationId)
     throw damaged(path, `its application id is ${applicationId}, ${format.name}.db has ${format.applicationId}`);
   const version = header.readUInt32BE(60);
-  if (version > format.version) {
-    throw new FileRefused(
-      "newer_format",
-      `${path} has format version ${version}, this program reads up to ${format.version}: start the newer program, or use another data directory`,
-    );
-  }
+  if (version === STORED_FORMAT) return;
+  const what =
+    version > STORED_FORMAT
+      ? "start the newer program, or use another data directory"
+      : "use an empty data directory, because no version before the first release can be upgraded";
+  throw new FileRefused("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
 }
 
 /** Checks the seal of a file whose log is empty or missing. Throws `FileRefused`. */
@@ -245,7 +246,7 @@ export class Inspection {
       const check = this.db.prepare("PRAGMA quick_check(1)").get();
       if (check?.["quick_check"] !== "ok") throw damaged(path, String(check?.["quick_check"]));
       const version = this.db.prepare("PRAGMA user_version").get()?.["user_version"];
-      if (version !== format.version) throw damaged(path, `its format version is ${String(version)}, expected ${format.version}`);
+      if (version !== STORED_FORMAT) throw damaged(path, `its format is ${String(version)}, expected ${STORED_FORMAT}`);
       if (!takesAsItIs) checkWatermark(path, format, this.db);
     } catch (error) {
       this.close();
@@ -288,7 +289,7 @@ interface Opening<T> extends InspectOptions {
 
 /**
  * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefused`,
- * nothing changed, when the file is in use, damaged, or of a newer program.
+ * nothing changed, when the file is in use, damaged, or of another format.
  */
 export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: Opening<T>) {
   const path = join(directory, file);

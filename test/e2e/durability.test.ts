@@ -218,7 +218,7 @@ test("another node id on a data directory is refused, with both ids", { tags: ["
 });
 
 const DAMAGES = [
-  { what: "of a newer format", at: 60, bytes: [0, 0, 0, 99], says: /format version 99/ },
+  { what: "of a newer format", at: 60, bytes: [0, 0, 0, 99], says: /has format 99/ },
   { what: "with a damaged header", at: 0, bytes: [1, 2, 3], says: /is damaged/ },
   { what: "with a damaged page", at: 4096 + 3, bytes: [255, 255, 255, 255], says: /is damaged/ },
 ];

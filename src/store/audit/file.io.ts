@@ -77,17 +77,16 @@ const AUDIT: DatabaseFormat = {
   name: "audit",
   // "WayA".
   applicationId: 0x57617941,
-  version: 1,
   isSealed: false,
   lastCommit: "SELECT head AS number FROM meta WHERE one = 1",
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER NOT NULL, head_hash BLOB NOT NULL,
   anchor INTEGER NOT NULL, anchor_hash BLOB NOT NULL) STRICT;
 CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+-- Whether a node writes to the file.
+CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT;
 `,
 };
-/** Says whether a node writes to the file. Files of earlier versions lack this table, and their programs ignore it. */
-const LIFE_SCHEMA = "CREATE TABLE IF NOT EXISTS life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT";
 /** A slice of the log ends after this many rows, or with the row that reaches this many bytes. It takes about 10 ms, after which a waiting batch is written. */
 const SLICE_ROWS = 2000;
 const SLICE_BYTES = 2 * 1024 * 1024;
@@ -331,7 +330,7 @@ export class AuditFile implements Owner {
   #markOpen(first: () => void = () => {}): void {
     if (this.#isMarkedOpen || this.#directory === undefined) return;
     this.#sql.transaction(() => {
-      this.#db.exec(`${LIFE_SCHEMA}; INSERT OR REPLACE INTO life VALUES (1, 1)`);
+      this.#db.exec("INSERT OR REPLACE INTO life VALUES (1, 1)");
       first();
     });
     syncDirectory(this.#directory);
@@ -388,7 +387,6 @@ function openOnDisk(directory: string) {
 
 /** Whether the file is marked as open. */
 function isOpenIn(db: DatabaseSync): boolean {
-  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'life'").get() === undefined) return false;
   return db.prepare("SELECT is_open FROM life WHERE one = 1").get()?.["is_open"] === 1;
 }
 

@@ -23,7 +23,6 @@ const CONTROL: DatabaseFormat = {
   name: "control",
   // "WayC".
   applicationId: 0x57617943,
-  version: 1,
   isSealed: true,
   lastCommit: "SELECT revision AS number FROM meta WHERE one = 1",
   schema: `

@@ -4,30 +4,25 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { DATA_FILES } from "../data-directory.ts";
 import { createIfMissing, type DatabaseFormat, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
-import { FORMAT_VERSION, type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
+import { type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
 /** The longest ttl that any version's settings allow. */
 const MAX_TTL_MS = 24 * 3_600_000;
 
-/** The names of starts. Files of the first version lack this table, and its programs ignore it. */
-export const STARTS_SCHEMA = "CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, boot TEXT NOT NULL) STRICT;";
-
 export const JOURNAL: DatabaseFormat = {
   name: "journal",
   // "WayM", so that no other program's database is taken for a journal.
   applicationId: 0x5761794d,
-  version: FORMAT_VERSION,
   isSealed: true,
-  // The column counts all commits. It got its name in the first version, which counted only commits that replaced a refused batch.
-  lastCommit: "SELECT heals AS number FROM meta WHERE one = 1",
+  lastCommit: "SELECT commits AS number FROM meta WHERE one = 1",
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NULL, generation INTEGER NOT NULL, boots INTEGER NOT NULL,
-  last_seq INTEGER NOT NULL, floor INTEGER NOT NULL, heals INTEGER NOT NULL) STRICT;
+  last_seq INTEGER NOT NULL, floor INTEGER NOT NULL, commits INTEGER NOT NULL) STRICT;
 CREATE TABLE leases (lease INTEGER PRIMARY KEY, lease_id TEXT NOT NULL, ttl_ms INTEGER NOT NULL, principal TEXT NOT NULL,
   idempotency_key TEXT NOT NULL, granted_wall_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE records (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
-${STARTS_SCHEMA}
+CREATE TABLE starts (number INTEGER PRIMARY KEY, boot TEXT NOT NULL) STRICT;
 `,
 };
 
@@ -121,7 +116,6 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
 
 /** Names of starts go over the wire: peers would refuse every message of a node with a name that no version writes. */
 function readStarts(db: DatabaseSync, path: string): readonly string[] {
-  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'starts'").get() === undefined) return [];
   const boots = db
     .prepare("SELECT boot FROM starts ORDER BY number DESC")
     .all()

@@ -18,9 +18,6 @@ export interface JournalMeta extends SeqNumbers {
   readonly boots: number;
 }
 
-/** Version of the rows and tables on disk; a file with a higher one is refused. */
-export const FORMAT_VERSION = 1;
-
 /** The layout of a row: crc32 of the rest, seq, lease number, key length, record length, key, record. Little endian. */
 const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 24 } as const;
 

@@ -3,9 +3,9 @@ import { randomBytes, randomInt } from "node:crypto";
 import type { Batch, BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { damageText } from "../database-file.io.ts";
+import { damageText, STORED_FORMAT } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import { decodeRows, encodeBatch, FORMAT_VERSION, type NumberedLease } from "./format.ts";
+import { decodeRows, encodeBatch, type NumberedLease } from "./format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
 import type { Change, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
@@ -231,7 +231,7 @@ class Numbers {
     const sorted = this.#commitMs.slice(0, Math.min(this.#batches, LATENCY_RING)).toSorted();
     const quantile = (ratio: number) => sorted[Math.ceil(sorted.length * ratio) - 1] ?? 0;
     return {
-      formatVersion: FORMAT_VERSION,
+      formatVersion: STORED_FORMAT,
       batches: this.#batches,
       rows: this.#rows,
       bytes: this.#bytes,

@@ -5,7 +5,7 @@ import type { BatchLease, SeqNumbers } from "../../catalog/batch.ts";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
 import { CommitWatermark } from "../commit-watermark.io.ts";
 import { fileBytes, lastCommits, openForWriting, transactions } from "../database-file.io.ts";
-import { JOURNAL, journalPath, STARTS_SCHEMA } from "./file.io.ts";
+import { JOURNAL, journalPath } from "./file.io.ts";
 import {
   batchMarks,
   type JournalMeta,
@@ -81,7 +81,7 @@ function prepareAll(db: DatabaseSync) {
     settle: db.prepare("UPDATE meta SET last_seq = ?, floor = ?"),
     highest: db.prepare("SELECT max(seq) AS seq FROM records"),
     boot: db.prepare("UPDATE meta SET node_id = ?, generation = ?, boots = ?"),
-    count: db.prepare("UPDATE meta SET heals = ?"),
+    count: db.prepare("UPDATE meta SET commits = ?"),
   };
 }
 
@@ -182,9 +182,7 @@ export class JournalWriter {
   /** Stores the name of this start, before others hear of it. */
   nameStart(boot: string): void {
     this.#commit(() => {
-      this.#db.exec(STARTS_SCHEMA);
       this.#db.prepare("DELETE FROM starts WHERE number <= (SELECT max(number) FROM starts) - ?").run(MAX_STARTS);
-      // Not numbered by boots: a program of the first version may have run in between, which counts boots and stores no name.
       this.#db.prepare("INSERT INTO starts (number, boot) SELECT 1 + ifnull(max(number), 0), ? FROM starts").run(boot);
     });
   }

@@ -321,7 +321,7 @@ test("a file of a newer program, or one that is no log, is refused and left as i
   const path = join(directory.path, "audit.db");
   const whole = readFileSync(path);
   for (const [problem, at] of [
-    ["newer_format", 60],
+    ["other_format", 60],
     ["corrupt", 68],
   ] as const) {
     const changed = Buffer.from(whole);

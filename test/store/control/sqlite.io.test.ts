@@ -65,10 +65,10 @@ test("a second opener is told who holds the store, and gets it once that one has
 const DAMAGES: readonly { readonly what: string; readonly problem: string; readonly harm: (path: string) => void }[] = [
   {
     what: "of a newer program",
-    problem: "newer_format",
+    problem: "other_format",
     harm: (path) => {
       const file = readFileSync(path);
-      file.writeUInt32BE(2, 60);
+      file.writeUInt32BE(3, 60);
       writeFileSync(path, file);
     },
   },
