@@ -148,12 +148,17 @@ const GATE: readonly Step[] = [
   vitest("checks", { projects: ["checks"], leaves, budget: 15 }),
   together(
     vitest("sim", { projects: ["sim"], leaves, isPatient: true, budget: 300 }),
-    // These build and wait, and judge no time.
-    vitest("interop", { projects: ["interop"], leaves, budget: 180 }),
-    vitest("docs", { projects: ["docs"], leaves, budget: 110 }),
+    inTurn(
+      // These build and wait, and judge no time.
+      together(
+        vitest("interop", { projects: ["interop"], leaves, budget: 180 }),
+        vitest("docs", { projects: ["docs"], leaves, budget: 110 }),
+      ),
+      // These judge time: the simulator has what they leave.
+      vitest("e2e timed", { projects: ["e2e timed"], leaves, budget: 75 }),
+    ),
   ),
   vitest("e2e", { projects: ["e2e"], leaves, budget: 430 }),
-  vitest("e2e timed", { projects: ["e2e timed"], leaves, budget: 75 }),
 ];
 
 const NIGHT = { WAYMARK_EFFORT: "night" };

@@ -63,9 +63,10 @@ async function pathsBelow(group: string): Promise<readonly string[]> {
 
 const PATHS = await pathsBelow("");
 
+// A verb whose help was not reviewed fails the next test in CI, where nothing is written.
 test("the groups of the help lead to every verb whose help was reviewed", () => {
   const reviewed = readdirSync(new URL("../golden/cli/help/", import.meta.url)).map((file) => file.replace(/\.txt$/, ""));
-  expect(PATHS.map((path) => path.replaceAll(" ", "-")).toSorted()).toEqual(reviewed.toSorted());
+  expect(PATHS.map((path) => path.replaceAll(" ", "-"))).toEqual(expect.arrayContaining(reviewed));
 });
 
 test.each(PATHS)("help of %s is as reviewed", async (path) => {

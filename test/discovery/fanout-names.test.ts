@@ -341,7 +341,7 @@ test("a watch that ends between two slices is woken by none of the rest, and ano
   expect([fanout.take(), fanout.isOwing]).toEqual([undefined, false]);
 });
 
-test("changes that come as fast as they are offered, and faster, do not keep watches asleep", () => {
+test("changes that come as fast as they are offered, and faster, do not keep watches asleep", { tags: ["night"] }, () => {
   const watched = sliced({ web: { names: ["web"] } });
   const { fanout, node } = watched;
   const wokenAt: number[] = [];

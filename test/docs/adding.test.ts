@@ -1,16 +1,19 @@
 /**
- * What CONTRIBUTING.md says an entry field, an entry kind and a kind of check cost is what they cost: in a copy of the repository one of each is added, by
- * those steps and no other, and the checks and tests of the rooms concerned hold.
+ * What CONTRIBUTING.md says a new entry field, entry kind, kind of check and rpc cost is what they cost. In a copy of the repository one of each is
+ * added by those steps alone. Then the checks and tests of their rooms hold, and nodes of the copy answer with all of it.
  *
  * @module-tag path
  */
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { filesBelow } from "../../scripts/imports.ts";
 import { ROOT, run } from "../../scripts/run.ts";
+import { uncountedMetrics, unexplainedRoutes, untestedRpcs } from "../../scripts/tidy-tables.ts";
 import { isNight } from "../fakes/effort.ts";
+import { CommandProcess, type Finished, startNodeProcess } from "../fakes/node-process.ts";
+import * as rpc from "./added-rpc.ts";
 
 const PROTO = "proto/waymark/catalog/v1/entry.proto";
 const KINDS = "src/catalog/entry/kinds.ts";
@@ -23,13 +26,15 @@ const CHECK_FILES = [
   "src/cli/entries/check-flag.ts",
 ] as const;
 const STEP_MS = 280_000;
+/** They name the new rpc, and are no tests of it. */
+const NAMES_THE_RPC = [import.meta.filename, join(import.meta.dirname, "added-rpc.ts")];
 
 let copy = "";
 
 beforeAll(() => {
   copy = mkdtempSync(join(tmpdir(), "waymark-adding-"));
   for (const path of ["bench", "bin", "docs", "gen", "proto", "scripts", "src", "test", "third_party"])
-    cpSync(join(ROOT, path), join(copy, path), { recursive: true });
+    cpSync(join(ROOT, path), join(copy, path), { recursive: true, filter: (source) => !NAMES_THE_RPC.includes(source) });
   for (const file of [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -37,6 +42,7 @@ beforeAll(() => {
     "SECURITY.md",
     "buf.gen.yaml",
     "buf.yaml",
+    "knip.json",
     "package.json",
     "tsconfig.json",
     "vitest.config.ts",
@@ -85,6 +91,10 @@ test("the steps of this test are those of CONTRIBUTING.md", () => {
   expect(filesOf("a kind of check")).toEqual([PROTO, ...CHECK_FILES]);
   for (const what of ["an entry field", "an entry kind", "a kind of check"])
     for (const step of ["`npm run gen`", "`npm run golden`"]) expect(cells(what)[2]).toContain(step);
+  const steps = ["an rpc", "a service", "a GET route", "a metric", "a CLI verb"].map((what) => cells(what)[2]).join();
+  for (const file of [rpc.NODE, rpc.METRICS, rpc.PAGE]) expect(steps).toContain(`\`${file}\``);
+  for (const place of ["proto", "`src/services/`", "`src/cli/verbs/`", "`VERBS`", "· test"]) expect(steps).toContain(place);
+  expect(rpc.ADDED, "files of an rpc that are made by hand").toHaveLength(8);
 });
 
 /** A field of all entries, fields of a detail and a kind: in the proto, and a row in KINDS. */
@@ -159,63 +169,50 @@ function addCheckKind(): void {
   edit("docs/guides/health.md", "| form | options |\n| --- | --- |\n", "| form | options |\n| --- | --- |\n| `tls` | those of `tcp` |\n");
 }
 
-test(
-  "what is added is written down, and the generated files come of it",
-  async () => {
-    addFieldsAndKind();
-    addCheckKind();
-    expect(await faultOf("node", "scripts/gen.ts")).toBe("");
-  },
-  STEP_MS,
-);
+/** A file of the rpc: a new one, or one of the repository with lines more. */
+function addRpcFile(file: string): void {
+  let text = rpc.FILES[file] ?? readFileSync(join(ROOT, file), "utf8");
+  for (const { before, text: inserted } of rpc.INSERTS[file] ?? []) {
+    expect(text.split(before), `${file}: ${before}`).toHaveLength(2);
+    text = text.replace(before, () => inserted + before);
+  }
+  mkdirSync(dirname(join(copy, file)), { recursive: true });
+  writeFileSync(join(copy, file), text);
+}
+
+function leaveOut(file: string): void {
+  if (rpc.FILES[file] === undefined) cpSync(join(ROOT, file), join(copy, file));
+  else rmSync(join(copy, file));
+}
+
+test("what is added is written down, and the generated files come of it", { timeout: STEP_MS }, async () => {
+  addFieldsAndKind();
+  addCheckKind();
+  for (const file of rpc.ADDED) addRpcFile(file);
+  expect(await faultOf("node", "scripts/gen.ts")).toBe("");
+});
 
 test("the generated files are fresh after that", { tags: ["night"], timeout: STEP_MS }, async () => {
   expect(await faultOf("node", "scripts/gen.ts", "--check")).toBe("");
 });
 
 // More checkers than one do the same work twice.
-const compile = (project: string) => faultOf("tsc", "-p", project, "--checkers", "1");
+const compile = (project = "tsconfig.src.json") =>
+  faultOf("tsc", "-p", project, "--checkers", "1", "--incremental", "--tsBuildInfoFile", `${project}.tsbuildinfo`);
 
-test(
-  "it compiles",
-  async () => {
-    expect(await compile("tsconfig.src.json")).toBe("");
-  },
-  STEP_MS,
-);
-
-test("tests, benchmarks and scripts compile too", { tags: ["night"], timeout: STEP_MS }, async () => {
-  expect(await compile(".")).toBe("");
+test("it compiles, and tidy finds nothing", { timeout: STEP_MS }, async () => {
+  expect(await compile()).toBe("");
+  expect([unexplainedRoutes(copy, ["/control/tide"]), untestedRpcs(copy, ["ShowTide"])]).toEqual([[], []]);
+  expect(uncountedMetrics(copy, ["waymark_tides_total"])).toEqual([]);
 });
 
-/** Their goldens list the kinds of entries and checks. */
+test("tests, benchmarks and scripts compile too", { tags: ["night"], timeout: STEP_MS }, async () => {
+  expect(await compile("tsconfig.json")).toBe("");
+});
+
+/** Their goldens list the kinds of entries and checks, and the verbs. */
 const HELP = ["test/cli/completion.io.test.ts", "test/cli/run.io.test.ts"];
-
-test(
-  "the goldens gain lines, and no line that was there before changes",
-  async () => {
-    // The other tests of the command line run with the rooms below, and have nothing to update.
-    const isGolden = (file: string) => /\.toMatch(?:File)?Snapshot\(/.test(readFileSync(join(copy, file), "utf8"));
-    const goldens = isNight ? filesBelow(copy, "test/cli", [".test.ts"]).filter(isGolden) : HELP;
-    expect(goldens).toEqual(expect.arrayContaining(HELP));
-    const files = ["test/golden/entries.test.ts", ...goldens];
-    expect(await faultOf("vitest", "run", "--project", "unit", "--project", "io", ...files, "--update")).toBe("");
-    const file = "test/golden/bytes/entry-fields.txt";
-    const [before, after] = [ROOT, copy].map((root) => readFileSync(join(root, file), "utf8").trim().split("\n"));
-    expect(after?.filter((line) => !before?.includes(line)).map((line) => line.split(" ")[0])).toEqual([
-      "owner",
-      "share",
-      "checks.tls",
-      "lock",
-      "lock.holders",
-      "lock.fence",
-    ]);
-    expect(after).toEqual(expect.arrayContaining(before ?? []));
-  },
-  STEP_MS,
-);
-
-/** They look at each field, each kind of entry and each kind of check. */
+/** They look at each field, each kind of entry, each kind of check and each rpc. */
 const CLOSE = [
   "test/catalog/entry",
   "test/catalog/record/codec.test.ts",
@@ -228,6 +225,9 @@ const CLOSE = [
   "test/gen-codec.io.test.ts",
   "test/discovery/checks/checks.test.ts",
   "test/docs/check-kinds.test.ts",
+  "test/services/answered-by.test.ts",
+  "test/contract/protos.test.ts",
+  rpc.TEST,
 ];
 const ROOMS = [
   "test/catalog/record",
@@ -238,63 +238,132 @@ const ROOMS = [
   "test/discovery/checks",
 ];
 const PROJECTS = ["unit", "io", "docs"].flatMap((project) => ["--project", project]);
+const FIELDS_GOLDEN = "test/golden/bytes/entry-fields.txt";
 
-test(
-  "the tests that look at each field and kind hold, with the new ones in them",
-  async () => {
-    const found = await runs("vitest", "run", ...PROJECTS, "--reporter=verbose", ...CLOSE);
-    expect(faultIn(found)).toBe("");
-    for (const field of ["Entry.owner", "Entry.share", "LockDetail.holders", "LockDetail.fence"])
-      expect(found.output).toContain(`${field} is refused exactly where the contract says`);
-  },
-  STEP_MS,
-);
+test("tests that look at each of these hold, and the goldens gain lines for what is new alone", { timeout: STEP_MS }, async () => {
+  const isGolden = (file: string) => /\.toMatch(?:File)?Snapshot\(/.test(readFileSync(join(copy, file), "utf8"));
+  // The other tests of the command line have nothing to update, and run at night.
+  const goldens = isNight ? filesBelow(copy, "test/cli", [".test.ts"]).filter(isGolden) : HELP;
+  expect(goldens).toEqual(expect.arrayContaining(HELP));
+  const before = textsBelow(join(copy, "test"));
+  const found = await runs("vitest", "run", ...PROJECTS, "--reporter=verbose", ...CLOSE, ...goldens, "--update");
+  expect(faultIn(found)).toBe("");
+  for (const field of ["Entry.owner", "Entry.share", "LockDetail.holders", "LockDetail.fence"])
+    expect(found.output).toContain(`${field} is refused exactly where the contract says`);
+  const changed = [...textsBelow(join(copy, "test"))].filter(([file, text]) => before.get(file) !== text);
+  const isOfHelp = (file: string) => file.startsWith("test/golden/cli/");
+  expect(changed.map(([file]) => `test/${file}`).filter((file) => !isOfHelp(file))).toEqual([FIELDS_GOLDEN]);
+  const [old, now] = [ROOT, copy].map((root) => readFileSync(join(root, FIELDS_GOLDEN), "utf8").trim().split("\n"));
+  expect(now?.filter((line) => !old?.includes(line)).map((line) => line.split(" ")[0])).toEqual([
+    "owner",
+    "share",
+    "checks.tls",
+    "lock",
+    "lock.holders",
+    "lock.fence",
+  ]);
+  expect(now).toEqual(expect.arrayContaining(old ?? []));
+});
+
+function textsBelow(folder: string): ReadonlyMap<string, string> {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return new Map(
+    files.map(({ parentPath, name }) => join(parentPath, name)).map((file) => [relative(folder, file), readFileSync(file, "latin1")]),
+  );
+}
 
 test("the other tests of their rooms hold too", { tags: ["night"], timeout: 2 * STEP_MS }, async () => {
   expect(await faultOf("vitest", "run", ...PROJECTS, ...ROOMS)).toBe("");
 });
 
-/** Runs in the copy, with its own sources. */
-const READS = `import { expect, test } from "vitest";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { startNodeProcess } from "./fakes/node-process.ts";
+/** A node or a resolver of the copy. */
+async function startCopy(...flags: readonly string[]) {
+  const program = join(copy, "bin/waymark");
+  const node = await startNodeProcess(["--ephemeral", ...flags], [], () => {}, program);
+  return {
+    grpc: node.grpc,
+    get: async (path: string) => (await fetch(`http://${node.listeners["http"]}${path}`)).text(),
+    run: async (args: readonly string[], input?: string): Promise<Finished> => {
+      await using asked = new CommandProcess([...args, "--server", node.grpc], input, [], program);
+      return await asked.finished();
+    },
+    [Symbol.asyncDispose]: () => node[Symbol.asyncDispose](),
+  };
+}
 
-const ON = join(import.meta.dirname, "checks-on.json");
-writeFileSync(ON, JSON.stringify({ checks: { enabled: true, allowed: ["127.0.0.1"] } }));
-const WEB = ["--namespace", "svc", "--name", "web", "--instance", "1", "--target", "127.0.0.1:1"];
-const LOCK = "key: { kind: lock, namespace: svc, name: leader, instanceId: '1' }\\nowner: team-a\\nshare: 40\\nlock: { holders: [ann], fence: 7 }\\ntargets: [{ host: 10.0.0.1, port: 80 }]\\n";
+const LOCK = `key: { kind: lock, namespace: svc, name: leader, instanceId: '1' }
+owner: team-a
+share: 40
+lock: { holders: [ann], fence: 7 }
+targets: [{ host: 10.0.0.1, port: 80 }]
+`;
 
-test("an entry of the new kind with the new fields goes in by a file, and is read through a query, DNS and the metrics", async () => {
-  await using node = await startNodeProcess(["--ephemeral"]);
-  const ask = async (...args: readonly string[]) => node.run(args, LOCK);
-  expect(await ask("apply", "-f", "-")).toMatchObject({ exit: 0 });
-  const { stdout } = await ask("discovery", "query", "--kind", "lock", "-o", "json");
+test("an entry of the new kind with the new fields goes in by a file, and is read through a query, DNS and the metrics", {
+  timeout: STEP_MS,
+}, async () => {
+  await using node = await startCopy();
+  expect(await node.run(["apply", "-f", "-"], LOCK)).toMatchObject({ exit: 0 });
+  const { stdout } = await node.run(["discovery", "query", "--kind", "lock", "-o", "json"]);
   expect(JSON.parse(stdout)).toMatchObject({ items: [{ owner: "team-a", share: 40, lock: { holders: ["ann"], fence: "7" } }] });
-  expect((await ask("discovery", "query", "--kind", "node", "--namespace", "svc", "-o", "json")).stdout).not.toContain("team-a");
-  expect((await ask("discovery", "query", "--kind", "lock")).stdout).toMatch(/svc +leader +lock /);
-  expect((await ask("apply", "-f", "-", "--dry-run", "-o", "json")).stdout).toContain('"unchanged": 1');
+  expect((await node.run(["discovery", "query", "--kind", "node", "--namespace", "svc", "-o", "json"])).stdout).not.toContain("team-a");
+  expect((await node.run(["discovery", "query", "--kind", "lock"])).stdout).toMatch(/svc +leader +lock /);
+  expect((await node.run(["apply", "-f", "-", "--dry-run", "-o", "json"], LOCK)).stdout).toContain('"unchanged": 1');
   const wrong = await node.run(["apply", "-f", "-"], LOCK.replace("40", "101"));
   expect([wrong.exit, wrong.stderr]).toEqual([1, expect.stringContaining("share")]);
   const dns = await node.run(["dns", "resolve", "_lock._tcp.leader.svc.waymark", "SRV"]);
   expect(dns.stdout).toContain("80");
-  expect((await (await fetch("http://" + node.listeners.http + "/metrics")).text())).toContain('waymark_catalog_entries{kind="lock",scope="zone"} 1');
+  expect(await node.get("/metrics")).toContain('waymark_catalog_entries{kind="lock",scope="zone"} 1');
 });
 
-test("a check of the new kind looks at its target, and the entry shows what it found", async () => {
-  await using node = await startNodeProcess(["--ephemeral", "--config", ON]);
-  const check = ["--check", "tls,interval=1s,failing=1"];
-  expect(await node.run(["register", ...WEB, ...check])).toMatchObject({ exit: 0 });
+test("a check of the new kind looks at its target, and the entry shows what it found", { timeout: STEP_MS }, async () => {
+  const settings = join(copy, "checks-on.json");
+  writeFileSync(settings, JSON.stringify({ checks: { enabled: true, allowed: ["127.0.0.1"] } }));
+  await using node = await startCopy("--config", settings);
+  const web = ["--namespace", "svc", "--name", "web", "--instance", "1", "--target", "127.0.0.1:1"];
+  expect(await node.run(["register", ...web, "--check", "tls,interval=1s,failing=1"])).toMatchObject({ exit: 0 });
   const stateOf = async () => (await node.run(["discovery", "query", "--namespace", "svc", "-o", "json"])).stdout;
   await expect.poll(stateOf, { timeout: 30_000 }).toContain("CHECK_FAILURE_REFUSED");
 });
-`;
 
-test(
-  "a query finds the entry by its kind and shows the fields, and files, DNS, metrics and the command line know them",
-  async () => {
-    writeFileSync(join(copy, "test/added.io.test.ts"), READS);
-    expect(await faultOf("vitest", "run", "--project", "io", "test/added.io.test.ts")).toBe("");
-  },
-  STEP_MS,
-);
+test("with read workers a node answers the rpc, the route and the verb and counts them, and a resolver passes the rpc on", {
+  timeout: STEP_MS,
+}, async () => {
+  await using node = await startCopy("--workers", "1");
+  await using resolver = await startCopy("--mode", "resolver", "--upstream", node.grpc);
+  expect(JSON.parse(await node.get("/control/tide"))).toEqual({ heightCm: 42 });
+  for (const asked of [node, resolver]) {
+    const said = await asked.run(["mesh", "tide", "-o", "json"]);
+    expect(said).toMatchObject({ exit: 0, stdout: expect.stringContaining('"heightCm": 42') as string });
+  }
+  expect(await node.get("/metrics")).toContain("waymark_tides_total 3");
+});
+
+test("the compiler names a service, a metric or the function of a verb that is left out, and a proto or a file of a service", {
+  tags: ["night"],
+  timeout: STEP_MS,
+}, async () => {
+  for (const file of [rpc.NODE, rpc.METRICS, rpc.VERB]) leaveOut(file);
+  const fault = await compile();
+  expect(fault).toMatch(/src\/node\/node\.io\.ts.*error TS2741: Property 'TideService' is missing/);
+  expect(fault).toMatch(/src\/services\/control\/tide\.ts.*"waymark_tides_total"/);
+  expect(fault).toMatch(/src\/cli\/table\/mesh\.ts.*tide\.ts/);
+  for (const file of [rpc.NODE, rpc.METRICS, rpc.VERB]) addRpcFile(file);
+  leaveOut(rpc.SERVICE);
+  for (const ending of ["js", "d.ts"]) rmSync(join(copy, `gen/waymark/control/v1/tide_pb.${ending}`));
+  const without = await compile();
+  expect(without).toMatch(/src\/node\/node\.io\.ts.*control\/tide\.ts/);
+  expect(without).toMatch(/src\/cli\/verbs\/tide\.ts.*tide_pb\.js/);
+  addRpcFile(rpc.SERVICE);
+});
+
+test("a row of a verb, a page and a test that are left out are found, and a metric that nothing counts", {
+  tags: ["night"],
+  timeout: STEP_MS,
+}, async () => {
+  for (const file of [rpc.ROW, rpc.PAGE, rpc.TEST]) leaveOut(file);
+  expect(await faultOf("knip", "--no-progress", "--include", "files")).toContain(rpc.VERB);
+  expect(unexplainedRoutes(copy, ["/control/tide"])).toEqual(["/control/tide"]);
+  expect(untestedRpcs(copy, ["ShowTide"])).toEqual(["ShowTide"]);
+  leaveOut(rpc.NODE);
+  expect(uncountedMetrics(copy, ["waymark_tides_total"])).toEqual(["waymark_tides_total"]);
+});

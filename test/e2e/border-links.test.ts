@@ -1,4 +1,8 @@
-/** Border links between real nodes of two regions: by certificate and by token, and who is kept out. */
+/**
+ * Border links between real nodes of two regions: by certificate and by token, and who is kept out.
+ *
+ * @module-tag night
+ */
 import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,8 @@
-/** Checks of two tenants on a real node: thousands of checks of a silent server delay only the tenant that registered them. */
+/**
+ * Checks of two tenants on a real node: thousands of checks of a silent server delay only the tenant that registered them.
+ *
+ * @module-tag night
+ */
 import { afterEach, expect, test } from "vitest";
 import { outcomeOf, startLimitedNode } from "../fakes/limited-node.ts";
 import { answering, closeServers, freePort } from "../fakes/probed-servers.ts";

@@ -1,4 +1,8 @@
-/** Two nodes with one id, from copies of one data directory, beside a third node: at most one of them takes writes, and both say where the other is. */
+/**
+ * Two nodes with one id, from copies of one data directory, beside a third node: at most one of them takes writes, and both say where the other is.
+ *
+ * @module-tag night
+ */
 
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

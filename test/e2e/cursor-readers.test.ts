@@ -1,4 +1,8 @@
-/** A cursor says what one reader holds: who goes on from it with another filter, option or credential gets a snapshot (Watch 3). */
+/**
+ * A cursor says what one reader holds: who goes on from it with another filter, option or credential gets a snapshot (Watch 3).
+ *
+ * @module-tag night
+ */
 import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";

@@ -1,4 +1,8 @@
-/** What a node says of its DNS gateway: in `/readyz`, and to gRPC clients that ask about its health. */
+/**
+ * What a node says of its DNS gateway: in `/readyz`, and to gRPC clients that ask about its health.
+ *
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,8 @@
-/** The names of addresses at a real node, answered by itself and by a process of its own. */
+/**
+ * The names of addresses at a real node, answered by itself and by a process of its own.
+ *
+ * @module-tag night
+ */
 import { Resolver } from "node:dns/promises";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

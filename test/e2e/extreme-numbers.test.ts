@@ -1,4 +1,8 @@
-/** A peer that says numbers at the ends of what their fields can hold, to a real node: every write, lease and restart goes on. */
+/**
+ * A peer that says numbers at the ends of what their fields can hold, to a real node: every write, lease and restart goes on.
+ *
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";

@@ -1,4 +1,8 @@
-/** A function_id has one name in a namespace: at real nodes, under races, and after two of them took it at the same moment. */
+/**
+ * A function_id has one name in a namespace: at real nodes, under races, and after two of them took it at the same moment.
+ *
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

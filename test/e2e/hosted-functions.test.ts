@@ -1,4 +1,8 @@
-/** Functions and queues without targets are called at their node: Resolve, one-off lookups and live maps of the client give the same endpoints of it. */
+/**
+ * Functions and queues without targets are called at their node: Resolve, one-off lookups and live maps of the client give the same endpoints of it.
+ *
+ * @module-tag night
+ */
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";

@@ -1,4 +1,8 @@
-/** A Kubernetes manifest, imported into a real node, as `dig` finds it; skipped where dig is not installed. */
+/**
+ * A Kubernetes manifest, imported into a real node, as `dig` finds it; skipped where dig is not installed.
+ *
+ * @module-tag night
+ */
 import { describe, expect, test } from "vitest";
 import { dig, isDigThere, recordsIn } from "../fakes/dig.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";

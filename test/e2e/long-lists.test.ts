@@ -1,4 +1,8 @@
-/** Requests with far longer lists than they may have: they are refused by the field and its bound before they are decoded, by each way in. */
+/**
+ * Requests with far longer lists than they may have: they are refused by the field and its bound before they are decoded, by each way in.
+ *
+ * @module-tag night
+ */
 import { connect, type IncomingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";

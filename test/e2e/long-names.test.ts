@@ -1,4 +1,8 @@
-/** Two nodes of one cluster, one of which lets its clients register longer names: what it holds can be asked for and taken out at the other. */
+/**
+ * Two nodes of one cluster, one of which lets its clients register longer names: what it holds can be asked for and taken out at the other.
+ *
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

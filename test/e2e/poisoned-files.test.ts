@@ -1,4 +1,8 @@
-/** Data directories whose files say what no version writes, their checksums right: a node starts with them, or says what to do. */
+/**
+ * Data directories whose files say what no version writes, their checksums right: a node starts with them, or says what to do.
+ *
+ * @module-tag night
+ */
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

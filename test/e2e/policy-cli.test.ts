@@ -44,7 +44,7 @@ async function register(node: NodeProcess): Promise<void> {
 const seen = async (node: NodeProcess): Promise<number> =>
   (await ask(node, ["discovery", "query", "--namespace", "svc.market"])).items.length;
 
-test("a policy is tried, applied, explained, shown in history and rolled back", async () => {
+test("a policy is tried, applied, explained, shown in history and rolled back", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   await register(node);
   const dry = await apply(node, CLOSED, "--dry-run");

@@ -1,4 +1,8 @@
-/** Queries that look into entries: the versions of functions and the subjects of topics, through a real node. */
+/**
+ * Queries that look into entries: the versions of functions and the subjects of topics, through a real node.
+ *
+ * @module-tag night
+ */
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";

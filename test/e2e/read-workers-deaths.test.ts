@@ -1,4 +1,8 @@
-/** What becomes of a node when its read workers end, hang or cannot listen, and when its main thread stands still. */
+/**
+ * What becomes of a node when its read workers end, hang or cannot listen, and when its main thread stands still.
+ *
+ * @module-tag night
+ */
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";

@@ -1,4 +1,8 @@
-/** What attacks on a resolver found: ways to learn what policy hides, to be told that something is absent, and to cut it off from its servers. */
+/**
+ * What attacks on a resolver found: ways to learn what policy hides, to be told that something is absent, and to cut it off from its servers.
+ *
+ * @module-tag night
+ */
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,8 @@
-/** A resolver that stops while callers wait for what it does not hold. */
+/**
+ * A resolver that stops while callers wait for what it does not hold.
+ *
+ * @module-tag night
+ */
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, expect, test } from "vitest";

@@ -1,4 +1,8 @@
-/** What a node does to what it holds while its start goes on. */
+/**
+ * What a node does to what it holds while its start goes on.
+ *
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

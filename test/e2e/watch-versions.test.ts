@@ -1,4 +1,8 @@
-/** Watches of a version range, through real nodes: what leaves the range is removed, also for who goes on elsewhere. */
+/**
+ * Watches of a version range, through real nodes: what leaves the range is removed, also for who goes on elsewhere.
+ *
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -46,7 +46,7 @@ test("one other cluster has a quarter of the table, all of them half, and a newc
   for (const { machine } of nodes) expect(machine.find("late")?.status).toBe("alive");
 });
 
-test("a death among ours is known to all of ours in 15 s, though most of the probed are made up", () => {
+test("a death among ours is known to all of ours in 15 s, though most of the probed are made up", { tags: ["night"] }, () => {
   const { world, nodes } = crowded("death");
   const [gone, ...others] = nodes;
   world.runFor(5000);

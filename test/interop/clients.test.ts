@@ -122,7 +122,7 @@ function testScenarios(command: () => readonly string[], tiers: Tiers): void {
 describe.skipIf(!isGo).concurrent(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and protoc-gen-go-grpc)"}`, () => {
   beforeAll(buildGo);
 
-  testScenarios(() => [GO_PROGRAM], { "kill -9": undefined, SIGTERM: "night", "kill -9 without a disk": "path" });
+  testScenarios(() => [GO_PROGRAM], { "kill -9": undefined, SIGTERM: "night", "kill -9 without a disk": "night" });
 
   test("a channel calls a service by its Waymark name while every Waymark server is killed, hears of a change when one is back, and leaves one that is frozen", {
     tags: ["path"],
@@ -155,7 +155,7 @@ describe.skipIf(!isPython).concurrent(`python${isPython ? "" : " (skipped: needs
 
   testScenarios(() => [python ?? "python3", join(PYTHON, "main.py")], {
     "kill -9": undefined,
-    SIGTERM: "path",
+    SIGTERM: "night",
     "kill -9 without a disk": "night",
   });
 });

@@ -246,7 +246,7 @@ test("what an upstream without places says does not make sure what another one t
   expect(world.ask({ ...DB, namespace: "svc.eu" })).toBe("disk stale 1");
 });
 
-test("what ended before a copy was begun needs no place in it, however much that was", () => {
+test("what ended before a copy was begun needs no place in it, however much that was", { tags: ["night"] }, () => {
   const world = started();
   const keys = Array.from({ length: 2000 }, (_, i) => DB1.replace("\u00001\u0000c1", `\u0000${"x".repeat(120)}${i}\u0000c1`));
   for (const key of keys) world.put("a", key);

@@ -31,7 +31,7 @@ function watch(node: FabricComponent, from?: FeedStart["from"]) {
   };
 }
 
-test("of more keys than can be kept back a reader learns all, by a snapshot", () => {
+test("of more keys than can be kept back a reader learns all, by a snapshot", { tags: ["night"] }, () => {
   const keys = Array.from({ length: 10_001 }, (_, n) =>
     keyText({ kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId: String(n), clusterId: "c1" }),
   );

@@ -7,7 +7,7 @@ import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { zoneRecords } from "../../../src/dns/transfer/zone-records.ts";
 import { CHANGING_ZONE, ChangingDns, type DnsAct, someDnsAct } from "../../fakes/changing-dns.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
-import { runs } from "../../fakes/effort.ts";
+import { runs, sized } from "../../fakes/effort.ts";
 import { ask, newResponder, type Told, wordOf } from "../asking.ts";
 
 const SETTINGS = { reverseZones: [CHANGING_ZONE] };
@@ -127,9 +127,9 @@ test.each([
 test.each([
   { health: HEALTH.HEALTHY, mostRead: 2, isCut: false },
   { health: HEALTH.CRITICAL, mostRead: 65, isCut: true },
-])("of 30,000 instances of health $health at one address $mostRead entries are read at most, and no other name is lost", (row) => {
+])("of thousands of instances of health $health at one address $mostRead entries are read at most, and no other name is lost", (row) => {
   const world = new ChangingDns();
-  for (let i = 0; i < 30_000; i++)
+  for (let i = 0; i < sized(30_000, 5000); i++)
     world.put({ by: "a", entry: { ...web, instanceId: `${i}` }, aliases: [], host: "10.0.0.1", health: row.health });
   world.put({ by: "a", entry: { ...web, name: "db" }, aliases: [], host: "10.0.0.1" });
   world.catalog.changes.catchUp();

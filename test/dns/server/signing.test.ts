@@ -330,7 +330,9 @@ test("one gateway signs the SOA of denials by subnet and of others, whichever is
   }
 });
 
-test("5,000 fresh signatures are made a second; beyond that TC, and a thousand of them only over TCP, which then says SERVFAIL", () => {
+test("5,000 fresh signatures are made a second; beyond that TC, and a thousand of them only over TCP, which then says SERVFAIL", {
+  tags: ["night"],
+}, () => {
   const world = newWorld(catalog());
   const outcomes = (transport: "udp" | "tcp", from: number) =>
     Array.from({ length: 6000 }, (_, i) => world.ask(`n${from + i}.waymark`, TYPE.A, { transport })).map(({ isCut, rcode }) =>

@@ -167,7 +167,9 @@ test("a chain of relays makes no source younger, a policy that hides tells nothi
   expect(row.borders.sent.filter(({ atMs, frame }) => atMs >= sinceMs && frame.kind === "borderBatch")).toEqual([]);
 });
 
-test("a source is as fresh at the end of a chain of regions as at its beginning, also where another node of a region passes it on", () => {
+test("a source is as fresh at the end of a chain of regions as at its beginning, also where another node of a region passes it on", {
+  tags: ["night"],
+}, () => {
   const regions = "abcdefgh".split("");
   const row = new Row(...regions.flatMap((name) => [1, 2].map((n) => ({ nodeId: `${name}${n}`, clusterId: name }))));
   row.agesEveryMs = 1000;
@@ -216,7 +218,9 @@ test("two clusters of a region with a link each: a change crosses once, whicheve
   expect(row.borders.summariesTo("b", sinceMs)).toBe(2);
 });
 
-test("what was refused for an hour, because the settings did not name its cluster, comes within 100 s after they do", () => {
+test("what was refused for an hour, because the settings did not name its cluster, comes within 100 s after they do", {
+  tags: ["night"],
+}, () => {
   const { keys } = new HeldWorld();
   const row = new Row({ nodeId: "a1", clusterId: "a" }, { nodeId: "b1", clusterId: "b", parts: { keys } });
   keys.add("b", "b");

@@ -350,7 +350,7 @@ test("comparisons that wait behind seals are bounded, and the link rests", () =>
   expect(b.channel.counts.ignored - ignored).toBeGreaterThan(9000);
 });
 
-test("a list of much is looked at in slices, at both sides, and so is what the other side lacks of it", () => {
+test("a list of much is looked at in slices, at both sides, and so is what the other side lacks of it", { tags: ["night"] }, () => {
   const [world, a, b] = pair();
   sayMany(world, a, 20_000, 1);
   let looked = 0;
@@ -456,7 +456,9 @@ test("who lacked little, and lacks much when it connects anew, is given a little
   expect(a.channel.counts.given - given).toBeLessThan(64 + 300 / 10);
 });
 
-test("who takes all, has lost it, and lacks one summary, in turns and with a link each time, is given all seldom", () => {
+test("who takes all, has lost it, and lacks one summary, in turns and with a link each time, is given all seldom", {
+  tags: ["night"],
+}, () => {
   const [world, a, first] = pair();
   sayMany(world, a, 300, 1);
   live(world, MINUTE);

@@ -94,7 +94,9 @@ test("three nodes of two clusters, one that comes late, and one that starts agai
   expect(shown().every((each) => each === `${fresh}*`)).toBe(true);
 });
 
-test("what a source took back by its beacons alone stays away after they name it no more, also if a node that is gone said it last", () => {
+test("what a source took back by its beacons alone stays away after they name it no more, also if a node that is gone said it last", {
+  tags: ["night"],
+}, () => {
   const { far, b, live } = widowed(MINUTE);
   live(40_000);
   far.say("cart", { withdrawn: true });

@@ -164,7 +164,7 @@ test.each([
   expect(query?.(Uint8Array.from(bytes))).toBeUndefined();
 });
 
-test("an answer is whole wherever it outgrows the memory that is kept", () => {
+test("an answer is whole wherever it outgrows the memory that is kept", { tags: ["night"] }, () => {
   const long = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { servedBy: "x".repeat(600_000) }));
   const rest = create(CatalogQueryResponseSchema, {
     generatedAt: { seconds: 1_700_000_000n, nanos: 5_000_000 },

@@ -62,7 +62,9 @@ test.each([1, 2])(
   },
 );
 
-test("what is asked for changes: names that become popular take the room of those that are no longer asked for", () => {
+test("what is asked for changes: names that become popular take the room of those that are no longer asked for", {
+  tags: ["night"],
+}, () => {
   const zipf = new Zipf(NAMES, new Rng(7));
   const cache = new Cache(NAMES / 10, 7);
   for (let i = 0; i < 200_000; i++) cache.ask(nameOf(zipf.draw()));

@@ -19,7 +19,9 @@ function manyEnds(count: number) {
   return { world, b };
 }
 
-test("2,000 ends one millisecond after another wake the node a hundred times, and each costs no look at the others", () => {
+test("2,000 ends one millisecond after another wake the node a hundred times, and each costs no look at the others", {
+  tags: ["night"],
+}, () => {
   const { world, b } = manyEnds(2000);
   expect(b.shown).toHaveLength(2000);
   let [wakeCount, readCount] = [0, 0];
