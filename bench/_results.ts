@@ -1,6 +1,6 @@
 /** What every benchmark says beside its figures, and how figures of noisy rounds become one with a spread. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,7 +26,7 @@ export interface Ratio extends Spread {
   readonly high?: number;
 }
 
-/** What stands behind a goal, as docs/performance.md shows it: a row of its table and a plot. */
+/** What stands behind a goal, as docs/performance.md shows it: a row of its table, and a plot of it. */
 export interface Shown {
   /** What is done, in words of a user: "an exact query of ten entries, 64 under way". */
   readonly work: string;
@@ -49,15 +49,9 @@ export interface Shown {
   readonly otherRates?: string;
 }
 
-/** What the run that was kept before this one measured for the same goal. */
-interface Before {
-  readonly value: number;
-  readonly ratio?: Ratio;
-}
-
 /** A figure that something is wanted of. */
 export interface Goal {
-  /** Without anything measured: by its name a goal is found again in the result before. */
+  /** The same in each run: without anything measured. */
   readonly name: string;
   /** undefined: no verdict, and `note` says why. */
   readonly value: number | undefined;
@@ -67,8 +61,6 @@ export interface Goal {
   readonly note?: string;
   /** Absent: the goal stands on the generated page of all figures alone. */
   readonly shown?: Shown;
-  /** Absent: there was no such figure. */
-  readonly before?: Before;
 }
 
 export interface Report {
@@ -78,8 +70,6 @@ export interface Report {
   /** One row a case; columns are the same in a table. */
   readonly tables: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly goals: readonly Goal[];
-  /** Sentences with absolute figures, which stand above all tables of docs/performance.md. */
-  readonly glance?: readonly string[];
   /** How it is measured and what differs between the peers, in whose favour. */
   readonly notes: readonly string[];
 }
@@ -99,8 +89,6 @@ export interface Kept extends Omit<Report, "isKept"> {
   readonly commit: string;
   /** To the minute. */
   readonly date: string;
-  /** Of the run that was kept before this one. */
-  readonly before?: { readonly commit: string; readonly date: string };
 }
 
 /** Of a few rounds. Goals are judged by it, so it keeps more digits than are shown. */
@@ -179,42 +167,6 @@ function anywhere(argument: string): string {
   return isAbsolute(argument) ? `../${basename(argument)}` : argument;
 }
 
-/** What was kept before, of which the new goals say how near they are. */
-export function besideBefore(whole: Kept, kept: Kept | undefined): Kept {
-  if (kept === undefined) return whole;
-  const unknown: string[] = [];
-  const goals = whole.goals.map((goal) => {
-    const earlier = kept.goals.find(({ name }) => name === goal.name);
-    if (earlier === undefined) unknown.push(goal.name);
-    const { value, shown } = earlier ?? {};
-    return typeof value === "number" ? { ...goal, before: { value, ...(shown?.ratio && { ratio: shown.ratio }) } } : goal;
-  });
-  const notes = unknown.length === 0 ? [] : [`The run before has no goal of the name: ${unknown.join("; ")}.`];
-  return { ...whole, goals, notes: [...whole.notes, ...notes], before: { commit: kept.commit, date: kept.date } };
-}
-
-/** A figure without rounds of its own may differ by so much from one run to the next. */
-const NOISE = 0.15;
-
-/**
- * Whether a figure is that of the run before, within the noise: the 95 % intervals of both overlap, or the rounds where there are too few for one, or it
- * has no rounds and moved by 15 % at most.
- */
-export function isAsBefore({ value = Number.NaN, shown, before }: Goal): boolean {
-  if (before === undefined) return false;
-  const [now, then] = [shown?.ratio, before.ratio];
-  if (now !== undefined && then !== undefined) {
-    const [low, high] = [now.low ?? now.min, now.high ?? now.max];
-    return low <= (then.high ?? then.max) && (then.low ?? then.min) <= high;
-  }
-  return isNear({ value, before });
-}
-
-/** Whether a figure moved since the run before by no more than what one without rounds may. */
-export function isNear({ value = Number.NaN, before }: Pick<Goal, "before" | "value">): boolean {
-  return before !== undefined && Math.abs(value - before.value) <= NOISE * Math.max(Math.abs(value), Math.abs(before.value));
-}
-
 /** Nothing is to hold a node's loop for longer, in ms. */
 const MAX_HOLD_MS = 20;
 
@@ -229,8 +181,7 @@ export function report({ isKept = true, ...told }: Report): void {
   const result = { ...told, goals: [...told.goals, ...loopGoals()], notes: [...told.notes, ...loopNotes()] };
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
   const file = join("bench", "results", `${result.name}.json`);
-  const earlier = existsSync(join(ROOT, file)) ? (JSON.parse(readFileSync(join(ROOT, file), "utf8")) as Kept) : undefined;
-  const measured: Kept = {
+  const whole: Kept = {
     ...result,
     command: `npm run bench -- ${[basename(process.argv[1] ?? "", ".ts"), ...process.argv.slice(2).map(anywhere)].join(" ")}`,
     machine: {
@@ -244,7 +195,6 @@ export function report({ isKept = true, ...told }: Report): void {
     commit: commit(),
     date: new Date().toISOString().slice(0, 16),
   };
-  const whole = besideBefore(measured, earlier);
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
   for (const note of whole.notes) console.error(`- ${note}`);
   for (const goal of result.goals) console.error(goalText(goal));

@@ -244,21 +244,6 @@ const goals: readonly Goal[] = [
     shown: { work: `${exactAmong(first)}, the load from h2load`, beside: ETCD, unit: "µs of CPU a request" },
   }),
 ];
-/** What one core does, in absolute figures: for a reader who asks whether it is enough for her. */
-function glance(): readonly string[] {
-  const ours = (work: string, rate: RateRow["rate"]) =>
-    rows.find((row) => row.work === work && row.rate === rate && row.program === "waymark");
-  const [full, low, json] = [ours(WORK.exact(first), "full"), ours(WORK.exact(first), "low"), ours(WORK.http, "full")];
-  const at = ({ "p50 ms": p50, "p99 ms": p99 }: RateRow) =>
-    typeof p50 === "number" && typeof p99 === "number"
-      ? `p50 ${cellText(p50)} ms, p99 ${cellText(p99)} ms`
-      : "its latency is not told, since others used the core";
-  return [
-    full && `One core answered ${cellText(full["requests a second"])} exact queries a second over gRPC with 64 under way (${at(full)}).`,
-    low && `At ${cellText(low["requests a second"])} a second, each alone: ${at(low)}.`,
-    json && `Over HTTP/JSON it answered ${cellText(json["requests a second"])} a second.`,
-  ].filter((sentence) => sentence !== undefined);
-}
 
 report({
   name: "query",
@@ -268,7 +253,6 @@ report({
     "the same work under drivers that are not ours": checks.map((row) => ({ ...row })),
   },
   goals,
-  glance: glance(),
   notes: [
     'Full: 64 requests under way, gRPC over 4 connections, or over 64 where it says so, HTTP/1.1 over 64, since it has one request at a time on each. Half: as many a second as half of what the slowest side answers at full load. Low: each alone, 3,000 a second, or a quarter of half where 3,000 would be more than two thirds of half. The column "requests a second" has the real rate. The full rate has nearly twice as many rounds as the others, since it varies most. Latency counts from when a request was due, at full load from when it was sent.',
     "Each request asks for a service drawn at random; every side gets a stretch of one sequence. The driver is ours and the same for all: it reads frames, or an answer's end, from the socket's bytes. One answer of each side is checked for what it must hold.",

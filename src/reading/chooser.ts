@@ -114,7 +114,7 @@ export class Chooser<C extends Candidate> {
    * come from the caller.
    */
   choose(time: Time, random: () => number, wishes: Wishes<C> = NO_WISHES): Endpoint<C> | undefined {
-    // HOT: once a call of a client (bench/choose.ts): at most 1 µs, and no object.
+    // HOT: once a call of a client (bench/resolve.ts): at most 1 µs, and no object.
     const quick = this.#quick;
     if (quick === undefined || wishes.avoid !== undefined) return this.#chooseAnew(time, random, wishes);
     this.#choiceCount += 1;

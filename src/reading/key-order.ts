@@ -63,7 +63,7 @@ export class KeyOrder<M extends Keyed> {
     else if (number === this.#number) this.#move(0, -1);
   }
 
-  /** Moves on to the next member, after the last one to the first. Undefined if there are none. HOT: once a choice in turn (bench/choose.ts). */
+  /** Moves on to the next member, after the last one to the first. Undefined if there are none. HOT: once a choice in turn (bench/resolve.ts). */
   next(): M | undefined {
     if (this.#index + 1 < this.#block.length) this.#index += 1;
     else this.#move(this.#number + 1 < this.#blocks.length ? this.#number + 1 : 0, 0);

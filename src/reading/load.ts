@@ -149,7 +149,7 @@ const IN_FLIGHT = 5;
 
 /**
  * Writes what is known of an entry's load to `numbers` from `at` on. HOT: a choice compares entries that are in no processor cache. Their numbers are in one
- * line of it; in objects they were in ten, and a choice among 100,000 took three times as long (bench/choose.ts).
+ * line of it; in objects they were in ten, and a choice among 100,000 took three times as long (bench/resolve.ts).
  */
 export function noteLoad(numbers: number[], at: number, { reports, seen, weight }: KnownLoad): void {
   numbers[at + REPORTED] = reports.score;

@@ -67,7 +67,7 @@ export class Rotation<M extends Keyed & { readonly weight: number }> {
 
   /** The member whose turn it is. Undefined if there are none. */
   next(): M | undefined {
-    // HOT: once a choice (bench/choose.ts). Mostly all weights are equal.
+    // HOT: once a choice (bench/resolve.ts). Mostly all weights are equal.
     if (this.#hasNewLane) this.#place();
     if (this.#only !== undefined) return this.#only.next();
     let best: Lane<M> | undefined;

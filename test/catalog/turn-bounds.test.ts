@@ -1,4 +1,4 @@
-/** What one turn does is bounded in records, whatever the catalog holds (semantics.md, Watch 11); `bench/standstills.ts` measures the time. */
+/** What one turn does is bounded in records, whatever the catalog holds (semantics.md, Watch 11). */
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";

@@ -8,20 +8,9 @@ import { asksForAll } from "../../bench/_args.ts";
 import { HttpWire } from "../../bench/_http.ts";
 import { ComingAndGoing } from "../../bench/_joins.ts";
 import { besideGoal } from "../../bench/_rates.ts";
-import {
-  besideBefore,
-  cellText,
-  type Goal,
-  isAsBefore,
-  type Kept,
-  quiet,
-  ratioGoal,
-  spread,
-  type Verdict,
-  verdict,
-} from "../../bench/_results.ts";
+import { cellText, type Goal, type Kept, quiet, ratioGoal, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { inRounds } from "../../bench/_rounds.ts";
-import { plots, summary } from "../../bench/_summary.ts";
+import { allPlots, featured, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
 
 test("versions without a checkout to compare with is no run: it says so, and its exit code too", () => {
@@ -134,14 +123,11 @@ const ONE_AT_A_TIME: Goal = {
   },
 };
 
-test("a row has the work, the peer, the ratio with its spread, the goal and the verdict; goals that show nothing have none", () => {
+test("a row has the work, the peer and its version, the ratio with its spread, both figures, the goal and the verdict; goals that show nothing have none", () => {
   const text = summary([kept("register", [{ name: "only told", value: 1, unit: "ms", atMost: 2 }, ONE_AT_A_TIME])]);
-  expect(text.split("\n").filter((line) => line.startsWith("| "))).toEqual([
-    "| work | beside | measured | goal | verdict | |",
-    "| --- | --- | --- | --- | --- | --- |",
-    "| a registration & its lease | etcd, a grant and a put | 0.72 (0.6–0.8) | ≥ 1.1 | missed | ![Waymark 100 (90–120), etcd 72 (70–75) µs of CPU](plots/register-2.svg)<br>Waymark 100 (90–120) · etcd 72 (70–75) µs of CPU |",
+  expect(text.split("\n").slice(2)).toEqual([
+    "| [register](reference/benchmarks.md#register) | a registration & its lease | etcd, a grant and a put (v3.7.3) | 0.72 (0.6–0.8) | Waymark 100 (90–120), etcd 72 (70–75) µs of CPU | ≥ 1.1: missed |",
   ]);
-  expect(text).toContain("Measured on 2026-11-25 at commit 0123456789ab on a processor, 2 cores, 24 GiB, with node v24, etcd v3.7.3.");
 });
 
 test("a peer that is not installed leaves a row without a figure, which says so", () => {
@@ -149,21 +135,14 @@ test("a peer that is not installed leaves a row without a figure, which says so"
   const text = summary([
     kept("register", [{ ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown }]),
   ]);
-  expect(text).toContain("| – | ≥ 1.1 | no verdict: not measured: the peer is not installed |");
-});
-
-test("what benchmarks say at a glance stands above the tables, in their order, and takes nothing away where there is none", () => {
-  const told = (name: string, glance: readonly string[]) => ({ ...kept(name, [ONE_AT_A_TIME]), glance });
-  const text = summary([told("register", ["It registers."]), told("query", ["One core answers.", "Each is quick."]), kept("watch", [])]);
-  expect(text.split("\n\n").slice(0, 3)).toEqual(["One core answers. Each is quick.", "It registers.", "### query"]);
-  expect(summary([kept("register", [ONE_AT_A_TIME])]).startsWith("### register")).toBe(true);
+  expect(text).toContain("| – | Waymark 100 (90–120) µs of CPU | ≥ 1.1: no verdict: not measured: the peer is not installed |");
 });
 
 test("what was not measured at all keeps its row, without a plot", () => {
   const { work = "", beside = "", unit = "" } = ONE_AT_A_TIME.shown ?? {};
   const goal = { ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown: { work, beside, unit } };
-  expect(summary([kept("register", [goal])])).toContain("| – | ≥ 1.1 | no verdict: not measured: the peer is not installed |  |");
-  expect(plots([kept("register", [goal])])).toEqual({});
+  expect(summary([kept("register", [goal])])).toContain("| – |  | ≥ 1.1: no verdict: not measured: the peer is not installed |");
+  expect(allPlots([kept("register", [goal])])).toEqual({});
 });
 
 const round = (min: number, median: number, max: number) => ({ median, min, max });
@@ -231,38 +210,7 @@ test("a goal without a figure says why there is none, and not what others took m
   expect(quiet(goal, 0.5)).toEqual({ name: "g", unit: "×", atMost: 2, value: undefined, note: "not measured: the peer is not installed" });
 });
 
-test.each<[string, Goal, boolean]>([
-  ["rounds that meet", { ...ratio(1.2, 1.1, 1.3), before: { value: 1.4, ratio: round(1.3, 1.4, 1.5) } }, true],
-  ["rounds that do not", { ...ratio(1.2, 1.1, 1.3), before: { value: 1.4, ratio: round(1.31, 1.4, 1.5) } }, false],
-  [
-    "rounds that meet where the intervals do not",
-    { ...withInterval(1.2, 1.1, 1.3), before: { value: 1.5, ratio: { ...round(0.2, 1.5, 9), low: 1.4, high: 1.6 } } },
-    false,
-  ],
-  [
-    "intervals that meet",
-    { ...withInterval(1.2, 1.1, 1.45), before: { value: 1.5, ratio: { ...round(0.2, 1.5, 9), low: 1.4, high: 1.6 } } },
-    true,
-  ],
-  ["15 % without rounds", { name: "g", value: 100, unit: "ms", before: { value: 85 } }, true],
-  ["more than that", { name: "g", value: 100, unit: "ms", before: { value: 84 } }, false],
-  ["no run before", { name: "g", value: 100, unit: "ms" }, false],
-])("as before: %s", (_, goal, wanted) => {
-  expect(isAsBefore(goal)).toBe(wanted);
-});
-
-test("a goal that the result before does not have is told in a note, and one that it has stands beside it", () => {
-  const goal = (name: string, value: number): Goal => ({ name, value, unit: "ms", atMost: 2 });
-  const whole = besideBefore(kept("register", [goal("old", 1), goal("new", 1)]), kept("register", [goal("old", 3), goal("gone", 4)]));
-  expect(whole.goals.map(({ name, before }) => [name, before?.value])).toEqual([
-    ["old", 3],
-    ["new", undefined],
-  ]);
-  expect(whole.notes).toEqual(["The run before has no goal of the name: new."]);
-  expect(besideBefore(kept("register", [goal("new", 1)]), undefined).notes).toEqual([]);
-});
-
-test("the rate that was measured stands in what a row shows, not in the name by which its goal is found again", () => {
+test("the rate that was measured stands in what a row shows, not in the name of its goal", () => {
   const { name, shown } = besideGoal([], {
     name: "an exact query, each alone",
     work: "an exact query, each alone, 2,990 a second",
@@ -299,7 +247,7 @@ test("CPU a unit is that of the units that were done, where work goes in steps t
 
 test("benchmarks stand in the order of a reader's interest, others after them by name", () => {
   const names = ["zeal", "restart", "codec", "query"];
-  expect([...summary(names.map((name) => kept(name, [ONE_AT_A_TIME]))).matchAll(/^### (.*)/gm)].map(([, name]) => name)).toEqual([
+  expect([...summary(names.map((name) => kept(name, [ONE_AT_A_TIME]))).matchAll(/^\| \[(.*?)\]/gm)].map(([, name]) => name)).toEqual([
     "query",
     "restart",
     "codec",
@@ -307,9 +255,13 @@ test("benchmarks stand in the order of a reader's interest, others after them by
   ]);
 });
 
+test("a goal whose plot the page shows is missing from all results: the page is not made without it", () => {
+  expect(() => featured([kept("register", [ONE_AT_A_TIME])])).toThrow('no benchmark has the goal "an exact query of 10 entries');
+});
+
 test("a plot has a bar a side as long as its figure, its spread, and a line where a goal of our own stands", () => {
   const own: Goal = { name: "memory", value: 143, unit: "MiB", atMost: 100, shown: { work: "an empty node", unit: "MiB", ours: 143 } };
-  const drawn = plots([kept("register", [ONE_AT_A_TIME]), kept("memory", [own])]);
+  const drawn = allPlots([kept("register", [ONE_AT_A_TIME]), kept("memory", [own])]);
   expect(Object.keys(drawn).toSorted()).toEqual(["memory-1.svg", "register-1.svg"]);
   const widths = [...(drawn["register-1.svg"] ?? "").matchAll(/<rect [^>]*width="(\d+)"/g)].map(([, width]) => Number(width));
   expect((widths[1] ?? 0) / (widths[0] ?? 1)).toBeCloseTo(0.72, 1);
@@ -321,7 +273,7 @@ test("a plot has a bar a side as long as its figure, its spread, and a line wher
 });
 
 test("what is written by hand claims no figure beside a peer: those stand in the generated rows", () => {
-  const page = readFileSync("docs/performance.md", "utf8").replace(/<!-- rows -->[^]*<!-- \/rows -->/, "");
+  const page = readFileSync("docs/performance.md", "utf8").replaceAll(/<!-- (plots|rows) -->[^]*?<!-- \/\1 -->/g, "");
   const texts = { "docs/performance.md": page, "README.md": readFileSync("README.md", "utf8") };
   const guides = filesBelow(process.cwd(), "docs/guides", [".md"]).map((file) => [file, readFileSync(file, "utf8")] as const);
   const claims = [...Object.entries(texts), ...guides].flatMap(([file, text]) =>

@@ -245,7 +245,7 @@ export class StoredRecord implements CatalogRecord {
     this.origin = fields.origin;
     this.seq = fields.seq;
     this.#hlcHigh = Math.floor(fields.hlc / HLC_LOW);
-    // Without `| 0` some compiled code stores the remainder in a box all the same: 16 B in one of eight records (bench/summaries.ts).
+    // Without `| 0` some compiled code stores the remainder in a box all the same: 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
     this.#hlcLow = (fields.hlc % HLC_LOW) | 0;
     this.firstSeq = fields.firstSeq;
     this.filterSeq = fields.filterSeq;

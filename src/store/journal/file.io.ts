@@ -69,7 +69,7 @@ export class JournalReader {
    */
   next(onRow: (row: Row) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
-      // One value for many rows: a result row and a buffer for each of them took four times as long (bench/journal.ts).
+      // One value for many rows: a result row and a buffer for each of them took four times as long.
       const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];
       if (!(rows instanceof Uint8Array)) return this.#end();
       const damage = visitRows(rows, { afterSeq: this.#afterSeq, crc32 }, (row) => {

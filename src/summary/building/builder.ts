@@ -28,7 +28,7 @@ const RETRY_MS = 60_000;
 /** Changes that are read, and records of a walk that are looked at, in one tick. */
 const READ_AT_A_TIME = 4096;
 const SWEPT_AT_A_TIME = 512;
-/** Entries that are counted in one tick, two to three ms (bench/building.ts). To look at a service costs as much as some more. */
+/** Entries that are counted in one tick, two to three ms. To look at a service costs as much as some more. */
 const COUNTED_AT_A_TIME = 2048;
 const LOOK_COST = 32;
 /** What is sent is numbered, signed and held in the same step: some 0.15 ms. */

@@ -35,7 +35,7 @@ export class Known {
   readonly #places = new SortedBlocks<number>((a, b) => this.#keyAt(a) < this.#keyAt(b));
   readonly #free: number[] = [];
   #size = 0;
-  /** The key that was asked for last, and its place. HOT: a change asks for its key several times in a row (bench/summaries.ts). */
+  /** The key that was asked for last, and its place. HOT: a change asks for its key several times in a row. */
   #soughtKey: KeyText | undefined;
   #sought: number | undefined;
 

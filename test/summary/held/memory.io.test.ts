@@ -1,4 +1,4 @@
-/** What a summary takes of the memory of a node (`bench/summaries.ts` measures more of them). */
+/** What a summary takes of the memory of a node. */
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, test } from "vitest";
