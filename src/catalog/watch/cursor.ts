@@ -3,7 +3,7 @@
  * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
  */
 
-import { sha256, sha256Hex } from "../../lib/crypto.ts";
+import { sha256 } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import { decodeBase64url } from "../../lib/formats/base64url.ts";
 import { fnv64, type Hash64 } from "../../lib/hash64.ts";
@@ -87,7 +87,7 @@ const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6
 
 /**
  * The holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader the cursor only says how new an answer
- * is. Both are one text, so that older nodes treat the cursor as one of another process.
+ * is.
  */
 export function shortHolder(boot: string, readerHash?: string): string {
   return readerHash === undefined ? boot : `${boot}-${readerHash}`;
@@ -134,21 +134,15 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
 
 /** Throws `invalid_argument` for text that is not a cursor of ours: forged, truncated, or of an unknown form. */
 export function parseCursor(text: string): Cursor {
-  if (text.startsWith("s")) return parseShort(text);
+  if (text.startsWith("s2.")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
   throw malformed();
 }
 
 function parseShort(text: string): ShortCursor {
-  const parts = /^(s[12]\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
+  const parts = /^(s2\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
   const [, body, holder, place, below, check] = parts ?? [];
-  if (
-    body === undefined ||
-    holder === undefined ||
-    place === undefined ||
-    check !== (text.startsWith("s1.") ? oldCheckText(body) : checkText(fnv64(body)))
-  )
-    throw malformed();
+  if (body === undefined || holder === undefined || place === undefined || check !== checkText(fnv64(body))) throw malformed();
   const revision = Number.parseInt(place, 36);
   return { kind: "short", holder, revision, settled: below === undefined ? revision : Number.parseInt(below, 36) };
 }
@@ -216,11 +210,6 @@ function malformed(): Error {
 /** Finds mistakes, not forgeries. The hash of a text's beginning leads to that of the whole, so a holder is hashed once. */
 function checkText({ low }: Hash64): string {
   return (low & 0xffff).toString(36);
-}
-
-/** The check of cursors that begin with `s1`, which earlier versions gave out. */
-function oldCheckText(body: string): string {
-  return Number.parseInt(sha256Hex(body).slice(0, 4), 16).toString(36);
 }
 
 function writeString(out: Uint8Array, at: number, field: number, text: string): number {
