@@ -17,7 +17,7 @@ test("P3: at every END and bookmark the folded state is the query's answer, what
   expect(WATCH_FILTERS.length).toBeGreaterThan(10);
 });
 
-test("P3 of version ranges: so it is where hardly anything but versions changes, and an older node writes too", () => {
+test("P3 of version ranges: so it is where hardly anything but versions changes", () => {
   const byVersion = turns(80).map((history) =>
     history.map((turn) => {
       const { step } = turn;

@@ -1,4 +1,4 @@
-/** A watch of a version range is told of what leaves and enters it (semantics.md, Watch 2), also where an older node wrote. */
+/** A watch of a version range is told of what leaves and enters it (semantics.md, Watch 2). */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND } from "../../src/catalog/record/record.ts";
@@ -60,9 +60,8 @@ function put(node: FabricComponent, key: KeyText, variant: number): void {
   node.commit(T);
 }
 
-function writer(isOlder: boolean, pastTouches?: number): FabricComponent {
+function writer(pastTouches?: number): FabricComponent {
   const node = new FabricComponent("a", pastTouches);
-  node.isOlder = isOlder;
   put(node, F, V1);
   put(node, G, V2);
   return node;
@@ -74,8 +73,8 @@ function copyOf(from: FabricComponent, pastTouches?: number): FabricComponent {
   return node;
 }
 
-test.each([false, true])("a function that leaves the range is removed, one that enters it created (older writer: %s)", (isOlder) => {
-  const a = writer(isOlder);
+test("a function that leaves the range is removed, one that enters it created", () => {
+  const a = writer();
   const b = copyOf(a);
   const [at, elsewhere] = [new Watch(a), new Watch(b)];
   expect([at.told(), elsewhere.told()]).toEqual(["+2", "+2"]);
@@ -86,7 +85,7 @@ test.each([false, true])("a function that leaves the range is removed, one that 
 });
 
 test("of a function that is out of the range before and after, a watch is told nothing", () => {
-  const a = writer(false);
+  const a = writer();
   const watch = new Watch(a);
   watch.told();
   put(a, G, V2);
@@ -96,8 +95,8 @@ test("of a function that is out of the range before and after, a watch is told n
   expect(watch.told()).toBe("~2");
 });
 
-test.each([false, true])("what is not remembered any more is removed all the same, and only that (older writer: %s)", (isOlder) => {
-  const a = writer(isOlder, 1);
+test("what is not remembered any more is removed all the same, and only that", () => {
+  const a = writer(1);
   const b = copyOf(a, 1);
   const watches = [new Watch(a), new Watch(b)];
   for (const watch of watches) watch.told();
@@ -109,8 +108,8 @@ test.each([false, true])("what is not remembered any more is removed all the sam
   expect(watches.map((watch) => watch.told())).toEqual(["-2", "-2"]);
 });
 
-test.each([false, true])("a portable cursor brings the removal, here after a restart and at another node (older writer: %s)", (isOlder) => {
-  const a = writer(isOlder);
+test("a portable cursor brings the removal, here after a restart and at another node", () => {
+  const a = writer();
   const from = new Watch(a).cursor();
   put(a, F, V2);
   const b = copyOf(a);
@@ -118,8 +117,8 @@ test.each([false, true])("a portable cursor brings the removal, here after a res
   for (const node of [a, b]) expect(new Watch(node, from).told()).toBe("-2");
 });
 
-test("what another node told is removed here, though here it never was in the range and its older origin says that nothing changed", () => {
-  const a = writer(true);
+test("what another node told is removed here, though here it never was in the range", () => {
+  const a = writer();
   const from = new Watch(a).cursor();
   const b = copyOf(a);
   const watch = new Watch(b, from);

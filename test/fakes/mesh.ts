@@ -108,8 +108,6 @@ export class FabricComponent {
   model: Model;
   receiver: FrameReceiver;
   facts: NodeFacts;
-  /** Its `filterSeq` does not move with a version. */
-  isOlder = false;
   readonly #hlc = new Hlc();
   readonly #pastTouches: number | undefined;
   #boots = 0;
@@ -156,9 +154,7 @@ export class FabricComponent {
     const own = this.replica.own(key);
     const before = own?.body === BODY.ENTRY ? own : undefined;
     const bytes = finishEntry(stamped.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });
-    const { version } = before?.traits ?? stamped.traits;
-    const seen = this.isOlder ? { ...stamped, traits: { ...stamped.traits, version } } : stamped;
-    const isFilterChange = before === undefined || !sameFilter(before, seen);
+    const isFilterChange = before === undefined || !sameFilter(before, stamped);
     const { namespace, name, kind, scope, health, traits } = stamped;
     const fields = { key, namespace, name, kind, scope: as ?? scope, health, traits, hlc, bytes, isFilterChange };
     return this.replica.stagePut({ ...fields, principal: "p", contentBytes: stamped.content.length });

@@ -74,7 +74,6 @@ export function playWatches(
   views: Views = THEMSELVES,
 ): readonly Stream[] {
   const mesh = ["n1", "n2", "n3"].map((nodeId) => new FabricComponent(nodeId, pastTouches));
-  for (const node of mesh) node.isOlder = node.nodeId !== "n1";
   const ready = [true, true, true];
   const policy: Policy = { denied: new Set(), epoch: 0 };
   const readers = new Readers(policy);

@@ -297,10 +297,7 @@ export class Replica {
     return true;
   }
 
-  /**
-   * Replaces the content of a held stored record with that of a newer record. Older nodes do not move `filterSeq` when only the version
-   * changes.
-   */
+  /** Replaces the content of a held stored record with that of a newer record. */
   #renew(held: StoredRecord, next: StoredRecord, revision: number, isVisible: boolean): void {
     const oldSeq = held.seq;
     if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
@@ -311,7 +308,7 @@ export class Replica {
     held.become(next);
     if (oldSeq !== held.seq) held.origin.log.retire(oldSeq);
     if (!wasEntry || held.body !== BODY.ENTRY) held.bornRevision = revision;
-    if (isFilterChange || !wasEntry || before.traits.version !== held.traits.version) held.filterRevision = revision;
+    if (isFilterChange || !wasEntry) held.filterRevision = revision;
     if (held.peers !== undefined) held.peers.sort(compareForView);
     if (isVisible) this.lookup.update(held, before);
   }

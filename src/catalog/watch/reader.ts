@@ -4,8 +4,8 @@
  */
 
 import { SCOPE } from "../entry/scope.ts";
-import { coveredNamespaces, coversNamespace, type Filter, hasName, type Locality, matches, whyNot } from "../query/filter.ts";
-import { BODY, type CatalogRecord, viewHealth } from "../record/record.ts";
+import { coveredNamespaces, coversNamespace, type Filter, hasName, type Locality, matches } from "../query/filter.ts";
+import { BODY, type CatalogRecord } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
@@ -289,11 +289,10 @@ export class Reader {
   }
 
   /** Whether a reader with unknown state may hold a key that it should not hold now. */
-  #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled, until }: Standpoint, isAhead: boolean): boolean {
+  #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: Standpoint, isAhead: boolean): boolean {
     // The reader never had the key if no filterable field has changed since its position (filter_seq). With several origins it may have had
     // another origin's record. A key that was already hidden at the reader's position is not sent either.
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
-    if (winner === stored && until === Number.POSITIVE_INFINITY && this.isOutByVersion(stored)) return true;
     return winner !== stored && isAhead && this.replica.isAdmitted(stored);
   }
 
@@ -325,15 +324,6 @@ export class Reader {
     if (!coversNamespace(filter, stored.namespace)) return false;
     if (filter.names.length > 0 && !hasName(filter.names, stored.name)) return false;
     return filter.kindMask === 0 || (filter.kindMask & (1 << stored.kind)) !== 0;
-  }
-
-  /**
-   * Whether only its version excludes a record. A reader from another node may hold it, whatever `filterSeq` says, because older nodes do
-   * not move that number with a version.
-   */
-  isOutByVersion(record: CatalogRecord): boolean {
-    const { filter } = this.options;
-    return filter.versions !== undefined && whyNot(filter, record, this.node, viewHealth(record)) === "version_range";
   }
 
   /** Whether any key of the namespace can pass the filter. */

@@ -179,7 +179,7 @@ export class ResumeGap implements Gap {
     // The policy is that of the cursor, so the reader never had records that are hidden now.
     if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
     // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.
-    const isSure = winner === stored && stored.peers === undefined && !isLifeChanged && !this.#reader.isOutByVersion(winner);
+    const isSure = winner === stored && stored.peers === undefined && !isLifeChanged;
     const couldHave = !isSure || winner.filterSeq > (this.#known.get(stored.origin.id) ?? 0);
     return couldHave
       ? { action: ACTION.REMOVE, record: stored, revision: stored.revision, cause: this.#reader.causeOf(stored) }
