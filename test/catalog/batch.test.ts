@@ -1,7 +1,7 @@
 /** The journal's rows of own records. */
 import { expect, test } from "vitest";
 import { rowOf } from "../../src/catalog/batch.ts";
-import { decodeStoredRecord } from "../../src/catalog/record/codec.ts";
+import { decodeRecord } from "../../src/catalog/record/codec.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { BOUNDS } from "../fakes/options.ts";
 import { at, keyOf, Registry, stamped } from "../fakes/registry.ts";
@@ -12,7 +12,7 @@ test("a row says what the record says, of an entry and of a tombstone", () => {
   const row = () => {
     const own = r.replica.own(keyOf("a"));
     if (own === undefined) throw new Error("no own record");
-    return { own, read: decodeStoredRecord(rowOf(r.replica, own), BOUNDS) };
+    return { own, read: decodeRecord(rowOf(r.replica, own), BOUNDS) };
   };
   const put = row();
   expect(put.read).toMatchObject({ seq: put.own.seq, hlc: put.own.hlc, principal: "ann", body: BODY.ENTRY });

@@ -326,20 +326,6 @@ export const NODE_MUTANTS = [
     isCheap: true,
   },
   {
-    name: "numbers that were replaced stay on the disk",
-    rule: "Restart: a node that replaces impossible numbers keeps the new ones",
-    edits: [
-      {
-        file: "src/node/core/rooms.ts",
-        find: "generation === restored.generation ? undefined : { generation, lastSeq, floor }",
-        replace: "undefined",
-      },
-    ],
-    withinSeeds: 5,
-    isOfNode: true,
-    isCheap: true,
-  },
-  {
     name: "own news waits for the next round",
     rule: "Replication: own records are pushed at once",
     edits: [

@@ -300,6 +300,17 @@ const TOP = BigInt(Number.MAX_SAFE_INTEGER);
 test.each([
   { what: "a floor below none", sql: "UPDATE meta SET floor = -5", says: /its floor is -5/ },
   { what: "a generation below none", sql: "UPDATE meta SET generation = -1", says: /its generation is -1/ },
+  {
+    what: "a floor above all numbers that were given out",
+    sql: "UPDATE meta SET floor = last_seq + 1000",
+    says: /its floor 1001 is above its last_seq 1/,
+  },
+  { what: "the last number there is", sql: `UPDATE meta SET last_seq = ${2n ** 52n}`, says: /its last_seq is 4503599627370496/ },
+  {
+    what: "a generation that others refuse",
+    sql: `UPDATE meta SET generation = ${2n ** 52n + 1n}`,
+    says: /its generation is 4503599627370497/,
+  },
   { what: "boots of which one more is no number", sql: `UPDATE meta SET boots = ${TOP}`, says: /its boots is 9007199254740991/ },
   { what: "a number that is none here", sql: `UPDATE meta SET generation = ${2n ** 63n - 1n}`, says: /too large/ },
   { what: "nobody's name", sql: "DELETE FROM meta", says: /does not say which node/ },

@@ -3,7 +3,7 @@ import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryStamper } from "../entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../entry/names.ts";
-import { decodeStoredRecord } from "../record/codec.ts";
+import { decodeRecord } from "../record/codec.ts";
 import { BODY, HEALTH, type KeyText, keyText } from "../record/record.ts";
 import { entryFields, type Origin, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
@@ -102,7 +102,7 @@ export class ReplicaCopy {
 
   #record(origin: Origin, said: SaidReader): StoredRecordFields {
     const { replica, stamper } = this.#options;
-    const record = decodeStoredRecord(said.bytes(), PROTOCOL_BOUNDS);
+    const record = decodeRecord(said.bytes(), PROTOCOL_BOUNDS);
     if (record.body !== BODY.ENTRY) {
       const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
       return { ...record, origin, ...record.key, ...gone, key: keyText(record.key) };

@@ -98,28 +98,6 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
  * body; and for numbers after which no node could continue.
  */
 export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
-  const record = decodeStoredRecord(bytes, bounds);
-  const fault = numberFault(record) ?? unknownFault(record);
-  if (fault !== undefined) throw malformed(fault);
-  return record;
-}
-
-/** The fault of a record's numbers, if any: nothing could be numbered or stamped after them. */
-export function numberFault({ seq, hlc }: Pick<RecordHead, "seq" | "hlc">): string | undefined {
-  if (seq > MAX_SEQ) return `seq ${seq} above 2^52`;
-  return isStamp(hlc) ? undefined : `hlc ${hlc} after the year 2100`;
-}
-
-function unknownFault({ unknown }: WireRecord): string | undefined {
-  const sizeBytes = unknown === undefined ? 0 : unknown.record.length + unknown.tombstone.length;
-  return sizeBytes > MAX_UNKNOWN_BYTES ? `${sizeBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}` : undefined;
-}
-
-/**
- * Like `decodeRecord`, for the journal. Its numbers may exceed the bounds for records of others, because an older version may have accepted
- * them.
- */
-export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
   const reader = new WireReader(bytes);
   const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
   let unregisteredHlc: number | undefined;
@@ -151,12 +129,16 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
     }
   }
   const { seq, reach, filterSeq, firstSeq } = head;
+  if (seq > MAX_SEQ) throw malformed(`seq ${seq} above 2^52`);
+  if (!isStamp(head.hlc)) throw malformed(`hlc ${head.hlc} after the year 2100`);
   if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
   if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`reach ${reach}`);
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
     throw malformed(`unregistered_hlc ${unregisteredHlc} after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
   if (body === undefined) throw malformed("neither entry nor tombstone");
+  const unknownBytes = unknown === undefined ? 0 : unknown.record.length + unknown.tombstone.length;
+  if (unknownBytes > MAX_UNKNOWN_BYTES) throw malformed(`${unknownBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}`);
   const orders = operators === undefined && owners === undefined ? undefined : { operators, owners };
   const known = { ...head, reach: reach as Scope, unregisteredHlc, orders, unknown }; // Checked just above.
   return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };

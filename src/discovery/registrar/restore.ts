@@ -1,15 +1,13 @@
 /** Restores own records from the journal, and starts the ttl of each lease again (semantics.md, Restart). */
 
-import type { BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import { decodeStoredRecord, isSeq, MAX_SEQ, numberFault } from "../../catalog/record/codec.ts";
-import { newerOrders } from "../../catalog/record/maintenance.ts";
+import { decodeRecord } from "../../catalog/record/codec.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
 import { entryFields, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
-import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
@@ -57,21 +55,6 @@ export class Restoring {
   }
 }
 
-/** The number to continue from when the journal's own numbers are impossibly high: in a new generation, half way up. */
-export function soundNumbers<T extends SeqNumbers & { readonly generation: number }>(restored: T, newGeneration: () => number): T {
-  const { lastSeq, floor, generation } = restored;
-  if (hasRoom(lastSeq) && isSeq(floor) && floor <= lastSeq && hasRoom(generation)) return restored;
-  const sound = hasRoom(lastSeq) ? lastSeq : MAX_SEQ / 2;
-  return { ...restored, lastSeq: sound, floor: Math.max(0, Math.min(floor, sound)), generation: newGeneration() };
-}
-
-/** More changes than a node makes in its life. */
-const ROOM = 2 ** 40;
-
-function hasRoom(n: number): boolean {
-  return isSeq(n) && n <= MAX_SEQ - ROOM;
-}
-
 /** Grants the leases of the journal. Call this before the rows. */
 export function restoreLeases(leases: Leases, granted: readonly BatchLease[], registrar: Registrar, time: Time): void {
   const leaseMs = registrar.leaseMs(time);
@@ -84,13 +67,11 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 
 /**
  * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
- * undefined for a row that must be put again (`Restoring`): one with impossibly high numbers, which an older version took over from a peer, and one that says
- * another region than the node is in now, which peers would refuse.
+ * undefined for a row that must be put again (`Restoring`): it says another region than the node is in now, and peers would refuse it.
  */
 export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
-  const record = decodeStoredRecord(row.record, bounds);
-  if (numberFault(record) !== undefined || record.seq > replica.lastSeq) return undefined;
+  const record = decodeRecord(row.record, bounds);
   const origin = replica.self;
   if (record.body !== BODY.ENTRY) {
     const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
@@ -105,23 +86,17 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
 }
 
 /**
- * Stages the content of a row under a new number and a current stamp, under its old lease. Call this after all rows, in their order. Peers
- * replace the old row with it, and those that refused the old one accept it.
+ * Stages the entry of a row under a new number and a current stamp, under its old lease. Call this after all rows, in their order. Peers
+ * replace the old row with it.
  */
 function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
   const { replica, leases, bounds, hlc } = parts;
-  const record = decodeStoredRecord(row.record, bounds);
-  const { principal, reach, orders: carried } = record;
-  if (record.body !== BODY.ENTRY) {
-    const key = keyText(record.key);
-    const gone = { health: HEALTH.HEALTHY, scope: reach, traits: NO_TRAITS, reach, principal };
-    const orders = newerOrders(carried, newestOrders(replica, key));
-    replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs), orders);
-    return;
-  }
+  const record = decodeRecord(row.record, bounds);
+  if (record.body !== BODY.ENTRY) return;
+  const { principal, reach, orders } = record;
   const { stamped, bytes } = inOwnRegion(record.entry, parts);
   const stamp = hlc.stampEnd(newestHlc(replica, stamped.key), time.wallMs);
-  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, orders: carried, bytes, isFilterChange: true });
+  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, orders, bytes, isFilterChange: true });
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
 }
 

@@ -19,7 +19,7 @@ import { Reach } from "../../discovery/checks/reach.ts";
 import { entryOwner } from "../../discovery/checks/watched.ts";
 import { Loads } from "../../discovery/registrar/loads.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases, soundNumbers } from "../../discovery/registrar/restore.ts";
+import { Restoring, restoreLeases } from "../../discovery/registrar/restore.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
@@ -59,9 +59,6 @@ export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   readonly seals?: Seals | undefined;
 }
 
-/** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */
-export type RenewedNumbers = Pick<Restored, "generation" | "lastSeq" | "floor">;
-
 /** The rooms that the rows of the disk go into. */
 type Restorable = ReturnType<typeof restorableRooms>;
 
@@ -76,19 +73,16 @@ export interface Rooms extends Restorable {
 /** A node whose leases are back and whose rows are still to come. */
 export interface OpeningRooms {
   readonly rooms: Restorable;
-  /** Undefined where the numbers on the disk are sound. Without them each start would find the old ones, and take yet another generation. */
-  readonly renewed: RenewedNumbers | undefined;
   /** Takes the next row. Throws `invalid_argument` for one that this version cannot have written. */
   row(row: RestoredPut): void;
-  /** To be called after the last row. `againCount`: rows with impossible numbers, which are staged to be written again. */
+  /** To be called after the last row. `againCount`: rows of another region, which are staged to be written again. */
   finish(): { readonly rooms: Rooms; readonly againCount: number };
 }
 
 export function openRooms(restored: RestoredNode, options: RoomsOptions, time: Time): OpeningRooms {
   const { settings, metrics, newGeneration } = options;
-  const numbers = soundNumbers(restored, () => newGeneration(time));
   // The registrar asks what it may collect only when time goes on, and by then there is a machine.
-  const restorable = restorableRooms(numbers, options, time, () => machine.collectsBy(options.now()));
+  const restorable = restorableRooms(restored, options, time, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
   const summaries = summariesOf(restorable, restored, options, time);
@@ -110,9 +104,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
     replica.takeTouched();
     return { rooms, againCount };
   };
-  const { generation, lastSeq, floor } = numbers;
-  const renewed = generation === restored.generation ? undefined : { generation, lastSeq, floor };
-  return { rooms: restorable, renewed, row: (row) => restoring.row(row), finish };
+  return { rooms: restorable, row: (row) => restoring.row(row), finish };
 }
 
 function summariesOf(

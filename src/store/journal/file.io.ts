@@ -2,11 +2,14 @@
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
+import { MAX_SEQ } from "../../catalog/record/codec.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { createIfMissing, type DatabaseFormat, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
 import { type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
+/** The highest number of `meta` with room for more changes than a node makes in its life. */
+const HIGHEST = MAX_SEQ - 2 ** 40;
 /** The longest ttl that any version's settings allow. */
 const MAX_TTL_MS = 24 * 3_600_000;
 
@@ -102,9 +105,10 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   if (row === undefined) throw damaged(path, "it does not say which node it belongs to");
   for (const column of ["generation", "boots", "last_seq", "floor"]) {
     const number = Number(row[column]);
-    // An older version may have adopted high numbers from a peer (`soundNumbers`), but it counted boots itself. One more boot must be a safe integer too.
-    if (number < 0 || (column === "boots" && number === Number.MAX_SAFE_INTEGER)) throw damaged(path, `its ${column} is ${number}`);
+    if (number < 0 || number > HIGHEST) throw damaged(path, `its ${column} is ${number}`);
   }
+  if (Number(row["floor"]) > Number(row["last_seq"]))
+    throw damaged(path, `its floor ${row["floor"]} is above its last_seq ${row["last_seq"]}`);
   return {
     nodeId: String(row["node_id"]),
     generation: Number(row["generation"]),

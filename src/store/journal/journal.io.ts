@@ -1,6 +1,6 @@
 /** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
-import type { Batch, BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { Batch, BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { damageText, STORED_FORMAT } from "../database-file.io.ts";
@@ -140,9 +140,9 @@ class DiskJournal implements Journal {
     await this.#changed(this.#calls.call("write", encoded, [encoded]), { rows: batch.puts.length, bytes: encoded.byteLength });
   }
 
-  async renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void> {
+  async renewGeneration(generation: number): Promise<void> {
     this.#checkRoom();
-    await this.#changed(this.#calls.call("renew", { generation, numbers }));
+    await this.#changed(this.#calls.call("renew", generation));
   }
 
   async nameStart(): Promise<void> {

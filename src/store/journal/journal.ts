@@ -3,7 +3,7 @@
  * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
  */
 
-import type { Batch, BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { Batch, BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import type { JournalMeta } from "./format.ts";
 
 /**
@@ -65,10 +65,9 @@ export interface Journal extends AsyncDisposable {
   write(batch: Batch): Promise<void>;
   /**
    * Makes the rows those of another generation, and resolves when that is on disk. To be called after `replay`. Rejects with
-   * `store_unavailable` when the disk refuses; the generation is then the one before. `numbers` replace those of the file, where those
-   * are higher than other nodes accept.
+   * `store_unavailable` when the disk refuses; the generation is then the one before.
    */
-  renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void>;
+  renewGeneration(generation: number): Promise<void>;
   /**
    * Stores the name of this start, and resolves when it is on disk. To be called once, after `replay` and before others hear of this start. Later
    * starts know nothing of a start that ended before. Rejects with `store_unavailable` when the disk refuses.

@@ -1,5 +1,4 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
-import type { SeqNumbers } from "../../catalog/batch.ts";
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type Move, type Notify, type Owner, serving } from "../thread.io.ts";
@@ -111,10 +110,10 @@ export class JournalThread implements Owner {
     return this.#change((writer) => writer.write(batch));
   }
 
-  renew({ generation, numbers }: { readonly generation: number; readonly numbers: SeqNumbers | undefined }): Change {
+  renew(generation: number): Change {
     return this.#change((writer) => {
-      const meta = { ...this.#meta, generation, ...numbers };
-      writer.boot(meta, numbers);
+      const meta = { ...this.#meta, generation };
+      writer.boot(meta);
       this.#meta = meta;
     });
   }

@@ -1,7 +1,7 @@
 /** Writes batches to the journal's SQLite file: one transaction and one fsync a batch, with checkpoints in idle time. */
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { BatchLease, SeqNumbers } from "../../catalog/batch.ts";
+import type { BatchLease } from "../../catalog/batch.ts";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
 import { CommitWatermark } from "../commit-watermark.io.ts";
 import { fileBytes, lastCommits, openForWriting, transactions } from "../database-file.io.ts";
@@ -78,8 +78,6 @@ function prepareAll(db: DatabaseSync) {
     isLease: db.prepare("SELECT 1 FROM leases WHERE lease = ? AND lease_id = ?"),
     isNumber: db.prepare("SELECT 1 FROM leases WHERE lease = ?"),
     marks: db.prepare("UPDATE meta SET last_seq = max(last_seq, ?), floor = max(floor, ?)"),
-    settle: db.prepare("UPDATE meta SET last_seq = ?, floor = ?"),
-    highest: db.prepare("SELECT max(seq) AS seq FROM records"),
     boot: db.prepare("UPDATE meta SET node_id = ?, generation = ?, boots = ?"),
     count: db.prepare("UPDATE meta SET commits = ?"),
   };
@@ -96,8 +94,6 @@ export class JournalWriter {
   #lastCommit: number;
   /** Whether parts of a refused batch may still lie in the log, from which only a later commit or a reset removes them. */
   #isLogSuspect = false;
-  /** Whether no row has a seq above the highest one given out. */
-  #isSettled = true;
   /** All lease numbers below it are taken. Used when `nextLease` has passed the highest number. */
   #nextFree = NO_LEASE + 1;
 
@@ -187,19 +183,9 @@ export class JournalWriter {
     });
   }
 
-  /** Notes the generation that writes from now on. `numbers`, where given, replace those of the file. */
-  boot(meta: JournalMeta, numbers: SeqNumbers | undefined): void {
-    this.#commit(() => {
-      this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots);
-      if (numbers !== undefined) this.#settle(numbers);
-    });
-  }
-
-  /** Sets the numbers. Rows above them will be written again under new seqs; until then the file says that their seqs were given out. */
-  #settle({ lastSeq, floor }: SeqNumbers): void {
-    const above = Number(this.#sql.highest.get()?.["seq"] ?? 0);
-    this.#sql.settle.run(Math.max(lastSeq, above), floor);
-    this.#isSettled = above <= lastSeq;
+  /** Notes the generation that writes from now on. */
+  boot(meta: JournalMeta): void {
+    this.#commit(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
   }
 
   /** Applies an encoded batch in one transaction. The batch is on disk when this returns. Rows in `buffer` are completed in place. */
@@ -214,8 +200,7 @@ export class JournalWriter {
         const rows: Row[] = [];
         visitBatch(buffer, this.#visitor(rows));
         this.#insert(rows);
-        if (this.#isSettled) this.#sql.marks.run(marks.lastSeq, marks.floor);
-        else this.#settle(marks);
+        this.#sql.marks.run(marks.lastSeq, marks.floor);
       });
     } catch (error) {
       index.keys.rollback();

@@ -1,7 +1,6 @@
 /** The rooms of a node, as they are built from what its disk kept. */
 import { expect, test } from "vitest";
 import { Leases } from "../../../src/catalog/leases.ts";
-import { MAX_SEQ } from "../../../src/catalog/record/codec.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
@@ -40,7 +39,7 @@ test("rows and leases of the disk are back when the rooms are, and readers are o
   const opening = open({ ...FRESH, generation: 5, lastSeq, floor, leases });
   for (const row of puts) opening.row(row);
   const { rooms, againCount } = opening.finish();
-  expect([opening.renewed, againCount]).toEqual([undefined, 0]);
+  expect(againCount).toBe(0);
   expect([rooms.replica.lookup.size, rooms.leases.size]).toEqual([1, 1]);
   expect([[...rooms.replica.takeTouched()], rooms.identity.generation, rooms.registrar.hasWork]).toEqual([[], 5, false]);
 });
@@ -52,16 +51,6 @@ test("where the settings name another region now, entries of the disk are writte
   const { rooms, againCount } = opening.finish();
   expect([againCount, rooms.registrar.takeBatch()?.puts.map(({ seq }) => seq)]).toEqual([1, [lastSeq + 1]]);
   expect(rooms.replica.own(keyOf("web"))?.traits.region).toBe("r2");
-});
-
-test("numbers that nobody can go on from are replaced under a new generation, and rows above them are written again", () => {
-  const { puts, leases } = written();
-  const opening = open({ ...FRESH, generation: MAX_SEQ, leases });
-  expect(opening.renewed).toEqual({ generation: 77, lastSeq: 0, floor: 0 });
-  for (const row of puts) opening.row(row);
-  const { rooms, againCount } = opening.finish();
-  expect([againCount, rooms.identity.generation, rooms.registrar.takeBatch()?.puts.map(({ seq }) => seq)]).toEqual([1, 77, [1]]);
-  expect(open({ ...FRESH, lastSeq: MAX_SEQ, floor: 3 }).renewed).toEqual({ generation: 77, lastSeq: MAX_SEQ / 2, floor: 3 });
 });
 
 test("before a node serves callers its tombstones stay, whatever their age", () => {
