@@ -1,16 +1,13 @@
 /** Audit records as lines of JSON, for files that other programs collect: writes them, and checks a copy of a log. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
-import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, hasSubjectFields, joinSubjects, splitSubjects } from "./record.ts";
+import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, joinSubjects, splitSubjects } from "./record.ts";
 
-/**
- * One object with every field, the names in snake_case and the hashes in hex; ends in a newline. A record without request id and subjects has neither
- * field. An empty field could be renamed in a copy of the log without being detected.
- */
+/** One object with every field, the names in snake_case and the hashes in hex; ends in a newline. */
 export function auditLine(record: AuditRecord): string {
   const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
   const at = new Date(atWallMs).toISOString();
-  const about = hasSubjectFields(record) ? { request_id: requestId, subjects: splitSubjects(subjects) } : {};
+  const about = { request_id: requestId, subjects: splitSubjects(subjects) };
   return `${JSON.stringify({ number, at, ...texts, ...about, hash: hex(hash), previous_hash: hex(previousHash) })}\n`;
 }
 
@@ -87,15 +84,11 @@ function parseLine(line: string): Line | undefined {
   const atWallMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
   const [hash, previousHash] = [unhex(fields["hash"]), unhex(fields["previous_hash"])];
   if (typeof number !== "number" || !Number.isSafeInteger(number) || number < 1 || Number.isNaN(atWallMs)) return undefined;
-  const { request_id: requestId, subjects } = fields;
-  const about = requestId === undefined && subjects === undefined ? NO_SUBJECTS : { requestId, subjects: subjectsOf(subjects) };
-  const texts: Readonly<Record<string, unknown>> = { ...fields, ...about };
+  const texts: Readonly<Record<string, unknown>> = { ...fields, requestId: fields["request_id"], subjects: subjectsOf(fields["subjects"]) };
   const event = eventOf(atWallMs, (field) => texts[field]);
   if (event === undefined || hash === undefined || previousHash === undefined) return undefined;
   return { stored: { place: number, canonical: canonicalBytes(number, event), hash }, previousHash, hashText: String(fields["hash"]) };
 }
-
-const NO_SUBJECTS = { requestId: "", subjects: "" };
 
 /** The subjects of a line as one text. Undefined if the value is not a list of strings. */
 function subjectsOf(value: unknown): string | undefined {

@@ -175,8 +175,8 @@ export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The fields of version 1 in their canonical order, which never changes; the number and the time come before them. */
-const FIRST_FIELDS = [
+/** The fields in their canonical order, which never changes; the number and the time come before them. */
+const FIELDS = [
   "kind",
   "principal",
   "tenant",
@@ -189,32 +189,20 @@ const FIRST_FIELDS = [
   "before",
   "after",
   "detail",
+  "requestId",
+  "subjects",
 ] as const satisfies readonly (keyof AuditEvent)[];
-/** Version 2 appends these fields. An event that has neither is written as version 1, as in earlier versions of the program. */
-const SUBJECT_FIELDS = ["requestId", "subjects"] as const satisfies readonly (keyof AuditEvent)[];
-type CanonicalField = (typeof FIRST_FIELDS)[number] | (typeof SUBJECT_FIELDS)[number];
-
-/** Number of fields by version, including the number and the time. */
-const FIELD_COUNTS: Readonly<Record<number, number>> = {
-  1: 2 + FIRST_FIELDS.length,
-  2: 2 + FIRST_FIELDS.length + SUBJECT_FIELDS.length,
-};
-
-/** Whether the event has fields that version 1 of the canonical bytes lacks. */
-export function hasSubjectFields({ requestId, subjects }: Pick<AuditEvent, "requestId" | "subjects">): boolean {
-  return requestId !== "" || subjects !== "";
-}
-
+type CanonicalField = (typeof FIELDS)[number];
+/** The first byte of canonical bytes. */
+const VERSION = 2;
 /** The version, then each field as four bytes of length (big-endian) and UTF-8. */
 export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
-  const fields = [`${number}`, `${event.atWallMs}`, ...FIRST_FIELDS.map((field) => event[field])];
-  const isFirst = !hasSubjectFields(event);
-  if (!isFirst) fields.push(...SUBJECT_FIELDS.map((field) => event[field]));
+  const fields = [`${number}`, `${event.atWallMs}`, ...FIELDS.map((field) => event[field])];
   let maxBytes = 1;
   for (const field of fields) maxBytes += LENGTH_BYTES + field.length * 3;
   const bytes = new Uint8Array(maxBytes);
   const view = new DataView(bytes.buffer);
-  bytes[0] = isFirst ? 1 : 2;
+  bytes[0] = VERSION;
   let at = 1;
   for (const field of fields) {
     const { written } = ENCODER.encodeInto(field, bytes.subarray(at + LENGTH_BYTES));
@@ -237,7 +225,7 @@ export function parseCanonical(bytes: Uint8Array): { readonly number: number; re
 /** An event from its fields as texts; undefined when a text is missing, or when its kind or outcome is unknown. */
 export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index: number) => unknown): AuditEvent | undefined {
   const texts: string[] = [];
-  for (const [index, field] of [...FIRST_FIELDS, ...SUBJECT_FIELDS].entries()) {
+  for (const [index, field] of FIELDS.entries()) {
     const text = textOf(field, index);
     if (typeof text !== "string") return undefined;
     texts.push(text);
@@ -253,8 +241,7 @@ export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index:
 }
 
 function splitFields(bytes: Uint8Array): readonly string[] | undefined {
-  const fieldCount = FIELD_COUNTS[bytes[0] ?? 0];
-  if (fieldCount === undefined) return undefined;
+  if (bytes[0] !== VERSION) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const fields: string[] = [];
   let at = 1;
@@ -268,7 +255,7 @@ function splitFields(bytes: Uint8Array): readonly string[] | undefined {
   } catch {
     return undefined; // Cut off inside a length, or not UTF-8.
   }
-  return fields.length === fieldCount ? fields : undefined;
+  return fields.length === 2 + FIELDS.length ? fields : undefined;
 }
 
 /** The hash of a record, over the previous hash and the canonical bytes. */

@@ -121,6 +121,8 @@ test("a record is one line of JSON with its time in RFC 3339 and its hashes in h
     before: "",
     after: "",
     detail: "1",
+    request_id: "",
+    subjects: [],
     hash: Buffer.from(second.hash).toString("hex"),
     previous_hash: Buffer.from(first.hash).toString("hex"),
   });

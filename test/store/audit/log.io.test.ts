@@ -245,7 +245,7 @@ test("a log above its size loses its oldest records, and never all of them", asy
   const metrics = new Metrics();
   await using log = await openLog(directory.path, { maxBytes: 1 << 20, metrics });
   for (let round = 0; round < 8; round++) {
-    for (const detail of numbers(800)) log.record(event({ detail: detail.padEnd(500, "x") }));
+    for (const detail of numbers(800)) log.record(event({ detail: detail.padEnd(492, "x") }));
     await log.durable();
   }
   expect(metrics.gauge("waymark_audit_bytes", {}).value).toBeLessThanOrEqual(1 << 20);
