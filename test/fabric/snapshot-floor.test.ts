@@ -39,7 +39,7 @@ test("a whole transfer to itself begins anew when the floor passes it", () => {
   const blocks: Uint8Array[] = [];
   for (const block of snapshotBlocks(
     n1.replica,
-    { ...SELF, savedWallMs: 1000, starts: [] },
+    { ...SELF, savedWallMs: 1000, starts: [], sourceAges: [] },
     () => ({ life: "live", absentWallMs: undefined }),
     300,
   )) {

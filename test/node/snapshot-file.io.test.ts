@@ -27,7 +27,7 @@ function warmOf(node: FabricComponent, more: { clusterId?: string; directory?: s
   const { clusterId = "c1", hlc = new Hlc(), directory = home } = "directory" in more ? { ...more, directory: more.directory ?? "" } : more;
   const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool() });
   const file = new SnapshotFile(directory === "" ? undefined : directory, log);
-  const header = { nodeId: node.replica.self.nodeId, clusterId, starts: [] };
+  const header = { nodeId: node.replica.self.nodeId, clusterId, starts: [], sourceAges: [] };
   return {
     file,
     restore: () => file.restore({ replica: node.replica, stamper, bounds: BOUNDS, hlc, maxClockSkewMs: 60_000, clusterId }),

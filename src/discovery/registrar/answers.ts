@@ -8,7 +8,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 export interface Attempt {
   /** The `idempotency_key`. Empty means that the request is never a retry. */
   readonly key: string;
-  /** Digest of everything that the request asks for. Empty if it is no longer known. */
+  /** Digest of everything that the request asks for. Empty without a key. */
   readonly digest: string;
 }
 
@@ -34,16 +34,14 @@ export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotenc
 }
 
 const DIGEST_CHARS = 32;
-const WITH_DIGEST = new RegExp(`^(.*)\\n([0-9a-f]{${DIGEST_CHARS}})$`, "s");
 
-/** The form in the journal. Earlier versions stored only the key. */
+/** The form in the journal. */
 export function storedAttempt({ key, digest }: Attempt): string {
-  return digest === "" ? key : `${key}\n${digest}`;
+  return `${key}${digest}`;
 }
 
 export function restoredAttempt(stored: string): Attempt {
-  const [, key = stored, digest = ""] = WITH_DIGEST.exec(stored) ?? [];
-  return { key, digest };
+  return { key: stored.slice(0, -DIGEST_CHARS), digest: stored.slice(-DIGEST_CHARS) };
 }
 
 export interface Registered {
@@ -72,7 +70,7 @@ export class Answers {
   find(caller: Pick<Caller, "principal">, { key, digest }: Attempt, monoMs: number): Registered | undefined {
     const answer = key === "" ? undefined : this.#byKey.get(nameOf(caller, key));
     if (answer === undefined || answer.untilMonoMs <= monoMs) return undefined;
-    if (answer.digest !== "" && digest !== "" && answer.digest !== digest)
+    if (answer.digest !== digest)
       throw invalid(
         "idempotency_key",
         "was used for a request with other entries, ttl, lease_id or static_lease: each request has a key of its own",

@@ -25,12 +25,12 @@ export interface SnapshotHeader extends OwnerOfFile {
   readonly savedWallMs: number;
   /** Origins that are not to be taken in again. */
   readonly forgotten: readonly string[];
-  /** Those that may come back, and marks. Older snapshots have none. */
+  /** Those that may come back, and marks. */
   readonly lost: readonly LostOrigin[];
-  /** Starts of other nodes that were accepted last. Older snapshots have none. */
+  /** Starts of other nodes that were accepted last. */
   readonly starts: readonly AcceptedStart[];
   /** Of summaries: how long ago their sources were heard of, when it was saved. */
-  readonly sourceAges?: readonly SourceAge[];
+  readonly sourceAges: readonly SourceAge[];
 }
 
 /**
@@ -40,7 +40,7 @@ export interface SnapshotHeader extends OwnerOfFile {
 export interface SnapshotOrigin {
   readonly life: OriginLife;
   readonly absentWallMs: number | undefined;
-  /** Its node has left, or lives in a later generation: nobody writes it any more. Older snapshots do not say it. */
+  /** Its node has left, or lives in a later generation: nobody writes it any more. */
   readonly isOver?: boolean;
 }
 
@@ -48,7 +48,7 @@ export interface SnapshotOrigin {
 export interface OriginBlock extends SnapshotOrigin {
   /** Some of its records were refused: it is not whole. */
   readonly isPartial?: boolean;
-  /** Its node has said itself where it is at home. Older snapshots do not say it. */
+  /** Its node has said itself where it is at home. */
   readonly isAtHome?: boolean;
   readonly nodeId: string;
   readonly generation: number;
@@ -93,8 +93,7 @@ export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, ke
 export function readLostKeys({ payload }: Block): { readonly id: string; readonly keys: LostKeys } {
   const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
   const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
-  if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
-    throw odd("whose keys they are", { nodeId, generation, through });
+  if (!isId(nodeId) || !isNumber(generation) || !isNumber(through)) throw odd("whose keys they are", { nodeId, generation, through });
   const keys = keysOfBytes(payload.subarray(at), through);
   if (keys === undefined) throw odd(`the keys of ${nodeId}`, payload.length);
   return { id: `${nodeId}/${generation}`, keys };
@@ -107,29 +106,25 @@ export function headerFault(block: Block, self: OwnerOfFile): string {
 
 /** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
 export function readHeader({ payload }: Block): SnapshotHeader {
-  const { nodeId, clusterId, savedWallMs, forgotten, lost = [], starts = [], sourceAges = [] } = objectOf(payload);
+  const { nodeId, clusterId, savedWallMs, forgotten, lost, starts, sourceAges } = objectOf(payload);
   if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
   if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
   if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
   if (!Array.isArray(starts) || !starts.every(isStart)) throw odd("which starts were accepted", starts);
   if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw odd("when sources were heard of", sourceAges);
-  const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
   return {
     nodeId,
     clusterId,
     savedWallMs: soundMs(savedWallMs) ?? 0,
     forgotten,
-    lost: lost.filter(isSound),
-    starts: starts.filter((start) => isSeq(start.generation)),
-    ...(sourceAges.length > 0 && { sourceAges: sourceAges.slice(0, MAX_AGES) }),
+    lost,
+    starts,
+    sourceAges: sourceAges.slice(0, MAX_AGES),
   };
 }
 
-/**
- * Undefined for an origin whose numbers nobody can go on from: an older version took them over from a peer. Throws `invalid_argument`
- * on what no version writes.
- */
-export function readOrigin({ payload }: Block): OriginBlock | undefined {
+/** Throws `invalid_argument` on what no version writes. */
+export function readOrigin({ payload }: Block): OriginBlock {
   const {
     nodeId,
     generation,
@@ -141,11 +136,10 @@ export function readOrigin({ payload }: Block): OriginBlock | undefined {
     isPartial = false,
     isAtHome = false,
   } = objectOf(payload);
-  if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
+  if (!isId(nodeId) || !isNumber(generation)) throw odd("which origin it is", { nodeId, generation });
   if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
   if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")
     throw odd(`how ${nodeId} stands`, life);
-  if (!isSeq(generation)) return undefined;
   return {
     nodeId,
     generation,
@@ -180,25 +174,26 @@ function isOriginId(value: unknown): value is string {
 function isLost(value: unknown): value is LostOrigin {
   if (typeof value !== "object" || value === null) return false;
   const { nodeId, generation, through, mark } = value as Readonly<Record<string, unknown>>;
-  return isId(nodeId) && [generation, through, mark].every((number) => typeof number === "number");
+  return isId(nodeId) && [generation, through, mark].every(isNumber);
 }
 
 function isStart(value: unknown): value is AcceptedStart {
   if (typeof value !== "object" || value === null) return false;
   const { nodeId, generation, boot, address } = value as Readonly<Record<string, unknown>>;
   return (
-    isId(nodeId) &&
-    typeof generation === "number" &&
-    isId(boot) &&
-    typeof address === "string" &&
-    address.length <= NODE_BOUNDS.maxAddressLength
+    isId(nodeId) && isNumber(generation) && isId(boot) && typeof address === "string" && address.length <= NODE_BOUNDS.maxAddressLength
   );
 }
 
 function isAge(value: unknown): value is SourceAge {
   if (typeof value !== "object" || value === null) return false;
   const { source, version, ageMs } = value as Readonly<Record<string, unknown>>;
-  return isId(source) && typeof version === "number" && isSeq(version) && typeof ageMs === "number" && ageMs >= 0;
+  return isId(source) && isNumber(version) && typeof ageMs === "number" && ageMs >= 0;
+}
+
+/** Of a change or a generation. */
+function isNumber(value: unknown): value is number {
+  return typeof value === "number" && isSeq(value);
 }
 
 /** `/` and the digits of a number. */

@@ -42,7 +42,7 @@ export function* restoreSummaries(
   // What was forgotten may come back from others, and goes again if nothing of it is needed.
   const snapshot = { ...read.snapshot, header: { ...header, forgotten: [], lost: [] } };
   const { recordCount, refusedCount } = yield* restoreSnapshot(snapshot, { replica, stamper: sealed(stamper), bounds, isForeign }, time);
-  if (sinceMs >= 0) for (const age of header.sourceAges ?? []) receipts.heardAge({ ...age, ageMs: age.ageMs + sinceMs }, time);
+  if (sinceMs >= 0) for (const age of header.sourceAges) receipts.heardAge({ ...age, ageMs: age.ageMs + sinceMs }, time);
   return { ok: true, recordCount, refusedCount };
 }
 

@@ -100,7 +100,7 @@ export class Snapshots {
     const setsAside = this.#isOtherThere;
     this.#isOtherThere = false;
     if (said === this.#written) return { rightWallMs, blocks: undefined, setsAside };
-    const header = { nodeId: replica.self.nodeId, clusterId: this.#clusterId, savedWallMs: rightWallMs, starts };
+    const header = { nodeId: replica.self.nodeId, clusterId: this.#clusterId, savedWallMs: rightWallMs, starts, sourceAges: [] };
     return { rightWallMs, blocks: snapshotBlocks(replica, header, stateOf, this.#options.blockBytes), setsAside };
   }
 

@@ -9,7 +9,7 @@ import { type Step, steps, take, timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
 const LATE = timeOf(1_000, 0);
-const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1, starts: [] };
+const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1, starts: [], sourceAges: [] };
 
 function seen({ lookup, lost, origins }: Replica) {
   const records = KEYS.flatMap((key) => lookup.find(key) ?? []);

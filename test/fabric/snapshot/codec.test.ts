@@ -12,7 +12,7 @@ import {
 import { blockOf, readBlock } from "../../../src/lib/blocks.ts";
 
 const STARTS = [{ nodeId: "n9", generation: 7, boot: "b", address: "n9:1" }];
-const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1000, lost: [], forgotten: ["n9/1"], starts: STARTS };
+const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1000, lost: [], forgotten: ["n9/1"], starts: STARTS, sourceAges: [] };
 const SELF = { nodeId: "n1", clusterId: "c1" };
 
 test("a block comes back at its place and its index, and nowhere else", () => {

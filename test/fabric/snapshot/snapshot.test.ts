@@ -23,7 +23,7 @@ const SELF = { nodeId: "n1", clusterId: "" };
 function save(node: FabricComponent, between: (n: number) => void = () => undefined): Uint8Array {
   const stateOf = ({ life }: { life: OriginLife }) => ({ life, absentWallMs: life === "live" ? undefined : 77 });
   const blocks: Uint8Array[] = [];
-  for (const block of snapshotBlocks(node.replica, { ...SELF, savedWallMs: 1000, starts: [] }, stateOf, 300)) {
+  for (const block of snapshotBlocks(node.replica, { ...SELF, savedWallMs: 1000, starts: [], sourceAges: [] }, stateOf, 300)) {
     blocks.push(block);
     between(blocks.length);
   }

@@ -115,7 +115,9 @@ test("canonical bytes never change: a log written long ago must still verify", (
     "a/b/c\nnode:n",
   ];
   expect(text).toBe(`\u0002${values.map(field).join("")}`);
-  expect(Buffer.from(sha256(canonicalBytes(7, event))).toString("hex")).toMatchInlineSnapshot(`"b79de0c92aad05833c8380937443509f0792bc7067da11d98eba3d155f291f24"`);
+  expect(Buffer.from(sha256(canonicalBytes(7, event))).toString("hex")).toMatchInlineSnapshot(
+    `"b79de0c92aad05833c8380937443509f0792bc7067da11d98eba3d155f291f24"`,
+  );
 });
 
 test("bytes that were not made here are no event", () => {
