@@ -4,6 +4,7 @@
  * `policy/versions/version.ts`'s to say.
  */
 
+import { BoundedMap } from "../lib/bounded-map.ts";
 import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
@@ -76,7 +77,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   /** Handed to the shell, which has not answered. */
   #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
   /** Names of heads that could not be put in force here. */
-  readonly #unusable = new Set<string>();
+  readonly #unusable = new BoundedMap<string, true>(MAX_UNUSABLE);
   #notTakenTold: PolicyHead = NO_PLACE;
   /** Transfers refused since the start: not what their head said, or against the rules. */
   refusedCount = 0;
@@ -215,9 +216,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   /** The shell could not put an offered version in force: it is not asked for again. */
   refused(head: PolicyHead, detail: string, out: FabricOutput[]): void {
     if (this.#adopting !== undefined && isSamePlace(this.#adopting.head, head)) this.#adopting = undefined;
-    this.#unusable.add(nameOf(head));
-    const [oldest] = this.#unusable;
-    if (this.#unusable.size > MAX_UNUSABLE && oldest !== undefined) this.#unusable.delete(oldest);
+    this.#unusable.set(nameOf(head), true);
     out.push(eventOutput("policy_unusable", "warn", { number: head.number, nodeId: head.nodeId, checksum: head.checksum, detail }));
     this.#choose();
   }

@@ -2,6 +2,7 @@
  * Which keys count, and for which cluster: those that the settings name, and those that were announced under them (docs/design/summaries.md, Keys). It
  * decides alone by the settings, the announcements that it was shown, and the time that it is asked about.
  */
+import { BoundedMap } from "../lib/bounded-map.ts";
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Claim, type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyRefusal } from "./cluster-keys.ts";
@@ -41,7 +42,9 @@ export class KeyRegistry {
   /** Of each cluster what was found when it was looked at last. */
   readonly #counted = new Map<string, Counted>();
   /** The clusters whose keys changed, each with the edition of its last change; the oldest change first. */
-  readonly #changedAt = new Map<string, number>();
+  readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, edition) => {
+    this.#forgotten = edition;
+  });
   /** Changes up to this edition are forgotten. */
   #forgotten = 0;
   #edition = 0;
@@ -196,12 +199,7 @@ export class KeyRegistry {
 
   #note(cluster: string): void {
     this.#edition += 1;
-    this.#changedAt.delete(cluster);
     this.#changedAt.set(cluster, this.#edition);
-    const [oldest] = this.#changedAt;
-    if (this.#changedAt.size <= MAX_CHANGED_CLUSTERS || oldest === undefined) return;
-    this.#forgotten = oldest[1];
-    this.#changedAt.delete(oldest[0]);
   }
 }
 

@@ -99,7 +99,7 @@ export class ReplicaFeed implements Follower {
     if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isHeldUp()) return;
     const { revision, collectedRevision, forgotten, localNamespaces } = replica;
     this.#out.numbers(SAID.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
-    for (const text of [...forgotten, ...localNamespaces]) this.#out.text(text);
+    for (const text of [...forgotten.keys(), ...localNamespaces]) this.#out.text(text);
     this.#placedRevision = undefined;
   }
 

@@ -1,11 +1,15 @@
 /** Namespaces that lost their last visible entry, and when. A reader that is behind may still hold entries of them. */
 
+import { BoundedMap } from "../../lib/bounded-map.ts";
+
 /** Most names kept. For namespaces that emptied before the oldest of them nothing is known. */
 const MAX_NAMES = 4096;
 
 export class EmptiedNamespaces {
   /** In the order in which they emptied. */
-  readonly #revisions = new Map<string, number>();
+  readonly #revisions = new BoundedMap<string, number>(MAX_NAMES, (_namespace, revision) => {
+    this.#forgottenRevision = revision;
+  });
   #forgottenRevision = 0;
 
   /** Up to this revision names may be missing. */
@@ -20,14 +24,7 @@ export class EmptiedNamespaces {
   }
 
   note(namespace: string, revision: number): void {
-    this.#revisions.delete(namespace);
     this.#revisions.set(namespace, revision);
-    if (this.#revisions.size <= MAX_NAMES) return;
-    for (const [oldest, at] of this.#revisions) {
-      this.#revisions.delete(oldest);
-      this.#forgottenRevision = at;
-      return;
-    }
   }
 
   /** The namespaces that emptied after a revision, whether or not they have entries again. */

@@ -1,4 +1,5 @@
 /** The known origins of a replica, their places, and the forgotten ones (semantics.md, Orphans). */
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { ChangeLog } from "./change-log.ts";
 import { LostOrigins } from "./lost-origins.ts";
@@ -19,14 +20,14 @@ export function isOfOtherCluster({ clusterId }: OriginPlace, here: string): bool
 
 export class Origins {
   readonly #known = new Map<string, Origin>();
-  readonly #forgotten = new Set<string>();
+  readonly #forgotten = new BoundedMap<string, true>(MAX_FORGOTTEN);
   readonly lost = new LostOrigins();
 
   get known(): ReadonlyMap<string, Origin> {
     return this.#known;
   }
 
-  get forgotten(): ReadonlySet<string> {
+  get forgotten(): ReadonlyMap<string, true> {
     return this.#forgotten;
   }
 
@@ -62,9 +63,7 @@ export class Origins {
 
   /** Notes that the origin was forgotten, perhaps in an earlier process. */
   remember(id: string): void {
-    this.#forgotten.add(id);
-    const [oldest] = this.#forgotten;
-    if (this.#forgotten.size > MAX_FORGOTTEN && oldest !== undefined) this.#forgotten.delete(oldest);
+    this.#forgotten.set(id, true);
   }
 
   /** Accepts frames of the origin again, from 0 on. */

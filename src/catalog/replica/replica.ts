@@ -134,7 +134,7 @@ export class Replica {
   }
 
   /** Ids of forgotten origins. A cursor that names one needs a snapshot. */
-  get forgotten(): ReadonlySet<string> {
+  get forgotten(): ReadonlyMap<string, true> {
     return this.#origins.forgotten;
   }
 

@@ -1,4 +1,5 @@
 /** The clients of other clusters, made when a cluster is first called at a place. */
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
 import { Servers } from "../servers/servers.ts";
@@ -37,7 +38,7 @@ export class OtherClusters {
   readonly #ways: ClusterWays;
   readonly #options: ClientOptions;
   /** By cluster and servers, the one used longest ago first. Others may name another place of a cluster, and must not end the calls at this one. */
-  readonly #known = new Map<string, OtherCluster>();
+  readonly #known = new BoundedMap<string, OtherCluster>(MAX_PLACES, (_place, { client }) => client.close());
 
   constructor(home: Client, ways: ClusterWays, options: ClientOptions) {
     this.#home = home;
@@ -55,13 +56,7 @@ export class OtherClusters {
       client: this.#clientOf(located, ingress),
       thrown: (error: unknown) => throwTold(error, located, ingress),
     };
-    this.#known.delete(place);
     this.#known.set(place, known);
-    const [oldest] = this.#known;
-    if (this.#known.size > MAX_PLACES && oldest !== undefined) {
-      oldest[1].client.close();
-      this.#known.delete(oldest[0]);
-    }
     return known;
   }
 

@@ -1,5 +1,7 @@
 /** Keeps answers for retried requests (`idempotency_key`), each for its lease's ttl, in a bounded number. */
+
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { sha256, sha256Hex } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -56,13 +58,12 @@ interface Answer extends Registered {
 }
 
 export class Answers {
-  readonly #maxCount: number;
   /** How long an answer about a static lease is kept. */
   readonly #maxTtlMs: number;
-  readonly #byKey = new Map<string, Answer>();
+  readonly #byKey: BoundedMap<string, Answer>;
 
   constructor(options: { readonly maxCount: number; readonly maxTtlMs: number }) {
-    this.#maxCount = options.maxCount;
+    this.#byKey = new BoundedMap(options.maxCount);
     this.#maxTtlMs = options.maxTtlMs;
   }
 
@@ -81,8 +82,6 @@ export class Answers {
   /** Keeps an answer. With too many answers the oldest is dropped. */
   keep(caller: Pick<Caller, "principal">, { key, digest }: Attempt, answer: Registered, monoMs: number): void {
     if (key === "") return;
-    const [oldest] = this.#byKey.keys();
-    if (this.#byKey.size >= this.#maxCount && oldest !== undefined) this.#byKey.delete(oldest);
     this.#byKey.set(nameOf(caller, key), { ...answer, digest, untilMonoMs: monoMs + (answer.ttlMs ?? this.#maxTtlMs) });
   }
 

@@ -2,8 +2,10 @@
  * What the DNS of a resolver knows beside what it follows. A name is fetched when an answer needs it, and so is who carries an alias and what lies below a name.
  * What is not known is said to be unknown, so that no name is called absent that exists elsewhere (semantics.md, Resolver).
  */
+
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import type { NameView } from "../../discovery/dns-names.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
@@ -51,7 +53,7 @@ export class FetchingElsewhere implements Elsewhere {
   readonly held: Elsewhere;
   readonly #parts: ElsewhereParts;
   /** When what failed may be asked for again, the earliest first. */
-  readonly #failed = new Map<string, number>();
+  readonly #failed = new BoundedMap<string, number>(MAX_FAILED);
   readonly #asked = new Map<string, { readonly arrival: Promise<void>; readonly sinceMonoMs: number }>();
   /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
   readonly #above = new Map<string, number>();
@@ -258,12 +260,8 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   #fail(key: string): void {
-    this.#failed.delete(key);
     this.#failed.set(key, this.#parts.now().monoMs + FAILED_MS);
     this.#changeCount += 1;
-    if (this.#failed.size <= MAX_FAILED) return;
-    const [oldest] = this.#failed.keys();
-    if (oldest !== undefined) this.#failed.delete(oldest);
   }
 
   #hasFailed(key: string): boolean {

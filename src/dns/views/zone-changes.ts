@@ -1,10 +1,12 @@
 /** What happened to the catalog since it was looked at last, for the versions of the zone: changed records by namespace, and changes of the policy. */
+
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
@@ -46,7 +48,7 @@ export class ZoneChanges {
   #edition: number;
   #policy: Policy;
   /** What DNS shows of records that changed lately. The one that changed last is the last. */
-  readonly #shown = new Map<KeyText, string>();
+  readonly #shown: BoundedMap<KeyText, string>;
   readonly #bounds: ZoneChangesBounds;
   /** The classes for which the last change of policy makes a difference. Some of it shows only when all records follow the policy, which is another edition. */
   #affected: readonly number[] = [];
@@ -55,6 +57,7 @@ export class ZoneChanges {
   constructor(sources: ZoneChangesSources, viewers: readonly Caller[], bounds = BOUNDS) {
     this.#sources = sources;
     this.#bounds = bounds;
+    this.#shown = new BoundedMap(bounds.maxRemembered);
     this.#viewers = viewers;
     this.#revision = sources.replica.revision;
     this.#edition = sources.reads.policyEdition;
@@ -99,10 +102,7 @@ export class ZoneChanges {
     const content = sha256Hex(this.#sources.replica.slab.view(at, contentBytes)).slice(0, SHOWN_CHARS);
     const shown = `${content} ${viewHealth(record)} ${scope} ${origin.id}`;
     const before = this.#shown.get(key);
-    this.#shown.delete(key);
     this.#shown.set(key, shown);
-    const [oldest] = this.#shown.keys();
-    if (oldest !== undefined && this.#shown.size > this.#bounds.maxRemembered) this.#shown.delete(oldest);
     return before !== shown;
   }
 

@@ -4,6 +4,7 @@
  * decides by its own settings, so all nodes of a cluster should have the same.
  */
 
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Goodbye } from "../wire/messages.ts";
 
@@ -41,9 +42,9 @@ export class Foreigners {
   readonly #settings: PeerAuthSettings;
   readonly #listed: ReadonlySet<string>;
   readonly #isMember: (nodeId: string) => boolean;
-  readonly #known = new Set<string>();
-  readonly #told = new Set<string>();
-  readonly #admitted = new Set<string>();
+  readonly #known = new BoundedMap<string, true>(MAX_KNOWN);
+  readonly #told = new BoundedMap<string, true>(MAX_TOLD);
+  readonly #admitted = new BoundedMap<string, true>(MAX_TOLD);
   /** Number of links that came up only because the mode is `permissive`. */
   admittedCount = 0;
 
@@ -85,8 +86,8 @@ export class Foreigners {
    * member foreign is wrong.
    */
   note(nodeId: string, { clusterId, region }: Place): boolean {
-    if (!this.#isMember(nodeId)) remember(this.#known, nodeId, MAX_KNOWN);
-    return remember(this.#told, `${clusterId}\0${region}`, MAX_TOLD);
+    if (!this.#isMember(nodeId)) this.#known.set(nodeId, true);
+    return isNew(this.#told, `${clusterId}\0${region}`);
   }
 
   /** Whether the node is known to be foreign and is no member. */
@@ -104,7 +105,7 @@ export class Foreigners {
     if (clusterId === this.#here.clusterId || this.#listed.has(clusterId)) return;
     this.admittedCount += 1;
     const remedy = `fabric.clusters = ${JSON.stringify([...this.#settings.clusters, clusterId])}`;
-    if (remember(this.#admitted, clusterId, MAX_TOLD))
+    if (isNew(this.#admitted, clusterId))
       out.push(
         eventOutput("foreign_cluster_admitted", "warn", { nodeId, clusterId, detail: `fabric.trust is permissive; to list it: ${remedy}` }),
       );
@@ -120,11 +121,7 @@ export class Foreigners {
   }
 }
 
-/** Adds a text, and drops the oldest one of a full set. Returns whether the text is new. */
-function remember(set: Set<string>, text: string, max: number): boolean {
-  if (set.has(text)) return false;
-  set.add(text);
-  const [oldest] = set;
-  if (set.size > max && oldest !== undefined) set.delete(oldest);
-  return true;
+/** Whether a text is new. From now on it is not. */
+function isNew(known: Map<string, true>, text: string): boolean {
+  return known.size < known.set(text, true).size;
 }

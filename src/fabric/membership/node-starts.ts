@@ -1,4 +1,5 @@
 /** Which start of a node goes under its id: the rule of members (semantics.md, Two nodes with one id). */
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { HeldStart, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
@@ -54,21 +55,22 @@ const LASTING_MS = 5000;
 const MANY_NAMES = 3;
 
 export class NodeStarts {
-  readonly #max: number;
   /** This node's cluster. */
   readonly #here: string;
   /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
-  readonly #accepted = new Map<string, Accepted>();
+  readonly #accepted: BoundedMap<string, Accepted>;
   /** By node id, while another start is accepted. The one that was met longest ago is first. */
-  readonly #strangers = new Map<string, Stranger>();
+  readonly #strangers: BoundedMap<string, Stranger>;
   /** Node id to when the operator was told of a second one; the one told of longest ago is first. */
-  readonly #toldMonoMs = new Map<string, number>();
+  readonly #toldMonoMs: BoundedMap<string, number>;
 
   /** `accepted`: what was remembered before this node was restarted. */
   constructor(max: number, here: string, accepted: readonly AcceptedStart[] = []) {
-    this.#max = max;
     this.#here = here;
-    for (const one of accepted.slice(-max))
+    this.#accepted = new BoundedMap(max);
+    this.#strangers = new BoundedMap(max);
+    this.#toldMonoMs = new BoundedMap(max);
+    for (const one of accepted)
       this.#accepted.set(one.nodeId, {
         ...one,
         heardMonoMs: Number.NEGATIVE_INFINITY,
@@ -116,7 +118,6 @@ export class NodeStarts {
     if (!isSame) this.#strangers.delete(nodeId);
     const { isProven, heardMonoMs } = isSame ? last : { isProven: false, heardMonoMs: Number.NEGATIVE_INFINITY };
     this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, heardMonoMs, isProven });
-    dropOldest(this.#accepted, this.#max);
   }
 
   /** The node itself says so, or answered in this start: then a stranger that was met is a second one. */
@@ -144,13 +145,11 @@ export class NodeStarts {
       if (monoMs - known.contradictedMonoMs < TELL_MS) return "two";
       return monoMs - known.sinceMonoMs < LASTING_MS ? "unsure" : "lasting";
     }
-    this.#strangers.delete(nodeId);
     const contradictedMonoMs = known?.contradictedMonoMs ?? Number.NEGATIVE_INFINITY;
     const isOngoing = known !== undefined && monoMs - known.lastMonoMs < LASTING_MS;
     const { firstMonoMs, nameCount } = isOngoing ? known : { firstMonoMs: monoMs, nameCount: 0 };
     const one = { boot, sinceMonoMs: monoMs, lastMonoMs: monoMs, firstMonoMs, nameCount: nameCount + 1, contradictedMonoMs };
     this.#strangers.set(nodeId, one);
-    dropOldest(this.#strangers, this.#max);
     // Whoever takes one name after the other lasts as one that keeps its name, and has the accepted start looked for once.
     if (one.nameCount > MANY_NAMES && monoMs - firstMonoMs >= LASTING_MS) return "lasting";
     return known === undefined || monoMs - known.sinceMonoMs >= LASTING_MS ? "first" : "unsure";
@@ -186,18 +185,10 @@ export class NodeStarts {
     const otherAddress = (this.#accepted.get(nodeId) ?? listed)?.address;
     if (otherAddress === undefined) return [];
     if (monoMs - (this.#toldMonoMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return [];
-    this.#toldMonoMs.delete(nodeId);
     this.#toldMonoMs.set(nodeId, monoMs);
-    dropOldest(this.#toldMonoMs, this.#max);
     const detail = { nodeId, generation, address, otherAddress };
     return [eventOutput("two_nodes_with_one_id", "warn", detail, { isAudited: true })];
   }
-}
-
-/** Takes out the first, where there is one more than there may be. */
-function dropOldest(map: Map<string, unknown>, max: number): void {
-  const [oldest] = map.keys();
-  if (map.size > max && oldest !== undefined) map.delete(oldest);
 }
 
 /** What was said of a start, and nothing else. */

@@ -1,5 +1,7 @@
 /** One link's comparing of origins: digests now and then, and what to do when they differ (semantics.md, Tombstones). */
+
 import type { Origin } from "../../catalog/record/stored-record.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { OriginDigest } from "../wire/messages.ts";
@@ -22,8 +24,8 @@ export class AntiEntropy {
   readonly #tell: (digest: OriginDigest) => void;
   /** Digests to be told, or to be compared with the peer's, as soon as our own is summed. */
   readonly #waiting = new Map<string, OriginDigest | undefined>();
-  readonly #strikes = new Map<string, Strikes>();
-  readonly #repairedMonoMs = new Map<string, number>();
+  readonly #strikes = new BoundedMap<string, Strikes>(MAX_DIGESTS);
+  readonly #repairedMonoMs = new BoundedMap<string, number>(MAX_DIGESTS);
   /** Last origin told of: the round goes on after it. */
   #lastId = "";
   #dueMonoMs: number;
@@ -90,8 +92,6 @@ export class AntiEntropy {
     const before = this.#strikes.get(id);
     const count = before?.through === ours.through ? before.count + 1 : 1;
     this.#strikes.set(id, { through: ours.through, count });
-    const [oldest] = this.#strikes.keys();
-    if (this.#strikes.size > MAX_DIGESTS && oldest !== undefined) this.#strikes.delete(oldest);
     // Not into the origin's own cluster, which hears of it from its own.
     if (count <= 2 && this.#view.mayCarry(origin)) this.#tell(ours);
     return count >= 2;
@@ -108,8 +108,6 @@ export class AntiEntropy {
     if (time.monoMs < lastMonoMs + options.repairIntervalMs) return false;
     this.#repairedMonoMs.set(origin.id, time.monoMs);
     this.#strikes.delete(origin.id);
-    const [oldest] = this.#repairedMonoMs.keys();
-    if (this.#repairedMonoMs.size > MAX_DIGESTS && oldest !== undefined) this.#repairedMonoMs.delete(oldest);
     stats.repairs += 1;
     return true;
   }

@@ -6,6 +6,7 @@
 import type { Relation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
 /** So long after its last word a cluster is taken for out of reach: twice as long as heartbeats may take by way of others. */
@@ -40,7 +41,7 @@ export class Hearsay {
   readonly #here: string;
   readonly #members: MemberTable;
   /** When a cluster was last told of by its own nodes or ours; the one that was heard of longest ago first. */
-  readonly #heardMonoMs = new Map<string, number>();
+  readonly #heardMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
 
   /** How much of an origin was held a while ago; of those known that heartbeats with a number came of. */
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
@@ -69,10 +70,7 @@ export class Hearsay {
 
   /** A node that speaks for a cluster has just told how far an origin of it is. */
   heard(of: string, { monoMs }: Time): void {
-    this.#heardMonoMs.delete(of);
     this.#heardMonoMs.set(of, monoMs);
-    const [oldest] = this.#heardMonoMs.keys();
-    if (this.#heardMonoMs.size > MAX_CLUSTERS && oldest !== undefined) this.#heardMonoMs.delete(oldest);
   }
 
   /** Whether what a node tells of origins of that cluster is not taken, because others tell of them who know better. */

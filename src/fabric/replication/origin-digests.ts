@@ -4,6 +4,7 @@ import { mayHold, type Relation } from "../../catalog/entry/scope.ts";
 import { BODY } from "../../catalog/record/record.ts";
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { Sum64 } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import { hashOf } from "./version-vector.ts";
@@ -32,7 +33,7 @@ const MAX_SUMS = 256;
 export class OriginDigests {
   readonly #replica: Replica;
   readonly #sliceRecords: number;
-  readonly #sums = new Map<string, { readonly summed: Summed; readonly monoMs: number }>();
+  readonly #sums = new BoundedMap<string, { readonly summed: Summed; readonly monoMs: number }>(MAX_SUMS);
   readonly #scans = new Map<string, Scan>();
 
   constructor(replica: Replica, sliceRecords: number) {
@@ -102,10 +103,7 @@ export class OriginDigests {
   }
 
   #keep(key: string, summed: Summed, { monoMs }: Time): void {
-    this.#sums.delete(key);
     this.#sums.set(key, { summed, monoMs });
-    const [oldest] = this.#sums.keys();
-    if (this.#sums.size > MAX_SUMS && oldest !== undefined) this.#sums.delete(oldest);
   }
 }
 

@@ -2,7 +2,9 @@
  * Origins of which records were refused here: neither in step, nor digested, nor passed on, until they have come whole. Each is fetched
  * whole again when somebody's hello changes, else now and then (semantics.md, Replication).
  */
+
 import type { Origin } from "../../catalog/record/stored-record.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
 /** What is told of a partial origin. */
@@ -20,7 +22,7 @@ export class PartialOrigins {
   readonly #retryMs: number;
   readonly #dueMonoMs = new Map<Origin, number>();
   /** Node id to what its hello said that decides what it can send. */
-  readonly #hellos = new Map<string, string>();
+  readonly #hellos = new BoundedMap<string, string>(MAX_HELLOS);
 
   constructor(retryMs: number) {
     this.#retryMs = retryMs;
@@ -61,8 +63,6 @@ export class PartialOrigins {
   greeted(nodeId: string, hello: string, { monoMs }: Time): void {
     if (this.#hellos.get(nodeId) === hello) return;
     this.#hellos.set(nodeId, hello);
-    const [oldest] = this.#hellos.keys();
-    if (this.#hellos.size > MAX_HELLOS && oldest !== undefined) this.#hellos.delete(oldest);
     for (const origin of this.#dueMonoMs.keys()) this.#dueMonoMs.set(origin, monoMs);
   }
 

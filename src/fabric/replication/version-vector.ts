@@ -3,6 +3,7 @@
 import { relationOf } from "../../catalog/entry/scope.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { type Hash64, mix32 } from "../../lib/hash64.ts";
 import type { NodeRef, VectorEntry } from "../wire/messages.ts";
 
@@ -71,7 +72,7 @@ export class Vector {
   readonly #place: OriginPlace;
   readonly #marks = new Map<string, Mark>();
   readonly #moves = new ChangeLog<Mark>((mark) => mark.order);
-  readonly #gone = new Set<string>();
+  readonly #gone = new BoundedMap<string, true>(MAX_GONE, (id) => this.#forget(id));
   /** Marks by their short hash. */
   readonly #byShort = new Map<number, Set<Mark>>();
   #order = 0;
@@ -128,13 +129,13 @@ export class Vector {
     const mark = this.#marks.get(id);
     if (mark === undefined || mark.seq === 0) return;
     this.#move(mark, 0);
-    this.#gone.add(id);
-    const [oldest] = this.#gone;
-    if (this.#gone.size <= MAX_GONE || oldest === undefined) return;
-    this.#gone.delete(oldest);
-    const gone = this.#marks.get(oldest);
+    this.#gone.set(id, true);
+  }
+
+  #forget(id: string): void {
+    const gone = this.#marks.get(id);
     if (gone === undefined) return;
-    this.#marks.delete(oldest);
+    this.#marks.delete(id);
     const alike = this.#byShort.get(gone.short);
     alike?.delete(gone);
     if (alike?.size === 0) this.#byShort.delete(gone.short);

@@ -82,7 +82,7 @@ export function* snapshotBlocks(
     if (replica.isForgetting || replica.forgottenCount !== forgottenCount) throw new Error("an origin was forgotten meanwhile");
   };
   check();
-  yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten], lost: replica.lost.list });
+  yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten.keys()], lost: replica.lost.list });
   for (const lost of replica.lost.list) {
     const keys = replica.lost.keysOf(`${lost.nodeId}/${lost.generation}`);
     if (keys !== undefined) yield lostKeysBlock(index++, lost, keys);

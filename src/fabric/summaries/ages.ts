@@ -1,5 +1,7 @@
 /** How long ago each source of summaries was last heard of, as links tell it (docs/design/summaries.md, In a region). */
+
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Said, SourceAgesFrame } from "../wire/messages.ts";
 
@@ -7,6 +9,7 @@ import type { Said, SourceAgesFrame } from "../wire/messages.ts";
 const MAX_SOURCES = 256;
 /** Most ages that a node knows: those of all sources that it may hold, and of its own cluster. */
 export const MAX_AGES = 257;
+const MAX_KEPT = 2 * MAX_AGES;
 /** Time between two frames of ages on a link, at least. */
 const TELL_MS = 1000;
 /** A receipt that is fresher by less, of the same beacon, is no news. */
@@ -49,9 +52,9 @@ interface Row extends Receipt {
 /** For all links of a node: the receipts as they moved last, and who told of them. */
 export class SourceAges {
   readonly #receipts: SourceReceipts;
-  readonly rows = new Map<string, Row>();
+  readonly rows = new BoundedMap<string, Row>(MAX_KEPT);
   /** What was told last of a source, and by whom. */
-  readonly #told = new Map<string, Receipt & { readonly nodeId: string }>();
+  readonly #told = new BoundedMap<string, Receipt & { readonly nodeId: string }>(MAX_KEPT);
   /** Counts the rows that changed. */
   order = 0;
 
@@ -78,7 +81,7 @@ export class SourceAges {
 
   /** A node of the region tells of a receipt; `monoMs` is when it was at the earliest, by our clock. */
   heard(nodeId: string, source: string, { version, monoMs }: Receipt, time: Time): void {
-    remember(this.#told, source, { version, monoMs, nodeId });
+    this.#told.set(source, { version, monoMs, nodeId });
     this.#receipts.heardAge({ source, version, ageMs: time.monoMs - monoMs }, time);
   }
 
@@ -86,16 +89,8 @@ export class SourceAges {
     const monoMs = time.monoMs - ageMs;
     const told = this.#told.get(source);
     const isTold = told?.version === version && Math.abs(told.monoMs - monoMs) < SAME_MS;
-    remember(this.rows, source, { version, monoMs, via: isTold ? told.nodeId : undefined });
+    this.rows.set(source, { version, monoMs, via: isTold ? told.nodeId : undefined });
   }
-}
-
-/** Sets a value, which is the newest then; the oldest of too many goes. */
-function remember<T>(map: Map<string, T>, source: string, value: T): void {
-  map.delete(source);
-  map.set(source, value);
-  const [oldest] = map.keys();
-  if (map.size > 2 * MAX_AGES && oldest !== undefined) map.delete(oldest);
 }
 
 /**
@@ -118,7 +113,7 @@ export class LinkAges {
   readonly #ages: SourceAges;
   readonly #peer: AgesPeer;
   /** What the peer has of each source, as far as was said on this link. */
-  readonly #known = new Map<string, Receipt>();
+  readonly #known = new BoundedMap<string, Receipt>(MAX_KEPT);
   readonly #toTell = new Set<string>();
   #seenOrder = -1;
   #tellMonoMs = Number.NEGATIVE_INFINITY;
@@ -146,7 +141,7 @@ export class LinkAges {
       this.#toTell.delete(source);
       const row = this.#ages.rows.get(source);
       if (row === undefined || !isFresher(row, this.#known.get(source))) continue;
-      remember(this.#known, source, row);
+      this.#known.set(source, row);
       sources.push({ sourceCluster: source, version: row.version, ageMs: Math.max(0, Math.ceil(time.monoMs - row.monoMs)) });
     }
     if (sources.length === 0) return undefined;
@@ -158,7 +153,7 @@ export class LinkAges {
   receive({ sources }: SourceAgesFrame, soMonoMs: number, time: Time): void {
     for (const { sourceCluster: source, version, ageMs } of sources.slice(0, MAX_SOURCES)) {
       const receipt = { version, monoMs: soMonoMs - ageMs };
-      if (isFresher(receipt, this.#known.get(source))) remember(this.#known, source, receipt);
+      if (isFresher(receipt, this.#known.get(source))) this.#known.set(source, receipt);
       this.#ages.heard(this.#peer.nodeId, source, receipt, time);
     }
   }

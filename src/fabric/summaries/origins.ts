@@ -2,11 +2,13 @@
  * The origins of the summary replica. They are live always, whatever becomes of their nodes. What one says that nobody writes any more is taken over by a
  * node that lives, and the origin is forgotten when nothing of it is needed (docs/design/summaries.md, In a region).
  */
+
 import { BODY, keyParts } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
 import { ENTRIES } from "../../catalog/replica/sweeps.ts";
 import { compareForView } from "../../catalog/replica/view.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
@@ -65,7 +67,7 @@ export class SummaryOrigins {
   readonly #sources: Pick<SourceReceipts, "isOver" | "isTakenBack">;
   readonly #rows = new Map<Origin, Row>();
   /** Ids of forgotten origins whose node may come back as such. */
-  readonly #away = new Set<string>();
+  readonly #away = new BoundedMap<string, true>(MAX_AWAY);
   #dueMonoMs = 0;
   #renewMonoMs = Number.NEGATIVE_INFINITY;
   /** Whether there is more to be taken over. */
@@ -87,7 +89,7 @@ export class SummaryOrigins {
   memberChanged({ nodeId, status }: MemberUpdate): void {
     this.#dueMonoMs = 0;
     if (!isListed(status)) return;
-    for (const id of this.#away) {
+    for (const id of this.#away.keys()) {
       const ref = refOf(id);
       if (ref.nodeId !== nodeId) continue;
       this.#away.delete(id);
@@ -300,7 +302,7 @@ export class SummaryOrigins {
         continue;
       }
       this.#rows.delete(origin);
-      if (!row.isEarlier) this.#remember(origin.id);
+      if (!row.isEarlier) this.#away.set(origin.id, true);
       const { nodeId, generation, clusterId } = origin;
       out.push(
         eventOutput("origin_forgotten", "info", {
@@ -313,12 +315,6 @@ export class SummaryOrigins {
       );
       this.#replication.forgetOrigin(origin, time, true, 0);
     }
-  }
-
-  #remember(id: string): void {
-    this.#away.add(id);
-    const [oldest] = this.#away;
-    if (this.#away.size > MAX_AWAY && oldest !== undefined) this.#away.delete(oldest);
   }
 }
 

@@ -1,7 +1,9 @@
 /** Tells the log and the audit what happens in the mesh. An event has the same id in both. */
+
 import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/patient-time.io.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
@@ -9,11 +11,13 @@ import type { HandedOver } from "../core/departure.ts";
 import type { Told } from "../core-io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
+const MAX_STATUSES = 10_000;
+
 export class FabricEvents {
   readonly #core: NodeCore;
   readonly #log: Log;
   /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this one runs. */
-  readonly #statuses = new Map<string, MemberStatus>();
+  readonly #statuses = new BoundedMap<string, MemberStatus>(MAX_STATUSES);
   /** A finding about a member. The status change of the member follows, and both are logged together. */
   #finding: { readonly event: string; readonly detail: FabricEvent["detail"] } | undefined;
   #count = 0;
@@ -81,10 +85,7 @@ export class FabricEvents {
     this.#finding = undefined;
     const before = this.#statuses.get(nodeId);
     if (before === status) return;
-    this.#statuses.delete(nodeId);
     this.#statuses.set(nodeId, status);
-    const [oldest] = this.#statuses.keys();
-    if (this.#statuses.size > MAX_STATUSES && oldest !== undefined) this.#statuses.delete(oldest);
     const facts = { ...finding, nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
     const eventId = this.#nextId();
     const told = { ...facts, ...(status === "suspect" && { accuser }), eventId };
@@ -136,4 +137,3 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "stranger_refused",
   "two_nodes_with_one_id",
 ]);
-const MAX_STATUSES = 10_000;

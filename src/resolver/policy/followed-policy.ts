@@ -1,6 +1,7 @@
 /**
  * The policy by which a resolver judges its callers: the versions of its upstream, of which it selects the one in force as a node does (semantics.md, Resolver 15).
  */
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import { epochOf } from "../../policy/set/verdict.ts";
 import { decodeVersion } from "../../policy/versions/codec.ts";
@@ -35,7 +36,7 @@ export class FollowedPolicy {
   /** Whole versions, until the state says which there are. */
   #arrived: Arrived[] = [];
   /** Epochs of versions that were taken, also of those that lost their number to another one. One whose stream broke before the state came is not known. */
-  readonly #seen = new Set<string>();
+  readonly #seen = new BoundedMap<string, true>(MAX_ARRIVED);
   /** Epochs that were heard of and are not known here. */
   readonly #lacking = new EpochClaims();
   /** The upstream whose stream is open. Undefined without one. */
@@ -68,7 +69,7 @@ export class FollowedPolicy {
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
-    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking.newest, seen: [...this.#seen] } };
+    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking.newest, seen: [...this.#seen.keys()] } };
   }
 
   /** A text that changes with what `kept` says of the versions that decide, also where one takes the number of another. */
@@ -80,7 +81,7 @@ export class FollowedPolicy {
 
   /** Takes what was kept at an earlier time. To be called before an upstream says anything. */
   restore(versions: readonly Arrived[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
-    for (const epoch of seen) this.#see(epoch);
+    for (const epoch of seen) this.#seen.set(epoch, true);
     this.#arrived = [...versions];
     this.#take();
     if (!isAwaited) this.#engine.isAwaiting = false;
@@ -171,15 +172,9 @@ export class FollowedPolicy {
   #take(): void {
     const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
     this.#arrived = [];
-    for (const { version } of inOrder) this.#see(epochOf(version));
+    for (const { version } of inOrder) this.#seen.set(epochOf(version), true);
     for (const { version, sizeBytes } of inOrder) if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);
     this.#lacking.settle((epoch, number) => this.#knows(epoch, number));
-  }
-
-  #see(epoch: string): void {
-    const [oldest] = this.#seen;
-    if (this.#seen.size >= MAX_ARRIVED && oldest !== undefined) this.#seen.delete(oldest);
-    this.#seen.add(epoch);
   }
 
   /** Whether a version is known here, or is older than what is. */

@@ -1,4 +1,5 @@
 /** Asks an upstream which entries have a name in DNS, as an alias or at or below it, and keeps of them what the viewer of DNS may see. */
+
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -9,6 +10,7 @@ import type { Carrier, Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { type Carriers, carriersFrom, KeptCarriers } from "../../dns/views/carriers.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
 import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -50,17 +52,14 @@ export function openElsewheres(rooms: RoomsOfDns, options: ElsewhereOptions & { 
   const open = (viewer: Caller, parts: number) => openElsewhere(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
   /** Of callers with credentials. The one that was not asked for longest first. */
-  const others = new Map<string, FetchingElsewhere>();
+  const others = new BoundedMap<string, FetchingElsewhere>(MAX_FETCHING_VIEWS);
   return {
     of: (caller) => {
       const key = classOf(caller);
       const own = named.get(key);
       if (own !== undefined) return own;
       const kept = others.get(key) ?? open({ ...anonymousCaller(caller.cluster, ""), tenant: caller.tenant }, MAX_FETCHING_VIEWS);
-      others.delete(key);
       others.set(key, kept);
-      const [oldest] = others.keys();
-      if (others.size > MAX_FETCHING_VIEWS && oldest !== undefined) others.delete(oldest);
       return kept;
     },
   };

@@ -2,6 +2,7 @@
 
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { type Hash64, Sum64 } from "../../lib/hash64.ts";
 import { BUCKETS, bucketOf, contribution, tagHash } from "../hashes.ts";
 import { summaryKeyOf } from "../keys.ts";
@@ -105,7 +106,7 @@ class Sums {
 export class Digests {
   readonly #sources: Sources;
   readonly #regionOf: (source: string) => string | undefined;
-  readonly #sums = new Map<DigestFilter, Sums>();
+  readonly #sums = new BoundedMap<DigestFilter, Sums>(MAX_FILTERS);
   /** By which the sources were summed. */
   readonly #regions = new WeakMap<Source, { readonly region: string | undefined }>();
 
@@ -123,11 +124,9 @@ export class Digests {
   /** The digest of a filter. Undefined while it is being summed for the first time: `fill` goes on with it. */
   find(filter: DigestFilter): Digest | undefined {
     let sums = this.#sums.get(filter);
-    this.#sums.delete(filter);
     if (sums === undefined) {
       this.regionsChanged();
       sums = new Sums(filter, this.#sources.all);
-      for (const [oldest] of this.#sums) if (this.#sums.size >= MAX_FILTERS) this.#sums.delete(oldest);
       sums.fill();
     }
     this.#sums.set(filter, sums);

@@ -1,5 +1,7 @@
 /** Versions of this cluster's own keys outside that are higher than any known here: the next ones go above them (docs/design/summaries.md, Taking). */
+
 import type { KeyText } from "../../catalog/record/record.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { summaryKeyOf } from "../keys.ts";
 import type { Exceed } from "./options.ts";
 
@@ -15,8 +17,8 @@ interface Echo {
 }
 
 export class Echoes {
-  readonly #versions = new Map<KeyText, Echo>();
-  #exceeds = new Map<KeyText, number>();
+  readonly #versions = new BoundedMap<KeyText, Echo>(MAX_ECHOES);
+  readonly #exceeds = new BoundedMap<KeyText, number>(MAX_ECHOES);
 
   /** 0 if none is known. */
   versionOf(key: KeyText): number {
@@ -29,7 +31,7 @@ export class Echoes {
   }
 
   note(key: KeyText, { version, tag, keyId }: Echo): void {
-    if (version > this.versionOf(key)) remember(this.#versions, key, { version, tag, keyId });
+    if (version > this.versionOf(key)) this.#versions.set(key, { version, tag, keyId });
     this.order(key, version);
   }
 
@@ -40,21 +42,14 @@ export class Echoes {
 
   /** The exporter of the key must say it again, above this version. The order comes again with the next echo, until it does. */
   order(key: KeyText, version: number): void {
-    remember(this.#exceeds, key, version);
+    this.#exceeds.set(key, version);
   }
 
   /** The orders since the last call. */
   take(): readonly Exceed[] {
     if (this.#exceeds.size === 0) return [];
     const exceeds = [...this.#exceeds].map(([key, version]) => ({ key: summaryKeyOf(key), version }));
-    this.#exceeds = new Map();
+    this.#exceeds.clear();
     return exceeds;
   }
-}
-
-function remember<Value>(map: Map<KeyText, Value>, key: KeyText, value: Value): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > MAX_ECHOES && oldest !== undefined) map.delete(oldest);
 }

@@ -1,6 +1,7 @@
 /** The clusters of which summaries are held: how many, and when each was last heard of (docs/design/summaries.md, Sources). */
 
 import type { KeyText } from "../../catalog/record/record.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Beacon, SummaryRefusal } from "../summary.ts";
 import { type Fact, Known, NOTHING } from "./known.ts";
@@ -47,7 +48,7 @@ export class Source {
   /** Of the highest beacon that is proven; 0 before. */
   beaconVersion = 0;
   /** The keys that signed what is proven, and of each the version of its highest beacon, or 0. */
-  readonly signers = new Map<string, number>();
+  readonly signers = new BoundedMap<string, number>(MAX_SIGNERS);
   /** The beacon that counts, as it was read last, and what was held of it then. */
   read: { readonly beacon: Beacon | undefined; readonly held: string } | undefined;
   /** Of the beacon that border links were told of last. */
@@ -268,8 +269,6 @@ export class Sources {
   /** Something is proven by a key of the source, with this version if it is a beacon. */
   signed({ signers }: Source, keyId: string, beaconVersion: number): void {
     signers.set(keyId, Math.max(beaconVersion, signers.get(keyId) ?? 0));
-    const [oldest] = signers.keys();
-    if (signers.size > MAX_SIGNERS && oldest !== undefined) signers.delete(oldest);
   }
 
   /** Some keys count no more, so no beacon that they signed is the last one. Returns whether anything of them was proven. */

@@ -1,5 +1,7 @@
 /** What others know in a version that is as high as ours or higher is said again, above it: when each goes, and what the audit is told (docs/design/summaries.md, Building). */
+
 import type { KeyText } from "../../../catalog/record/record.ts";
+import { BoundedMap } from "../../../lib/bounded-map.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
 import type { Exceed } from "../../../summary/held/options.ts";
@@ -47,7 +49,7 @@ export interface RestatingParts {
 
 export class Restating {
   readonly #parts: RestatingParts;
-  readonly #waiting = new Map<KeyText, Waiting>();
+  readonly #waiting = new BoundedMap<KeyText, Waiting>(MAX_WAITING);
   #dueMonoMs = NEVER;
 
   constructor(parts: RestatingParts) {
@@ -90,12 +92,9 @@ export class Restating {
     const turnMs = rank === 0 ? 0 : holdDownMs + (rank - 1) * APART_MS;
     // It is looked at once when that was said, so that no clock can hold it down for longer.
     const dueMonoMs = Math.max(known?.dueMonoMs ?? time.monoMs + this.#restMs(said, time) + turnMs, this.#heldDownMonoMs(key));
-    this.#waiting.delete(text);
     const { saidVersion = said?.version ?? 0, isPutOff = false } = known ?? {};
     this.#waiting.set(text, { key, version, dueMonoMs, saidVersion, isPutOff });
     this.#dueMonoMs = Math.min(this.#dueMonoMs, dueMonoMs);
-    const [oldest] = this.#waiting.keys();
-    if (this.#waiting.size > MAX_WAITING && oldest !== undefined) this.#waiting.delete(oldest);
   }
 
   /** Of the hold-down of what was said. */
