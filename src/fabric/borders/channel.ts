@@ -1,5 +1,7 @@
 /** Summaries as a channel of border links: a session on each link, and what they share. */
+
 import type { KeyText } from "../../catalog/record/record.ts";
+import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 import { assert } from "../../lib/errors.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -8,7 +10,7 @@ import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { Apart, type Handing } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
-import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
+import { type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { HeardRules } from "./rules/heard-rules.ts";
 import { Filters } from "./rules/rules.ts";
@@ -56,7 +58,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   readonly #sessions = new Map<LinkId, BorderSession>();
   /** Over these links something came that is not judged yet. The one whose turn is next is first. */
   readonly #behind = new Set<BorderSession>();
-  readonly #judging: Allowance;
+  readonly #judging: TokenBucket;
   readonly #ended: EndedTerms;
   #judgeMonoMs = 0;
   /** Moves when announcements of keys came. */
@@ -69,7 +71,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     this.#recent = new Recent(parts.summaries, options);
     this.#apart = new Apart(parts.summaries);
     this.#ended = new EndedTerms(options);
-    this.#judging = new Allowance(options.judgedAtOnce, options.judgeEveryMs);
+    this.#judging = new TokenBucket(options.judgedAtOnce, options.judgeEveryMs);
     this.shared = new SummaryNews({
       order: () => parts.summaries.revision + this.#keysOrder,
       look: (time) => {
@@ -152,7 +154,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   /** Judges a slice of what came, of one link after another, so that no frame and no number of links holds the loop. */
   #judge(time: Time): void {
     for (const session of this.#behind) {
-      if (!this.#judging.isLeft(time.monoMs)) break;
+      if (!this.#judging.has(time.monoMs)) break;
       this.#behind.delete(session);
       if (session.judge(this.#judging, time)) this.#keysOrder += 1;
       if (session.isBehind) this.#behind.add(session);

@@ -111,7 +111,7 @@ export class Comparable {
       this.equalMonoMs = monoMs;
       return;
     }
-    if (!terms.comparable.isLeft(monoMs)) {
+    if (!terms.comparable.has(monoMs)) {
       counts.ignored += 1;
       return;
     }

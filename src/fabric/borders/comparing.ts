@@ -123,7 +123,7 @@ export class Comparing {
   /** The other side answers as often as may be compared here, and then its silence says nothing. */
   #isUncontradicted(monoMs: number): boolean {
     const isRead = this.#readMonoMs === this.#sentMonoMs || monoMs >= this.#readMonoMs + SILENT_MS;
-    return isRead && this.#state.kind === "sent" && this.#parts.terms.comparing.isLeft(this.#sentMonoMs);
+    return isRead && this.#state.kind === "sent" && this.#parts.terms.comparing.has(this.#sentMonoMs);
   }
 
   /** Also what was refused for a while and is gone now. */
@@ -181,7 +181,7 @@ export class Comparing {
   /** The other side holds something else. */
   answered(frame: DigestFrame, time: Time): void {
     const { summaries, filter, options, counts, terms } = this.#parts;
-    if (this.#state.kind !== "sent" || frame.buckets.length !== BUCKETS || !terms.comparing.isLeft(time.monoMs)) {
+    if (this.#state.kind !== "sent" || frame.buckets.length !== BUCKETS || !terms.comparing.has(time.monoMs)) {
       counts.ignored += 1;
       return;
     }

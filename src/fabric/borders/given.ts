@@ -2,9 +2,11 @@
  * What a neighbour is given that it was found to lack (docs/design/summaries.md, What a neighbour is given again). A version that it was not given before costs nothing: nobody but
  * its source makes more of them. What it is given again comes out of a bucket for each source, because a neighbour may refuse it, or say so, for ever.
  */
+
 import type { KeyText } from "../../catalog/record/record.ts";
+import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 import type { Listed } from "../../summary/held/digests.ts";
-import { Allowance, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
+import { type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 
 /** What a comparison found. */
 export interface Found {
@@ -83,9 +85,9 @@ class GivenOfSource {
   /** What changed here later was not given before. */
   #revision = -1;
   /** The bucket, in full givings: a giving of all that is lacking. */
-  readonly #again: Allowance;
+  readonly #again: TokenBucket;
   /** How often there is room again because something was taken. */
-  readonly #early: Allowance;
+  readonly #early: TokenBucket;
   /** Chooses others each time. */
   #turn = 0;
   /** Some of what is lacking and was not given, to be tried. */
@@ -99,8 +101,8 @@ class GivenOfSource {
 
   constructor(options: BorderOptions) {
     this.#options = options;
-    this.#again = new Allowance(options.fullGivings, options.fullGivingEveryMs);
-    this.#early = new Allowance(options.roomBurst, options.roomEveryMs);
+    this.#again = new TokenBucket(options.fullGivings, options.fullGivingEveryMs);
+    this.#early = new TokenBucket(options.roomBurst, options.roomEveryMs);
   }
 
   get isShort(): boolean {
@@ -153,7 +155,7 @@ class GivenOfSource {
   #giveAgain(before: readonly KeyText[], isTaken: boolean, monoMs: number): ReadonlySet<KeyText> {
     const size = Math.max(before.length, this.#options.leastGiving);
     const short = before.length / size - this.#again.left(monoMs);
-    if (short > 0 && isTaken && this.#early.isLeft(monoMs)) {
+    if (short > 0 && isTaken && this.#early.has(monoMs)) {
       this.#early.take(monoMs);
       this.#again.take(monoMs, -short);
     }

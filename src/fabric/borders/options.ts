@@ -118,31 +118,3 @@ export function newCounts(): BorderCounts {
   const none = { sentSummaries: 0, sentBeacons: 0, sentKeys: 0, sentBytes: 0, taken: 0, known: 0 };
   return { ...none, refused, flooded: 0, dropped: 0, answers: 0, lists: 0, given: 0, ignored: 0 };
 }
-
-/** So many at once, and then one each `everyMs`. */
-export class Allowance {
-  readonly #burst: number;
-  readonly #everyMs: number;
-  #fullMonoMs = 0;
-
-  constructor(burst: number, everyMs: number) {
-    this.#burst = burst;
-    this.#everyMs = everyMs;
-  }
-
-  /** Takes some, also if that is more than there are. Returns the ms until that is made up for; 0 when there were enough. */
-  take(monoMs: number, count = 1): number {
-    this.#fullMonoMs = Math.max(this.#fullMonoMs, monoMs) + count * this.#everyMs;
-    return Math.max(0, this.#fullMonoMs - monoMs - this.#burst * this.#everyMs);
-  }
-
-  /** Whether there is one now. */
-  isLeft(monoMs: number): boolean {
-    return this.#fullMonoMs - monoMs <= (this.#burst - 1) * this.#everyMs;
-  }
-
-  /** How many there are now, with parts of one. */
-  left(monoMs: number): number {
-    return this.#burst - Math.max(0, this.#fullMonoMs - monoMs) / this.#everyMs;
-  }
-}

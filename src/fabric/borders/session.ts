@@ -1,5 +1,7 @@
 /** What two nodes say to each other on one border link (docs/design/summaries.md, What crosses a border). */
+
 import type { KeyText } from "../../catalog/record/record.ts";
+import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { DigestFilter } from "../../summary/held/digests.ts";
 import type { Taken } from "../../summary/held/options.ts";
@@ -11,7 +13,6 @@ import type { BorderPeer } from "./border.ts";
 import { Comparable } from "./comparable.ts";
 import { Comparing, type ComparingParts } from "./comparing.ts";
 import { Inbox, type Item } from "./inbox.ts";
-import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import { isMoreThan } from "./rules/reach.ts";
 import { allWhenEmpty, type Filters } from "./rules/rules.ts";
@@ -79,9 +80,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #rulesMonoMs = 0;
   #reachRevision = -1;
   /** What is held of more regions or namespaces is told before what comes of it, and then compared. */
-  readonly #early: Allowance;
+  readonly #early: TokenBucket;
   /** Looks at whether it is more. */
-  readonly #looks: Allowance;
+  readonly #looks: TokenBucket;
   /** The export rule that the other side told. */
   #theirs: readonly string[] | undefined;
   #theirReach: readonly Reach[] = [];
@@ -96,7 +97,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #resumedCount: number;
   /** The same rules are to be told once more, which asks for all beacons and a comparison. */
   #isAsking = false;
-  readonly #asked: Allowance;
+  readonly #asked: TokenBucket;
 
   constructor(peer: BorderPeer, parts: SessionParts, time: Time) {
     const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here, terms } = parts;
@@ -110,9 +111,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.terms = terms;
     this.#via = { cluster: peer.clusterId, region: peer.region };
     this.#exports = allWhenEmpty(exports);
-    this.#early = new Allowance(options.moreReachBurst, options.moreReachEveryMs);
-    this.#looks = new Allowance(options.reachLooksBurst, options.reachLooksEveryMs);
-    this.#asked = new Allowance(options.askedBurst, options.askedEveryMs);
+    this.#early = new TokenBucket(options.moreReachBurst, options.moreReachEveryMs);
+    this.#looks = new TokenBucket(options.reachLooksBurst, options.reachLooksEveryMs);
+    this.#asked = new TokenBucket(options.askedBurst, options.askedEveryMs);
     const filter = filters.ofSettings(this.#exports, peer.region);
     const own = { summaries, options, counts, filter, via: this.#via, terms };
     const outbox = new Outbox({ ...own, batchIntervalMs, bytesPerSecond, priorityOf });
@@ -219,9 +220,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 
   /** Judges what came, as long as there is allowance. Returns whether announcements of keys were among it. */
-  judge(allowance: Allowance, time: Time): boolean {
+  judge(allowance: TokenBucket, time: Time): boolean {
     let hasKeys = false;
-    while (allowance.isLeft(time.monoMs)) {
+    while (allowance.has(time.monoMs)) {
       const item = this.#inbox.take();
       if (item === undefined) break;
       allowance.take(time.monoMs, COST[item.what]);
@@ -256,7 +257,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#lookAtTheirs(time);
     const own: Own = { directSources: directSources(this.#peer, time), reach };
     if (this.#told === undefined || JSON.stringify(own) !== JSON.stringify(this.#told)) this.#toTell = own;
-    if (!isMore || !this.#early.isLeft(time.monoMs)) return;
+    if (!isMore || !this.#early.has(time.monoMs)) return;
     this.#early.take(time.monoMs);
     // The other side refused what came of it before.
     this.#comparing.hurry(time);
@@ -270,7 +271,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     const { summaries, options } = this.#parts;
     const isAwake = this.#isLate && this.#standstills.sumMs(time) < options.heardMs;
     if (time.monoMs < this.#openMonoMs + options.othersAfterMs) this.#resumedCount = summaries.resumedCount;
-    if ((!isAwake && this.#resumedCount === summaries.resumedCount) || !this.#asked.isLeft(time.monoMs)) return;
+    if ((!isAwake && this.#resumedCount === summaries.resumedCount) || !this.#asked.has(time.monoMs)) return;
     this.#asked.take(time.monoMs);
     if (isAwake) this.#isLate = false;
     this.#resumedCount = summaries.resumedCount;
@@ -278,12 +279,12 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 
   #mayLook({ monoMs }: Time): boolean {
-    return this.#early.isLeft(monoMs) && this.#looks.isLeft(monoMs);
+    return this.#early.has(monoMs) && this.#looks.has(monoMs);
   }
 
   #hear({ exports, directSources, reach }: RulesFrame, time: Time): readonly ChannelNews[] {
     const { rules } = this.terms;
-    if (!rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
+    if (!rules.has(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
     rules.take(time.monoMs);
     const isOther = this.#theirs === undefined || !isSame(exports, this.#theirs);
     const isOtherReach = JSON.stringify(reach) !== JSON.stringify(this.#theirReach);
@@ -307,7 +308,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** It told the same once more: what it read of beacons came late, or what came behind them was refused. */
   #retell({ monoMs }: Time): void {
     const { retold } = this.terms;
-    if (!retold.isLeft(monoMs)) return;
+    if (!retold.has(monoMs)) return;
     retold.take(monoMs);
     this.#outbox.tellBeaconsAgain();
   }

@@ -1,20 +1,22 @@
 /** What the other side of a border link may make this node do. It outlives the link, so that no neighbour gets more of it by connecting anew. */
+
 import type { KeyText } from "../../catalog/record/record.ts";
+import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MAX_PAIR_LINKS } from "./border.ts";
 import { Given } from "./given.ts";
-import { Allowance, type BorderOptions } from "./options.ts";
+import { type BorderOptions } from "./options.ts";
 
 export class Terms {
-  readonly reading: Allowance;
-  readonly rules: Allowance;
+  readonly reading: TokenBucket;
+  readonly rules: TokenBucket;
   /** Comparisons that the other side causes, of what this side exports and of what it imports. */
-  readonly comparing: Allowance;
-  readonly comparable: Allowance;
+  readonly comparing: TokenBucket;
+  readonly comparable: TokenBucket;
   /** How often it may ask to be told all beacons once more. */
-  readonly retold: Allowance;
+  readonly retold: TokenBucket;
   /** New links that may compare at once, whatever those before them did. */
-  readonly anew: Allowance;
+  readonly anew: TokenBucket;
   /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
   readonly echoed = new Map<KeyText, number>();
   /** What the other side lacked and was given. */
@@ -32,18 +34,18 @@ export class Terms {
       anewBurst,
       anewEveryMs,
     } = options;
-    this.reading = new Allowance(readPerSecond, 1000 / readPerSecond);
-    this.rules = new Allowance(rulesBurst, rulesEveryMs);
-    this.comparing = new Allowance(comparisonBurst, comparisonEveryMs);
-    this.comparable = new Allowance(comparisonBurst, comparisonEveryMs);
-    this.retold = new Allowance(askedBurst, askedEveryMs);
-    this.anew = new Allowance(anewBurst, anewEveryMs);
+    this.reading = new TokenBucket(readPerSecond, 1000 / readPerSecond);
+    this.rules = new TokenBucket(rulesBurst, rulesEveryMs);
+    this.comparing = new TokenBucket(comparisonBurst, comparisonEveryMs);
+    this.comparable = new TokenBucket(comparisonBurst, comparisonEveryMs);
+    this.retold = new TokenBucket(askedBurst, askedEveryMs);
+    this.anew = new TokenBucket(anewBurst, anewEveryMs);
     this.given = new Given(options);
   }
 
   /** A new link. What an honest one lacks that breaks now and then is found at once. */
   begin(monoMs: number): void {
-    const isAmongFirst = this.anew.isLeft(monoMs);
+    const isAmongFirst = this.anew.has(monoMs);
     this.given.begin({ isAmongFirst });
     if (!isAmongFirst) return;
     this.anew.take(monoMs);

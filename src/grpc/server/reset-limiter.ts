@@ -3,6 +3,7 @@
  * client nothing and never reach the limit on open streams (rapid reset, CVE-2023-44487). nghttp2 has its own limit, but it cannot know
  * that a pause of this process delayed a call until its client gave up.
  */
+import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 import type { ProcessPause } from "../../lib/patience.ts";
 
 export interface ResetLimits {
@@ -31,19 +32,18 @@ export interface StreamReset {
 }
 
 export class ResetLimiter {
-  readonly #limits: ResetLimits;
-  /** Level of the leaky bucket: counted resets minus the resets that the rate allows. */
-  #level = 0;
-  #levelMonoMs = 0;
+  readonly #burst: number;
+  readonly #allowed: TokenBucket;
   #lastingStreams = 0;
-  /** Highest number of long-lived streams since the level was last 0. */
+  /** Highest number of long-lived streams since the bucket was last full. */
   #lastingPeak = 0;
   #pauseEndMonoMs: number | undefined;
   /** Remaining sum of the timeouts of calls that the last pause can have delayed. */
   #waitMs = 0;
 
   constructor(limits: ResetLimits) {
-    this.#limits = limits;
+    this.#burst = limits.resetBurst;
+    this.#allowed = new TokenBucket(limits.resetBurst, 1_000 / limits.resetsPerSecond);
   }
 
   get lastingStreams(): number {
@@ -58,12 +58,9 @@ export class ResetLimiter {
   /** Counts a reset. `timeoutMs` is the timeout in the headers of the stream; `pause` has just ended. A long-lived stream still counts as open. Returns whether the limit is exceeded. */
   reset({ monoMs, timeoutMs, pause }: StreamReset): boolean {
     if (pause !== undefined && this.#wasKeptWaiting(timeoutMs, pause)) return false;
-    const { resetBurst, resetsPerSecond } = this.#limits;
-    this.#level = Math.max(0, this.#level - ((monoMs - this.#levelMonoMs) / 1_000) * resetsPerSecond);
-    if (this.#level === 0) this.#lastingPeak = this.#lastingStreams;
-    this.#levelMonoMs = monoMs;
-    this.#level += 1;
-    return this.#level > resetBurst + this.#lastingPeak;
+    if (this.#allowed.has(monoMs, this.#burst)) this.#lastingPeak = this.#lastingStreams;
+    this.#allowed.take(monoMs);
+    return !this.#allowed.has(monoMs, -this.#lastingPeak);
   }
 
   /**

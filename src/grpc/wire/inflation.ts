@@ -4,6 +4,8 @@
  * take half a second to read, so the connection that sends the most of them waits behind all others. Pure: the caller gives the time, and the shell inflates.
  */
 
+import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
+
 /** Bounds over all connections. */
 export interface InflationLimits {
   /** Inflated bytes being made or not yet handled. One message may always be larger. */
@@ -80,13 +82,13 @@ export class InflationBudget {
   readonly #waiting: Ticket[] = [];
   #waitingBytes = 0;
   #usedBytes = 0;
-  readonly #gains: Savings;
-  readonly #work: Savings;
+  readonly #gains: TokenBucket;
+  readonly #work: TokenBucket;
 
   constructor(limits: InflationLimits) {
     this.#limits = limits;
-    this.#gains = new Savings(limits.gainPerSecond, limits.burstBytes);
-    this.#work = new Savings(limits.workPerSecond, limits.workBurstBytes);
+    this.#gains = new TokenBucket(limits.burstBytes, 1_000 / limits.gainPerSecond);
+    this.#work = new TokenBucket(limits.workBurstBytes, 1_000 / limits.workPerSecond);
   }
 
   /** Inflated bytes being made or held. */
@@ -105,13 +107,12 @@ export class InflationBudget {
 
   /** Takes a claim: the ticket is granted, waits for `decided`, or is over, which refuses it. */
   claim(claim: Claim, monoMs: number): Ticket {
-    this.#save(monoMs);
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
     const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
     const price = gainBytes + workBytes === 0 ? 0 : this.#costOf({ gainBytes, workBytes }) + this.#chargedUntil(claim.owner, monoMs);
     const ticket: Ticket = { claim, gainBytes, workBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
     const isFirst = price < (this.#waiting[0]?.price ?? Number.POSITIVE_INFINITY);
-    if (isFirst && this.#fits(ticket)) this.#grant(ticket, monoMs);
+    if (isFirst && this.#fits(ticket, monoMs)) this.#grant(ticket, monoMs);
     else if (gainBytes > 0 && this.isCrowdedBy(claim.owner)) ticket.state = "over";
     else this.#queue(ticket);
     return ticket;
@@ -133,25 +134,26 @@ export class InflationBudget {
   }
 
   #grantWaiting(monoMs: number): void {
-    this.#save(monoMs);
-    for (let next = this.#waiting[0]; next !== undefined && this.#fits(next); next = this.#waiting[0]) {
+    for (let next = this.#waiting[0]; next !== undefined && this.#fits(next, monoMs); next = this.#waiting[0]) {
       this.#leave(next);
       this.#grant(next, monoMs);
       next.claim.decided(true);
     }
   }
 
-  #fits({ claim, gainBytes, workBytes }: Ticket): boolean {
-    if (!this.#gains.has(gainBytes) || !this.#work.has(workBytes)) return false;
-    return this.#usedBytes === 0 || this.#usedBytes + claim.inflatedBytes <= this.#limits.maxBytes;
+  #fits({ claim, gainBytes, workBytes }: Ticket, monoMs: number): boolean {
+    const { maxBytes, burstBytes, workBurstBytes } = this.#limits;
+    if (!this.#gains.has(monoMs, Math.min(gainBytes, burstBytes)) || !this.#work.has(monoMs, Math.min(workBytes, workBurstBytes)))
+      return false;
+    return this.#usedBytes === 0 || this.#usedBytes + claim.inflatedBytes <= maxBytes;
   }
 
   #grant(ticket: Ticket, monoMs: number): void {
     const { claim, gainBytes, workBytes } = ticket;
     ticket.state = "granted";
     this.#usedBytes += claim.inflatedBytes;
-    this.#gains.spend(gainBytes);
-    this.#work.spend(workBytes);
+    this.#gains.take(monoMs, Math.min(gainBytes, this.#limits.burstBytes));
+    this.#work.take(monoMs, Math.min(workBytes, this.#limits.workBurstBytes));
     const cost = this.#costOf(ticket);
     if (cost > 0) Object.assign(this.#accountOf(claim.owner), { chargedUntil: this.#chargedUntil(claim.owner, monoMs) + cost });
   }
@@ -203,38 +205,5 @@ export class InflationBudget {
    */
   #chargedUntil(owner: object, monoMs: number): number {
     return Math.max(this.#accounts.get(owner)?.chargedUntil ?? 0, (monoMs * this.#limits.gainPerSecond) / 1_000);
-  }
-
-  #save(monoMs: number): void {
-    this.#gains.save(monoMs);
-    this.#work.save(monoMs);
-  }
-}
-
-/** Bytes that come back at a rate, up to a bound. */
-class Savings {
-  readonly #perSecond: number;
-  readonly #most: number;
-  #bytes: number;
-  #monoMs = 0;
-
-  constructor(perSecond: number, most: number) {
-    this.#perSecond = perSecond;
-    this.#most = most;
-    this.#bytes = most;
-  }
-
-  /** Whether so many bytes are saved up, or as many as can be. */
-  has(bytes: number): boolean {
-    return this.#bytes >= Math.min(bytes, this.#most);
-  }
-
-  spend(bytes: number): void {
-    this.#bytes -= Math.min(bytes, this.#most);
-  }
-
-  save(monoMs: number): void {
-    this.#bytes = Math.min(this.#most, this.#bytes + Math.max(0, ((monoMs - this.#monoMs) * this.#perSecond) / 1_000));
-    this.#monoMs = monoMs;
   }
 }

@@ -3,8 +3,8 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test, vi } from "vitest";
 import { Inbox } from "../../../src/fabric/borders/inbox.ts";
-import { Allowance } from "../../../src/fabric/borders/options.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
+import { TokenBucket } from "../../../src/lib/buckets/token-bucket.ts";
 import { some } from "../../fakes/effort.ts";
 import { BorderWorld, type WorldNode } from "./border-world.ts";
 import { sealOf } from "./held-map.ts";
@@ -415,7 +415,7 @@ test("older words cost no look at all that waits for the neighbour", () => {
   const summaries = Array.from({ length: 32 }, (_, n) => sealOf({ source: "cb", name: `s${n}`, version: 3 }));
   session?.receive({ kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
   const has = vi.spyOn(Set.prototype, "has");
-  session?.judge(new Allowance(1000, 1), world.time);
+  session?.judge(new TokenBucket(1000, 1), world.time);
   expect(has.mock.calls.length).toBeLessThan(1000);
   has.mockRestore();
   expect(a.channel.counts.given - given).toBe(32);

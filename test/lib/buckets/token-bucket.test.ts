@@ -1,7 +1,30 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { TokenBuckets } from "../../../src/lib/buckets/token-bucket.ts";
+import { TokenBucket, TokenBuckets } from "../../../src/lib/buckets/token-bucket.ts";
 import { BUCKET_FORMS } from "../../fakes/bucket-forms.ts";
+import { runs } from "../../fakes/effort.ts";
+
+const acts = fc.record({ gapMs: fc.nat(300), count: fc.integer({ min: -3, max: 12 }) });
+
+test("a bucket has the tokens that a counter has which is filled step by step", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 100 }), fc.array(acts), (burst, everyMs, history) => {
+      const bucket = new TokenBucket(burst, everyMs);
+      let model = burst;
+      let nowMs = 1000;
+      for (const { gapMs, count } of history) {
+        nowMs += gapMs;
+        for (let i = 0; i < gapMs; i++) model = Math.min(burst, model + 1 / everyMs);
+        expect(bucket.left(nowMs)).toBeCloseTo(model, 6);
+        expect(bucket.waitMs(nowMs, count)).toBeCloseTo(Math.max(0, (count - model) * everyMs), 3);
+        expect(bucket.has(nowMs, count)).toBe(bucket.waitMs(nowMs, count) === 0);
+        model = Math.min(burst, model - count);
+        expect(bucket.take(nowMs, count)).toBeCloseTo(Math.max(0, -model * everyMs), 3);
+      }
+    }),
+    { numRuns: runs(200) },
+  );
+});
 
 const MINUTE = { limit: 120, windowMs: 60_000, maxKeys: 10 };
 

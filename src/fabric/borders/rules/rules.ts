@@ -1,8 +1,9 @@
 /** Which namespaces a side of a border exports, and what both sides therefore compare (docs/design/summaries.md, What crosses a border). */
+import { TokenBucket } from "../../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { DigestFilter } from "../../../summary/held/digests.ts";
 import type { Border } from "../border.ts";
-import { Allowance, type BorderOptions } from "../options.ts";
+import { type BorderOptions } from "../options.ts";
 import type { BorderSummaries } from "../ports.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 
@@ -38,7 +39,7 @@ export class Filters {
   readonly #byText = new Map<string, Used>();
   readonly #texts = new Map<DigestFilter, string>();
   /** By the region of the neighbour: what it may still make up. */
-  readonly #allowed = new Map<string, Allowance>();
+  readonly #allowed = new Map<string, TokenBucket>();
 
   constructor(summaries: Pick<BorderSummaries, "letGo" | "regionOf">, options: Pick<BorderOptions, "newRulesBurst" | "newRulesEveryMs">) {
     this.#summaries = summaries;
@@ -56,9 +57,9 @@ export class Filters {
   obtain(patterns: readonly string[], without: string, by: string, { monoMs }: Time): DigestFilter | undefined {
     const { newRulesBurst, newRulesEveryMs } = this.#options;
     if (!this.#byText.has(textOf(patterns, without))) {
-      const allowed = this.#allowed.get(by) ?? new Allowance(newRulesBurst, newRulesEveryMs);
+      const allowed = this.#allowed.get(by) ?? new TokenBucket(newRulesBurst, newRulesEveryMs);
       this.#allowed.set(by, allowed);
-      if (!allowed.isLeft(monoMs)) return undefined;
+      if (!allowed.has(monoMs)) return undefined;
       allowed.take(monoMs);
     }
     const used = this.#use(patterns, without);

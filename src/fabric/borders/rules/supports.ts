@@ -1,5 +1,6 @@
 /** By cluster what neighbours let through to it, as it is in use: more at once, less after a while, and both at a pace. */
-import { Allowance, type BorderOptions } from "../options.ts";
+import { TokenBucket } from "../../../lib/buckets/token-bucket.ts";
+import { type BorderOptions } from "../options.ts";
 import { type Counting, type HeardSince, letThrough, type Past } from "./heard-rules.ts";
 import { Support, through } from "./reach.ts";
 import { MAX_REMEMBERED } from "./remembered-rules.ts";
@@ -14,13 +15,13 @@ export class Supports {
   readonly #summed = new Map<string, { readonly text: string; readonly support: Support | undefined }>();
   /** Since when what is let through to a cluster is less than what is in use. */
   readonly #lessMonoMs = new Map<string, number>();
-  readonly #uses: Allowance;
+  readonly #uses: TokenBucket;
   #usedText = "[]";
   /** A rule that is past let in what is not let through any more. */
   #isLeftover = false;
 
   constructor({ heardBurst, heardEveryMs }: Pick<BorderOptions, "heardBurst" | "heardEveryMs">) {
-    this.#uses = new Allowance(heardBurst, heardEveryMs);
+    this.#uses = new TokenBucket(heardBurst, heardEveryMs);
   }
 
   /** What a cluster was told on its links counts no more. What it let in meanwhile is looked at again. */
@@ -43,7 +44,7 @@ export class Supports {
     const restricted = [...supports].filter(([, support]) => !support.isOpenTo(regions));
     const text = JSON.stringify(restricted.map(([cluster, support]) => [cluster, support.text]));
     const isToUse = text !== this.#usedText || this.#isLeftover;
-    if (isToUse && !this.#uses.isLeft(monoMs)) return undefined;
+    if (isToUse && !this.#uses.has(monoMs)) return undefined;
     this.#inUse = supports;
     if (!isToUse) return undefined;
     this.#uses.take(monoMs);

@@ -1,6 +1,7 @@
 /** What the other nodes of a cluster are told of its neighbours, as members: each change at once, until there are many. */
+import { TokenBucket } from "../../../lib/buckets/token-bucket.ts";
 import type { HeardRule } from "../../wire/messages.ts";
-import { Allowance, type BorderOptions } from "../options.ts";
+import { type BorderOptions } from "../options.ts";
 import { prunedBy } from "./heard-rules.ts";
 import { areRulesShort } from "./lengths.ts";
 
@@ -11,7 +12,7 @@ export class ToldRules {
   rows: readonly HeardRule[] = [];
   readonly #options: ToldOptions;
   /** By neighbour, so that none of them puts off what is told of another one. */
-  readonly #allowed = new Map<string, { readonly rule: Allowance; readonly reach: Allowance }>();
+  readonly #allowed = new Map<string, { readonly rule: TokenBucket; readonly reach: TokenBucket }>();
 
   constructor(options: ToldOptions) {
     this.#options = options;
@@ -37,7 +38,7 @@ export class ToldRules {
       what === "rule" ? isSame(withReach(now, undefined), before && withReach(before, undefined)) : isSame(now.reached, before?.reached);
     if (isEqual) return now;
     const allowed = this.#allowedOf(now.clusterId)[what];
-    if (allowed.isLeft(monoMs)) {
+    if (allowed.has(monoMs)) {
       allowed.take(monoMs);
       return now;
     }
@@ -45,11 +46,11 @@ export class ToldRules {
     return what === "rule" ? withReach(before, now.reached) : withReach(now, before.reached);
   }
 
-  #allowedOf(neighbour: string): { readonly rule: Allowance; readonly reach: Allowance } {
+  #allowedOf(neighbour: string): { readonly rule: TokenBucket; readonly reach: TokenBucket } {
     const known = this.#allowed.get(neighbour);
     if (known !== undefined) return known;
     const { heardBurst, heardReachBurst, heardEveryMs } = this.#options;
-    const made = { rule: new Allowance(heardBurst, heardEveryMs), reach: new Allowance(heardReachBurst, heardEveryMs) };
+    const made = { rule: new TokenBucket(heardBurst, heardEveryMs), reach: new TokenBucket(heardReachBurst, heardEveryMs) };
     this.#allowed.set(neighbour, made);
     return made;
   }
