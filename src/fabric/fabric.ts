@@ -2,14 +2,14 @@
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Border } from "./borders/border.ts";
-import { Collecting } from "./collecting.ts";
 import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "./io-types.ts";
+import type { Stopping } from "./leaving.ts";
 import type { LinkState } from "./links/link-state.ts";
 import type { ClusterTokens } from "./links/peer-auth.ts";
 import type { FabricOptions, FabricParts } from "./options.ts";
 import { addParts, type FabricRooms, roomsOf } from "./parts.ts";
 import type { Readiness, ReadyState } from "./readiness.ts";
-import type { Stopping } from "./stopping.ts";
+import { Collecting } from "./readiness.ts";
 import type { Hello, LinkFrame } from "./wire/messages.ts";
 
 export class Fabric implements FabricMachine {

@@ -5,13 +5,13 @@ import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { ENTRIES } from "../catalog/replica/sweeps.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
+import { Roster } from "./freshness.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
 import type { FabricHandlers, FabricPart } from "./part.ts";
-import type { Disproved } from "./replication/disproved.ts";
+import type { Disproved } from "./replication/hearsay.ts";
 import type { Replicator } from "./replication/replicator.ts";
-import { Roster } from "./roster.ts";
 import type { SnapshotOrigin } from "./snapshot/codec.ts";
 import type { MemberUpdate, NodeRef } from "./wire/messages.ts";
 

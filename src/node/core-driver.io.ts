@@ -14,7 +14,7 @@ import type { LinkFrame, Maintain, Maintained } from "../fabric/wire/messages.ts
 import { rethrowBroken } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
-import { LOOK_MS } from "./core/standstill.ts";
+import { LOOK_MS } from "./core/standing.ts";
 import type { NodeMachine } from "./core.ts";
 import type { NodeInput, NodeOutput, Told } from "./core-io.ts";
 

@@ -11,8 +11,7 @@ import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import type { LostGeneration } from "./core/generations.ts";
 import { type Joining, NodeParts, type NodeRooms } from "./core/parts/list.ts";
-import { checkCaughtUp, checkSound, type Standing } from "./core/standing.ts";
-import { Standstill } from "./core/standstill.ts";
+import { checkCaughtUp, checkSound, type Standing, Standstill } from "./core/standing.ts";
 import { isPolicyTaken } from "./core/travelling-policy.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 

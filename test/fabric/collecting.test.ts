@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { LostOrigins } from "../../src/catalog/replica/lost-origins.ts";
-import { Collecting } from "../../src/fabric/collecting.ts";
+import { Collecting } from "../../src/fabric/readiness.ts";
 
 const TOGETHER = { isInStep: true, isAnybodyAway: false, isClockOff: false, lost: new LostOrigins() };
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });

@@ -1,7 +1,6 @@
 /** How old what is held may be: whose silence counts. */
 import { expect, test } from "vitest";
-import { Freshness } from "../../src/fabric/freshness.ts";
-import { Roster } from "../../src/fabric/roster.ts";
+import { Freshness, Roster } from "../../src/fabric/freshness.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 

@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { applyMarks } from "../../src/catalog/replica/lost-marks.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import { LostWords } from "../../src/fabric/lost-origin-notices.ts";
+import { LostWords } from "../../src/fabric/membership-part.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { Roster } from "../../src/fabric/freshness.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import { Roster } from "../../src/fabric/roster.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { FabricComponent } from "../fakes/mesh.ts";

@@ -17,7 +17,7 @@ import type { LinkChannel } from "../../src/fabric/links/channel.ts";
 import type { PeerAuthSettings } from "../../src/fabric/links/foreigners.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { PolicyExchange } from "../../src/fabric/policy-sync.ts";
-import { ReplicationChannel } from "../../src/fabric/replication/channel.ts";
+import { ReplicationChannel } from "../../src/fabric/replication/link-replication.ts";
 import type { Replicator } from "../../src/fabric/replication/replicator.ts";
 import type { SummaryParts } from "../../src/fabric/summaries/channel.ts";
 import type { Hello, LinkFrame, MemberFacts, PeerIdentity } from "../../src/fabric/wire/messages.ts";

@@ -19,7 +19,7 @@ export const GENERATION_MUTANTS = [
     rule: "Tombstones: dropped for their age only when nobody is away who may come back, or has come back just now",
     edits: [
       {
-        file: "src/fabric/collecting.ts",
+        file: "src/fabric/readiness.ts",
         find: "    if (!isInStep || isAnybodyAway || isSomebodyBack) {",
         replace: "    void [isAnybodyAway, isSomebodyBack];\n    if (!isInStep) {",
       },
@@ -33,7 +33,7 @@ export const GENERATION_MUTANTS = [
     rule: "Orphans: an origin is lost until it is back and everybody has been in step for 30 s",
     edits: [
       {
-        file: "src/fabric/collecting.ts",
+        file: "src/fabric/readiness.ts",
         find: "isAnybodyAway || isSomebodyBack) {",
         replace: "isAnybodyAway) {\n      void isSomebodyBack;",
       },

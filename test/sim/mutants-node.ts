@@ -186,7 +186,7 @@ export const NODE_MUTANTS = [
     rule: "Two nodes with one id: after a standstill no write is acknowledged before others have answered",
     edits: [
       {
-        file: "src/node/core/standstill.ts",
+        file: "src/node/core/standing.ts",
         find: "return lagMs >= LEAST_MS ? lagMs : undefined;",
         replace: "return lagMs < -1e9 ? LEAST_MS : undefined;",
       },
@@ -274,7 +274,7 @@ export const NODE_MUTANTS = [
     rule: "Several origins: a start takes no writes before others have said what their clocks are",
     edits: [
       {
-        file: "src/node/core/own-clock.ts",
+        file: "src/node/core/standing.ts",
         find: 'this.#fault = off === "" && this.#mustCompare(membership, clock, time) ? COMPARING : off;',
         replace: "this.#fault = off;\n    void [this.#mustCompare, COMPARING];",
       },
@@ -330,7 +330,7 @@ export const NODE_MUTANTS = [
     rule: "Replication: own records are pushed at once",
     edits: [
       {
-        file: "src/fabric/replication/channel.ts",
+        file: "src/fabric/replication/link-replication.ts",
         find: "    return Math.min(this.#replicator.edgeDueMonoMs, look);",
         replace: "    return look;",
       },

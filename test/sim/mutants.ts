@@ -121,7 +121,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: a node that lacks the keys of a lost origin is told them with the table of members",
     edits: [
       {
-        file: "src/fabric/lost-origin-notices.ts",
+        file: "src/fabric/membership-part.ts",
         find: "      leftBytes -= keys.hashes.byteLength;\n",
         replace: "      if (leftBytes > 0) return word;\n",
       },
@@ -147,7 +147,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Orphans: marks and lost origins are told with the table of members",
     edits: [
       {
-        file: "src/fabric/lost-origin-notices.ts",
+        file: "src/fabric/membership-part.ts",
         find: "if (lost.size === 0) return output;",
         replace: "if (lost.size >= 0) return output;",
       },
@@ -487,7 +487,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "P6: an unregistered entry never comes back: no tombstone is collected while somebody is away who holds what it ended",
     edits: [
       {
-        file: "src/fabric/collecting.ts",
+        file: "src/fabric/readiness.ts",
         find: "    if (!isInStep || isAnybodyAway || isSomebodyBack) {",
         replace: "    if (isInStep) return true;\n    if (!isInStep || isAnybodyAway || isSomebodyBack) {",
       },
@@ -499,7 +499,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Tombstones: a node remembers who belongs to its cluster, and who was not met since it started is away",
     edits: [
       {
-        file: "src/fabric/roster.ts",
+        file: "src/fabric/freshness.ts",
         find: "    for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);",
         replace: "    void remembered;",
       },
@@ -511,7 +511,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the dead of whom nothing is held are not away",
     rule: "Tombstones: a member of the own cluster that died may come back with its first records",
-    edits: [{ file: "src/fabric/roster.ts", find: "    else this.#setAway(nodeId);\n", replace: "    else this.#setThere(nodeId);\n" }],
+    edits: [{ file: "src/fabric/freshness.ts", find: "    else this.#setAway(nodeId);\n", replace: "    else this.#setThere(nodeId);\n" }],
     withinSeeds: 40,
     isOfRestarted: true,
     isCheap: true,
@@ -568,7 +568,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "what was held up is said when it comes",
     rule: "Age: what a peer says counts from when it said it",
-    edits: [{ file: "src/fabric/replication/said-times.ts", find: "return Math.min(soMonoMs, monoMs);", replace: "return monoMs;" }],
+    edits: [{ file: "src/fabric/replication/sender.ts", find: "return Math.min(soMonoMs, monoMs);", replace: "return monoMs;" }],
     withinSeeds: 50,
   },
   {

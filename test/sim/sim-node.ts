@@ -23,7 +23,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS as PATIENT_LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { openRooms, type RestoredNode, type Rooms, type RoomsOptions } from "../../src/node/core/rooms.ts";
-import { LOOK_MS } from "../../src/node/core/standstill.ts";
+import { LOOK_MS } from "../../src/node/core/standing.ts";
 import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";

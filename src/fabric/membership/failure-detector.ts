@@ -3,7 +3,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse } from "../wire/messages.ts";
-import { MESSAGE_BOUNDS } from "../wire/validation.ts";
+import { MESSAGE_BOUNDS } from "../wire/messages.ts";
 import type { MemberCalls, Pending } from "./calls.ts";
 import type { MembershipOutput } from "./io-types.ts";
 import { isListed, type Member } from "./members.ts";

@@ -4,7 +4,7 @@ import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
 import { decodeCallResponse } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
-import { detailField } from "../wire/validation.ts";
+import { detailField } from "../wire/messages.ts";
 
 export interface CallFailure {
   readonly why: string;

@@ -5,9 +5,8 @@
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/framing.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
-import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
+import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.ts";
 import type { LinkFrame } from "../wire/messages.ts";
-import { encodeRecords } from "../wire/records-codec.ts";
 import type { TransportLimits } from "./limits.ts";
 import type { WireTraffic } from "./traffic.ts";
 

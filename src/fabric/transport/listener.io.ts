@@ -7,7 +7,7 @@ import { GrpcServer } from "../../grpc/server/server.io.ts";
 import { type Status, statusOfThrown } from "../../grpc/wire/status.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
-import { MESSAGE_BOUNDS } from "../wire/validation.ts";
+import { MESSAGE_BOUNDS } from "../wire/messages.ts";
 import { type BorderAuthority, placesOf } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";

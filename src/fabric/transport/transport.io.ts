@@ -13,7 +13,7 @@ import type { CallId, LinkId } from "../io-types.ts";
 import { isPlainEnough, nodeOfCertificate, tokenToShow } from "../links/peer-auth.ts";
 import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
-import { detailField } from "../wire/validation.ts";
+import { detailField } from "../wire/messages.ts";
 import { gateOf } from "./border-gate.ts";
 import { type CallFailure, outcomeOf } from "./call-failure.ts";
 import { type Dial, type Dialled, type DialTls, dial } from "./dial.io.ts";

@@ -3,8 +3,7 @@ import { CALLS } from "../../../gen/waymark/fabric/v1/fabric_calls.ts";
 import type { MemberUpdateFields } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { timeMs, timeOf } from "../../lib/protowire.ts";
 import { WORST_SCORE } from "../membership/suspicion.ts";
-import { type CallRequest, type CallResponse, MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
-import { checked, detailField } from "./validation.ts";
+import { type CallRequest, type CallResponse, checked, detailField, MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
 
 type CallKind = CallRequest["kind"];
 

@@ -1,18 +1,34 @@
 /** Between bytes and the frames of links. */
 import {
+  type BorderFields,
+  type BorderFrameFields,
   decodeLinkRequest,
   encodeLinkRequest,
   type GoodbyeFrameFields,
   type LinkFrameFields,
   type PolicyFrameFields,
+  putRecordsFrame,
+  type RecordsFrameFields,
+  roomRecordsFrame,
+  type SpaceFields,
+  type SummarySpaceFrameFields,
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { checkLinkFrame } from "../../../gen/waymark/fabric/v1/fabric_rules.ts";
+import type { Frame } from "../../catalog/replica/frames.ts";
+import { PREFIX_BYTES, writePrefix } from "../../grpc/wire/framing.ts";
 import { invalid } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
-import { GOODBYES, type LinkFrame } from "./messages.ts";
-import { encodeRecords, recordsOf } from "./records-codec.ts";
-import { borderOf, fieldsOfBorder, fieldsOfSpace, spaceOf } from "./summaries-codec.ts";
-import { checked, detailField } from "./validation.ts";
+import { tagOf, varintSize, WIRE, writeVarint } from "../../lib/protowire.ts";
+import {
+  type BorderFrame,
+  checked,
+  detailField,
+  GOODBYES,
+  type LinkFrame,
+  MESSAGE_BOUNDS,
+  type RecordsFrame,
+  type ReplicationFrame,
+} from "./messages.ts";
 import { fieldsOfVector, vectorOf } from "./vector-codec.ts";
 
 /** The bytes of a frame on a link, the same both ways. A frame of records is encoded once, however many links it goes to. */
@@ -109,4 +125,133 @@ function fieldsOf(frame: Exclude<LinkFrame, { kind: "records" }>): LinkFrameFiel
     case "unknown":
       return { case: undefined };
   }
+}
+
+// What a `SummarySpaceFrame` and a `BorderFrame` of `waymark.fabric.v1` say.
+/** Of a digest that names its buckets. */
+const BORDER_BUCKETS = 256;
+
+/** Of a frame that breaks no rule. */
+function spaceOf({ space }: SummarySpaceFrameFields): LinkFrame {
+  switch (space.case) {
+    case "vector":
+      return { kind: "summaries", frame: vectorOf(space.value) };
+    case "records":
+      return { kind: "summaries", frame: recordsOf(space.value) };
+    case "digests":
+      return { kind: "summaries", frame: { kind: space.case, ...space.value } };
+    case "linked":
+      return { kind: "summaries", frame: { kind: space.case, ...space.value } };
+    case undefined:
+      return { kind: "unknown" };
+  }
+}
+
+function fieldsOfSpace(frame: ReplicationFrame): SpaceFields {
+  switch (frame.kind) {
+    case "vector":
+      return { case: "vector", value: fieldsOfVector(frame) };
+    case "records":
+      return { case: "records", value: { ...frame.frame, clusterId: frame.clusterId, region: frame.region } };
+    case "digests":
+      return { case: frame.kind, value: frame };
+    case "linked":
+      return { case: frame.kind, value: frame };
+  }
+}
+
+/** Of a frame that breaks no rule; refuses lists that do not fit together, and a batch larger than any version sends. */
+function borderOf({ border }: BorderFrameFields): LinkFrame {
+  switch (border.case) {
+    case "rules":
+      return { kind: "borderRules", ...border.value };
+    case "batch": {
+      const { summaries, beacons, keys, beaconAgesMs } = border.value;
+      const all = [...summaries, ...beacons, ...keys];
+      const sizeBytes = all.reduce((sum, { signed, signature }) => sum + signed.length + signature.length, 0);
+      if (all.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxBatchBytes)
+        throw invalid("border.batch", `${sizeBytes} bytes are more than ${MESSAGE_BOUNDS.maxBatchBytes}`);
+      if (beaconAgesMs.length !== beacons.length)
+        throw invalid("border.batch.beacon_ages_ms", `${beaconAgesMs.length} for ${beacons.length} beacons`);
+      return { kind: "borderBatch", ...border.value };
+    }
+    case "digest": {
+      const { length } = border.value.buckets;
+      if (length !== 0 && length !== BORDER_BUCKETS) throw invalid("border.digest.buckets", `${length} must be 0 or ${BORDER_BUCKETS}`);
+      return { kind: "borderDigest", ...border.value };
+    }
+    case "have": {
+      const { hashes, versions } = border.value;
+      if (versions.length !== hashes.length) throw invalid("border.have.versions", `${versions.length} for ${hashes.length} hashes`);
+      return { kind: "borderHave", ...border.value };
+    }
+    case undefined:
+      return { kind: "unknown" };
+  }
+}
+
+function fieldsOfBorder(frame: BorderFrame): BorderFields {
+  switch (frame.kind) {
+    case "borderRules":
+      return { case: "rules", value: frame };
+    case "borderBatch":
+      return { case: "batch", value: frame };
+    case "borderDigest":
+      return { case: "digest", value: frame };
+    case "borderHave":
+      return { case: "have", value: frame };
+  }
+}
+
+// Frames of records as they go on the wire: each is encoded once, however many peers it goes to.
+/** `LinkRequest.frame` and `LinkResponse.frame` alike. */
+const FRAME_TAG = tagOf(1, WIRE.BYTES);
+const RECORDS_TAG = tagOf(3, WIRE.BYTES);
+/** Prefix, two tags and two lengths. */
+const HEAD_BYTES = PREFIX_BYTES + 2 + 2 * 5;
+
+/** A message, and what goes on the wire: the same bytes after gRPC's prefix. */
+interface EncodedRecords {
+  readonly message: Uint8Array;
+  readonly framed: Uint8Array;
+}
+
+/** A frame is one origin's, so its cluster and region are always the same. */
+const encoded = new WeakMap<Frame, EncodedRecords>();
+
+/** The whole message of a frame of records, as both directions send it; the same arrays for the same `Frame`. HOT. */
+export function encodeRecords(records: RecordsFrame): EncodedRecords {
+  const known = encoded.get(records.frame);
+  if (known !== undefined) return known;
+  const framed = writeFramed(records);
+  const both = { message: framed.subarray(PREFIX_BYTES), framed };
+  encoded.set(records.frame, both);
+  return both;
+}
+
+/** What surrounds the records is written last, and before them: so that no length has to be known before its content. */
+function writeFramed({ frame, clusterId, region }: RecordsFrame): Uint8Array {
+  const fields = { ...frame, clusterId, region };
+  const out = new Uint8Array(HEAD_BYTES + roomRecordsFrame(fields));
+  const end = putRecordsFrame(out, HEAD_BYTES, fields);
+  const size = end - HEAD_BYTES;
+  const outerSize = 1 + varintSize(size) + size;
+  const messageSize = 1 + varintSize(outerSize) + outerSize;
+  const framed = out.subarray(end - messageSize - PREFIX_BYTES, end);
+  const at = writeVarint(framed, writeVarint(framed, writePrefix(framed, messageSize), FRAME_TAG), outerSize);
+  writeVarint(framed, writeVarint(framed, at, RECORDS_TAG), size);
+  return framed;
+}
+
+/** Of a frame that breaks no rule; one with more records than any version sends is refused. */
+function recordsOf(fields: RecordsFrameFields): RecordsFrame {
+  const { nodeId, generation, after, through, records, isComplete, isLast, floor, knownSeq, clusterId, region } = fields;
+  let sizeBytes = 0;
+  for (const record of records) sizeBytes += record.length;
+  if (records.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxRecordsBytes)
+    throw invalid("records.bytes", `${sizeBytes} are more than ${MESSAGE_BOUNDS.maxRecordsBytes}`);
+  if (through < after) throw invalid("records.through", `${through} is before after, ${after}`);
+  // HOT: a rest of the fields costs as much as reading them (283 ns in place of 471, of a frame with one record).
+  const frame = { nodeId, generation, after, through, records, isComplete, isLast, floor };
+  return { kind: "records", frame: knownSeq === undefined ? frame : { ...frame, knownSeq }, clusterId, region };
 }

@@ -11,9 +11,9 @@ import type { MemberFacts } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { peerAuthSettings } from "../fabric/options.ts";
-import { type NamedStart, startOfNode } from "./own-start.ts";
 import type { Rooms } from "./rooms.ts";
 import type { SnapshotOptions } from "./snapshots.ts";
+import { type NamedStart, startOfNode } from "./standing.ts";
 import { asOfMonoMs, resumeLives, type Warm } from "./warm-start.ts";
 
 export interface JoiningParts {

@@ -2,7 +2,7 @@
  * When the members of the own cluster are written down, for the next start (semantics.md, Tombstones). The snapshot would not do: it is
  * written once a minute, or never.
  */
-import type { Roster } from "../../fabric/roster.ts";
+import type { Roster } from "../../fabric/freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
 import type { OwnerOfFile } from "../../lib/blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";

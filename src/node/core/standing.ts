@@ -1,10 +1,13 @@
 /** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and refusals of other nodes. */
 import type { Fabric } from "../../fabric/fabric.ts";
+import { eventOutput } from "../../fabric/io-types.ts";
+import type { ClockState } from "../../fabric/membership/clock-watch.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
+import type { Dispute } from "../../fabric/membership/own-standing.ts";
+import type { Start } from "../../fabric/wire/messages.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { isStamp, stampOf } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import { OwnClock } from "./own-clock.ts";
-import { OwnStart, type StartLook } from "./own-start.ts";
 
 const RETRY_MS = 1000;
 
@@ -127,4 +130,196 @@ export function checkSound({ isReady, isSound }: { readonly isReady: boolean; re
   throw new WaymarkError("not_ready", "this node is not ready any more, and may not know all that others do: `/readyz` says why", {
     retryMs: RETRY_MS,
   });
+}
+
+// A node whose clock is off takes no writes and is not ready (semantics.md, Several origins for one key).
+/** Time between two comparisons of the clocks; the second while a start waits for one. */
+const CLOCK_MS = 1000;
+const HURRIED_CLOCK_MS = 20;
+/** How long a start waits for other nodes to say what their clocks are. */
+const COMPARE_MS = 3000;
+
+type Clocks = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
+
+/** Why: writes of a node whose clock is off would win over later writes of other nodes, or be hidden by earlier ones. */
+export class OwnClock {
+  readonly #hasSeeds: boolean;
+  #fault: string;
+  #lookedMonoMs = Number.NEGATIVE_INFINITY;
+  /** The wait of a start, until it is known whether this clock is right or the time for the wait is over. Undefined when there is no wait any more. */
+  #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
+  #isOff = false;
+
+  /** `hasSeeds`: this node is to meet others, who will see its stamps. */
+  constructor(hasSeeds: boolean) {
+    this.#hasSeeds = hasSeeds;
+    this.#fault = hasSeeds ? COMPARING : "";
+  }
+
+  /** Why this node takes no writes: its clock is off, or nobody has said that it is right. Else empty. */
+  get fault(): string {
+    return this.#fault;
+  }
+
+  /** Whether a start waits for the clocks of other nodes. */
+  get isComparing(): boolean {
+    return this.#fault === COMPARING;
+  }
+
+  /** To be called after each input. `isReady`: the node was ready once, so it waits no more. Returns the event to tell of, if there is one. */
+  look(membership: Clocks, isReady: boolean, time: Time): ReturnType<typeof eventOutput> | undefined {
+    if (isReady) this.#comparing = undefined;
+    if (time.monoMs < this.#lookedMonoMs + (this.#comparing === undefined ? CLOCK_MS : HURRIED_CLOCK_MS)) return undefined;
+    this.#lookedMonoMs = time.monoMs;
+    const clock = membership.clock(time);
+    const off = isStamp(stampOf(time.wallMs)) ? clockFaultOf(clock) : BEYOND_STAMPS;
+    this.#fault = off === "" && this.#mustCompare(membership, clock, time) ? COMPARING : off;
+    if (this.#isOff === (off !== "")) return undefined;
+    this.#isOff = off !== "";
+    const { aheadMs, offCount, knownCount } = clock;
+    const detail = { ahead_ms: Math.round(aheadMs), off: offCount, known: knownCount };
+    return eventOutput(this.#isOff ? "own_clock_off" : "own_clock_right", this.#isOff ? "error" : "info", detail, { isAudited: true });
+  }
+
+  /** Throws while this node is to take no writes: `not_ready` while nothing is known of its clock, `clock_skew` where it is off. */
+  check(): void {
+    if (this.#fault === "") return;
+    throw new WaymarkError(this.isComparing ? "not_ready" : "clock_skew", this.#fault, { retryMs: RETRY_MS });
+  }
+
+  /** Whether a start still waits: other nodes that could say that its clock is wrong exist, or may exist, and too few of them have told their clocks. */
+  #mustCompare(membership: Clocks, { isUnheard }: ClockState, { monoMs }: Time): boolean {
+    if (this.#comparing === undefined) return false;
+    const { untilMonoMs = monoMs + COMPARE_MS } = this.#comparing;
+    this.#comparing = monoMs < untilMonoMs ? { untilMonoMs } : undefined;
+    if (isUnheard) membership.askClocks();
+    return this.#comparing !== undefined && (isUnheard || (this.#hasSeeds && !membership.hasJoined));
+  }
+}
+
+const COMPARING = `this node takes no writes before it has heard the clocks of other nodes, for which it waits at most ${COMPARE_MS / 1000} s`;
+const BEYOND_STAMPS = "this node's clock stands in the year 2100 or later: set it right; until then it takes no writes";
+
+/** What is wrong with the clock, for people. Empty while it agrees with those of others. */
+function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): string {
+  if (!isOff) return "";
+  const by = `${Math.round(Math.abs(aheadMs) / 1000)} s ${aheadMs > 0 ? "ahead of" : "behind"}`;
+  return `this node's clock is ${by} those of ${offCount} of ${knownCount} other nodes: set it right; until then it takes no writes`;
+}
+
+// While another start goes under its id, a node takes no writes and is not ready (semantics.md, Two nodes with one id).
+
+/** People are told after this. A node that only moved is accepted well before. */
+const TELL_MS = 2000;
+/** After a dispute of this length both starts may have written under the same numbers, so this node takes new ones. */
+const CONTESTED_MS = 5000;
+
+/** The name of a start, and the names of the earlier starts on the same disk; `earlierBoots` is undefined without a disk. */
+export interface NamedStart {
+  readonly boot: string;
+  readonly earlierBoots: readonly string[] | undefined;
+}
+
+/** What this node tells others of its start: nothing without a disk, where each start is a new generation. */
+export function startOfNode({ boot, earlierBoots }: NamedStart): Start {
+  if (earlierBoots === undefined) return {};
+  const [bootBefore] = earlierBoots;
+  return { boot, ...(bootBefore !== undefined && { bootBefore }) };
+}
+
+/** The result of a look. */
+interface StartLook {
+  /** An event for people. */
+  readonly event?: ReturnType<typeof eventOutput>;
+  /** Another start goes under this id since the last look. */
+  readonly isLost?: boolean;
+  /** Other nodes accept this start again, and may have accepted another one meanwhile. */
+  readonly isContested?: boolean;
+}
+
+const NOTHING: StartLook = {};
+
+export class OwnStart {
+  readonly #nodeId: string;
+  #fault = "";
+  #sinceMonoMs: number | undefined;
+  #isTold = false;
+
+  constructor(nodeId: string) {
+    this.#nodeId = nodeId;
+  }
+
+  /** Why this node takes no writes: another start goes under its id. Else empty. */
+  get fault(): string {
+    return this.#fault;
+  }
+
+  /** Why a write is refused. Undefined while other nodes accept this start. */
+  get refusal(): WaymarkError | undefined {
+    return this.#fault === "" ? undefined : new WaymarkError("not_ready", this.#fault, { retryMs: RETRY_MS });
+  }
+
+  /** To be called after each input. `address`: where other nodes reach this one. */
+  look(dispute: Dispute | undefined, address: string, time: Time): StartLook {
+    if (dispute === undefined) return this.#sinceMonoMs === undefined ? NOTHING : this.#ended(time.monoMs - this.#sinceMonoMs);
+    this.#fault = disputeText({ nodeId: this.#nodeId, address }, dispute);
+    if (this.#sinceMonoMs === undefined) {
+      this.#sinceMonoMs = time.monoMs;
+      return { isLost: true };
+    }
+    if (this.#isTold || time.monoMs - this.#sinceMonoMs < TELL_MS) return NOTHING;
+    this.#isTold = true;
+    const { otherAddress, nodeIds } = dispute;
+    const detail = { nodeId: this.#nodeId, address, otherAddress, toldBy: nodeIds.join(" "), fault: this.#fault };
+    return { event: eventOutput("own_start_refused", "error", detail, { isAudited: true }) };
+  }
+
+  #ended(lastedMs: number): StartLook {
+    const isTold = this.#isTold;
+    this.#sinceMonoMs = undefined;
+    this.#fault = "";
+    this.#isTold = false;
+    return {
+      isContested: lastedMs >= CONTESTED_MS,
+      ...(isTold && { event: eventOutput("own_start_accepted", "info", {}, { isAudited: true }) }),
+    };
+  }
+}
+
+/** The dispute in words for people. A start that is remembered at this node's own address is not called a second node. */
+function disputeText(
+  { nodeId, address }: { readonly nodeId: string; readonly address: string },
+  { nodeIds, otherAddress }: Dispute,
+): string {
+  const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
+  const [first = ""] = nodeIds;
+  const who = first === nodeId ? "it answers there" : `${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""} accepted it`;
+  if (otherAddress !== "" && otherAddress === address && first !== nodeId)
+    return (
+      `another start of ${nodeId} at this same address goes under its id (${who}): this one takes no writes; if that lasts and no other node ` +
+      "runs with this id, its directory is older than that start, as a backup is: start it with --new-generation"
+    );
+  return (
+    `another start of ${nodeId}${where} goes under its id (${who}): this one takes no writes; stop one of the two, ` +
+    "and if this one is to go on, start it with --new-generation when the other one is gone"
+  );
+}
+
+// How a node notices that its process stood still, so that nobody could be heard (semantics.md, Deadlines and standstills).
+/** The shell looks at the clock this often. */
+export const LOOK_MS = 125;
+/** Two looks of a process that runs are at most this far apart. */
+const APART_MS = 2 * LOOK_MS;
+/** A shorter standstill does not count. */
+const LEAST_MS = 50;
+
+export class Standstill {
+  #lookedMonoMs: number | undefined;
+
+  /** To be called at each look. Returns how long the process stood still; undefined when it did not. */
+  looked({ monoMs }: Time): number | undefined {
+    const lagMs = monoMs - (this.#lookedMonoMs ?? monoMs) - APART_MS;
+    this.#lookedMonoMs = monoMs;
+    return lagMs >= LEAST_MS ? lagMs : undefined;
+  }
 }

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { buildFrame } from "../../../src/catalog/replica/frames.ts";
-import { OriginProgress } from "../../../src/fabric/replication/origin-progress.ts";
+import { OriginProgress } from "../../../src/fabric/replication/peer-progress.ts";
 import { ReplicatingNode } from "../../fakes/replication.ts";
 
 const BOUNDS = { fetchTimeoutMs: 1000, fetchMaxWaitMs: 30_000 };

@@ -1,6 +1,6 @@
 /** The stamps by which `said-times.test.ts` knows when a peer said something: their arithmetic, and their bytes. */
 import { expect, test } from "vitest";
-import { SaidTimes } from "../../../src/fabric/replication/said-times.ts";
+import { SaidTimes } from "../../../src/fabric/replication/sender.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 

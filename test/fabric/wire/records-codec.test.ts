@@ -5,8 +5,7 @@ import { expect, test } from "vitest";
 import { LinkRequestSchema } from "../../../gen/waymark/fabric/v1/fabric_pb.js";
 import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { decodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
-import { encodeRecords } from "../../../src/fabric/wire/records-codec.ts";
+import { decodeLinkFrame, encodeRecords } from "../../../src/fabric/wire/codec.ts";
 import { framed } from "../../../src/grpc/wire/framing.ts";
 import { anyRecords } from "../../fakes/fabric-messages.ts";
 

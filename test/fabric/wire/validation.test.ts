@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { decodeCallRequest, encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import type { CallRequest } from "../../../src/fabric/wire/messages.ts";
-import { detailField } from "../../../src/fabric/wire/validation.ts";
+import { detailField } from "../../../src/fabric/wire/messages.ts";
 
 function probeVia(targetAddress: string): CallRequest {
   const from = { nodeId: "n1", generation: 1 };

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { OrderOutcome } from "../../../src/discovery/registrar/maintenance.ts";
 import type { MaintainRequest } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { MaintenanceOrders } from "../../../src/node/core/maintenance-orders.ts";
+import { MaintenanceOrders } from "../../../src/node/core/parts/writes.ts";
 
 const SELF = { nodeId: "a", generation: 1 };
 const TIME = { monoMs: 0, wallMs: 1_760_000_000_000 };

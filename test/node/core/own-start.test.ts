@@ -1,6 +1,6 @@
 /** What a node does while another start goes under its id (semantics.md, Two nodes with one id). */
 import { expect, test } from "vitest";
-import { OwnStart, startOfNode } from "../../../src/node/core/own-start.ts";
+import { OwnStart, startOfNode } from "../../../src/node/core/standing.ts";
 
 const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
 

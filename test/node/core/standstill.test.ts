@@ -1,6 +1,6 @@
 /** When a process stood still, by its looks at the clock. */
 import { expect, test } from "vitest";
-import { LOOK_MS, Standstill } from "../../../src/node/core/standstill.ts";
+import { LOOK_MS, Standstill } from "../../../src/node/core/standing.ts";
 import { at } from "../../fakes/registry.ts";
 
 test("a longer time without a look was a standstill, apart from what a loop that runs may take; the first look tells nothing", () => {
