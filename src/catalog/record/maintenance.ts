@@ -25,7 +25,7 @@ export interface MaintenanceOrder {
   readonly reason: string;
   /** When it ends by itself, in ms of wall clock since 1970. 0 means that somebody ends it. */
   readonly untilMs: number;
-  /** The principal that gave it. Empty for anonymous, and for an order that an earlier version wrote. An end that follows from a registration keeps it. */
+  /** The principal that gave it. Empty for anonymous. An end that follows from a registration keeps it. */
   readonly giver: string;
 }
 
@@ -34,7 +34,7 @@ export interface MaintenanceOrder {
  * other, because an owner must not end what an operator ordered, not even by an order that crosses it.
  */
 export interface MaintenanceOrders {
-  /** For the entries of all principals. Earlier versions put what owners ordered here too. */
+  /** For the entries of all principals. */
   readonly operators?: MaintenanceOrder | undefined;
   /** Of the principal of an entry, for entries of that principal alone. */
   readonly owners?: MaintenanceOrder | undefined;

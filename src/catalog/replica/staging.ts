@@ -50,7 +50,7 @@ export function endOf(
 
 /**
  * The stamp of a record that carries an unregister. It must be above that unregister, because otherwise the record would narrow the key
- * (`isNarrowing`), and older versions refuse lower stamps.
+ * (`isNarrowing`).
  */
 export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
   return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);

@@ -8,13 +8,13 @@ type Ending = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
  * Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher node id, and of one node the
- * later generation. Ids are compared with a slash behind them, because older versions compared whole origin ids.
+ * later generation.
  */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
   if (a.body !== b.body && (a.body === BODY.ENTRY || b.body === BODY.ENTRY)) return a.body === BODY.ENTRY ? -1 : 1;
   if (a.origin.nodeId === b.origin.nodeId) return b.origin.generation - a.origin.generation;
-  return `${a.origin.nodeId}/` < `${b.origin.nodeId}/` ? 1 : -1;
+  return a.origin.nodeId < b.origin.nodeId ? 1 : -1;
 }
 
 /**

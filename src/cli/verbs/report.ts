@@ -48,9 +48,6 @@ interface KnownSummaries {
   readonly byNamespace: ReadonlyMap<string, readonly ServiceSummary[]>;
 }
 
-/** Error codes of servers without summaries. The second code is from servers of earlier versions. */
-const HOLDS_NO_SUMMARIES: readonly string[] = ["FAILED_PRECONDITION", "UNIMPLEMENTED"];
-
 /** Every summary that a filter matches. Undefined where the server holds none. */
 async function readSummaries(client: Client, filter: Filter): Promise<KnownSummaries | undefined> {
   const items: ServiceSummary[] = [];
@@ -61,7 +58,7 @@ async function readSummaries(client: Client, filter: Filter): Promise<KnownSumma
     await client.call(summaryQuery, { ...filter, scope: Scope.GLOBAL, limit: 1 });
     for await (const page of pagesOf(read)) items.push(...page.items);
   } catch (error) {
-    if (error instanceof RequestError && HOLDS_NO_SUMMARIES.includes(error.facts.code)) return undefined;
+    if (error instanceof RequestError && error.facts.code === "FAILED_PRECONDITION") return undefined;
     throw error;
   }
   const { clusterId: own } = await client.call(DiscoveryService.method.serverInfo, {});

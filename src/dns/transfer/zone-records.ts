@@ -142,7 +142,7 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
   const seen = new Set<string>();
   for (const alias of dnsNames.aliases())
     for (const relative of namesOf(alias, [zone])) {
-      // Undefined where it is too long below this zone, or was let in by a node of an earlier version.
+      // Undefined where it is too long below this zone.
       const owner = parseHostName(`${relative}.${zone}`);
       const isPassed = owner === undefined || seen.has(relative) || isCatalogName(relative, zone, catalog);
       if (!isPassed) seen.add(relative);

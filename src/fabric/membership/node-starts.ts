@@ -5,8 +5,7 @@ import { eventOutput } from "../io-types.ts";
 import type { HeldStart, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
 
 /**
- * How a start stands to the one that was accepted last. `new`: there is nothing to compare it with; `unsaid`: an older node's word, or one
- * that an older node passed on; `stranger`: it follows another start than the one that is remembered, so it began from a copy.
+ * How a start stands to the one that was accepted last. `new`: there is nothing to compare it with; `unsaid`: of a node without a disk; `stranger`: it follows another start than the one that is remembered, so it began from a copy.
  */
 export type StartVerdict = "new" | "unsaid" | "same" | "follows" | "stranger";
 

@@ -35,7 +35,7 @@ import type { VersionPlace } from "../../policy/versions/version.ts";
 /** A node in one life of its journal. */
 export type NodeRef = Pick<OriginFields, "nodeId" | "generation">;
 
-/** The start a node is in, and the earlier one that it says it follows; absent of nodes without a disk and of older ones. */
+/** The start a node is in, and the earlier one that it says it follows; absent of nodes without a disk. */
 export type Start = Pick<OriginFields, "boot" | "bootBefore">;
 
 /** The start that goes under an id at the speaker, and where; the address is empty when it is gone. */
