@@ -22,6 +22,7 @@ import { type Origin, type StoredRecord, settledOf } from "../../src/catalog/rec
 import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
 import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
+import { endsBeforeHlc } from "../../src/catalog/replica/view.ts";
 import type { Places } from "../../src/catalog/watch/gap.ts";
 import type { NodeFacts } from "../../src/catalog/watch/reader.ts";
 import { restoreRow } from "../../src/discovery/registrar/restore.ts";
@@ -175,6 +176,15 @@ export class FabricComponent {
     if (own?.body === BODY.EXPIRED) this.replica.stageTombstone(own, BODY.UNREGISTERED, this.#hlc.stamp(time.wallMs));
   }
 
+  /** Ends the own entries that records of other origins hide, as a registrar does. */
+  endHidden(time: Time): void {
+    for (const key of KEYS) {
+      const own = this.replica.own(key);
+      const isHidden = own !== undefined && this.replica.records(key).some((other) => isEndedBy(other, own));
+      if (isHidden && this.end(key, BODY.EXPIRED, time)) this.commit(time);
+    }
+  }
+
   /** What is staged goes to disk, then becomes visible. */
   commit(time: Time): void {
     for (const stored of this.replica.staged) {
@@ -298,6 +308,11 @@ export class FabricComponent {
     this.#boots += 1;
     return { nodeId: this.nodeId, clusterId: "c1", region: "r1", boot: `${this.nodeId}-${this.#boots}` };
   }
+}
+
+/** Whether a record unregistered an older one of another origin. */
+export function isEndedBy(ender: StoredRecord, { origin, hlc }: StoredRecord): boolean {
+  return origin.id !== ender.origin.id && hlc < endsBeforeHlc(ender);
 }
 
 /** What is older is gone: the stamp of an `unregistered` tombstone, or of the one that this record of its origin replaced. */

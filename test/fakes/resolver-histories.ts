@@ -1,8 +1,9 @@
 /** Histories of a mesh with streams that read at nodes and at resolvers, and move between them. */
 import fc from "fast-check";
+import type { Step } from "./history.ts";
 import { Resolvers } from "./resolvers.ts";
-import { WATCH_FILTERS } from "./stream.ts";
-import { playWatches, turns } from "./watch-history.ts";
+import { type Stream, WATCH_FILTERS } from "./stream.ts";
+import { playWatches, type Turn, turns } from "./watch-history.ts";
 
 const filters = fc.array(fc.nat(WATCH_FILTERS.length - 1), { minLength: 3, maxLength: 3 });
 
@@ -39,4 +40,18 @@ export function playBusy(numRuns: number): number {
     { numRuns },
   );
   return settledCount;
+}
+
+/** A turn as a row: the kind, node, other node, key and detail of its step, then its action, stream and pick. */
+export type TurnRow = readonly [Step["kind"], number, number, number, number, Turn["action"], number, number];
+
+/** Plays a history that a test once found. */
+export function playFound(rows: readonly TurnRow[], filters: readonly number[]): readonly Stream[] {
+  const history = rows.map(([kind, node, other, key, detail, action, stream, pick]) => ({
+    step: { kind, node, other, key, detail },
+    action,
+    stream,
+    pick,
+  }));
+  return playWatches(history, filters, undefined, new Resolvers(undefined));
 }

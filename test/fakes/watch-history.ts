@@ -1,12 +1,14 @@
 /** Random histories of a mesh with watches on it (P3). */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { BODY } from "../../src/catalog/record/record.ts";
+import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { type Step, steps, take, timeOf } from "./history.ts";
-import { FabricComponent, KEYS, NAMESPACES } from "./mesh.ts";
+import { FabricComponent, isEndedBy, KEYS, NAMESPACES } from "./mesh.ts";
 import { type Policy, Readers, Stream, WATCH_FILTERS } from "./stream.ts";
 
-interface Turn {
+export interface Turn {
   readonly step: Step;
   /** What happens to a stream after the step. */
   readonly action: "nothing" | "pull" | "drain" | "reconnect" | "move" | "refilter" | "policy" | "farewell" | "learn";
@@ -86,7 +88,10 @@ export function playWatches(
     // Who forgets a node that lives may collect the tombstone that hid its entry, and then the entry is back.
     const living = new Set(mesh.map((one) => one.replica.self.id));
     // A node that has not caught up does not know what its tombstones hide, and would collect them too early.
-    if (step.kind !== "collect" || ready[step.node] === true) take(mesh, step, n, { mayForget: (id) => !living.has(id) });
+    if (step.kind !== "collect" || ready[step.node] === true) {
+      if (isLosing(mesh, step)) settle(mesh, n);
+      take(mesh, step, n, { mayForget: (id) => !living.has(id) });
+    }
     if (step.kind === "restart") {
       ready[step.node] = false;
       for (const s of streams) if (views.ownerOf(s.node) === node) s.reconnect(views.at(node, pick), time, "best");
@@ -134,6 +139,33 @@ export function playWatches(
   ready.fill(true);
   rest(mesh, streams, history.length, views);
   return streams;
+}
+
+/**
+ * Whether the step can drop a record that unregistered an entry of another origin, while a node still holds that entry. In a real mesh, tombstones are dropped by age
+ * only when all nodes are in step, and an origin is forgotten a day after its node died (semantics.md, Tombstones and Orphans). By then, every node has received the
+ * tombstone, and the entry's own node has ended the entry.
+ */
+function isLosing(mesh: readonly FabricComponent[], { kind, node, detail }: Step): boolean {
+  if (kind !== "collect" && kind !== "forget") return false;
+  const { origins } = mesh[node]!.replica;
+  const forgotten = [...origins.values()][detail % origins.size];
+  const isDropped = ({ origin }: StoredRecord) => (kind === "collect" ? origins.get(origin.id) === origin : origin.id === forgotten?.id);
+  return KEYS.some((key) => {
+    const all = mesh.flatMap(({ replica }) => replica.records(key));
+    const entries = all.filter(({ body }) => body === BODY.ENTRY);
+    return all.some((stored) => isDropped(stored) && entries.some((entry) => isEndedBy(stored, entry)));
+  });
+}
+
+/** All nodes exchange their records, and each ends its own entries that others unregistered. */
+function settle(mesh: readonly FabricComponent[], n: number): void {
+  const exchange = () => {
+    for (const node of mesh) for (const peer of mesh) if (peer !== node) learn(node, peer, n);
+  };
+  exchange();
+  for (const node of mesh) node.endHidden(timeOf(n, 0));
+  exchange();
 }
 
 /** The node catches up with a peer. */

@@ -1,7 +1,7 @@
 /** P17 and the cursors of resolvers with generated histories: the streams of P3, which also read at resolvers and move between these and nodes. `test/nightly` plays more of them. */
 import { expect, test } from "vitest";
 import { runs } from "../../fakes/effort.ts";
-import { playAny, playBusy } from "../../fakes/resolver-histories.ts";
+import { playAny, playBusy, playFound, type TurnRow } from "../../fakes/resolver-histories.ts";
 
 test("P17: a resolver holds at its bookmarks what its upstream holds, and a stream that moves to or from it what a query there answers", () => {
   expect(playAny(runs(100))).toBeGreaterThan(runs(500));
@@ -9,4 +9,39 @@ test("P17: a resolver holds at its bookmarks what its upstream holds, and a stre
 
 test("so it is where few keys change all the time, and streams come and go with fresh cursors", () => {
   expect(playBusy(runs(100))).toBeGreaterThan(runs(300));
+});
+
+/** What the nightly test found. */
+const FORGOTTEN: readonly TurnRow[] = [
+  ["put", 1, 0, 12, 26, "nothing", 0, 0],
+  ["put", 0, 0, 0, 95, "learn", 0, 0],
+  ["end", 0, 0, 12, 81, "nothing", 0, 0],
+  ["copy", 0, 1, 0, 0, "nothing", 0, 0],
+  ["restart", 0, 0, 0, 0, "nothing", 0, 0],
+  ["copy", 1, 0, 0, 75, "nothing", 0, 0],
+  ["put", 0, 0, 0, 0, "reconnect", 0, 75],
+  ["put", 0, 0, 0, 0, "learn", 0, 0],
+  ["put", 0, 0, 0, 0, "learn", 0, 25],
+  ["forget", 1, 0, 0, 4, "nothing", 0, 0],
+  ["forget", 0, 0, 0, 46, "nothing", 0, 0],
+  ["put", 0, 0, 0, 0, "nothing", 0, 22],
+];
+
+const COLLECTED: readonly TurnRow[] = [
+  ["put", 0, 0, 0, 0, "farewell", 0, 46],
+  ["put", 2, 0, 0, 0, "drain", 0, 1],
+  ["end", 2, 0, 0, 139, "move", 0, 1],
+  ["put", 1, 0, 0, 1, "move", 0, 1],
+  ["copy", 2, 1, 0, 0, "drain", 0, 1],
+  ["restart", 1, 0, 0, 46, "drain", 0, 1],
+  ["collect", 2, 0, 0, 24, "drain", 0, 1],
+  ["abort", 0, 0, 0, 0, "drain", 0, 1],
+  ["put", 0, 0, 1, 0, "drain", 0, 1],
+];
+
+test.each([
+  ["is forgotten with its origin", FORGOTTEN, [0, 0, 0]],
+  ["is collected", COLLECTED, [0, 0, 5]],
+])("an unregistered entry stays away from resolvers when the tombstone %s", (_, rows, filters) => {
+  for (const stream of playFound(rows, filters)) expect([...stream.held.values()].join()).not.toContain("n2/1/1");
 });
