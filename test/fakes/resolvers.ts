@@ -40,8 +40,12 @@ export class ResolverView extends FabricComponent {
   /** The replica that the feed reads. A node that starts again has another one. */
   #of: Replica;
   #feed: Feed;
-  /** A snapshot may show again what was shown before. */
+  /** A snapshot began, so older records of any key can be sent again. */
   isAnew = false;
+  /** Keys whose newest records can be lost with the last upstream (semantics.md, Resolver 6). */
+  #doubted: ReadonlySet<string> = new Set();
+  /** Doubted keys that the next upstream has sent: an older record replaces a lost one. */
+  readonly resent = new Set<string>();
 
   readonly #intervalMs: number;
 
@@ -112,6 +116,7 @@ export class ResolverView extends FabricComponent {
       isNamesOnly: false,
       withDigest: true,
     };
+    this.#doubted = new Set(this.#watch.doubts.keys);
     const portable = this.#watch.move();
     const reader = new Reader(options, this.#of, this.#upstream.facts);
     const from = portable === "" ? undefined : parseCursor(portable);
@@ -129,11 +134,13 @@ export class ResolverView extends FabricComponent {
     const heard = readWatchMessage(bytes);
     if (heard.snapshot === SNAPSHOT.BEGIN) this.isAnew = true;
     this.#followed.hear(this.#watch, heard, time);
+    for (const { record } of message.changes) if (this.#doubted.has(record.key)) this.resent.add(record.key);
     if (this.#watch.isDoubtful) this.#feed = this.#open(time);
     else if (heard.place !== undefined) this.#stand(heard, heard.place.cursor);
   }
 
   #stand({ digest: said }: WatchMessage, cursor: PortableCursor): void {
+    this.#doubted = new Set();
     this.#epoch = Number(cursor.policyEpoch.slice(1));
     this.model = frozen(this.#upstream.model);
     const { count, digest } = this.model.digest(() => true);
@@ -211,9 +218,10 @@ export class Resolvers implements Views {
       // One of the two lags, so that its upstream does not tell it of what came and went in between.
       view.follow(upstream, pick === 1 || i === 0 || pick % 6 === 0 ? 1000 : 0, time);
       if (pick % 19 === 0) view.collect(time, 2);
-      if (!view.isAnew) return;
+      if (!view.isAnew && view.resent.size === 0) return;
+      for (const stream of streams) if (stream.node === view) stream.allowOlder((key) => view.isAnew || view.resent.has(key));
       view.isAnew = false;
-      for (const stream of streams) if (stream.node === view) stream.forgetAll();
+      view.resent.clear();
     });
   }
 }

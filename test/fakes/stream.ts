@@ -162,14 +162,12 @@ export class Stream {
     this.reconnect(this.node, time, how);
   }
 
-  /** Everything may be shown again. */
-  forgetAll(): void {
-    this.#newest.clear();
-  }
-
-  /** What a restarted or forgetful node may show again. */
-  forget(originId: string): void {
-    for (const key of this.#newest.keys()) if (key.endsWith(` ${originId}`)) this.#newest.delete(key);
+  /** Allows the server to send again older records of these keys and origins. */
+  allowOlder(isAllowed: (key: string, originId: string) => boolean): void {
+    for (const id of this.#newest.keys()) {
+      const space = id.lastIndexOf(" ");
+      if (isAllowed(id.slice(0, space), id.slice(space + 1))) this.#newest.delete(id);
+    }
   }
 
   /** Takes one message; returns whether there was one. */
@@ -188,10 +186,6 @@ export class Stream {
     if (message !== undefined) this.#take(message, Number.POSITIVE_INFINITY, isReady);
   }
 
-  #unsee(isDoubted: (key: string) => boolean): void {
-    for (const id of this.#newest.keys()) if (isDoubted(id.slice(0, id.lastIndexOf(" ")))) this.#newest.delete(id);
-  }
-
   #startAnew(time: Time): void {
     this.#newest.clear();
     this.#doubted.clear();
@@ -208,12 +202,12 @@ export class Stream {
     const { reader } = this.feed;
     this.#check(message, budgetBytes);
     const isFresh = message.snapshot === SNAPSHOT.BEGIN && message.replaces.length === 0;
-    if (isFresh) for (const { id, isLost } of this.#uncovered()) if (isLost) this.forget(id);
+    if (isFresh) for (const { id, isLost } of this.#uncovered()) if (isLost) this.allowOlder((_, originId) => originId === id);
     if (message.snapshot === SNAPSHOT.BEGIN) this.#staged = { replaces: message.replaces, seen: new Set() };
     for (const { action, record } of message.changes) {
       assert(!this.#policy.denied.has(record.namespace), `told of hidden ${record.namespace}`);
       const id = `${record.key} ${record.origin.id}`;
-      if (this.#doubted.delete(record.key)) this.#unsee((key) => key === record.key);
+      if (this.#doubted.delete(record.key)) this.allowOlder((key) => key === record.key);
       const newest = this.#newest.get(id) ?? 0;
       // A removal may come with any record of its key: a whole transfer ends what it does not list under the number it has.
       const isBackwards = action !== ACTION.REMOVE && record.seq < newest;
@@ -238,7 +232,7 @@ export class Stream {
       assert(isReady, "END or bookmark of a node that is not ready");
       const options = reader.options;
       if (isEnd && isFull) {
-        this.#unsee((key) => this.#doubted.has(key));
+        this.allowOlder((key) => this.#doubted.has(key));
         this.#doubted.clear();
       }
       const isSure = (line: string): boolean => ![...this.#doubted].some((key) => line.startsWith(`${key.replaceAll("\0", "|")} `));

@@ -97,7 +97,7 @@ export function playWatches(
       for (const s of streams) if (views.ownerOf(s.node) === node) s.reconnect(views.at(node, pick), time, "best");
     }
     const gone = origins.find((origin) => !node.replica.origins.has(origin));
-    if (gone !== undefined) for (const s of streams) if (views.ownerOf(s.node) === node) s.forget(gone);
+    if (gone !== undefined) for (const s of streams) if (views.ownerOf(s.node) === node) s.allowOlder((_, originId) => originId === gone);
     views.follow(streams, pick, time);
     const stream = streams[which % streams.length]!;
     const isReady = ready[mesh.indexOf(views.ownerOf(stream.node))]! && views.isReady?.(stream.node) !== false;

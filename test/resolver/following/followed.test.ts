@@ -12,6 +12,21 @@ test("so it is where few keys change all the time, and streams come and go with 
 });
 
 /** What the nightly test found. */
+const LOST_NEWEST: readonly TurnRow[] = [
+  ["put", 0, 0, 0, 0, "move", 0, 75],
+  ["put", 1, 0, 0, 1, "learn", 0, 0],
+  ["put", 0, 0, 0, 0, "drain", 0, 91],
+  ["put", 1, 0, 0, 1, "move", 0, 0],
+  ["restart", 1, 0, 0, 0, "drain", 1, 77],
+  ["abort", 0, 0, 0, 0, "farewell", 0, 0],
+  ["copy", 0, 0, 0, 0, "farewell", 0, 0],
+];
+
+test("a watch of a resolver gets the older record of a key, when the newest one was lost with the disk of the upstream", () => {
+  const [, stream] = playFound(LOST_NEWEST, [0, 0, 5]);
+  expect([...stream!.held.values()]).toEqual(["svc|db|1|1|c1 n2/1/1 5"]);
+});
+
 const FORGOTTEN: readonly TurnRow[] = [
   ["put", 1, 0, 12, 26, "nothing", 0, 0],
   ["put", 0, 0, 0, 95, "learn", 0, 0],
