@@ -46,12 +46,12 @@ export function playBusy(numRuns: number): number {
 export type TurnRow = readonly [Step["kind"], number, number, number, number, Turn["action"], number, number];
 
 /** Plays a history that a test once found. */
-export function playFound(rows: readonly TurnRow[], filters: readonly number[]): readonly Stream[] {
+export function playFound(rows: readonly TurnRow[], chosen: readonly number[]): readonly Stream[] {
   const history = rows.map(([kind, node, other, key, detail, action, stream, pick]) => ({
     step: { kind, node, other, key, detail },
     action,
     stream,
     pick,
   }));
-  return playWatches(history, filters, undefined, new Resolvers(undefined));
+  return playWatches(history, chosen, undefined, new Resolvers(undefined));
 }
