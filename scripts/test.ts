@@ -186,7 +186,7 @@ const NIGHTLY: readonly Step[] = [
     // These compute while those wait, with what those leave of the processor.
     vitest("long virtual", { projects: ["long virtual"], env: NIGHT, isPatient: true }),
   ),
-  vitest("nightly", { projects: ["nightly"], env: NIGHT }),
+  vitest("nightly", { projects: ["nightly"], env: RANDOM }),
   vitest("random seeds", seeds("random", 2000)),
 ];
 
