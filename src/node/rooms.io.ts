@@ -100,6 +100,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());
   await journal.replay((row) => opening.row(row));
+  if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed);
   const { rooms, againCount } = opening.finish();
   if (againCount > 0) log.child("journal").warn({ againCount }, "records of another region are written again");
   const wakeup = new Wakeup(rooms.fanout, now);

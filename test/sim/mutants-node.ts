@@ -326,6 +326,20 @@ export const NODE_MUTANTS = [
     isCheap: true,
   },
   {
+    name: "a generation that was replaced stays on the disk",
+    rule: "Restart: a node that replaces its generation keeps the new one",
+    edits: [
+      {
+        file: "src/node/core/rooms.ts",
+        find: "renewed, row: (row)",
+        replace: "renewed: undefined, row: (row)",
+      },
+    ],
+    withinSeeds: 5,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
     name: "own news waits for the next round",
     rule: "Replication: own records are pushed at once",
     edits: [

@@ -2,7 +2,9 @@
  * Small worlds that each show one rule by which the parts of a node are joined: a stop, a start, or what is told of a commit. Chance would
  * hardly ever lay their steps so close to each other.
  */
+
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { MAX_SEQ } from "../../src/catalog/record/codec.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
 import type { Place, Plan, Step } from "./plan.ts";
@@ -29,7 +31,15 @@ interface SmallWorld {
   readonly looks: readonly { readonly atMs: number; readonly wrong: (simulation: Simulation) => readonly string[] }[];
 }
 
-const WORLDS = [leavesAlone, stopsBesideALeaver, tellsOfCommits, restartsBesideAnOrphan, startsAhead, startsUnheard] as const;
+const WORLDS = [
+  leavesAlone,
+  stopsBesideALeaver,
+  tellsOfCommits,
+  restartsBesideAnOrphan,
+  findsBrokenGeneration,
+  startsAhead,
+  startsUnheard,
+] as const;
 
 /** A static entry of a client at a node. */
 function put(atMs: number, client: number, node: number, scope: 1 | 2 = SCOPE.ZONE): Step {
@@ -92,6 +102,40 @@ function restartsBesideAnOrphan(rng: Rng): SmallWorld {
   const hidden = (simulation: Simulation) =>
     [0, 1, 2].filter((at) => isShown(simulation, 0, at)).map((at) => `n${at} shows what a node left that is away for too long`);
   return { places: [HERE, HERE, HERE, HERE], steps, activeMs: crashMs + 60_000, looks: [{ atMs: crashMs + 25_000, wrong: hidden }] };
+}
+
+/** A disk has a generation that no node accepts. The node takes a new generation once, and keeps it over the next start. */
+function findsBrokenGeneration(rng: Rng): SmallWorld {
+  const breakMs = 9000 + rng.int(1000);
+  let generation = 0;
+  const found = ({ nodes }: Simulation) => nodes[0]?.process?.replica.self.generation ?? 0;
+  const steps: Step[] = [put(4000, 0, 0), put(breakMs + 4000, 1, 0)];
+  for (const afterMs of [0, 6000]) steps.push({ atMs: breakMs + afterMs, ...CRASH, nodes: [0], downMs: 1000 });
+  const looks = [
+    {
+      atMs: breakMs + 500,
+      wrong: ({ nodes }: Simulation) => {
+        if (nodes[0] !== undefined) nodes[0].disk.generation = MAX_SEQ + 1;
+        return [];
+      },
+    },
+    {
+      atMs: breakMs + 5000,
+      wrong: (simulation: Simulation) => {
+        generation = found(simulation);
+        return [];
+      },
+    },
+    {
+      atMs: breakMs + 12_000,
+      wrong: (simulation: Simulation) => {
+        const now = found(simulation);
+        const renewed = now === generation ? [] : [`n0 goes on under generation ${now} and had ${generation} before`];
+        return [...renewed, ...lacking(simulation, [0, 1], [0, 1])];
+      },
+    },
+  ];
+  return { places: [HERE, HERE], steps, activeMs: breakMs + 13_000, looks };
 }
 
 /** A node starts with a clock that is ahead of the others'. It takes no writes and serves nobody before the clock is right. */

@@ -171,6 +171,7 @@ export class SimProcess {
     ({ replica: this.replica, registrar: this.registrar, policies: this.policies, stamper: this.stamper, hlc: this.hlc } = opening.rooms);
     this.tasks = new SimTasks(this);
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) opening.row(row);
+    if (opening.renewed !== undefined) disk.generation = opening.renewed;
     ({ rooms: this.rooms } = opening.finish());
     ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = this.rooms);
     this.warm = restoreWarm(this);

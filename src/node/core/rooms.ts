@@ -8,6 +8,7 @@ import { EntryStamper, parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
+import { isSeq } from "../../catalog/record/codec.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -73,6 +74,8 @@ export interface Rooms extends Restorable {
 /** A node whose leases are back and whose rows are still to come. */
 export interface OpeningRooms {
   readonly rooms: Restorable;
+  /** A generation that the disk must take first: no node accepts the one there, because the clock was after the year 2106 when it was drawn. */
+  readonly renewed: number | undefined;
   /** Takes the next row. Throws `invalid_argument` for one that this version cannot have written. */
   row(row: RestoredPut): void;
   /** To be called after the last row. `againCount`: rows of another region, which are staged to be written again. */
@@ -81,8 +84,10 @@ export interface OpeningRooms {
 
 export function openRooms(restored: RestoredNode, options: RoomsOptions, time: Time): OpeningRooms {
   const { settings, metrics, newGeneration } = options;
+  const renewed = isSeq(restored.generation) ? undefined : newGeneration(time);
+  const node = { ...restored, generation: renewed ?? restored.generation };
   // The registrar asks what it may collect only when time goes on, and by then there is a machine.
-  const restorable = restorableRooms(restored, options, time, () => machine.collectsBy(options.now()));
+  const restorable = restorableRooms(node, options, time, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
   const summaries = summariesOf(restorable, restored, options, time);
@@ -104,7 +109,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
     replica.takeTouched();
     return { rooms, againCount };
   };
-  return { rooms: restorable, row: (row) => restoring.row(row), finish };
+  return { rooms: restorable, renewed, row: (row) => restoring.row(row), finish };
 }
 
 function summariesOf(

@@ -105,7 +105,7 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   if (row === undefined) throw damaged(path, "it does not say which node it belongs to");
   for (const column of ["generation", "boots", "last_seq", "floor"]) {
     const number = Number(row[column]);
-    if (number < 0 || number > HIGHEST) throw damaged(path, `its ${column} is ${number}`);
+    if (number < 0 || (number > HIGHEST && column !== "generation")) throw damaged(path, `its ${column} is ${number}`);
   }
   if (Number(row["floor"]) > Number(row["last_seq"]))
     throw damaged(path, `its floor ${row["floor"]} is above its last_seq ${row["last_seq"]}`);
