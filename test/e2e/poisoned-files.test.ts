@@ -82,7 +82,6 @@ const TAKEN: readonly { readonly what: string; readonly poison: (directory: stri
         saying(KIND.HEADER, { savedWallMs: 1e300, lost: [{ nodeId: "x", generation: -1, through: 2 ** 53, mark: 0.5 }] }),
       );
     },
-    isBare: true,
   },
   {
     what: "times that are none",

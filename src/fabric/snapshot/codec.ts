@@ -93,7 +93,8 @@ export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, ke
 export function readLostKeys({ payload }: Block): { readonly id: string; readonly keys: LostKeys } {
   const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
   const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
-  if (!isId(nodeId) || !isNumber(generation) || !isNumber(through)) throw odd("whose keys they are", { nodeId, generation, through });
+  if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
+    throw odd("whose keys they are", { nodeId, generation, through });
   const keys = keysOfBytes(payload.subarray(at), through);
   if (keys === undefined) throw odd(`the keys of ${nodeId}`, payload.length);
   return { id: `${nodeId}/${generation}`, keys };
@@ -112,19 +113,20 @@ export function readHeader({ payload }: Block): SnapshotHeader {
   if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
   if (!Array.isArray(starts) || !starts.every(isStart)) throw odd("which starts were accepted", starts);
   if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw odd("when sources were heard of", sourceAges);
+  const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
   return {
     nodeId,
     clusterId,
     savedWallMs: soundMs(savedWallMs) ?? 0,
     forgotten,
-    lost,
-    starts,
+    lost: lost.filter(isSound),
+    starts: starts.filter((start) => isSeq(start.generation)),
     sourceAges: sourceAges.slice(0, MAX_AGES),
   };
 }
 
-/** Throws `invalid_argument` on what no version writes. */
-export function readOrigin({ payload }: Block): OriginBlock {
+/** Undefined for an origin whose generation nobody can go on from: a peer named it. Throws `invalid_argument` on what no version writes. */
+export function readOrigin({ payload }: Block): OriginBlock | undefined {
   const {
     nodeId,
     generation,
@@ -136,10 +138,11 @@ export function readOrigin({ payload }: Block): OriginBlock {
     isPartial = false,
     isAtHome = false,
   } = objectOf(payload);
-  if (!isId(nodeId) || !isNumber(generation)) throw odd("which origin it is", { nodeId, generation });
+  if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
   if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
   if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")
     throw odd(`how ${nodeId} stands`, life);
+  if (!isSeq(generation)) return undefined;
   return {
     nodeId,
     generation,
@@ -174,26 +177,25 @@ function isOriginId(value: unknown): value is string {
 function isLost(value: unknown): value is LostOrigin {
   if (typeof value !== "object" || value === null) return false;
   const { nodeId, generation, through, mark } = value as Readonly<Record<string, unknown>>;
-  return isId(nodeId) && [generation, through, mark].every(isNumber);
+  return isId(nodeId) && [generation, through, mark].every((number) => typeof number === "number");
 }
 
 function isStart(value: unknown): value is AcceptedStart {
   if (typeof value !== "object" || value === null) return false;
   const { nodeId, generation, boot, address } = value as Readonly<Record<string, unknown>>;
   return (
-    isId(nodeId) && isNumber(generation) && isId(boot) && typeof address === "string" && address.length <= NODE_BOUNDS.maxAddressLength
+    isId(nodeId) &&
+    typeof generation === "number" &&
+    isId(boot) &&
+    typeof address === "string" &&
+    address.length <= NODE_BOUNDS.maxAddressLength
   );
 }
 
 function isAge(value: unknown): value is SourceAge {
   if (typeof value !== "object" || value === null) return false;
   const { source, version, ageMs } = value as Readonly<Record<string, unknown>>;
-  return isId(source) && isNumber(version) && typeof ageMs === "number" && ageMs >= 0;
-}
-
-/** Of a change or a generation. */
-function isNumber(value: unknown): value is number {
-  return typeof value === "number" && isSeq(value);
+  return isId(source) && typeof version === "number" && isSeq(version) && typeof ageMs === "number" && ageMs >= 0;
 }
 
 /** `/` and the digits of a number. */

@@ -45,9 +45,9 @@ export interface ReplicaSnapshot {
   readonly origins: readonly OriginFrames[];
 }
 
-/** An origin and its records. */
+/** An origin and its records; undefined for one whose numbers nobody can go on from. */
 interface OriginFrames {
-  readonly origin: OriginBlock;
+  readonly origin: OriginBlock | undefined;
   readonly frames: Frame[];
 }
 
@@ -162,7 +162,7 @@ export function* readSnapshot(
 /** A frame belongs to the origin before it. */
 function addFrame(to: OriginFrames | undefined, payload: Uint8Array): void {
   const said = decodeLinkFrame(payload);
-  if (said.kind !== "records" || to === undefined) return;
+  if (said.kind !== "records" || to?.origin === undefined) return;
   const { nodeId, generation } = said.frame;
   if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(said.frame);
 }
@@ -175,7 +175,8 @@ export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefine
     const block = readBlock(bytes, at, index);
     if (block === undefined) return undefined;
     try {
-      if (block.kind === KIND.ORIGIN) found.push(readOrigin(block).nodeId);
+      const origin = block.kind === KIND.ORIGIN ? readOrigin(block) : undefined;
+      if (origin !== undefined) found.push(origin.nodeId);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       return undefined;
@@ -209,6 +210,7 @@ export function* restoreSnapshot(
   for (const lost of header.lost) replica.lost.note(lost);
   for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);
   for (const { origin: said, frames } of origins) {
+    if (said === undefined) continue;
     const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
     // What this node says itself stands in its journal.
     if (`${nodeId}/${generation}` === replica.self.id) continue;

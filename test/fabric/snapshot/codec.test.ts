@@ -53,6 +53,15 @@ test("an origin comes back as it was", () => {
   expect(readOrigin(block)).toEqual(origin);
 });
 
+test("numbers that a peer made up are passed over, and the rest of a snapshot is read", () => {
+  const lost = ["x", "y"].map((nodeId) => ({ nodeId, generation: 1, through: nodeId === "x" ? 2 ** 53 - 1 : 5, mark: 0 }));
+  const header = readBlock(headerBlock(0, { ...HEADER, lost }), 0, 0);
+  const place = { clusterId: "c1", region: "r1", life: "live", absentWallMs: undefined } as const;
+  const origin = readBlock(originBlock(1, { nodeId: "n2", generation: 2 ** 53 - 1, ...place }), 0, 1);
+  if (header === undefined || origin === undefined) throw new Error("there are blocks");
+  expect([readHeader(header).lost, readOrigin(origin)]).toEqual([lost.slice(1), undefined]);
+});
+
 test("the members of a cluster come back from their file; another node's or cluster's, or one that was changed, is of no use", () => {
   const bytes = rosterFile(SELF, ["n2", "n3"]);
   expect(readRosterFile(bytes, SELF, 10)).toEqual(["n2", "n3"]);
