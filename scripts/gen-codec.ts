@@ -56,10 +56,8 @@ const SIGNED_ROOT = "waymark.catalog.v1.ServiceSummary";
 const FABRIC_SERVICE = "waymark.fabric.v1.FabricService";
 const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   isOwn: true,
-  // Older versions do not say these, or most messages have nothing to say there.
+  // Most messages have nothing to say there.
   absent: [
-    "Origin.cluster_id",
-    "Origin.region",
     "Origin.boot",
     "Origin.boot_before",
     "VectorEntry.hidden",

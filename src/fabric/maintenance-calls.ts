@@ -7,7 +7,7 @@ import { REASONS, type Reason } from "../lib/errors.ts";
 import type { FabricInput, FabricOutput } from "./io-types.ts";
 import { isListed } from "./membership/members.ts";
 import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
-import type { MaintainRequest, MemberUpdate, NodeRef, PeerIdentity } from "./wire/messages.ts";
+import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts";
 
 /** Time that another node has for an answer. It is longer than a write of the journal takes, and shorter than callers wait. */
 const MAINTAIN_TIMEOUT_MS = 5000;
@@ -23,8 +23,8 @@ export class MaintenanceCalls implements FabricPart {
 
   readonly handle: FabricHandlers = {
     maintain: (input, _, out) => this.ask(input, out),
-    called: ({ call, request, identity }, _, out) => {
-      if (request.kind === "maintain") this.asked(call, request, identity, out);
+    called: ({ call, request }, _, out) => {
+      if (request.kind === "maintain") this.asked(call, request, out);
     },
     replied: (replied, _, out) => {
       if (replied.call < 0) this.answered(replied, out);
@@ -52,9 +52,9 @@ export class MaintenanceCalls implements FabricPart {
   }
 
   /** An order of another node. Only nodes of this cluster may give one. */
-  asked(call: number, request: MaintainRequest, { certificate }: PeerIdentity, out: FabricOutput[]): void {
+  asked(call: number, request: MaintainRequest, out: FabricOutput[]): void {
     const { nodeId, clusterId } = this.#parts.self();
-    const from = certificate?.clusterId ?? request.from.clusterId ?? "";
+    const from = request.from.clusterId;
     const isMeant = request.targetNodeId === nodeId;
     if (isMeant && from === clusterId) {
       out.push({ kind: "ordered", call, request });

@@ -10,7 +10,6 @@ import type { Borders } from "./borders/borders.ts";
 import type { FabricOutput } from "./io-types.ts";
 import type { Links } from "./links/links.ts";
 import { isOwnLaterLife } from "./links/peer-auth.ts";
-import { isOfOurs } from "./membership/authority.ts";
 import type { MembershipOutput } from "./membership/io-types.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership, MembershipInput } from "./membership/membership.ts";
@@ -119,8 +118,8 @@ export class LostWords implements FabricPart {
   #after: number | undefined;
 
   readonly handle: FabricHandlers = {
-    called: ({ request, identity }, time, out) => this.heard(request, identity.certificate?.clusterId, time, out),
-    replied: ({ response }, time, out) => this.heard(response, undefined, time, out),
+    called: ({ request }, time, out) => this.heard(request, time, out),
+    replied: ({ response }, time, out) => this.heard(response, time, out),
   };
 
   constructor(parts: LostWordsParts) {
@@ -163,12 +162,11 @@ export class LostWords implements FabricPart {
 
   /**
    * Takes in what another node says. What a cluster has lost it knows itself: others' nodes are not heard, as they are by nobody about anything
-   * of this cluster. `clusterId`: as the speaker's certificate proves it.
+   * of this cluster.
    */
-  heard(said: CallRequest | CallResponse | undefined, clusterId: string | undefined, time: Time, out: FabricOutput[]): void {
+  heard(said: CallRequest | CallResponse | undefined, time: Time, out: FabricOutput[]): void {
     if (said?.kind !== "pushPull" || said.lost === undefined) return;
-    const { nodeId, clusterId: named } = said.from;
-    if (!isOfOurs({ clusterId: clusterId ?? named }, this.#parts.members.find(nodeId), this.#parts.clusterId)) return;
+    if (said.from.clusterId !== this.#parts.clusterId) return;
     for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word, said.from.nodeId, time, out);
     if (!applyMarks(this.#replica)) return;
     this.#after = 0;

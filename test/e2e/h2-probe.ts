@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
+import { nodeRef } from "../fakes/fabric-values.ts";
 import { QUERY } from "./h2-frames.ts";
 
 const CHILD = fileURLToPath(new URL("h2-probe-child.ts", import.meta.url));
@@ -16,7 +17,7 @@ interface Call {
   readonly bytes: Uint8Array;
 }
 
-const FABRIC_PROBE = framed(encodeCallRequest({ kind: "probe", from: { nodeId: "a", generation: 1 }, targetNodeId: "b", updates: [] }));
+const FABRIC_PROBE = framed(encodeCallRequest({ kind: "probe", from: nodeRef("a"), targetNodeId: "b", updates: [] }));
 
 export class Probe {
   readonly #child: ChildProcess;

@@ -8,7 +8,7 @@ import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { LinkFrame, MemberUpdate, VectorEntry } from "../../src/fabric/wire/messages.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
-import { helloOf, updateOf } from "../fakes/fabric-values.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { callHeaders } from "../fakes/raw-link.ts";
@@ -84,7 +84,7 @@ async function liar(nodeId = "evil", more: Parameters<typeof helloOf>[1] = {}): 
   const machine = await openTestTransport();
   liars.push(machine);
   machine.greeting = { kind: "hello", hello: helloOf(nodeId, { address: machine.transport.address, generation: Date.now(), ...more }) };
-  machine.answer = () => ({ kind: "probe", from: { nodeId, generation: 1 }, updates: [] });
+  machine.answer = () => ({ kind: "probe", from: nodeRef(nodeId), updates: [] });
   machine.transport.openLink(LINK, fabricOf(a));
   await until("linked", () => (machine.links.get(LINK)?.frames.length ?? 0) > 0 || machine.unopened.has(LINK));
   return machine;
@@ -281,7 +281,7 @@ test("false deaths and a crowd of members that are not there: the living contrad
     const stream = session.request(callHeaders("Probe", ""));
     stream.on("error", () => {});
     stream.resume();
-    stream.end(framed(encodeCallRequest({ kind: "probe", from: { nodeId: "evil", generation: 1 }, targetNodeId: "a", updates: told })));
+    stream.end(framed(encodeCallRequest({ kind: "probe", from: nodeRef("evil"), targetNodeId: "a", updates: told })));
   }
   await goesOn();
   await until("the crowd is taken for dead, b is not", async () => {

@@ -9,7 +9,7 @@ import { afterAll, expect, test } from "vitest";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { openTestTransport } from "../fakes/fabric-transport.ts";
-import { helloOf, updateOf } from "../fakes/fabric-values.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
@@ -112,7 +112,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
 test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health, the metric and the lag say the same, and DNS says SERVFAIL", async () => {
   const other = await openTestTransport();
   const { address } = other.transport;
-  const from = { nodeId: "other", generation: 1 };
+  const from = nodeRef("other");
   other.greeting = { kind: "hello", hello: helloOf("other", { address, isReady: true }) };
   other.answer = ({ kind }) => {
     if (kind === "pushPull") return { kind, from, members: [updateOf("other", { address })], ownUpdateRefused: "too many roles" };

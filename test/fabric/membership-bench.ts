@@ -4,6 +4,7 @@ import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerIdentity, Start } from "../../src/fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { nodeRef } from "../fakes/fabric-values.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf } from "./membership-world.ts";
 
@@ -126,7 +127,8 @@ export class MemberBench {
   }
 
   /** Answers the probes that wait for the node at that address, as the node says itself. */
-  answerProbes(address: string, from: NodeRef & Start): void {
+  answerProbes(address: string, node: NodeRef & Start): void {
+    const from = { ...nodeRef(node.nodeId), ...node };
     for (const call of this.probes.splice(0))
       if (call.to === address) this.answer(call, { kind: "probe", from, updates: [] });
       else this.probes.push(call);
@@ -152,7 +154,7 @@ export class MemberBench {
     return updates.flatMap((update) => {
       const { generation, boot } = update;
       const own = update.nodeId === from ? { generation, ...(boot !== undefined && { boot }) } : { generation: 1 };
-      const teller = { nodeId: from, ...own, ...(clusterId !== undefined && { clusterId }) };
+      const teller = { ...nodeRef(from), ...own, clusterId: clusterId ?? this.held(from)?.clusterId ?? "c1" };
       const before = { ...this.machine.refused };
       if (path === "table") this.ask({ kind: "pushPull", from: teller, isJoin: false, members: [update] });
       else this.ask({ kind: "probe", from: teller, targetNodeId: this.#name, updates: [update] });
@@ -167,7 +169,7 @@ export class MemberBench {
 
 /** As the node that is meant answers. */
 function answerAs({ request }: Call): CallResponse | undefined {
-  return request.kind === "probe" ? { kind: "probe", from: { nodeId: request.targetNodeId, generation: 1 }, updates: [] } : undefined;
+  return request.kind === "probe" ? { kind: "probe", from: nodeRef(request.targetNodeId), updates: [] } : undefined;
 }
 
 function fail(why: string): never {

@@ -4,11 +4,12 @@ import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { nodeRef } from "../fakes/fabric-values.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf } from "./membership-world.ts";
 
 const PROOF: PeerIdentity = { address: "127.0.0.1:9", isLoopback: true, certificate: undefined, clusterToken: "" };
-const FROM = { nodeId: "a", generation: 1 };
+const FROM = nodeRef("a");
 
 function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberUpdate {
   return { ...factsOf(nodeId), status, incarnation: 1, accuser: "" };
@@ -41,7 +42,7 @@ class Bench {
 test("a probe is answered by the one it names, and by nobody else at the address", () => {
   const bench = new Bench();
   const probe = { kind: "probe", from: FROM, updates: [] } as const;
-  expect(bench.ask({ ...probe, targetNodeId: "self" })).toMatchObject({ kind: "probe", from: { nodeId: "self", generation: 1 } });
+  expect(bench.ask({ ...probe, targetNodeId: "self" })).toMatchObject({ kind: "probe", from: nodeRef("self", 1, "r1") });
   expect(bench.ask({ ...probe, targetNodeId: "other" })).toBeUndefined();
   expect(bench.machine.traffic).toMatchObject({ taken: 2, refused: 1 });
 });
@@ -51,15 +52,15 @@ test("who asks in another's name, or in ours, is refused and what it tells is no
   const certificate = { nodeId: "b", clusterId: "c1" };
   const probe = { kind: "probe", targetNodeId: "self", updates: [said("x")] } as const;
   expect(bench.ask({ ...probe, from: FROM }, { ...PROOF, certificate })).toBeUndefined();
-  expect(bench.ask({ ...probe, from: { nodeId: "self", generation: 1 } })).toBeUndefined();
+  expect(bench.ask({ ...probe, from: nodeRef("self") })).toBeUndefined();
   expect(bench.machine.find("x")).toBeUndefined();
-  expect(bench.ask({ ...probe, from: { nodeId: "b", generation: 1 } }, { ...PROOF, certificate })).toBeDefined();
+  expect(bench.ask({ ...probe, from: nodeRef("b") }, { ...PROOF, certificate })).toBeDefined();
   expect(bench.machine.find("x")).toBeDefined();
 });
 
 test("an asker that is dead here is told so first, and answers by contradicting", () => {
   const bench = new Bench([said("a"), said("a", "dead"), said("b")]);
-  bench.ask({ kind: "probe", from: { nodeId: "b", generation: 1 }, targetNodeId: "self", updates: [said("a", "dead")] });
+  bench.ask({ kind: "probe", from: nodeRef("b"), targetNodeId: "self", updates: [said("a", "dead")] });
   const answer = bench.ask({ kind: "probe", from: FROM, targetNodeId: "self", updates: [] });
   expect(answer?.kind === "probe" && answer.updates[0]).toMatchObject({ nodeId: "a", status: "dead" });
   const again = { ...said("a"), incarnation: 2 };
@@ -99,7 +100,7 @@ test("an indirect probe becomes our own, and is answered when that is", () => {
   const call = out.find((output) => output.kind === "call" && output.to === "b:1" && output.timeoutMs === 300);
   expect(out.some(({ kind }) => kind === "answer")).toBe(false);
   if (call?.kind !== "call") throw new Error("no call");
-  const response = { kind: "probe", from: { nodeId: "b", generation: 1 }, updates: [] } as const;
+  const response = { kind: "probe", from: nodeRef("b"), updates: [] } as const;
   const answered = bench.give({ kind: "answered", call: call.call, response });
   expect(answered).toMatchObject([{ kind: "answer", call: 77, response: { kind: "probeIndirect", isAcknowledged: true } }]);
 });
@@ -174,7 +175,7 @@ test("only clocks of the own cluster count: others that all agree on another tim
       bench.give({
         kind: "answered",
         call: output.call,
-        response: { kind: "probe", from: { nodeId, generation: 1 }, updates: [], wallMs },
+        response: { kind: "probe", from: nodeRef(nodeId), updates: [], wallMs },
       });
     }
   }

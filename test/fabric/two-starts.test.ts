@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { refusalOfStart } from "../../src/fabric/links/peer-auth.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
-import { updateOf } from "../fakes/fabric-values.ts";
+import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { MemberBench, type Telling } from "./membership-bench.ts";
 
 const said = (address: string, start: Partial<MemberUpdate>) => updateOf("n", { address, incarnation: 5, ...start });
@@ -14,7 +14,7 @@ function member() {
   hear(FIRST);
   /** What the start of `update` is told when it asks. */
   const heldInsteadOf = ({ nodeId, generation, boot }: MemberUpdate) => {
-    const from = { nodeId, generation, ...(boot !== undefined && { boot }) };
+    const from = { ...nodeRef(nodeId, generation), ...(boot !== undefined && { boot }) };
     const answer = bench.ask({ kind: "probe", from, targetNodeId: "self", updates: [] });
     return answer?.kind === "probe" ? answer.heldStart : undefined;
   };
@@ -71,7 +71,7 @@ test("a stranger at the address of the last one is refused and accused of nothin
   const stranger = said("n:1", { boot: "x", bootBefore: "before-a", incarnation: 9 });
   expect([hear(stranger), bench.probes]).toEqual(["start", []]);
   // It is what answers there.
-  bench.onProbe = () => ({ kind: "probe", from: { nodeId: "n", generation: 1, boot: "x" }, updates: [] });
+  bench.onProbe = () => ({ kind: "probe", from: { ...nodeRef("n"), boot: "x" }, updates: [] });
   for (const monoMs of [1000, 60_000]) {
     bench.runUntil(monoMs);
     expect([hear(stranger), events()]).toEqual(["start", []]);
@@ -99,7 +99,7 @@ test("old news of an earlier start is no second node", () => {
   ]);
 });
 
-test("what an older node passes on without a start keeps the start that is known; from elsewhere it has to wait", () => {
+test("what is passed on without a start keeps the start that is known; from elsewhere it has to wait", () => {
   const { bench, hear, held } = member();
   hear(said("n:1", { incarnation: 8 }), "old", "gossip");
   expect(held()).toMatchObject({ boot: "a", incarnation: 8 });

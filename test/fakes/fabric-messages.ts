@@ -270,7 +270,8 @@ const lostWords = fc.array(
   { minLength: 1, maxLength: 4 },
 );
 
-const anySpeaker = fc.tuple(anyRef, anyStart).map(([ref, start]) => ({ ...ref, ...start }));
+const anyHome = fc.record({ clusterId: optionalId, region: optionalId });
+const anySpeaker = fc.tuple(anyRef, anyHome, anyStart).map(([ref, home, start]) => ({ ...ref, ...home, ...start }));
 const heldStart = fc.record({ boot: anyId, address: fc.oneof(fc.constant(""), anyAddress) });
 
 export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(

@@ -1,8 +1,9 @@
 /** What nodes say to each other, with everything filled in. */
-import type { Hello, MemberUpdate, NodeRef } from "../../src/fabric/wire/messages.ts";
+import type { CallRequest, Hello, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 
-export function nodeRef(nodeId: string, generation = 1): NodeRef {
-  return { nodeId, generation };
+/** A node as it names itself in a call. */
+export function nodeRef(nodeId: string, generation = 1, region = "eu"): CallRequest["from"] {
+  return { nodeId, generation, clusterId: "c1", region };
 }
 
 export function helloOf(nodeId: string, more: Partial<Hello> = {}): Hello {

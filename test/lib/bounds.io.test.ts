@@ -11,7 +11,7 @@ import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import { MemberBench } from "../fabric/membership-bench.ts";
 import { asReceived, callAsReceived } from "../fakes/fabric-messages.ts";
-import { helloOf, updateOf } from "../fakes/fabric-values.ts";
+import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
@@ -28,7 +28,7 @@ function isEnterable(path: string, value: unknown): boolean {
 function isTaken(more: Partial<MemberUpdate>): boolean {
   const update = updateOf("n1", more);
   try {
-    const request = { kind: "pushPull", from: { nodeId: update.nodeId, generation: 1 }, isJoin: true, members: [update] } as const;
+    const request = { kind: "pushPull", from: nodeRef(update.nodeId), isJoin: true, members: [update] } as const;
     const read = callAsReceived(request);
     const peer = new MemberBench({ wallMs: WALL_MS });
     const answer = peer.ask(read);

@@ -16,6 +16,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { CallContext, Handler } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
+import { nodeRef } from "../fakes/fabric-values.ts";
 
 let inside: DiscoveryInside;
 /** What other nodes answer, and what they were asked. */
@@ -54,7 +55,7 @@ function context(by: Caller): CallContext {
 async function maintain(nodeId: string, said: Maintain): Promise<Maintained> {
   asked.push({ nodeId, maintain: said });
   const { response, ...rest } = answers[nodeId] ?? {};
-  const from = { nodeId, generation: 1 };
+  const from = nodeRef(nodeId);
   return { response: response && { kind: "maintain", from, changed: 0, refusals: [], ...response }, ...rest };
 }
 

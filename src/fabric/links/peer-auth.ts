@@ -60,8 +60,8 @@ export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdent
   if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
   const { nodeId, clusterId } = certificate;
   const { from } = response;
-  if (nodeId === from.nodeId && (from.clusterId ?? clusterId) === clusterId) return undefined;
-  return `${from.nodeId} of ${from.clusterId ?? "no cluster"} answered with the certificate of ${nodeId} of ${clusterId}`;
+  if (nodeId === from.nodeId && from.clusterId === clusterId) return undefined;
+  return `${from.nodeId} of ${from.clusterId} answered with the certificate of ${nodeId} of ${clusterId}`;
 }
 
 /** Why a connection is refused before anything is said on it. This node shows its own token only on connections that pass. */
@@ -113,40 +113,20 @@ export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): R
 
 /** Why a call is refused for what its sender claims and its connection proves. Undefined when it may be answered. */
 export function refusalOfCall(request: CallRequest, identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
-  const { nodeId } = request.from;
-  const { clusterId, region } = placeOfSpeaker(request);
-  const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity({ nodeId, clusterId }, identity);
-  return refused ?? refusalOfSpeaker(nodeId, { clusterId: identity.certificate?.clusterId ?? clusterId, region }, facts);
+  const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity(request.from, identity);
+  return refused ?? refusalOfSpeaker(request.from, facts);
 }
 
 /** Why an answer is ignored: the node that answered is foreign here. Undefined when it is not. */
 export function refusalOfAnswer(response: CallResponse, facts: PeerAuthFacts): Refusal | undefined {
-  return response.kind === "probeIndirect" ? undefined : refusalOfSpeaker(response.from.nodeId, placeOfSpeaker(response), facts);
+  return response.kind === "probeIndirect" ? undefined : refusalOfSpeaker(response.from, facts);
 }
 
-interface SpeakerPlace {
-  readonly clusterId: string | undefined;
-  readonly region: string | undefined;
-}
-
-/** The place that the sender says it is in. Nodes of older versions say it only in their table of members. */
-function placeOfSpeaker(said: CallRequest | Exclude<CallResponse, { kind: "probeIndirect" }>): SpeakerPlace {
-  const { from } = said;
-  const own = said.kind === "pushPull" ? said.members.find(({ nodeId }) => nodeId === from.nodeId) : undefined;
-  return { clusterId: from.clusterId ?? own?.clusterId, region: from.region ?? own?.region };
-}
-
-/** Why the sender is refused for its place. A node of an older version that says none is refused only if other nodes said that it is foreign. */
-function refusalOfSpeaker(
-  nodeId: string,
-  { clusterId, region }: SpeakerPlace,
-  { foreigners, ...here }: PeerAuthFacts,
-): Refusal | undefined {
-  const place = { clusterId: clusterId ?? here.clusterId, region: region ?? here.region };
+/** Why the sender is refused for the place that it is in. */
+function refusalOfSpeaker({ nodeId, ...place }: CallRequest["from"], { foreigners }: PeerAuthFacts): Refusal | undefined {
   const refusal = foreigners.refusalOf(place);
   if (refusal !== undefined) foreigners.note(nodeId, place);
-  if (refusal !== undefined || clusterId !== undefined || !foreigners.has(nodeId)) return refusal;
-  return { reason: "wrong_cluster", detail: `node ${nodeId} is of a cluster or region that is foreign to cluster ${here.clusterId}` };
+  return refusal;
 }
 
 /**
@@ -172,15 +152,15 @@ export function commonVersion(ours: readonly number[], theirs: readonly number[]
   return common.length === 0 ? undefined : Math.max(...common);
 }
 
-/** A node's name for itself against its certificate. An older node does not name its cluster in a call. */
+/** A node's name for itself against its certificate. */
 function refusalOfIdentity(
-  { nodeId, clusterId }: { readonly nodeId: string; readonly clusterId: string | undefined },
+  { nodeId, clusterId }: { readonly nodeId: string; readonly clusterId: string },
   { certificate }: PeerIdentity,
 ): Refusal | undefined {
   if (certificate === undefined) return undefined;
   if (certificate.nodeId !== nodeId)
     return { reason: "wrong_identity", detail: `claims to be ${nodeId}; its certificate is of ${certificate.nodeId}` };
-  if (clusterId === undefined || certificate.clusterId === clusterId) return undefined;
+  if (certificate.clusterId === clusterId) return undefined;
   return { reason: "wrong_identity", detail: `claims cluster ${clusterId}; its certificate is of ${certificate.clusterId}` };
 }
 

@@ -8,27 +8,13 @@ import type { StartVerdict } from "./node-starts.ts";
 export interface Teller {
   readonly nodeId: string;
   readonly path: "gossip" | "table" | "newcomer";
-  /** As its certificate proves it, or as it says itself; absent: as the table of members has it. */
-  readonly clusterId?: string | undefined;
+  readonly clusterId: string;
 }
 
 /** What is held of the two, if anything. */
 interface Known {
   readonly own: MemberUpdate;
-  readonly teller: MemberUpdate | undefined;
   readonly member: MemberUpdate | undefined;
-}
-
-/**
- * Whether a node is of our own cluster: by its certificate or as it says itself, else as the table of members has it. One of an older version that
- * names none, and that nobody knows, is taken for ours.
- */
-export function isOfOurs(
-  { clusterId }: { readonly clusterId?: string | undefined },
-  held: MemberUpdate | undefined,
-  ours: string,
-): boolean {
-  return (clusterId ?? held?.clusterId ?? ours) === ours;
 }
 
 /** Whether a node tells of itself. */
@@ -40,8 +26,8 @@ export function isOwnWord(told: MemberUpdate, teller: Teller): boolean {
  * Whether a node of another cluster tells something of a node of ours that only our own cluster may tell. That it takes this node for
  * dead it may say, for this node contradicts.
  */
-export function isOverBorder(told: MemberUpdate, teller: Teller, { own, teller: speaker, member }: Known): boolean {
-  if (isOfOurs(teller, speaker, own.clusterId)) return false;
+export function isOverBorder(told: MemberUpdate, teller: Teller, { own, member }: Known): boolean {
+  if (teller.clusterId === own.clusterId) return false;
   // Who knows nobody yet must know that there are others of its cluster, of whomever it hears so: it is not to take itself for all of it.
   if (teller.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
   if (told.nodeId === own.nodeId) return told.generation !== own.generation || told.address !== own.address;

@@ -169,7 +169,8 @@ export class FailureDetector {
   indirectAnswered(round: Round, helper: Member, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
     helper.isInReach = response !== undefined;
     if (response?.kind !== "probeIndirect") return;
-    this.#memberCalls.hear(response.updates, { nodeId: helper.update.nodeId, path: "gossip" }, time, out);
+    const { nodeId, clusterId } = helper.update;
+    this.#memberCalls.hear(response.updates, { nodeId, clusterId, path: "gossip" }, time, out);
     if (response.isAcknowledged) {
       this.#endWell(round);
       return;

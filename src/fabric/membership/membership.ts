@@ -4,7 +4,6 @@ import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { type CallId, eventOutput, type FabricInput } from "../io-types.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
-import { isOfOurs } from "./authority.ts";
 import { askedNode, MemberCalls, type TrafficCounts } from "./calls.ts";
 import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { FailureDetector } from "./failure-detector.ts";
@@ -301,7 +300,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const { purpose } = pending;
     if (response !== undefined && response.kind !== "probeIndirect" && response.kind !== "maintain") {
       this.#pushPull.heldStart(purpose, response, time, out);
-      const isOurs = isOfOurs(response.from, this.#state.members.find(response.from.nodeId)?.update, this.#state.self.update.clusterId);
+      const isOurs = response.from.clusterId === this.#state.self.update.clusterId;
       if (isOurs && response.heldStart === undefined) this.#state.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
     }
     if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
@@ -342,7 +341,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #asked(call: CallId, request: CallRequest, identity: PeerIdentity, time: Time, out: MembershipOutput[]): void {
     const { self } = this.#state;
     const { certificate } = identity;
-    const { nodeId, clusterId = certificate?.clusterId } = request.from;
+    const { nodeId, clusterId } = request.from;
     const isProven = certificate === undefined || certificate.nodeId === nodeId;
     const isMeant = request.kind !== "probe" || request.targetNodeId === self.ref.nodeId;
     const isTwin = nodeId === self.ref.nodeId;
@@ -364,7 +363,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         this.#failureDetector.relay(call, request, time, out);
         return;
       case "pushPull":
-        this.#pushPull.asked(call, request, time, out, clusterId);
+        this.#pushPull.asked(call, request, time, out);
         return;
       case "maintain":
       // Not for membership.

@@ -4,7 +4,6 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
-import { isOfOurs } from "./authority.ts";
 import type { CallPurpose, MemberCalls } from "./calls.ts";
 import type { MembershipOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed, type Member } from "./members.ts";
@@ -102,7 +101,7 @@ export class PushPull {
   ): void {
     const { members, standing, self } = this.#state;
     // Which start goes under an id is for the id's own cluster to say.
-    if (!isOfOurs(from, members.find(from.nodeId)?.update, self.update.clusterId)) return;
+    if (from.clusterId !== self.update.clusterId) return;
     // Our own answer says nothing about how we stand with others.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
@@ -153,15 +152,8 @@ export class PushPull {
     if (!isKnown) this.#pushPull(member.address, time, out);
   }
 
-  /** `clusterId`: of the asker, as its certificate proves it. */
-  asked(
-    call: CallId,
-    request: CallRequest & { readonly kind: "pushPull" },
-    time: Time,
-    out: MembershipOutput[],
-    clusterId = request.from.clusterId,
-  ): void {
-    const { nodeId } = request.from;
+  asked(call: CallId, request: CallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
+    const { nodeId, clusterId } = request.from;
     const refusal = this.#memberCalls.hear(request.members, { nodeId, clusterId, path: "table" }, time, out);
     const members = request.digest === this.#digest() ? [] : this.#table(time, request);
     out.push({

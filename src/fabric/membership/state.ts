@@ -83,7 +83,7 @@ export class MembershipState {
     const fault = updateFault(told, time.wallMs, isOfSelf || isOwnWord(told, teller));
     if (fault !== undefined) return fault;
     const member = this.members.find(told.nodeId)?.update;
-    const known = { own: this.self.update, teller: this.members.find(teller.nodeId)?.update, member };
+    const known = { own: this.self.update, member };
     if (isOverBorder(told, teller, known)) {
       if (isWorthMeeting(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
       return "border";
@@ -144,7 +144,7 @@ export class MembershipState {
     const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);
     if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
       // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
-      this.#apply(next.update, { nodeId: next.tellerId, path: "gossip" }, time, out);
+      this.#apply(next.update, { nodeId: next.tellerId, path: "gossip", clusterId: update.clusterId }, time, out);
       return;
     }
     if (update.status === "suspect") {
@@ -191,7 +191,8 @@ export class MembershipState {
     if (next === undefined || next.reason === "address" || from.generation !== update.generation) return;
     if (next.reason === "life" || next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
     this.#conflicts.drop(update.nodeId);
-    if (next.update.boot === from.boot) this.#apply(next.update, { nodeId: update.nodeId, path: "gossip" }, time, out);
+    if (next.update.boot === from.boot)
+      this.#apply(next.update, { nodeId: update.nodeId, path: "gossip", clusterId: update.clusterId }, time, out);
   }
 
   #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
@@ -298,7 +299,7 @@ export class MembershipState {
     } else {
       this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
       for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
-        this.learn(waiting.update, { nodeId: this.self.ref.nodeId, path: "gossip" }, time, out);
+        this.learn(waiting.update, { ...this.self.ref, path: "gossip" }, time, out);
         // It was the node's own word that waited.
         if (waiting.tellerId === waiting.update.nodeId) this.boots.prove(waiting.update, time);
       }
@@ -371,7 +372,7 @@ export class MembershipState {
   /** Another node asks under our own id. */
   askedBySecond(told: MemberUpdate, time: Time, out: MembershipOutput[]): void {
     this.standing.second(told.address, time);
-    this.#conflict(told, { nodeId: told.nodeId, path: "table" }, time, out);
+    this.#conflict(told, { nodeId: told.nodeId, path: "table", clusterId: told.clusterId }, time, out);
   }
 
   /** Somebody else uses our id, or did so after us. */

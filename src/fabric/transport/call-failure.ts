@@ -49,9 +49,7 @@ export function outcomeOf(kind: CallRequest["kind"], answer: FailedAnswer, ident
   try {
     const response = decodeCallResponse(kind, answer.message);
     const wrong = wrongAnswerer(response, identity);
-    if (wrong !== undefined) return { refusal: wrong, isStranger: true };
-    if (response.kind === "probeIndirect" || identity.certificate === undefined) return { response };
-    return { response: { ...response, from: { ...response.from, clusterId: identity.certificate.clusterId } } };
+    return wrong === undefined ? { response } : { refusal: wrong, isStranger: true };
   } catch (thrown) {
     if (!(thrown instanceof WaymarkError)) throw thrown;
     return { refusal: thrown.message, isStranger: true };

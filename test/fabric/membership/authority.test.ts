@@ -1,7 +1,7 @@
 /** Whose word counts about whom: what nodes of another cluster, and others at all, may make a member believe. */
 import { expect, test } from "vitest";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
-import { updateOf } from "../../fakes/fabric-values.ts";
+import { nodeRef, updateOf } from "../../fakes/fabric-values.ts";
 import { MemberBench, type Telling } from "../membership-bench.ts";
 
 const WALL_MS = Date.UTC(2027, 0);
@@ -57,7 +57,7 @@ test("in the first table of all another cluster's node is believed that there ar
   const { own } = member();
   const [join] = bench.join(["evil:1"]);
   const members = [own("evil", { clusterId: "other" }), own("d"), own("d", { status: "dead", incarnation: WALL_S + 1 })];
-  bench.answer(join, { kind: "pushPull", from: { nodeId: "evil", generation: 1, clusterId: "other" }, members });
+  bench.answer(join, { kind: "pushPull", from: { ...nodeRef("evil"), clusterId: "other" }, members });
   expect([bench.held("d"), bench.machine.refused.border]).toEqual([own("d"), 1]);
 });
 

@@ -1,6 +1,7 @@
 /** Calls to other members: what rides along with them, and what comes back. */
 import { expect, test } from "vitest";
 import { askedNode } from "../../../src/fabric/membership/calls.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 import { MemberBench, said } from "../membership-bench.ts";
 
 /** Knows `a` to `c`, and probes whom it is told to doubt. */
@@ -21,7 +22,7 @@ function probe(made: MemberBench, nodeId: string) {
 test("calls are counted, and each is answered once", () => {
   const made = bench();
   const [a, b] = [probe(made, "a").call, probe(made, "b").call];
-  made.answer(a, { kind: "probe", from: { nodeId: "a", generation: 1 }, updates: [] });
+  made.answer(a, { kind: "probe", from: nodeRef("a"), updates: [] });
   made.answer(a, undefined);
   made.answer(b, undefined);
   expect(made.machine.traffic).toMatchObject({ answered: 1, failed: 1, refused: 0 });
@@ -29,7 +30,7 @@ test("calls are counted, and each is answered once", () => {
 
 test("the buddy system: a suspect hears first that it is one", () => {
   const made = bench();
-  const from = { nodeId: "c", generation: 1 };
+  const from = nodeRef("c");
   made.ask({ kind: "probe", from, targetNodeId: "self", updates: [said("b", "suspect", { accuser: "c" }), said("d"), said("e")] });
   // It looks for itself at once.
   const told = made.probes.find(({ to }) => to === "b:1");
@@ -42,7 +43,7 @@ test("an answer by another than the one meant is none: what it tells is not hear
   const made = bench();
   const answer = (from: string) => {
     const { call } = probe(made, "a");
-    made.answer(call, { kind: "probe", from: { nodeId: from, generation: 1 }, updates: [said("z")] });
+    made.answer(call, { kind: "probe", from: nodeRef(from), updates: [said("z")] });
     return made.held("z") !== undefined;
   };
   expect(answer("b")).toBe(false);
@@ -53,7 +54,7 @@ test("an answer by another than the one meant is none: what it tells is not hear
 test("no more updates of a message are read than the bound says; the rest is counted", () => {
   const made = new MemberBench({ isSilent: true });
   const updates = Array.from({ length: 300 }, (_, i) => said(`n${i}`));
-  made.ask({ kind: "probe", from: { nodeId: "a", generation: 1 }, targetNodeId: "self", updates });
+  made.ask({ kind: "probe", from: nodeRef("a"), targetNodeId: "self", updates });
   expect(made.machine.listed()).toHaveLength(256);
   expect(made.machine.refused.tooMany).toBe(44);
 });

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import type { CallRequest, CallResponse } from "../../../src/fabric/wire/messages.ts";
 import { callAsReceived } from "../../fakes/fabric-messages.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { type BenchSpec, type Call, MemberBench, type Output, said } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
@@ -11,7 +12,7 @@ function among(names: readonly string[], options: BenchSpec["options"] = {}, oth
   const bench = new MemberBench({ facts: factsOf(self), options, isSilent: true });
   const [join] = bench.join([`${names[0] ?? ""}:1`]);
   const members = [...names.map((name) => said(name)), ...others.map((name) => said(name, "alive", { clusterId: "other" }))];
-  bench.answer(join, { kind: "pushPull", from: { nodeId: names[0] ?? "", generation: 1 }, members });
+  bench.answer(join, { kind: "pushPull", from: nodeRef(names[0] ?? ""), members });
   return bench;
 }
 
@@ -43,7 +44,7 @@ const NO: CallResponse = { kind: "probeIndirect", isAcknowledged: false, updates
 const YES: CallResponse = { kind: "probeIndirect", isAcknowledged: true, updates: [] };
 
 function yesOf(nodeId: string): CallResponse {
-  return { kind: "probe", from: { nodeId, generation: 1 }, updates: [] };
+  return { kind: "probe", from: nodeRef(nodeId), updates: [] };
 }
 
 test.each([
@@ -62,7 +63,7 @@ test.each([
     const call = nextProbe(bench);
     const nodeId = targetOf(call.request);
     const clusterId = bench.held(nodeId)?.clusterId ?? "";
-    answer(bench, call, { kind: "probe", from: { nodeId, generation: 1, clusterId }, updates: [] }, call.atMs);
+    answer(bench, call, { kind: "probe", from: { ...nodeRef(nodeId), clusterId }, updates: [] }, call.atMs);
     return nodeId;
   });
   for (const [names, part] of [
@@ -215,7 +216,7 @@ test("what was asked before this node stood still gives no verdict, whatever com
 
 test("nobody is made to call an address that is no member's, nor more at a time than the bound", () => {
   const bench = among(["a", "b"]);
-  const request = { kind: "probeIndirect", from: { nodeId: "a", generation: 1 }, targetNodeId: "b", timeoutMs: 300, updates: [] } as const;
+  const request = { kind: "probeIndirect", from: nodeRef("a"), targetNodeId: "b", timeoutMs: 300, updates: [] } as const;
   const relay = (call: number, more: { readonly targetAddress: string; readonly targetNodeId?: string }) =>
     bench.give({
       kind: "asked",

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { Members } from "../../../src/fabric/membership/members.ts";
 import type { CallRequest, MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 import { type BenchSpec, MemberBench, said as saidOf } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
 
@@ -15,7 +16,7 @@ test.each([
   const bench = new MemberBench();
   const [join] = bench.join(["n1:1"]);
   const members = Array.from({ length: memberCount - 1 }, (_, i) => saidOf(`n${i + 1}`));
-  const answer = { kind: "pushPull", from: { nodeId: "n1", generation: 1 }, members } as const;
+  const answer = { kind: "pushPull", from: nodeRef("n1"), members } as const;
   bench.answer(join, answer);
   const times: number[] = [];
   for (const endMs = 9 * wantMs; bench.nowMs < endMs; )
@@ -43,7 +44,7 @@ function known(options: BenchSpec["options"] = {}): MemberBench {
 
 /** What it answers to an exchange. */
 function tableOf(bench: MemberBench, more: Partial<Extract<CallRequest, { kind: "pushPull" }>> = {}): readonly string[] {
-  const answer = bench.ask({ kind: "pushPull", from: { nodeId: "z", generation: 1 }, isJoin: false, members: [], ...more });
+  const answer = bench.ask({ kind: "pushPull", from: nodeRef("z"), isJoin: false, members: [], ...more });
   return answer?.kind === "pushPull" ? answer.members.map(({ nodeId, status }) => `${nodeId} ${status}`) : [];
 }
 
@@ -94,6 +95,6 @@ test("who left entries behind is in the digest after it went, by how it went, un
 test("an asker hears what it did not say, and what is held of itself however old that is", () => {
   const bench = known();
   bench.runUntil(6000);
-  const asker = { from: { nodeId: "d", generation: 1 }, members: [said("d", "alive"), said("a", "alive"), said("b", "alive")] };
+  const asker = { from: nodeRef("d"), members: [said("d", "alive"), said("a", "alive"), said("b", "alive")] };
   expect(tableOf(bench, asker)).toEqual(["self alive", "b suspect", "d dead"]);
 });

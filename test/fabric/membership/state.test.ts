@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
 import type { MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { Rng } from "../../../src/lib/rng.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { type BenchSpec, type Call, MemberBench, said as saidOf } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
@@ -202,14 +203,14 @@ test("a newcomer that answers at the address is listed at once, and the older me
   const { bench, probed } = silent();
   bench.hear([said("old", "alive", { address: "x:1" }), said("new", "alive", { address: "x:1" })]);
   const check = probed.find(({ request }) => request.kind === "probe" && request.targetNodeId === "new");
-  bench.answer(check, { kind: "probe", from: { nodeId: "new", generation: 1 }, updates: [] }, 10);
+  bench.answer(check, { kind: "probe", from: nodeRef("new"), updates: [] }, 10);
   expect(bench.held("new")).toMatchObject({ status: "alive", address: "x:1" });
   expect(bench.held("old")?.status).toBe("suspect");
 });
 
 /** Probes of `a` so far are answered by its first life. */
 function answerFirst(bench: MemberBench, probed: Call[], boot?: string): void {
-  const from = { nodeId: "a", generation: 1, ...(boot !== undefined && { boot }) };
+  const from = { ...nodeRef("a"), ...(boot !== undefined && { boot }) };
   for (const call of probed.splice(0)) if (call.to === "a:1") bench.answer(call, { kind: "probe", from, updates: [] });
 }
 
@@ -253,7 +254,7 @@ test("a start that waited, and that only others told of, is taken and not rememb
 
 test("a newer life elsewhere is told of as a second node when the older one asks or answers, and not when that one is silent", () => {
   const twin = said("a", "alive", { generation: 2, address: "twin:1", boot: "b" });
-  const older = { nodeId: "a", generation: 1, boot: "a" };
+  const older = { ...nodeRef("a"), boot: "a" };
   const told = (then: (bench: MemberBench, probed: Call[]) => void) => {
     const { bench, probed } = silent();
     bench.hear([said("a", "alive", { boot: "a" }), twin]);
@@ -273,7 +274,7 @@ test("a newer life elsewhere is told of as a second node when the older one asks
 
 /** Tells it everybody at once, in a table. */
 function know(bench: MemberBench, updates: readonly MemberUpdate[]): void {
-  bench.ask({ kind: "pushPull", from: { nodeId: "teller", generation: 1 }, isJoin: false, members: updates });
+  bench.ask({ kind: "pushPull", from: nodeRef("teller"), isJoin: false, members: updates });
 }
 
 test.each([4, 12, 100])("of %i nodes as many as are wanted check a suspicion they hear of, and not the same ones each time", (count) => {

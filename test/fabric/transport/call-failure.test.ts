@@ -62,15 +62,16 @@ const answered = (more: object = {}) => ({ ...said(CODES.OK), message, ...more }
 test("an answer is that of the node whose certificate its connection has, and of that node's cluster", () => {
   const response = { kind: "probe", from: nodeRef("b"), updates: [] };
   expect(outcomeOf("probe", answered(), { ...PROVES, certificate: undefined })).toEqual({ response });
-  const certificate = { nodeId: "b", clusterId: "c7" };
-  expect(outcomeOf("probe", answered(), { ...PROVES, certificate })).toEqual({
-    response: { ...response, from: { ...nodeRef("b"), clusterId: "c7" } },
-  });
-  const other = { ...PROVES, certificate: { nodeId: "c", clusterId: "c7" } };
-  expect(outcomeOf("probe", answered(), other)).toEqual({
-    refusal: "b of no cluster answered with the certificate of c of c7",
-    isStranger: true,
-  });
+  expect(outcomeOf("probe", answered(), { ...PROVES, certificate: { nodeId: "b", clusterId: "c1" } })).toEqual({ response });
+  const other = { ...PROVES, certificate: { nodeId: "c", clusterId: "c1" } };
+  for (const [certificate, of] of [
+    [other.certificate, "c of c1"],
+    [{ nodeId: "b", clusterId: "c7" }, "b of c7"],
+  ] as const)
+    expect(outcomeOf("probe", answered(), { ...PROVES, certificate })).toEqual({
+      refusal: `b of c1 answered with the certificate of ${of}`,
+      isStranger: true,
+    });
   expect(outcomeOf("probe", answered({ message: Uint8Array.of(255) }), other)).toMatchObject({ isStranger: true });
 });
 

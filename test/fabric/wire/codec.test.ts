@@ -16,6 +16,7 @@ import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runs } from "../../fakes/effort.ts";
 import { anyFrame, anyRequest, anyResponse } from "../../fakes/fabric-messages.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const KINDS = ["probe", "probeIndirect", "pushPull"] as const;
 
@@ -333,10 +334,10 @@ test("a caller without a node id, or without anything of itself, is refused by i
 test("orders about maintenance and their answers are read back, and what breaks the contract is refused", () => {
   const key = { kind: 1, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" };
   const order = { keys: [key], isOn: true, reason: "new disks", untilMs: 1, principal: "ann", isForAll: false };
-  const request = { kind: "maintain", from: { nodeId: "b", generation: 1, clusterId: "c1" }, targetNodeId: "a", ...order } as const;
+  const request = { kind: "maintain", from: { ...nodeRef("b"), clusterId: "c1" }, targetNodeId: "a", ...order } as const;
   expect(decodeCallRequest("maintain", encodeCallRequest(request))).toMatchObject(request);
   const refusals = [{ index: 0, reason: "not_found", detail: "no\u001b such" }];
-  const bytes = encodeCallResponse({ kind: "maintain", from: { nodeId: "b", generation: 1 }, changed: 2, refusals });
+  const bytes = encodeCallResponse({ kind: "maintain", from: nodeRef("b"), changed: 2, refusals });
   expect(decodeCallResponse("maintain", bytes)).toMatchObject({ changed: 2, refusals: [{ index: 0, detail: "no? such" }] });
   const bad = [
     { keys: [{ ...key, name: "a b" }], says: "keys[0].name" },

@@ -3,9 +3,10 @@ import { expect, test } from "vitest";
 import { decodeCallRequest, encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import type { CallRequest } from "../../../src/fabric/wire/messages.ts";
 import { detailField } from "../../../src/fabric/wire/messages.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 
 function probeVia(targetAddress: string): CallRequest {
-  const from = { nodeId: "n1", generation: 1 };
+  const from = nodeRef("n1");
   return { kind: "probeIndirect", from, targetNodeId: "n2", targetAddress, timeoutMs: 1, updates: [] };
 }
 

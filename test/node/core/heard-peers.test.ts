@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { FabricInput, FabricOutput } from "../../../src/fabric/io-types.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { HeardPeers } from "../../../src/node/core/heard-peers.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
 
 const PROOF = { address: "9.9.9.9:9", isLoopback: true, certificate: undefined, clusterToken: "secret" } as const;
@@ -25,7 +26,7 @@ class Watched {
   askedBy(nodeId: string, call = 1): readonly FabricOutput[] {
     const facts = { ...greetingOf(nodeId), transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
     const update = { ...facts, status: "alive" as const, incarnation: 1_760_000_000, accuser: "" };
-    const request = { kind: "probe" as const, from: { nodeId, generation: 1 }, targetNodeId: "a", updates: [update] };
+    const request = { kind: "probe" as const, from: nodeRef(nodeId, 1, "r1"), targetNodeId: "a", updates: [update] };
     return this.give({ kind: "asked", call, request, identity: PROOF });
   }
 
@@ -41,7 +42,7 @@ test("a member is heard when it asks; a stranger that is refused is not", () => 
   a.world.nowMs += 1000;
   a.askedBy("b", 2);
   expect(a.watched.heardWallMs("b")).toBe(a.world.time().wallMs);
-  const request = { kind: "probe" as const, from: { nodeId: "m", generation: 1 }, targetNodeId: "a", updates: [] };
+  const request = { kind: "probe" as const, from: nodeRef("m", 1, "r1"), targetNodeId: "a", updates: [] };
   a.give({ kind: "asked", call: 3, request, identity: { ...PROOF, clusterToken: "guessed" } });
   expect([a.watched.heardWallMs("m"), a.node.fabric.calls.refusedCount]).toEqual([undefined, 1]);
 });
@@ -53,7 +54,7 @@ test("who is refused is not heard, whichever member it says it is", () => {
   const { wallMs } = a.world.time();
   expect(a.watched.heardWallMs("b")).toBe(wallMs);
   a.world.nowMs += 1000;
-  const request = { kind: "probe" as const, from: { nodeId: "b", generation: 1 }, targetNodeId: "a", updates: [] };
+  const request = { kind: "probe" as const, from: nodeRef("b", 1, "r1"), targetNodeId: "a", updates: [] };
   a.give({ kind: "asked", call: 2, request, identity: { ...PROOF, clusterToken: "guessed" } });
   a.give({ kind: "asked", call: 3, request: { ...request, targetNodeId: "z" }, identity: PROOF });
   a.give({ kind: "opened", link: 1, isIncoming: true, identity: { ...PROOF, clusterToken: "" } });
@@ -94,7 +95,7 @@ test("an answer is timed and its node heard; silence is not, and nobody is heard
   if (first === undefined || second === undefined) throw new Error("it did not probe");
   a.world.nowMs += 7;
   const wallMs = a.world.time().wallMs;
-  a.give({ kind: "answered", call: first.call, response: { kind: "probe", from: { nodeId: "b", generation: 1 }, updates: [] } });
+  a.give({ kind: "answered", call: first.call, response: { kind: "probe", from: nodeRef("b", 1, "r1"), updates: [] } });
   expect([a.watched.heardWallMs("b"), a.timedCount]).toEqual([wallMs, 1]);
   a.world.nowMs += 500;
   a.give({ kind: "answered", call: second.call, response: undefined });
@@ -113,7 +114,7 @@ test.each(["dead", "left"] as const)(
     a.give({
       kind: "asked",
       call: 9,
-      request: { kind: "probe", from: { nodeId: "c", generation: 1 }, targetNodeId: "a", updates: [update] },
+      request: { kind: "probe", from: nodeRef("c", 1, "r1"), targetNodeId: "a", updates: [update] },
       identity: PROOF,
     });
     expect([a.node.fabric.membership.find("b")?.status, a.watched.heardWallMs("b")]).toEqual([status, undefined]);

@@ -4,13 +4,14 @@ import type { OrderOutcome } from "../../../src/discovery/registrar/maintenance.
 import type { MaintainRequest } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { MaintenanceOrders } from "../../../src/node/core/parts/writes.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 
-const SELF = { nodeId: "a", generation: 1 };
+const SELF = nodeRef("a");
 const TIME = { monoMs: 0, wallMs: 1_760_000_000_000 };
 const KEY = { kind: 1, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" };
 const REQUEST: MaintainRequest = {
   kind: "maintain",
-  from: { nodeId: "b", generation: 1 },
+  from: nodeRef("b"),
   targetNodeId: "a",
   keys: [KEY, { ...KEY, name: "db" }],
   isOn: true,

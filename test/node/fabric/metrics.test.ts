@@ -4,6 +4,7 @@ import type { LinkFrame, MemberUpdate } from "../../../src/fabric/wire/messages.
 import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { observeFabric } from "../../../src/node/fabric/metrics.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
 import { FABRIC_OPTIONS } from "../../fakes/options.ts";
 
@@ -71,7 +72,7 @@ function probed(
   clusterToken: string,
   updates: readonly MemberUpdate[] = [],
 ): void {
-  const request = { kind: "probe" as const, from: { nodeId: "m", generation: 1 }, targetNodeId, updates };
+  const request = { kind: "probe" as const, from: nodeRef("m", 1, "r1"), targetNodeId, updates };
   node.fabric.handle({ kind: "asked", call: 9999, request, identity: { ...PROOF, clusterToken } }, world.time(), []);
 }
 

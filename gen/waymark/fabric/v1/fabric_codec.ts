@@ -2783,8 +2783,8 @@ export function encodeServiceSummary(value: ServiceSummaryFields): Uint8Array {
 export interface OriginFields {
   readonly nodeId: string;
   readonly generation: number;
-  readonly clusterId?: string;
-  readonly region?: string;
+  readonly clusterId: string;
+  readonly region: string;
   readonly boot?: string;
   readonly bootBefore?: string;
 }
@@ -2793,6 +2793,8 @@ export function newOrigin(): Open<OriginFields> {
   return {
     nodeId: "",
     generation: 0,
+    clusterId: "",
+    region: "",
   };
 }
 
@@ -2811,16 +2813,12 @@ export function readOrigin(reader: WireReader): OriginFields {
       case 16:
         value.generation = reader.number();
         break;
-      case 26: {
-        const said = reader.text();
-        if (said !== "") value.clusterId = said;
+      case 26:
+        value.clusterId = reader.text();
         break;
-      }
-      case 34: {
-        const said = reader.text();
-        if (said !== "") value.region = said;
+      case 34:
+        value.region = reader.text();
         break;
-      }
       case 42: {
         const said = reader.text();
         if (said !== "") value.boot = said;
@@ -2841,7 +2839,7 @@ export function readOrigin(reader: WireReader): OriginFields {
 
 /** Bytes that surely hold `Origin`. Cost: one step a text. */
 export function roomOrigin(value: OriginFields): number {
-  return 61 + 3 * (value.nodeId.length + (value.clusterId?.length ?? 0) + (value.region?.length ?? 0) + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
+  return 61 + 3 * (value.nodeId.length + value.clusterId.length + value.region.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
 }
 
 /** Writes `Origin` as a field; returns the offset after it. */
@@ -2850,8 +2848,8 @@ export function writeOrigin(out: Uint8Array, start: number, tag: number, value: 
   let at = body;
   at = writeTextField(out, at, 10, value.nodeId);
   at = writeNumberField(out, at, 16, value.generation);
-  at = writeTextField(out, at, 26, (value.clusterId ?? ""));
-  at = writeTextField(out, at, 34, (value.region ?? ""));
+  at = writeTextField(out, at, 26, value.clusterId);
+  at = writeTextField(out, at, 34, value.region);
   at = writeTextField(out, at, 42, (value.boot ?? ""));
   at = writeTextField(out, at, 50, (value.bootBefore ?? ""));
   return closeLength(out, body, at);

@@ -40,14 +40,14 @@ export declare type Origin = Message<"waymark.fabric.v1.Origin"> & {
   generation: bigint;
 
   /**
-   * Cluster of the node. Set only for the caller and the answerer of a call. Older versions do not set it.
+   * Cluster of the node. Set only for the caller and the answerer of a call.
    *
    * @generated from field: string cluster_id = 3;
    */
   clusterId: string;
 
   /**
-   * Region of the node. Set only for the caller and the answerer of a call. Older versions do not set it.
+   * Region of the node. Set only for the caller and the answerer of a call.
    *
    * @generated from field: string region = 4;
    */
@@ -55,7 +55,7 @@ export declare type Origin = Message<"waymark.fabric.v1.Origin"> & {
 
   /**
    * Name of the current run of the node, from its data directory. Set only for the caller and the answerer of a call
-   * and in a HelloFrame. Empty for a node without a disk and for older versions.
+   * and in a HelloFrame. Empty for a node without a disk.
    *
    * @generated from field: string boot = 5;
    */
@@ -173,8 +173,7 @@ export declare type MaintenanceOrder = Message<"waymark.fabric.v1.MaintenanceOrd
   untilMs: bigint;
 
   /**
-   * Principal that gave it. Empty for an anonymous caller, and where an earlier version did not say. At most 512
-   * characters.
+   * Principal that gave it. Empty for an anonymous caller. At most 512 characters.
    *
    * @generated from field: string giver = 5;
    */
@@ -279,7 +278,7 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
 
   /**
    * The newest order of an owner: of the principal of an entry with this key, about that entry. It is for entries of its
-   * `giver` alone. Earlier versions put what owners ordered into `order`.
+   * `giver` alone.
    *
    * @generated from field: waymark.fabric.v1.MaintenanceOrder owner_order = 14;
    */
@@ -1819,8 +1818,7 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
   keepsEntries: boolean;
 
   /**
-   * Name of the current run of the member, from its data directory. Empty for a node without a disk and for older
-   * versions.
+   * Name of the current run of the member, from its data directory. Empty for a node without a disk.
    *
    * @generated from field: string boot = 18;
    */
@@ -1843,7 +1841,7 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
 
   /**
    * The regions with which the member has borders, and its links to each, so that the border nodes of a region divide the
-   * links between them. Empty for a member without borders and for older versions.
+   * links between them. Empty for a member without borders.
    *
    * @generated from field: repeated waymark.fabric.v1.BorderCount borders = 21;
    */
@@ -1851,7 +1849,7 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
 
   /**
    * What the neighbours that the settings of the member name let through to it, as they told it. Empty for a member without
-   * borders and for older versions.
+   * borders.
    *
    * @generated from field: repeated waymark.fabric.v1.HeardRule heard_rules = 22;
    */

@@ -724,12 +724,8 @@ export function checkServiceSummary(value: ServiceSummaryFields, problems: Probl
 export function checkOrigin(value: OriginFields, problems: Problems): void {
   problems.name(value.nodeId, 64, "node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
-  if (value.clusterId !== undefined) {
-    if (value.clusterId !== "") problems.name(value.clusterId, 64, "cluster_id");
-  }
-  if (value.region !== undefined) {
-    if (value.region !== "") problems.name(value.region, 64, "region");
-  }
+  if (value.clusterId !== "") problems.name(value.clusterId, 64, "cluster_id");
+  if (value.region !== "") problems.name(value.region, 64, "region");
   if (value.boot !== undefined) {
     if (value.boot !== "") problems.name(value.boot, 64, "boot");
   }
