@@ -1,6 +1,6 @@
 /** The instances of a name that Resolve chooses among: how many of a name with many instances, which versions, and the endpoints of hosted instances. */
 
-import { NO_PORTS } from "../catalog/entry/ports.ts";
+import { NO_PORTS } from "../catalog/entry/view.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import { versionOf } from "../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";

@@ -6,7 +6,7 @@
 import { isControlNamespace } from "../catalog/entry/names.ts";
 import { shardOf } from "../catalog/key-shards.ts";
 import { coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
-import { nameIndex } from "../catalog/query/sorted-names.ts";
+import { nameIndex } from "../catalog/query/sorted-blocks.ts";
 import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
 import type { Rule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";

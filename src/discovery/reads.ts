@@ -6,7 +6,7 @@ import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../catalog/query/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, findJoined, type InstanceName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
-import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken } from "../catalog/query/query.ts";
 import { Prefixes } from "../catalog/query/prefixes.ts";
 import { type Considered, type EntryTest, joinedPage, type Page, type QueryOptions, queryPage } from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";

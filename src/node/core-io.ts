@@ -4,7 +4,7 @@ import type { Batch } from "../catalog/batch.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
 import type { CheckOrder } from "../discovery/checks/checks.ts";
-import type { Outcome } from "../discovery/checks/outcome.ts";
+import type { Outcome } from "../discovery/checks/threshold.ts";
 import type { DoubtChange } from "../discovery/checks/turns.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";

@@ -9,7 +9,7 @@ import type { Log } from "../lib/log.io.ts";
 import type { Port } from "../lib/shared-port.io.ts";
 import type { HealthBoard } from "../services/health.ts";
 import type { Service } from "../services/service.ts";
-import { draining } from "./call-end.ts";
+import { draining } from "./status.ts";
 import type { Chain } from "./chain.ts";
 import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";

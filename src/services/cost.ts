@@ -2,11 +2,12 @@
  * The cost of a call, the namespaces that it concerns, and which process answers it. All are read from the proto's option
  * `waymark.options.v1.call`, once for each method. The facts of services of gRPC itself are here.
  */
-import { type DescField, type DescMessage, type DescMethod, type DescMethodUnary, getOption, type Message } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, type DescMethod, type DescMethodUnary, getOption, type Message, hasOption } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { Act, AnsweredBy, call, ResolverBehavior, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
+import { Act, AnsweredBy, call, ResolverBehavior, Cost as WireCost, access, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert } from "../lib/errors.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
+import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 
 /** The facts of `waymark.options.v1` for services of gRPC itself, whose protos we cannot annotate. All of them only read. */
 export interface ForeignFacts {
@@ -26,7 +27,7 @@ const SERVICES: Readonly<Record<string, ForeignFacts>> = {
 };
 
 /** Undefined for rpcs of our own. */
-export function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
+function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
   return SERVICES[parent.typeName];
 }
 
@@ -140,4 +141,55 @@ function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
     if (typeof chosen !== "object" || chosen === null || read(chosen, "case") !== localName) return undefined;
     return read(chosen, "value");
   };
+}
+
+// What an rpc asks of its caller beside policy: read from the proto's option once a method, checked once a call.
+
+export interface RequiredAccess {
+  /** Undefined: none. */
+  readonly role: MeshRole | undefined;
+  /** Name in code of the request's field with a namespace whose owner may call too. */
+  readonly ownerOf: string | undefined;
+  /** Whether owners of any namespace may call; then the handler refuses what is not theirs. */
+  readonly isForOwners: boolean;
+  /** Whether callers without a credential are answered whatever the settings say of them, and while the server drains too. */
+  readonly isForEverybody: boolean;
+}
+
+const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefined>> = {
+  [Role.NONE]: undefined,
+  [Role.MESH_READ]: "mesh.read",
+  [Role.MESH_OPERATE]: "mesh.operate",
+  [Role.MESH_ADMIN]: "mesh.admin",
+  [Role.MESH_RESOLVE]: "mesh.resolve",
+};
+
+/** What the option `waymark.options.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
+export function requiredAccessOf(desc: DescMethod): RequiredAccess {
+  const foreign = foreignFacts(desc);
+  if (foreign !== undefined) return { role: undefined, ownerOf: undefined, isForOwners: false, isForEverybody: foreign.isForEverybody };
+  const name = `${desc.parent.typeName}/${desc.name}`;
+  assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
+  const { role, ownerOf, anyOwner } = getOption(desc, access);
+  assert(role !== Role.UNSPECIFIED, "an rpc names no role", { rpc: name });
+  const field = desc.input.fields.find((each) => each.name === ownerOf);
+  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE), "an rpc has owners of no field of its request", {
+    rpc: name,
+    ownerOf,
+  });
+  return { role: ROLES[role], ownerOf: field?.localName, isForOwners: anyOwner, isForEverybody: false };
+}
+
+/**
+ * Throws `unauthenticated` for a caller that showed no credential, else `discovery_access_denied`. A request that could
+ * not be read has no owner.
+ */
+export function authorise(requiredAccess: RequiredAccess, caller: Caller, request: object | undefined): void {
+  const { role, ownerOf, isForOwners } = requiredAccess;
+  if (role === undefined || hasRole(caller, role)) return;
+  if (isForOwners && isOwner(caller)) return;
+  const namespace: unknown = ownerOf === undefined || request === undefined ? undefined : Reflect.get(request, ownerOf);
+  if (typeof namespace === "string" && isOwnerOf(caller, namespace)) return;
+  const or = ownerOf === undefined && !isForOwners ? "" : " or be an owner of the namespace";
+  demandRole(caller, role, or);
 }

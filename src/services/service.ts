@@ -1,9 +1,10 @@
 /** A service as the listeners see it: handlers of messages that know neither gRPC nor Connect. */
 import type { DescService, JsonValue, Message } from "@bufbuild/protobuf";
-import type { WaymarkError } from "../lib/errors.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Caller } from "../policy/identity/caller.ts";
+import { type Caller, demandRole } from "../policy/identity/caller.ts";
 import type { AnswerAge } from "./discovery/age.ts";
+import { isLoopbackHost } from "../lib/addresses.ts";
 
 export interface CallContext {
   readonly caller: Caller;
@@ -146,4 +147,36 @@ export interface Service {
   readonly routes?: readonly Route[];
   /** Largest request in bytes, if it is smaller than the bound of the listener. */
   readonly maxRequestBytes?: number | undefined;
+}
+
+// Who may read as a resolver does: for other callers, whatever each of them may see (semantics.md, Resolver).
+
+/**
+ * Throws for a caller without the role, and where others could read along. `isTls`: every connection of the listeners is encrypted. Fails with
+ * `unauthenticated` or `discovery_access_denied`.
+ */
+export function demandResolver(caller: Caller, isTls: boolean): void {
+  demandRole(caller, "mesh.resolve");
+  if (isTls || isLoopbackHost(caller.address)) return;
+  throw new WaymarkError(
+    "discovery_access_denied",
+    "what resolvers read shows what policy hides from others, so beyond loopback it is served over TLS only: set tls.cert_file and tls.key_file",
+  );
+}
+
+// Who the serving node is.
+
+/** The serving node. `ServerInfo` tells it, and entries are stamped with it. */
+export interface NodeIdentity {
+  readonly version: string;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly roles: readonly string[];
+  readonly generation: number;
+  readonly boot: string;
+  /** Listener name to `host:port`. It is filled while the node starts. */
+  readonly listeners: Readonly<Record<string, string>>;
+  readonly startedMonoMs: number;
 }

@@ -2,13 +2,13 @@
 import type { StoredEntry } from "../catalog/entry/codec.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import { BODY, HEALTH, KIND, type Traits } from "../catalog/record/record.ts";
-import { SharedTexts } from "../catalog/record/shared-texts.ts";
 import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import { NO_TRAITS, sameFilter } from "../catalog/record/traits.ts";
 import type { EntryReader } from "../catalog/replica/frames.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { decodeRecord, encodeRecord, type Opened } from "./codec.ts";
 import { announcementKey, BEACON_NAMESPACE, beaconKey, recordKey } from "./keys.ts";
+import { placeOf } from "../lib/hash64.ts";
 
 /** Places for namespaces and names, which the summaries of several clusters have in common. A map of as many took 460 KB, and this takes 130. */
 const SHARED = 16_384;
@@ -76,5 +76,25 @@ export class SummaryStamper implements EntryReader {
     const traits = { ...NO_TRAITS, clusterId: cluster, region };
     this.#traits.set(cluster, traits);
     return traits;
+  }
+}
+
+// Shares texts that records have in common, in a table of fixed size. Sharing only saves memory, so of two texts with one place the newer stays.
+
+export class SharedTexts {
+  readonly #texts: (string | undefined)[];
+
+  /** `places`: a power of two. */
+  constructor(places: number) {
+    this.#texts = new Array<string | undefined>(places).fill(undefined);
+  }
+
+  /** The copy of the text that was given last, or else this one. */
+  text(text: string): string {
+    const { place } = placeOf(text, this.#texts.length);
+    const known = this.#texts[place];
+    if (known === text) return known;
+    this.#texts[place] = text;
+    return text;
   }
 }

@@ -6,7 +6,7 @@ import { gzipSync } from "node:zlib";
 import { create, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { CallResult } from "../../src/grpc/client/client-call.ts";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { CODES } from "../../src/lib/errors.ts";

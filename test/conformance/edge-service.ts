@@ -11,7 +11,7 @@ import { Chain, MethodChain, type UnaryExchange } from "../../src/server/chain.t
 import type { EdgeRequest, EdgeResponse } from "../../src/server/edge/sockets.io.ts";
 import type { Detail, RpcStatus } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
-import { type SentRequest, UndecodedRequest } from "../../src/server/undecoded-request.ts";
+import { type SentRequest, UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import type { Handler, Service } from "../../src/services/service.ts";
 import {
   ConformancePayload_RequestInfoSchema,

@@ -8,7 +8,7 @@ import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
-import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
+import { isAdmitted, PolicySwitch } from "../../src/discovery/switch-queue.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";

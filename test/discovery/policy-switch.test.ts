@@ -4,7 +4,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
-import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
+import { isAdmitted, PolicySwitch } from "../../src/discovery/switch-queue.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";

@@ -12,7 +12,7 @@ import { afterAll, expect, test } from "vitest";
 import { ProbeIndirectRequestSchema, ProbeRequestSchema, PushPullRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import type { CallRequest } from "../../src/fabric/wire/messages.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { changesOf } from "../fakes/field-ends.ts";
 import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";

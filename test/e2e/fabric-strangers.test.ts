@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { callHeaders } from "../fakes/raw-link.ts";

@@ -10,7 +10,7 @@ import type { FabricTransport } from "../../src/fabric/transport/transport.io.ts
 import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
-import { framed, MessageAssembler } from "../../src/grpc/wire/framing.ts";
+import { framed, MessageAssembler } from "../../src/grpc/wire/message-reader.ts";
 import { FabricAuthority, type FakeMachine, openTestTransport, type TestTransportOptions } from "../fakes/fabric-transport.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { callHeaders } from "../fakes/raw-link.ts";

@@ -14,7 +14,7 @@ import {
   CatalogWatchRequestSchema,
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";

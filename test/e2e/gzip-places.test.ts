@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { some } from "../fakes/effort.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";
 import { QUERY } from "./h2-frames.ts";
 

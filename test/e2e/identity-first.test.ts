@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import type { Inflater } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";

@@ -1,7 +1,7 @@
 /** JSON by each way that the HTTP edge takes it: where it is wrong is said alike, and what is built to be slow to parse is not parsed. */
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { startDemoEdge } from "../fakes/edge.ts";
 import { QUERY, WATCH } from "./h2-frames.ts";
 

@@ -6,7 +6,7 @@
 import { connect, type IncomingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import type { GrpcDoor } from "../fakes/node.ts";
 import type { NodeProcess } from "../fakes/node-process.ts";
 import { startStillNode } from "../fakes/still-node.ts";

@@ -6,7 +6,7 @@ import type { FabricTransport } from "../../src/fabric/transport/transport.io.ts
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { LinkFrame, MemberUpdate, VectorEntry } from "../../src/fabric/wire/messages.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";

@@ -6,7 +6,7 @@ import { HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
-import { framed, PREFIX_BYTES } from "../../src/grpc/wire/framing.ts";
+import { framed, PREFIX_BYTES } from "../../src/grpc/wire/message-reader.ts";
 import { ClusterHome } from "../fakes/cluster-home.ts";
 import { type NodeProcess, withClient } from "../fakes/node-process.ts";
 import { callHeaders } from "../fakes/raw-link.ts";

@@ -1,7 +1,7 @@
 /** A peer that answers the fabric calls of real nodes with any bytes. */
 import { createServer, type Http2Server, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 
 const PREFIX = "/waymark.fabric.v1.FabricService/";
 

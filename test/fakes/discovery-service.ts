@@ -16,7 +16,7 @@ import { now } from "../../src/lib/patient-time.io.ts";
 import { buildCore, type NodeCore, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryServices } from "../../src/services/discovery/discovery.ts";
 import { withNameReads } from "../../src/services/dns/dns.ts";
-import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
+import { lonePeerDirectory } from "../../src/services/discovery/age.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";

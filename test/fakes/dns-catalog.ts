@@ -2,7 +2,7 @@
 
 import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { DNS_ZONES_KEY } from "../../src/catalog/entry/names.ts";
-import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/ports.ts";
+import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";

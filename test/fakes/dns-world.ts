@@ -10,7 +10,7 @@ import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY, HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
-import { isAdmitted } from "../../src/discovery/policy-switch.ts";
+import { isAdmitted } from "../../src/discovery/switch-queue.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../src/dns/signing/zone-signer.ts";

@@ -15,7 +15,7 @@ import {
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
-import { readKeepAliveRequest, readRegisterRequest } from "../../src/services/discovery/request-bytes.ts";
+import { readKeepAliveRequest, readRegisterRequest } from "../../src/services/discovery/response-bytes.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../src/services/forwarding/forwarded-calls.ts";
 import type { AnsweredCalls, AskedCalls } from "../../src/services/forwarding/messages.ts";

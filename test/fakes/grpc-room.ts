@@ -6,7 +6,7 @@ import type { CallRequest, CallResult, ClientCall } from "../../src/grpc/client/
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
 import { GrpcServer, type ServerLimits, type ServerOptions } from "../../src/grpc/server/server.io.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { GRPC_LIMITS } from "./listener-limits.ts";
 

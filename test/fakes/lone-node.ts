@@ -3,7 +3,7 @@
 import type { Batch } from "../../src/catalog/batch.ts";
 import { checksOf } from "../../src/catalog/entry/checks.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { type Outcome, PASSED } from "../../src/discovery/checks/outcome.ts";
+import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { openRooms } from "../../src/node/core/rooms.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";

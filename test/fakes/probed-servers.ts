@@ -9,7 +9,7 @@ import {
 } from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTls } from "node:tls";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { newAuthority } from "./certificate.ts";
 
 const open = new Set<Server | Http2Server>();

@@ -3,7 +3,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type LinkFrameSchema, LinkRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { helloOf } from "./fabric-values.ts";
 
 export type RawFrame = NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>;

@@ -16,7 +16,7 @@ import { Lookup } from "../../src/catalog/query/lookup.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import { isAdmitted } from "../../src/discovery/policy-switch.ts";
+import { isAdmitted } from "../../src/discovery/switch-queue.ts";
 import { SummaryReads } from "../../src/discovery/summaries/summary-reads.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";

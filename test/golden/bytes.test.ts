@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { decodeMessage, EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY, filterHash } from "../../src/catalog/query/filter.ts";
-import { decodePageToken, encodePageToken } from "../../src/catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";
 import { decodeRecord, encodeRecord } from "../../src/catalog/record/codec.ts";
 import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";

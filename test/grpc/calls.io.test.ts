@@ -4,7 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import type { ClientCall } from "../../src/grpc/client/client-call.ts";
 import type { Connection } from "../../src/grpc/server/connection-guard.io.ts";
 import type { Method } from "../../src/grpc/server/method.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { CODES } from "../../src/lib/errors.ts";
 import { callHeaders, FLAG, frame, RawConnection, TYPE, u32 } from "../e2e/h2-frames.ts";

@@ -1,7 +1,7 @@
 /** The client's half of a call, over arrays: which status it ends with for whatever a server says, and what is ordered of its stream. */
 import { expect, test } from "vitest";
 import { ClientCall, type StreamClose } from "../../src/grpc/client/client-call.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import type { HeaderBlock } from "../../src/grpc/wire/metadata.ts";
 import { CODES, codeName } from "../../src/lib/errors.ts";
 import { FakePort } from "../fakes/grpc-port.ts";

@@ -1,6 +1,6 @@
 /** Fair turns: a burst of one waits behind itself, in order, and never in front of another. */
 import { expect, test } from "vitest";
-import { FairScheduler, type Share } from "../../src/grpc/server/fair-scheduler.ts";
+import { FairScheduler, type Share } from "../../src/grpc/server/connection-limits.ts";
 
 function world(each: number, all = 100) {
   const ends: (() => void)[] = [];

@@ -1,7 +1,7 @@
 /** Framing: however the bytes of a stream are cut, the same messages come out, and what is held is bounded. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../../src/grpc/wire/framing.ts";
+import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../../src/grpc/wire/message-reader.ts";
 
 const bounds = (maxMessageBytes = 20_000, maxBufferedBytes = 100_000): AssemblyBounds => ({
   maxMessageBytes,

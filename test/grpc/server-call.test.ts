@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Call, Method, RequestListener } from "../../src/grpc/server/method.ts";
 import { ServerCall } from "../../src/grpc/server/server-call.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { readHead } from "../../src/grpc/wire/request-head.ts";
 import { StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import { framed } from "../../src/grpc/wire/framing.ts";
+import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { AnsweringPeer } from "../fakes/answering-peer.ts";
 import { changeCount, changed, honestAnswer } from "../fakes/changed-answers.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";

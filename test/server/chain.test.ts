@@ -17,7 +17,7 @@ import {
   sentRequestId,
   type UnaryExchange,
 } from "../../src/server/chain.ts";
-import { UndecodedRequest } from "../../src/server/undecoded-request.ts";
+import { UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";

@@ -8,7 +8,7 @@ import {
   type KeepAliveRequest,
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Taken } from "../../src/grpc/wire/stream-port.ts";
+import type { Taken } from "../../src/grpc/wire/message-reader.ts";
 import { invalid, WaymarkError } from "../../src/lib/errors.ts";
 import type { Arrival, ChainPorts } from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { portWord } from "../../src/catalog/entry/ports.ts";
+import { portWord } from "../../src/catalog/entry/view.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";

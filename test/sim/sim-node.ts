@@ -6,7 +6,7 @@ import type { Batch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
-import { PASSED } from "../../src/discovery/checks/outcome.ts";
+import { PASSED } from "../../src/discovery/checks/threshold.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";

@@ -10,7 +10,7 @@ import { protocolOf } from "../../lib/protocols.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
 import { quoted } from "./names.ts";
-import { hasPort } from "./ports.ts";
+import { hasPort } from "./view.ts";
 import type { Problems } from "./problems.ts";
 
 export type Check = CheckFields;

@@ -34,7 +34,7 @@ import { storedStates } from "./checks.ts";
 import { type Condition, inCondition, shownHealth, withNode, withRegion } from "./edit.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
-import { portWords } from "./ports.ts";
+import { portWords } from "./view.ts";
 import { Problems } from "./problems.ts";
 import { checkEntry, kindOf } from "./rules.ts";
 import { SCOPE, type Scope } from "./scope.ts";

@@ -11,12 +11,12 @@ import { uncallableReason } from "../../lib/addresses.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
 import { findRoleNamespace } from "./control-namespaces.ts";
-import { findHostForm } from "./hosts.ts";
+import { findHostForm } from "./problems.ts";
 import { findKind, KINDS, type Writer } from "./kinds.ts";
-import { checkMetadata } from "./metadata.ts";
-import { isReservedNamespace, quoted } from "./names.ts";
+import { isReservedNamespace, quoted, isName, nameRule } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { SCOPE } from "./scope.ts";
+import { METADATA_KEY } from "../../lib/bounds.ts";
 
 /** Adds all faults of an entry. */
 export function checkEntry(entry: EntryFields, problems: Problems, writer: Writer): void {
@@ -73,4 +73,26 @@ function checkTargetNames(targets: readonly TargetFields[], problems: Problems):
     if (seen.has(name)) problems.add(`targets[${i}].name`, `${quoted(name)} is there twice`);
     seen.add(name);
   }
+}
+
+// Validates the metadata keys that Waymark itself uses. All other metadata is free for clients.
+
+const DNS_PREFIX = "waymark.dns.";
+const DNS_KEYS: readonly string[] = Object.values(METADATA_KEY).filter((key) => key.startsWith(DNS_PREFIX));
+
+/** Adds the problems of a client's metadata to `problems`. */
+function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Problems): void {
+  const { maxHostLength, maxNameLength } = problems.bounds;
+  for (const key of Object.keys(metadata))
+    if (key.startsWith(DNS_PREFIX) && !DNS_KEYS.includes(key))
+      problems.add(
+        `metadata[${quoted(key)}]`,
+        `is not a key that clients may set; the keys that begin with ${DNS_PREFIX} are: ${DNS_KEYS.join(", ")}`,
+      );
+  const host = metadata[METADATA_KEY.CNAME];
+  if (host !== undefined && findHostForm(host, maxHostLength) !== "name")
+    problems.add(`metadata[${quoted(METADATA_KEY.CNAME)}]`, `${quoted(host)} must be a DNS name; an address belongs in targets`);
+  const importer = metadata[METADATA_KEY.IMPORT];
+  if (importer !== undefined && !isName(importer, maxNameLength))
+    problems.add(`metadata[${quoted(METADATA_KEY.IMPORT)}]`, nameRule(importer, maxNameLength, problems.bounds));
 }

@@ -5,7 +5,7 @@ import { namespaceCovers } from "../entry/names.ts";
 import { SCOPE, SCOPE_NAMES, type Scope, widest } from "../entry/scope.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "../record/record.ts";
 import type { Prefixes } from "./prefixes.ts";
-import { nameIndex, type SortedNames } from "./sorted-names.ts";
+import { nameIndex, type SortedNames } from "./sorted-blocks.ts";
 
 /** A filter. Empty texts, lists and masks filter nothing. Fields combine with AND. */
 export interface Filter {

@@ -1,6 +1,6 @@
 /** Shares values that many entries have in common, so that a record costs one small object. */
 import { assert } from "../../lib/errors.ts";
-import { NO_PORTS, PLAIN_PORTS } from "../entry/ports.ts";
+import { NO_PORTS, PLAIN_PORTS } from "../entry/view.ts";
 import type { CatalogRecord, Traits } from "./record.ts";
 
 /** The fields that filters use; see `sameFilter`. */

@@ -3,7 +3,7 @@ import { FAILURE } from "../../catalog/entry/checks.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
-import { failed, type Outcome, PASSED } from "./outcome.ts";
+import { failed, type Outcome, PASSED } from "./threshold.ts";
 
 /** Most bytes that are read of an answer. */
 export const MAX_ANSWER_BYTES = 4096;

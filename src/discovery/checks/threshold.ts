@@ -1,7 +1,6 @@
 /** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
-import { type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE, type Failure } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
-import type { Outcome } from "./outcome.ts";
 
 export class Threshold {
   readonly #times: Pick<CheckTimes, "failing" | "passing">;
@@ -68,4 +67,20 @@ export class Threshold {
     this.#next = undefined;
     this.#inARow = 0;
   }
+}
+
+// What one probe of a check found, and what a check has turned to: both are a health, and why it is not a good one.
+
+/** As `CheckState`, with a health that is known. */
+export interface Outcome extends CheckState {
+  readonly health: typeof HEALTH.HEALTHY | typeof HEALTH.DEGRADED | typeof HEALTH.CRITICAL;
+}
+
+export const PASSED: Outcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
+/** Only an alias has it: the other entry is degraded. */
+export const DEGRADED: Outcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
+
+/** `httpStatus` goes with `FAILURE.STATUS`. */
+export function failed(failure: Exclude<Failure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): Outcome {
+  return { health: HEALTH.CRITICAL, failure, httpStatus, lastHealth: HEALTH.UNSET };
 }

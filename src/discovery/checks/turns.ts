@@ -5,7 +5,7 @@
  */
 import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Outcome } from "./threshold.ts";
 import { type Evidence, SelfDoubt } from "./self-doubt.ts";
 import type { Watch } from "./watched.ts";
 

@@ -1,18 +1,7 @@
 /** The checks of own entries that this node watches, and what is known of each. */
-import {
-  type Check,
-  type Checked,
-  type CheckState,
-  type CheckTimes,
-  identityOf,
-  storedStates,
-  type Target,
-  targetOf,
-  timesOf,
-  UNKNOWN_STATE,
-} from "../../catalog/entry/checks.ts";
-import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
-import { Threshold } from "./threshold.ts";
+import { type Check, type Checked, type CheckState, type CheckTimes, identityOf, storedStates, type Target, targetOf, timesOf, UNKNOWN_STATE, FAILURE, worstOf } from "../../catalog/entry/checks.ts";
+import { HEALTH, type KeyText, type CatalogRecord, viewHealth } from "../../catalog/record/record.ts";
+import { Threshold, DEGRADED, failed, type Outcome, PASSED } from "./threshold.ts";
 
 /** One check of one entry. */
 export interface Watch {
@@ -138,4 +127,33 @@ export function textOf(states: readonly CheckState[]): string {
   return states
     .map(({ health, failure, httpStatus, lastHealth = HEALTH.UNSET }) => `${health}/${failure}/${httpStatus}/${lastHealth}`)
     .join(" ");
+}
+
+// The outcome of an alias check: the health of another entry, as this node knows it.
+
+/** The other entry: its record, if readers see one and the registrant may, and what it says of its checks. */
+export interface AliasOf {
+  readonly record: CatalogRecord;
+  readonly checked: Checked;
+}
+
+/** Undefined where the other entry says nothing: its node cannot be reached, and its program may be well. */
+export function aliasOutcome(other: AliasOf | undefined): Outcome | undefined {
+  if (other === undefined) return failed(FAILURE.ALIAS);
+  if (viewHealth(other.record) === HEALTH.ORPHANED) return undefined;
+  const health = ownHealth(other);
+  if (health === HEALTH.DEGRADED) return DEGRADED;
+  return health === HEALTH.HEALTHY || health === HEALTH.UNSET ? PASSED : failed(FAILURE.ALIAS);
+}
+
+/**
+ * The health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time. If these counted,
+ * neither could become healthy again once one of them was not.
+ */
+function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasOf): number {
+  if (maintenance !== undefined || !checks.some(({ probe }) => probe.case === "alias")) return record.health;
+  return worstOf(
+    reportedHealth,
+    checkStates.filter((_, i) => checks[i]?.probe.case !== "alias"),
+  );
 }

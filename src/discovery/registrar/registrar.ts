@@ -18,7 +18,7 @@ import type { Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
-import { checkControlWrites } from "./control-writes.ts";
+import { checkControlWrites } from "./may-write.ts";
 import { Endings } from "./endings.ts";
 import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";

@@ -6,7 +6,7 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { coversNamespace, type Filter, filterHash } from "../../catalog/query/filter.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
-import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { type CatalogRecord, nameOfKey } from "../../catalog/record/record.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";

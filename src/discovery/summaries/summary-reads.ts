@@ -18,9 +18,9 @@ import type { SourceAge } from "../../summary/held/options.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
 import { Hearing } from "../hearing.ts";
-import { PolicySwitch } from "../policy-switch.ts";
+import { PolicySwitch, type ChangeNumber, type SwitchFollower } from "../switch-queue.ts";
 import { type AnswerLists, Reads } from "../reads.ts";
-import type { ChangeNumber, SwitchFollower } from "../switch-queue.ts";
+import type { HeldSummaries } from "../../summary/held/summaries.ts";
 
 /** What is known of the clusters that summaries are about. */
 export interface KnownSources {
@@ -176,4 +176,21 @@ export class SummaryReads implements SwitchFollower {
     }
     return [...found];
   }
+}
+
+// What readers of summaries are told of clusters, by what is held of their beacons.
+
+export function heldSources(held: HeldSummaries, now: () => Time): KnownSources {
+  return {
+    isStale: (record) => held.isStale(record, now()),
+    staleSources: () => staleSourcesOf(held, now()),
+    freshMs: (source) => held.freshMs(source, now()),
+    ingressOf: (source) => held.beaconOf(source)?.ingress ?? [],
+    ages: (time) => held.ages(time),
+  };
+}
+
+/** Those that have not been heard of for their ttl. */
+export function staleSourcesOf(held: HeldSummaries, time: Time): ReadonlySet<string> {
+  return new Set(held.sources(time).flatMap(({ source, state }) => (state === "fresh" ? [] : [source])));
 }

@@ -1,5 +1,5 @@
 /** SRV records. */
-import { hasPort } from "../../catalog/entry/ports.ts";
+import { hasPort } from "../../catalog/entry/view.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { effectiveWeights } from "../../reading/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";

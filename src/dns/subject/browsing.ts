@@ -1,5 +1,5 @@
 /** Browsing by DNS-SD (RFC 6763): which service types a domain has. */
-import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
+import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import type { Transport } from "../../lib/protocols.ts";

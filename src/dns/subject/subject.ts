@@ -1,7 +1,7 @@
 /** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
 
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { portWord, transportOf } from "../../catalog/entry/ports.ts";
+import { portWord, transportOf } from "../../catalog/entry/view.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { withHosts } from "../../discovery/candidates.ts";

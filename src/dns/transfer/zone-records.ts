@@ -1,6 +1,6 @@
 /** A zone as a list: all records of one view, name by name, from a catalog that stays as it is. */
 import { KINDS } from "../../catalog/entry/kinds.ts";
-import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
+import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, KIND, keyParts } from "../../catalog/record/record.ts";
 import { namesOf } from "../../discovery/alias-claim.ts";

@@ -1,7 +1,7 @@
 /** What a resolver asked its upstream about names in DNS that no fetched name tells: who carries them as an alias, and what lies below them. */
 
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { isAtOrBelow } from "../../catalog/query/name-order.ts";
+import { isAtOrBelow } from "../../catalog/query/sorted-blocks.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
 import type { Carrier } from "../subject/elsewhere.ts";

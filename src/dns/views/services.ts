@@ -1,5 +1,5 @@
 /** Which services a namespace has. */
-import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
+import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";

@@ -1,6 +1,6 @@
 /** Calls that other nodes make here: decoded, and held until they are answered. A caller that proves nothing is heard only as far as its name. */
 import type { Call, SingleRequestMethod } from "../../grpc/server/method.ts";
-import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";

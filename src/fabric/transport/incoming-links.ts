@@ -1,6 +1,6 @@
 /** Links that other nodes open here. One counts as a link with its first frame; until then it is silent, and holds little. */
 import type { Call, RequestListener, RequestStreamMethod } from "../../grpc/server/method.ts";
-import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import { pathOf } from "../wire/call-codec.ts";

@@ -3,7 +3,7 @@
  * it is told what comes, and given the stream as a port. What is said on it, the greeting first, is decided in `links/links.ts`.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
-import { framed, PREFIX_BYTES } from "../../grpc/wire/framing.ts";
+import { framed, PREFIX_BYTES } from "../../grpc/wire/message-reader.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.ts";
 import type { LinkFrame } from "../wire/messages.ts";

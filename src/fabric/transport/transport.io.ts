@@ -5,7 +5,7 @@ import { createSecureContext } from "node:tls";
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { ConnectionPool } from "../../grpc/client/pool.io.ts";
-import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { Metadata } from "../../grpc/wire/metadata.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";

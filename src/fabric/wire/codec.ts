@@ -15,7 +15,7 @@ import {
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { checkLinkFrame } from "../../../gen/waymark/fabric/v1/fabric_rules.ts";
 import type { Frame } from "../../catalog/replica/frames.ts";
-import { PREFIX_BYTES, writePrefix } from "../../grpc/wire/framing.ts";
+import { PREFIX_BYTES, writePrefix } from "../../grpc/wire/message-reader.ts";
 import { invalid } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
 import { tagOf, varintSize, WIRE, writeVarint } from "../../lib/protowire.ts";

@@ -3,7 +3,7 @@ import type { Http2Session, Http2Stream } from "node:http2";
 import { later } from "../../lib/later.io.ts";
 import type { HeaderBlock } from "./metadata.ts";
 import { HTTP2_ERROR } from "./status.ts";
-import type { StreamPort, Taken } from "./stream-port.ts";
+import type { StreamPort, Taken } from "./message-reader.ts";
 
 export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements StreamPort {
   protected readonly stream: S;

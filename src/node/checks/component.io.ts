@@ -3,7 +3,7 @@
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { OrderedProbe } from "../../discovery/checks/checks.ts";
-import { failed } from "../../discovery/checks/outcome.ts";
+import { failed } from "../../discovery/checks/threshold.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
 import { DOUBT_MS } from "../../discovery/checks/self-doubt.ts";
 import { rethrowBroken } from "../../lib/errors.ts";

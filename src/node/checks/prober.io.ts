@@ -15,7 +15,7 @@ import {
   MAX_ANSWER_BYTES,
   StatusReader,
 } from "../../discovery/checks/dialogue.ts";
-import { failed, type Outcome, PASSED } from "../../discovery/checks/outcome.ts";
+import { failed, type Outcome, PASSED } from "../../discovery/checks/threshold.ts";
 import { isName, type Probe } from "../../discovery/checks/probe.ts";
 import type { Reach } from "../../discovery/checks/reach.ts";
 import { ClientConnection, type ClientLimits } from "../../grpc/client/connection.io.ts";

@@ -14,7 +14,7 @@ import { TraitsPool } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
-import type { AliasOf } from "../../discovery/checks/alias.ts";
+import type { AliasOf } from "../../discovery/checks/watched.ts";
 import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
 import { entryOwner } from "../../discovery/checks/watched.ts";

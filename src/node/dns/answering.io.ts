@@ -16,7 +16,7 @@ import { type AddressBlock, isLoopbackHost, parseBlock, reverseBlocks, reverseZo
 import type { RootLog } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
+import type { NodeIdentity } from "../../services/service.ts";
 import type { NameAnswersParts } from "../../services/dns/answers.ts";
 import type { AccessLog } from "../access-log.ts";
 import type { Identities } from "../identity.io.ts";

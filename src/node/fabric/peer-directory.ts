@@ -6,7 +6,7 @@ import type { PartialOrigin } from "../../fabric/replication/partial-origins.ts"
 import { refOf } from "../../fabric/replication/version-vector.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { PeerDirectory } from "../../services/peer-directory.ts";
+import type { PeerDirectory } from "../../services/discovery/age.ts";
 import type { LagReport, LinkLagRow, MemberDirectory, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
 import type { Standing } from "../core/standing.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";

@@ -19,7 +19,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/patient-time.io.ts";
-import { draining } from "../../server/call-end.ts";
+import { draining } from "../../server/status.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import { openElsewheres } from "../../services/resolving/elsewhere.ts";

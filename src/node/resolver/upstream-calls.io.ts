@@ -2,7 +2,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";
 import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
-import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { Metadata } from "../../grpc/wire/metadata.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs } from "../../lib/patient-time.io.ts";

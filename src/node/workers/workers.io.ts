@@ -18,7 +18,7 @@ import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
 import type { Scraper } from "../../server/metrics.io.ts";
 import { changesNothing } from "../../services/cost.ts";
-import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
+import type { NodeIdentity } from "../../services/service.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";

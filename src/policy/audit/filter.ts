@@ -1,5 +1,5 @@
 /** Filters for audit records, and page tokens that stay valid while the log grows and is pruned. */
-import { decodePageToken, encodePageToken, unreadableToken } from "../../catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken, unreadableToken } from "../../catalog/query/query.ts";
 import { textHash } from "../../lib/hash64.ts";
 import type { AuditEvent, AuditKind } from "./record.ts";
 

@@ -5,7 +5,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import type { UnreadAnswers } from "../../grpc/server/unread-answers.ts";
-import { apart } from "../../grpc/wire/framing.ts";
+import { apart } from "../../grpc/wire/message-reader.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";

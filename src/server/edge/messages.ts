@@ -1,5 +1,5 @@
 /** The messages of a body, each once it is whole. They are views of the body's pieces where they can be. */
-import { apart, PREFIX_BYTES, sizeIn } from "../../grpc/wire/framing.ts";
+import { apart, PREFIX_BYTES, sizeIn } from "../../grpc/wire/message-reader.ts";
 
 /** The flag before a message of a stream. */
 const COMPRESSED = 1;

@@ -13,7 +13,7 @@ import { TLSSocket } from "node:tls";
 import { type Connection, ConnectionGuard, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
 import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
 import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
-import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
+import type { Share, TurnBounds } from "../../grpc/server/connection-limits.ts";
 import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
 import type { UnreadLimits } from "../../grpc/server/unread-answers.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";

@@ -1,7 +1,7 @@
 /** Streams as the async iterables that Connect reads: what it asks for next says that the answer before was taken. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import type { Taken } from "../../grpc/wire/stream-port.ts";
+import type { Taken } from "../../grpc/wire/message-reader.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "../streams.ts";

@@ -4,8 +4,10 @@ import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { PeerDirectory } from "../peer-directory.ts";
 import { durationMs } from "../request-checks.ts";
+import { shortCursorText, shortHolder } from "../../catalog/watch/cursor.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import { textHash } from "../../lib/hash64.ts";
 
 /** Time after which a client should try again when the data is too old. */
 const STALE_RETRY_MS = 1000;
@@ -75,3 +77,88 @@ function tooStale(message: string): WaymarkError {
 
 /** Maximum number of node ids in an error message. */
 const MAX_NAMES = 5;
+
+// The revision of an answer, and the cursor that a watch can continue from.
+
+/** Most cursors kept for one revision. Readers of the same content get the same cursor. */
+const MAX_CURSORS = 1000;
+/** Longest reader text that is kept. A filter with a thousand names has a long one. */
+const MAX_KEPT_TEXT = 1000;
+
+interface Place {
+  readonly revision: number;
+  readonly cursor: string;
+}
+
+/** The parts of `Reads` that places depend on. */
+interface Seen extends Pick<Reads, "policyEdition"> {
+  readonly replica: Pick<Reads["replica"], "revision">;
+  readonly node: Pick<Reads["node"], "boot">;
+}
+
+export class Places {
+  readonly #reads: Seen;
+  #revision = -1;
+  #policyEdition = -1;
+  #boot = "";
+  /** Cursors by reader text. The empty text has the cursor of no reader. */
+  readonly #cursors = new Map<string, string>();
+
+  constructor(reads: Seen) {
+    this.#reads = reads;
+  }
+
+  /**
+   * The current place. `readerText` names the content of the answer (`Reads.readerText`). Without it the cursor has only the revision, and a
+   * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
+   */
+  now(readerText = ""): Place {
+    const { replica, node, policyEdition } = this.#reads;
+    const { revision } = replica;
+    if (this.#revision !== revision || this.#policyEdition !== policyEdition) {
+      this.#revision = revision;
+      this.#policyEdition = policyEdition;
+      this.#boot = node.boot;
+      this.#cursors.clear();
+    }
+    let cursor = this.#cursors.get(readerText);
+    if (cursor === undefined) {
+      cursor = shortCursorText(shortHolder(this.#boot, readerText === "" ? undefined : textHash(readerText)), revision);
+      if (this.#cursors.size >= MAX_CURSORS) this.#cursors.clear();
+      if (readerText.length <= MAX_KEPT_TEXT) this.#cursors.set(readerText, cursor);
+    }
+    return { revision, cursor };
+  }
+}
+
+// What services and feeds need to know of the mesh: which nodes are there, and how old the data of this node may be.
+
+/** A node that this node believes to be alive or suspects. */
+export interface Presence {
+  readonly status: "alive" | "suspect";
+  readonly lastSeenWallMs: number;
+}
+
+export interface PeerDirectory {
+  /** Whether there is another node of this cluster. Nodes of other clusters hold no data for it. */
+  readonly hasPeers: () => boolean;
+  /** Whether readers may be told that they have everything. False while many records are being shown or hidden. */
+  readonly isWhole: () => boolean;
+  /** How old the data of this node may be, in ms. 0 if the node hears of every change at once, or holds only its own data. */
+  readonly ageMs: (time: Time) => number;
+  /** Nodes that may accept writes that this node does not receive, whatever the age. Undefined when there are none. */
+  readonly unreachable: (time: Time) => UnreachableNodes | undefined;
+  /** Undefined for a node that left, died or was never a member. */
+  readonly presence: (nodeId: string, time: Time) => Presence | undefined;
+}
+
+/** The directory of a node without a fabric. */
+export function lonePeerDirectory(nodeId: string): PeerDirectory {
+  return {
+    hasPeers: () => false,
+    isWhole: () => true,
+    ageMs: () => 0,
+    unreachable: () => undefined,
+    presence: (asked, time) => (asked === nodeId ? { status: "alive", lastSeenWallMs: time.wallMs } : undefined),
+  };
+}

@@ -7,13 +7,13 @@ import { DEFAULT_VIEW } from "../../dns/subject/view.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { registrationHandlers } from "../dns/registrations.ts";
-import type { PeerDirectory } from "../peer-directory.ts";
+import type { PeerDirectory } from "./age.ts";
 import { type OnDemandParts, onDemandSummaryHandlers } from "../regions/on-demand-summaries.ts";
 import { resolverService } from "../resolver.ts";
 import type { HandlersOf, Service } from "../service.ts";
 import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
-import { Redirects } from "./redirects.ts";
+import { Redirects } from "./resolve.ts";
 import { summaryHandlers } from "./summaries.ts";
 import { type WriteParts, writeHandlers } from "./write-handlers.ts";
 

@@ -15,7 +15,7 @@ import { invalid, type Reason, rethrowBroken, WaymarkError } from "../../lib/err
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext } from "../service.ts";
-import type { NodeIdentity } from "./node-identity.ts";
+import type { NodeIdentity } from "../service.ts";
 
 export interface MaintenanceParts {
   readonly identity: Pick<NodeIdentity, "nodeId" | "clusterId">;

@@ -20,7 +20,7 @@ import { NODES, type Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { PeerDirectory, Presence } from "../peer-directory.ts";
+import type { PeerDirectory, Presence } from "./age.ts";
 import { type FarNode, farEntry, farPage, farPeer, isFarToken, type OtherCluster } from "../regions/far-nodes.ts";
 import type { CallContext } from "../service.ts";
 import { answerAge } from "./age.ts";

@@ -1,11 +1,11 @@
 /** DiscoveryService.Resolve: one endpoint of a service, and the next best. */
-import { create } from "@bufbuild/protobuf";
-import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type ResolveRequest, ResolveResponseSchema, type Explanation, ExplanationSchema, type Redirect, RedirectSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { type CatalogRecord, type KeyText, KIND, type Kind } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind, keyParts } from "../../catalog/record/record.ts";
 import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
@@ -16,12 +16,16 @@ import { isHosted } from "../../reading/fitness.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
 import { type Choice, type ChoiceBy, MAX_EXPLAINED, select } from "../../reading/select.ts";
 import { type NameTurns, TurnBook } from "../../reading/turns.ts";
-import type { PeerDirectory } from "../peer-directory.ts";
+import type { PeerDirectory } from "./age.ts";
 import type { CallContext, Handler } from "../service.ts";
-import { explanationOf } from "./explanations.ts";
 import { freshness } from "./nodes.ts";
-import type { Redirects } from "./redirects.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
+import { EntryKeySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { HealthBand } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
+import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
+import { BAND, type Band } from "../../summary/summary.ts";
 
 export interface ResolveParts {
   readonly reads: Reads;
@@ -170,4 +174,48 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts) {
 function policyOf(policy: number): SelectPolicy {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
   return policy === 0 ? SELECT_POLICY.LOAD_AWARE : (policy as SelectPolicy);
+}
+
+// Why records are or are not in an answer, as messages.
+
+interface Explained {
+  readonly key: KeyText;
+  readonly kept: boolean;
+  readonly reason: string;
+  readonly detail: string;
+}
+
+function explanationOf({ key, kept, reason, detail }: Explained): Explanation {
+  return create(ExplanationSchema, { key: create(EntryKeySchema, keyParts(key)), kept, reason, detail });
+}
+
+export function encodeExplanations(explained: readonly Explained[]): readonly Uint8Array[] {
+  return explained.map((one) => toBinary(ExplanationSchema, explanationOf(one)));
+}
+
+// Answers of Resolve that name another cluster, because nothing here can be chosen (docs/design/summaries.md, Reading).
+
+const BANDS: Readonly<Record<Band, HealthBand>> = {
+  [BAND.HEALTHY]: HealthBand.HEALTHY,
+  [BAND.DEGRADED]: HealthBand.DEGRADED,
+  [BAND.CRITICAL]: HealthBand.CRITICAL,
+};
+/** Most URLs that a redirect names. */
+const MAX_URLS = 16;
+
+export class Redirects {
+  readonly #clusters: BestClusters;
+
+  constructor(summaries: SummaryReads) {
+    this.#clusters = new BestClusters(summaries);
+  }
+
+  /** Undefined where no cluster is known that the caller may see and follow. */
+  find(request: ClusterRequest): Redirect | undefined {
+    const { best } = this.#clusters.find(request);
+    if (best === undefined) return undefined;
+    const { source, urls, region, band, isStale } = best;
+    const ttl = durationFromMs(best.ttlMs);
+    return create(RedirectSchema, { clusterId: source, urls: urls.slice(0, MAX_URLS), region, band: BANDS[band], ttl, stale: isStale });
+  }
 }

@@ -31,9 +31,9 @@ import { answeringEach } from "../answered-stream.ts";
 import { checkAliases, durationMs } from "../request-checks.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
-import type { NodeIdentity } from "./node-identity.ts";
-import { Places } from "./places.ts";
-import { readKeepAliveRequest, readRegisterRequest } from "./request-bytes.ts";
+import type { NodeIdentity } from "../service.ts";
+import { Places } from "./age.ts";
+import { readKeepAliveRequest, readRegisterRequest } from "./response-bytes.ts";
 import { keepAliveBytes } from "./response-bytes.ts";
 
 export interface WriteParts

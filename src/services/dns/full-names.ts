@@ -1,6 +1,6 @@
 /** The full DNS names of entries and aliases, in each zone. */
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { transportOf } from "../../catalog/entry/ports.ts";
+import { transportOf } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import {

@@ -20,7 +20,7 @@ import {
   ListNamesResponseSchema,
 } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { hasPort, transportOf } from "../../catalog/entry/ports.ts";
+import { hasPort, transportOf } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";

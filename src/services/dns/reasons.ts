@@ -1,7 +1,7 @@
 /** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import { hasPort, portWord, transportOf } from "../../catalog/entry/ports.ts";
+import { hasPort, portWord, transportOf } from "../../catalog/entry/view.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import type { Reads } from "../../discovery/reads.ts";

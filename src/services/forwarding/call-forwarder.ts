@@ -1,13 +1,12 @@
 /** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
-import { type DescMethod, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
+import { type DescMethod, type DescService, fromBinary, type Message, type DescMessage, toBinary } from "@bufbuild/protobuf";
 import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { isForwarded, rpcName } from "../cost.ts";
-import { requestReader } from "../discovery/request-bytes.ts";
+import { requestReader } from "../discovery/response-bytes.ts";
 import { type CallContext, type Handler, type Route, type RouteRow, rpcsOf, type Service, type StreamSource } from "../service.ts";
-import { bytesOf, keeping } from "./kept-bytes.ts";
 import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeRouteAnswer, encodeParameters, Outbox } from "./messages.ts";
 
 /** How much of what a worker forwarded may wait for the main thread. */
@@ -274,4 +273,24 @@ class ForwardedSource implements StreamSource {
     this.#ending = { error };
     if (this.#message === undefined) this.#end?.(error);
   }
+}
+
+// The bytes that a request came in, kept with its message for whoever sends the request on.
+
+/** The bytes that a request came in. */
+const BYTES = Symbol("bytes");
+
+interface Kept {
+  [BYTES]?: Uint8Array;
+}
+
+/** Keeps the bytes of a request, which are sent on as they came: to encode it again would cost more than all else that forwarding does. */
+export function keeping(request: Message & Kept, bytes: Uint8Array): Message {
+  request[BYTES] = bytes;
+  return request;
+}
+
+/** The bytes of a request, as they came if `keeping` has them. */
+export function bytesOf(desc: DescMessage, request: Message & Kept): Uint8Array {
+  return request[BYTES] ?? toBinary(desc, request);
 }

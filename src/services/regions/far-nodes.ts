@@ -4,7 +4,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, EntrySchema, Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 

@@ -19,7 +19,7 @@ import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
 import { freshness, wireScope } from "../discovery/nodes.ts";
 import { type SummaryMethod, summaryFilter } from "../discovery/summaries.ts";
 import { summaryRoute } from "../discovery/summary-route.ts";
-import type { PeerDirectory } from "../peer-directory.ts";
+import type { PeerDirectory } from "../discovery/age.ts";
 import type { CallContext, Handler } from "../service.ts";
 
 export interface OnDemandParts {

@@ -2,7 +2,7 @@
 import { type DescMethod, type DescMethodUnary, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
 import { WaymarkError } from "../../lib/errors.ts";
 import { costOf, isPassedOn, isRefusedByResolvers, rpcName } from "../cost.ts";
-import { bytesOf, keeping } from "../forwarding/kept-bytes.ts";
+import { bytesOf, keeping } from "../forwarding/call-forwarder.ts";
 import { LateSource } from "../late-source.ts";
 import type { Handler, Service } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";

@@ -37,7 +37,7 @@ import { checkAge, SOURCE } from "../discovery/age.ts";
 import { filterOf, namesOf } from "../discovery/filter.ts";
 import { unreachableField } from "../discovery/nodes.ts";
 import { querySalt, type ReadHandlers, type ReadParts, readHandlers } from "../discovery/read-handlers.ts";
-import { demandResolver } from "../for-resolver.ts";
+import { demandResolver } from "../service.ts";
 import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";

@@ -17,7 +17,7 @@ import { parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import { type Filter, filterHash } from "../../catalog/query/filter.ts";
-import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";

@@ -1,7 +1,7 @@
 /** The words under which an entry's targets are found. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
+import { NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/view.ts";
 import { findSubject } from "../../../src/dns/subject/subject.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { runs } from "../../fakes/effort.ts";

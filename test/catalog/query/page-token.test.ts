@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { ANY, filterHash } from "../../../src/catalog/query/filter.ts";
-import { decodePageToken, encodePageToken, MAX_TOKEN_LENGTH } from "../../../src/catalog/query/page-token.ts";
+import { decodePageToken, encodePageToken, MAX_TOKEN_LENGTH } from "../../../src/catalog/query/query.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 
 const HASH = filterHash(ANY);

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { namespaceCovers } from "../../../src/catalog/entry/names.ts";
 import { ANY, coveredNamespaces } from "../../../src/catalog/query/filter.ts";
 import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
-import { SortedNames } from "../../../src/catalog/query/sorted-names.ts";
+import { SortedNames } from "../../../src/catalog/query/sorted-blocks.ts";
 import { runs } from "../../fakes/effort.ts";
 
 const NAMES = ["a", "a-b", "a-b.c", "a.b", "a.b-c", "a.b.c", "a.bc", "a0", "b", "b.a", "c.d.e"];

@@ -1,6 +1,6 @@
 /** Names in blocks, against a sorted list. */
 import { expect, test } from "vitest";
-import { nameIndex, SortedNames } from "../../../src/catalog/query/sorted-names.ts";
+import { nameIndex, SortedNames } from "../../../src/catalog/query/sorted-blocks.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 
 test("what is added and removed stands in order, from any name on: few, thousands, and few again", () => {

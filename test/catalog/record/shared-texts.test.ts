@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SharedTexts } from "../../../src/catalog/record/shared-texts.ts";
+import { SharedTexts } from "../../../src/summary/stamper.ts";
 
 test("a text comes back as it was given, whichever others share its place", () => {
   const shared = new SharedTexts(4);

@@ -4,7 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { BODY, HEALTH } from "../../../src/catalog/record/record.ts";
 import { MAX_IN_FLIGHT, type OrderedProbe } from "../../../src/discovery/checks/checks.ts";
-import { failed } from "../../../src/discovery/checks/outcome.ts";
+import { failed } from "../../../src/discovery/checks/threshold.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { PatientClock } from "../../../src/lib/patience.ts";
 import { runs } from "../../fakes/effort.ts";

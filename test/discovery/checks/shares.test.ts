@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { MAX_IN_FLIGHT } from "../../../src/discovery/checks/checks.ts";
-import { failed } from "../../../src/discovery/checks/outcome.ts";
+import { failed } from "../../../src/discovery/checks/threshold.ts";
 import { type CheckInit, WatchedWorld, watchedEntry } from "../../fakes/watched-entries.ts";
 
 const { HEALTHY, CRITICAL, UNSET } = HEALTH;

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import type { OrderedProbe } from "../../../src/discovery/checks/checks.ts";
-import { DEGRADED, failed, type Outcome, PASSED } from "../../../src/discovery/checks/outcome.ts";
+import { DEGRADED, failed, type Outcome, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import { runs } from "../../fakes/effort.ts";
 import { WatchedWorld, watchedEntry } from "../../fakes/watched-entries.ts";
 

@@ -5,7 +5,7 @@ import { NODES_NAMESPACE, RESOLVERS_NAMESPACE } from "../../../src/catalog/entry
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/found-servers.ts";
-import { checkControlWrites } from "../../../src/discovery/registrar/control-writes.ts";
+import { checkControlWrites } from "../../../src/discovery/registrar/may-write.ts";
 import { checkPublishing } from "../../../src/discovery/registrar/may-write.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";

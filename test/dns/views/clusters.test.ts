@@ -14,7 +14,7 @@ import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/view.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
-import { Redirects } from "../../../src/services/discovery/redirects.ts";
+import { Redirects } from "../../../src/services/discovery/resolve.ts";
 import { BAND, type Summary } from "../../../src/summary/summary.ts";
 import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { denialOf, ownerOf, readMessage, signatureFaults, signedQuery, TestKeys, TYPE } from "../../fakes/dnssec.ts";

@@ -7,7 +7,7 @@ import { encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import { encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { ServerCall } from "../../../src/grpc/server/server-call.ts";
-import { framed } from "../../../src/grpc/wire/framing.ts";
+import { framed } from "../../../src/grpc/wire/message-reader.ts";
 import { readHead } from "../../../src/grpc/wire/request-head.ts";
 import { statusOfThrown } from "../../../src/grpc/wire/status.ts";
 import { helloOf, nodeRef } from "../../fakes/fabric-values.ts";

@@ -5,7 +5,7 @@ import { LinkStream } from "../../../src/fabric/transport/link-stream.ts";
 import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
-import { PREFIX_BYTES } from "../../../src/grpc/wire/framing.ts";
+import { PREFIX_BYTES } from "../../../src/grpc/wire/message-reader.ts";
 import { CODES } from "../../../src/lib/errors.ts";
 
 const LIMITS = { stuckMs: 30_000, drainMs: 5_000, goodbyeMs: 1_000 };

@@ -6,7 +6,7 @@ import { LinkRequestSchema } from "../../../gen/waymark/fabric/v1/fabric_pb.js";
 import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { decodeLinkFrame, encodeRecords } from "../../../src/fabric/wire/codec.ts";
-import { framed } from "../../../src/grpc/wire/framing.ts";
+import { framed } from "../../../src/grpc/wire/message-reader.ts";
 import { anyRecords } from "../../fakes/fabric-messages.ts";
 
 /** Bytes protobuf-es writes back as they are: a record with every field in order. */

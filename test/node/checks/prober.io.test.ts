@@ -2,7 +2,7 @@
 import type { Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/outcome.ts";
+import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import type { Probe } from "../../../src/discovery/checks/probe.ts";
 import { Reach } from "../../../src/discovery/checks/reach.ts";
 import { Prober, type Resolve } from "../../../src/node/checks/prober.io.ts";

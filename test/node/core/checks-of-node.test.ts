@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import type { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { failed, PASSED } from "../../../src/discovery/checks/outcome.ts";
+import { failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import { LoneNode } from "../../fakes/lone-node.ts";
 import { rule } from "../../fakes/policies.ts";
 import { at, draftAt, stamped, stampedBy } from "../../fakes/registry.ts";

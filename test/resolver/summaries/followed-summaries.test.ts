@@ -7,7 +7,7 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { queryPage } from "../../../src/catalog/query/query.ts";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
-import { heldSources } from "../../../src/discovery/summaries/held-sources.ts";
+import { heldSources } from "../../../src/discovery/summaries/summary-reads.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";

@@ -1,11 +1,11 @@
 /** What a request's body is on its way to Connect, which joins it in a time that grows with the square of its chunks. */
 import { expect, test } from "vitest";
 import { UnreadAnswers } from "../../../src/grpc/server/unread-answers.ts";
-import { framed } from "../../../src/grpc/wire/framing.ts";
+import { framed } from "../../../src/grpc/wire/message-reader.ts";
 import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
 import { jsonFault } from "../../../src/server/request-shape/json.ts";
-import { protobufFault } from "../../../src/server/request-shape/protobuf.ts";
+import { protobufFault } from "../../../src/server/request-shape/plan.ts";
 
 const NO_FIELDS = { byNumber: [], byName: new Map(), singleCount: 0, typeName: "None", isWellKnown: false };
 const requestFault = (bytes: Uint8Array, encoding: "json" | "proto") =>

@@ -1,7 +1,7 @@
 /** The place of an answer (semantics.md, Watch 3). */
 import { expect, test } from "vitest";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
-import { Places } from "../../../src/services/discovery/places.ts";
+import { Places } from "../../../src/services/discovery/age.ts";
 
 test("a cursor is made once a revision and reader, and anew when the policy changed, though nothing else did", () => {
   const seen = { replica: { revision: 7 }, node: { boot: "b" }, policyEdition: 0 };

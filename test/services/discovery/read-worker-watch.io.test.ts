@@ -16,7 +16,7 @@ import {
 import { parseCursor, portableCursorText, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import { lonePeerDirectory } from "../../../src/services/peer-directory.ts";
+import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
 import type { CallContext, Service, StreamSource } from "../../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 

@@ -14,7 +14,7 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import { Redirects } from "../../../src/services/discovery/redirects.ts";
+import { Redirects } from "../../../src/services/discovery/resolve.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import type { CallContext } from "../../../src/services/service.ts";
 import { BAND, type Summary } from "../../../src/summary/summary.ts";

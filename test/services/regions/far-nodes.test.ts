@@ -15,7 +15,7 @@ import { NO_POLICY, PENDING_POLICY } from "../../../src/policy/set/verdict.ts";
 import { clusterMap, listPeers, type NodeParts } from "../../../src/services/discovery/nodes.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { nodeEntry } from "../../../src/services/node-entry.ts";
-import { lonePeerDirectory } from "../../../src/services/peer-directory.ts";
+import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
 import type { OtherCluster } from "../../../src/services/regions/far-nodes.ts";
 import { at, caller, Registry } from "../../fakes/registry.ts";
 

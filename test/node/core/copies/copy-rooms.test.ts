@@ -4,7 +4,7 @@ import { SCOPE } from "../../../../src/catalog/entry/scope.ts";
 import { ANY, type Filter } from "../../../../src/catalog/query/filter.ts";
 import { Feed } from "../../../../src/catalog/watch/feed.ts";
 import { Fanout, type Watcher } from "../../../../src/discovery/fanout.ts";
-import { isAdmitted } from "../../../../src/discovery/policy-switch.ts";
+import { isAdmitted } from "../../../../src/discovery/switch-queue.ts";
 import { Reads } from "../../../../src/discovery/reads.ts";
 import { SwitchQueue } from "../../../../src/discovery/switch-queue.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../../src/policy/set/verdict.ts";
