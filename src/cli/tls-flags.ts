@@ -1,6 +1,6 @@
 /** Reads the certificates and keys that flags name, and checks them before a server is asked, so that the message can name the flag. */
 import type { TlsFiles } from "../client/connect-options.ts";
-import { findTlsFault } from "../client/tls-files.io.ts";
+import { findTlsFault } from "../client/tls.io.ts";
 import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
 import { type Environment, readInput } from "./environment.ts";
 import { UsageError } from "./exit.ts";

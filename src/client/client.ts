@@ -35,9 +35,8 @@ import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
 import { created } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
-import { nodesNamedIn } from "./servers/found-servers.ts";
-import { RetryBudget } from "./servers/retry-budget.ts";
 import type { Servers, Use } from "./servers/servers.ts";
+import { nodesNamedIn, RetryBudget } from "./servers/servers.ts";
 
 export interface ClientOptions {
   /** Deadline of a call that has none of its own. */
@@ -127,7 +126,7 @@ export class Client implements WatchingCalls {
   /**
    * Calls a unary method. If a server is away, the call goes to the next one, and to each server once, if a repetition is safe: a read, a renewal, a
    * removal, a registration with an idempotency key, or a call that certainly did not happen. Such tries are at most a tenth of the calls
-   * (`retry-budget.ts`). Throws the last `RequestError`.
+   * (`RetryBudget`). Throws the last `RequestError`.
    */
   async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,

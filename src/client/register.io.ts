@@ -16,8 +16,14 @@ import type { Time } from "../lib/machine.ts";
 import type { CallOptions, Calls } from "./calls.ts";
 import { KeptEntries } from "./kept-entries.ts";
 import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";
-import { type CallFailure, Registration, type RegistrationInput, type RegistrationOutput, type RegistrationStep } from "./registration.ts";
-import { reportProblem } from "./report-rules.ts";
+import {
+  type CallFailure,
+  Registration,
+  type RegistrationInput,
+  type RegistrationOutput,
+  type RegistrationStep,
+  reportProblem,
+} from "./registration.ts";
 import { sendable, wrongRequest } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
 

@@ -1,12 +1,11 @@
 /**
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. The rows of the groups dns, fabric, checks, resolver, summary, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `checks.ts`, `resolver.ts`,
+ * options. The rows of the groups dns, fabric, resolver, summary, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `resolver.ts`,
  * `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, NODE_BOUNDS, NODE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
-import { CHECK_SETTINGS } from "./checks.ts";
 import { DNS_RATE_BEYOND_LOOPBACK, DNS_SETTINGS } from "./dns.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
@@ -15,6 +14,21 @@ import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
 import { AT_RESOLVER, RESOLVER_SETTINGS } from "./resolver.ts";
 import { SUMMARY_SETTINGS } from "./summary.ts";
 import { TENANT_SETTINGS } from "./tenants.ts";
+
+const CHECK_SETTINGS = {
+  enabled: bool({
+    notForResolver: `${AT_RESOLVER.records}, and so checks none`,
+    default: false,
+    doc: "Run the checks of entries that are registered here. While it is false, a registration with checks is refused, so that no entry with checks goes unwatched.",
+  }),
+  allowed: list({
+    pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
+    what: "an address or a block such as 10.0.0.0/8",
+    maxItems: 256,
+    default: [],
+    doc: "Addresses, and blocks of addresses, that checks may connect to; none when empty. Loopback addresses, IPv4 link-local addresses, addresses of cloud metadata services, and IPv6 forms of IPv4 addresses are allowed only by a block that lies completely within their range: 0.0.0.0/0 does not allow them. Addresses that no client can connect to, such as multicast and unspecified addresses, are never allowed.",
+  }),
+} as const;
 
 /** Who may read what belongs to no namespace, so that no policy covers it. */
 const ENDPOINT_ACCESS = ["on", "authenticated", "off"] as const;

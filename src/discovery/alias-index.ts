@@ -4,8 +4,7 @@
  * each alias and a list of aliases for each key it took 1,300 (bench/memory.ts).
  */
 
-import { isAtOrBelow, isEndBefore } from "../catalog/query/sorted-blocks.ts";
-import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
+import { isAtOrBelow, isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { firstIndex } from "../lib/bisect.ts";
 

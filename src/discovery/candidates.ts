@@ -1,8 +1,7 @@
 /** The instances of a name that Resolve chooses among: how many of a name with many instances, which versions, and the endpoints of hosted instances. */
 
-import { NO_PORTS } from "../catalog/entry/view.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { versionOf } from "../catalog/entry/view.ts";
+import { NO_PORTS, versionOf } from "../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../catalog/record/record.ts";
 import { invalid } from "../lib/errors.ts";

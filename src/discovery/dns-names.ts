@@ -6,8 +6,7 @@
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
-import { isAtOrBelow, isEndBefore, suffixesOf } from "../catalog/query/sorted-blocks.ts";
-import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
+import { isAtOrBelow, isEndBefore, SortedBlocks, suffixesOf } from "../catalog/query/sorted-blocks.ts";
 import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";

@@ -6,9 +6,17 @@ import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../catalog/query/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, findJoined, type InstanceName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
-import { decodePageToken, encodePageToken } from "../catalog/query/query.ts";
 import { Prefixes } from "../catalog/query/prefixes.ts";
-import { type Considered, type EntryTest, joinedPage, type Page, type QueryOptions, queryPage } from "../catalog/query/query.ts";
+import {
+  type Considered,
+  decodePageToken,
+  type EntryTest,
+  encodePageToken,
+  joinedPage,
+  type Page,
+  type QueryOptions,
+  queryPage,
+} from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Cursor } from "../catalog/watch/cursor.ts";

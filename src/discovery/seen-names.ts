@@ -3,8 +3,7 @@
  * (semantics.md, DNS). Made only for classes that would have to pass by more than a few.
  */
 
-import { isEndBefore } from "../catalog/query/sorted-blocks.ts";
-import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
+import { isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 
 /** A class of viewers, who all see the same. */
 export interface Seer {

@@ -1,11 +1,12 @@
 /** Runs changes of policy one after another, on a replica or on a copy of one. Between two of them it gives watches time to reach their END. */
+
+import { BODY, keyParts } from "../catalog/record/record.ts";
+import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
 import { assert } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Policy, Source } from "../policy/set/verdict.ts";
-import { type PolicySource, mayBeSeen } from "../policy/set/visibility.ts";
+import { mayBeSeen, type PolicySource } from "../policy/set/visibility.ts";
 import { Hearing } from "./hearing.ts";
-import { BODY, keyParts } from "../catalog/record/record.ts";
-import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
 import { type PolicyChange, PolicyTelling, type TellingParts } from "./policy-telling.ts";
 
 /** Number of a change in this process, from 1. */

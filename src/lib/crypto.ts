@@ -1,7 +1,6 @@
 /** Hashes and signatures. Only this pure file may import node:crypto, because its results depend on nothing but the arguments. */
 import { createHmac, createPrivateKey, createPublicKey, hash, type KeyObject, sign, timingSafeEqual, verify } from "node:crypto";
 import { assert } from "./errors.ts";
-import { decodeBase64url } from "./formats/base64url.ts";
 import type { Hash64 } from "./hash64.ts";
 
 /** SHA-256 of UTF-8 text or bytes. */
@@ -92,4 +91,12 @@ export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
     // OpenSSL's words say nothing that helps an operator; the caller names the file and what it should hold.
     return undefined;
   }
+}
+
+// Base64 with the url alphabet and no padding (RFC 4648 §5).
+
+/** The bytes; undefined when the text is not what encoding them gives: another alphabet, padding, spare bits. */
+export function decodeBase64url(text: string): Uint8Array | undefined {
+  const bytes = Buffer.from(text, "base64url");
+  return bytes.toString("base64url") === text ? bytes : undefined;
 }

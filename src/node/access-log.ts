@@ -1,7 +1,7 @@
 /** Counts and records every denial, and records every write and a sample of the reads. */
 import { type KeyText, keyLabel, namespaceOfKey } from "../catalog/record/record.ts";
-import { counted } from "../lib/counted.ts";
 import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
+import { counted } from "../lib/text/visible-text.ts";
 import { type AuditSink, accessEvent, joinSubjects, MAX_SUBJECTS, subjectOf } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { OnDenied } from "../policy/set/visibility.ts";

@@ -1,21 +1,24 @@
 /** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, over the same rooms. */
 
+import { readFileSync } from "node:fs";
 import { anonymousAccess } from "../config/exposure.ts";
 import { type Effective, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
 import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
-import { type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
+import { type DnsAnswers, type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
+import { freshSeconds } from "../dns/wire/freshness.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { hostPort } from "../lib/addresses.ts";
-import { BrokenInvariant } from "../lib/errors.ts";
+import { assert, BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
+import type { DnsMessages } from "../server/edge/dns-query.io.ts";
 import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
@@ -23,15 +26,13 @@ import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
 import { TurnBudget } from "../server/turn-budget.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
-import { ownDescriptors } from "../services/descriptors.io.ts";
-import { withNameReads } from "../services/dns/dns.ts";
+import { withNameReads } from "../services/dns/answers.ts";
 import { checkAnswered, listServices } from "../services/list.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { Components } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
-import { dnsOverHttp } from "./dns/over-http.io.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
 import type { Identities } from "./identity.io.ts";
@@ -298,3 +299,25 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 }
 
 const MAX_ACTION_CHARS = 64;
+
+// Joins the answers of the DNS gateway to the HTTP listener (DNS over HTTP, RFC 8484).
+
+function dnsOverHttp(answers: DnsAnswers): DnsMessages {
+  const made = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : { bytes, freshSeconds: freshSeconds(bytes) });
+  return {
+    answer: (query, caller) => {
+      const known = caller.isAuthenticated ? caller : undefined;
+      const answer = answers.answer(query, { transport: "doh", address: caller.address, caller: known });
+      if (answer instanceof Promise) return answer.then(made);
+      assert(answer === undefined || !(Symbol.asyncIterator in answer), "no zone is sent over HTTP");
+      return made(answer);
+    },
+  };
+}
+
+// The descriptors of all protos that a node serves, as `npm run gen` wrote them.
+
+/** A `FileDescriptorSet`, with comments. Throws when the file is not where this program was put. */
+export function ownDescriptors(): Uint8Array {
+  return readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
+}

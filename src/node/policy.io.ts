@@ -22,7 +22,7 @@ import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
 import type { Told } from "./core-io.ts";
-import { writeMark } from "./fabric/peer-mark.io.ts";
+import { writeMark } from "./fabric/members-file.io.ts";
 import { readFileText } from "./policy-file.io.ts";
 import type { NodeCore } from "./rooms.io.ts";
 import { isOthersInSnapshot } from "./snapshot-file.io.ts";

@@ -18,7 +18,7 @@ import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.t
 import type { Journal } from "../store/journal/journal.ts";
 import { openRooms, type Rooms, type Seals } from "./core/rooms.ts";
 import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
-import { isMarked } from "./fabric/peer-mark.io.ts";
+import { isMarked } from "./fabric/members-file.io.ts";
 
 /** The rooms of a node, and what drives them. */
 export interface NodeCore extends Rooms {

@@ -1,5 +1,5 @@
 /** The keys that the settings name (`summary.keys[]`, `fabric.borders[].keys`), parsed, with what is wrong with them. */
-import { counted } from "../lib/counted.ts";
+import { counted } from "../lib/text/visible-text.ts";
 import type { ClusterKey } from "./cluster-keys.ts";
 import { isSoundPublicKey } from "./public-key.ts";
 

@@ -11,18 +11,14 @@ import type { Histogram, Metrics, Series } from "../lib/metrics/metrics.ts";
 import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
-import { changesNothing, costOf } from "../services/cost.ts";
+import { authorise, changesNothing, costOf, type RequiredAccess, requiredAccessOf } from "../services/cost.ts";
 import { requestCheckOf } from "../services/request-checks.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
-import { authorise, type RequiredAccess, requiredAccessOf } from "../services/cost.ts";
-import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./status.ts";
 import { KnownStreams } from "./known-streams.ts";
 import { jsonFault } from "./request-shape/json.ts";
-import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
-import { protobufFault } from "./request-shape/plan.ts";
-import { type RpcStatus, statusFrom } from "./status.ts";
+import { type ListBounds, type MessagePlan, planner, protobufFault, type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
+import { anonymousRefused, credentialWanted, draining, outlived, type RpcStatus, statusFrom, unimplemented } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
-import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 
 /** Names a call in logs and in the audit. */
 export interface CallName {

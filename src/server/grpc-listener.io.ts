@@ -9,10 +9,10 @@ import type { Log } from "../lib/log.io.ts";
 import type { Port } from "../lib/shared-port.io.ts";
 import type { HealthBoard } from "../services/health.ts";
 import type { Service } from "../services/service.ts";
-import { draining } from "./status.ts";
 import type { Chain } from "./chain.ts";
 import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";
+import { draining } from "./status.ts";
 
 /** Bounds of the listener. */
 export type GrpcLimits = ServerLimits & UnreadLimits & { readonly maxConnections: number };

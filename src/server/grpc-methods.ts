@@ -1,19 +1,18 @@
 /** Our services as methods of the gRPC server: requests are decoded, go through the chain, and answers are encoded. */
 import { type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { Call, Method, RequestListener } from "../grpc/server/method.ts";
-import type { AssemblyBounds } from "../grpc/wire/message-reader.ts";
+import type { AssemblyBounds, Taken } from "../grpc/wire/message-reader.ts";
 import { framed } from "../grpc/wire/message-reader.ts";
 import { Metadata } from "../grpc/wire/metadata.ts";
 import type { Status } from "../grpc/wire/status.ts";
-import type { Taken } from "../grpc/wire/message-reader.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { CallContext, Service } from "../services/service.ts";
 import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
+import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
-import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 
 /** How many of the largest requests of a service with a bound of its own may be held before they are whole, over all connections. */
 const MAX_HELD_REQUESTS = 1_024;

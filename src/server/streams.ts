@@ -1,16 +1,16 @@
 /** Streams from their admission to their end, whatever their kind and whatever carries them: each is counted once, and ends when its time is over. */
 import type { Message } from "@bufbuild/protobuf";
-import { expired } from "../grpc/wire/request-head.ts";
 import type { Taken } from "../grpc/wire/message-reader.ts";
+import { expired } from "../grpc/wire/request-head.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, isSameIdentity } from "../policy/identity/caller.ts";
 import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
-import { outlived, withdrawn } from "./status.ts";
 import type { AdmittedStream, Arrival, MethodChain } from "./chain.ts";
 import type { KnownStream } from "./known-streams.ts";
-import type { RpcStatus } from "./status.ts";
 import type { SentRequest } from "./request-shape/plan.ts";
+import type { RpcStatus } from "./status.ts";
+import { outlived, withdrawn } from "./status.ts";
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
 export interface StreamExchange {

@@ -9,8 +9,7 @@ import {
   PeerServiceKeysRequestSchema,
   PeerServiceKeysResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { decodePageToken, encodePageToken } from "../catalog/query/query.ts";
-import { pageLimit } from "../catalog/query/query.ts";
+import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";

@@ -2,12 +2,20 @@
  * The cost of a call, the namespaces that it concerns, and which process answers it. All are read from the proto's option
  * `waymark.options.v1.call`, once for each method. The facts of services of gRPC itself are here.
  */
-import { type DescField, type DescMessage, type DescMethod, type DescMethodUnary, getOption, type Message, hasOption } from "@bufbuild/protobuf";
+import {
+  type DescField,
+  type DescMessage,
+  type DescMethod,
+  type DescMethodUnary,
+  getOption,
+  hasOption,
+  type Message,
+} from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { Act, AnsweredBy, call, ResolverBehavior, Cost as WireCost, access, Role } from "../../gen/waymark/options/v1/options_pb.js";
+import { Act, AnsweredBy, access, call, ResolverBehavior, Role, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert } from "../lib/errors.ts";
-import type { Cost } from "../policy/limits/rate-limits.ts";
 import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
+import type { Cost } from "../policy/limits/rate-limits.ts";
 
 /** The facts of `waymark.options.v1` for services of gRPC itself, whose protos we cannot annotate. All of them only read. */
 export interface ForeignFacts {

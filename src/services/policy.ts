@@ -24,8 +24,7 @@ import {
   type PolicySet as WireSet,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { decodePageToken, encodePageToken } from "../catalog/query/query.ts";
-import { pageLimit } from "../catalog/query/query.ts";
+import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
@@ -39,11 +38,11 @@ import type { HistoryItem } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import type { AuditHandlers } from "./audit.ts";
-import { demandResolver } from "./service.ts";
 import { decodedSizeOf, PolicyQueue } from "./policy/policy-queue.ts";
 import { policyReads } from "./policy/policy-reads.ts";
 import { PolicyWatch } from "./policy/policy-watch.ts";
 import type { CallContext, HandlersOf, Service, StreamSource } from "./service.ts";
+import { demandResolver } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;

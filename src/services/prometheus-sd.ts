@@ -1,9 +1,9 @@
 /** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
 
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
-import { hasPort, transportOf } from "../catalog/entry/view.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { TargetView } from "../catalog/entry/view.ts";
+import { hasPort, transportOf } from "../catalog/entry/view.ts";
 import { ANY } from "../catalog/query/filter.ts";
 import { type CatalogRecord, KIND, keyParts, viewHealth } from "../catalog/record/record.ts";
 import type { Reads } from "../discovery/reads.ts";

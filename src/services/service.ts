@@ -1,10 +1,10 @@
 /** A service as the listeners see it: handlers of messages that know neither gRPC nor Connect. */
 import type { DescService, JsonValue, Message } from "@bufbuild/protobuf";
+import { isLoopbackHost } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, demandRole } from "../policy/identity/caller.ts";
 import type { AnswerAge } from "./discovery/age.ts";
-import { isLoopbackHost } from "../lib/addresses.ts";
 
 export interface CallContext {
   readonly caller: Caller;

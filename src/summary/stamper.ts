@@ -6,9 +6,9 @@ import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import { NO_TRAITS, sameFilter } from "../catalog/record/traits.ts";
 import type { EntryReader } from "../catalog/replica/frames.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import { placeOf } from "../lib/hash64.ts";
 import { decodeRecord, encodeRecord, type Opened } from "./codec.ts";
 import { announcementKey, BEACON_NAMESPACE, beaconKey, recordKey } from "./keys.ts";
-import { placeOf } from "../lib/hash64.ts";
 
 /** Places for namespaces and names, which the summaries of several clusters have in common. A map of as many took 460 KB, and this takes 130. */
 const SHARED = 16_384;

@@ -9,9 +9,9 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { Chain, MethodChain, type UnaryExchange } from "../../src/server/chain.ts";
 import type { EdgeRequest, EdgeResponse } from "../../src/server/edge/sockets.io.ts";
+import { type SentRequest, UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import type { Detail, RpcStatus } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
-import { type SentRequest, UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import type { Handler, Service } from "../../src/services/service.ts";
 import {
   ConformancePayload_RequestInfoSchema,

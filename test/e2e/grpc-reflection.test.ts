@@ -9,8 +9,8 @@ import {
   HealthListResponseSchema,
 } from "../../gen/grpc/health/v1/health_pb.js";
 import { ServerReflectionRequestSchema, ServerReflectionResponseSchema } from "../../gen/grpc/reflection/v1/reflection_pb.js";
+import { ownDescriptors } from "../../src/node/listeners.io.ts";
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { ownDescriptors } from "../../src/services/descriptors.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";

@@ -2,8 +2,8 @@
 
 import type { CallId } from "../../src/fabric/io-types.ts";
 import { updateSizeBytes } from "../../src/fabric/membership/broadcast-queue.ts";
-import type { MembershipOutput, MembershipStateParts } from "../../src/fabric/membership/io-types.ts";
 import { Membership, type MembershipInput } from "../../src/fabric/membership/membership.ts";
+import type { MembershipOutput, MembershipStateParts } from "../../src/fabric/membership/node-starts.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";

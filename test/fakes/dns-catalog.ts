@@ -2,16 +2,16 @@
 
 import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { DNS_ZONES_KEY } from "../../src/catalog/entry/names.ts";
-import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../src/catalog/entry/view.ts";
+import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameFollower } from "../../src/discovery/dns-names.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
-import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/view.ts";
+import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/subject.ts";
 import { type Address, parseAddress } from "../../src/lib/addresses.ts";
 import { healthOrder } from "../../src/reading/fitness.ts";
 

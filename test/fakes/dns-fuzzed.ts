@@ -1,6 +1,6 @@
 /** Many queries, whole and damaged, through a responder: names, types, options and views, over UDP and TCP. */
 import { inspect } from "node:util";
-import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, zoneKey } from "../../src/dns/records/zone-keys.ts";
+import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, zoneKey } from "../../src/dns/records/dnssec.ts";
 import { type Reply, Responder } from "../../src/dns/server/responder.ts";
 import { type SigningKeys, ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
 import { onlyView, type Selected } from "../../src/dns/views/asker.ts";

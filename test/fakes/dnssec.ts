@@ -1,6 +1,6 @@
 /** Checks signed answers as a validator does (RFC 4034, 4035), written from the RFCs and without our code. */
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
-import { zoneKey } from "../../src/dns/records/zone-keys.ts";
+import { zoneKey } from "../../src/dns/records/dnssec.ts";
 import type { SigningKeys } from "../../src/dns/signing/zone-signer.ts";
 
 export interface WireRecord {

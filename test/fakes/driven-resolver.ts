@@ -8,7 +8,7 @@ import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import type { UpstreamAccess } from "../../src/node/resolver/access.io.ts";
+import type { UpstreamAccess } from "../../src/node/resolver/credentials.io.ts";
 import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
 import { observeResolver } from "../../src/node/resolver/metrics.ts";
 import { resolverChecks } from "../../src/node/resolver/readiness.ts";

@@ -1,6 +1,7 @@
 /** A stream for the calls' state machines over arrays: what they order is a list of words, and time passes when a test says so. */
-import type { HeaderBlock } from "../../src/grpc/wire/metadata.ts";
+
 import type { Taken } from "../../src/grpc/wire/message-reader.ts";
+import type { HeaderBlock } from "../../src/grpc/wire/metadata.ts";
 
 export class FakePort {
   /** What was ordered, in order. */

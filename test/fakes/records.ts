@@ -1,6 +1,7 @@
 /** Records for tests of the lookup and the queries: plain values with defaults. */
-import { PLAIN_PORTS } from "../../src/catalog/entry/view.ts";
+
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { PLAIN_PORTS } from "../../src/catalog/entry/view.ts";
 import {
   BODY,
   type CatalogRecord,

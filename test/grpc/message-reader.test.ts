@@ -1,8 +1,7 @@
 /** The reader of messages: order, back pressure, inflation and turns, however they fall together. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { framed } from "../../src/grpc/wire/message-reader.ts";
-import { MessageReader, type MessageSink } from "../../src/grpc/wire/message-reader.ts";
+import { framed, MessageReader, type MessageSink } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { FakePort } from "../fakes/grpc-port.ts";
 import { LateInflater } from "../fakes/late-gzip.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
 import { FabricGuard } from "../../src/node/core/open-fabric.ts";
-import { isMarked } from "../../src/node/fabric/peer-mark.io.ts";
+import { isMarked } from "../../src/node/fabric/members-file.io.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "../../src/node/policy.io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import type { Store } from "../../src/store/control/store.ts";

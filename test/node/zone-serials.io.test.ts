@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { readZoneFile } from "../../src/dns/views/zone-file.ts";
+import { readZoneFile } from "../../src/dns/views/zone-versions.ts";
 import { ZoneSerials } from "../../src/node/zone-serials.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";

@@ -4,7 +4,7 @@ import { namespaceCovers } from "../../src/catalog/entry/names.ts";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { querySourceOf } from "../../src/resolver/query-source.ts";
+import { querySourceOf } from "../../src/services/resolving/upstream-query.ts";
 
 const SERVICE = 1 << KIND.SERVICE;
 const TOPIC = 1 << KIND.TOPIC;

@@ -9,7 +9,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { auditHandlers } from "../../src/services/audit.ts";
 import { rpcName } from "../../src/services/cost.ts";
 import { readHandlers } from "../../src/services/discovery/read-handlers.ts";
-import { withNameReads } from "../../src/services/dns/dns.ts";
+import { withNameReads } from "../../src/services/dns/answers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../src/services/forwarding/worker-services.ts";
 import { checkAnswered } from "../../src/services/list.ts";

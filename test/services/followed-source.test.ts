@@ -1,7 +1,7 @@
 /** A watch whose namespaces find no room any more. */
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { FollowedSource } from "../../src/services/resolving/followed-source.ts";
+import { FollowedSource } from "../../src/services/resolving/upstream-query.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 
 test("it goes on as its source does, and ends with the refusal without telling what was let go", () => {

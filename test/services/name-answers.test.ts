@@ -6,11 +6,11 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { DnsService, ResolveNameRequestSchema, ResolveNameResponseSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { UnknownName } from "../../src/dns/subject/elsewhere.ts";
-import { DEFAULT_VIEW } from "../../src/dns/subject/view.ts";
+import { DEFAULT_VIEW } from "../../src/dns/subject/subject.ts";
 import { Views } from "../../src/dns/views/views.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { withNameReads } from "../../src/services/dns/dns.ts";
+import { withNameReads } from "../../src/services/dns/answers.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { at } from "../fakes/registry.ts";
 

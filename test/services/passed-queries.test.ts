@@ -11,8 +11,8 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { shownBytes } from "../../src/catalog/entry/tail.ts";
 import { filterHash } from "../../src/catalog/query/filter.ts";
-import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { filterOf } from "../../src/services/discovery/filter.ts";
 import { encodedPage, type PassedQuery, passQuery } from "../../src/services/resolving/upstream-query.ts";

@@ -8,7 +8,7 @@ import {
   type ServerReflectionResponse,
   ServerReflectionResponseSchema,
 } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { ownDescriptors } from "../../src/services/descriptors.io.ts";
+import { ownDescriptors } from "../../src/node/listeners.io.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import { reflectionServices } from "../../src/services/reflection.ts";
 import { demoMethods } from "../fakes/demo-service.ts";

@@ -47,7 +47,7 @@ export const DNS_MUTANTS = [
     rule: "DNS: a set has the least TTL of its entries",
     edits: [
       {
-        file: "src/dns/records/ttl.ts",
+        file: "src/dns/records/record.ts",
         find: "  return Math.min(\n    ...entries.map(",
         replace: "  return Math.max(\n    ...entries.map(",
       },
@@ -61,7 +61,7 @@ export const DNS_MUTANTS = [
     rule: "DNS: a set with an ORPHANED entry has a TTL of at most dns.stale_ttl",
     edits: [
       {
-        file: "src/dns/records/ttl.ts",
+        file: "src/dns/records/record.ts",
         find: "health === HEALTH.ORPHANED ? Math.min(own, stale) : own;",
         replace: "health === undefined ? stale : own;",
       },

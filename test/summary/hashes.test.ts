@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Sum64 } from "../../src/lib/hash64.ts";
 import { tagOf } from "../../src/seal/signer.ts";
-import { BUCKETS, bucketOf, contribution, tagHash } from "../../src/summary/hashes.ts";
+import { BUCKETS, bucketOf, contribution, tagHash } from "../../src/summary/held/digests.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 
 const KEYS = Array.from({ length: 64 }, (_, n) => tagOf(signingKey(1), `key ${n}`));

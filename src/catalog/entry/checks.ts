@@ -10,8 +10,8 @@ import { protocolOf } from "../../lib/protocols.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
 import { quoted } from "./names.ts";
-import { hasPort } from "./view.ts";
 import type { Problems } from "./problems.ts";
+import { hasPort } from "./view.ts";
 
 export type Check = CheckFields;
 export type Target = TargetFields;

@@ -1,8 +1,8 @@
 /** Names and their bounds (semantics.md, Names and bounds): the parsers that make branded names, and fast tests for hot paths. */
 
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
-import { counted } from "../../lib/counted.ts";
 import { invalid } from "../../lib/errors.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 
 /** Dot-separated lower-case labels, at most 63 characters a label and 200 in all. */
 export type Namespace = string & { readonly __brand: "Namespace" };

@@ -1,8 +1,9 @@
 /** Collects the faults of one message, and has the small checks that the contract's rules consist of (`gen/…_rules.ts` calls them). */
+
+import { isIpv4, parseAddress } from "../../lib/addresses.ts";
 import { type FieldViolation, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
 import { type TimeFields, utf8Size } from "../../lib/protowire.ts";
 import { type Bounds, CHARS, consistsOf, isNamespace, nameRule, namespaceRule, quoted } from "./names.ts";
-import { isIpv4, parseAddress } from "../../lib/addresses.ts";
 
 const NANOS_PER_SECOND = 1_000_000_000;
 /** End of the year 9999, the highest time of a Timestamp. */

@@ -8,15 +8,15 @@ import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/way
 import { KIND_OF_DETAIL, WORD_OF_KIND } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { checkEntry as checkContract } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { uncallableReason } from "../../lib/addresses.ts";
+import { METADATA_KEY } from "../../lib/bounds.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
 import { findRoleNamespace } from "./control-namespaces.ts";
-import { findHostForm } from "./problems.ts";
 import { findKind, KINDS, type Writer } from "./kinds.ts";
-import { isReservedNamespace, quoted, isName, nameRule } from "./names.ts";
+import { isName, isReservedNamespace, nameRule, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
+import { findHostForm } from "./problems.ts";
 import { SCOPE } from "./scope.ts";
-import { METADATA_KEY } from "../../lib/bounds.ts";
 
 /** Adds all faults of an entry. */
 export function checkEntry(entry: EntryFields, problems: Problems, writer: Writer): void {

@@ -1,8 +1,8 @@
 /** A decoded entry as plain values, for rooms that need its fields (DNS, select, listings). */
 import { type EntryFields, type LoadReportFields, newEntry, type TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { protocolOf, type Transport } from "../../lib/protocols.ts";
 import type { EntryKey, Health } from "../record/record.ts";
 import type { Scope } from "./scope.ts";
-import { protocolOf, type Transport } from "../../lib/protocols.ts";
 
 export type TargetView = TargetFields;
 

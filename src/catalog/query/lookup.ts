@@ -4,8 +4,7 @@ import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
 import type { CatalogRecord, Kind } from "../record/record.ts";
 import { type Usage, UsageTable } from "../replica/usage.ts";
-import { Cursor, OrderedRecords } from "./ordered.ts";
-import { Postings } from "./ordered.ts";
+import { Cursor, OrderedRecords, Postings } from "./ordered.ts";
 import { SortedNames } from "./sorted-blocks.ts";
 
 /** The fields of a record that, besides its key, decide its lists and sums. A record is its own facets. */

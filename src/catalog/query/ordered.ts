@@ -1,6 +1,7 @@
 /** Records in key order, in sorted blocks with a directory: the shape of every list the lookup keeps. */
-import type { CatalogRecord, KeyText } from "../record/record.ts";
+
 import { assert } from "../../lib/errors.ts";
+import type { CatalogRecord, KeyText } from "../record/record.ts";
 
 /** Records a block holds at most; a full block splits in two. */
 export const BLOCK_SIZE = 256;

@@ -1,14 +1,24 @@
 /** Pages of the catalog in key order, read from the smallest list that contains the answer (semantics.md, Scopes; P2). */
+
+import { decodeBase64url } from "../../lib/crypto.ts";
+import { invalid } from "../../lib/errors.ts";
+import { fnv64 } from "../../lib/hash64.ts";
 import { SCOPE } from "../entry/scope.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
-import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, namespacesAbove, namespacesStart, whyNot } from "./filter.ts";
+import {
+  coversNamespace,
+  type DropReason,
+  dropDetail,
+  type Filter,
+  type Locality,
+  namespacesAbove,
+  namespacesStart,
+  whyNot,
+} from "./filter.ts";
 import type { Lookup } from "./lookup.ts";
 import { MergeCursor } from "./merge.ts";
-import { Cursor, type RecordCursor } from "./ordered.ts";
 import type { Postings } from "./ordered.ts";
-import { invalid } from "../../lib/errors.ts";
-import { decodeBase64url } from "../../lib/formats/base64url.ts";
-import { fnv64 } from "../../lib/hash64.ts";
+import { Cursor, type RecordCursor } from "./ordered.ts";
 
 /** Most records that a page examines. Then the page ends short, with a key to continue from. */
 export const SCAN_BUDGET = 10_000;

@@ -3,9 +3,8 @@
  * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
  */
 
-import { sha256 } from "../../lib/crypto.ts";
+import { decodeBase64url, sha256 } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
-import { decodeBase64url } from "../../lib/formats/base64url.ts";
 import { fnv64, type Hash64 } from "../../lib/hash64.ts";
 import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { OriginLife } from "../record/record.ts";

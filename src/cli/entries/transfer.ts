@@ -1,18 +1,18 @@
 /** Brings the entries of a file into the catalog: reports problems, compares, registers under one static lease, and removes. */
-import { clone, type JsonValue, type MessageShape, toBinary, toJson } from "@bufbuild/protobuf";
+import { clone, type JsonValue, type MessageInitShape, type MessageShape, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type CatalogQueryRequestSchema, DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
-import { counted } from "../../lib/counted.ts";
 import type { LineProblem } from "../../lib/formats/documents.ts";
 import { protocolWord } from "../../lib/protocols.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { EXIT, type Exit } from "../exit.ts";
 import { messageJson } from "../messages.ts";
 import type { Output } from "../output.ts";
+import { MAX_PAGE, pagesOf } from "../pages.ts";
 import { keyWords } from "../words.ts";
 import { type FileEntry, keyOf } from "./file.ts";
-import { readAll } from "./read-all.ts";
 
 export interface Transfer {
   /** Name of the input, for messages. */
@@ -270,4 +270,14 @@ function content(entry: Entry, said: HealthStatus): Map<string, string> {
   );
   // An empty detail has no more information than the kind of the key.
   return new Map(fields.filter(([name, value]) => !STAMPED.includes(name) && value !== "{}"));
+}
+
+// Every entry that a filter matches.
+
+/** Reads all pages, as large as a server gives them. */
+export async function readAll(client: Client, filter: MessageInitShape<typeof CatalogQueryRequestSchema>): Promise<readonly Entry[]> {
+  const entries: Entry[] = [];
+  const read = (pageToken: string) => client.call(DiscoveryService.method.catalogQuery, { ...filter, limit: MAX_PAGE, pageToken });
+  for await (const { items } of pagesOf(read)) entries.push(...items);
+  return entries;
 }

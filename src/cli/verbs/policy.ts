@@ -26,8 +26,8 @@ import {
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
-import { counted } from "../../lib/counted.ts";
 import { enumWord } from "../../lib/enum-words.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { type Environment, type PolicyProblem, type PolicyReading, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";

@@ -7,7 +7,7 @@ import type { SummaryQueryRequestSchema } from "../../../gen/waymark/discovery/v
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
-import { readAll } from "../entries/read-all.ts";
+import { readAll } from "../entries/transfer.ts";
 import { namespaceScope } from "../flags.ts";
 import type { Column } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";

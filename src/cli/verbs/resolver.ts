@@ -8,8 +8,8 @@ import {
   ResolverService,
   ResyncResponseSchema,
 } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
-import { counted } from "../../lib/counted.ts";
 import { durationText } from "../../lib/duration.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { wholeJson } from "../messages.ts";
 import type { Verb } from "../table/verb.ts";
 

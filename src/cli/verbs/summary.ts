@@ -5,8 +5,8 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import { SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { followSummaries } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
-import { counted } from "../../lib/counted.ts";
 import { enumWord } from "../../lib/enum-words.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import type { FollowEvent } from "../../reading/follow.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";

@@ -5,8 +5,8 @@ import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client.ts";
 import { RequestError } from "../request-error.ts";
-import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./found-servers.ts";
 import type { Servers } from "./servers.ts";
+import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./servers.ts";
 
 export interface FindingOptions {
   readonly refreshMs: number;

@@ -1,10 +1,14 @@
 /**
  * The servers of a client, and which of them is asked. Seeds are the addresses that the program was given; other servers were found by asking
- * (`found-servers.ts`). Reads and writes have servers of their own, because a resolver takes reads only. Nothing here waits or connects.
+ * (`nodesFor`, `resolversFor`). Reads and writes have servers of their own, because a resolver takes reads only. Nothing here waits or connects.
  */
+
+import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { hostPort } from "../../lib/addresses.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import type { Place } from "../../reading/levels.ts";
 import { UNKNOWN_LOAD } from "../../reading/load.ts";
+import { parseServer } from "../connect-options.ts";
 
 /** A call that may go to a resolver, or one that only a node takes. */
 export type Use = "read" | "write";
@@ -222,5 +226,66 @@ export class Servers {
   #distance({ region, zone }: Place): number {
     if (this.#place === undefined || region !== this.#place.region) return 2;
     return zone === this.#place.zone ? 0 : 1;
+  }
+}
+
+// Reads which servers there are from the answers of a server: nodes from `ClusterMap`, resolvers from the entries of their namespace.
+
+/** Where resolvers register themselves. */
+export const RESOLVERS_NAMESPACE = "discovery.resolvers";
+/** A node that its operator wants clients to use. */
+const INGRESS_ROLE = "ingress";
+
+/** The nodes for clients: those with the role `ingress`, or all of them when none has it. Entries without a gRPC address are left out. */
+export function nodesFor(entries: readonly Entry[]): readonly FoundServer[] {
+  const ingress = entries.filter(({ capabilities }) => capabilities.includes(INGRESS_ROLE));
+  return serversOf(ingress.length > 0 ? ingress : entries, "node");
+}
+
+export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] {
+  return serversOf(entries, "resolver");
+}
+
+/** Most urls that a refusal is read for. */
+const MAX_URLS = 4;
+
+/** The nodes that a resolver names when it refuses a write: urls with spaces between, each `host:port` or `grpc://host:port` (`grpcs` with TLS). Others are left out. */
+export function nodesNamedIn(urls: string): readonly string[] {
+  const addresses = urls.split(" ", MAX_URLS).map((url) => parseServer(url.replace(/^grpcs?:\/\//, "")));
+  return addresses.filter((address) => address !== undefined);
+}
+
+function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readonly FoundServer[] {
+  return entries.flatMap(({ targets, region, zone, load }) => {
+    const target = targets.find(({ name }) => name === "grpc") ?? targets.find(({ name, protocol }) => name === "" && protocol === "grpc");
+    const server = target && parseServer(hostPort(target.host, target.port));
+    if (server === undefined) return [];
+    return [{ server, region, zone, load: load?.utilization ?? UNKNOWN_LOAD, kind }];
+  });
+}
+
+// How many tries a client may make beyond the first ones (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call
+// earns a tenth of a token and each retry spends a whole one, so retries are at most a tenth of the calls, beside the tokens of the start. In an outage
+// the tokens run out, and the clients do not multiply the traffic to the servers that are left.
+
+/** Tokens that a call earns: the most retries a call, in the long run. */
+const EARNED = 0.1;
+/** Most tokens, and those of the start: that many calls in a row can fail over before any has succeeded. */
+const MOST = 10;
+
+export class RetryBudget {
+  #tokens = MOST;
+
+  /** A call begins. */
+  earn(): void {
+    this.#tokens = Math.min(MOST, this.#tokens + EARNED);
+  }
+
+  /** Takes a token for one more try, if there is one. */
+  spend(): boolean {
+    // Ten times a tenth is a little less than one.
+    if (this.#tokens < 1 - 1e-9) return false;
+    this.#tokens -= 1;
+    return true;
   }
 }

@@ -10,12 +10,11 @@ import { DeadlineHeap } from "../../lib/heap.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
 import type { EntryFollower } from "../registrar/registrar.ts";
-import { type AliasOf, aliasOutcome } from "./watched.ts";
 import { FairShareLimiter } from "./fair-share-limiter.ts";
-import { failed, type Outcome, PASSED } from "./threshold.ts";
 import { isName, type Probe, probeOf } from "./probe.ts";
+import { failed, type Outcome, PASSED } from "./threshold.ts";
 import { type DoubtChange, Turns } from "./turns.ts";
-import { statesOf, textOf, type Watch, WatchedEntries, type WatchedEntry } from "./watched.ts";
+import { type AliasOf, aliasOutcome, statesOf, textOf, type Watch, WatchedEntries, type WatchedEntry } from "./watched.ts";
 
 /** Most probes that are under way. */
 export const MAX_IN_FLIGHT = 256;

@@ -1,5 +1,5 @@
 /** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
-import { type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE, type Failure } from "../../catalog/entry/checks.ts";
+import { type CheckState, type CheckTimes, FAILURE, type Failure, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 
 export class Threshold {

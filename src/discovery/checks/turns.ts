@@ -5,8 +5,8 @@
  */
 import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
-import type { Outcome } from "./threshold.ts";
 import { type Evidence, SelfDoubt } from "./self-doubt.ts";
+import type { Outcome } from "./threshold.ts";
 import type { Watch } from "./watched.ts";
 
 /** How long a turn waits for others that turn at once with it, in ms. */

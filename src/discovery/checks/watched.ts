@@ -1,7 +1,20 @@
 /** The checks of own entries that this node watches, and what is known of each. */
-import { type Check, type Checked, type CheckState, type CheckTimes, identityOf, storedStates, type Target, targetOf, timesOf, UNKNOWN_STATE, FAILURE, worstOf } from "../../catalog/entry/checks.ts";
-import { HEALTH, type KeyText, type CatalogRecord, viewHealth } from "../../catalog/record/record.ts";
-import { Threshold, DEGRADED, failed, type Outcome, PASSED } from "./threshold.ts";
+import {
+  type Check,
+  type Checked,
+  type CheckState,
+  type CheckTimes,
+  FAILURE,
+  identityOf,
+  storedStates,
+  type Target,
+  targetOf,
+  timesOf,
+  UNKNOWN_STATE,
+  worstOf,
+} from "../../catalog/entry/checks.ts";
+import { type CatalogRecord, HEALTH, type KeyText, viewHealth } from "../../catalog/record/record.ts";
+import { DEGRADED, failed, type Outcome, PASSED, Threshold } from "./threshold.ts";
 
 /** One check of one entry. */
 export interface Watch {

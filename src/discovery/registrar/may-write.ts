@@ -1,14 +1,14 @@
 /** Decides which callers may write which entries: by the policy's owners and viewers, and by the principal of an entry. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
-import { isOfNodes, findRoleNamespace, type RoleNamespace } from "../../catalog/entry/control-namespaces.ts";
+import { findRoleNamespace, isOfNodes, type RoleNamespace } from "../../catalog/entry/control-namespaces.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { type CatalogRecord, isKeyOf, KIND, keyLabel, keyParts, BODY } from "../../catalog/record/record.ts";
-import { WaymarkError, invalid } from "../../lib/errors.ts";
+import { BODY, type CatalogRecord, isKeyOf, KIND, keyLabel, keyParts } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { RefusedAct } from "../../policy/audit/refusals.ts";
-import { type Caller, hasRole, isOwnerOf, demandRole } from "../../policy/identity/caller.ts";
+import { type Caller, demandRole, hasRole, isOwnerOf } from "../../policy/identity/caller.ts";
 import type { Source, Verdict } from "../../policy/set/verdict.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/visibility.ts";
-import type { Replica } from "../../catalog/replica/replica.ts";
 
 export interface Publishing {
   /** This node, as the owner rule sees it. */

@@ -18,7 +18,6 @@ import type { Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
-import { checkControlWrites } from "./may-write.ts";
 import { Endings } from "./endings.ts";
 import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
@@ -26,6 +25,7 @@ import { LeaseRights } from "./lease-rights.ts";
 import type { Loads, Renewed, Report } from "./loads.ts";
 import { Maintenance, type OrderedMaintenance, type OrderOutcome } from "./maintenance.ts";
 import {
+  checkControlWrites,
   checkEnding,
   checkMaintaining,
   checkOwner,

@@ -15,12 +15,12 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import { type OnDenied, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
+import type { HeldSummaries } from "../../summary/held/summaries.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
 import { Hearing } from "../hearing.ts";
-import { PolicySwitch, type ChangeNumber, type SwitchFollower } from "../switch-queue.ts";
 import { type AnswerLists, Reads } from "../reads.ts";
-import type { HeldSummaries } from "../../summary/held/summaries.ts";
+import { type ChangeNumber, PolicySwitch, type SwitchFollower } from "../switch-queue.ts";
 
 /** What is known of the clusters that summaries are about. */
 export interface KnownSources {

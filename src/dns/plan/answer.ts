@@ -1,17 +1,16 @@
 /** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
 import { WaymarkError } from "../../lib/errors.ts";
-import { splitZone, zoneAbove } from "../names/names.ts";
+import { formatName, splitZone, zoneAbove } from "../names/names.ts";
 import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
 import { nextName } from "../records/canonical.ts";
 import { digestRecords } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
-import { areSampled, findRecordType, namedHost, RECORDS } from "../records/records.ts";
+import { seconds, setTtlSeconds, ttlSeconds } from "../records/record.ts";
+import { areSampled, dataBytes, findRecordType, namedHost, RECORDS } from "../records/records.ts";
 import { areTextsCut } from "../records/text.ts";
-import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
-import { recordsOfInstances } from "./instances.ts";
 import { type BestTiers, findReverseSubject, reverseZoneOf } from "./reverse.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
@@ -373,4 +372,33 @@ function denial(subject: Subject, context: RecordContext): RecordOf<"NSEC"> {
   const types = [...own, RECORDS.RRSIG.code, RECORDS.NSEC.code, ...(subject.kind === "absent" ? [TYPE_NXNAME] : [])];
   const { negativeTtlMs } = context.settings;
   return { type: "NSEC", name: context.owner, ttlSeconds: seconds(negativeTtlMs), data: { next: nextName(context.owner), types } };
+}
+
+// What goes along with a list of instances (RFC 6763, 12.1): a client that browses asks for these records next.
+
+/** Most instances whose records go along, and most bytes of these in all: more fit into few messages, and would make a plan of a long list large. */
+const MAX_INSTANCES = 64;
+const MAX_BYTES = 16_384;
+
+/**
+ * SRV and TXT of the instances that the subject lists, by the name of each. They are made of the entries that the list is made of, so nothing more is looked up. Of a sample of
+ * entries no set is known to be whole.
+ */
+function recordsOfInstances(subject: Subject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
+  const found = new Map<string, readonly DnsRecord[]>();
+  if (subject.kind !== "entries" || subject.browsed === undefined || subject.cut !== "nothing") return found;
+  const { name, namespace, transport } = subject.browsed;
+  const targets = Map.groupBy(subject.targets, ({ entry }) => entry.key.instanceId);
+  let left = MAX_BYTES;
+  for (const [instanceId, entries] of Map.groupBy(subject.entries, ({ key }) => key.instanceId)) {
+    const owner = formatName({ form: "instance", transport, instanceId, name, namespace }, context.zone);
+    if (owner === undefined) continue;
+    const own: Subject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], cut: "nothing" };
+    const there = { ...context, owner };
+    const records: readonly DnsRecord[] = [...RECORDS.SRV.find(own, there), ...RECORDS.TXT.find(own, there)].flat();
+    left -= records.reduce((sum, record) => sum + dataBytes(record), 0);
+    if (left < 0 || found.size === MAX_INSTANCES) return found;
+    found.set(owner.toLowerCase(), records);
+  }
+  return found;
 }

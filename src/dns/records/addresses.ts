@@ -1,12 +1,11 @@
 /** A and AAAA records, and the host name in their place. */
 import type { Address } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
-import { addressLabel } from "../names/addresses.ts";
-import { parseHostName } from "../names/names.ts";
+import { addressLabel, parseHostName } from "../names/names.ts";
 import type { Subject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
+import { seconds, setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets } from "./shown.ts";
-import { seconds, setTtlSeconds } from "./ttl.ts";
 
 /** The address record of the name of an IP target, for the additional section. */
 export function addressRecord(name: string, address: Address, ttl: number): DnsRecord {

@@ -5,7 +5,7 @@ import { formatName, nodeName, parseHostName } from "../names/names.ts";
 import { gatewayHost, MAX_GATEWAYS } from "../subject/gateways.ts";
 import type { Subject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordData, RecordOf } from "./record.ts";
-import { seconds } from "./ttl.ts";
+import { seconds } from "./record.ts";
 
 /** The zone's SOA for the authority section. Its TTL says how long the negative answer may be kept (RFC 2308, 3). */
 export function negativeSoa(zone: string, context: RecordContext): DnsRecord {

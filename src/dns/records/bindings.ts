@@ -6,12 +6,11 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Address } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { protocolOf } from "../../lib/protocols.ts";
-import { addressLabel } from "../names/addresses.ts";
-import { formatName, parseHostName } from "../names/names.ts";
+import { addressLabel, formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
+import { setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
-import { setTtlSeconds } from "./ttl.ts";
 
 /** The protocol that an HTTPS record means beside those that it names (RFC 9460, 7.1.2 and 9.2). */
 const DEFAULT_ALPN = "http/1.1";

@@ -1,9 +1,18 @@
 /** Records of DNSSEC: the keys of a zone and what its parent should have of them. Signatures and denials are made for an answer (`signing/`). */
 
+import { sha256 } from "../../lib/crypto.ts";
+import { wireName } from "../names/wire-names.ts";
 import type { Subject } from "../subject/subject.ts";
-import type { DataWriter, DigestData, DnsSettings, RecordContext, RecordData, RecordOf } from "./record.ts";
-import { seconds } from "./ttl.ts";
-import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS, KEY_PROTOCOL } from "./zone-keys.ts";
+import {
+  type DataWriter,
+  type DigestData,
+  type DnsSettings,
+  type RecordContext,
+  type RecordData,
+  type RecordOf,
+  seconds,
+  type ZoneKey,
+} from "./record.ts";
 
 /** All keys, if the subject is the zone itself: signatures of each may be in caches. */
 export function keyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
@@ -66,4 +75,37 @@ export function writeSignature(data: RecordData["RRSIG"], out: DataWriter): void
   // Never compressed (RFC 4034, 3.1.7).
   out.name(data.signer);
   out.bytes(data.signature);
+}
+
+// The keys of the zones as others see them (RFC 4034, 2; RFC 6605), and what a parent has of them.
+
+/** ECDSA with P-256 and SHA-256. */
+export const ALGORITHM = 13;
+export const PUBLIC_KEY_BYTES = 64;
+export const SIGNATURE_BYTES = 64;
+/** A zone key that is a secure entry point: it signs the keys and everything else. */
+const KEY_FLAGS = 257;
+/** Always this (RFC 4034, 2.1.2). */
+const KEY_PROTOCOL = 3;
+const DIGEST_SHA256 = 2;
+
+export function zoneKey(publicKey: Uint8Array): ZoneKey {
+  return { publicKey, keyTag: keyTagOf(keyData(publicKey)) };
+}
+
+/** The data of the DNSKEY record. */
+function keyData(publicKey: Uint8Array): Uint8Array {
+  return Uint8Array.of(KEY_FLAGS >> 8, KEY_FLAGS & 0xff, KEY_PROTOCOL, ALGORITHM, ...publicKey);
+}
+
+/** RFC 4034, appendix B. */
+function keyTagOf(data: Uint8Array): number {
+  let sum = 0;
+  for (const [i, byte] of data.entries()) sum += i % 2 === 0 ? byte << 8 : byte;
+  return (sum + (sum >>> 16)) & 0xffff;
+}
+
+/** The digest of a DS or CDS record for the key of this zone (RFC 4034, 5.1.4). */
+function digestOf(zone: string, { publicKey }: ZoneKey): Uint8Array {
+  return sha256(Buffer.concat([wireName(zone), keyData(publicKey)]));
 }

@@ -1,7 +1,9 @@
 /** What the gateway makes of the catalog: records of each type, the settings that they depend on, and the form of a row of the table of types. */
+
+import type { EntryView } from "../../catalog/entry/view.ts";
+import { HEALTH } from "../../catalog/record/record.ts";
 import type { Address } from "../../lib/addresses.ts";
-import type { Subject } from "../subject/subject.ts";
-import type { DnsView } from "../subject/view.ts";
+import type { DnsView, Subject } from "../subject/subject.ts";
 
 export interface RecordData {
   readonly A: { readonly address: Address };
@@ -160,4 +162,31 @@ export interface RecordRow<T extends RecordType> {
   readonly isCut?: (subject: Subject) => boolean;
   /** The host that the data names, if the addresses of that host go along in the additional section. */
   readonly namedHost?: (data: RecordData[T]) => string;
+}
+
+// How long clients may keep records.
+
+/** TTL in seconds for the ttl of an entry, within the configured bounds as far as whole seconds are. */
+export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {
+  const least = Math.ceil(settings.minTtlMs / 1000);
+  return Math.min(Math.max(seconds(ttlMs ?? settings.defaultTtlMs), least), seconds(settings.maxTtlMs));
+}
+
+/**
+ * One TTL for the whole set (RFC 2181, 5.2): the least of its entries. What remains of a lease does not count, because only one node knows it. Of an ORPHANED entry nobody
+ * knows whether it is still there.
+ */
+export function setTtlSeconds(entries: readonly Pick<EntryView, "health" | "ttlMs">[], settings: DnsSettings): number {
+  const stale = seconds(settings.staleTtlMs);
+  return Math.min(
+    ...entries.map(({ ttlMs, health }) => {
+      const own = ttlSeconds(ttlMs, settings);
+      return health === HEALTH.ORPHANED ? Math.min(own, stale) : own;
+    }),
+  );
+}
+
+/** Whole seconds, rounded down, so that no answer is kept longer than its entry allows. */
+export function seconds(ms: number): number {
+  return Math.floor(ms / 1000);
 }

@@ -3,13 +3,16 @@
  * a member to `RecordData` in `record.ts` and a row to `RECORDS`. What the records of a type are made from is in the file of its family.
  */
 
+import { formatName } from "../names/names.ts";
+import { MAX_BROWSED } from "../subject/browsing.ts";
+import type { Subject } from "../subject/subject.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
 import { typeBitmap } from "./canonical.ts";
 import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKey, writeSignature } from "./dnssec.ts";
-import { pointerRecords } from "./pointers.ts";
-import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
+import type { DataWriter, DnsRecord, RecordContext, RecordOf, RecordRow, RecordType } from "./record.ts";
+import { setTtlSeconds } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { areHostsCut, areTargetsCut } from "./shown.ts";
 import { areTextsCut, textRecords } from "./text.ts";
@@ -202,4 +205,30 @@ export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
 export function namedHost<T extends RecordType>(record: RecordOf<T>): string | undefined {
   const host = RECORDS[record.type].namedHost?.(record.data);
   return host === "" ? record.name : host?.toLowerCase();
+}
+
+// PTR records: the names that a name lists.
+
+/**
+ * A record for each name of a list, such as the names of an address, and for each instance of a service that is browsed (RFC 6763, 4). Where a list has a bound, the set is what it
+ * holds.
+ */
+function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
+  const { owner, settings, zone } = context;
+  if (subject.kind === "list") {
+    const ttl = setTtlSeconds(subject.ttlSources, settings);
+    return [subject.names.items.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
+  }
+  if (subject.kind !== "entries" || subject.browsed === undefined) return [];
+  const { name, namespace, transport } = subject.browsed;
+  const ttl = setTtlSeconds(subject.entries, settings);
+  const targets = instanceIds(subject)
+    .slice(0, MAX_BROWSED)
+    .flatMap((instanceId) => formatName({ form: "instance", transport, instanceId, name, namespace }, zone) ?? []);
+  return [targets.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
+}
+
+/** Each id once: instances of several clusters may share one, and have one name. */
+function instanceIds({ entries }: Subject & { readonly kind: "entries" }): readonly string[] {
+  return [...new Set(entries.map(({ key }) => key.instanceId))];
 }

@@ -1,12 +1,13 @@
 /** SRV records. */
-import { hasPort } from "../../catalog/entry/view.ts";
+
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { hasPort } from "../../catalog/entry/view.ts";
 import { effectiveWeights } from "../../reading/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
+import { setTtlSeconds } from "./record.ts";
 import { bestTargets, ownPriority, rankOf } from "./shown.ts";
-import { setTtlSeconds } from "./ttl.ts";
 
 /** A record for each target of the subject that has a port; with `srvTiers` best, only for targets of the best tier. Targets of the same tier, distance and priority form a group, and clients prefer earlier groups. Weights count within a group (RFC 2782). */
 export function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {

@@ -1,8 +1,7 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
 import { bestOf, type Fitness, healthOrder } from "../../reading/fitness.ts";
 import { levelOf } from "../../reading/levels.ts";
-import type { Subject, SubjectTarget } from "../subject/subject.ts";
-import type { DnsView } from "../subject/view.ts";
+import type { DnsView, Subject, SubjectTarget } from "../subject/subject.ts";
 
 const PER_TIER = 10_000;
 const PER_STEP = 1_000;

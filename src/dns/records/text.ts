@@ -3,8 +3,8 @@ import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../catalog/entry/view.ts";
 import type { Subject } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
+import { setTtlSeconds } from "./record.ts";
 import { areEntriesCut } from "./shown.ts";
-import { setTtlSeconds } from "./ttl.ts";
 
 /** Maximum number of records of a set, the same as the maximum number of names in a list. */
 const MAX_TEXTS = 500;

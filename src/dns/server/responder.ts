@@ -8,7 +8,7 @@ import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
 import { UnknownName } from "../subject/elsewhere.ts";
-import type { AskedTransfer, TransferRequest } from "../transfer/transfer-request.ts";
+import type { AskedTransfer, TransferRequest } from "../transfer/zone-messages.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
 import { Denials, type Prepared, prepare } from "../wire/prepared.ts";

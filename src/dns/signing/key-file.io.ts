@@ -2,8 +2,8 @@
 import { createPrivateKey, type KeyObject, sign } from "node:crypto";
 import type { Log } from "../../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { PUBLIC_KEY_BYTES, zoneKey } from "../records/dnssec.ts";
 import type { ZoneKey } from "../records/record.ts";
-import { PUBLIC_KEY_BYTES, zoneKey } from "../records/zone-keys.ts";
 import type { SigningKeys } from "./zone-signer.ts";
 
 export interface KeyFile {

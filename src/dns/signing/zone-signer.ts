@@ -6,9 +6,9 @@ import { zoneAbove, zoneOf } from "../names/names.ts";
 import { labelsOf } from "../names/wire-names.ts";
 import type { Plan } from "../plan/answer.ts";
 import { CanonicalWriter, canonicalSet } from "../records/canonical.ts";
+import { ALGORITHM, SIGNATURE_BYTES } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordOf, SignatureData, ZoneKey } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
-import { ALGORITHM, SIGNATURE_BYTES } from "../records/zone-keys.ts";
 
 /** The keys, with their secrets. */
 export interface SigningKeys {

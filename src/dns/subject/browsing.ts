@@ -1,6 +1,7 @@
 /** Browsing by DNS-SD (RFC 6763): which service types a domain has. */
-import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
+
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import type { Transport } from "../../lib/protocols.ts";
 import { isDrained } from "../../reading/fitness.ts";

@@ -1,7 +1,7 @@
 /** Which nodes serve a zone, as their own entries say. */
 import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { portWord } from "../../catalog/entry/view.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { portWord } from "../../catalog/entry/view.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, HEALTH, KIND, viewHealth } from "../../catalog/record/record.ts";

@@ -1,8 +1,7 @@
 /** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
 
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { portWord, transportOf } from "../../catalog/entry/view.ts";
-import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
+import { type EntryView, portWord, type TargetView, transportOf } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { withHosts } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
@@ -26,7 +25,6 @@ import {
 import { hasTypes, type Listed, type ListedService, type TtlSource, typesOf } from "./browsing.ts";
 import type { Answered, Elsewhere } from "./elsewhere.ts";
 import type { Rests } from "./rests.ts";
-import type { DnsView } from "./view.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {
@@ -418,3 +416,18 @@ function withAdvertised(entry: EntryView): EntryView {
   const targets = advertisedTargets(entry.read("detail"));
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
 }
+
+/** The class of viewers that a question belongs to. All who have a view get the same answers. */
+export interface DnsView {
+  /** Distinguishes the views of a gateway. At most 255. */
+  readonly index: number;
+  /** Distinguishes views that have had one index, one after the other. Absent: 0. */
+  readonly generation?: number;
+  /** Where the askers are; this zone is a place, not one of DNS. Undefined without a place: then no entry is nearer than another. */
+  readonly locality: { readonly region: string; readonly zone: string } | undefined;
+  /** Most records of a set; undefined for all of them. */
+  readonly answerLimit: number | undefined;
+}
+
+/** The view of every asker where none is set. */
+export const DEFAULT_VIEW: DnsView = { index: 0, locality: undefined, answerLimit: undefined };

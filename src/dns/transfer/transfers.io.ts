@@ -9,8 +9,8 @@ import { MAX_TARGETS } from "../subject/subject.ts";
 import { dnsCatalog } from "../views/catalog.ts";
 import type { ViewerOfView } from "../views/views.ts";
 import { TsigChain, tsigBytes } from "../wire/tsig.ts";
-import type { AskedTransfer, EndedTransfer, TransferRequest } from "./transfer-request.ts";
 import { type CopySources, ZoneCopy } from "./zone-copy.ts";
+import type { AskedTransfer, EndedTransfer, TransferRequest } from "./zone-messages.ts";
 import { ZoneMessages } from "./zone-messages.ts";
 import { zoneRecords } from "./zone-records.ts";
 

@@ -1,10 +1,13 @@
 /** Packs the records of a zone into messages (RFC 5936, 2.2). */
+
+import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { CLASS_IN } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
 import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared.ts";
 import { HEADER_BYTES, OPTION } from "../wire/query.ts";
 import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
+import type { Signing } from "../wire/tsig.ts";
 
 /** A message is sent when it has so many bytes: pointers reach all of it. */
 const FULL_BYTES = 14_000;
@@ -140,4 +143,38 @@ export class ZoneMessages implements DataWriter {
     this.u8(label.length);
     this.bytes(Buffer.from(label, "latin1"));
   }
+}
+
+// What a question for a zone asks for, where its signer may have the zone, and what became of it.
+
+/** Who asks for which zone. */
+export interface AskedTransfer {
+  readonly keyName: string;
+  readonly zone: string;
+  readonly viewIndex: number;
+  /** Where the question came from. */
+  readonly address: string;
+}
+
+/** What was sent to whom. */
+export interface EndedTransfer extends AskedTransfer {
+  readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
+  readonly serial: number;
+  readonly recordCount: number;
+  /** Names that were told in part. */
+  readonly crowdedNameCount: number;
+  readonly sizeBytes: number;
+}
+
+export interface TransferRequest {
+  readonly id: number;
+  /** As it is in the query. */
+  readonly question: Uint8Array;
+  /** The OPT record of each message; empty where the query has none. */
+  readonly opt: Uint8Array;
+  /** Whether each message is padded, which needs an OPT record (RFC 7830). */
+  readonly isPadded: boolean;
+  readonly zone: string;
+  readonly signing: Signing;
+  readonly viewIndex: number;
 }

@@ -6,15 +6,24 @@ import { type CatalogRecord, KIND, keyParts } from "../../catalog/record/record.
 import { namesOf } from "../../discovery/alias-claim.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { reverseName } from "../../lib/addresses.ts";
-import { parseAddressLabel } from "../names/addresses.ts";
 import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
-import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseHostName, parseName, zoneAbove, zoneOf } from "../names/names.ts";
+import {
+  ADDRESS_LABEL,
+  type DnsName,
+  formatName,
+  LOCATED_KINDS,
+  parseAddressLabel,
+  parseHostName,
+  parseName,
+  zoneAbove,
+  zoneOf,
+} from "../names/names.ts";
 import { setsAt } from "../plan/answer.ts";
 import type { BestTiers } from "../plan/reverse.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
+import { seconds } from "../records/record.ts";
 import { namedHost } from "../records/records.ts";
-import { seconds } from "../records/ttl.ts";
 import { type DnsCatalog, isCatalogName } from "../subject/subject.ts";
 
 export interface ZoneSources {

@@ -21,8 +21,7 @@ import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "..
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "../subject/elsewhere.ts";
 import { findGateways } from "../subject/gateways.ts";
 import { type Rests, RestsNotes } from "../subject/rests.ts";
-import { type DnsCatalog, MAX_TARGETS } from "../subject/subject.ts";
-import { DEFAULT_VIEW, type DnsView } from "../subject/view.ts";
+import { DEFAULT_VIEW, type DnsCatalog, type DnsView, MAX_TARGETS } from "../subject/subject.ts";
 import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-sight.ts";
 import { listServices } from "./services.ts";
 import type { ViewerOfView } from "./views.ts";

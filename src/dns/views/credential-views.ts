@@ -4,8 +4,7 @@
  */
 import { assert } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { DnsCatalog } from "../subject/subject.ts";
-import type { DnsView } from "../subject/view.ts";
+import type { DnsCatalog, DnsView } from "../subject/subject.ts";
 import type { ViewerOfView } from "./views.ts";
 
 /** Together with those of the settings they have room in a byte. */

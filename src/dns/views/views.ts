@@ -4,7 +4,7 @@
  */
 import { type AddressBlock, isMapped, isWithin, MAPPED_BYTES, parseAddress, parsePlainBlock, withoutMapping } from "../../lib/addresses.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
-import { DEFAULT_VIEW, type DnsView } from "../subject/view.ts";
+import { DEFAULT_VIEW, type DnsView } from "../subject/subject.ts";
 import type { Asker, ClientSubnet } from "./asker.ts";
 import { ViewTable } from "./view-table.ts";
 

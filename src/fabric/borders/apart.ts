@@ -5,10 +5,9 @@
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MAX_HOPS } from "../../summary/summary.ts";
-import type { BorderSummaries } from "./ports.ts";
+import type { BorderSummaries } from "./options.ts";
 import { Patterns } from "./rules/patterns.ts";
 import { allWhenEmpty } from "./rules/rules.ts";
-import { Standstills } from "./standstills.ts";
 
 /** The export rules of the borders with a region, one for each border. */
 type Exports = readonly (readonly string[])[];
@@ -127,3 +126,31 @@ function add(standing: Standing, monoMs: number): void {
 /** A link may be dead for so long before it goes down, and for as long as this node stands still. */
 const UNSURE_MS = 20_000;
 const MAX_CHANGES = 512;
+
+// For how long this node stood still lately. What it hears next may have waited as long, and what it said before may be as old.
+
+interface Standstill {
+  readonly forMs: number;
+  readonly untilMonoMs: number;
+}
+
+export class Standstills {
+  /** Each counts for so long. */
+  readonly #keptMs: number;
+  #all: readonly Standstill[] = [];
+
+  constructor(keptMs: number) {
+    this.#keptMs = keptMs;
+  }
+
+  /** This node stood still for so long until now. */
+  add(forMs: number, { monoMs }: Time): void {
+    const lately = this.#all.filter(({ untilMonoMs }) => monoMs < untilMonoMs);
+    this.#all = [...lately, { forMs, untilMonoMs: monoMs + this.#keptMs }];
+  }
+
+  /** All of them together. */
+  sumMs({ monoMs }: Time): number {
+    return this.#all.reduce((sum, { forMs, untilMonoMs }) => sum + (monoMs < untilMonoMs ? forMs : 0), 0);
+  }
+}

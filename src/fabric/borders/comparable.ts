@@ -3,13 +3,13 @@
  * so only so often, whatever it is asked.
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { bucketOfNumber } from "../../summary/hashes.ts";
 import type { DigestFilter, Listed } from "../../summary/held/digests.ts";
+import { bucketOfNumber } from "../../summary/held/digests.ts";
 import type { Via } from "../../summary/held/options.ts";
 import type { BorderFrame } from "../wire/messages.ts";
+import type { BorderSummaries } from "./options.ts";
 import { type BorderCounts, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
-import type { BorderSummaries } from "./ports.ts";
 import type { Terms } from "./terms.ts";
 
 export interface ComparableParts {

@@ -5,13 +5,13 @@
  */
 import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { BUCKETS, bucketOfNumber } from "../../summary/hashes.ts";
 import type { Digest, DigestFilter, Listed } from "../../summary/held/digests.ts";
+import { BUCKETS, bucketOfNumber } from "../../summary/held/digests.ts";
 import { MAX_HOPS } from "../../summary/summary.ts";
 import type { BorderFrame } from "../wire/messages.ts";
+import type { BorderSummaries } from "./options.ts";
 import { type BorderCounts, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
-import type { BorderSummaries } from "./ports.ts";
 import type { Terms } from "./terms.ts";
 
 export interface ComparingParts {

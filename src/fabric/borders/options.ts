@@ -1,5 +1,6 @@
 /** Bounds and times of what is said on border links, and what it is counted as. */
 import type { OptionsOf } from "../../lib/machine.ts";
+import type { HeldSummaries } from "../../summary/held/summaries.ts";
 import { SUMMARY_REFUSALS, type SummaryRefusal } from "../../summary/summary.ts";
 
 /** What is not a setting. */
@@ -118,3 +119,22 @@ export function newCounts(): BorderCounts {
   const none = { sentSummaries: 0, sentBeacons: 0, sentKeys: 0, sentBytes: 0, taken: 0, known: 0 };
   return { ...none, refused, flooded: 0, dropped: 0, answers: 0, lists: 0, given: 0, ignored: 0 };
 }
+
+// What border links need of the summaries that their node holds.
+
+export type BorderSummaries = Pick<
+  HeldSummaries,
+  | "announce"
+  | "announcements"
+  | "beacons"
+  | "changesSince"
+  | "digest"
+  | "find"
+  | "letGo"
+  | "list"
+  | "regionOf"
+  | "resumedCount"
+  | "revision"
+  | "take"
+  | "takeBeacon"
+>;

@@ -9,8 +9,7 @@ import type { DigestFilter } from "../../summary/held/digests.ts";
 import type { HeldSeal, Via } from "../../summary/held/options.ts";
 import { MAX_HOPS, type Sealed } from "../../summary/summary.ts";
 import type { BorderFrame } from "../wire/messages.ts";
-import type { BorderCounts, BorderOptions } from "./options.ts";
-import type { BorderSummaries } from "./ports.ts";
+import type { BorderCounts, BorderOptions, BorderSummaries } from "./options.ts";
 
 export interface OutboxParts {
   readonly summaries: BorderSummaries;

@@ -9,6 +9,7 @@ import type { SummaryRefusal } from "../../summary/summary.ts";
 import type { FabricOutput } from "../io-types.ts";
 import type { ChannelNews, ChannelSession } from "../links/channel.ts";
 import type { BorderFrame, Reach } from "../wire/messages.ts";
+import { Standstills } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
 import { Comparable } from "./comparable.ts";
 import { Comparing, type ComparingParts } from "./comparing.ts";
@@ -16,7 +17,6 @@ import { Inbox, type Item } from "./inbox.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import { isMoreThan } from "./rules/reach.ts";
 import { allWhenEmpty, type Filters } from "./rules/rules.ts";
-import { Standstills } from "./standstills.ts";
 import type { Terms } from "./terms.ts";
 
 export interface SessionParts

@@ -7,9 +7,8 @@ import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdenti
 import { askedNode, MemberCalls, type TrafficCounts } from "./calls.ts";
 import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { FailureDetector } from "./failure-detector.ts";
-import type { MembershipOutput, MembershipStateParts } from "./io-types.ts";
 import { type Evidence, isListedElsewhere, type MemberCounts } from "./members.ts";
-import type { AcceptedStart, StartStanding } from "./node-starts.ts";
+import type { AcceptedStart, MembershipOutput, MembershipStateParts, StartStanding } from "./node-starts.ts";
 import type { MembershipOptions } from "./options.ts";
 import { type Dispute, OwnStanding } from "./own-standing.ts";
 import { PushPull } from "./push-pull.ts";

@@ -1,7 +1,9 @@
 /** Which start of a node goes under its id: the rule of members (semantics.md, Two nodes with one id). */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
-import { eventOutput } from "../io-types.ts";
+import { eventOutput, type FabricOutput } from "../io-types.ts";
+import type { Foreigners } from "../links/foreigners.ts";
+import type { FabricNews } from "../part.ts";
 import type { HeldStart, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
 
 /**
@@ -193,4 +195,18 @@ export class NodeStarts {
 /** What was said of a start, and nothing else. */
 export function startOf({ boot, bootBefore }: Start): Start {
   return { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
+}
+
+// What membership begins with, and what its parts hand out.
+
+export type MembershipOutput =
+  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>
+  | Extract<FabricNews, { readonly kind: "memberChanged" | "memberForgotten" | "turnedAway" | "letIn" | "ownIdUsed" }>;
+
+export interface MembershipStateParts {
+  readonly foreigners?: Foreigners | undefined;
+  /** What earlier starts of this node were called. */
+  readonly earlierBoots?: readonly string[] | undefined;
+  /** Starts of others that were accepted before this node was restarted. */
+  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
 }

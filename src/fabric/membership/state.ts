@@ -6,9 +6,9 @@ import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "../wi
 import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type Teller } from "./authority.ts";
 import { BroadcastQueue } from "./broadcast-queue.ts";
 import { Conflicts, isStartElsewhere, type Waiting } from "./conflicts.ts";
-import type { MembershipOutput, MembershipStateParts } from "./io-types.ts";
 import { LocalMember } from "./local-member.ts";
 import { addEvidence, type Evidence, isAlwaysTold, isListed, isListedElsewhere, type Member, Members, mergeVerdict } from "./members.ts";
+import type { MembershipOutput, MembershipStateParts } from "./node-starts.ts";
 import { NodeStarts, type StrangerStanding, startOf } from "./node-starts.ts";
 import type { MembershipOptions } from "./options.ts";
 import { OwnStanding } from "./own-standing.ts";

@@ -4,12 +4,11 @@
  * numbers of messages its statuscodes.md; for answers without a status its http-grpc-status-mapping.md.
  */
 import { CODES, WaymarkError } from "../../lib/errors.ts";
-import { type AssemblyBounds, framedWithin } from "../wire/message-reader.ts";
-import { type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
+import type { StreamPort, Taken } from "../wire/message-reader.ts";
+import { type AssemblyBounds, framedWithin, type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
 import { type HeaderBlock, Metadata, metadataOf } from "../wire/metadata.ts";
 import { type CallTarget, encodingOf, isGrpcType } from "../wire/request-head.ts";
 import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, type Status, type StatusCode, statusIn } from "../wire/status.ts";
-import type { StreamPort, Taken } from "../wire/message-reader.ts";
 
 /** A call to be made. */
 export interface CallRequest extends CallTarget {

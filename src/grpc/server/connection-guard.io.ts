@@ -17,8 +17,15 @@ import { endInNextTurn } from "../wire/http2-stream.io.ts";
 import { firstOf, parseTimeout } from "../wire/request-head.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import { ConnectionLifetime, ENDLESS, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
-import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
-import { FairScheduler, type Share, type TurnBounds } from "./connection-limits.ts";
+import {
+  CONNECTION_LIMITS,
+  type ConnectionLimits,
+  ConnectionMeter,
+  type ExceededLimit,
+  FairScheduler,
+  type Share,
+  type TurnBounds,
+} from "./connection-limits.ts";
 import { ResetLimiter } from "./reset-limiter.ts";
 import { UnreadAnswers, type UnreadLimits } from "./unread-answers.ts";
 

@@ -1,9 +1,8 @@
 /** A method that a server serves: its path, its kind, who answers its calls, and what those may do with a call. Messages are bytes. */
 import type { WaymarkError } from "../../lib/errors.ts";
-import type { AssemblyBounds } from "../wire/message-reader.ts";
+import type { AssemblyBounds, Taken } from "../wire/message-reader.ts";
 import type { Metadata } from "../wire/metadata.ts";
 import type { Status } from "../wire/status.ts";
-import type { Taken } from "../wire/message-reader.ts";
 
 interface AnyMethod {
   /** `/package.Service/Method`. */

@@ -3,12 +3,11 @@
  * comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong numbers of messages its statuscodes.md.
  */
 import { assert, WaymarkError } from "../../lib/errors.ts";
-import { type AssemblyBounds, apart, framedWithin } from "../wire/message-reader.ts";
-import { type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
+import type { StreamPort, Taken } from "../wire/message-reader.ts";
+import { type AssemblyBounds, apart, framedWithin, type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
 import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
 import { type CallHead, expired, fieldOf } from "../wire/request-head.ts";
 import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
-import type { StreamPort, Taken } from "../wire/message-reader.ts";
 import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
 
 /** What all calls of a server share. */

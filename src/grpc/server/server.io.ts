@@ -5,19 +5,19 @@
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { WaymarkError } from "../../lib/errors.ts";
-import { type AssemblyBounds, DEFAULT_WINDOW_BYTES } from "../wire/message-reader.ts";
-import { nodeHeaders, Http2StreamPort, isReset } from "../wire/http2-stream.io.ts";
+import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import type { Inflater } from "../wire/message-reader.ts";
+import { type AssemblyBounds, DEFAULT_WINDOW_BYTES } from "../wire/message-reader.ts";
+import type { HeaderBlock } from "../wire/metadata.ts";
 import { readHead } from "../wire/request-head.ts";
 import { HTTP2_ERROR, type Status, statusFields, statusOfThrown } from "../wire/status.ts";
-import { type Connection, ConnectionGuard, type CutReason, type Arriving } from "./connection-guard.io.ts";
+import { type Arriving, type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
 import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
 import type { Call, Method } from "./method.ts";
 import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
-import { type CallEnvironment, ServerCall, type CallPort } from "./server-call.ts";
+import { type CallEnvironment, type CallPort, ServerCall } from "./server-call.ts";
 import type { UnreadLimits } from "./unread-answers.ts";
-import type { HeaderBlock } from "../wire/metadata.ts";
 
 /** Bounds of a server. Bytes and ms as the names say. */
 export interface ServerLimits extends LifetimeLimits {

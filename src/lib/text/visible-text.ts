@@ -19,3 +19,8 @@ export function visibleText(text: string, escaped: (char: string) => string): st
 export function visibleJson(json: string): string {
   return json.replaceAll(UNSAFE_IN_JSON, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
+
+/** A count with its noun, for people: `1 entry`, `2 entries`. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}

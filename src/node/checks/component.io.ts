@@ -3,9 +3,9 @@
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { OrderedProbe } from "../../discovery/checks/checks.ts";
-import { failed } from "../../discovery/checks/threshold.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
 import { DOUBT_MS } from "../../discovery/checks/self-doubt.ts";
+import { failed } from "../../discovery/checks/threshold.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Component } from "../components.io.ts";

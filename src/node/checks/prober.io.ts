@@ -15,9 +15,9 @@ import {
   MAX_ANSWER_BYTES,
   StatusReader,
 } from "../../discovery/checks/dialogue.ts";
-import { failed, type Outcome, PASSED } from "../../discovery/checks/threshold.ts";
 import { isName, type Probe } from "../../discovery/checks/probe.ts";
 import type { Reach } from "../../discovery/checks/reach.ts";
+import { failed, type Outcome, PASSED } from "../../discovery/checks/threshold.ts";
 import { ClientConnection, type ClientLimits } from "../../grpc/client/connection.io.ts";
 import { callUnary } from "../../grpc/client/unary.ts";
 import { hostPort } from "../../lib/addresses.ts";

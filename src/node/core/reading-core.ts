@@ -9,14 +9,13 @@ import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
 import type { Settings } from "../../config/settings.ts";
 import { DnsNames, type EntriesBeside, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
-import { isAdmitted } from "../../discovery/switch-queue.ts";
 import { type AnswerLists, Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
-import { SwitchQueue } from "../../discovery/switch-queue.ts";
+import { isAdmitted, SwitchQueue } from "../../discovery/switch-queue.ts";
 import { reverseBlocks } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
-import type { NodeIdentity } from "../../services/service.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+import type { NodeIdentity } from "../../services/service.ts";
 import { AccessLog } from "../access-log.ts";
 import { NodeLimits, type NodeLimitsOptions } from "../limits.ts";
 

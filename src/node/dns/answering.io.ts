@@ -10,19 +10,20 @@ import { ZoneSigner } from "../../dns/signing/zone-signer.ts";
 import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { openKeyFiles } from "../../dns/transfer/key-files.io.ts";
 import { Transfers } from "../../dns/transfer/transfers.io.ts";
+import type { EndedTransfer } from "../../dns/transfer/zone-messages.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import { classesOf, type ViewerOfView, Views, viewersOf } from "../../dns/views/views.ts";
 import { type AddressBlock, isLoopbackHost, parseBlock, reverseBlocks, reverseZoneNames } from "../../lib/addresses.ts";
 import type { RootLog } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import type { NodeIdentity } from "../../services/service.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import type { NameAnswersParts } from "../../services/dns/answers.ts";
+import type { NodeIdentity } from "../../services/service.ts";
 import type { AccessLog } from "../access-log.ts";
 import type { Identities } from "../identity.io.ts";
 import type { NodeLimits } from "../limits.ts";
 import { dnsSelection } from "./selection.ts";
-import { noteTransfer } from "./transfers-noted.ts";
 
 export interface DnsAnsweringOptions extends Omit<DnsSources, "elsewhere"> {
   /** What a resolver knows elsewhere. Absent at a node. */
@@ -155,4 +156,27 @@ function serialsOf(
 /** Blocks that the rules of the settings have parsed already. */
 function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
   return texts.flatMap((text) => parseBlock(text) ?? []);
+}
+
+// Zones that DNS sent, in the audit: which key took which zone, from where, and how much of it.
+
+interface Noting {
+  readonly accessLog: Pick<AccessLog, "onTransfer">;
+  readonly limits: Pick<NodeLimits, "noteDns">;
+}
+
+/** The principal is `tsig:` and the name of the key, so that no certificate or token has the same one. The tenant is that of the view of the key. */
+function noteTransfer({ accessLog, limits }: Noting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
+  const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
+  const viewer = viewers[viewIndex]?.caller;
+  if (viewer === undefined) return;
+  const caller = { ...viewer, principal: `tsig:${keyName}`, isAuthenticated: true, address };
+  // A secondary that asks again and again fills the audit no more than other refused callers.
+  if (outcome === "refused")
+    limits.noteDns({ caller, action: "transfer", namespace: "", reason: "quota_exceeded", detail: `zone ${zone}` });
+  else {
+    const sent = `${counted(recordCount, "record")}, ${counted(sizeBytes, "byte")}`;
+    const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} in part`;
+    accessLog.onTransfer(caller, zone, `zone ${zone}, serial ${serial}, ${outcome}: ${sent}${inPart}`);
+  }
 }

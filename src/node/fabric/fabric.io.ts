@@ -1,7 +1,7 @@
 /** What the rest of a node needs of its fabric; and the stand-in for a node that has no fabric. */
 import type { Time } from "../../lib/machine.ts";
-import type { ListenerPlace } from "../../services/node-entry.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/age.ts";
+import type { ListenerPlace } from "../../services/node-entry.ts";
 import type { MemberDirectory } from "../../services/peers.ts";
 import type { Component } from "../components.io.ts";
 import type { NodeCore } from "../rooms.io.ts";

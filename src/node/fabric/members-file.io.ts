@@ -1,6 +1,7 @@
 /** The file with the members of the own cluster, which a node remembers over a restart. `core/roster-file.ts` decides when it is written. */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
 import { MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
@@ -53,5 +54,20 @@ export class MembersFile {
       if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "the members that were there before the start are not known");
       return [];
     }
+  }
+}
+
+// The mark in the data directory that other nodes were there. A node writes it when it meets its first peer.
+
+export function isMarked({ persistence }: Settings): boolean {
+  return !persistence.ephemeral && existsSync(join(persistence.dataDir, DATA_FILES.hadPeers));
+}
+
+export async function writeMark({ persistence }: Settings, log: Log): Promise<void> {
+  if (persistence.ephemeral) return;
+  try {
+    await writeFile(join(persistence.dataDir, DATA_FILES.hadPeers), "", { mode: 0o600 });
+  } catch (error) {
+    log.warn({ err: error }, "mark of the first peer not written");
   }
 }

@@ -14,7 +14,7 @@ import { readClusterTokens } from "../fabric/secrets.io.ts";
 import { readCredentials } from "../identity.io.ts";
 import { readFileText } from "../policy-file.io.ts";
 import { keyFaults } from "../regions/key-faults.io.ts";
-import { readUpstreamAccess } from "../resolver/access.io.ts";
+import { readUpstreamAccess } from "../resolver/credentials.io.ts";
 
 type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
 

@@ -16,11 +16,12 @@ import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { later } from "../../lib/later.io.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/patient-time.io.ts";
-import { draining } from "../../server/status.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
+import { draining } from "../../server/status.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import { openElsewheres } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
@@ -31,8 +32,8 @@ import type { Component } from "../components.io.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
 import { openSeals } from "../regions/seals.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
-import { readUpstreamAccess } from "./access.io.ts";
 import { replayEvent, resyncEvent } from "./audit-events.ts";
+import { readUpstreamAccess } from "./credentials.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
 import { observeResolver } from "./metrics.ts";
 import { resolverOptionsOf } from "./options.ts";
@@ -40,7 +41,6 @@ import { resolverChecks } from "./readiness.ts";
 import { openResolverRooms, type ResolverRooms } from "./resolver-rooms.ts";
 import { followedKeysOf, followedSummariesOf } from "./summaries/options.ts";
 import { UpstreamCalls } from "./upstream-calls.io.ts";
-import { Waits } from "./waits.io.ts";
 
 /** How long a call that is passed on may take, in ms. */
 const PASSED_MS = 5000;
@@ -309,5 +309,43 @@ export class ResolverCore implements Component {
       this.driver.input({ kind: "garbled", upstream, fault: error instanceof Error ? error.message : `an answer of ${method.name}` });
       throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
     }
+  }
+}
+
+// Calls that wait until something has come about.
+
+interface Waiting {
+  readonly isSo: () => boolean;
+  readonly end: (isSo: boolean) => void;
+}
+
+class Waits {
+  readonly #waiting = new Set<Waiting>();
+
+  /** Resolves with true as soon as a look finds that it is so, and with false after the time. */
+  until(isSo: () => boolean, withinMs: number): Promise<boolean> {
+    if (isSo()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const waiting: Waiting = {
+        isSo,
+        end: (outcome) => {
+          this.#waiting.delete(waiting);
+          cancel();
+          resolve(outcome);
+        },
+      };
+      const cancel = later(() => waiting.end(isSo()), withinMs);
+      this.#waiting.add(waiting);
+    });
+  }
+
+  /** Something changed. */
+  look(): void {
+    for (const waiting of this.#waiting) if (waiting.isSo()) waiting.end(true);
+  }
+
+  /** Nothing comes about any more. */
+  close(): void {
+    for (const waiting of this.#waiting) waiting.end(false);
   }
 }

@@ -1,6 +1,9 @@
 /** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
 
-import { randomFillSync } from "node:crypto";
+import { randomBytes, randomFillSync } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Settings } from "../../config/settings.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
@@ -8,6 +11,7 @@ import { copyBound } from "../../resolver/disk/copy.ts";
 import { openScraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
+import { DATA_FILES } from "../../store/data-directory.ts";
 import type { Component, Components } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
@@ -17,7 +21,6 @@ import { watchEventLoop } from "../loop-blocks.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, observe, type RunningNode, startParts, stopParts } from "../starting.io.ts";
 import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
-import { resolverIdOf } from "./node-id.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
 import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.ts";
 
@@ -162,4 +165,32 @@ function ownEntryOf(
     upstream: () => machine.upstreams.current,
     entry: () => resolverEntry({ ...facts, followed: namedPrefixes(machine.following.prefixes.list, policies.policy) }),
   };
+}
+
+// The id of a resolver that is given none: it is made once, and kept in the data directory.
+
+/** Throws when the file cannot be read or written, or holds no id. */
+function resolverIdOf({ node, persistence }: Settings): string {
+  if (node.id !== undefined) return node.id;
+  const made = `resolver-${randomBytes(4).toString("hex")}`;
+  if (persistence.ephemeral) return made;
+  const path = join(persistence.dataDir, DATA_FILES.resolverId);
+  const kept = readId(path);
+  if (kept !== undefined) return kept;
+  mkdirSync(persistence.dataDir, { recursive: true, mode: 0o700 });
+  // Not over one that another process has just written.
+  writeFileSync(path, made, { mode: 0o600, flag: "wx" });
+  return made;
+}
+
+function readId(path: string): string | undefined {
+  let id: string;
+  try {
+    id = readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+  if (/^[A-Za-z0-9._-]{1,64}$/.test(id)) return id;
+  throw new Error(`${path} does not hold the id of a resolver; set node.id, or remove the file for a new id`);
 }

@@ -8,7 +8,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs } from "../../lib/patient-time.io.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
-import type { UpstreamAccess } from "./access.io.ts";
+import type { UpstreamAccess } from "./credentials.io.ts";
 import { UpstreamCredentials } from "./credentials.io.ts";
 import { CONNECTION_LIMITS, dialUpstream, MAX_ANSWER_BYTES } from "./dial.io.ts";
 import {

@@ -1,6 +1,6 @@
 /** How a node reaches a worker: a thread by its port of messages, or a process by a pipe, over which the same values go as bytes. */
 import { fork } from "node:child_process";
-import { Worker } from "node:worker_threads";
+import { parentPort, Worker, workerData } from "node:worker_threads";
 import { V8_FLAGS } from "../../lib/v8/flags.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
 
@@ -61,3 +61,39 @@ export const openProcess: OpenChannel = (start, { onMessage, onError, onExit }) 
   post(start);
   return { post, terminate: () => void child.kill("SIGKILL") };
 };
+
+// How a worker reaches its node: the other end of a `WorkerChannel`.
+
+export interface NodeEnd {
+  readonly post: (message: FromWorker) => void;
+  /** Calls back with each message, in order, from now on. */
+  readonly follow: (onMessage: (message: ToWorker) => void) => void;
+}
+
+/** Signals that whoever stops or reloads a node may send to all of its processes. The node heeds them, and says what a worker is to do. */
+const OF_THE_NODE = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Calls `begin` when the node has said what the worker starts with. */
+export function openNodeEnd(begin: (start: WorkerStart, node: NodeEnd) => void): void {
+  const port = parentPort;
+  if (port === null) return openPipe(begin);
+  const post = (message: FromWorker) => {
+    const { calls } = message;
+    port.postMessage(message, calls === undefined ? [] : [calls.said.numbers.buffer, calls.said.bytes.buffer]);
+  };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- channel.io.ts is the only starter and hands over this type
+  begin(workerData as WorkerStart, { post, follow: (onMessage) => void port.on("message", onMessage) });
+}
+
+function openPipe(begin: (start: WorkerStart, node: NodeEnd) => void): void {
+  if (process.send === undefined) throw new Error("a worker of a node was started as a program");
+  for (const signal of OF_THE_NODE) process.on(signal, () => {});
+  // The node is gone, however it ended: nobody would tell this process of a change any more, or end it.
+  process.once("disconnect", () => process.exit());
+  const node: NodeEnd = {
+    // To a node that is gone nothing can be said, and `disconnect` follows.
+    post: (message) => void process.send?.(message, undefined, undefined, () => {}),
+    follow: (onMessage) => void process.on("message", onMessage),
+  };
+  process.once("message", (start: WorkerStart) => begin(start, node));
+}

@@ -3,8 +3,8 @@ import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { AskedCalls } from "../../services/forwarding/messages.ts";
+import type { NodeEnd } from "./channel.io.ts";
 import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
-import type { NodeEnd } from "./node-end.io.ts";
 
 /** What was heard is confirmed this often, also when there is nothing else to say. */
 const SAY_MS = 100;

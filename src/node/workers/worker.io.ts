@@ -15,9 +15,8 @@ import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
-import { now, patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { now, patientDueMs, patientNowMs, sharedOriginMs } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
-import { sharedOriginMs } from "../../lib/shared-clock.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { Scrape } from "../../server/metrics.io.ts";
@@ -35,9 +34,9 @@ import { connectionCountOf, dnsEndpointOf, endpointsOf, type Listeners, openDnsL
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
 import { holdsSummaries } from "../regions/seals.io.ts";
+import { type NodeEnd, openNodeEnd } from "./channel.io.ts";
 import { MainThread } from "./main-thread.io.ts";
 import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerLimits, WorkerStart } from "./messages.ts";
-import { type NodeEnd, openNodeEnd } from "./node-end.io.ts";
 
 /** Before the first message. */
 const UNKNOWN: NodeFacts = {

@@ -1,6 +1,7 @@
 /** Audit events on their way to the disk: a bounded queue, which counts the events that it loses and records the loss in the log itself. */
-import { counted } from "../../lib/counted.ts";
+
 import { assert } from "../../lib/errors.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditEvent, NODE_ACT } from "./record.ts";
 
 /** The event that stands for lost events, without its time and reason. */

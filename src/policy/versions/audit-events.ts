@@ -1,5 +1,5 @@
 /** The audit events of a policy version that was applied here or taken from another node. */
-import { counted } from "../../lib/counted.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditEvent, subjectOf } from "../audit/record.ts";
 import type { PolicyVersion, PolicyVia, VersionFacts } from "./version.ts";
 

@@ -3,6 +3,7 @@
  * number that it has everywhere. So queries, watches, names and digests of a node work on it unchanged.
  */
 import type { StoredEntry } from "../../catalog/entry/codec.ts";
+import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
@@ -21,7 +22,6 @@ import { Doubts } from "../../reading/doubts.ts";
 import type { WatchDelta, WatchMessage } from "../codec.ts";
 import type { Weight } from "../keeping/bounded-cache.ts";
 import type { Bookmarks } from "./bookmarks.ts";
-import { Sizes } from "./sizes.ts";
 
 const NOTHING = new Prefixes([]);
 /**
@@ -360,4 +360,41 @@ export class Followed {
 /** To what is sealed nothing is added when it is shown. */
 function asSealed({ length }: Uint8Array): ReturnType<typeof readShown> {
   return { storedBytes: length, isOrphaned: false, load: undefined };
+}
+
+// How much a first snapshot brings, for each of the prefixes that it is asked for. It is known before what arrives is kept, and also where that is not kept.
+
+const NONE: Weight = { entries: 0, bytes: 0 };
+
+class Sizes {
+  readonly #prefixes: readonly string[];
+  readonly #byPrefix = new Map<string, { entries: number; bytes: number }>();
+  /** The namespace that was counted last: a snapshot comes one namespace after the other. */
+  #last = { namespace: "", prefix: "" };
+
+  constructor({ list }: Prefixes) {
+    this.#prefixes = list;
+  }
+
+  /** Counts an entry of a namespace below one of the prefixes. HOT: once an entry of a first snapshot. */
+  add(namespace: string, bytes: number): void {
+    if (this.#last.namespace !== namespace || this.#byPrefix.size === 0)
+      this.#last = { namespace, prefix: this.#prefixes.find((prefix) => namespaceCovers(prefix, namespace)) ?? "" };
+    const { prefix } = this.#last;
+    const size = this.#byPrefix.get(prefix);
+    if (size === undefined) this.#byPrefix.set(prefix, { entries: 1, bytes });
+    else {
+      size.entries += 1;
+      size.bytes += bytes;
+    }
+  }
+
+  /** What arrived below a prefix. */
+  of(prefix: string): Weight {
+    return this.#byPrefix.get(prefix) ?? NONE;
+  }
+
+  clear(): void {
+    this.#byPrefix.clear();
+  }
 }

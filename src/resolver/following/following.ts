@@ -4,8 +4,8 @@
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
-import { counted } from "../../lib/counted.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 
 export interface FollowingOptions {
   /** Prefixes that are always followed. An empty text stands for all namespaces. */

@@ -1,10 +1,9 @@
 /** DNS over HTTP (RFC 8484): reads the DNS message of a request, with bounds, and makes the HTTP answer of what DNS answers. Faults of DNS are inside of answers with status 200. */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { draining } from "../status.ts";
 import type { Chain } from "../chain.ts";
 import { type Answer, errorAnswer, methodNotAllowed } from "../http-routes.ts";
-import { refusal } from "../status.ts";
+import { draining, refusal } from "../status.ts";
 import type { EdgeArrival } from "./call.ts";
 import { joined } from "./messages.ts";
 import { quoted } from "./request.io.ts";

@@ -9,8 +9,8 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type JsonText, jsonTextOf } from "../../lib/formats/protojson.ts";
 import type { HeaderReader, MethodChain } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
-import type { RpcStatus } from "../status.ts";
 import { UndecodedRequest } from "../request-shape/plan.ts";
+import type { RpcStatus } from "../status.ts";
 import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 

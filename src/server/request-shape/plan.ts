@@ -3,12 +3,12 @@
  * million empty items, and the rules of the contract would refuse them only then. What is a little beyond the rules is decoded all the same, so
  * that its refusal names all faults.
  */
-import { type DescField, type DescMessage, ScalarType, type Message } from "@bufbuild/protobuf";
-import { WireType, BinaryReader } from "@bufbuild/protobuf/wire";
+import { type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { LIST_BOUNDS, type ListSetting } from "../../../gen/waymark/request_rules.ts";
+import { apart } from "../../grpc/wire/message-reader.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { SET_BOUNDS } from "../../policy/set/validation.ts";
-import { apart } from "../../grpc/wire/message-reader.ts";
 
 /** The node's settings for lists. */
 export type ListBounds = Readonly<Record<ListSetting, number>>;

@@ -1,13 +1,13 @@
 /** How old an answer may be: what callers accept, and from when on an answer is called stale. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import { isKnownAge } from "../../lib/duration.ts";
-import { WaymarkError } from "../../lib/errors.ts";
-import type { Time } from "../../lib/machine.ts";
-import { durationMs } from "../request-checks.ts";
 import { shortCursorText, shortHolder } from "../../catalog/watch/cursor.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import { isKnownAge } from "../../lib/duration.ts";
+import { WaymarkError } from "../../lib/errors.ts";
 import { textHash } from "../../lib/hash64.ts";
+import type { Time } from "../../lib/machine.ts";
+import { durationMs } from "../request-checks.ts";
 
 /** Time after which a client should try again when the data is too old. */
 const STALE_RETRY_MS = 1000;

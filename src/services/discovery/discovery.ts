@@ -1,16 +1,17 @@
 /** DiscoveryService of a node: its reads, its writes, and the nodes of the fabric. And ResolverService, which reads the same, and what DnsService writes. */
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
+import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import type { Leases } from "../../catalog/leases.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
-import { DEFAULT_VIEW } from "../../dns/subject/view.ts";
+import { DEFAULT_VIEW } from "../../dns/subject/subject.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
+import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { registrationHandlers } from "../dns/registrations.ts";
-import type { PeerDirectory } from "./age.ts";
 import { type OnDemandParts, onDemandSummaryHandlers } from "../regions/on-demand-summaries.ts";
-import { resolverService } from "../resolver.ts";
-import type { HandlersOf, Service } from "../service.ts";
+import type { Handler, HandlersOf, Service } from "../service.ts";
+import type { PeerDirectory } from "./age.ts";
 import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
 import { Redirects } from "./resolve.ts";
@@ -80,4 +81,27 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const catalogOf = (caller: Caller) => dnsCatalog(parts.random, sources, undefined, { view: DEFAULT_VIEW, caller });
   const names = registrationHandlers({ ...parts, writes: written.writes, catalogOf });
   return { discovery, resolver: resolverService(resolveName), dns: { desc: DnsService, handlers: names } };
+}
+
+// ResolverService: the lookup of a name. A node has no cache that the other calls could be about; a resolver brings handlers for them.
+
+/** `resolve`: the handler of `Resolve`, which reads have. */
+export function resolverService(resolve: Handler): Service {
+  const disabled: Handler = { kind: "unary", handle: refuse };
+  const handlers: HandlersOf<typeof ResolverService> = {
+    resolve,
+    cacheStats: disabled,
+    resync: disabled,
+    prewarm: disabled,
+    evict: disabled,
+  };
+  return {
+    desc: ResolverService,
+    handlers,
+    routes: [{ path: "/discovery/cache", parameters: [], rpc: "cacheStats", answer: refuse }],
+  };
+}
+
+function refuse(): never {
+  throw new WaymarkError("resolver_disabled", "this server is a node, which has no cache: ask a resolver");
 }

@@ -14,8 +14,7 @@ import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
 import { invalid, type Reason, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
-import type { CallContext } from "../service.ts";
-import type { NodeIdentity } from "../service.ts";
+import type { CallContext, NodeIdentity } from "../service.ts";
 
 export interface MaintenanceParts {
   readonly identity: Pick<NodeIdentity, "nodeId" | "clusterId">;

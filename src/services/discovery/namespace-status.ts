@@ -6,8 +6,8 @@ import type { Reads } from "../../discovery/reads.ts";
 import type { Time } from "../../lib/machine.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
-import type { PeerDirectory } from "./age.ts";
 import type { CallContext } from "../service.ts";
+import type { PeerDirectory } from "./age.ts";
 import { freshness, wireScope } from "./nodes.ts";
 
 /** What the cluster of a node exports of a namespace, and whether it may. */

@@ -1,6 +1,16 @@
 /** DiscoveryService.Resolve: one endpoint of a service, and the next best. */
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type ResolveRequest, ResolveResponseSchema, type Explanation, ExplanationSchema, type Redirect, RedirectSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { EntryKeySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { HealthBand } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import {
+  type Explanation,
+  ExplanationSchema,
+  type Redirect,
+  RedirectSchema,
+  type ResolveRequest,
+  ResolveResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
@@ -9,6 +19,8 @@ import { type CatalogRecord, type KeyText, KIND, type Kind, keyParts } from "../
 import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
+import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
+import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
@@ -16,16 +28,11 @@ import { isHosted } from "../../reading/fitness.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
 import { type Choice, type ChoiceBy, MAX_EXPLAINED, select } from "../../reading/select.ts";
 import { type NameTurns, TurnBook } from "../../reading/turns.ts";
-import type { PeerDirectory } from "./age.ts";
+import { BAND, type Band } from "../../summary/summary.ts";
 import type { CallContext, Handler } from "../service.ts";
+import type { PeerDirectory } from "./age.ts";
 import { freshness } from "./nodes.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
-import { EntryKeySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { HealthBand } from "../../../gen/waymark/catalog/v1/summary_pb.js";
-import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
-import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
-import { BAND, type Band } from "../../summary/summary.ts";
 
 export interface ResolveParts {
   readonly reads: Reads;

@@ -3,8 +3,30 @@
  * (docs/architecture.md). Health and load of a view are appended to the entry, because in protobuf the last value of a field wins.
  */
 
-import { ENTRY_TAG, LOAD_REPORT_MAX_BYTES, writeEntryKey, type EntryFields, readEntryField } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
-import { DISCOVERY_DELTA_TAG as DELTA, KEEP_ALIVE_RESPONSE_TAG as KEPT_ALIVE, CATALOG_QUERY_RESPONSE_TAG as QUERY, UNREACHABLE_NODES_TAG as UNREACHABLE, CATALOG_WATCH_RESPONSE_TAG as WATCH, KEEP_ALIVE_REQUEST_TAG as KEEP_ALIVE, KEEP_ALIVE_REQUEST_LAST_FIELD, REGISTER_REQUEST_TAG as REGISTER, REGISTER_REQUEST_LAST_FIELD } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
+import {
+  ENTRY_TAG,
+  type EntryFields,
+  LOAD_REPORT_MAX_BYTES,
+  readEntryField,
+  writeEntryKey,
+} from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import {
+  type KeepAliveRequest,
+  KeepAliveRequestSchema,
+  type RegisterRequest,
+  RegisterRequestSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  DISCOVERY_DELTA_TAG as DELTA,
+  KEEP_ALIVE_REQUEST_TAG as KEEP_ALIVE,
+  KEEP_ALIVE_REQUEST_LAST_FIELD,
+  KEEP_ALIVE_RESPONSE_TAG as KEPT_ALIVE,
+  CATALOG_QUERY_RESPONSE_TAG as QUERY,
+  REGISTER_REQUEST_TAG as REGISTER,
+  REGISTER_REQUEST_LAST_FIELD,
+  UNREACHABLE_NODES_TAG as UNREACHABLE,
+  CATALOG_WATCH_RESPONSE_TAG as WATCH,
+} from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { RESOLVE_RESPONSE_TAG as NAMED } from "../../../gen/waymark/resolver/v1/resolver_tags.ts";
 import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
 import { writeLoad } from "../../catalog/entry/tail.ts";
@@ -14,11 +36,26 @@ import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/cause.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
 import type { Loads, Renewed } from "../../discovery/registrar/loads.ts";
-import { closeLength, openLength, textsRoom, timeOf, writeBytesField, writeNumberField, writeText, writeTextField, writeTexts, writeTimeField, writeVarint, once, readTime, type TimeFields, WireReader } from "../../lib/protowire.ts";
-import type { AnswerAge } from "./age.ts";
-import { type KeepAliveRequest, KeepAliveRequestSchema, type RegisterRequest, RegisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../lib/errors.ts";
+import {
+  closeLength,
+  once,
+  openLength,
+  readTime,
+  type TimeFields,
+  textsRoom,
+  timeOf,
+  WireReader,
+  writeBytesField,
+  writeNumberField,
+  writeText,
+  writeTextField,
+  writeTexts,
+  writeTimeField,
+  writeVarint,
+} from "../../lib/protowire.ts";
 import type { RequestReader } from "../service.ts";
+import type { AnswerAge } from "./age.ts";
 
 /** Most bytes that a view adds to an entry: a health or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;

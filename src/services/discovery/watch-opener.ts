@@ -10,9 +10,9 @@ import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { LateSource } from "../late-source.ts";
-import type { PeerDirectory } from "./age.ts";
 import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, StreamSource } from "../service.ts";
+import type { PeerDirectory } from "./age.ts";
 import { type WatchPorts, WatchSource } from "./watch-source.ts";
 
 /** A little more than the time between two looks for due bookmarks. */

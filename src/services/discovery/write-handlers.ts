@@ -29,12 +29,10 @@ import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { checkAliases, durationMs } from "../request-checks.ts";
-import type { CallContext, Handler } from "../service.ts";
-import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
-import type { NodeIdentity } from "../service.ts";
+import type { CallContext, Handler, NodeIdentity } from "../service.ts";
 import { Places } from "./age.ts";
-import { readKeepAliveRequest, readRegisterRequest } from "./response-bytes.ts";
-import { keepAliveBytes } from "./response-bytes.ts";
+import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
+import { keepAliveBytes, readKeepAliveRequest, readRegisterRequest } from "./response-bytes.ts";
 
 export interface WriteParts
   extends Pick<MaintenanceParts, "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"> {

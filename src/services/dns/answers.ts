@@ -1,18 +1,19 @@
 /** DnsService's ResolveName: the answer of the DNS gateway, for the view of a caller, and what decided it. */
 import { create } from "@bufbuild/protobuf";
-import { type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { Reads } from "../../discovery/reads.ts";
 import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
 import { type Answer, drawAnswer } from "../../dns/plan/draw.ts";
 import { EXTENDED_ERROR, extendedErrorText } from "../../dns/plan/extended-errors.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
 import { UnknownName } from "../../dns/subject/elsewhere.ts";
-import type { DnsCatalog } from "../../dns/subject/subject.ts";
-import type { DnsView } from "../../dns/subject/view.ts";
+import type { DnsCatalog, DnsView } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
-import type { CallContext, Handler } from "../service.ts";
+import type { CallContext, Handler, Service } from "../service.ts";
 import { type AskingParts, askingOf, viewWords } from "./asking.ts";
+import { nameListHandlers } from "./names.ts";
 import { type Reason, reasonsOf } from "./reasons.ts";
 import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
@@ -28,7 +29,7 @@ export interface NameAnswersParts extends AskingParts {
   readonly random: () => number;
 }
 
-export function resolveNameHandler(parts: NameAnswersParts): Handler {
+function resolveNameHandler(parts: NameAnswersParts): Handler {
   return { kind: "unary", handle: (request: ResolveNameRequest, context) => resolveName(parts, request, context) };
 }
 
@@ -118,3 +119,13 @@ function parseQuestionName(text: string): Question["name"] {
 const LABEL = /^[!-~]{1,63}$/;
 /** Characters that our names do not have. */
 const NOT_OURS = /[^a-z0-9._-]/g;
+
+// DnsService as listeners serve it: its writes come with the services of the process, and what any copy of the catalog answers is added here.
+
+/** The services, of which DnsService has its reads too. Without DnsService or the queries of DiscoveryService they stay as they are. */
+export function withNameReads(services: readonly Service[], parts: NameAnswersParts): readonly Service[] {
+  const query = services.find(({ desc }) => desc === DiscoveryService)?.handlers["catalogQuery"];
+  if (query === undefined) return services;
+  const reads = { ...nameListHandlers({ query, zones: parts.settings.zones }), resolveName: resolveNameHandler(parts) };
+  return services.map((service) => (service.desc === DnsService ? { ...service, handlers: { ...service.handlers, ...reads } } : service));
+}

@@ -1,7 +1,7 @@
 /** Whose rights a ResolveName has, and which place: those of its caller, or those that the DNS gateway gives to an asker at some address. */
 import type { Viewer } from "../../../gen/waymark/catalog/v1/viewer_pb.js";
 import type { NameSource, ResolveNameRequest } from "../../../gen/waymark/dns/v1/dns_pb.js";
-import type { DnsView } from "../../dns/subject/view.ts";
+import type { DnsView } from "../../dns/subject/subject.ts";
 import type { Asker } from "../../dns/views/asker.ts";
 import type { ViewerOfView, Views } from "../../dns/views/views.ts";
 import { parseAddress } from "../../lib/addresses.ts";

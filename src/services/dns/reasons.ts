@@ -1,18 +1,18 @@
 /** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import { hasPort, portWord, transportOf } from "../../catalog/entry/view.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { hasPort, portWord, transportOf } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { Plan, Question } from "../../dns/plan/answer.ts";
 import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
 import type { DnsSettings } from "../../dns/records/record.ts";
-import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
+import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/record.ts";
 import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/subject/subject.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
-import { counted } from "../../lib/counted.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { isDrained } from "../../reading/fitness.ts";
 import { fullNames, thingOf } from "./full-names.ts";

@@ -1,5 +1,5 @@
 /** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
-import { type DescMethod, type DescService, fromBinary, type Message, type DescMessage, toBinary } from "@bufbuild/protobuf";
+import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";

@@ -1,9 +1,9 @@
 /** The services of a read worker: it answers what a copy of the catalog can, and the main thread answers the rest. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../lib/errors.ts";
+import { resolverService } from "../discovery/discovery.ts";
 import type { ReadHandlers } from "../discovery/read-handlers.ts";
 import { everyService } from "../list.ts";
-import { resolverService } from "../resolver.ts";
 import type { RouteRow, Service, UnaryHandler } from "../service.ts";
 import type { CallForwarder } from "./call-forwarder.ts";
 

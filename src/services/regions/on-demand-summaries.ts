@@ -16,10 +16,10 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
+import type { PeerDirectory } from "../discovery/age.ts";
 import { freshness, wireScope } from "../discovery/nodes.ts";
 import { type SummaryMethod, summaryFilter } from "../discovery/summaries.ts";
 import { summaryRoute } from "../discovery/summary-route.ts";
-import type { PeerDirectory } from "../discovery/age.ts";
 import type { CallContext, Handler } from "../service.ts";
 
 export interface OnDemandParts {

@@ -30,23 +30,21 @@ import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
 import type { Answer } from "../../resolver/io-types.ts";
-import { querySourceOf } from "../../resolver/query-source.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
 import { checkAge, SOURCE } from "../discovery/age.ts";
 import { filterOf, namesOf } from "../discovery/filter.ts";
 import { unreachableField } from "../discovery/nodes.ts";
 import { querySalt, type ReadHandlers, type ReadParts, readHandlers } from "../discovery/read-handlers.ts";
-import { demandResolver } from "../service.ts";
 import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
-import { FollowedSource } from "./followed-source.ts";
+import { demandResolver } from "../service.ts";
 import { type HeldPage, heldPage } from "./held-beside.ts";
 import { AWAY, NameCalls, type Names, type NamesOutcome, tooStale } from "./name-calls.ts";
 import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
-import { encodedPage, type PassedPage, passQuery, UPSTREAM_PART } from "./upstream-query.ts";
+import { encodedPage, FollowedSource, type PassedPage, passQuery, querySourceOf, UPSTREAM_PART } from "./upstream-query.ts";
 
 /** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
 const SNAPSHOT_WAIT_MS = 10_000;

@@ -17,15 +17,17 @@ import { parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import { type Filter, filterHash } from "../../catalog/query/filter.ts";
-import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
+import type { AskedName } from "../../catalog/query/instances.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
-import { pageLimit } from "../../catalog/query/query.ts";
+import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
+import { KIND } from "../../catalog/record/record.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../request-checks.ts";
+import type { StreamSource } from "../service.ts";
 import { besideHeld, type HeldPage, type ShownEntry } from "./held-beside.ts";
 import type { ResolverPorts } from "./ports.ts";
 
@@ -268,3 +270,67 @@ export function encodedPage(response: CatalogQueryResponse, entries: readonly Ui
 
 /** Most bytes of the tag and the length of an entry. */
 const ITEM_ROOM = 16;
+
+// Where a resolver finds the answer to a query (semantics.md, Resolver 17).
+
+type QuerySource =
+  /** In what is followed. */
+  | { readonly from: "followed" }
+  /** In the answers to these names. */
+  | { readonly from: "names"; readonly names: readonly AskedName[] }
+  /** Nowhere here: the whole query goes upstream. */
+  | { readonly from: "upstream" };
+
+/** Most names that a query has answered by name. */
+const MAX_NAMES = 100;
+const KINDS = Object.values(KIND);
+
+/** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
+export function querySourceOf(filter: Filter, isComplete: (namespace: string) => boolean): QuerySource {
+  const { namespace, prefix, names, kindMask, resolved } = filter;
+  const base = namespace === "" ? prefix : namespace;
+  const below = resolved === undefined || base !== "" ? [base] : resolved.list;
+  if (below.every(isComplete)) return { from: "followed" };
+  const kinds = kindMask === 0 ? KINDS : KINDS.filter((kind) => (kindMask & (1 << kind)) !== 0);
+  const isOfAll = kinds.length === KINDS.length;
+  const count = (isOfAll ? 1 : kinds.length) * names.length;
+  if (namespace === "" || count === 0 || count > MAX_NAMES || resolved?.covers(namespace) === false) return { from: "upstream" };
+  // HOT: mostly one name of all kinds.
+  if (isOfAll) return { from: "names", names: names.map((name) => ({ namespace, name })) };
+  return { from: "names", names: kinds.flatMap((kind) => names.map((name) => ({ kind, namespace, name }))) };
+}
+
+// A watch of what a resolver follows for it. It ends when that finds no room any more.
+
+export class FollowedSource implements StreamSource {
+  readonly #source: StreamSource;
+  readonly #refusal: () => WaymarkError | undefined;
+  #end: Parameters<StreamSource["attach"]>[1] | undefined;
+
+  /** `refusal`: why it may not go on. Undefined while it may. */
+  constructor(source: StreamSource, refusal: () => WaymarkError | undefined) {
+    this.#source = source;
+    this.#refusal = refusal;
+  }
+
+  attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
+    this.#end = end;
+    this.#source.attach(wake, end);
+  }
+
+  /** What is let go for want of room is not told as removed. */
+  pull(time: Time): Uint8Array | undefined {
+    const refusal = this.#refusal();
+    if (refusal === undefined) return this.#source.pull(time);
+    this.#end?.(refusal);
+    return undefined;
+  }
+
+  get isDrained(): boolean {
+    return this.#source.isDrained === true;
+  }
+
+  close(): void {
+    this.#source.close();
+  }
+}

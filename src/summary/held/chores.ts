@@ -4,7 +4,7 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { BEACON_NAMESPACE, beaconKey } from "../keys.ts";
-import { FINDING, isProven, isUnseen } from "./findings.ts";
+import { FINDING, isProven, isUnseen } from "./judge.ts";
 import type { Keeping } from "./keeping.ts";
 import type { Source } from "./sources.ts";
 

@@ -1,9 +1,11 @@
 /** Judges whether seals count: their region, their time and their signature (docs/design/summaries.md, Taking). */
+
+import { BODY } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Time } from "../../lib/machine.ts";
 import { CONTEXT } from "../../seal/signer.ts";
 import type { Opened } from "../codec.ts";
-import { type Sealed, type SummaryRefusal } from "../summary.ts";
-import { FINDING } from "./findings.ts";
+import type { Sealed, SummaryRefusal } from "../summary.ts";
 import type { HeldOptions, HeldParts, Via } from "./options.ts";
 import { type Claims, claimsOf, openRecord } from "./seals.ts";
 
@@ -103,4 +105,31 @@ export function findingOf(content: Opened): number {
   return (
     proven | (withdrawn ? FINDING.WITHDRAWN : 0) | (noStale ? FINDING.NO_STALE : 0) | (notAfterWallMs === undefined ? 0 : FINDING.ENDS)
   );
+}
+
+// What a node found out about a record of the summary replica, in the bits that `StoredRecord.finding` holds.
+
+export const FINDING = {
+  /** It was looked at. Alone: it does not count. */
+  LOOKED: 1,
+  /** A key of its source that counts signed it. */
+  PROVEN: 2,
+  WITHDRAWN: 4,
+  /** It is not shown once its source is lost. */
+  NO_STALE: 8,
+  /** It has a `not_after`. */
+  ENDS: 16,
+} as const;
+
+export function isProven({ body, finding }: StoredRecord): boolean {
+  return body === BODY.ENTRY && (finding & FINDING.PROVEN) !== 0;
+}
+
+export function isWithdrawn({ finding }: StoredRecord): boolean {
+  return (finding & FINDING.WITHDRAWN) !== 0;
+}
+
+/** Whether nobody looked at it yet. */
+export function isUnseen({ body, finding }: StoredRecord): boolean {
+  return body === BODY.ENTRY && finding === 0;
 }

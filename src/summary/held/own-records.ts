@@ -5,7 +5,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Opened } from "../codec.ts";
 import type { SummaryStamper } from "../stamper.ts";
-import { isProven } from "./findings.ts";
+import { isProven } from "./judge.ts";
 
 /** The least stamp. */
 const UNPROVEN = 1;

@@ -18,7 +18,7 @@ import {
   type Withdrawal,
 } from "../summary.ts";
 import type { Echoes } from "./echoes.ts";
-import { isWithdrawn } from "./findings.ts";
+import { isWithdrawn } from "./judge.ts";
 import type { Keeping } from "./keeping.ts";
 import { type Fact, Known } from "./known.ts";
 import { Unsaid } from "./unsaid.ts";

@@ -12,7 +12,7 @@ import type { Beacon, IngressNode, SaidUnder, Sealed, Summary, SummaryFacts, Sum
 import { Chores } from "./chores.ts";
 import type { Digest, DigestFilter, Listed } from "./digests.ts";
 import { Echoes } from "./echoes.ts";
-import { isProven, isWithdrawn } from "./findings.ts";
+import { isProven, isWithdrawn } from "./judge.ts";
 import { type IsExported, Keeping } from "./keeping.ts";
 import type { ClusterKeys, Exceed, HeldBeacon, HeldOptions, HeldParts, HeldSeal, SourceAge, SourceStatus, Taken, Via } from "./options.ts";
 import type { RefusalEvent } from "./refusals.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { clusterNameFault } from "../../../src/client/clusters/certificate-names.ts";
 import { ingressIn } from "../../../src/client/clusters/ingress-urls.ts";
+import { clusterNameFault } from "../../../src/client/clusters/ways.io.ts";
 
 const FAR = { from: "eu.example:17420", isTls: true };
 

@@ -2,8 +2,7 @@
 import { expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
-import { Threshold } from "../../../src/discovery/checks/threshold.ts";
+import { failed, PASSED, Threshold } from "../../../src/discovery/checks/threshold.ts";
 import { Turns } from "../../../src/discovery/checks/turns.ts";
 import type { Watch } from "../../../src/discovery/checks/watched.ts";
 

@@ -4,9 +4,8 @@ import { findRoleNamespace, isOfNodes } from "../../../src/catalog/entry/control
 import { NODES_NAMESPACE, RESOLVERS_NAMESPACE } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/found-servers.ts";
-import { checkControlWrites } from "../../../src/discovery/registrar/may-write.ts";
-import { checkPublishing } from "../../../src/discovery/registrar/may-write.ts";
+import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/servers.ts";
+import { checkControlWrites, checkPublishing } from "../../../src/discovery/registrar/may-write.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { Quotas } from "../../../src/policy/limits/quotas.ts";

@@ -1,7 +1,7 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { addressLabel, parseAddressLabel } from "../../../src/dns/names/addresses.ts";
+import { addressLabel, parseAddressLabel } from "../../../src/dns/names/names.ts";
 import { parseAddress } from "../../../src/lib/addresses.ts";
 import { runs } from "../../fakes/effort.ts";
 

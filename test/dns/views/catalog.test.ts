@@ -9,7 +9,7 @@ import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { encodeLabel } from "../../../src/dns/names/labels.ts";
 import { setsAt } from "../../../src/dns/plan/answer.ts";
-import { DEFAULT_VIEW } from "../../../src/dns/subject/view.ts";
+import { DEFAULT_VIEW } from "../../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
 import type { ViewerOfView } from "../../../src/dns/views/views.ts";

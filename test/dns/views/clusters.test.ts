@@ -10,7 +10,7 @@ import { Reads } from "../../../src/discovery/reads.ts";
 import { ClusterNames } from "../../../src/discovery/summaries/cluster-names.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
-import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/view.ts";
+import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/subject.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";

@@ -1,6 +1,6 @@
 /** Views of callers with credentials: whose they are, and that no plan of one is another's. */
 import { expect, test } from "vitest";
-import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/view.ts";
+import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/subject.ts";
 import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
 import type { ViewerOfView } from "../../../src/dns/views/views.ts";
 import { anonymousCaller, type Caller } from "../../../src/policy/identity/caller.ts";

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { readZoneFile, writeZoneFile } from "../../../src/dns/views/zone-file.ts";
-import { isNewer, nextSerial, type ZoneClass, ZoneVersions } from "../../../src/dns/views/zone-versions.ts";
+import { isNewer, nextSerial, readZoneFile, writeZoneFile, type ZoneClass, ZoneVersions } from "../../../src/dns/views/zone-versions.ts";
 
 const S = 1_800_000_000;
 const at = (seconds: number) => ({ monoMs: (seconds - S) * 1000, wallMs: seconds * 1000 });

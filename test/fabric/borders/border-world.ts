@@ -1,7 +1,7 @@
 /** Regions of one border node or more, and border links between them, in virtual time. Frames are encoded, so bytes are counted as they travel. */
 import { BorderChannel } from "../../../src/fabric/borders/channel.ts";
+import type { BorderSummaries } from "../../../src/fabric/borders/options.ts";
 import { BORDER_FIXED, type BorderOptions } from "../../../src/fabric/borders/options.ts";
-import type { BorderSummaries } from "../../../src/fabric/borders/ports.ts";
 import type { BorderSession, Reaches } from "../../../src/fabric/borders/session.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";

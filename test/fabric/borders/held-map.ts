@@ -1,11 +1,11 @@
 /** The summaries of a region as a map, for tests of borders: an honest and slow `BorderSummaries`, which believes every seal of a known cluster. */
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { type KeyText, KIND } from "../../../src/catalog/record/record.ts";
-import type { BorderSummaries } from "../../../src/fabric/borders/ports.ts";
+import type { BorderSummaries } from "../../../src/fabric/borders/options.ts";
 import { fnv64, type Hash64, Sum64 } from "../../../src/lib/hash64.ts";
 import type { Time } from "../../../src/lib/machine.ts";
-import { BUCKETS, bucketOf, contribution } from "../../../src/summary/hashes.ts";
 import type { Digest, DigestFilter, Listed } from "../../../src/summary/held/digests.ts";
+import { BUCKETS, bucketOf, contribution } from "../../../src/summary/held/digests.ts";
 import type { HeldBeacon, HeldSeal, Taken, Via } from "../../../src/summary/held/options.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../../../src/summary/keys.ts";
 import { type Channel, MAX_HOPS, type Sealed, type SummaryRefusal } from "../../../src/summary/summary.ts";

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { decodeBase64url } from "../../../src/lib/formats/base64url.ts";
+import { decodeBase64url } from "../../../src/lib/crypto.ts";
 
 test("bytes that Node encodes come back", () => {
   fc.assert(

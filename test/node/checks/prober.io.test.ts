@@ -2,9 +2,9 @@
 import type { Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import type { Probe } from "../../../src/discovery/checks/probe.ts";
 import { Reach } from "../../../src/discovery/checks/reach.ts";
+import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import { Prober, type Resolve } from "../../../src/node/checks/prober.io.ts";
 import { answering, closeServers, freePort, healthServer, wordyHealthServer } from "../../fakes/probed-servers.ts";
 import { until } from "../../fakes/until.ts";

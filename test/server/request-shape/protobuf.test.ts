@@ -4,8 +4,7 @@ import { expect, test } from "vitest";
 import { RegisterRequestSchema, RenewRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ApplyPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { RECORD_BOUNDS } from "../../../src/lib/bounds.ts";
-import { planner } from "../../../src/server/request-shape/plan.ts";
-import { protobufFault } from "../../../src/server/request-shape/plan.ts";
+import { planner, protobufFault } from "../../../src/server/request-shape/plan.ts";
 import { runs } from "../../fakes/effort.ts";
 
 const BOUNDS = { ...RECORD_BOUNDS, maxRequestEntries: 1000, maxTargets: 64, maxMetadataPairs: 64, maxListItems: 64 };

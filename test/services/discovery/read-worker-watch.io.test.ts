@@ -15,8 +15,8 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { parseCursor, portableCursorText, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
 import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
+import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
 import type { CallContext, Service, StreamSource } from "../../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 

@@ -12,10 +12,10 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { NO_POLICY, PENDING_POLICY } from "../../../src/policy/set/verdict.ts";
+import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
 import { clusterMap, listPeers, type NodeParts } from "../../../src/services/discovery/nodes.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { nodeEntry } from "../../../src/services/node-entry.ts";
-import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
 import type { OtherCluster } from "../../../src/services/regions/far-nodes.ts";
 import { at, caller, Registry } from "../../fakes/registry.ts";
 

@@ -3,8 +3,8 @@ import { TokenBucket } from "../../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { DigestFilter } from "../../../summary/held/digests.ts";
 import type { Border } from "../border.ts";
+import type { BorderSummaries } from "../options.ts";
 import { type BorderOptions } from "../options.ts";
-import type { BorderSummaries } from "../ports.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 
 /** The patterns of `import` or `export` in the settings, of which an empty list stands for all. Export rules are told to the other side so. */

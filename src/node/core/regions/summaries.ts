@@ -5,8 +5,7 @@
 import { type KeyText, nameOfKey } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { NodeFacts } from "../../../catalog/watch/reader.ts";
-import { heldSources, staleSourcesOf } from "../../../discovery/summaries/summary-reads.ts";
-import { SummaryReads } from "../../../discovery/summaries/summary-reads.ts";
+import { heldSources, SummaryReads, staleSourcesOf } from "../../../discovery/summaries/summary-reads.ts";
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BorderChannel } from "../../../fabric/borders/channel.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";

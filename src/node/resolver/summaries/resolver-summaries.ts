@@ -1,7 +1,6 @@
 /** The summaries of a resolver: joins what it follows of them to the policy, and to who reads them. The rules are in `src/resolver/summaries/` and `src/summary/`. */
 import type { NodeFacts } from "../../../catalog/watch/reader.ts";
-import { heldSources, staleSourcesOf } from "../../../discovery/summaries/summary-reads.ts";
-import { SummaryReads } from "../../../discovery/summaries/summary-reads.ts";
+import { heldSources, SummaryReads, staleSourcesOf } from "../../../discovery/summaries/summary-reads.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { OnDenied } from "../../../policy/set/visibility.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
