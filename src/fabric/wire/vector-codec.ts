@@ -41,10 +41,7 @@ export function fieldsOfVector({ short = [], heartbeats = [], said, ...vector }:
   };
 }
 
-/**
- * Whether somebody can count on from what an entry of a vector says. One that says more says nothing, and the rest of its frame counts:
- * an older node passes on what it was told.
- */
+/** Whether somebody can count on from what an entry of a vector says. One that says more says nothing, and the rest of its frame counts. */
 function isCountable({ generation, seq, floor, lackingThrough = 0 }: VectorEntry): boolean {
   return isSeq(generation) && isSeq(seq) && isSeq(floor) && isSeq(lackingThrough);
 }

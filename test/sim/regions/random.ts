@@ -1,6 +1,6 @@
 /**
- * Regions in which anything happens: entries come and go while nodes crash, freeze and lose disks, clusters and regions are cut apart, clocks differ, older
- * nodes are among them, export and import rules of borders change, and neighbours forge, replay, flood, withhold and lie. Then all is healed, and each region shows exactly what the others export to
+ * Regions in which anything happens: entries come and go while nodes crash, freeze and lose disks, clusters and regions are cut apart, clocks differ,
+ * export and import rules of borders change, and neighbours forge, replay, flood, withhold and lie. Then all is healed, and each region shows exactly what the others export to
  * it and it imports (P18), and no node says a service more often than once a hold-down (P14).
  */
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
