@@ -99,7 +99,6 @@ const LINTED: readonly { readonly rule: string; readonly file: string; readonly 
   { rule: "no-barrel-file", file: "src/server/barrel.ts", text: 'export * from "./null.ts";\nexport { first } from "./bang.ts";\n' },
   { rule: "no-cycle", file: "src/server/cycle-a.ts", text: 'import { b } from "./cycle-b.ts";\nexport const a = (): unknown => b;\n' },
   { rule: "no-cycle", file: "src/server/cycle-b.ts", text: 'import { a } from "./cycle-a.ts";\nexport const b = (): unknown => a;\n' },
-  { rule: "max-lines", file: "src/server/long-file.ts", text: "export {};\n".repeat(601) },
   { rule: "max-lines-per-function", file: "src/server/long-function.ts", text: LONG_FUNCTION },
   {
     rule: "no-empty",
@@ -289,12 +288,12 @@ test.each([
   },
   { fault: "a loose file of DNS", files: { "src/dns/a.ts": "" }, code: 1, says: "src/dns/a.ts lies in no folder" },
   { fault: "a loose file", files: { "src/node-a.ts": "" }, code: 1, says: "src/node-a.ts lies in no room" },
-  { fault: "a long file", files: { "src/lib/a.ts": "\n".repeat(601) }, code: 1, says: "src/lib/a.ts has 601 lines, at most 600" },
+  { fault: "a long file", files: { "src/lib/a.ts": "\n".repeat(601) }, code: 0, says: "look: src/lib/a.ts has 601 lines" },
   {
     fault: "a crowded folder",
     files: Object.fromEntries(Array.from({ length: 21 }, (_, i) => [`src/fabric/links/a${i}.ts`, ""])),
-    code: 1,
-    says: "src/fabric/links has 21 files, at most 20",
+    code: 0,
+    says: "look: src/fabric/links has 21 files",
   },
 ])("the import graph ends with $code where there is $fault", async ({ files, code, says }) => {
   const ran = await run("node", ["scripts/structure.ts"], { cwd: plantWithScripts(files) });
