@@ -54,9 +54,9 @@ test.each([
 
 test("cursors that were given out are still read", () => {
   const place = { kind: "short", revision: 123_456, settled: 123_456 };
-  for (const file of ["cursor-short-1", "cursor-short-3"]) expect(parseCursor(kept(file))).toEqual({ ...place, holder: "Ab3_-x" });
+  expect(parseCursor(kept("cursor-short-3"))).toEqual({ ...place, holder: "Ab3_-x" });
   const holder = "Ab3_-x-0123456789abcdef";
-  for (const file of ["cursor-short-2", "cursor-short-4"]) expect(parseCursor(kept(file))).toEqual({ ...place, holder });
+  expect(parseCursor(kept("cursor-short-4"))).toEqual({ ...place, holder });
   expect(parseCursor(kept("cursor-portable-1"))).toEqual({ kind: "portable", ...CURSOR });
 });
 

@@ -33,9 +33,9 @@ test.each([
   { name: "the newest stamp wins", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.ENTRY)], want: "b" },
   { name: "of equal stamps the higher origin id", records: [said("a", 1, BODY.ENTRY), said("b", 1, BODY.ENTRY)], want: "b" },
   {
-    name: "and of ids it is the text with a slash behind",
+    name: "and of ids it is the node's alone, without the generation",
     records: [said("a-b/1", 1, BODY.ENTRY), said("a/1", 1, BODY.ENTRY)],
-    want: "a/1",
+    want: "a-b/1",
   },
   { name: "an expired record ends nothing of another node's", records: [said("a", 1, BODY.ENTRY), said("b", 2, BODY.EXPIRED)], want: "a" },
   {
