@@ -107,14 +107,14 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
     const number = Number(row[column]);
     if (number < 0 || (number > HIGHEST && column !== "generation")) throw damaged(path, `its ${column} is ${number}`);
   }
-  if (Number(row["floor"]) > Number(row["last_seq"]))
-    throw damaged(path, `its floor ${row["floor"]} is above its last_seq ${row["last_seq"]}`);
+  const [floor, lastSeq] = [Number(row["floor"]), Number(row["last_seq"])];
+  if (floor > lastSeq) throw damaged(path, `its floor ${floor} is above its last_seq ${lastSeq}`);
   return {
     nodeId: String(row["node_id"]),
     generation: Number(row["generation"]),
     boots: Number(row["boots"]),
-    lastSeq: Number(row["last_seq"]),
-    floor: Number(row["floor"]),
+    lastSeq,
+    floor,
   };
 }
 
