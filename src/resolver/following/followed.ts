@@ -329,6 +329,7 @@ export class Followed {
     const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
     for (const stored of this.#entries((namespace) => isSpokenFor(namespace))) {
       if (seen.has(stored.key)) continue;
+      watch.doubts.tell(stored.key);
       this.#touch(stored);
       this.#options.onChange.gone(stored, cause, time);
       this.loads.delete(stored.key);
