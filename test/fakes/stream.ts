@@ -111,7 +111,7 @@ export class Stream {
   #resumed: PortableCursor | undefined;
   /** Newest seq seen of each key and origin. */
   readonly #newest = new Map<string, number>();
-  /** Keys told since the last portable cursor. */
+  /** Keys sent since the last portable cursor, or removed by a snapshot. */
   readonly #told = new Set<string>();
   /**
    * Keys that another node told after the cursor this stream was resumed from. What of it is true is told again; what is not
@@ -312,7 +312,9 @@ export class Stream {
     if (staged === undefined) throw new Error("END without BEGIN");
     for (const key of this.held.keys()) {
       const isCovered = staged.replaces.length === 0 || staged.replaces.includes(key.split("\0")[0] ?? "");
-      if (isCovered && !staged.seen.has(key)) this.held.delete(key);
+      if (!isCovered || staged.seen.has(key)) continue;
+      this.held.delete(key);
+      this.#told.add(key);
     }
   }
 }

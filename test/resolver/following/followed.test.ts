@@ -60,3 +60,20 @@ test.each([
 ])("an unregistered entry stays away from resolvers when the tombstone %s", (_, rows, filters) => {
   for (const stream of playFound(rows, filters)) expect([...stream.held.values()].join()).not.toContain("n2/1/1");
 });
+
+const EMPTY_SNAPSHOT: readonly TurnRow[] = [
+  ["copy", 2, 0, 0, 0, "nothing", 0, 0],
+  ["restart", 0, 0, 0, 0, "nothing", 0, 0],
+  ["put", 0, 0, 0, 0, "refilter", 2, 74],
+  ["put", 0, 0, 0, 0, "learn", 0, 0],
+  ["put", 2, 0, 1, 1, "drain", 2, 0],
+  ["restart", 2, 0, 0, 1, "nothing", 0, 0],
+  ["put", 0, 0, 0, 1, "drain", 2, 0],
+  ["put", 0, 0, 0, 0, "move", 2, 77],
+  ["put", 0, 0, 0, 0, "nothing", 0, 0],
+];
+
+test("a watch that got an empty snapshot without a cursor from a resolver gets its entries again from a node", () => {
+  const stream = playFound(EMPTY_SNAPSHOT, [0, 0, 0])[2]!;
+  expect([...stream.held.values()]).toEqual(["svc|db|1|2|c1 n3/1/1 1"]);
+});
