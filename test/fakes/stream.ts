@@ -8,6 +8,7 @@ import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/ca
 import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
 import { NAME_INDEX_BOUNDS, NameIndex } from "../../src/catalog/watch/name-index.ts";
 import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import { isOfReader } from "../../src/catalog/watch/resume.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
 import type { FabricComponent } from "./mesh.ts";
@@ -186,6 +187,12 @@ export class Stream {
     if (message !== undefined) this.#take(message, Number.POSITIVE_INFINITY, isReady);
   }
 
+  /** A full snapshot replaces what cursors of other readers stand for. */
+  #dropForeignCursors(reader: Reader): void {
+    if (this.#short !== undefined && !isOfReader(this.#short.cursor, reader)) this.#short = undefined;
+    if (this.portable !== undefined && !isOfReader(this.portable, reader)) this.portable = undefined;
+  }
+
   #startAnew(time: Time): void {
     this.#newest.clear();
     this.#doubted.clear();
@@ -202,6 +209,7 @@ export class Stream {
     const { reader } = this.feed;
     this.#check(message, budgetBytes);
     const isFresh = message.snapshot === SNAPSHOT.BEGIN && message.replaces.length === 0;
+    if (isFresh) this.#dropForeignCursors(reader);
     if (isFresh) for (const { id, isLost } of this.#uncovered()) if (isLost) this.allowOlder((_, originId) => originId === id);
     if (message.snapshot === SNAPSHOT.BEGIN) this.#staged = { replaces: message.replaces, seen: new Set() };
     for (const { action, record } of message.changes) {

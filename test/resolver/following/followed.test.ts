@@ -77,3 +77,18 @@ test("a watch that got an empty snapshot without a cursor from a resolver gets i
   const stream = playFound(EMPTY_SNAPSHOT, [0, 0, 0])[2]!;
   expect([...stream.held.values()]).toEqual(["svc|db|1|2|c1 n3/1/1 1"]);
 });
+
+const CHANGED_FILTER: readonly TurnRow[] = [
+  ["put", 0, 0, 0, 0, "refilter", 2, 146],
+  ["put", 0, 0, 8, 7, "drain", 2, 0],
+  ["copy", 0, 2, 0, 1, "nothing", 0, 0],
+  ["put", 0, 0, 0, 0, "refilter", 2, 0],
+  ["put", 0, 0, 0, 0, "pull", 2, 64],
+  ["put", 0, 0, 0, 0, "refilter", 2, 2],
+  ["put", 0, 0, 0, 0, "nothing", 0, 0],
+];
+
+test("a watch that asked for another filter in between, and got a part of that snapshot, begins with a snapshot", () => {
+  const stream = playFound(CHANGED_FILTER, [0, 0, 0])[2]!;
+  expect([...stream.held.values()]).toEqual(["svc|db|1|1|c1 n1/1/6 1"]);
+});
