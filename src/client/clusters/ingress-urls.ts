@@ -1,5 +1,6 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
 import { isHost, nearness, splitHostPort } from "../../lib/addresses.ts";
+import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
 /** Longest url that is read. */
@@ -51,4 +52,15 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
 /** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */
 export function nearFault(host: string, from: string): string | undefined {
   return nearness(host, splitHostPort(from).host);
+}
+
+// Whether the certificate of a server names a cluster, as those of nodes do: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`.
+
+/** What is wrong; undefined when the certificate has one SPIFFE id, and that is of a node of the cluster. `alternativeNames` is as Node writes them. */
+export function clusterNameFault(alternativeNames: string, clusterId: string): string | undefined {
+  const ids = (readAlternativeNames(alternativeNames)?.uris ?? []).filter((uri) => uri.startsWith(SPIFFE));
+  const named = ids.length === 1 ? nodeOfSpiffeId(ids[0] ?? "")?.clusterId : undefined;
+  if (named === clusterId) return undefined;
+  const said = named === undefined ? "it names no cluster" : `it names the cluster ${named}`;
+  return `the certificate is not that of a node of ${clusterId}: ${said}`;
 }

@@ -6,10 +6,9 @@ import { isIP } from "node:net";
 import nodeTls from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../../lib/addresses.ts";
-import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import type { ClusterAccess, ConnectOptions, TlsFiles } from "../connect-options.ts";
 import { type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
-import { nearFault } from "./ingress-urls.ts";
+import { clusterNameFault, nearFault } from "./ingress-urls.ts";
 import type { ClusterWays } from "./other-clusters.ts";
 import type { AimedChannel, Looked } from "./proven-channel.ts";
 
@@ -67,15 +66,4 @@ async function addressesOf(server: string, from: string): Promise<Looked> {
   if (found.length === 0) return { fault: `${host} has no address` };
   const fault = found.map(({ address }) => nearFault(address, from)).find((each) => each !== undefined);
   return fault === undefined ? { addresses: found.map(({ address }) => address) } : { fault: `${host} is ${fault}` };
-}
-
-// Whether the certificate of a server names a cluster, as those of nodes do: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`.
-
-/** What is wrong; undefined when the certificate has one SPIFFE id, and that is of a node of the cluster. `alternativeNames` is as Node writes them. */
-export function clusterNameFault(alternativeNames: string, clusterId: string): string | undefined {
-  const ids = (readAlternativeNames(alternativeNames)?.uris ?? []).filter((uri) => uri.startsWith(SPIFFE));
-  const named = ids.length === 1 ? nodeOfSpiffeId(ids[0] ?? "")?.clusterId : undefined;
-  if (named === clusterId) return undefined;
-  const said = named === undefined ? "it names no cluster" : `it names the cluster ${named}`;
-  return `the certificate is not that of a node of ${clusterId}: ${said}`;
 }

@@ -4,6 +4,8 @@ import { sha256Hex } from "../../lib/crypto.ts";
  * The versions of the zone, one count for each class of viewers: what SOA tells a secondary server (semantics.md, DNS). A change is noted for the
  * classes that see its namespace; a cut gives a new serial to those that have noted any, at most once a second.
  */
+import { sha256Hex } from "../../lib/crypto.ts";
+
 const SERIALS = 0x1_0000_0000;
 /** Least time between two cuts. */
 export const CUT_MS = 1000;

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { ingressIn } from "../../../src/client/clusters/ingress-urls.ts";
-import { clusterNameFault } from "../../../src/client/clusters/ways.io.ts";
+import { clusterNameFault, ingressIn } from "../../../src/client/clusters/ingress-urls.ts";
 
 const FAR = { from: "eu.example:17420", isTls: true };
 
