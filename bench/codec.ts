@@ -6,7 +6,7 @@ import { readEntry } from "../gen/waymark/catalog/v1/entry_codec.ts";
 import { EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { decodeEntry, EntryStamper, finishEntry } from "../src/catalog/entry/codec.ts";
 import { SCOPE } from "../src/catalog/entry/scope.ts";
-import { readRegisteredMs } from "../src/catalog/entry/tail.ts";
+import { readRegisteredMs } from "../src/catalog/entry/view.ts";
 import { decodeRecord, encodeRecord } from "../src/catalog/record/codec.ts";
 import { BODY } from "../src/catalog/record/record.ts";
 import { Slab } from "../src/catalog/record/slab.ts";

@@ -101,10 +101,10 @@ export function rulesText(messages: readonly Message[], contract: Contract): str
   const checked = messages.filter((message) => !flat.has(message) && hasChecks(message, contract));
   const checks = checked.map((message) => checkText(message, contract)).join("\n\n");
   const { src } = contract;
-  const quoted = checks.includes("quoted(") ? `import { quoted } from "${src}/catalog/entry/names.ts";\n` : "";
+  const names = checks.includes("quoted(") ? "{ type Problems, quoted }" : "type { Problems }";
   const isNoTime = checks.includes("isNoTime(") ? `import { isNoTime } from "${src}/lib/protowire.ts";\n` : "";
-  return `${quoted}${isNoTime}import type { Problems } from "${src}/catalog/entry/problems.ts";
-${contract.imports(checked)}
+  return `import ${names} from "${src}/catalog/entry/names.ts";
+${isNoTime}${contract.imports(checked)}
 ${checks}\n`;
 }
 

@@ -11,8 +11,8 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DAY_MS } from "../lib/duration.ts";
 import { enumName } from "../lib/enum-words.ts";
-import { later } from "../lib/later.io.ts";
 import type { Time } from "../lib/machine.ts";
+import { later } from "../lib/patient-time.io.ts";
 import type { CallOptions, Calls } from "./calls.ts";
 import { KeptEntries } from "./kept-entries.ts";
 import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";

@@ -6,7 +6,7 @@ import { isReservedNamespace } from "../catalog/entry/names.ts";
 import type { Scope } from "../catalog/entry/scope.ts";
 import type { CatalogRecord } from "../catalog/record/record.ts";
 import type { Policy } from "../policy/set/verdict.ts";
-import { mayBeSeen } from "../policy/set/visibility.ts";
+import { mayBeSeen } from "../policy/set/verdict.ts";
 
 /** What a claim says of its registrant. */
 interface Claimant {

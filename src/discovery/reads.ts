@@ -26,19 +26,22 @@ import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { Rule } from "../policy/set/rules.ts";
-import { NO_POLICY, type Policy, type Verdict, type Viewer } from "../policy/set/verdict.ts";
 import {
   differentOwners,
   hasSameOwners,
   hiddenError,
+  NO_POLICY,
   type OnDenied,
+  type Policy,
   type PolicySource,
   seesAll,
+  type Verdict,
+  type Viewer,
   VisibilityFilter,
   type VisiblePolicy,
   visibilityBetween,
   visibilityOf,
-} from "../policy/set/visibility.ts";
+} from "../policy/set/verdict.ts";
 
 /** Most bytes of encoded entries in one page: well below the default limit of clients (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;

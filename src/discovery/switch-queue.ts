@@ -5,7 +5,7 @@ import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
 import { assert } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Policy, Source } from "../policy/set/verdict.ts";
-import { mayBeSeen, type PolicySource } from "../policy/set/visibility.ts";
+import { mayBeSeen, type PolicySource } from "../policy/set/verdict.ts";
 import { Hearing } from "./hearing.ts";
 import { type PolicyChange, PolicyTelling, type TellingParts } from "./policy-telling.ts";
 

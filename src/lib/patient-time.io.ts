@@ -2,6 +2,8 @@
  * The clocks of this process: the two that all code gets, and the patient clock of its event loop with timers by it. The patient clock is for
  * deadlines of others, never for limits on this process itself.
  */
+
+import { MAX_TIMER_MS } from "./duration.ts";
 import type { Time } from "./machine.ts";
 import { LOOK_MS, type Patience, PatientClock, type ProcessPause } from "./patience.ts";
 
@@ -79,4 +81,16 @@ export function patientTimeout(callback: () => void, delayMs: number): PatientTi
 export function sharedOriginMs(): number {
   // The system may stop the thread between the two readings. The least difference of a few is the right one.
   return Math.min(...Array.from({ length: 8 }, () => -performance.now() + Number(process.hrtime.bigint()) / 1e6));
+}
+
+// A timer for any delay: Node's own takes delays from 0 to 24 days.
+
+/**
+ * Runs `act` after `delayMs`, or as soon as possible when that is negative, because its time is over. A delay longer than the timers of Node
+ * never ends. The function that is returned cancels it.
+ */
+export function later(act: () => void, delayMs: number): () => void {
+  if (delayMs > MAX_TIMER_MS) return () => {};
+  const timer = setTimeout(act, Math.max(0, delayMs));
+  return () => clearTimeout(timer);
 }

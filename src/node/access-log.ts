@@ -4,7 +4,7 @@ import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
 import { counted } from "../lib/text/visible-text.ts";
 import { type AuditSink, accessEvent, joinSubjects, MAX_SUBJECTS, subjectOf } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { OnDenied } from "../policy/set/visibility.ts";
+import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOrder } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 

@@ -2,8 +2,8 @@
 import type { Batch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { LinkId } from "../fabric/io-types.ts";
+import type { TrafficRow } from "../fabric/transport/link-stream.ts";
 import type { FabricTls } from "../fabric/transport/peer-identity.io.ts";
-import type { TrafficRow } from "../fabric/transport/traffic.ts";
 import {
   type FabricTransport,
   openFabricTransport,

@@ -5,21 +5,18 @@ import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Settings } from "../config/settings.ts";
 import { ResponseRates } from "../dns/server/response-rate.ts";
 import type { HashKey } from "../lib/buckets/keyed-hash.ts";
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
-import type { AuditSink } from "../policy/audit/record.ts";
-import { RefusalAudit, type RefusedAct } from "../policy/audit/refusals.ts";
+import { type AuditSink, RefusalAudit, type RefusedAct } from "../policy/audit/record.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
 import type { AskedWatches } from "../policy/limits/host-watches.ts";
 import { type HolderQuota, type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
 import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
 import { type MakeBuckets, type SharedLimits, shareLimits } from "../policy/limits/shared-limits.ts";
 import type { Quota } from "../policy/set/rules.ts";
-import type { Policy } from "../policy/set/verdict.ts";
-import type { PolicySource } from "../policy/set/visibility.ts";
+import type { Policy, PolicySource } from "../policy/set/verdict.ts";
 import type { Admission } from "../services/admission.ts";
 import { reasonLabel } from "./access-log.ts";
-import { type HiddenAnswer, HiddenAnswers } from "./dns/hidden-answers.ts";
 
 export interface NodeLimitsOptions {
   readonly settings: Pick<Settings, "limits" | "node" | "quotas" | "tenants">;
@@ -242,4 +239,69 @@ export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, has
     // Whatever the rate is, the memory is the same.
     if (settings.dns.enabled) void new ResponseRates({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
   });
+}
+
+// Counts the answers that lack what policy hides. They are told to metrics and audit later, all together, because to tell each took longer than to answer it, and a stranger
+// could see by the time that something is hidden (semantics.md, DNS).
+
+/** Least time between two times that they are told. */
+const SPACING_MS = 1000;
+/** Lists that are counted apart. Beyond so many, answers count as the last one that was counted apart: strangers make up any number of names. */
+const MAX_COUNTED = 1024;
+
+/** Answers to one caller that lack the same namespaces. */
+interface HiddenAnswer {
+  readonly caller: Caller;
+  readonly namespaces: readonly string[];
+  /** Of the last that asked. */
+  address: string;
+  count: number;
+}
+
+export class HiddenAnswers {
+  readonly #tell: (answers: HiddenAnswer) => void;
+  /** By the list, which is the same one as long as the answer is kept. */
+  readonly #byList = new Map<readonly string[], HiddenAnswer>();
+  #counted: HiddenAnswer[] = [];
+  #toldMonoMs = Number.NEGATIVE_INFINITY;
+
+  constructor(tell: (answers: HiddenAnswer) => void) {
+    this.#tell = tell;
+  }
+
+  /** HOT: once an answer that lacks something. */
+  note(caller: Caller, address: string, namespaces: readonly string[]): void {
+    let counted = this.#byList.get(namespaces);
+    if (counted === undefined || (counted.caller !== caller && counted.caller.principal !== caller.principal))
+      counted = this.#begin(caller, namespaces);
+    counted.address = address;
+    counted.count += 1;
+  }
+
+  /** Tells what was counted, if it is time. */
+  tick(time: Time): void {
+    if (time.monoMs >= this.nextDeadlineMs()) this.tellAll(time);
+  }
+
+  tellAll(time: Time): void {
+    if (this.#counted.length === 0) return;
+    const counted = this.#counted;
+    this.#counted = [];
+    this.#byList.clear();
+    this.#toldMonoMs = time.monoMs;
+    for (const answers of counted) this.#tell(answers);
+  }
+
+  nextDeadlineMs(): number {
+    return this.#counted.length === 0 ? NEVER : this.#toldMonoMs + SPACING_MS;
+  }
+
+  #begin(caller: Caller, namespaces: readonly string[]): HiddenAnswer {
+    const last = this.#counted.at(-1);
+    if (last !== undefined && this.#counted.length === MAX_COUNTED) return last;
+    const begun = { caller, namespaces, address: "", count: 0 };
+    this.#counted.push(begun);
+    this.#byList.set(namespaces, begun);
+    return begun;
+  }
 }

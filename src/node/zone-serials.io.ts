@@ -2,12 +2,20 @@
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { classesOf, viewersOf } from "../dns/views/views.ts";
-import { ZoneChanges, type ZoneChangesSources } from "../dns/views/zone-changes.ts";
-import { CUT_MS, MAX_ZONE_FILE_BYTES, readZoneFile, type Serials, writeZoneFile, ZoneVersions } from "../dns/views/zone-versions.ts";
+import {
+  CUT_MS,
+  MAX_ZONE_FILE_BYTES,
+  readZoneFile,
+  type Serials,
+  writeZoneFile,
+  ZoneChanges,
+  type ZoneChangesSources,
+  ZoneVersions,
+} from "../dns/views/zone-versions.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/patient-time.io.ts";
-import { visibilityOf } from "../policy/set/visibility.ts";
+import { visibilityOf } from "../policy/set/verdict.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import type { Component } from "./components.io.ts";

@@ -13,7 +13,7 @@ import type { OwnerOfFile } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { type Part, Parts } from "../lib/part.ts";
-import { mayBeSeen } from "../policy/set/visibility.ts";
+import { mayBeSeen } from "../policy/set/verdict.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { copyBlocks } from "./disk/copy.ts";

@@ -6,7 +6,7 @@ import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Time } from "../lib/machine.ts";
 import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
-import { costOf, type NamespacesOf, namespacesOf } from "./cost.ts";
+import { costOf, type NamespacesOf, namespacesOf } from "./contract.ts";
 import { LateSource } from "./late-source.ts";
 import type { CallContext, Handler, Service, StreamSource } from "./service.ts";
 

@@ -15,7 +15,7 @@ import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { MAX_WALL_MS } from "../policy/set/validation.ts";
 import type { ListedKey } from "../seal/key-registry.ts";
-import { requestCheckOf } from "./request-checks.ts";
+import { requestCheckOf } from "./contract.ts";
 import type { RouteParameters } from "./service.ts";
 
 /** A key of a cluster, or an announcement of it. */

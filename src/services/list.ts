@@ -1,7 +1,7 @@
 /** The list of all services that the public listeners serve, including health and reflection. */
 import { SERVICES, type ServiceName } from "../../gen/waymark/services.ts";
 import { assert } from "../lib/errors.ts";
-import { mustAnswer, routesOf, rpcName } from "./cost.ts";
+import { mustAnswer, routesOf, rpcName } from "./contract.ts";
 import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
 import { rpcsOf, type Service } from "./service.ts";

@@ -33,10 +33,10 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Asked, type ClusterKeyRow, keysAnswer, keysJson, PAGE, paged, pageOf } from "./cluster-keys.ts";
+import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
-import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
 import type { CallContext, HandlersOf, RouteParameters, Service, StreamSource } from "./service.ts";
 
 /** A member with the measurements of this node. */

@@ -24,8 +24,7 @@ import {
   checkSealedRecord,
   checkServiceSummary,
 } from "../../gen/waymark/fabric/v1/fabric_rules.ts";
-import { PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
-import { Problems } from "../catalog/entry/problems.ts";
+import { PROTOCOL_BOUNDS, Problems } from "../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { assert, invalid } from "../lib/errors.ts";

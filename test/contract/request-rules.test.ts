@@ -6,8 +6,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { createValidator } from "@bufbuild/protovalidate";
 import { expect, test } from "vitest";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
-import { Problems } from "../../src/catalog/entry/problems.ts";
+import { PROTOCOL_BOUNDS, Problems } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 
 const set = fromBinary(FileDescriptorSetSchema, readFileSync(join(import.meta.dirname, "../../gen/descriptors.binpb")));

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { subjectTest } from "../../src/discovery/entry-tests.ts";
+import { subjectTest } from "../../src/discovery/candidates.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
 import { at, Registry, stamped } from "../fakes/registry.ts";
 

@@ -15,7 +15,7 @@ import { createFileRegistry, type DescMethod, fromBinary, type JsonObject } from
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { changesNothing, requiredAccessOf } from "../../src/services/cost.ts";
+import { changesNothing, requiredAccessOf } from "../../src/services/contract.ts";
 import {
   AnyClient,
   type ClientTls,

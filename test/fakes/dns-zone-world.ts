@@ -2,10 +2,9 @@
 import assert from "node:assert/strict";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { classesOf, type ViewerOfView } from "../../src/dns/views/views.ts";
-import { ZoneChanges, type ZoneChangesSources } from "../../src/dns/views/zone-changes.ts";
-import { isNewer, type Serials, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
+import { isNewer, type Serials, ZoneChanges, type ZoneChangesSources, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import { visibilityOf } from "../../src/policy/set/visibility.ts";
+import { visibilityOf } from "../../src/policy/set/verdict.ts";
 
 const START_WALL_MS = 1_800_000_000_000;
 

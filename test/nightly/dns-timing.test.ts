@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Responder } from "../../src/dns/server/responder.ts";
 import { onlyView } from "../../src/dns/views/asker.ts";
-import { HiddenAnswers } from "../../src/node/dns/hidden-answers.ts";
+import { HiddenAnswers } from "../../src/node/limits.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { SECRET_SETTINGS, secretCatalogs } from "../fakes/dns-secrets.ts";
 import { queryBytes } from "../fakes/dns-text.ts";

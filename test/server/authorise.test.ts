@@ -8,7 +8,7 @@ import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.js"
 import { ExplainRequestSchema, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import { authorise, requiredAccessOf } from "../../src/services/cost.ts";
+import { authorise, requiredAccessOf } from "../../src/services/contract.ts";
 
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync("gen/descriptors.binpb")));
 const ours = [...registry].flatMap((desc) => (desc.kind === "service" && desc.typeName.startsWith("waymark.") ? desc.methods : []));

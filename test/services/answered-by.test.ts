@@ -7,7 +7,7 @@ import { SERVICES } from "../../gen/waymark/services.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { auditHandlers } from "../../src/services/audit.ts";
-import { rpcName } from "../../src/services/cost.ts";
+import { rpcName } from "../../src/services/contract.ts";
 import { readHandlers } from "../../src/services/discovery/read-handlers.ts";
 import { withNameReads } from "../../src/services/dns/answers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";

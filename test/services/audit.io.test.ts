@@ -14,7 +14,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type AuditHandlers, auditHandlers } from "../../src/services/audit.ts";
-import { requestCheckOf } from "../../src/services/request-checks.ts";
+import { requestCheckOf } from "../../src/services/contract.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 
 // The log forgets what is older than it keeps: these are of today.

@@ -3,8 +3,8 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { PeerServiceKeysRequestSchema, type PeerServiceKeysResponse } from "../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { requestCheckOf } from "../../src/services/contract.ts";
 import { type PeerParts, peerService } from "../../src/services/peers.ts";
-import { requestCheckOf } from "../../src/services/request-checks.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };

@@ -19,7 +19,7 @@ import {
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { Problems } from "../../src/catalog/entry/problems.ts";
+import { Problems } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { CallContext, Handler } from "../../src/services/service.ts";

@@ -12,7 +12,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
-import { requestCheckOf } from "../../src/services/request-checks.ts";
+import { requestCheckOf } from "../../src/services/contract.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { runs } from "../fakes/effort.ts";
 import { rule, set } from "../fakes/policies.ts";

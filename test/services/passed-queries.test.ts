@@ -9,7 +9,7 @@ import {
   type CatalogQueryResponse,
   CatalogQueryResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { shownBytes } from "../../src/catalog/entry/tail.ts";
+import { shownBytes } from "../../src/catalog/entry/view.ts";
 import { filterHash } from "../../src/catalog/query/filter.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";

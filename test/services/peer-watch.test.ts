@@ -11,8 +11,8 @@ import {
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { requestCheckOf } from "../../src/services/contract.ts";
 import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
-import { requestCheckOf } from "../../src/services/request-checks.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { runs } from "../fakes/effort.ts";
 import { updateOf } from "../fakes/fabric-values.ts";

@@ -17,6 +17,7 @@ import {
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { requestCheckOf } from "../../src/services/contract.ts";
 import {
   type LagReport,
   type MemberDirectory,
@@ -26,7 +27,6 @@ import {
   peerService,
 } from "../../src/services/peers.ts";
 import type { SummaryLag } from "../../src/services/regions/lag.ts";
-import { requestCheckOf } from "../../src/services/request-checks.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };

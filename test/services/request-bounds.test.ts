@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PrewarmRequestSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
-import { requestCheckOf } from "../../src/services/request-checks.ts";
+import { requestCheckOf } from "../../src/services/contract.ts";
 
 const x = (length: number): string => "x".repeat(length);
 const ANY_NODE = "(the most that any node can be set to allow)";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Entry, EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { findRoleNamespace } from "../../src/catalog/entry/control-namespaces.ts";
+import { findRoleNamespace } from "../../src/catalog/entry/rules.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";

@@ -20,7 +20,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
-import { durationMs } from "../../src/services/request-checks.ts";
+import { durationMs } from "../../src/services/contract.ts";
 import { resolvingHandlers } from "../../src/services/resolving/reads.ts";
 import type { Handler } from "../../src/services/service.ts";
 import { KEYS } from "../fakes/mesh.ts";

@@ -3,7 +3,7 @@ import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import type { PolicySource } from "../../src/policy/set/visibility.ts";
+import type { PolicySource } from "../../src/policy/set/verdict.ts";
 import { Copy } from "../fakes/copies.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 import { SimWaking } from "./waking.ts";

@@ -9,8 +9,8 @@ import {
 import { protocolOf } from "../../lib/protocols.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
+import type { Problems } from "./names.ts";
 import { quoted } from "./names.ts";
-import type { Problems } from "./problems.ts";
 import { hasPort } from "./view.ts";
 
 export type Check = CheckFields;

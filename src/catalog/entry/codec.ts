@@ -33,12 +33,20 @@ import type { TraitsPool } from "../record/traits.ts";
 import { storedStates } from "./checks.ts";
 import { type Condition, inCondition, shownHealth, withNode, withRegion } from "./edit.ts";
 import { findKind } from "./kinds.ts";
-import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
-import { Problems } from "./problems.ts";
+import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS, Problems } from "./names.ts";
 import { checkEntry, kindOf } from "./rules.ts";
 import { SCOPE, type Scope } from "./scope.ts";
-import { loadViewOf, MAX_TAIL_BYTES, type Tail, writeTail } from "./tail.ts";
-import { type EntryView, type LargeFields, type LoadView, portWords, versionOf } from "./view.ts";
+import {
+  type EntryView,
+  type LargeFields,
+  type LoadView,
+  loadViewOf,
+  MAX_TAIL_BYTES,
+  portWords,
+  type Tail,
+  versionOf,
+  writeTail,
+} from "./view.ts";
 
 /**
  * The fields that the serving node writes into every entry, whatever the client sent. All ids are parsed and have at most 64 characters.

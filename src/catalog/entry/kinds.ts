@@ -3,8 +3,8 @@
 import parseSemver from "semver/functions/parse.js";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
+import type { Problems } from "./names.ts";
 import { quoted } from "./names.ts";
-import type { Problems } from "./problems.ts";
 import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 
 /** The source of an entry: a client (reserved namespaces are refused), this node itself, or a stored record. */

@@ -3,7 +3,7 @@
 import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
 import type { CatalogRecord, Kind } from "../record/record.ts";
-import { type Usage, UsageTable } from "../replica/usage.ts";
+import { type Usage, UsageTable } from "../replica/namespace-digest.ts";
 import { Cursor, OrderedRecords, Postings } from "./ordered.ts";
 import { SortedNames } from "./sorted-blocks.ts";
 

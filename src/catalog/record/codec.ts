@@ -20,7 +20,7 @@ import {
 } from "../../lib/protowire.ts";
 import { findKind } from "../entry/kinds.ts";
 import type { Bounds } from "../entry/names.ts";
-import { Problems } from "../entry/problems.ts";
+import { Problems } from "../entry/names.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
 import { type MaintenanceOrder, readOrder, roomOrders, writeOrders } from "./maintenance.ts";
 import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";

@@ -3,10 +3,13 @@
  * (semantics.md, Watch 9). A sum is kept up to date once a reader has asked for it. So a bookmark costs only the namespaces that it covers,
  * and a node without such readers hashes nothing.
  */
+
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { sha256Halves } from "../../lib/crypto.ts";
 import { Sum64 } from "../../lib/hash64.ts";
 import { SCOPE } from "../entry/scope.ts";
-import { type CatalogRecord, deltaId as idOf } from "../record/record.ts";
+import { KeyShards } from "../key-shards.ts";
+import { type CatalogRecord, deltaId as idOf, type Traits } from "../record/record.ts";
 
 export interface ViewDigest {
   readonly count: number;
@@ -151,5 +154,103 @@ export class NamespaceDigests {
     if (sums.all.count > 0) return;
     this.#sums.delete(namespace);
     this.#filling.delete(namespace);
+  }
+}
+
+// The usage of namespaces and tenants among visible records: entries, and bytes of content. It follows each change.
+
+/** Number of visible entries, and their bytes without load and times. */
+export interface Usage {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+interface Sum {
+  entries: number;
+  bytes: number;
+}
+
+const NOTHING: Usage = { entries: 0, bytes: 0 };
+
+/** The fields of an entry that count. */
+interface Weight {
+  readonly traits: Pick<Traits, "tenantId">;
+  readonly contentBytes: number;
+}
+
+export class UsageTable {
+  readonly #namespaces = new KeyShards<string, Sum>();
+  readonly #tenants = new KeyShards<string, Sum>();
+
+  ofNamespace(namespace: string): Usage {
+    return this.#namespaces.get(namespace) ?? NOTHING;
+  }
+
+  /** Usage of entries that callers of this tenant registered. */
+  ofTenant(tenant: string): Usage {
+    return this.#tenants.get(tenant) ?? NOTHING;
+  }
+
+  // HOT: once a change; two look-ups of interned names.
+  enter(namespace: string, { traits, contentBytes }: Weight): void {
+    add(this.#namespaces, namespace, contentBytes);
+    if (traits.tenantId !== "") add(this.#tenants, traits.tenantId, contentBytes);
+  }
+
+  /** `weight` must be the one with which it entered. */
+  leave(namespace: string, { traits, contentBytes }: Weight): void {
+    subtract(this.#namespaces, namespace, contentBytes);
+    if (traits.tenantId !== "") subtract(this.#tenants, traits.tenantId, contentBytes);
+  }
+}
+
+function add(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
+  const sum = sums.get(name);
+  if (sum === undefined) sums.replace(name, { entries: 1, bytes });
+  else {
+    sum.entries += 1;
+    sum.bytes += bytes;
+  }
+}
+
+function subtract(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
+  const sum = sums.get(name);
+  if (sum === undefined) return;
+  sum.entries -= 1;
+  sum.bytes -= bytes;
+  if (sum.entries === 0) sums.replace(name, undefined);
+}
+
+// Namespaces that lost their last visible entry, and when. A reader that is behind may still hold entries of them.
+
+/** Most names kept. For namespaces that emptied before the oldest of them nothing is known. */
+const MAX_NAMES = 4096;
+
+export class EmptiedNamespaces {
+  /** In the order in which they emptied. */
+  readonly #revisions = new BoundedMap<string, number>(MAX_NAMES, (_namespace, revision) => {
+    this.#forgottenRevision = revision;
+  });
+  #forgottenRevision = 0;
+
+  /** Up to this revision names may be missing. */
+  get forgottenRevision(): number {
+    return this.#forgottenRevision;
+  }
+
+  /** Nothing is known of what emptied up to this revision. */
+  startAt(revision: number): void {
+    this.#revisions.clear();
+    this.#forgottenRevision = revision;
+  }
+
+  note(namespace: string, revision: number): void {
+    this.#revisions.set(namespace, revision);
+  }
+
+  /** The namespaces that emptied after a revision, whether or not they have entries again. */
+  since(revision: number): readonly string[] {
+    if (this.#revisions.size === 0) return [];
+    return [...this.#revisions].filter(([, at]) => at > revision).map(([namespace]) => namespace);
   }
 }

@@ -6,7 +6,7 @@ import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/visibility.ts";
+import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 import type { Reach } from "./reach.ts";
 
 /** What an alias check says. */

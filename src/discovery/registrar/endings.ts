@@ -10,7 +10,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Answers } from "./answers.ts";
 import type { Loads } from "./loads.ts";
 import { LostEntries } from "./lost-entries.ts";
-import type { QuotaGate } from "./quota-gate.ts";
+import type { QuotaGate } from "./may-write.ts";
 import type { UndoLog } from "./undo-log.ts";
 
 export interface EndingParts {

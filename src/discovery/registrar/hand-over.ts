@@ -19,7 +19,7 @@ import { rethrowBroken } from "../../lib/errors.ts";
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Endings } from "./endings.ts";
-import type { QuotaGate } from "./quota-gate.ts";
+import type { QuotaGate } from "./may-write.ts";
 
 /** A node that may take entries over. */
 export interface Taker {

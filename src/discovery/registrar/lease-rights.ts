@@ -3,7 +3,7 @@
  * whoever has lost that right would keep its entries for ever.
  */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
-import { findRoleNamespace } from "../../catalog/entry/control-namespaces.ts";
+import { findRoleNamespace } from "../../catalog/entry/rules.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { type KeyText, namespaceOfKey } from "../../catalog/record/record.ts";

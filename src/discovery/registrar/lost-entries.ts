@@ -2,7 +2,7 @@
  * Entries of this node that a mark hides, because the node was away for so long that tombstones for them are gone (semantics.md, Orphans).
  * An entry with a live lease is put again at the next renewal, because a client then still wants it.
  */
-import { isOfNodes } from "../../catalog/entry/control-namespaces.ts";
+import { isOfNodes } from "../../catalog/entry/rules.ts";
 import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { isMarked } from "../../catalog/replica/view.ts";

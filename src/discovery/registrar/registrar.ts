@@ -19,7 +19,6 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
 import { Endings } from "./endings.ts";
-import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
 import { LeaseRights } from "./lease-rights.ts";
 import type { Loads, Renewed, Report } from "./loads.ts";
@@ -30,14 +29,18 @@ import {
   checkMaintaining,
   checkOwner,
   checkPublishing,
+  currentRecord,
+  endableRecord,
+  expiredRecord,
   isAdmin,
+  lastRemoval,
   mayEndExpired,
   type Publishing,
   presentFor,
+  QuotaGate,
   unknownLease,
 } from "./may-write.ts";
-import { Puts } from "./puts.ts";
-import { currentRecord, endableRecord, expiredRecord, lastRemoval, QuotaGate } from "./quota-gate.ts";
+import { FunctionIds, Puts } from "./puts.ts";
 import { UndoLog } from "./undo-log.ts";
 
 /** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */

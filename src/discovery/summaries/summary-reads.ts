@@ -13,7 +13,7 @@ import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import { type OnDenied, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
+import { type OnDenied, type PolicySource, seesAll } from "../../policy/set/verdict.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
 import type { HeldSummaries } from "../../summary/held/summaries.ts";
 import type { IngressNode } from "../../summary/summary.ts";

@@ -5,9 +5,8 @@
 
 import { createServer, type Socket, type Server as TcpServer } from "node:net";
 import type { AddressBlock } from "../../lib/addresses.ts";
-import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { recentPauseMs } from "../../lib/patient-time.io.ts";
+import { later, recentPauseMs } from "../../lib/patient-time.io.ts";
 import { listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";

@@ -11,7 +11,7 @@ import { DnsNames } from "../../discovery/dns-names.ts";
 import { Reads } from "../../discovery/reads.ts";
 import { isAdmitted } from "../../discovery/switch-queue.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
+import type { PolicySource } from "../../policy/set/verdict.ts";
 
 /** Records that one step copies, about. Each may have 64 aliases. */
 const STEP_RECORDS = 50;

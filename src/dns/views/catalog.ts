@@ -1,7 +1,7 @@
 /** The catalog as DNS reads it: with the rights of the caller of a view, and with samples of crowded names. */
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { readTtlMs } from "../../catalog/entry/tail.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { readTtlMs } from "../../catalog/entry/view.ts";
 import { type FindOptions, type FoundInstances, GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
 import { type CatalogRecord, type EntryKey, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -15,7 +15,7 @@ import type { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
 import type { Address } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
+import type { PolicySource } from "../../policy/set/verdict.ts";
 import { wordsOf } from "../names/labels.ts";
 import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../subject/browsing.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "../subject/elsewhere.ts";

@@ -4,11 +4,10 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
 import type { ChannelNews, ChannelSession, Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { ReplicationFrame, VectorEntry } from "../wire/messages.ts";
-import { AntiEntropy } from "./anti-entropy.ts";
 import { LinkFetcher, type ReplicationLag } from "./fetcher.ts";
 import type { OriginProgress } from "./peer-progress.ts";
 import { type Disproved, PeerProgress, type ReplicationPeer } from "./peer-progress.ts";
-import { LinkReceiver } from "./receiver.ts";
+import { AntiEntropy, LinkReceiver } from "./receiver.ts";
 import { MAX_LINKED, type Replicator } from "./replicator.ts";
 import { LinkSender, SaidTimes } from "./sender.ts";
 

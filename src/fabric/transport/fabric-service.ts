@@ -6,7 +6,7 @@ import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse } from "../wire/messages.ts";
 import { type IncomingCallEvents, IncomingCalls } from "./incoming-calls.ts";
 import { type IncomingLinkEvents, IncomingLinks } from "./incoming-links.ts";
-import type { CallingPeer, ServiceParts } from "./service-parts.ts";
+import type { CallingPeer, ServiceParts } from "./link-stream.ts";
 
 export type FabricServiceParts = ServiceParts<IncomingCallEvents & IncomingLinkEvents>;
 

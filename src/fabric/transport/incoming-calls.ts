@@ -6,7 +6,7 @@ import { CODES, WaymarkError } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
 import { decodeCallRequest, encodeCallResponse, pathOf } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
-import type { ServiceParts } from "./service-parts.ts";
+import type { ServiceParts } from "./link-stream.ts";
 
 export interface IncomingCallEvents {
   asked(call: CallId, request: CallRequest, identity: PeerIdentity): void;

@@ -6,8 +6,8 @@ import { CODES } from "../../lib/errors.ts";
 import { pathOf } from "../wire/call-codec.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { placesOf } from "./border-gate.ts";
+import type { CallingPeer, ServiceParts } from "./link-stream.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.ts";
-import type { CallingPeer, ServiceParts } from "./service-parts.ts";
 
 export interface LinkedEvents extends LinkEvents {
   /** Called once, first. */

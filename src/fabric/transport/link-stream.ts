@@ -3,12 +3,12 @@
  * it is told what comes, and given the stream as a port. What is said on it, the greeting first, is decided in `links/links.ts`.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
+import type { Call } from "../../grpc/server/method.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/message-reader.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.ts";
-import type { LinkFrame } from "../wire/messages.ts";
+import type { CallRequest, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import type { TransportLimits } from "./limits.ts";
-import type { WireTraffic } from "./traffic.ts";
 
 /** Whom a stream tells. */
 export interface LinkEvents {
@@ -216,4 +216,65 @@ export class LinkStream {
     this.#parts.port.cut(this.#parts.limits.goodbyeMs);
     this.#parts.events.closed(detail);
   }
+}
+
+// Messages and bytes between nodes, of links and calls, by direction and kind: numbers for the metrics.
+
+type TrafficDirection = "sent" | "received";
+export type TrafficKind = LinkFrame["kind"] | CallRequest["kind"];
+
+export interface TrafficRow {
+  readonly direction: TrafficDirection;
+  readonly kind: TrafficKind;
+  readonly frameCount: number;
+  /** Encoded messages, without gRPC's and HTTP/2's frames around them. */
+  readonly sizeBytes: number;
+}
+
+/** Counts only; one row for each direction and kind there was. */
+export class WireTraffic {
+  readonly #rows = new Map<string, { direction: TrafficDirection; kind: TrafficKind; frameCount: number; sizeBytes: number }>();
+
+  count(direction: TrafficDirection, kind: TrafficKind, sizeBytes: number): void {
+    const key = `${direction} ${kind}`;
+    let row = this.#rows.get(key);
+    if (row === undefined) {
+      row = { direction, kind, frameCount: 0, sizeBytes: 0 };
+      this.#rows.set(key, row);
+    }
+    row.frameCount += 1;
+    row.sizeBytes += sizeBytes;
+  }
+
+  rows(): readonly TrafficRow[] {
+    return [...this.#rows.values()];
+  }
+}
+
+// What the methods of `FabricService` share: who calls them, and what their handlers are given.
+
+/** The cluster token of a call, where no certificate says who makes it. */
+export const TOKEN_HEADER = "waymark-cluster-token";
+
+/** Who makes a call, and the connection it came on. */
+export interface CallingPeer {
+  readonly identity: PeerIdentity;
+  /** Its hello came on a link, with this cluster token. */
+  readonly greeted: (clusterToken: string) => void;
+  /** Closes the connection after so many ms. */
+  readonly cut: (afterMs: number) => void;
+  /** Why the connection was cut here; undefined unless it was. */
+  readonly whyCut: () => string | undefined;
+}
+
+export interface ServiceParts<Events> {
+  readonly limits: TransportLimits;
+  readonly events: Events & {
+    /** A peer was turned away. */
+    refused(why: string, address: string): void;
+  };
+  readonly traffic: WireTraffic;
+  readonly clock: LinkClock;
+  /** Throws where calls are not taken any more. */
+  readonly peerOf: (call: Call) => CallingPeer;
 }

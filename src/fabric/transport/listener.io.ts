@@ -11,10 +11,9 @@ import { MESSAGE_BOUNDS } from "../wire/messages.ts";
 import { type BorderAuthority, placesOf } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";
-import type { LinkClock } from "./link-stream.ts";
+import type { LinkClock, WireTraffic } from "./link-stream.ts";
+import { type CallingPeer, TOKEN_HEADER } from "./link-stream.ts";
 import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
-import { type CallingPeer, TOKEN_HEADER } from "./service-parts.ts";
-import type { WireTraffic } from "./traffic.ts";
 
 export interface ListenerOptions {
   readonly host: string;

@@ -19,11 +19,9 @@ import { type CallFailure, outcomeOf } from "./call-failure.ts";
 import { type Dial, type Dialled, type DialTls, dial } from "./dial.io.ts";
 import type { LinkedEvents } from "./incoming-links.ts";
 import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
-import { type LinkClock, type LinkEvents, LinkStream } from "./link-stream.ts";
+import { type LinkClock, type LinkEvents, LinkStream, TOKEN_HEADER, WireTraffic } from "./link-stream.ts";
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
-import { TOKEN_HEADER } from "./service-parts.ts";
-import { WireTraffic } from "./traffic.ts";
 
 /** The machine's side; ids as in `fabric/io-types.ts`. None is called from within a method of the transport but `stop`. */
 export interface TransportEvents {

@@ -27,8 +27,7 @@ import type {
   VectorEntryFields,
   VectorFrameFields,
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
-import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { Problems } from "../../catalog/entry/problems.ts";
+import { PROTOCOL_BOUNDS, Problems } from "../../catalog/entry/names.ts";
 import type { Frame } from "../../catalog/replica/frames.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 

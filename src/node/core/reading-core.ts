@@ -13,7 +13,7 @@ import { type AnswerLists, Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { isAdmitted, SwitchQueue } from "../../discovery/switch-queue.ts";
 import { reverseBlocks } from "../../lib/addresses.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
+import type { PolicySource } from "../../policy/set/verdict.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import type { NodeIdentity } from "../../services/service.ts";
 import { AccessLog } from "../access-log.ts";

@@ -24,7 +24,7 @@ import { Restoring, restoreLeases } from "../../discovery/registrar/restore.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
-import type { RefusedAct } from "../../policy/audit/refusals.ts";
+import type { RefusedAct } from "../../policy/audit/record.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
 import type { Restored } from "../../store/journal/journal.ts";
 import { NodeMachine } from "../core.ts";

@@ -1,6 +1,6 @@
 /** Fills the metrics of the mesh at each scrape. */
 import type { Fabric } from "../../fabric/fabric.ts";
-import type { TrafficKind, TrafficRow } from "../../fabric/transport/traffic.ts";
+import type { TrafficKind, TrafficRow } from "../../fabric/transport/link-stream.ts";
 import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MESH_METRICS } from "../../lib/metrics/mesh-metrics.ts";

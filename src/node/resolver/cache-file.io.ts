@@ -1,9 +1,9 @@
 /** The copy on disk of what a resolver holds (semantics.md, Resolver 18). It is read before anything is followed, and written from time to time. */
 import { join } from "node:path";
 import { BrokenInvariant, rethrowBroken } from "../../lib/errors.ts";
-import { later } from "../../lib/later.io.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
+import { later } from "../../lib/patient-time.io.ts";
 import type { RestoredCopy } from "../../resolver/disk/restoring.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";

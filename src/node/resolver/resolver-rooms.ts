@@ -8,9 +8,10 @@ import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
+import { EVERYTHING } from "../../config/resolver.ts";
+import type { Settings } from "../../config/settings.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Policy } from "../../policy/set/verdict.ts";
-import { mayBeSeen, type OnDenied } from "../../policy/set/visibility.ts";
+import { mayBeSeen, type OnDenied, type Policy } from "../../policy/set/verdict.ts";
 import { type EngineOptions, HISTORY_BOUNDS, PolicyEngine } from "../../policy/versions/engine.ts";
 import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../resolver/io-types.ts";
 import { ResolverMachine } from "../../resolver/machine.ts";
@@ -137,4 +138,29 @@ class MachineInputs {
     }
     this.#onAgain();
   }
+}
+
+// Makes the options of a resolver from the settings.
+
+/** The settings of a resolver (`node.mode` = resolver), as its machine takes them. `name` is its node id, by which other resolvers know it. */
+export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<ResolverOptions, "name" | "random">): ResolverOptions {
+  const { upstreams, namespaces, maxWatches, maxEntries, maxBytes, maxStaleMs, guardHoldMs, pruneIntervalMs } = resolver;
+  const { ttlZoneMs: zoneMs, ttlRegionMs: regionMs, ttlGlobalMs: globalMs, negativeTtlMs: negativeMs } = resolver;
+  return {
+    ...own,
+    clusterId: node.clusterId,
+    region: node.region,
+    upstreams,
+    // Below an empty prefix is everything.
+    namespaces: namespaces.includes(EVERYTHING) ? [""] : namespaces,
+    maxWatches,
+    maxEntries,
+    maxBytes,
+    ttls: { zoneMs, regionMs, globalMs, negativeMs },
+    maxStaleMs,
+    guardHoldMs,
+    pruneIntervalMs,
+    seedOnStart: resolver.seedOnStart,
+    resyncIntervalMs: resolver.resyncIntervalMs,
+  };
 }

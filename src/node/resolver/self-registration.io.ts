@@ -1,9 +1,9 @@
 /** Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides what happens when; a failure stops nothing else. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import { later } from "../../lib/later.io.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
+import { later } from "../../lib/patient-time.io.ts";
 import { type SelfFailure, type SelfInput, type SelfOrder, SelfRegistration, type SelfStep } from "../../resolver/self-registration.ts";
 import {
   type Entry,

@@ -4,7 +4,7 @@
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import type { Usage } from "../../catalog/replica/usage.ts";
+import type { Usage } from "../../catalog/replica/namespace-digest.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import type { Quota } from "../set/rules.ts";

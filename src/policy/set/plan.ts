@@ -3,8 +3,7 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { EntryKey } from "../../catalog/record/record.ts";
 import { exportScopesAt, type PolicySet, type Rule } from "./rules.ts";
-import { Policy, type Source, type Viewer } from "./verdict.ts";
-import { mayBeSeen } from "./visibility.ts";
+import { mayBeSeen, Policy, type Source, type Viewer } from "./verdict.ts";
 
 /** The live catalog, and the tenants that are known to read it. */
 export interface CatalogFacts {

@@ -2,7 +2,7 @@
  * A copy on disk of what a resolver holds, from which a restart serves at once (semantics.md, Resolver 18). It is to a later self what an upstream is:
  * entries as they were shown, the place from which to go on, and the versions of the policy. `codec.ts` has its blocks.
  */
-import { shownBytes } from "../../catalog/entry/tail.ts";
+import { shownBytes } from "../../catalog/entry/view.ts";
 import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";

@@ -4,8 +4,8 @@
 
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
+import { readShown } from "../../catalog/entry/view.ts";
 import type { AskedName, WholeName } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
 import type { Prefixes } from "../../catalog/query/prefixes.ts";

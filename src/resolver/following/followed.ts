@@ -5,8 +5,8 @@
 import type { StoredEntry } from "../../catalog/entry/codec.ts";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
-import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
+import { readShown } from "../../catalog/entry/view.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { entryFields, type Origin, StoredRecord } from "../../catalog/record/stored-record.ts";

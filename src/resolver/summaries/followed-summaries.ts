@@ -10,7 +10,7 @@ import { DigestSum } from "../../catalog/replica/namespace-digest.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { mayPublish } from "../../policy/set/visibility.ts";
+import { mayPublish } from "../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { decodeRecord, type Opened } from "../../summary/codec.ts";
 import type { ClusterKeys, HeldOptions } from "../../summary/held/options.ts";

@@ -3,7 +3,7 @@
  * place up to which everything is held and ends with its first bookmark. What it tells until then, and what changes here meanwhile, is reckoned in.
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
-import { readShown } from "../../catalog/entry/tail.ts";
+import { readShown } from "../../catalog/entry/view.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import { DigestSum, type ViewDigest } from "../../catalog/replica/namespace-digest.ts";

@@ -16,7 +16,7 @@ import {
 import { type Compression, type UniversalHandler, type UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { parseTimeout } from "../../grpc/wire/request-head.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { changesNothing } from "../../services/cost.ts";
+import { changesNothing } from "../../services/contract.ts";
 import type { Service } from "../../services/service.ts";
 import type { Chain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";

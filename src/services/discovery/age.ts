@@ -7,7 +7,7 @@ import { isKnownAge } from "../../lib/duration.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { textHash } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
-import { durationMs } from "../request-checks.ts";
+import { durationMs } from "../contract.ts";
 
 /** Time after which a client should try again when the data is too old. */
 const STALE_RETRY_MS = 1000;

@@ -5,7 +5,7 @@ import { type NamespaceStatusRequest, NamespaceStatusResponseSchema } from "../.
 import type { Reads } from "../../discovery/reads.ts";
 import type { Time } from "../../lib/machine.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
-import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
+import { HIDDEN_REASON } from "../../policy/set/verdict.ts";
 import type { CallContext } from "../service.ts";
 import type { PeerDirectory } from "./age.ts";
 import { freshness, wireScope } from "./nodes.ts";

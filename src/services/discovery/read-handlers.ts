@@ -15,8 +15,8 @@ import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/q
 import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Places } from "../../catalog/watch/gap.ts";
+import { subjectTest } from "../../discovery/candidates.ts";
 import { type NamedEntries, openCarriers } from "../../discovery/dns-carriers.ts";
-import { subjectTest } from "../../discovery/entry-tests.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
 import type { PageRequest, Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";

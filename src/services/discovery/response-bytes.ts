@@ -29,7 +29,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { RESOLVE_RESPONSE_TAG as NAMED } from "../../../gen/waymark/resolver/v1/resolver_tags.ts";
 import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
-import { writeLoad } from "../../catalog/entry/tail.ts";
+import { writeLoad } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";

@@ -9,7 +9,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { type Enum, enumValue } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
-import { requestCheckOf } from "../request-checks.ts";
+import { requestCheckOf } from "../contract.ts";
 import type { CallContext, Route, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
 
 const FILTERS = ["namespace", "namespace_prefix", "service_id", "kind", "region", "scope", "include_ingress", "ingress_limit"] as const;

@@ -4,16 +4,20 @@ import type { Filter } from "../../catalog/query/filter.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
 import type { Places } from "../../catalog/watch/gap.ts";
+import { type FeedMessage, type Reader, SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
+import type { Fanout, Watcher } from "../../discovery/fanout.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import { invalid } from "../../lib/errors.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import { bookmarkMs } from "../contract.ts";
 import { LateSource } from "../late-source.ts";
-import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, StreamSource } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
-import { type WatchPorts, WatchSource } from "./watch-source.ts";
+import type { AnswerAge, PeerDirectory } from "./age.ts";
+import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
 
 /** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
@@ -97,5 +101,119 @@ export class WatchOpener {
     const { reads, identity } = this.#parts;
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
     return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
+  }
+}
+
+// One CatalogWatch stream: a feed, its place in the fan-out, and the bytes of its messages.
+
+/** Approximate size of one message. Larger messages would fill the socket buffers of readers that stall. */
+const MESSAGE_BYTES = 16 * 1024 - 512;
+/** Streams that must leave this node reconnect spread over this time. */
+const RECONNECT_SPREAD_MS = 5000;
+
+interface WatchPorts {
+  readonly fanout: Fanout;
+  readonly bytes: Pick<DiscoveryBytes, "watch">;
+  readonly nodeId: string;
+  isReady(): boolean;
+  /** Of a resolver: whether nothing may be told now. Its watches are woken when that is over. */
+  readonly isPaused?: (() => boolean) | undefined;
+  readonly ageOf: (time: Time) => AnswerAge;
+  /** The resolvers through which the data comes, the nearest first. Empty at a node. */
+  readonly via: () => readonly string[];
+  /** Names the policy in force, for resolvers. */
+  readonly policyEpoch: () => string;
+  /** As in `ResolvedMark`, of a watch of summaries. */
+  readonly heard?: ((time: Time) => Uint8Array) | undefined;
+  now(): Time;
+  /** 0 to below 1: spreads reconnects. */
+  random(): number;
+  release(reader: Reader): void;
+  /** How long after the stamp of its change a delta is encoded, in ms. */
+  readonly deltaLag: Pick<Histogram, "observe">;
+  /** Streams that are too far behind for deltas, and get a snapshot. */
+  readonly dropped: Pick<Series, "inc">;
+}
+
+export class WatchSource implements StreamSource, Watcher {
+  readonly feed: Feed;
+  readonly #ports: WatchPorts;
+  #wake: (() => void) | undefined;
+  #end: ((error: WaymarkError | undefined) => void) | undefined;
+  isReady = false;
+  isDrained = false;
+  #isStopping = false;
+  /** Whether the fan-out knows that only changes concern it now. */
+  #isNarrow = false;
+  #isOver = false;
+
+  constructor(feed: Feed, ports: WatchPorts) {
+    this.feed = feed;
+    this.#ports = ports;
+  }
+
+  attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
+    this.#wake = wake;
+    this.#end = end;
+    this.#ports.fanout.add(this);
+  }
+
+  wake(): void {
+    this.#wake?.();
+  }
+
+  /** The next pull gives the last cursor, and the pull after it ends the stream. */
+  stop(): void {
+    this.#isStopping = true;
+  }
+
+  // HOT: once a message and stream. bench/watch.ts; equal streams at the same place share the encoded bytes.
+  pull(time: Time): Buffer | undefined {
+    if (this.#ports.isPaused?.() === true && !this.#isStopping) return undefined;
+    const message = this.#next(time);
+    this.isDrained = this.feed.isCurrent && !this.#isStopping;
+    if (this.isDrained && !this.#isNarrow) {
+      this.#isNarrow = true;
+      this.#ports.fanout.narrow(this);
+    }
+    if (message === undefined) return undefined;
+    message.encoded ??= this.#encoded(message, time);
+    return message.encoded;
+  }
+
+  #encoded(message: FeedMessage, time: Time): Buffer {
+    const { isNamesOnly, filter } = this.feed.reader.options;
+    const age = this.#ports.ageOf(time);
+    const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
+    if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
+    const resolved = filter.resolved === undefined ? undefined : this.#resolvedAt(time);
+    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, age, resolved });
+  }
+
+  #resolvedAt(time: Time): ResolvedMark {
+    return { policyEpoch: this.#ports.policyEpoch(), via: this.#ports.via(), heard: this.#ports.heard?.(time) };
+  }
+
+  close(): void {
+    this.#ports.fanout.remove(this);
+    this.#ports.release(this.feed.reader);
+  }
+
+  #next(time: Time): FeedMessage | undefined {
+    if (this.#isOver) return undefined;
+    const isReady = this.#ports.isReady();
+    const { restartCount } = this.feed;
+    const message = this.feed.next(time, MESSAGE_BYTES, isReady);
+    if (this.feed.restartCount > restartCount) this.#ports.dropped.inc();
+    if (this.feed.isUnfinished && !this.#isStopping) {
+      this.#ports.fanout.again(this);
+      return undefined;
+    }
+    if (!this.#isStopping || message !== undefined) return message;
+    this.#isOver = true;
+    const farewell = this.feed.farewell(time, isReady);
+    const retryMs = Math.ceil(this.#ports.random() * RECONNECT_SPREAD_MS);
+    this.#end?.(new WaymarkError("draining", "this node is stopping; resume at another with the portable cursor", { retryMs }));
+    return farewell;
   }
 }

@@ -4,7 +4,7 @@ import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
-import { isForwarded, rpcName } from "../cost.ts";
+import { isForwarded, rpcName } from "../contract.ts";
 import { requestReader } from "../discovery/response-bytes.ts";
 import { type CallContext, type Handler, type Route, type RouteRow, rpcsOf, type Service, type StreamSource } from "../service.ts";
 import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeRouteAnswer, encodeParameters, Outbox } from "./messages.ts";

@@ -3,7 +3,7 @@ import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/p
 import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, failedInside, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import { isForwarded, rpcName } from "../cost.ts";
+import { isForwarded, rpcName } from "../contract.ts";
 import type { CallContext, Handler, Route, Service, StreamSource } from "../service.ts";
 import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeParameters, encodeRouteAnswer, Outbox } from "./messages.ts";
 

@@ -14,7 +14,7 @@ import type { Reads } from "../../discovery/reads.ts";
 import { OnDemandSummaries } from "../../discovery/summaries/on-demand-summaries.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
+import type { PolicySource } from "../../policy/set/verdict.ts";
 import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
 import type { PeerDirectory } from "../discovery/age.ts";
 import { freshness, wireScope } from "../discovery/nodes.ts";

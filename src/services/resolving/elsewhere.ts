@@ -14,7 +14,7 @@ import { BoundedMap } from "../../lib/bounded-map.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
-import { mayBeSeen, type PolicySource } from "../../policy/set/visibility.ts";
+import { mayBeSeen, type PolicySource } from "../../policy/set/verdict.ts";
 import type { ResolverOptions } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";

@@ -1,7 +1,7 @@
 /** Calls that a resolver leaves to nodes: it passes them on to its upstream, as bytes, or refuses them and names nodes, as the option of each rpc says. */
 import { type DescMethod, type DescMethodUnary, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
 import { WaymarkError } from "../../lib/errors.ts";
-import { costOf, isPassedOn, isRefusedByResolvers, rpcName } from "../cost.ts";
+import { costOf, isPassedOn, isRefusedByResolvers, rpcName } from "../contract.ts";
 import { bytesOf, keeping } from "../forwarding/call-forwarder.ts";
 import { LateSource } from "../late-source.ts";
 import type { Handler, Service } from "../service.ts";

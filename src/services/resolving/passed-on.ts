@@ -15,7 +15,7 @@ import {
   type ListPeersResponse,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Time } from "../../lib/machine.ts";
-import { durationMs } from "../request-checks.ts";
+import { durationMs } from "../contract.ts";
 import type { CallContext, Handler } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
 

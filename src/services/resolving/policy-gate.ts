@@ -1,7 +1,7 @@
 /** Keeps calls from being answered under a policy that is older than one of which this resolver has heard (semantics.md, Resolver 15). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
+import type { PolicySource } from "../../policy/set/verdict.ts";
 import type { ResolverPorts } from "./ports.ts";
 
 /** How long a call waits for a version of the policy of which the resolver has heard. */

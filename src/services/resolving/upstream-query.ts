@@ -15,7 +15,7 @@ import {
 import { CATALOG_QUERY_RESPONSE_TAG as QUERY } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { readShown } from "../../catalog/entry/tail.ts";
+import { readShown } from "../../catalog/entry/view.ts";
 import { type Filter, filterHash } from "../../catalog/query/filter.ts";
 import type { AskedName } from "../../catalog/query/instances.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
@@ -26,7 +26,7 @@ import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
-import { durationMs } from "../request-checks.ts";
+import { durationMs } from "../contract.ts";
 import type { StreamSource } from "../service.ts";
 import { besideHeld, type HeldPage, type ShownEntry } from "./held-beside.ts";
 import type { ResolverPorts } from "./ports.ts";

@@ -1,6 +1,6 @@
 /** Counts the entries of one service, in slices, because a name may have a hundred thousand (docs/design/summaries.md, Building). */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { readLatencyMs } from "../../catalog/entry/tail.ts";
+import { readLatencyMs } from "../../catalog/entry/view.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, HEALTH, isKeyOf, viewHealth } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";

@@ -19,7 +19,7 @@ import {
 } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { readRegisteredMs } from "../../../src/catalog/entry/tail.ts";
+import { readRegisteredMs } from "../../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, keyParts } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";

@@ -1,6 +1,6 @@
 /** What may stand in a target's host. */
 import { expect, test } from "vitest";
-import { findHostForm } from "../../../src/catalog/entry/problems.ts";
+import { findHostForm } from "../../../src/catalog/entry/names.ts";
 
 test.each([
   { host: "10.0.0.1", form: "ipv4" },

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { newLoadReport, readEntry } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { EntrySchema, LoadReportSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { loadViewOf, MAX_TAIL_BYTES, readRegisteredMs, writeTail } from "../../../src/catalog/entry/tail.ts";
+import { loadViewOf, MAX_TAIL_BYTES, readRegisteredMs, writeTail } from "../../../src/catalog/entry/view.ts";
 
 const LAST_MS = 253_402_300_799_999;
 

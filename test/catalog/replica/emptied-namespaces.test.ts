@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { EmptiedNamespaces } from "../../../src/catalog/replica/emptied-namespaces.ts";
+import { EmptiedNamespaces } from "../../../src/catalog/replica/namespace-digest.ts";
 
 test("namespaces are known that emptied since a place, each once, at its last time", () => {
   const emptied = new EmptiedNamespaces();

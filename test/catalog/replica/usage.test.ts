@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { UsageTable } from "../../../src/catalog/replica/usage.ts";
+import { UsageTable } from "../../../src/catalog/replica/namespace-digest.ts";
 
 const NAMES = ["a", "b"] as const;
 const TENANTS = ["", "t"] as const;

@@ -1,7 +1,7 @@
 /** Who may register in the control plane's namespace of resolvers, and how much (semantics.md, Names and bounds). */
 import { expect, test } from "vitest";
-import { findRoleNamespace, isOfNodes } from "../../../src/catalog/entry/control-namespaces.ts";
 import { NODES_NAMESPACE, RESOLVERS_NAMESPACE } from "../../../src/catalog/entry/names.ts";
+import { findRoleNamespace, isOfNodes } from "../../../src/catalog/entry/rules.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/servers.ts";

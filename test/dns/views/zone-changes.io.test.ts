@@ -3,14 +3,12 @@ import assert from "node:assert/strict";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { RegisterRequestSchema, RenewRequestSchema, UnregisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { ZoneChanges, type ZoneChangesBounds } from "../../../src/dns/views/zone-changes.ts";
-import { ZoneVersions } from "../../../src/dns/views/zone-versions.ts";
+import { ZoneChanges, type ZoneChangesBounds, ZoneVersions } from "../../../src/dns/views/zone-versions.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import type { Rule } from "../../../src/policy/set/rules.ts";
-import { Policy } from "../../../src/policy/set/verdict.ts";
-import { visibilityOf } from "../../../src/policy/set/visibility.ts";
+import { Policy, visibilityOf } from "../../../src/policy/set/verdict.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 import { rule, set } from "../../fakes/policies.ts";
 

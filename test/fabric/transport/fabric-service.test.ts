@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { FabricService } from "../../../src/fabric/transport/fabric-service.ts";
 import { TRANSPORT_LIMITS, type TransportLimits } from "../../../src/fabric/transport/limits.ts";
-import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
+import { WireTraffic } from "../../../src/fabric/transport/link-stream.ts";
 import { encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import { encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { PeerIdentity } from "../../../src/fabric/wire/messages.ts";

@@ -1,8 +1,7 @@
 /** A link's stream over arrays: one frame in flight, an orderly end, and a bound on every wait, whatever comes in which order. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { LinkStream } from "../../../src/fabric/transport/link-stream.ts";
-import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
+import { LinkStream, WireTraffic } from "../../../src/fabric/transport/link-stream.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { PREFIX_BYTES } from "../../../src/grpc/wire/message-reader.ts";

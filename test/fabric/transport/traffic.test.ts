@@ -1,6 +1,6 @@
 /** Counts of what nodes say. */
 import { expect, test } from "vitest";
-import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
+import { WireTraffic } from "../../../src/fabric/transport/link-stream.ts";
 
 test("frames and bytes add up by direction and kind", () => {
   const traffic = new WireTraffic();

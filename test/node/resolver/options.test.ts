@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { loadConfig } from "../../../src/config/load.ts";
-import { resolverOptionsOf } from "../../../src/node/resolver/options.ts";
+import { resolverOptionsOf } from "../../../src/node/resolver/resolver-rooms.ts";
 import { followedSummariesOf } from "../../../src/node/resolver/summaries/options.ts";
 
 function settingsOf(env: Readonly<Record<string, string>>) {

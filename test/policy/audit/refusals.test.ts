@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { NEVER } from "../../../src/lib/machine.ts";
 import type { AuditEvent } from "../../../src/policy/audit/record.ts";
-import { RefusalAudit } from "../../../src/policy/audit/refusals.ts";
+import { RefusalAudit } from "../../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import type { Refusal } from "../../../src/policy/limits/rate-limits.ts";
 import { sized } from "../../fakes/effort.ts";

@@ -3,8 +3,16 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { NO_POLICY, Policy, type Verdict } from "../../../src/policy/set/verdict.ts";
-import { mayBeSeen, mayPublish, VisibilityFilter, visibilityBetween, visibilityOf } from "../../../src/policy/set/visibility.ts";
+import {
+  mayBeSeen,
+  mayPublish,
+  NO_POLICY,
+  Policy,
+  type Verdict,
+  VisibilityFilter,
+  visibilityBetween,
+  visibilityOf,
+} from "../../../src/policy/set/verdict.ts";
 import { CLUSTERS, rule, set, someNamespace, someSet, TENANTS } from "../../fakes/policies.ts";
 
 const RED = { ...anonymousCaller("eu-1", "192.0.2.1"), tenant: "red" };

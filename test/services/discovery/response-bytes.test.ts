@@ -3,7 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { readShown } from "../../../src/catalog/entry/tail.ts";
+import { readShown } from "../../../src/catalog/entry/view.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { NEW } from "../../fakes/ages.ts";

@@ -4,7 +4,7 @@ import { Feed } from "../../../src/catalog/watch/feed.ts";
 import { Reader } from "../../../src/catalog/watch/reader.ts";
 import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
 import type { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
-import { WatchSource } from "../../../src/services/discovery/watch-source.ts";
+import { WatchSource } from "../../../src/services/discovery/watch-opener.ts";
 import { NEW } from "../../fakes/ages.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { fill, keysOf } from "../../fakes/many.ts";

@@ -1,6 +1,5 @@
 // Made by scripts/gen-codec.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
-import { quoted } from "../../../../src/catalog/entry/names.ts";
-import type { Problems } from "../../../../src/catalog/entry/problems.ts";
+import { type Problems, quoted } from "../../../../src/catalog/entry/names.ts";
 import {
   type AliasCheckFields,
   type CacheDetailFields,

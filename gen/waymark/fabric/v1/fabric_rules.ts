@@ -1,7 +1,6 @@
 // Made by scripts/gen-codec.ts from waymark/fabric/v1/fabric.proto: change that, then `npm run gen`.
-import { quoted } from "../../../../src/catalog/entry/names.ts";
+import { type Problems, quoted } from "../../../../src/catalog/entry/names.ts";
 import { isNoTime } from "../../../../src/lib/protowire.ts";
-import type { Problems } from "../../../../src/catalog/entry/problems.ts";
 import {
   type BeaconFields,
   type BorderBatchFields,

@@ -10,8 +10,7 @@ import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { Fanout, FanoutFollower } from "../../../discovery/fanout.ts";
 import type { LoadFollower, Loads } from "../../../discovery/registrar/loads.ts";
 import type { ChangeNumber, SwitchFollower, SwitchQueue } from "../../../discovery/switch-queue.ts";
-import type { Policy } from "../../../policy/set/verdict.ts";
-import type { PolicySource } from "../../../policy/set/visibility.ts";
+import type { Policy, PolicySource } from "../../../policy/set/verdict.ts";
 
 /** What is told beside changes of the replica. The fields of each are in the order in which `CopyFeed` writes and `CopyRooms` reads them. */
 export const MARK = {

@@ -14,7 +14,7 @@ import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
 import { summaryBlocks } from "../../../fabric/summaries/snapshot.ts";
 import type { MemberFacts, MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
-import { mayPublish, type OnDenied } from "../../../policy/set/visibility.ts";
+import { mayPublish, type OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { KeyRegistry } from "../../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../../seal/signer.ts";

@@ -2,7 +2,7 @@
 import type { NodeFacts } from "../../../catalog/watch/reader.ts";
 import { heldSources, SummaryReads, staleSourcesOf } from "../../../discovery/summaries/summary-reads.ts";
 import type { Time } from "../../../lib/machine.ts";
-import type { OnDenied } from "../../../policy/set/visibility.ts";
+import type { OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import { type FollowedKeys, FollowedSummaries, type FollowedSummariesOptions } from "../../../resolver/summaries/followed-summaries.ts";
 

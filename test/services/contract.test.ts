@@ -7,7 +7,7 @@ import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { FabricService } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
-import { costOf, namespacesOf } from "../../src/services/cost.ts";
+import { costOf, namespacesOf } from "../../src/services/contract.ts";
 
 function costs(service: DescService): Record<string, string[]> {
   const found: Record<string, string[]> = { read: [], write: [], none: [] };
