@@ -1,4 +1,6 @@
 /** A map with a bound. A key that is set becomes the newest, and above the bound the oldest is evicted: a FIFO cache, or an LRU cache where each use sets its key. */
+import { assert } from "./errors.ts";
+
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number;
   readonly #onEvict: ((key: K, value: V) => void) | undefined;
@@ -23,10 +25,12 @@ export class BoundedMap<K, V> extends Map<K, V> {
       this.#evicting = this.keys();
     }
     if (this.size > this.#max) {
-      const { value: oldest } = this.#evicting.next() as IteratorYieldResult<K>;
-      const evicted = this.get(oldest) as V;
-      this.delete(oldest);
-      this.#onEvict?.(oldest, evicted);
+      const oldest = this.#evicting.next();
+      assert(oldest.done !== true, "the iterator stands in front of the oldest key");
+      const evicted = this.get(oldest.value);
+      this.delete(oldest.value);
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the key was there
+      this.#onEvict?.(oldest.value, evicted as V);
     }
     return this;
   }

@@ -78,7 +78,7 @@ export function bareRooms(replica: Replica): FedRooms {
 /** All that readers use of a replica, as text. */
 export function linesOf(replica: Replica): readonly string[] {
   const lines = [
-    `${replica.revision} ${replica.collectedRevision} ${replica.tombstoneCount} ${[...replica.forgotten].toSorted().join(" ")}`,
+    `${replica.revision} ${replica.collectedRevision} ${replica.tombstoneCount} ${[...replica.forgotten.keys()].toSorted().join(" ")}`,
   ];
   // A copy may have heard of origins in another order.
   const origins = [...replica.origins.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));

@@ -1,10 +1,7 @@
-import { sha256Hex } from "../../lib/crypto.ts";
-
 /**
  * The versions of the zone, one count for each class of viewers: what SOA tells a secondary server (semantics.md, DNS). A change is noted for the
  * classes that see its namespace; a cut gives a new serial to those that have noted any, at most once a second.
  */
-
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";

@@ -196,8 +196,8 @@ function explanationOf({ key, kept, reason, detail }: Explained): Explanation {
   return create(ExplanationSchema, { key: create(EntryKeySchema, keyParts(key)), kept, reason, detail });
 }
 
-export function encodeExplanations(explained: readonly Explained[]): readonly Uint8Array[] {
-  return explained.map((one) => toBinary(ExplanationSchema, explanationOf(one)));
+export function encodeExplanations(all: readonly Explained[]): readonly Uint8Array[] {
+  return all.map((one) => toBinary(ExplanationSchema, explanationOf(one)));
 }
 
 // Answers of Resolve that name another cluster, because nothing here can be chosen (docs/design/summaries.md, Reading).
