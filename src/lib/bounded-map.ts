@@ -1,4 +1,7 @@
-/** A map with a bound. A key that is set becomes the newest, and above the bound the oldest is evicted: a FIFO cache, or an LRU cache where each use sets its key. */
+/**
+ * A map with a bound. A key that is set becomes the newest, and above the bound the oldest is evicted: a FIFO cache, or an LRU cache where each use sets its key.
+ * A loop that sets keys goes over a copy of them, because each that is set comes again at the end.
+ */
 import { assert } from "./errors.ts";
 
 export class BoundedMap<K, V> extends Map<K, V> {
