@@ -107,7 +107,7 @@ test("report namespace-health tells what is exported, what is withheld by which 
     { namespace: "svc.shop", summaries: { exported: 0, withheld: 1, ...denied, policyNumber: 7, received: 0, staleSources: [] } },
   ];
   expect(await told()).toMatchObject({ namespaces });
-  fake.refusals.set("summaryQuery", { code: status.UNIMPLEMENTED, message: "unimplemented" });
+  fake.refusals.set("summaryQuery", { code: status.FAILED_PRECONDITION, message: "no summaries" });
   const without = await told();
   expect(without).toMatchObject({ namespaces: [{ namespace: "svc.market" }, { namespace: "svc.shop" }] });
   expect(without).not.toHaveProperty("namespaces.0.summaries");
