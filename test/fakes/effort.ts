@@ -7,7 +7,6 @@ const SHARES = { night: 1, gate: 4, quick: 8 } as const;
 const share = SHARES[effortOf(process.env["WAYMARK_EFFORT"] ?? "gate")];
 
 /** Whether this run looks at everything. */
-/** Whether this run looks at everything. */
 export const isNight = share === SHARES.night;
 
 function effortOf(text: string): keyof typeof SHARES {
