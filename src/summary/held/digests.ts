@@ -153,8 +153,8 @@ export class Digests {
   /** What was added by the old region would not be taken out by the new one. */
   #sumAnew(): void {
     for (const source of this.#sources.all) this.#isMoved(source);
-    // A copy of the keys: each that is set comes last, and would come again.
-    for (const filter of [...this.#sums.keys()]) this.#sums.set(filter, new Sums(filter, this.#sources.all));
+    const filters = [...this.#sums.keys()];
+    for (const filter of filters) this.#sums.set(filter, new Sums(filter, this.#sources.all));
   }
 
   /** Sums some more, if anything is left to sum. */
