@@ -80,6 +80,8 @@ export interface Arrival extends Peer {
    * that requests from callers over their limit are not decoded. Absent: the token is used when the complete request has arrived.
    */
   isLimited?: boolean;
+  /** That `judgeHeaders` found the caller over its limit. It is what the call is answered with. */
+  overLimit?: WaymarkError;
   /**
    * Calls `expire` when the deadline passes before the call is over; what is returned forgets it, undefined where the call itself does.
    * Asked for when an answer takes waiting.
@@ -259,6 +261,7 @@ export class MethodChain {
   #admit<T extends object | undefined>(context: CallContext, arrival: Arrival, request: T | UndecodedRequest): T | Message | WaymarkError {
     const { caller } = context;
     if (this.#wantsCredential !== undefined && !caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
+    if (arrival.overLimit !== undefined) throw arrival.overLimit;
     if (arrival.isLimited !== true) this.#limit?.(context);
     const isOwnersCall = this.#isDecidedByRequest(caller);
     if (!isOwnersCall) this.#authorise(context, undefined);
@@ -316,7 +319,12 @@ export class MethodChain {
     if (this.#wantsCredential !== undefined && !caller.isAuthenticated) return this.#wantsCredential();
     if (arrival.isLimited === false) {
       arrival.isLimited = true;
-      this.#limit?.({ caller, time: this.#ports.now(), requestId: "" });
+      try {
+        this.#limit?.({ caller, time: this.#ports.now(), requestId: "" });
+      } catch (thrown) {
+        if (thrown instanceof WaymarkError) arrival.overLimit = thrown;
+        throw thrown;
+      }
     }
     if (!this.#isDecidedByRequest(caller)) authorise(this.#requiredAccess, caller, undefined);
     return undefined;

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
 import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { PolicyService, VerifyAuditRequestSchema, VerifyAuditResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
@@ -380,6 +380,20 @@ test("a transport that decodes requests itself uses one rate limit token per cal
   expect(await judge()).not.toHaveProperty("reason");
   expect(await judge()).toHaveProperty("reason");
   expect(taken).toEqual(["read", "read"]);
+});
+
+test("a call over its limit by its headers is told so, and not that its caller may not make it; the audit is told once", async () => {
+  const told: RefusedCall[] = [];
+  const limit = () => {
+    throw new WaymarkError("discovery_rate_limited", "too many");
+  };
+  const { chain } = demoChain({ identify: () => PENDING, limit, onRefused: (refused) => void told.push(refused) });
+  const method = chain.method(PolicyService.method.verifyAudit, { kind: "unary", handle: () => create(VerifyAuditResponseSchema) });
+  const exchange = Object.assign(new FakeExchange(), { isLimited: false });
+  const refused = await method.judgeHeaders(exchange);
+  expect(refused).toMatchObject({ reason: "discovery_rate_limited" });
+  method.unary(refused ?? create(VerifyAuditRequestSchema), exchange);
+  expect([exchange.answers, told]).toEqual([[expect.objectContaining({ reason: "discovery_rate_limited" })], []]);
 });
 
 test("a call of a method without handler is refused by its headers", () => {
