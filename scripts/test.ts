@@ -143,22 +143,22 @@ const leaves = gateLeaves(isCi() ? await changedFiles() : []);
 const GATE: readonly Step[] = [
   ...STATIC,
   ...CONTRACT,
-  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 200 }),
-  vitest("io", { projects: ["io"], leaves, budget: 110 }),
+  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 220 }),
+  vitest("io", { projects: ["io"], leaves, budget: 125 }),
   vitest("checks", { projects: ["checks"], leaves, budget: 15 }),
   together(
-    vitest("sim", { projects: ["sim"], leaves, isPatient: true, budget: 220 }),
+    vitest("sim", { projects: ["sim"], leaves, isPatient: true, budget: 260 }),
     inTurn(
       // These build and wait, and judge no time.
       together(
-        vitest("interop", { projects: ["interop"], leaves, budget: 150 }),
-        vitest("docs", { projects: ["docs"], leaves, budget: 90 }),
+        vitest("interop", { projects: ["interop"], leaves, budget: 180 }),
+        vitest("docs", { projects: ["docs"], leaves, budget: 110 }),
       ),
       // These judge time: the simulator has what they leave.
       vitest("e2e timed", { projects: ["e2e timed"], leaves, budget: 75 }),
     ),
   ),
-  vitest("e2e", { projects: ["e2e"], leaves, budget: 320 }),
+  vitest("e2e", { projects: ["e2e"], leaves, budget: 360 }),
 ];
 
 const NIGHT = { WAYMARK_EFFORT: "night" };
