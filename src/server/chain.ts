@@ -80,7 +80,7 @@ export interface Arrival extends Peer {
    * that requests from callers over their limit are not decoded. Absent: the token is used when the complete request has arrived.
    */
   isLimited?: boolean;
-  /** That `judgeHeaders` found the caller over its limit. It is what the call is answered with. */
+  /** The refusal with which `judgeHeaders` found the caller over its limit. The call is answered with it, whatever else is wrong. */
   overLimit?: WaymarkError;
   /**
    * Calls `expire` when the deadline passes before the call is over; what is returned forgets it, undefined where the call itself does.

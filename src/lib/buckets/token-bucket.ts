@@ -59,8 +59,8 @@ export interface Buckets {
 export class TokenBuckets implements Buckets {
   readonly #options: BucketOptions;
   readonly #halfCount: number;
-  // There are two generations: a used key moves to the young one. When
-  // that has half the keys, keys that were not used since are dropped. In a `BoundedMap`, each use would take 80 ns more.
+  // A key that is used moves to the young generation. When this has half of the keys, the old generation is dropped. In a `BoundedMap`, each use would
+  // take 80 ns more.
   #young = new Map<string, TokenBucket>();
   #old = new Map<string, TokenBucket>();
 
