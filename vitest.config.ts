@@ -44,11 +44,14 @@ const TAGS = [
   { name: "path", description: "Runs in the gate of CI when the protos, the listeners or the store differ from 50 commits ago." },
 ];
 
-const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
+const testsOf = (kind: string, ...names: readonly string[]) => names.map((name) => `test/${kind}/${name}.test.ts`);
 /** Compute and measure no time: hours of virtual time, thousands of histories, planted bugs. Two files at a time. */
-const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star");
+const VIRTUAL = [
+  ...testsOf("long", "catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star"),
+  ...testsOf("nightly", "dns-fuzz", "hit-rate", "regions", "resolver", "resolver-worlds", "sim-scenarios", "summaries", "traffic"),
+];
 /** Real processes that wait for minutes, use little of a core, and judge no time: all at a time. */
-const WAITING = longOnes("edge-leaks", "every-answer", "extreme-policy", "frozen", "held-main", "hung-dns-process", "lost-origin");
+const WAITING = testsOf("long", "edge-leaks", "every-answer", "extreme-policy", "frozen", "held-main", "hung-dns-process", "lost-origin");
 
 export default defineConfig({
   test: {
@@ -153,15 +156,22 @@ export default defineConfig({
           testTimeout: 1_200_000,
         },
       },
-      { extends: true, test: { name: "long virtual", include: VIRTUAL, maxConcurrency: 2, testTimeout: 1_800_000 } },
+      { extends: true, test: { name: "virtual", include: VIRTUAL, maxConcurrency: 2, testTimeout: 3_600_000 } },
       {
         extends: true,
         test: { ...PACKED, name: "long waiting", include: WAITING, maxWorkers: 4, maxConcurrency: 3, testTimeout: 1_200_000 },
       },
-      // What takes tens of minutes; shorter forms of it are in the other kinds.
+      // At the sizes of the goals; shorter forms are in the other kinds.
       {
         extends: true,
-        test: { ...PACKED, name: "nightly", include: ["test/nightly/**/*.test.ts"], fileParallelism: false, testTimeout: 3_600_000 },
+        test: {
+          ...PACKED,
+          name: "nightly",
+          include: ["test/nightly/**/*.test.ts"],
+          exclude: VIRTUAL,
+          fileParallelism: false,
+          testTimeout: 3_600_000,
+        },
       },
       { extends: true, test: { ...PACKED, name: "soak", include: ["test/soak/**/*.test.ts"], fileParallelism: false } },
     ],

@@ -184,10 +184,11 @@ const NIGHTLY: readonly Step[] = [
   together(
     inTurn(vitest("chaos", { projects: ["chaos"], env: NIGHT }), vitest("long waiting", { projects: ["long waiting"], env: NIGHT })),
     // These compute while those wait, with what those leave of the processor.
-    vitest("long virtual", { projects: ["long virtual"], env: NIGHT, isPatient: true }),
+    vitest("virtual", { projects: ["virtual"], env: RANDOM, isPatient: true }),
   ),
+  // These judge time, too.
   vitest("nightly", { projects: ["nightly"], env: RANDOM }),
-  vitest("random seeds", seeds("random", 2000)),
+  together(vitest("random seeds", seeds("random", 1000)), vitest("more random seeds", seeds("random", 1000))),
 ];
 
 const TIERS: Readonly<Record<string, readonly Step[]>> = {

@@ -33,16 +33,16 @@ test("20 regions in full mesh: twice the nodes, or endpoints of the same service
   expect(ofEndpoints).toBeLessThanOrEqual(1.1);
 });
 
-// A tenth of the size of the goal, which is harder: what idle links cost does not shrink with it.
-test("a tenth of 10,000 endpoints joins or leaves a minute: at most 1 % of the bytes of the same changes as record frames", () => {
-  const { bytes, asRecords } = churnBytes(1, { services: 100, endpoints: 10_000, minutes: 10 });
+// An eighth of the size of the goal, which is harder: what idle links cost does not shrink with it.
+test("a tenth of 12,000 endpoints joins or leaves a minute: at most 1 % of the bytes of the same changes as record frames", () => {
+  const { bytes, asRecords } = churnBytes(1, { services: 120, endpoints: 12_000, minutes: 5 });
   console.error("churn:", bytes, "bytes between regions,", asRecords, "as record frames:", ((100 * bytes) / asRecords).toFixed(2), "%");
   expect(bytes / asRecords).toBeLessThanOrEqual(0.01);
 });
 
 test("whatever happens, in the end regions show what they export to each other", () => {
   const happened = new Set<string>();
-  for (let seed = 1; seed <= 100; seed++) {
+  for (let seed = 1; seed <= 30; seed++) {
     const outcome = runAnything(seed);
     for (const kind of outcome.happened.keys()) happened.add(kind);
     expect({ seed, wrong: outcome.wrong }).toEqual({ seed, wrong: [] });

@@ -4,7 +4,7 @@ import { explain, runSeed } from "../sim/resolver-worlds.ts";
 
 const HOUR = 3_600_000;
 
-test.each(Array.from({ length: 20 }, (_, i) => 601 + i * 100))("worlds with resolvers from seed %i", { timeout: HOUR }, (first) => {
+test.each(Array.from({ length: 5 }, (_, i) => 601 + i * 100))("worlds with resolvers from seed %i", { timeout: HOUR }, (first) => {
   let answerCount = 0;
   for (let seed = first; seed < first + 100; seed++) {
     const outcome = runSeed(seed);

@@ -42,18 +42,16 @@ test("P9: 200 nodes, 10 % loss: a real death is known to all within 10 s", { tim
   expect(spread.maxMs).toBeLessThanOrEqual(10_000);
 });
 
-test("two halves of 50 and of 200, ten minutes apart, are equal within two gossip intervals of being linked", {
+test("two halves of 200 nodes, ten minutes apart, are equal within two gossip intervals of being linked", {
   timeout: 30 * MINUTES,
 }, () => {
-  for (const nodes of [50, 200]) {
-    const healed = partitionHeals({ nodes, minutes: 10, seed: 7 });
-    console.error(`${nodes} nodes apart:`, healed);
-    expect(healed.aliveWhileApart).toBe(nodes / 2);
-    expect(healed.equalAfterLinkedMs).toBeLessThanOrEqual(2000 + 1000);
-    expect(healed.differencesApart).toBeGreaterThan(0);
-    expect(healed.differences).toEqual([]);
-    expect(healed.records, "two clients a node").toBe(nodes * 2);
-  }
+  const healed = partitionHeals({ nodes: 200, minutes: 10, seed: 7 });
+  console.error("apart:", healed);
+  expect(healed.aliveWhileApart).toBe(100);
+  expect(healed.equalAfterLinkedMs).toBeLessThanOrEqual(2000 + 1000);
+  expect(healed.differencesApart).toBeGreaterThan(0);
+  expect(healed.differences).toEqual([]);
+  expect(healed.records, "two clients a node").toBe(400);
 });
 
 test.each([
