@@ -41,7 +41,7 @@ const TIMED = [
  */
 const TAGS = [
   { name: "night", description: "Repeats at a higher level, or at a larger size, what a test of the gate shows." },
-  { name: "path", description: "Runs in the gate of CI when the protos, the listeners or the store differ from 50 commits ago." },
+  { name: "path", description: "Runs in the gate of CI when the protos, DNS, the listeners or the store differ from 50 commits ago." },
 ];
 
 const testsOf = (kind: string, ...names: readonly string[]) => names.map((name) => `test/${kind}/${name}.test.ts`);

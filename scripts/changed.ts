@@ -1,15 +1,17 @@
 /** What the working folder changes, and which tests a tier leaves out because of that. */
-import { run } from "./run.ts";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT, run } from "./run.ts";
 
 /** So far back a gate that saves work trusts earlier runs. */
 const COMMITS = 50;
 
-/** What hostile clients, disks and other languages meet. When one of these differs, the gate of CI also runs the tests with the tag `path`. */
-const PATHS = ["src/grpc/", "src/server/edge/", "src/store/", "proto/"];
+/** What hostile clients, disks, other languages and other DNS servers meet. When one of these differs, the gate of CI also runs the tests with the tag `path`. */
+const PATHS = ["src/dns/", "src/grpc/", "src/server/edge/", "src/store/", "proto/"];
 
-/** The files that differ from 50 commits ago; undefined in a clone that does not go back so far, where nothing is known. */
-export async function changedFiles(): Promise<readonly string[] | undefined> {
-  const { code, output } = await run("git", ["diff", "--name-only", `HEAD~${COMMITS}`]);
+/** The files that differ from that commit, 50 commits ago unless given; undefined in a clone that does not go back so far, where nothing is known. */
+export async function changedFiles(since = `HEAD~${COMMITS}`): Promise<readonly string[] | undefined> {
+  const { code, output } = await run("git", ["diff", "--name-only", since]);
   return code === 0 ? output.split("\n").filter((line) => line !== "") : undefined;
 }
 
@@ -22,6 +24,11 @@ export function gateLeaves(changed: readonly string[] | undefined): readonly str
 /** The arguments of vitest that leave out the tests with these tags. */
 export function tagsFilter(leaves: readonly string[]): readonly string[] {
   return leaves.length === 0 ? [] : ["--tags-filter", leaves.map((tag) => `!${tag}`).join(" && ")];
+}
+
+/** The files of that list that the linter reads and that still exist. */
+export function lintable(files: readonly string[]): readonly string[] {
+  return files.filter((file) => /\.[jt]s$/.test(file) && existsSync(join(ROOT, file)));
 }
 
 /** The commit that a push adds to; the last one where the branch follows none. */

@@ -3,7 +3,7 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFi
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { gateLeaves, tagsFilter } from "../scripts/changed.ts";
+import { gateLeaves, lintable, tagsFilter } from "../scripts/changed.ts";
 import { ROOT, run } from "../scripts/run.ts";
 import { withinBudget } from "../scripts/tally.ts";
 
@@ -100,11 +100,21 @@ test("a kind of test above its budget of CPU and a fifth fails, and its ten dear
 
 test("the gate leaves out the tests of the night, and those of a path that does not differ", () => {
   const both = ["night", "path"];
-  expect(gateLeaves(["src/dns/wire/wire.ts", "docs/store.md", "src/grpc.md"])).toEqual(both);
-  const differing = ["src/grpc/pool.ts", "src/server/edge/listener.io.ts", "src/store/disk.io.ts", "proto/waymark/a.proto"];
+  expect(gateLeaves(["src/catalog/batch.ts", "docs/store.md", "src/grpc.md"])).toEqual(both);
+  const differing = [
+    "src/dns/wire/wire.ts",
+    "src/grpc/pool.ts",
+    "src/server/edge/listener.io.ts",
+    "src/store/disk.io.ts",
+    "proto/waymark/a.proto",
+  ];
   expect(differing.map((file) => gateLeaves(["README.md", file]))).toEqual(differing.map(() => ["night"]));
   expect(gateLeaves(undefined)).toEqual(["night"]);
   expect([tagsFilter([]), tagsFilter(both)]).toEqual([[], ["--tags-filter", "!night && !path"]]);
+});
+
+test("of the files that a push changes, the linter reads the sources that still exist", () => {
+  expect(lintable(["README.md", "src/main.ts", "src/not-there.ts"])).toEqual(["src/main.ts"]);
 });
 
 /** What `.ci/run` writes with an `npm` that does what this script says for each verb. */
