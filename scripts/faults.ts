@@ -42,8 +42,8 @@ const COMPILER = "compiler";
 /** All of vitest's projects that hold unit tests; `vitest.config.ts` says which is which. */
 const UNIT = ["unit", "io", "rules", "checks"];
 
-/** A process that takes more of a processor's seconds than this goes round in a loop, which is found; so is a stage that comes to no end. */
-const PROCESS_SECONDS = 60;
+/** A process that takes more of a processor's seconds than this goes round in a loop, which is found; so is a stage that comes to no end. All unit tests of a worker take 100. */
+const PROCESS_SECONDS = 300;
 const STAGE_MS = 600_000;
 const MAX_REASON_LENGTH = 400;
 
