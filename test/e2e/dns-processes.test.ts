@@ -1,6 +1,5 @@
 /**
  * A node whose DNS is answered by processes of their own: what clients see of them, and what becomes of both when either ends.
- * @module-tag night
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -66,7 +65,24 @@ async function areCutSince(port: number, seconds: number): Promise<boolean> {
   return serials.every((serial) => serial !== undefined && serial >= seconds);
 }
 
-test("processes answer alone, as one; when one is killed the other goes on, and it comes back; a stop ends them all, whoever gets its signal", async () => {
+test("a process that is killed is replaced, and SIGHUP makes the new process read its files again", async () => {
+  const keyFile = join(folder, "reloaded.pem");
+  writeFileSync(keyFile, newZoneKey(), { mode: 0o600 });
+  await using node = await startNodeProcess(dns(`processes = 1\ndnssec_key_file = "${keyFile}"`));
+  const [first = 0] = dnsProcessesOf(node.command.pid);
+  process.kill(first, "SIGKILL");
+  await until("the process is replaced", async () => {
+    const running = dnsProcessesOf(node.command.pid);
+    return running.length === 1 && !running.includes(first) && (await state(node)) === "1 of 1 processes answer";
+  });
+  writeFileSync(keyFile, "not a key", { mode: 0o600 });
+  node.command.kill("SIGHUP");
+  expect(await node.command.errorLine(/"dnsProcess":1,.*not reloaded/)).toContain("keys of the zones not reloaded");
+});
+
+test("processes answer alone, as one; when one is killed the other goes on, and it comes back; a stop ends them all, whoever gets its signal", {
+  tags: ["night"],
+}, async () => {
   const beganSeconds = Math.floor(Date.now() / 1000);
   await using node = await startNodeProcess(dns("processes = 2"));
   const port = portOf(node);
@@ -107,7 +123,9 @@ test("processes answer alone, as one; when one is killed the other goes on, and 
   expect(now.filter(isRunning)).toEqual([]);
 });
 
-test("one process comes back to both of its ports after a gap, and ends by itself when its node is killed; ResolveName knows the keys that it signs with", async () => {
+test("one process comes back to both of its ports after a gap, and ends by itself when its node is killed; ResolveName knows the keys that it signs with", {
+  tags: ["night"],
+}, async () => {
   const tcp = await freePort();
   const keyFile = join(folder, "zone.pem");
   writeFileSync(keyFile, newZoneKey(), { mode: 0o600 });
