@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
@@ -277,4 +279,20 @@ test("a command reads a named pipe to its end, and ends at a signal while nobody
   const { exit, stderr } = await node.finished();
   closeSync(silent);
   expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining("interrupted before its end") as string });
+});
+
+test("a second signal ends a command immediately, also one whose server never answers", async () => {
+  const silent = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  try {
+    await using command = new CommandProcess(["discovery", "query", "--server", `127.0.0.1:${port}`]);
+    await once(silent, "connection");
+    // Two signals of the same kind can arrive as one.
+    command.kill("SIGTERM");
+    command.kill("SIGINT");
+    expect([130, 143]).toContain((await command.finished()).exit);
+  } finally {
+    silent.close();
+  }
 });
