@@ -1,4 +1,5 @@
 /** TLS and mutual TLS of a whole node, from the files its settings name, on both listeners; new certificates without a restart. */
+import { X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
@@ -6,6 +7,7 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
+import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -23,14 +25,14 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** A node whose settings file names the certificates. */
-async function startTls(leaf: Pick<Leaf, "certFile" | "keyFile">, isMutual: boolean): Promise<NodeProcess> {
+async function startTls(leaf: Pick<Leaf, "certFile" | "keyFile">, isMutual: boolean, more: object = {}): Promise<NodeProcess> {
   const tls = {
     cert_file: leaf.certFile,
     key_file: leaf.keyFile,
     ...(isMutual && { ca_file: authority.caFile, require_client_cert: true }),
   };
   const config = join(folder, `node-${isMutual}.json`);
-  writeFileSync(config, JSON.stringify({ tls }));
+  writeFileSync(config, JSON.stringify({ tls, ...more }));
   return startNodeProcess(["--ephemeral", "--config", config]);
 }
 
@@ -162,6 +164,19 @@ function shownName(address: string): Promise<string> {
   });
 }
 
+/** Serial number of the certificate that a fabric listener shows. */
+function serialOf(address = ""): Promise<string> {
+  const at = address.lastIndexOf(":");
+  return new Promise((resolve, reject) => {
+    const to = { host: address.slice(0, at), port: Number(address.slice(at + 1)), rejectUnauthorized: false, ALPNProtocols: ["h2"] };
+    const socket = connectTls(to, () => {
+      resolve(socket.getPeerCertificate().serialNumber);
+      socket.destroy();
+    });
+    socket.on("error", reject);
+  });
+}
+
 async function names(node: NodeProcess): Promise<readonly string[]> {
   return Promise.all([node.grpc, node.listeners["http"] ?? ""].map(shownName));
 }
@@ -172,7 +187,7 @@ async function untilNames(node: NodeProcess, want: string): Promise<void> {
 
 const WRITTEN = new Date("2026-01-01T00:00:00Z");
 
-test("SIGHUP: new certificates are shown by both listeners; files that do not fit leave the old ones", async () => {
+test("SIGHUP: new certificates are shown by all listeners; files that do not fit leave the old ones", async () => {
   const [first, second] = [authority.issue("first"), authority.issue("second")];
   const live = { certFile: join(folder, "live.pem"), keyFile: join(folder, "live.key") };
   // In place, and with the time they had: the look at the files' times every ten seconds takes them for unchanged.
@@ -182,11 +197,28 @@ test("SIGHUP: new certificates are shown by both listeners; files that do not fi
     for (const path of [live.certFile, live.keyFile]) utimesSync(path, WRITTEN, WRITTEN);
   };
   install(first.cert, first.key);
-  await using node = await startTls(live, false);
+  const ofFabric = new FabricAuthority();
+  const files = { cert_file: join(folder, "fabric.pem"), key_file: join(folder, "fabric.key"), ca_file: join(folder, "fabric-ca.pem") };
+  const installFabric = ({ cert, key, clientCa }: ReturnType<FabricAuthority["issue"]>): X509Certificate => {
+    for (const [path, bytes] of [
+      [files.cert_file, cert],
+      [files.key_file, key],
+      [files.ca_file, clientCa],
+    ] as const) {
+      writeFileSync(path, bytes, { mode: 0o600 });
+      utimesSync(path, WRITTEN, WRITTEN);
+    }
+    return new X509Certificate(cert);
+  };
+  const before = installFabric(ofFabric.issue("n1"));
+  await using node = await startTls(live, false, { node: { id: "n1", cluster_id: "c1" }, fabric: files });
   expect(await names(node)).toEqual(["first", "first"]);
+  expect(await serialOf(node.listeners["fabric"])).toBe(before.serialNumber);
   install(second.cert, second.key);
+  const after = installFabric(ofFabric.issue("n1"));
   node.command.kill("SIGHUP");
   await untilNames(node, "second");
+  await until("the fabric shows its new certificate", async () => (await serialOf(node.listeners["fabric"])) === after.serialNumber);
   install(first.cert, second.key);
   node.command.kill("SIGHUP");
   await node.command.errorLine(/certificates.*(not|kept|fail)/i);
