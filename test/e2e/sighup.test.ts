@@ -1,6 +1,17 @@
 /** SIGHUP at any moment of a node's life: the files that were changed count, and it ends nothing; real processes. */
 import { spawnSync } from "node:child_process";
-import { closeSync, constants, existsSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { connect as connectTcp } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -165,13 +176,15 @@ test("what the policy file says at the last of two SIGHUPs is in force", { tags:
   expect(labels).toEqual(written.filter((label) => !label.startsWith("long") || labels.includes(label)));
 });
 
-test("a file that is none any more leaves what was in force, is told in the log, and holds up nothing", async () => {
+test("a file that is none any more leaves what was in force, is told in the log, and holds up nothing; a new audit file is begun", async () => {
   const token = file("in-force", "tok-in-force-7Hk\n");
   const clusterToken = file("of-cluster", "a-token-of-the-cluster\n");
   const policy = file("in-force.yaml", "version: one\ndefault_allow: true\nrules: []\n");
+  const audit = join(HOME, "audit.jsonl");
   const config = file(
     "guarded.json",
     JSON.stringify({
+      audit: { file: audit },
       tenants: { credentials: [{ tenant: "t", token_file: token, roles: ["mesh.read"] }] },
       fabric: { cluster_token_file: clusterToken },
       policy: { file: policy },
@@ -179,6 +192,9 @@ test("a file that is none any more leaves what was in force, is told in the log,
   );
   await using node = await startNodeProcess(["--ephemeral", "--config", config]);
   using client = new AnyClient(node.listeners["grpc"] ?? "");
+  await until("the start is in the audit file", () => existsSync(audit));
+  // As a rotation of logs does: the node then begins a new file.
+  renameSync(audit, `${audit}.1`);
   for (const path of [token, clusterToken, policy]) {
     rmSync(path);
     // Nobody ever writes to it.
@@ -189,5 +205,7 @@ test("a file that is none any more leaves what was in force, is told in the log,
     await node.command.errorLine(new RegExp(`${path}: it is a named pipe; name a regular file`));
   const answer = await client.call(DiscoveryService.method.serverInfo, {}, { authorization: "Bearer tok-in-force-7Hk" });
   expect(answer.code).toBe("OK");
+  expect((await client.call(DiscoveryService.method.serverInfo, {}, { authorization: "Bearer unknown" })).code).toBe("UNAUTHENTICATED");
+  await until("the refusal is in the new audit file", () => existsSync(audit) && readFileSync(audit, "utf8").includes("unauthenticated"));
   expect((await node.stop()).exit).toBe(0);
 });
