@@ -36,7 +36,7 @@ afterEach(async () => {
   await inside.stop();
 });
 
-async function openThread(shared: ListenersOptions["shared"], isDnsOn = true): Promise<Thread> {
+async function openThread(shared: ListenersOptions["shared"], changed: Partial<ListenersOptions["settings"]["dns"]> = {}): Promise<Thread> {
   const metrics = new Metrics();
   const { core, settings } = inside;
   const { listen, dns } = settings;
@@ -48,7 +48,7 @@ async function openThread(shared: ListenersOptions["shared"], isDnsOn = true): P
     settings: {
       ...settings,
       listen: { ...listen, grpcPort: 0, httpPort: 0 },
-      dns: { ...dns, enabled: isDnsOn, udpPort: 0, tcpPort: undefined },
+      dns: { ...dns, udpPort: 0, tcpPort: undefined, ...changed },
     },
     log: LOG,
     services: stubServices((desc) => (desc === DiscoveryService && serverInfo !== undefined ? { serverInfo } : {})),
@@ -162,7 +162,18 @@ test("the ports of threads are refused to the first thread of another node, and 
 });
 
 test("without DNS no thread opens it", async () => {
-  const first = await openThread({ sharing: "first" }, false);
-  const second = await openThread({ sharing: "further", ports: portsOf(first) }, false);
+  const first = await openThread({ sharing: "first" }, { enabled: false });
+  const second = await openThread({ sharing: "further", ports: portsOf(first) }, { enabled: false });
   expect([first.listeners.dns, second.listeners.dns, portsOf(second).dns]).toEqual([undefined, undefined, undefined]);
+});
+
+test.each([
+  { changed: {}, status: 200 },
+  { changed: { https: false }, status: 404 },
+  { changed: { enabled: false }, status: 404 },
+])("a DNS query over HTTP is answered with status $status when the settings of DNS are $changed", async ({ changed, status }) => {
+  const { listeners } = await openThread({ sharing: "first" }, changed);
+  const query = Buffer.from(queryBytes({ name: "web.market.waymark", type: "A" })).toString("base64url");
+  const url = `http://127.0.0.1:${endpointsOf(listeners).calls.ports.http}/dns-query?dns=${query}`;
+  expect((await fetch(url, { headers: { connection: "close" } })).status).toBe(status);
 });
