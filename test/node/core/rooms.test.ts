@@ -7,7 +7,7 @@ import { openRooms } from "../../../src/node/core/rooms.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 import { ALL_TIME_COUNTS } from "../../fakes/patience.ts";
-import { at, caller, command, keyOf, stamped } from "../../fakes/registry.ts";
+import { at, caller, command, keyOf, stamped, stampedBy } from "../../fakes/registry.ts";
 
 const OPTIONS = {
   settings: { ...SETTINGS, node: { ...SETTINGS.node, clusterId: "c1", region: "r1" } },
@@ -20,9 +20,13 @@ const OPTIONS = {
 };
 const FRESH = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };
 
-function open(restored: Parameters<typeof openRooms>[0], region = "r1") {
+function open(restored: Parameters<typeof openRooms>[0], region = "r1", quotas: Partial<typeof SETTINGS.quotas> = {}) {
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
-  const settings = { ...OPTIONS.settings, node: { ...OPTIONS.settings.node, region } };
+  const settings = {
+    ...OPTIONS.settings,
+    node: { ...OPTIONS.settings.node, region },
+    quotas: { ...OPTIONS.settings.quotas, ...quotas },
+  };
   return openRooms(restored, { ...OPTIONS, ...chance, settings, metrics: new Metrics() }, at(0));
 }
 
@@ -63,4 +67,17 @@ test("before a node serves callers its tombstones stay, whatever their age", () 
   const { rooms } = open(FRESH).finish();
   expect(rooms.machine.collectsBy(at(0))).toBe("nothing");
   expect([rooms.machine.isReady, rooms.reads.node.boot]).toEqual([false, "b1"]);
+});
+
+test("the checks that a node runs for a tenant count against quotas.tenant_checks", () => {
+  const checked = (name: string) =>
+    command([stampedBy("red", name, { checks: [{ probe: { case: "ttl", value: {} } }] })], { isStatic: true });
+  const who = { ...caller("ann"), tenant: "red" };
+  const before = open(FRESH).finish().rooms;
+  before.registrar.register(who, checked("first"), at(0));
+  const { puts = [], ...rest } = before.registrar.takeBatch() ?? {};
+  const opening = open({ ...FRESH, ...rest }, "r1", { tenantChecks: 1 });
+  for (const row of puts) opening.row(row);
+  const { registrar } = opening.finish().rooms;
+  expect(() => registrar.register(who, checked("second"), at(0))).toThrow(/tenant "red" holds 1 check/);
 });
