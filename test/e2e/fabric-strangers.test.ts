@@ -13,6 +13,8 @@ import { callHeaders } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
 const TOKEN = "a-secret-of-this-cluster";
+/** Peers are sent this port; no test here connects to it. */
+const ADVERTISED_PORT = 7999;
 const HOME = mkdtempSync(join(tmpdir(), "waymark-strangers-"));
 
 let node: NodeProcess;
@@ -22,7 +24,7 @@ beforeAll(async () => {
   const token = join(HOME, "token");
   writeFileSync(token, `${TOKEN}\n`);
   const config = join(HOME, "config.json");
-  writeFileSync(config, JSON.stringify({ fabric: { cluster_token_file: token } }));
+  writeFileSync(config, JSON.stringify({ fabric: { cluster_token_file: token, advertise_port: ADVERTISED_PORT } }));
   node = await startNodeProcess(["--ephemeral", "--node-id", "a", "--cluster-id", "c1", "--region", "eu", "--config", config]);
 });
 
@@ -98,4 +100,9 @@ test("thousands of half calls of strangers cost a peer's call nothing", async ()
   peer.stream.end(framed(encodeCallRequest({ kind: "pushPull", from: nodeRef("b"), isJoin: true, members: [] })));
   await until("it is answered", () => peer.status() !== undefined);
   expect(peer.status()).toBe("0");
+});
+
+test("the node sends peers fabric.advertise_port instead of the port on which it listens", async () => {
+  const answer = await fetch(`http://${node.listeners["http"]}/control/peers`);
+  expect(await answer.json()).toMatchObject({ peers: [{ nodeId: "a", address: `127.0.0.1:${ADVERTISED_PORT}` }] });
 });
