@@ -40,7 +40,8 @@ async function sendJson(node: NodeProcess, rpc: string, body: object): Promise<s
 
 test.each(
   some([
-    { what: "on loopback without credentials", tenants: {}, flags: [], writes: true, reads: true },
+    // The gate plays this row: no other test of the gate has a node with that setting.
+    { what: "with anonymous = none", tenants: { credentials: [KEY], anonymous: "none" }, flags: [], writes: false, reads: false },
     { what: "where a credential is configured", tenants: { credentials: [KEY] }, flags: [], writes: false, reads: true },
     { what: "beyond loopback, on a trusted network", tenants: {}, flags: ["--host", "0.0.0.0", "--insecure"], writes: false, reads: true },
     {
@@ -51,7 +52,7 @@ test.each(
       reads: true,
     },
     { what: "with anonymous = read on loopback", tenants: { anonymous: "read" }, flags: [], writes: false, reads: true },
-    { what: "with anonymous = none", tenants: { credentials: [KEY], anonymous: "none" }, flags: [], writes: false, reads: false },
+    { what: "on loopback without credentials", tenants: {}, flags: [], writes: true, reads: true },
   ]),
 )(
   "$what a caller without a credential writes: $writes, reads: $reads; it is told by which setting, and health is spared",
