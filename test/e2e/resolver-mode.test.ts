@@ -16,6 +16,7 @@ import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/d
 import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { AnyClient } from "../fakes/any-call.ts";
 import { dig } from "../fakes/dig.ts";
 import { heldAddress } from "../fakes/held-address.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
@@ -28,6 +29,9 @@ type Who = keyof typeof TOKENS;
 
 const tokenFile = join(HOME, "resolver.token");
 writeFileSync(tokenFile, TOKENS.resolver, { mode: 0o600 });
+/** Credential of a caller whose token changes. */
+const changingFile = join(HOME, "changing.token");
+writeFileSync(changingFile, "token-before", { mode: 0o600 });
 
 function settings(name: string, more: object = {}): string {
   const credentials = Object.entries(TOKENS).map(([who, token]) => ({
@@ -36,7 +40,11 @@ function settings(name: string, more: object = {}): string {
     roles: ROLES[who as Who],
   }));
   const path = join(HOME, `${name}.json`);
-  writeFileSync(path, JSON.stringify({ tenants: { mode: true, credentials }, observability: { log_level: "warn" }, ...more }));
+  const changing = { tenant: "changing", token_file: changingFile };
+  writeFileSync(
+    path,
+    JSON.stringify({ tenants: { mode: true, credentials: [...credentials, changing] }, observability: { log_level: "warn" }, ...more }),
+  );
   return path;
 }
 
@@ -275,6 +283,17 @@ test("the nodes of the cluster are asked for upstream, and services that only no
   const status = async (service: string) => (await health.check({ service })).status;
   expect(await status(DiscoveryService.typeName)).toBe(Serving.SERVING);
   expect(await status(PeerService.typeName)).toBe(Serving.NOT_SERVING);
+});
+
+test("SIGHUP makes it read the tokens of its callers again", async () => {
+  using client = new AnyClient(resolver.grpc);
+  const codeOf = async (token: string) =>
+    (await client.call(DiscoveryService.method.serverInfo, {}, { authorization: `Bearer ${token}` })).code;
+  expect(await codeOf("token-before")).toBe("OK");
+  writeFileSync(changingFile, "token-after");
+  resolver.command.kill("SIGHUP");
+  await until("the new token is accepted", async () => (await codeOf("token-after")) === "OK");
+  expect(await codeOf("token-before")).toBe("UNAUTHENTICATED");
 });
 
 test("HTTP and DNS answer as at a node", async () => {
