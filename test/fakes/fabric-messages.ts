@@ -250,6 +250,7 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
   }),
   fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
   anyReplication,
+  fc.record({ kind: fc.constant("handOver" as const), seqs: fc.array(anyCount, { maxLength: 5 }), isRefused: fc.boolean() }),
   fc.record({ kind: fc.constant("policyHead" as const), head: anyHead }),
   fc.record({ kind: fc.constant("policySettled" as const), head: anyHead }),
   fc.record({ kind: fc.constant("policyWanted" as const), number: anyCount.map((n) => Math.max(1, n)) }),

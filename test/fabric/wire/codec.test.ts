@@ -20,6 +20,27 @@ import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const KINDS = ["probe", "probeIndirect", "pushPull"] as const;
 
+/** Every kind of frame that is written. The compiler asks for a new one here. */
+const FRAME_KINDS: Readonly<Record<Exclude<LinkFrame["kind"], "unknown">, true>> = {
+  hello: true,
+  goodbye: true,
+  vector: true,
+  records: true,
+  linked: true,
+  digests: true,
+  handOver: true,
+  policyHead: true,
+  policyWanted: true,
+  policySettled: true,
+  policyPart: true,
+  summaries: true,
+  sourceAges: true,
+  borderRules: true,
+  borderBatch: true,
+  borderDigest: true,
+  borderHave: true,
+};
+
 function bytesOf(frame: MessageInitShape<typeof LinkFrameSchema>["frame"]): Uint8Array {
   return toBinary(LinkRequestSchema, create(LinkRequestSchema, { frame: { frame: frame ?? { case: undefined } } }));
 }
@@ -44,6 +65,11 @@ function expectReadOrRefused(run: () => unknown): void {
     expect((error as WaymarkError).reason).toBe("invalid_argument");
   }
 }
+
+test("every kind of frame is drawn by the tests below", () => {
+  const drawn = new Set(fc.sample(anyFrame, 1000).map(({ kind }) => kind));
+  expect(drawn).toEqual(new Set(Object.keys(FRAME_KINDS)));
+});
 
 describe("what is written is read", () => {
   test("frames", () => {
