@@ -85,6 +85,20 @@ export function unreachedFiles(root: string): readonly string[] {
     .map((file) => `${file} is reached by no test of its room`);
 }
 
+/** Files of `src` that no process imports yet: the fences of leaders are part of the contract of their store. */
+const EARLY: readonly string[] = ["src/store/control/fence.ts"];
+
+/** Every file of `src` is reached from where a process, a thread or a user of the package starts: the entries of `knip.json`, which counts what a test imports as used. */
+export function unusedFiles(root: string): readonly string[] {
+  const { entry } = JSON.parse(read(root, "knip.json")) as { readonly entry: readonly string[] };
+  const files = sources(root);
+  const starts = entry.filter((pattern) => pattern.startsWith("src/"));
+  const reached = new Set(files.filter((file) => starts.some((start) => posix.matchesGlob(file, start))));
+  for (const file of reached)
+    for (const each of importsOf(root, file)) if (each.file !== undefined && files.includes(each.file)) reached.add(each.file);
+  return files.filter((file) => !reached.has(file) && !EARLY.includes(file)).map((file) => `${file} is imported by tests alone`);
+}
+
 /** The files that join the rooms of a node. */
 const COMPOSER = /^src\/node\/(?:core(?:\.ts|\/)|resolver\/resolver-rooms\.ts$)/;
 /** The classes and functions that rooms are built from and joined with, by the file that has them. */

@@ -20,6 +20,7 @@ import {
   roomTableFaults,
   ruleFaults,
   unreachedFiles,
+  unusedFiles,
 } from "../scripts/tidy.ts";
 import {
   oldWordFaults,
@@ -355,6 +356,18 @@ test("tidy names a pure file that no test of its room reaches, but not a shell, 
     "test/catalog/other.test.ts": 'import { other } from "../../src/catalog/other.ts";\n',
   });
   expect(unreachedFiles(folder)).toEqual(["src/lib/a.ts is reached by no test of its room"]);
+});
+
+test("tidy names a file that only a test imports, as a part without its row is", () => {
+  const folder = plant({
+    "knip.json": JSON.stringify({ entry: ["src/main.ts", "src/store/*/worker.io.ts", "test/**/*.test.ts"] }),
+    "src/main.ts": 'import { parts } from "./node/list.ts";\n',
+    "src/node/list.ts": "export const parts = [];\n",
+    "src/node/part.ts": "export const part = {};\n",
+    "src/store/audit/worker.io.ts": "export {};\n",
+    "test/node/part.test.ts": 'import { part } from "../../src/node/part.ts";\n',
+  });
+  expect(unusedFiles(folder)).toEqual(["src/node/part.ts is imported by tests alone"]);
 });
 
 test("tidy names a shell or a simulated node that builds or joins the rooms of a node, but not one that asks for their types", () => {

@@ -25,6 +25,7 @@ import {
   roomTableFaults,
   ruleFaults,
   unreachedFiles,
+  unusedFiles,
 } from "../scripts/tidy.ts";
 import {
   oldWordFaults,
@@ -69,6 +70,10 @@ test("the linter and the other checks hold the same rooms to be pure", () => {
 
 test("every pure file with code is reached by a test of its room", () => {
   expect(unreachedFiles(ROOT)).toEqual([]);
+});
+
+test("every file of the source is used by what a process starts with", () => {
+  expect(unusedFiles(ROOT)).toEqual([]);
 });
 
 test("most tests ask a room for what other rooms get of it: at most a quarter of their lines test insides", () => {
