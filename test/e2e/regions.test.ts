@@ -68,9 +68,9 @@ async function namesIn(node: NodeProcess): Promise<string> {
   return words.toSorted().join(", ");
 }
 
-async function register(node: NodeProcess, name: string, instanceId: string): Promise<void> {
+async function register(node: NodeProcess, name: string, namespace = "svc.market"): Promise<void> {
   using door = new GrpcDoor(node.grpc);
-  const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId }, scope: "SCOPE_GLOBAL" };
+  const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace, name, instanceId: "1" }, scope: "SCOPE_GLOBAL" };
   expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
 }
 
@@ -97,7 +97,7 @@ async function announcesItsNextKey(eu: NodeProcess, us: NodeProcess): Promise<vo
 async function showsWhatItHeldAlone(eu: NodeProcess, us: NodeProcess): Promise<void> {
   await eu.stop("SIGKILL");
   await us.stop("SIGTERM");
-  await using again = await start("us1", "us", { cluster_id: "eu1", region: "eu" });
+  await using again = await start("us1", "us", { cluster_id: "eu1", region: "eu", import: ["svc.*"] });
   expect(await namesIn(again)).toMatch(/^eu1 quotes 1 (?:fresh|stale), us1 orders 1 fresh$/);
 }
 
@@ -125,13 +125,17 @@ async function checkDns(here: NodeProcess, there: NodeProcess, { other, own, ttl
 
 test("a service shows in the other region as a summary, and its entries do not", async () => {
   await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" }, { dns: { summary_answers: true } });
-  const border = { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] };
+  const border = { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""], import: ["svc.*"] };
   await using us = await start("us1", "us", border, { flags: ["--workers", "2"] });
-  await register(eu, "quotes", "1");
+  await register(eu, "ledger", "internal");
+  await register(eu, "quotes");
   await until("the summary is in the other region", async () => (await namesIn(us)) === "eu1 quotes 1 fresh");
-  await register(us, "orders", "1");
+  await register(us, "orders");
   const both = "eu1 quotes 1 fresh, us1 orders 1 fresh";
-  await until("both regions show both", async () => (await namesIn(eu)) === both && (await namesIn(us)) === both);
+  const atHome = `eu1 ledger 1 fresh, ${both}`;
+  await until("both regions show both, and what us1 does not import is shown at home alone", async () => {
+    return (await namesIn(eu)) === atHome && (await namesIn(us)) === both;
+  });
   await checkDns(eu, us, { other: "orders", own: "quotes", ttl: /60/ });
   using door = new GrpcDoor(us.grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
