@@ -169,7 +169,7 @@ export const RESOLVER_MUTANTS = [
       {
         file: "src/resolver/policy/followed-policy.ts",
         find: "    this.#arrived.push({ version: read.version, sizeBytes });\n",
-        replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#see(epochOf(place));\n",
+        replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#seen.set(epochOf(place), true);\n",
       },
     ],
     withinSeeds: 100,
