@@ -6,10 +6,10 @@ import { ROOT, run } from "./run.ts";
 /** So far back a gate that saves work trusts earlier runs. */
 const COMMITS = 50;
 
-/** What hostile clients, disks, other languages and other DNS servers meet. When one of these differs, the gate of CI also runs the tests with the tag `path`. */
+/** What hostile clients, disks, clients in other languages and other DNS servers meet. If one of these differs, the gate of CI also runs the tests with the tag `path`. */
 const PATHS = ["src/dns/", "src/grpc/", "src/server/edge/", "src/store/", "proto/"];
 
-/** The files that differ from that commit, 50 commits ago unless given; undefined in a clone that does not go back so far, where nothing is known. */
+/** The files that differ from a commit, by default from 50 commits ago. Undefined if the clone does not have that commit: then nothing is known. */
 export async function changedFiles(since = `HEAD~${COMMITS}`): Promise<readonly string[] | undefined> {
   const { code, output } = await run("git", ["diff", "--name-only", since]);
   return code === 0 ? output.split("\n").filter((line) => line !== "") : undefined;
@@ -26,7 +26,7 @@ export function tagsFilter(leaves: readonly string[]): readonly string[] {
   return leaves.length === 0 ? [] : ["--tags-filter", leaves.map((tag) => `!${tag}`).join(" && ")];
 }
 
-/** The files of that list that the linter reads and that still exist. */
+/** Of these files, the sources that still exist. */
 export function lintable(files: readonly string[]): readonly string[] {
   return files.filter((file) => /\.[jt]s$/.test(file) && existsSync(join(ROOT, file)));
 }

@@ -42,8 +42,12 @@ const COMPILER = "compiler";
 /** All of vitest's projects that hold unit tests; `vitest.config.ts` says which is which. */
 const UNIT = ["unit", "io", "rules", "checks"];
 
-/** A process that takes more of a processor's seconds than this goes round in a loop, which is found; so is a stage that comes to no end. All unit tests of a worker take 100. */
+/**
+ * A process that takes more seconds of a processor than this is in an endless loop, and the fault counts as found. A worker needs 100 for its half of all unit
+ * tests.
+ */
 const PROCESS_SECONDS = 300;
+/** A stage that takes longer hangs, and the fault counts as found. */
 const STAGE_MS = 600_000;
 const MAX_REASON_LENGTH = 400;
 
@@ -82,6 +86,10 @@ const { values } = parseArgs({
 
 if (!["gate", "nightly"].includes(values.tier)) {
   console.error(`--tier is ${values.tier}, and must be gate or nightly`);
+  process.exit(2);
+}
+if (values.from !== undefined && !existsSync(values.from)) {
+  console.error(`--from is ${values.from}, and there is no such file; a run with --keep writes one`);
   process.exit(2);
 }
 const isGate = values.tier === "gate";

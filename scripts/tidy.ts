@@ -85,10 +85,10 @@ export function unreachedFiles(root: string): readonly string[] {
     .map((file) => `${file} is reached by no test of its room`);
 }
 
-/** Files of `src` that no process imports yet: the fences of leaders are part of the contract of their store. */
+/** Files that wait for their first user. Fences are part of the contract of the store, and leaders will use them. */
 const EARLY: readonly string[] = ["src/store/control/fence.ts"];
 
-/** Every file of `src` is reached from where a process, a thread or a user of the package starts: the entries of `knip.json`, which counts what a test imports as used. */
+/** Files of `src` that no process, no thread and no user of the package loads. These start at the entries of `knip.json`. Knip itself counts what a test imports as used. */
 export function unusedFiles(root: string): readonly string[] {
   const { entry } = JSON.parse(read(root, "knip.json")) as { readonly entry: readonly string[] };
   const files = sources(root);

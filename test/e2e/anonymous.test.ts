@@ -40,7 +40,7 @@ async function sendJson(node: NodeProcess, rpc: string, body: object): Promise<s
 
 test.each(
   some([
-    // The gate plays this row: no other test of the gate has a node with that setting.
+    // The gate plays only every fourth row. This one is first because no other test of the gate has a node with that setting.
     { what: "with anonymous = none", tenants: { credentials: [KEY], anonymous: "none" }, flags: [], writes: false, reads: false },
     { what: "where a credential is configured", tenants: { credentials: [KEY] }, flags: [], writes: false, reads: true },
     { what: "beyond loopback, on a trusted network", tenants: {}, flags: ["--host", "0.0.0.0", "--insecure"], writes: false, reads: true },

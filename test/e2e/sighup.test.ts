@@ -193,7 +193,7 @@ test("a file that is none any more leaves what was in force, is told in the log,
   await using node = await startNodeProcess(["--ephemeral", "--config", config]);
   using client = new AnyClient(node.listeners["grpc"] ?? "");
   await until("the start is in the audit file", () => existsSync(audit));
-  // As a rotation of logs does: the node then begins a new file.
+  // Rotating logs does the same. At SIGHUP the node begins a new file.
   renameSync(audit, `${audit}.1`);
   for (const path of [token, clusterToken, policy]) {
     rmSync(path);

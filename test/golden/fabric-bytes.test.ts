@@ -168,9 +168,9 @@ test.each(ALL)("$name is still what is written", async ({ name, write }) => {
   await expect(`${Buffer.from(write()).toString("hex")}\n`).toMatchFileSnapshot(join(FOLDER, `${name}.txt`));
 });
 
-test.each(ALL)("$name that was written is still read", ({ name, value, write, read }) => {
+test.for(ALL)("$name that was written is still read", ({ name, value, read }, { skip }) => {
   const path = join(FOLDER, `${name}.txt`);
-  // A new one is written after this.
-  const bytes = existsSync(path) ? Uint8Array.from(Buffer.from(readFileSync(path, "utf8").trim(), "hex")) : write();
+  skip(!existsSync(path), "the file of a new row is written at the end of this run");
+  const bytes = Uint8Array.from(Buffer.from(readFileSync(path, "utf8").trim(), "hex"));
   expect(read(bytes)).toEqual(value);
 });
