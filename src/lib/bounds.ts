@@ -56,7 +56,7 @@ export const NODE_BOUNDS = {
 
 export const LABEL_KEY = new RegExp(`^[A-Za-z0-9._:/@+-]{1,${NODE_BOUNDS.maxLabelKeyLength}}$`);
 
-/** The metadata keys that Waymark itself uses. `catalog/entry/metadata.ts` validates their values. */
+/** The metadata keys that Waymark itself uses. `catalog/entry/rules.ts` validates their values. */
 export const METADATA_KEY = {
   /** A host name that DNS returns as a CNAME for an entry without targets (semantics.md, DNS). */
   CNAME: "waymark.dns.cname",

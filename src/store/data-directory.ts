@@ -14,7 +14,7 @@ export const DATA_FILES = {
   summaries: "summaries.snapshot",
   /** What a resolver held, to begin with while it catches up. Its owner is `node/resolver/cache-file.io.ts`. */
   resolver: "followed.copy",
-  /** The id of a resolver that was given none. Its owner is `node/resolver/node-id.io.ts`. */
+  /** The id of a resolver that was given none. Its owner is `node/resolver/resolver-node.io.ts`. */
   resolverId: "resolver-id",
   /** Ids of the members of the cluster, so that ends of entries are kept for those that are away. Its owner is `node/fabric/members-file.io.ts`. */
   members: "members",
@@ -22,7 +22,7 @@ export const DATA_FILES = {
   control: "control.db",
   /** An SQLite database: the audit log. Its owner is `store/audit/`. */
   audit: "audit.db",
-  /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/peer-mark.io.ts`. */
+  /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/members-file.io.ts`. */
   hadPeers: "had-peers",
   /** The serials of the zone that DNS told last, so that they never go back. Its owner is `node/zone-serials.io.ts`. */
   zoneSerials: "zone-serials",

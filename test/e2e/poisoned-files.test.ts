@@ -140,7 +140,7 @@ test.each(TAKEN)(
   },
 );
 
-/** What each does to a directory that no node may go on with, and what the start says of it; `journal-damage.test.ts` has more. */
+/** What each does to a directory that no node may go on with, and what the start says of it; `journal-damage.io.test.ts` has more. */
 const REFUSED: readonly { readonly what: string; readonly poison: (directory: string) => void; readonly says: RegExp }[] = [
   { what: "a floor below none", poison: (directory) => poisonJournal(directory, "UPDATE meta SET floor = -5"), says: /its floor is -5/ },
   {

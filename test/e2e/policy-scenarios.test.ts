@@ -215,7 +215,7 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
   const iso = (ms: number) => new Date(ms).toISOString();
   const windows = [{ startsAt: iso(startMs), endsAt: iso(startMs + OPEN_MS), allowSummaries: true }];
   await apply(node, [{ namespace: "shop", owners: ["local"], cutoverWindows: windows }]);
-  // How soon after it is a matter of `test/policy/set/cutover.test.ts`: here a busy machine would be judged.
+  // How soon after it is a matter of `test/policy/set/rules.test.ts`: here a busy machine would be judged.
   for (const [edge, wanted] of [
     [startMs, true],
     [startMs + OPEN_MS, false],

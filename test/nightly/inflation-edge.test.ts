@@ -1,5 +1,5 @@
 /**
- * As test/long/inflation.test.ts, at the HTTP edge. Here the bound is not kept in every run (41 to 69 MB over ten runs): what V8 holds of ten
+ * As test/e2e/inflation.test.ts, at the HTTP edge. Here the bound is not kept in every run (41 to 69 MB over ten runs): what V8 holds of ten
  * thousand requests that wait is most of it, and the next gRPC path is to mend it.
  */
 import { test } from "vitest";

@@ -55,7 +55,7 @@ function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems
   }
 }
 
-/** Which callers may register there is another question: `registrar/control-writes.ts` has the answer. */
+/** Which callers may register there is another question: `discovery/registrar/may-write.ts` has the answer. */
 function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: Problems): void {
   const row = findRoleNamespace(key.namespace);
   if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
