@@ -9,14 +9,19 @@ import {
 } from "@bufbuild/protobuf";
 import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
-import { Client } from "./client.ts";
-import { elsewhereOf } from "./clusters/elsewhere.ts";
+import { pause } from "../lib/patient-time.io.ts";
+import type { SummaryCallOptions } from "./calls.ts";
+import { Client, type ClientOptions, type Elsewhere } from "./client.ts";
+import { OwnCluster } from "./clusters/asking.ts";
 import { targetAt } from "./clusters/given-addresses.io.ts";
+import { IngressCalls } from "./clusters/ingress-calls.ts";
+import { type ClusterWays, OtherClusters } from "./clusters/other-clusters.ts";
 import type { AimedChannel } from "./clusters/proven-channel.ts";
+import { Redirects } from "./clusters/redirects.ts";
 import { waysOf } from "./clusters/ways.io.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, maySpeakTls, transportWords } from "./failure.ts";
-import { pause } from "./pause.io.ts";
+import type { Choice, ResolveOptions } from "./live/choice.ts";
 import { requestBytes } from "./request-bytes.ts";
 import { RequestError, SPEAKS_TLS } from "./request-error.ts";
 import { ServerFinder } from "./servers/find-servers.io.ts";
@@ -305,4 +310,20 @@ function pathOf(method: DescMethod): string {
 
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
+}
+
+/** Calls to other clusters than the own one. The clients of the other clusters have the options of the own one, and find no servers. */
+function elsewhereOf(home: Client, ways: ClusterWays, options: Omit<ClientOptions, "elsewhere" | "startFinding">): Elsewhere {
+  const own = new OwnCluster(home);
+  const { nowMs, lookupTtlMs } = options;
+  const clusters = new OtherClusters(home, ways, { ...options, followsRedirects: false });
+  const parts = { home, own, clusters, nowMs, lookupTtlMs };
+  const redirects = new Redirects(parts);
+  const calls = new IngressCalls(parts);
+  return {
+    resolve: (namespace: string, name: string, asked: ResolveOptions): Promise<Choice | undefined> =>
+      redirects.resolve(namespace, name, asked),
+    run: <T>(cluster: string, fn: (client: Client) => Promise<T>, asked: SummaryCallOptions): Promise<T> => calls.run(cluster, fn, asked),
+    close: () => clusters.close(),
+  };
 }

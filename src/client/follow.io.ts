@@ -4,11 +4,10 @@ import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { SummaryWatchRequestSchema } from "../../gen/waymark/discovery/v1/summary_pb.js";
-import { later } from "../lib/patient-time.io.ts";
+import { later, pause } from "../lib/patient-time.io.ts";
 import { entrySeen, type FollowEvent, Follower, type ReadPayload, summarySeen, type WatchMessage } from "../reading/follow.ts";
 import type { Calls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
-import { pause } from "./pause.io.ts";
 import { RequestError } from "./request-error.ts";
 
 export interface FollowOptions {

@@ -3,6 +3,7 @@
  * deadlines of others, never for limits on this process itself.
  */
 
+import { setTimeout as wait } from "node:timers/promises";
 import { MAX_TIMER_MS } from "./duration.ts";
 import type { Time } from "./machine.ts";
 import { LOOK_MS, type Patience, PatientClock, type ProcessPause } from "./patience.ts";
@@ -93,4 +94,13 @@ export function later(act: () => void, delayMs: number): () => void {
   if (delayMs > MAX_TIMER_MS) return () => {};
   const timer = setTimeout(act, Math.max(0, delayMs));
   return () => clearTimeout(timer);
+}
+
+/** Resolves after `waitMs`, or when the signal is aborted. */
+export async function pause(waitMs: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await wait(waitMs, undefined, { ...(signal && { signal }) });
+  } catch (error) {
+    if (signal?.aborted !== true) throw error;
+  }
 }

@@ -1,5 +1,4 @@
-/** The inputs and outputs of a node's machine, for its driver and the simulator. */
-
+/** The inputs and outputs of a node's machine, for its driver and the simulator, and of the parts of the machine. */
 import type { Batch } from "../catalog/batch.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
@@ -9,13 +8,13 @@ import type { DoubtChange } from "../discovery/checks/turns.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
+import type { Handlers, Part, Parts } from "../lib/part.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type { Draft } from "../summary/building/drafts.ts";
 import type { RefusalEvent } from "../summary/held/refusals.ts";
 import type { UnsaidEvent } from "../summary/held/unsaid.ts";
 import type { DepartureReason, HandedOver } from "./core/departure.ts";
 import type { LostGeneration } from "./core/generations.ts";
-import type { ExporterNews } from "./core/regions/exporter-lack.ts";
 import type { OwnEntry } from "./core/self-entry.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import type { AdoptOutcome } from "./core/travelling-policy.ts";
@@ -98,7 +97,7 @@ export type NodeOutput =
   /** A border brought something of which the audit is to know that it was not taken. */
   | { readonly kind: "summaryRefused"; readonly event: RefusalEvent }
   /** For people: the cluster has had no exporter for long, or has one again. */
-  | ({ readonly kind: "exporters" } & ExporterNews)
+  | { readonly kind: "exporters"; readonly exporterCount: number; readonly standing: string }
   /** Readers of summaries follow the policy in force. */
   | { readonly kind: "summariesFollowed" }
   /** Readers may be woken. */
@@ -127,3 +126,17 @@ type Order =
 
 /** What the machine tells the rest of the node. The driver carries out the other outputs itself, on sockets and journal. */
 export type Told = Exclude<NodeOutput, { readonly kind: Order }>;
+
+/** The news that parts of the machine have for each other. */
+export type NodeNews =
+  /** Inputs of the fabric that other parts give. */
+  | Extract<FabricInput, { readonly kind: Internal }>
+  /** Other nodes may have something to receive. */
+  | { readonly kind: "summariesChanged" }
+  /** Orders of the fabric about own records. The others leave the machine. */
+  | Extract<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>;
+
+/** A part of the machine. A new part is a file that implements this, and a row in `core/parts/list.ts`. */
+export type NodePart = Part<NodeInput | NodeNews, NodeOutput>;
+export type NodePartList = Parts<NodeInput | NodeNews, NodeOutput>;
+export type NodeHandlers = Handlers<NodeInput | NodeNews, NodeOutput>;

@@ -16,7 +16,7 @@ import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { Component, Components } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
-import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
+import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";

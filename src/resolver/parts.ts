@@ -7,12 +7,13 @@ import { UNASKED_MS } from "./following/following.ts";
 import type { ResolverInput, ResolverOrder } from "./io-types.ts";
 import { FULL_MS, fullFault } from "./keeping/space.ts";
 import type { ResolverMachine, ResolverPart } from "./machine.ts";
-import { Reopening } from "./upkeep/reopening.ts";
 
 type Out = ResolverOrder[];
 
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
+/** Resolvers whose credentials are changed together are told so in the same second. */
+const REOPENED_WITHIN_MS = 5000;
 
 /** The parts of a resolver in the order in which they work. A new part is a row here. */
 export function resolverParts(machine: ResolverMachine, time: Time): readonly ResolverPart[] {
@@ -29,7 +30,7 @@ export function resolverParts(machine: ResolverMachine, time: Time): readonly Re
     policyRow(machine),
     summariesRow(machine),
     hearingRow(machine),
-    reopeningRow(machine, new Reopening(options.random)),
+    reopeningRow(machine, options.random),
     pruneRow(machine, time),
     { look: (now, out) => digests.adjust(machine.used, machine.wanted, now, out), nextDeadlineMs: () => digests.nextDeadlineMs() },
     {
@@ -210,18 +211,26 @@ function hearingRow(machine: ResolverMachine): ResolverPart {
 }
 
 /** Each stream continues from its place, so that nothing is fetched again and no answer is stale. */
-function reopeningRow({ list }: ResolverMachine, reopening: Reopening): ResolverPart {
+/** Opens the streams again when the credentials of this resolver changed: soon, and not at the moment at which all other resolvers do it. */
+function reopeningRow({ list }: ResolverMachine, random: () => number): ResolverPart {
+  let dueMonoMs = NEVER;
+  const forget = () => {
+    dueMonoMs = NEVER;
+  };
   return {
     handle: {
-      "credentials changed": (_, { monoMs }) => reopening.ask(monoMs),
+      // A reopening that is due already is not postponed.
+      "credentials changed": (_, { monoMs }) => {
+        dueMonoMs = Math.min(dueMonoMs, monoMs + REOPENED_WITHIN_MS * random());
+      },
       tick: (_, time, out) => {
-        if (time.monoMs < reopening.dueMonoMs) return;
-        reopening.done();
+        if (time.monoMs < dueMonoMs) return;
+        forget();
         list.deliver({ kind: "reopen" }, time, out);
       },
-      "upstream changed": () => reopening.done(),
+      "upstream changed": forget,
     },
-    nextDeadlineMs: () => reopening.dueMonoMs,
+    nextDeadlineMs: () => dueMonoMs,
   };
 }
 

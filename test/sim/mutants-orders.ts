@@ -5,8 +5,8 @@ export const ORDER_MUTANTS = [
     rule: "Maintenance: the next registration of a key goes by its order, at whatever node",
     edits: [
       {
-        file: "src/catalog/replica/orders.ts",
-        find: "  for (const record of replica.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);\n",
+        file: "src/catalog/replica/replica.ts",
+        find: "    for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);\n",
         replace: "",
       },
     ],

@@ -2,11 +2,13 @@
  * The replica, ordered by change: the newest record for each origin and key, the order in which they changed here, and the version vector
  * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
  */
+
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { SCOPE, widest } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
 import type { Lookup } from "../query/lookup.ts";
+import { type MaintenanceOrders, newerOrders } from "../record/maintenance.ts";
 import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "../record/record.ts";
 import type { Slab } from "../record/slab.ts";
 import { join, lastTouchOf, leave, type Origin, recordOf, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
@@ -16,7 +18,6 @@ import { Forgetting } from "./forgetting.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { EmptiedNamespaces, NamespaceDigests } from "./namespace-digest.ts";
-import { newestOrders } from "./orders.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
 import { NO_REVISION, type Owed, PastViews, wasSeen } from "./past-views.ts";
 import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
@@ -157,6 +158,17 @@ export class Replica {
     return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
   }
 
+  /**
+   * The newest orders that records of the key carry (semantics.md, Maintenance): of any origin of the key's cluster, staged ones included, and of
+   * entries and tombstones alike. So the next registration of the key goes by them, at whatever node. HOT: where no record has an order, it looks nothing up.
+   */
+  newestOrders(key: KeyText): MaintenanceOrders | undefined {
+    if (!this.hasOrders) return undefined;
+    let newest = this.own(key)?.orders;
+    for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);
+    return newest;
+  }
+
   /** All records of the key, in view order, without staged ones. */
   records(key: KeyText): readonly StoredRecord[] {
     const any = this.#any(key);
@@ -227,7 +239,7 @@ export class Replica {
     of: Ended,
     body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED,
     hlc: number,
-    orders = newestOrders(this, of.key),
+    orders = this.newestOrders(of.key),
   ): StoredRecord {
     const before = this.own(of.key);
     const seq = this.#staging.nextSeq();

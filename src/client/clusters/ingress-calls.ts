@@ -6,8 +6,7 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import type { SummaryCallOptions } from "../calls.ts";
 import type { Client } from "../client.ts";
 import { absentFailure } from "../request-error.ts";
-import { askedOf } from "./asking.ts";
-import { Kept } from "./kept.ts";
+import { askedOf, Kept } from "./asking.ts";
 import type { Located } from "./other-clusters.ts";
 import type { RedirectParts } from "./redirects.ts";
 

@@ -5,8 +5,7 @@ import type { Client } from "../client.ts";
 import { type Choice, kindIn, type ResolveOptions } from "../live/choice.ts";
 import type { LookupName } from "../live/lookups.ts";
 import { RequestError } from "../request-error.ts";
-import { askedOf, type OwnCluster } from "./asking.ts";
-import { Kept } from "./kept.ts";
+import { askedOf, Kept, type OwnCluster } from "./asking.ts";
 import type { Located, OtherClusters } from "./other-clusters.ts";
 
 /** Most redirects that one `resolve` follows. */

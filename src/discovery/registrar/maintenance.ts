@@ -5,7 +5,6 @@
 import { hasNewerOrder, isInForce, type MaintenanceOrders, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
-import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { type Reason, WaymarkError } from "../../lib/errors.ts";
 import { type Hlc, MAX_STAMP } from "../../lib/hlc.ts";
@@ -82,7 +81,7 @@ export class Maintenance {
     const own = replica.own(key);
     const refusal = refusalOf(own, replica, key, ordered);
     if (own === undefined || refusal !== undefined) return refusal ?? NOT_HERE;
-    const known = newestOrders(replica, key);
+    const known = replica.newestOrders(key);
     const { isOn, reason, untilMs, giver } = ordered;
     const wanted = isOn ? begun(known, own, ordered, time) : ended(known, own, ordered, time);
     if (wanted === undefined) return UNCHANGED;
@@ -154,7 +153,7 @@ export class Maintenance {
     const { replica, undo, puts } = this.#parts;
     for (const key of this.#adopting) {
       const own = replica.own(key);
-      if (own?.body === BODY.ENTRY && hasNewerOrder(ordersOf(own, newestOrders(replica, key)), own.orders)) {
+      if (own?.body === BODY.ENTRY && hasNewerOrder(ordersOf(own, replica.newestOrders(key)), own.orders)) {
         puts.reordered(key, time);
         undo.push(() => this.#adopting.add(key));
       }

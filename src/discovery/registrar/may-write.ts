@@ -6,7 +6,6 @@ import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.t
 import { findRoleNamespace, isOfNodes, type RoleNamespace } from "../../catalog/entry/rules.ts";
 import { hasNewerOrder } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, isKeyOf, type KeyText, KIND, keyLabel, keyParts } from "../../catalog/record/record.ts";
-import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { hiddenOrphanOf, isOfKeysCluster, winnerOf } from "../../catalog/replica/view.ts";
 import { CAUSE, causeOf } from "../../catalog/watch/cause.ts";
@@ -267,7 +266,7 @@ export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | u
 export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const own = replica.own(key);
   const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
-  const orders = newestOrders(replica, key);
+  const orders = replica.newestOrders(key);
   return (orders && records.find((record) => !hasNewerOrder(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
 }
 

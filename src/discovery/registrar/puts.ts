@@ -14,7 +14,6 @@ import { lastingOrder, type MaintenanceOrders, ordersFor, ordersOf } from "../..
 import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
-import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { compareForView } from "../../catalog/replica/view.ts";
 import { invalid } from "../../lib/errors.ts";
@@ -58,7 +57,7 @@ export class Puts {
     const isOwn = isLive && own.principal === caller.principal && this.#isSeen(own);
     this.attach(stamped.key, lease, isLive);
     const { principal } = caller;
-    const orders = ordersFor(principal, newestOrders(this.#replica, stamped.key));
+    const orders = ordersFor(principal, this.#replica.newestOrders(stamped.key));
     const put = this.#asShown(stamped, isLive ? own : undefined, shownOf(orders, principal, time));
     const isSame = isOwn && own.orders === orders && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
     if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal, load: put.load, orders }, time);
@@ -111,7 +110,7 @@ export class Puts {
     const own = this.#replica.own(key);
     if (own === undefined || own.body !== BODY.ENTRY) return;
     const stored = stamper.entryOfStored(this.#bytesOf(own));
-    const orders = given ?? ordersOf(own, newestOrders(this.#replica, key));
+    const orders = given ?? ordersOf(own, this.#replica.newestOrders(key));
     const changed = change(own);
     const said =
       changed === undefined && own.orders === undefined && orders === undefined

@@ -1,6 +1,6 @@
 /** How a node joins others: its fabric is built from the settings, from what its disk kept, and from what came back of other nodes. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { isFabricOpen } from "../../config/exposure.ts";
+import { isFabricOpen, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Border } from "../../fabric/borders/border.ts";
 import { Fabric } from "../../fabric/fabric.ts";
@@ -11,7 +11,7 @@ import type { MemberFacts } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { peerAuthSettings } from "../fabric/options.ts";
-import type { Rooms } from "./rooms.ts";
+import { hasSeeds, type Rooms } from "./rooms.ts";
 import type { SnapshotOptions } from "./snapshots.ts";
 import { type NamedStart, startOfNode } from "./standing.ts";
 import { asOfMonoMs, resumeLives, type Warm } from "./warm-start.ts";
@@ -90,4 +90,21 @@ function factsOf({ identity, replica }: Pick<Rooms, "identity" | "replica">, { s
     labels: settings.node.labels,
     healthScore: 0,
   };
+}
+
+/**
+ * Whether a node without a policy shows nothing, because it joins others for the first time and the policy of its cluster may hide something. A
+ * node that was up to date with others before knows whether there was a policy.
+ */
+export function awaitsPolicy(settings: Pick<Settings, "fabric">, wasUpToDate: boolean): boolean {
+  return hasSeeds(settings) && !wasUpToDate;
+}
+
+/** Whether there may be other nodes with a policy that this one lacks: it is not ready yet, or it serves alone although it is to join others. */
+export function mayBeOthers(
+  settings: Settings,
+  { isReady, fabric }: { readonly isReady: boolean; readonly fabric: Pick<Fabric, "readiness"> | undefined },
+  time: Time,
+): boolean {
+  return !isReady || (wantsPeers(settings) && fabric?.readiness(time).reason === "alone");
 }

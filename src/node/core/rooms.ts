@@ -16,8 +16,7 @@ import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
 import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
-import type { AliasOf } from "../../discovery/checks/watched.ts";
-import { entryOwner } from "../../discovery/checks/watched.ts";
+import { type AliasOf, entryOwner } from "../../discovery/checks/watched.ts";
 import { Loads } from "../../discovery/registrar/loads.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../discovery/registrar/restore.ts";
@@ -28,10 +27,8 @@ import type { RefusedAct } from "../../policy/audit/record.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
 import type { Restored } from "../../store/journal/journal.ts";
 import { NodeMachine } from "../core.ts";
-import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
 import { type CoreProcess, openReadingCore, openReplica } from "./reading-core.ts";
-import { isMeantToExport } from "./regions/exporting.ts";
 import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */
@@ -238,4 +235,20 @@ function mayBeChecked(replica: Replica): readonly KeyText[] {
 /** The checks of a live record, staged or visible. */
 function checkedOf({ slab }: Replica, record: CatalogRecord | undefined): ReturnType<typeof checksOf> | undefined {
   return record?.body === BODY.ENTRY ? checksOf(slab.view(record.at, record.sizeBytes)) : undefined;
+}
+
+/** Whether the settings name nodes to join. */
+export function hasSeeds({ fabric }: Pick<Settings, "fabric">): boolean {
+  return fabric.enabled !== false && fabric.seeds.length > 0;
+}
+
+/**
+ * Whether the settings of a node mean that its cluster exports summaries. Which nodes then do it is decided while they run.
+ * On where borders are set, so that a cluster without a key says that it exports nothing. On also where the settings have a key of this cluster, the
+ * private or the public one: it exports although the borders of its region are set in another cluster. Without either the cluster only reads.
+ */
+export function isMeantToExport({ summary, fabric, node }: Settings): boolean {
+  const { exportEnabled, signingKeyFile, keys } = summary;
+  const hasKey = signingKeyFile !== undefined || keys.some(({ clusterId }) => clusterId === node.clusterId);
+  return exportEnabled ?? (fabric.borders.length > 0 || hasKey);
 }

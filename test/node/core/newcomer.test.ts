@@ -1,6 +1,6 @@
 /** Which nodes wait for the policy of others. */
 import { expect, test } from "vitest";
-import { awaitsPolicy, mayBeOthers } from "../../../src/node/core/newcomer.ts";
+import { awaitsPolicy, mayBeOthers } from "../../../src/node/core/joining.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 import { at } from "../../fakes/registry.ts";
 

@@ -1,6 +1,6 @@
 /** Of strangers a few are told of, and all are counted; an address that does not answer is told of once. */
 import { expect, test } from "vitest";
-import { RefusalLog } from "../../../src/node/core/refusal-log.ts";
+import { RefusalLog } from "../../../src/node/core/parts/list.ts";
 import { at } from "../../fakes/registry.ts";
 
 test("ten strangers a minute are told of, and all are counted", () => {

@@ -6,26 +6,25 @@ import type { DnsNames } from "../../../discovery/dns-names.ts";
 import type { Fanout } from "../../../discovery/fanout.ts";
 import type { Registrar } from "../../../discovery/registrar/registrar.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
-import type { FabricInput, FabricOutput } from "../../../fabric/io-types.ts";
+import { eventOutput, type FabricInput, type FabricOutput } from "../../../fabric/io-types.ts";
 import type { MemberFacts } from "../../../fabric/wire/messages.ts";
+import { TokenBuckets } from "../../../lib/buckets/token-bucket.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
 import type { Metrics } from "../../../lib/metrics/metrics.ts";
 import { Parts } from "../../../lib/part.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
-import type { NodeOutput } from "../../core-io.ts";
+import type { NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
 import type { NodeLimits } from "../../limits.ts";
 import { Departure, type DepartureOrders } from "../departure.ts";
 import { Generations } from "../generations.ts";
 import { HeardPeers } from "../heard-peers.ts";
-import { RefusalLog } from "../refusal-log.ts";
 import type { Summaries } from "../regions/summaries.ts";
 import { RosterFile } from "../roster-file.ts";
 import { SelfEntry } from "../self-entry.ts";
 import { type SnapshotOptions, Snapshots } from "../snapshots.ts";
 import { Standing } from "../standing.ts";
 import { TravellingPolicy } from "../travelling-policy.ts";
-import type { NodePart, NodePartList } from "./part.ts";
 import { NodeReadiness } from "./readiness.ts";
 import { Writes } from "./writes.ts";
 
@@ -346,4 +345,36 @@ function departureRow(core: NodeParts): NodePart {
 
 function tell(event: NodeOutput | undefined, out: NodeOutput[]): void {
   if (event !== undefined) out.push(event);
+}
+
+/** The most strangers that are told of in `WINDOW_MS`. */
+const MAX_REFUSALS = 10;
+const WINDOW_MS = 60_000;
+/** An address that does not answer is told of once in this time. */
+const UNANSWERED_WINDOW_MS = 600_000;
+
+/** Decides which refused strangers and which silent addresses people are told of. The rest are only counted. */
+export class RefusalLog {
+  /** How many strangers were turned away before the fabric heard of them. */
+  refusedCount = 0;
+  #windowMonoMs = 0;
+  #windowCount = 0;
+  readonly #unanswered = new TokenBuckets({ limit: 1, windowMs: UNANSWERED_WINDOW_MS, maxKeys: 256 });
+
+  stranger(why: string, address: string, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
+    this.refusedCount += 1;
+    if (monoMs - this.#windowMonoMs > WINDOW_MS) {
+      this.#windowMonoMs = monoMs;
+      this.#windowCount = 0;
+    }
+    this.#windowCount += 1;
+    if (this.#windowCount > MAX_REFUSALS) return undefined;
+    return eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true });
+  }
+
+  /** A node that cannot join must say why. Dead nodes are asked again and again, so that is told seldom. */
+  unanswered(why: string, address: string, isRefused: boolean, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
+    if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return undefined;
+    return eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why });
+  }
 }

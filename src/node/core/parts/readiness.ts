@@ -4,9 +4,8 @@ import type { Fabric } from "../../../fabric/fabric.ts";
 import { assert } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
-import type { NodeOutput } from "../../core-io.ts";
+import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { Standing } from "../standing.ts";
-import type { NodeHandlers, NodePart } from "./part.ts";
 
 export interface NodeReadinessParts {
   readonly fanout: Fanout;

@@ -14,9 +14,8 @@ import { keysOf } from "../../../fabric/maintenance-calls.ts";
 import type { MaintainRequest, MemberFacts } from "../../../fabric/wire/messages.ts";
 import { type Reason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
-import type { NodeOutput } from "../../core-io.ts";
+import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { Standing } from "../standing.ts";
-import type { NodeHandlers, NodePart } from "./part.ts";
 
 /** A node that accepts no orders at present asks the caller to try again after this time. */
 const RETRY_MS = 1000;

@@ -31,7 +31,6 @@ import { summaryKeyOf } from "../../../summary/keys.ts";
 import { SummaryStamper } from "../../../summary/stamper.ts";
 import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
-import { ExporterLack } from "./exporter-lack.ts";
 import { ingressMembers, ingressNodes } from "./ingress.ts";
 import { type LagParts, summaryLag } from "./lag.ts";
 import { Narrowed } from "./narrowed.ts";
@@ -451,5 +450,28 @@ export class Summaries {
     const turned = stale.symmetricDifference(this.#stale);
     this.#stale = stale;
     if (turned.size > 0) this.reads.turned(turned);
+  }
+}
+
+/** A cluster without an exporter for so long is told of. Nodes that start one after the other need some of it. */
+const LACK_MS = 60_000;
+
+/** Decides when people are told that no live node of the cluster exports summaries, and that one does again. */
+class ExporterLack {
+  #sinceMonoMs: number | undefined;
+  #isTold = false;
+
+  /** Takes how many export now, and returns whether that is to be told. To be called each second, or more often. */
+  judge(exporterCount: number, { monoMs }: Time): boolean {
+    if (exporterCount !== 0) {
+      const wasTold = this.#isTold;
+      this.#sinceMonoMs = undefined;
+      this.#isTold = false;
+      return wasTold;
+    }
+    this.#sinceMonoMs ??= monoMs;
+    if (this.#isTold || monoMs - this.#sinceMonoMs < LACK_MS) return false;
+    this.#isTold = true;
+    return true;
   }
 }

@@ -1,7 +1,7 @@
 /** Where a cluster is meant to export summaries. */
 import { expect, test } from "vitest";
 import { loadConfig } from "../../../../src/config/load.ts";
-import { isMeantToExport } from "../../../../src/node/core/regions/exporting.ts";
+import { isMeantToExport } from "../../../../src/node/core/rooms.ts";
 
 const KEY = `${"A".repeat(43)}=`;
 const BORDERS = [{ cluster_id: "us1", region: "us", trust: { token_file: "t" }, keys: [KEY] }];
