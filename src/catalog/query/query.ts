@@ -4,7 +4,7 @@ import { decodeBase64url } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64 } from "../../lib/hash64.ts";
 import { SCOPE } from "../entry/scope.ts";
-import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, viewHealth } from "../record/record.ts";
 import {
   coversNamespace,
   type DropReason,
@@ -205,7 +205,7 @@ function openSmallest(lookup: Lookup, filter: Filter): RecordCursor | undefined 
       open = () => openNames(lookup, filter.names);
     }
   }
-  const kinds = kindsOf(filter.kindMask);
+  const kinds = filter.kindMask === 0 ? [] : Object.values(KIND).filter((kind) => (filter.kindMask & (1 << kind)) !== 0);
   if (kinds.length > 0) {
     const count = sum(kinds, (kind) => lookup.ofKind(kind).estimateRange(from, to));
     if (count < least) {
@@ -245,10 +245,6 @@ function openNames(lookup: Lookup, names: readonly string[]): RecordCursor {
 function merged(cursors: readonly Cursor[]): RecordCursor {
   const [first] = cursors;
   return first !== undefined && cursors.length === 1 ? first : new MergeCursor(cursors);
-}
-
-function kindsOf(mask: number): readonly Kind[] {
-  return mask === 0 ? [] : Object.values(KIND).filter((kind) => (mask & (1 << kind)) !== 0);
 }
 
 function sum<T>(items: readonly T[], count: (item: T) => number): number {

@@ -152,7 +152,7 @@ export class LiveEntries {
 
   #apply(text: string, event: Told, { monoMs }: Time): void {
     const { key } = event;
-    const name = nameOf(key);
+    const name = `${key.kind}\0${key.namespace}\0${key.name}`;
     if (event.kind === "put") {
       this.#guard.returned(name, text);
       this.#show(text, event.entry, event.key);
@@ -244,8 +244,4 @@ export class LiveEntries {
     this.#changes = new Map();
     return changes;
   }
-}
-
-function nameOf({ kind, namespace, name }: EntryKey): string {
-  return `${kind}\0${namespace}\0${name}`;
 }

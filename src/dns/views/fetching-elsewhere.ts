@@ -67,7 +67,7 @@ export class FetchingElsewhere implements Elsewhere {
 
   constructor(parts: ElsewhereParts) {
     this.#parts = parts;
-    this.held = new Held(this, (name) => this.#isHeld(name));
+    this.held = heldOf(this, (name) => this.#isHeld(name));
   }
 
   get edition(): number {
@@ -291,66 +291,33 @@ function nothingTold() {
 }
 
 /** What is held, for additional records. */
-class Held implements Elsewhere {
-  readonly #of: Elsewhere;
-  readonly #isHeld: (name: InstanceName) => boolean;
-
-  constructor(of: Elsewhere, isHeld: (name: InstanceName) => boolean) {
-    this.#of = of;
-    this.#isHeld = isHeld;
-  }
-
-  get held(): Elsewhere {
-    return this;
-  }
-
-  get edition(): number {
-    return this.#of.edition;
-  }
-
-  takeTold(): Told {
-    return this.#of.takeTold();
-  }
-
-  holds(told: Told): boolean {
-    return this.#of.holds(told);
-  }
-
-  get isNothing(): boolean {
-    return this.#of.isNothing;
-  }
-
-  get isCutOff(): boolean {
-    return this.#of.isCutOff;
-  }
-
-  isFollowed(namespace: string): boolean {
-    return this.#of.isFollowed(namespace);
-  }
-
-  know(name: InstanceName): void {
-    if (!this.#isHeld(name)) throw unknown();
-  }
-
-  begin(): never {
+function heldOf(of: Elsewhere, isHeld: (name: InstanceName) => boolean): Elsewhere {
+  const refuse = (): never => {
     throw unknown();
-  }
-
-  answered(): never {
-    throw unknown();
-  }
-
-  findAlias(): never {
-    throw unknown();
-  }
-
-  hasNameUnder(): never {
-    throw unknown();
-  }
-
-  takeLeftMs(): number {
-    return this.#of.takeLeftMs();
-  }
+  };
+  return {
+    get held() {
+      return this;
+    },
+    get edition() {
+      return of.edition;
+    },
+    get isNothing() {
+      return of.isNothing;
+    },
+    get isCutOff() {
+      return of.isCutOff;
+    },
+    takeTold: () => of.takeTold(),
+    holds: (told) => of.holds(told),
+    isFollowed: (namespace) => of.isFollowed(namespace),
+    know: (name) => (isHeld(name) ? undefined : refuse()),
+    begin: refuse,
+    answered: refuse,
+    findAlias: refuse,
+    hasNameUnder: refuse,
+    takeLeftMs: () => of.takeLeftMs(),
+  };
 }
 
 const EVERYTHING_FOLLOWED: FoundCarriers = {

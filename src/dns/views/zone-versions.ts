@@ -304,13 +304,11 @@ export class ZoneChanges {
       });
       // What an alias stands for may lie where no entry is.
       const isTold = (claim: Claim, policy: Policy, sees: (namespace: string) => boolean) =>
-        sees(claim.namespace) && hiddenAbove(claim.name, policy, sees) === undefined && this.#counts(claim, policy);
+        sees(claim.namespace) &&
+        hiddenAbove(claim.name, policy, sees) === undefined &&
+        isClaimRightful(claim, policy, this.#sources.identity.clusterId);
       const isAffected = differs || claims.some((claim) => isTold(claim, before, sawBefore) !== isTold(claim, after, seesAfter));
       return isAffected ? [index] : [];
     });
-  }
-
-  #counts(claim: Claim, policy: Policy): boolean {
-    return isClaimRightful(claim, policy, this.#sources.identity.clusterId);
   }
 }

@@ -77,7 +77,7 @@ export class OriginDigests {
       if (this.#replica.origins.get(origin.id) !== origin || origin.through !== through) this.#scans.delete(key);
       else if (this.#slice(scan)) {
         this.#scans.delete(key);
-        this.#keep(key, { through, liveCount: scan.liveCount, digest: scan.sum.value }, time);
+        this.#sums.set(key, { summed: { through, liveCount: scan.liveCount, digest: scan.sum.value }, monoMs: time.monoMs });
       }
       return;
     }
@@ -100,10 +100,6 @@ export class OriginDigests {
       return true;
     });
     return isDone;
-  }
-
-  #keep(key: string, summed: Summed, { monoMs }: Time): void {
-    this.#sums.set(key, { summed, monoMs });
   }
 }
 

@@ -93,7 +93,7 @@ export class LinkSender {
     if (this.#asks.size > 0) return this.#askFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
-    return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? this.#offerFrame(time);
+    return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? (this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined);
   }
 
   /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
@@ -265,10 +265,6 @@ export class LinkSender {
 
   #isOfferDue(time: Time): boolean {
     return this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
-  }
-
-  #offerFrame(time: Time): ReplicationFrame | undefined {
-    return this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined;
   }
 
   #askFrame(): ReplicationFrame {

@@ -122,7 +122,10 @@ class Stream implements OpenStream {
     this.#request = request;
     this.#events = events;
     this.#forget = forget;
-    this.#timer = patientTimeout(() => this.#expire(), FIRST_MESSAGE_MS);
+    this.#timer = patientTimeout(
+      () => this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} says nothing on a new stream`)),
+      FIRST_MESSAGE_MS,
+    );
   }
 
   begin(connection: ClientConnection): void {
@@ -158,10 +161,6 @@ class Stream implements OpenStream {
     const { upstream } = this.#request;
     if (status.code === CODES.OK) this.fail(new WaymarkError("not_ready", `the upstream ${upstream} ended the stream`));
     else this.fail(refusalOf(upstream, status, isFromServer), isFromServer ? watchRefusalOf(status) : undefined);
-  }
-
-  #expire(): void {
-    this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} says nothing on a new stream`));
   }
 }
 

@@ -204,10 +204,6 @@ class NodeWorker {
     return isShared ? ageMs + Math.max(0, time.monoMs - this.#factsMonoMs - FRESH_MS) : ageMs;
   }
 
-  #checkCaughtUp(): void {
-    checkCaughtUp(this.#facts.isReady);
-  }
-
   #checkStart(): void {
     const { startRefusal } = this.#facts;
     if (startRefusal !== undefined) throw receivedError(startRefusal);
@@ -225,7 +221,7 @@ class NodeWorker {
       },
       isReady: () => this.#facts.isWhole,
       isTls: this.#start.settings.tls.certFile !== undefined,
-      checkCaughtUp: () => this.#checkCaughtUp(),
+      checkCaughtUp: () => checkCaughtUp(this.#facts.isReady),
       checkStart: () => this.#checkStart(),
       caughtUp: async () => void (await this.#main.ask({ kind: "caughtUp" })),
       now,

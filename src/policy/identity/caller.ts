@@ -47,11 +47,7 @@ export function anonymousCaller(cluster: string, address: string, roles: readonl
 
 /** Whether a text is a role: one of the mesh, or of an owner. */
 export function isRole(text: string): boolean {
-  return isMeshRole(text) || (text.startsWith(OWNER) && text.length > OWNER.length);
-}
-
-function isMeshRole(text: string): boolean {
-  return MESH_ROLES.some((role) => role === text);
+  return MESH_ROLES.some((role) => role === text) || (text.startsWith(OWNER) && text.length > OWNER.length);
 }
 
 /** Whether a caller has a role of the mesh, or a stronger one. */

@@ -333,7 +333,7 @@ function* loadFrom(key: string, number: number): Task<PolicyVersion> {
 
 function* rowsAfter(start: string): Task<readonly VersionRow[]> {
   const items = yield* itemsAfter(VERSIONS, start);
-  return items.map(({ key, value }) => ({ number: numberOfKey(key), bytes: value }));
+  return items.map(({ key, value }) => ({ number: Number(key.slice(VERSIONS.length).replace("~", "")), bytes: value }));
 }
 
 function* losers(): Task<readonly VersionFacts[]> {
@@ -374,8 +374,4 @@ function loserKey({ number, checksum }: VersionFacts): string {
 /** Keys sort like their numbers. Numbers of more than 12 digits sort behind all others. */
 function keyOf(number: number): string {
   return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
-}
-
-function numberOfKey(key: string): number {
-  return Number(key.slice(VERSIONS.length).replace("~", ""));
 }

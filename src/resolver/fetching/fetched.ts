@@ -165,7 +165,7 @@ export class Fetched implements FollowedNews {
       narrowest = narrower(narrowest, scope);
       bytes += stored.length + RECORD_BYTES;
       const whose = `${life} ${traits.nodeId}`;
-      const origin = origins.get(whose) ?? originOf(traits.nodeId, life);
+      const origin = origins.get(whose) ?? { id: `${traits.nodeId}/0`, nodeId: traits.nodeId, generation: 0, life };
       origins.set(whose, origin);
       const record = recordOf(entry, { origin, at: this.#parts.slab.put(stored), sizeBytes: stored.length });
       this.lookup.put(record);
@@ -292,10 +292,6 @@ export class Fetched implements FollowedNews {
     const life: OriginLife = isOrphaned ? "orphaned" : "live";
     return { entry, stored, life, load };
   }
-}
-
-function originOf(nodeId: string, life: OriginLife): OriginRef {
-  return { id: `${nodeId}/0`, nodeId, generation: 0, life };
 }
 
 /** An answer says nothing of numbers and stamps. One literal makes all records alike to V8, so that a query reads their fields fast. */

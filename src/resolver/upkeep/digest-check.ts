@@ -51,7 +51,8 @@ export class DigestCheck {
   /** A message of the watch. Undefined: more is to come. Throws `invalid_argument` for what no server of ours can have sent. */
   hear({ deltas, snapshot, place, policyEpoch, digest }: WatchMessage): DigestVerdict | undefined {
     if (snapshot !== SNAPSHOT.NONE || policyEpoch !== this.#start.policyEpoch) return "unknown";
-    for (const delta of deltas) this.#told.set(this.#keyOf(delta), "entry" in delta.change ? idOf(delta) : undefined);
+    for (const delta of deltas)
+      this.#told.set(this.#keyOf(delta), "entry" in delta.change ? `${delta.nodeId}/${delta.generation}/${delta.seq}` : undefined);
     if (Math.max(this.#told.size, this.#before.size) > MAX_CHANGED) return "unknown";
     if (place === undefined) return undefined;
     if (digest === undefined) return "unknown";
@@ -76,8 +77,4 @@ export class DigestCheck {
     if ("key" in change) return change.text;
     return this.#start.stamper.entryOfStored(change.entry.subarray(0, readShown(change.entry).storedBytes)).key;
   }
-}
-
-function idOf({ nodeId, generation, seq }: WatchDelta): string {
-  return `${nodeId}/${generation}/${seq}`;
 }

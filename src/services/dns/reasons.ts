@@ -121,7 +121,8 @@ function subjectWords(subject: Subject, type: string): string {
     case "apex":
       return "is a zone of this server";
     case "entries":
-      if (subject.isCluster === true) return `${NOTHING_HERE} ${clusterOf(subject)}, with ${counted(subject.targets.length, "target")}`;
+      if (subject.isCluster === true)
+        return `${NOTHING_HERE} ${subject.entries[0]?.key.clusterId ?? ""}, with ${counted(subject.targets.length, "target")}`;
       return `shows ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target")}`;
     case "address":
       return "is the name of an address";
@@ -138,10 +139,6 @@ function subjectWords(subject: Subject, type: string): string {
 
 /** For people. */
 const NOTHING_HERE = "has nothing to choose here, and leads to the ingress of cluster";
-
-function clusterOf({ entries }: Subject & { readonly kind: "entries" }): string {
-  return entries[0]?.key.clusterId ?? "";
-}
 
 /** Of services that have a name as an alias, those to which it does not lead, because another name is before it. */
 function lostAliasWords(name: string, { catalog, settings }: ReasonSources): readonly string[] {

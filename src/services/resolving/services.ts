@@ -12,7 +12,7 @@ import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js
 import { regionsOf } from "../../discovery/policy-facts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
-import type { HistoryItem, PolicyEngine } from "../../policy/versions/engine.ts";
+import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
 import { Redirects } from "../discovery/resolve.ts";
 import { everyService } from "../list.ts";
@@ -122,7 +122,7 @@ function watchPolicy(parts: ResolverServicesParts, { known, via }: WatchPolicyRe
     return version && encodeVersion(version);
   };
   return new PolicyWatch({
-    history: () => policies.history().filter((item) => isHeld(policies, item)),
+    history: () => policies.history().filter((item) => item.facts !== undefined && versionAt(policies, item.facts) !== undefined),
     epoch: () => policies.policy.epoch,
     encodedNow: encoded,
     encoded: (place) => Promise.resolve(encoded(place)),
@@ -136,8 +136,4 @@ function watchPolicy(parts: ResolverServicesParts, { known, via }: WatchPolicyRe
 /** Of the versions that decided once only those are held whole that decide now. */
 function versionAt({ inForce, newest }: PolicyEngine, place: VersionPlace): PolicyVersion | undefined {
   return [newest, inForce].find((version) => version !== undefined && isSamePlace(version, place));
-}
-
-function isHeld(policies: PolicyEngine, { facts }: HistoryItem): boolean {
-  return facts !== undefined && versionAt(policies, facts) !== undefined;
 }
