@@ -1,5 +1,6 @@
 /** The inputs and outputs of a node's machine, for its driver and the simulator, and of the parts of the machine. */
 import type { Batch } from "../catalog/batch.ts";
+import type { StampedEntry } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
 import type { CheckOrder } from "../discovery/checks/checks.ts";
@@ -8,19 +9,28 @@ import type { DoubtChange } from "../discovery/checks/turns.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
+import type { Time } from "../lib/machine.ts";
 import type { Handlers, Part, Parts } from "../lib/part.ts";
+import type { Caller } from "../policy/identity/caller.ts";
+import type { Adopted } from "../policy/versions/policy-store.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type { Draft } from "../summary/building/drafts.ts";
 import type { RefusalEvent } from "../summary/held/refusals.ts";
 import type { UnsaidEvent } from "../summary/held/unsaid.ts";
 import type { DepartureReason, HandedOver } from "./core/departure.ts";
 import type { LostGeneration } from "./core/generations.ts";
-import type { OwnEntry } from "./core/self-entry.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
-import type { AdoptOutcome } from "./core/travelling-policy.ts";
 
 /** Inputs of the fabric that only the machine gives. */
 type Internal = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
+
+/** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
+export type AdoptOutcome = Adopted | { readonly notKept: string };
+
+export interface OwnEntry {
+  readonly caller: Caller;
+  readonly stampAt: (time: Time) => StampedEntry;
+}
 
 export type NodeInput =
   /** `tick`, the inputs from the network, and what became of an order about policy. */

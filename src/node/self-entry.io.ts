@@ -8,7 +8,7 @@ import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/patient-time.io.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
-import type { OwnEntry } from "./core/self-entry.ts";
+import type { OwnEntry } from "./core-io.ts";
 import { type LoadSources, NodeLoad } from "./load-report.ts";
 import type { NodeCore } from "./rooms.io.ts";
 

@@ -51,7 +51,7 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core/roster-file.ts",
-        find: "this.#roster.version === this.#version",
+        find: "roster.version === this.#version",
         replace: "this.#version !== 0",
       },
     ],
@@ -76,8 +76,8 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core/travelling-policy.ts",
-        find: "      return undefined;\n    }\n",
-        replace: '      return { kind: "policyRefused", head, detail: outcome.notKept };\n    }\n',
+        find: "        return;\n      }\n",
+        replace: '        return this.#list.deliver({ kind: "policyRefused", head, detail: outcome.notKept }, time, out);\n      }\n',
       },
     ],
     withinSeeds: 90,

@@ -6,44 +6,49 @@ import type { Roster } from "../../fabric/freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
 import type { OwnerOfFile } from "../../lib/blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
+import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 
 /** A write that failed is tried again after this. */
 const RETRY_MS = 1000;
 
+/** A node that has joined others. */
+interface Joined {
+  readonly fabric: { readonly lifecycle: { readonly roster: Pick<Roster, "version" | "list"> } };
+  readonly facts: OwnerOfFile;
+}
+
 /** One file is written at a time. What changes meanwhile is in the next one. */
-export class RosterFile {
-  readonly #roster: Pick<Roster, "version" | "list">;
-  readonly #self: OwnerOfFile;
+export class RosterFile implements NodePart {
+  /** Undefined for a node that stands alone. */
+  readonly #joined: () => Joined | undefined;
   /** The version of the roster that is on disk or on its way there. */
   #version = 0;
   #isWriting = false;
   #againMonoMs: number | undefined;
 
-  constructor(roster: Pick<Roster, "version" | "list">, { nodeId, clusterId }: OwnerOfFile) {
-    this.#roster = roster;
-    this.#self = { nodeId, clusterId };
+  readonly handle: NodeHandlers = {
+    rosterKept: ({ isKept }, { monoMs }) => {
+      this.#isWriting = false;
+      if (isKept) return;
+      this.#version = -1;
+      this.#againMonoMs = monoMs + RETRY_MS;
+    },
+  };
+
+  constructor(joined: () => Joined | undefined) {
+    this.#joined = joined;
   }
 
-  /** Whether the members are to be written now. `written` answers it. */
-  isDue({ monoMs }: Time): boolean {
-    if (this.#isWriting || this.#roster.version === this.#version || monoMs < (this.#againMonoMs ?? 0)) return false;
-    this.#version = this.#roster.version;
+  look({ monoMs }: Time, out: NodeOutput[]): void {
+    const joined = this.#joined();
+    if (joined === undefined) return;
+    const { fabric, facts } = joined;
+    const { roster } = fabric.lifecycle;
+    if (this.#isWriting || roster.version === this.#version || monoMs < (this.#againMonoMs ?? 0)) return;
+    this.#version = roster.version;
     this.#isWriting = true;
     this.#againMonoMs = undefined;
-    return true;
-  }
-
-  /** The members as they are now. */
-  bytes(): Uint8Array {
-    return rosterFile(this.#self, this.#roster.list());
-  }
-
-  /** The file is on disk, or could not be written. */
-  written(isWritten: boolean, { monoMs }: Time): void {
-    this.#isWriting = false;
-    if (isWritten) return;
-    this.#version = -1;
-    this.#againMonoMs = monoMs + RETRY_MS;
+    out.push({ kind: "keepRoster", bytes: rosterFile({ nodeId: facts.nodeId, clusterId: facts.clusterId }, roster.list()) });
   }
 
   nextDeadlineMs(): number {

@@ -1,61 +1,52 @@
 /** What a node publishes of itself: its NODE entry, which nobody else may write, and at an interval how busy it is. */
-import type { StampedEntry } from "../../catalog/entry/codec.ts";
-import type { LoadView } from "../../catalog/entry/view.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { NodeHandlers, NodeOutput, NodePart, OwnEntry } from "../core-io.ts";
 
 /** Time between two reports. Other nodes hear of one only when its band changes. */
 const REFRESH_MS = 30_000;
 /** Time before the first report, because the load of a start says nothing. */
 const FIRST_MS = 5000;
 
-export interface OwnEntry {
-  readonly caller: Caller;
-  readonly stampAt: (time: Time) => StampedEntry;
-}
-
-export class SelfEntry {
+export class SelfEntry implements NodePart {
   readonly #registrar: Pick<Registrar, "register" | "renew">;
   #entry: OwnEntry | undefined;
   /** Undefined while the entry could not be registered. It is then tried again with the load. */
   #key: KeyText | undefined;
-  #nextMonoMs = Number.POSITIVE_INFINITY;
+  #nextMonoMs = NEVER;
 
   constructor(registrar: Pick<Registrar, "register" | "renew">) {
     this.#registrar = registrar;
   }
 
-  /** Registers the entry. Returns the error when it could not, as with a clock that is off. */
-  publish(entry: OwnEntry, time: Time): unknown {
-    this.#entry = entry;
-    this.#nextMonoMs = time.monoMs + FIRST_MS;
-    return this.#trying(() => this.#register(entry, time));
-  }
+  readonly handle: NodeHandlers = {
+    publish: ({ entry }, time, out) => {
+      this.#entry = entry;
+      this.#nextMonoMs = time.monoMs + FIRST_MS;
+      this.#try(() => this.#register(entry, time), out);
+    },
+    load: ({ load }, time, out) => {
+      const entry = this.#entry;
+      if (entry === undefined) return;
+      this.#try(() => {
+        const key = this.#key ?? this.#register(entry, time);
+        this.#registrar.renew(entry.caller, [], [{ key, path: "load", health: undefined, load }], time);
+      }, out);
+    },
+  };
 
-  /** Whether the load is to be measured now. `measured` answers it. */
-  isDue({ monoMs }: Time): boolean {
-    if (monoMs < this.#nextMonoMs) return false;
+  look({ monoMs }: Time, out: NodeOutput[]): void {
+    if (monoMs < this.#nextMonoMs) return;
     this.#nextMonoMs = monoMs + REFRESH_MS;
-    return true;
-  }
-
-  /** Reports the load. Returns the error when it could not. */
-  measured(load: LoadView, time: Time): unknown {
-    const entry = this.#entry;
-    if (entry === undefined) return undefined;
-    return this.#trying(() => {
-      const key = this.#key ?? this.#register(entry, time);
-      this.#registrar.renew(entry.caller, [], [{ key, path: "load", health: undefined, load }], time);
-    });
+    out.push({ kind: "measureLoad" });
   }
 
   /** The node drains, and reports nothing any more. */
-  end(): void {
+  drain(): void {
     this.#entry = undefined;
-    this.#nextMonoMs = Number.POSITIVE_INFINITY;
+    this.#nextMonoMs = NEVER;
   }
 
   nextDeadlineMs(): number {
@@ -73,13 +64,13 @@ export class SelfEntry {
     return stamped.key;
   }
 
-  #trying(work: () => void): unknown {
+  /** A refusal, such as that of a clock that is off, is reported. */
+  #try(work: () => void, out: NodeOutput[]): void {
     try {
       work();
-      return undefined;
     } catch (error) {
       rethrowBroken(error);
-      return error;
+      out.push({ kind: "selfRefused", error });
     }
   }
 }

@@ -1,25 +1,28 @@
 /** What becomes of policy versions that come from other nodes (semantics.md, Policy). */
 import type { Fabric } from "../../fabric/fabric.ts";
-import type { FabricInput } from "../../fabric/io-types.ts";
 import type { PolicyHead } from "../../fabric/wire/messages.ts";
-import type { Adopted } from "../../policy/versions/policy-store.ts";
 import { isNewer, type PolicyVia } from "../../policy/versions/version.ts";
+import type { NodeHandlers, NodePart, NodePartList } from "../core-io.ts";
 
-/** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
-export type AdoptOutcome = Adopted | { readonly notKept: string };
-
-export class TravellingPolicy {
+export class TravellingPolicy implements NodePart {
+  readonly #list: Pick<NodePartList, "deliver">;
   /** The last version of another node that could not be stored here, and why, for people. Undefined when the last one was stored. */
   #fault: { readonly head: PolicyHead; readonly told: string } | undefined;
 
-  /** Returns the input for the fabric. A version that could not be stored is not refused, so that it is tried again. */
-  adopted(head: PolicyHead, via: PolicyVia, outcome: AdoptOutcome): FabricInput | undefined {
-    if ("notKept" in outcome) {
-      this.#fault = { head, told: told(head, via, `it cannot be kept here: ${outcome.notKept}`) };
-      return undefined;
-    }
-    this.#fault = undefined;
-    return outcome.isAdopted || outcome.fault === "" ? undefined : { kind: "policyRefused", head, detail: outcome.fault };
+  readonly handle: NodeHandlers = {
+    policyAdopted: ({ head, via, outcome }, time, out) => {
+      if ("notKept" in outcome) {
+        // It is not refused, so that it is tried again.
+        this.#fault = { head, told: told(head, via, `it cannot be kept here: ${outcome.notKept}`) };
+        return;
+      }
+      this.#fault = undefined;
+      if (!outcome.isAdopted && outcome.fault !== "") this.#list.deliver({ kind: "policyRefused", head, detail: outcome.fault }, time, out);
+    },
+  };
+
+  constructor(list: Pick<NodePartList, "deliver">) {
+    this.#list = list;
   }
 
   /** For people: a newer version that peers have, and why it is not taken. Empty when there is none. */

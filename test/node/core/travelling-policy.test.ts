@@ -1,6 +1,10 @@
 /** What becomes of the versions that others have: refused is only what can never be used, and people are told of what could not be kept. */
 import { expect, test } from "vitest";
-import { type AdoptOutcome, TravellingPolicy } from "../../../src/node/core/travelling-policy.ts";
+import { Parts } from "../../../src/lib/part.ts";
+import { TravellingPolicy } from "../../../src/node/core/travelling-policy.ts";
+import type { AdoptOutcome } from "../../../src/node/core-io.ts";
+import { driven } from "../../fakes/node-part.ts";
+import { at } from "../../fakes/registry.ts";
 
 const HEAD = { number: 3, hlc: 5, nodeId: "z", checksum: "c" };
 const VIA = { nodeId: "m", clusterId: "eu-2" };
@@ -12,21 +16,22 @@ function fabric(number: number, notTaken: unknown) {
 }
 
 function open() {
-  const travelling = new TravellingPolicy();
-  const adopted = (outcome: AdoptOutcome) => travelling.adopted(HEAD, VIA, outcome);
+  const travelling = new TravellingPolicy(new Parts());
+  const give = driven(travelling);
+  const adopted = (outcome: AdoptOutcome) => give({ kind: "policyAdopted", head: HEAD, via: VIA, outcome }, at(0));
   return { travelling, adopted };
 }
 
 test("what cannot be used is refused; what is older than what is here is not", () => {
   const { adopted } = open();
-  expect(adopted({ isAdopted: true })).toBeUndefined();
-  expect(adopted({ isAdopted: false, fault: "" })).toBeUndefined();
-  expect(adopted({ isAdopted: false, fault: "no name" })).toEqual({ kind: "policyRefused", head: HEAD, detail: "no name" });
+  expect(adopted({ isAdopted: true })).toEqual([]);
+  expect(adopted({ isAdopted: false, fault: "" })).toEqual([]);
+  expect(adopted({ isAdopted: false, fault: "no name" })).toEqual([{ kind: "policyRefused", head: HEAD, detail: "no name" }]);
 });
 
 test("what cannot be kept is not refused, so that it is offered again; people are told of that until it is kept", () => {
   const { adopted, travelling } = open();
-  expect(adopted({ notKept: "the disk is full" })).toBeUndefined();
+  expect(adopted({ notKept: "the disk is full" })).toEqual([]);
   const told = "version 3 of node z, told by node m of cluster eu-2: it cannot be kept here: the disk is full";
   expect(travelling.notTaken(NOTHING)).toBe(told);
   adopted({ isAdopted: true });

@@ -14,7 +14,7 @@ import { NEVER, type Time } from "../../../lib/machine.ts";
 import type { Metrics } from "../../../lib/metrics/metrics.ts";
 import { Parts } from "../../../lib/part.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
-import type { NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
+import type { NodeHandlers, NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
 import type { NodeLimits } from "../../limits.ts";
 import { Departure, type DepartureOrders } from "../departure.ts";
 import { Generations } from "../generations.ts";
@@ -59,7 +59,6 @@ export interface Joining {
 interface Joined extends Omit<Joining, "snapshots"> {
   readonly snapshots: Snapshots;
   readonly departure: Departure;
-  readonly rosterFile: RosterFile;
   readonly heard: HeardPeers;
 }
 
@@ -69,7 +68,7 @@ export class NodeParts {
   readonly standing: Standing;
   readonly readiness: NodeReadiness;
   readonly writes: Writes;
-  readonly travelling = new TravellingPolicy();
+  readonly travelling = new TravellingPolicy(this.list);
   readonly refusals = new RefusalLog();
   /** Undefined for a node that stands alone. */
   joined: Joined | undefined;
@@ -90,8 +89,7 @@ export class NodeParts {
     const { replica, registrar, metrics } = this.rooms;
     const snapshots = new Snapshots({ replica, fabric, clusterId: facts.clusterId }, options);
     const departure = new Departure({ registrar, commits: this.writes.commits, fabric, snapshots });
-    const rosterFile = new RosterFile(fabric.lifecycle.roster, facts);
-    this.joined = { fabric, facts, superseded, snapshots, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
+    this.joined = { fabric, facts, superseded, snapshots, departure, heard: new HeardPeers(fabric, metrics) };
   }
 
   /** What this node says of itself to others. */
@@ -114,15 +112,15 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     { handle: { tick: (_, time) => limits.tick(time) }, nextDeadlineMs: () => limits.nextDeadlineMs() },
     generationsRow(core),
     fabricRow(core),
-    travellingRow(core),
-    refusalsRow(core),
+    core.travelling,
+    core.refusals,
     standingRow(core),
     core.readiness,
-    selfRow(core),
+    new SelfEntry(core.rooms.registrar),
     checksRow(core),
     summariesRow(core),
     snapshotsRow(core),
-    rosterRow(core),
+    new RosterFile(() => core.joined),
     departureRow(core),
     // What the others staged goes to the disk.
     { look: (_, out) => core.writes.persist(out) },
@@ -195,26 +193,6 @@ function fabricRow(core: NodeParts): NodePart {
   };
 }
 
-function travellingRow({ travelling, list }: NodeParts): NodePart {
-  return {
-    handle: {
-      policyAdopted: ({ head, via, outcome }, time, out) => {
-        const input = travelling.adopted(head, via, outcome);
-        if (input !== undefined) list.deliver(input, time, out);
-      },
-    },
-  };
-}
-
-function refusalsRow({ refusals }: NodeParts): NodePart {
-  return {
-    handle: {
-      strangerRefused: ({ why, address }, time, out) => tell(refusals.stranger(why, address, time), out),
-      unanswered: ({ why, address, isRefused }, time, out) => tell(refusals.unanswered(why, address, isRefused, time), out),
-    },
-  };
-}
-
 function standingRow(core: NodeParts): NodePart {
   const { standing, readiness, writes, list } = core;
   return {
@@ -230,24 +208,6 @@ function standingRow(core: NodeParts): NodePart {
       if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);
       if (standing.takeConfirmed(fabric, time)) writes.confirmed(out);
     },
-  };
-}
-
-function selfRow({ rooms: { registrar } }: NodeParts): NodePart {
-  const self = new SelfEntry(registrar);
-  const tried = (error: unknown, out: NodeOutput[]) => {
-    if (error !== undefined) out.push({ kind: "selfRefused", error });
-  };
-  return {
-    handle: {
-      publish: ({ entry }, time, out) => tried(self.publish(entry, time), out),
-      load: ({ load }, time, out) => tried(self.measured(load, time), out),
-    },
-    look: (time, out) => {
-      if (self.isDue(time)) out.push({ kind: "measureLoad" });
-    },
-    nextDeadlineMs: () => self.nextDeadlineMs(),
-    drain: () => self.end(),
   };
 }
 
@@ -301,17 +261,6 @@ function snapshotsRow(core: NodeParts): NodePart {
   };
 }
 
-function rosterRow(core: NodeParts): NodePart {
-  return {
-    handle: { rosterKept: ({ isKept }, time) => core.joined?.rosterFile.written(isKept, time) },
-    look: (time, out) => {
-      const { rosterFile } = core.joined ?? {};
-      if (rosterFile?.isDue(time) === true) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
-    },
-    nextDeadlineMs: () => core.joined?.rosterFile.nextDeadlineMs() ?? NEVER,
-  };
-}
-
 function departureRow(core: NodeParts): NodePart {
   const { list, writes } = core;
   const obey = ({ inputs, handedOver, gone }: DepartureOrders, time: Time, out: NodeOutput[]) => {
@@ -354,27 +303,28 @@ const WINDOW_MS = 60_000;
 const UNANSWERED_WINDOW_MS = 600_000;
 
 /** Decides which refused strangers and which silent addresses people are told of. The rest are only counted. */
-export class RefusalLog {
+export class RefusalLog implements NodePart {
   /** How many strangers were turned away before the fabric heard of them. */
   refusedCount = 0;
   #windowMonoMs = 0;
   #windowCount = 0;
   readonly #unanswered = new TokenBuckets({ limit: 1, windowMs: UNANSWERED_WINDOW_MS, maxKeys: 256 });
 
-  stranger(why: string, address: string, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
-    this.refusedCount += 1;
-    if (monoMs - this.#windowMonoMs > WINDOW_MS) {
-      this.#windowMonoMs = monoMs;
-      this.#windowCount = 0;
-    }
-    this.#windowCount += 1;
-    if (this.#windowCount > MAX_REFUSALS) return undefined;
-    return eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true });
-  }
-
-  /** A node that cannot join must say why. Dead nodes are asked again and again, so that is told seldom. */
-  unanswered(why: string, address: string, isRefused: boolean, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
-    if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return undefined;
-    return eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why });
-  }
+  readonly handle: NodeHandlers = {
+    strangerRefused: ({ why, address }, { monoMs }, out) => {
+      this.refusedCount += 1;
+      if (monoMs - this.#windowMonoMs > WINDOW_MS) {
+        this.#windowMonoMs = monoMs;
+        this.#windowCount = 0;
+      }
+      this.#windowCount += 1;
+      if (this.#windowCount > MAX_REFUSALS) return;
+      out.push(eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true }));
+    },
+    // A node that cannot join must say why. Dead nodes are asked again and again, so that is told seldom.
+    unanswered: ({ why, address, isRefused }, { monoMs }, out) => {
+      if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return;
+      out.push(eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why }));
+    },
+  };
 }
