@@ -5,9 +5,9 @@ import { Rng } from "../../src/lib/rng.ts";
 import { Chooser } from "../../src/reading/chooser.ts";
 import type { Candidate } from "../../src/reading/endpoint.ts";
 import { SELECT_POLICY } from "../../src/reading/levels.ts";
+import { WeightTree } from "../../src/reading/pool.ts";
 import { select } from "../../src/reading/select.ts";
 import { NameTurns } from "../../src/reading/turns.ts";
-import { WeightTree } from "../../src/reading/weight-tree.ts";
 
 type Load = NonNullable<Candidate["view"]["load"]>;
 

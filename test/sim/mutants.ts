@@ -262,7 +262,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: a newcomer hears of the origins that its peer does not hold whole, and waits for them",
     edits: [
       {
-        file: "src/fabric/replication/partial-notices.ts",
+        file: "src/fabric/replication/sender.ts",
         find: "if (partial.size === 0 && this.#told.size === 0) return [];",
         replace: "if (partial.size >= 0) return [];",
       },

@@ -1,10 +1,10 @@
 /** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { Link } from "../../catalog/replica/frames.ts";
+import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { NodeRef, OriginDigest, ReplicationFrame, Said, ShortEntry, VectorEntry } from "../wire/messages.ts";
-import { LackingWords } from "./partial-notices.ts";
 import type { OriginProgress, PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
 import { type Mark, refOf, shortHash } from "./version-vector.ts";
@@ -389,5 +389,46 @@ export class SaidTimes {
     if (atMs > (this.#newest?.atMs ?? 0)) this.#newest = { atMs, monoMs };
     const soMonoMs = asOfMs === undefined ? this.#greetedMonoMs : this.#startMonoMs + asOfMs - 1;
     return Math.min(soMonoMs, monoMs);
+  }
+}
+
+/** What one link has told its peer of the origins that are partial here, and what is to be taken back. */
+class LackingWords {
+  readonly #replicator: Replicator;
+  readonly #view: PeerProgress;
+  /** Origins that it was told of, and whether as of another cluster than ours. */
+  readonly #told = new Map<string, boolean>();
+
+  constructor(replicator: Replicator, view: PeerProgress) {
+    this.#replicator = replicator;
+    this.#view = view;
+  }
+
+  /**
+   * Partial origins of which the peer has not heard: who sent what was refused is to know it, and a newcomer that there is more than it
+   * gets here. Those that are not partial any more are taken back. Outside the digest, as nothing is known of them.
+   */
+  take(): readonly VectorEntry[] {
+    const { partial, vector, place } = this.#replicator;
+    if (partial.size === 0 && this.#told.size === 0) return [];
+    const ids = new Set([...partial.origins].map(({ id }) => id));
+    const takenBack = [...this.#told.keys()].filter((id) => !ids.has(id));
+    for (const id of takenBack) this.#told.delete(id);
+    const words: VectorEntry[] = takenBack.map((id) => ({ ...refOf(id), seq: this.#view.find(id)?.said ?? 0, floor: 0 }));
+    for (const origin of partial.origins) {
+      const { id, nodeId, generation, through } = origin;
+      const isOther = isOfOtherCluster(origin, place.clusterId);
+      const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOfPeer(origin);
+      if (!isFor || this.#told.get(id) === isOther) continue;
+      this.#told.set(id, isOther);
+      const word = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
+      words.push(isOther ? { ...word, isOfOtherCluster: true } : word);
+    }
+    return words;
+  }
+
+  /** The peer has lost what it was told: it is told all of it again. */
+  again(): void {
+    for (const { id } of this.#replicator.partial.origins) this.#told.delete(id);
   }
 }

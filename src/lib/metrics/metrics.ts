@@ -1,9 +1,8 @@
 /** The table of all metrics, and their values as plain numbers. */
 
 import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
-import { MESH_METRICS } from "./mesh-metrics.ts";
+import { MESH_METRICS, SUMMARY_METRICS } from "./mesh-metrics.ts";
 import { counter, gauge, histogram, type LabelBound, type MetricRow, type MetricType, OTHER } from "./row.ts";
-import { SUMMARY_METRICS } from "./summary-metrics.ts";
 
 const LATENCY_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 const DELAY_MS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000] as const;

@@ -1,19 +1,25 @@
 /** Stores policy versions and puts them in force: validate, draft, swap, commit, audit. The service, links and the policy file share it. */
-
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
-import type { AuditEvent } from "../audit/record.ts";
+import { counted } from "../../lib/text/visible-text.ts";
+import { type AuditEvent, subjectOf } from "../audit/record.ts";
 import { foreignChangeSlices, foreignOutline, type Owns, type SetOutline } from "../set/diff.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../set/plan.ts";
 import type { PolicySet } from "../set/rules.ts";
 import { hasErrors, type Known, openedRules, type Problem, Problems, refuseSet, validateSlices } from "../set/validation.ts";
 import type { Source } from "../set/verdict.ts";
 import { alone, getItem, page, type StoredPage, swap, type Task, time } from "../task.ts";
-import { appliedEvent, takenEvents } from "./audit-events.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "./codec.ts";
 import { conflict, type PolicyEngine, readVersion, type Terms } from "./engine.ts";
-import type { PolicyVersion, PolicyVia, VersionFacts, VersionRow } from "./version.ts";
-import { isNewer, isSamePlace, type VersionPlace } from "./version.ts";
+import {
+  isNewer,
+  isSamePlace,
+  type PolicyVersion,
+  type PolicyVia,
+  type VersionFacts,
+  type VersionPlace,
+  type VersionRow,
+} from "./version.ts";
 
 export interface PolicyStoreParts {
   readonly engine: PolicyEngine;
@@ -374,4 +380,54 @@ function loserKey({ number, checksum }: VersionFacts): string {
 /** Keys sort like their numbers. Numbers of more than 12 digits sort behind all others. */
 function keyOf(number: number): string {
   return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
+}
+
+/** A policy version that was applied here, for the audit. */
+interface AppliedVersion {
+  readonly version: PolicyVersion;
+  /** Checksum of the version that was the newest before. */
+  readonly before: string;
+  readonly reason: "applied" | "rolled_back";
+  readonly actor: { readonly principal: string; readonly tenant: string; readonly address: string };
+  readonly wallMs: number;
+}
+
+/** A policy version that was taken from another node, for the audit. */
+interface Taken {
+  readonly version: PolicyVersion;
+  /** Checksum of the version that was the newest before. */
+  readonly before: string;
+  /** The version of the same number that it replaced. */
+  readonly superseded: VersionFacts | undefined;
+  /** Describes that conflict. */
+  readonly conflict: string;
+  readonly via: PolicyVia;
+  readonly wallMs: number;
+}
+
+const TOLD = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
+
+export function appliedEvent({ version, before, reason, actor, wallMs }: AppliedVersion): AuditEvent {
+  const { number, ruleCount, checksum } = version;
+  const { principal, tenant, address } = actor;
+  const action = reason === "applied" ? "policy.apply" : "policy.rollback";
+  const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}`, version);
+  const subjects = subjectOf("policy", number);
+  return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail, subjects };
+}
+
+/** The events of the version that was taken, and of the version that lost to it. */
+export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: Taken): readonly AuditEvent[] {
+  const { number, ruleCount, nodeId, principal, checksum } = version;
+  const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
+  const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
+  const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}, ${from}`, version);
+  const taken: AuditEvent = { ...told, principal, action: "policy.adopt", reason: "adopted", before, detail };
+  if (superseded === undefined) return [taken];
+  const lost = { principal: superseded.principal, action: "policy.supersede", reason: "superseded" };
+  return [taken, { ...told, ...lost, before: superseded.checksum, detail: conflictText }];
+}
+
+function detailOf(what: string, { reason, changeTicket }: PolicyVersion): string {
+  return [what, reason, changeTicket && `ticket ${changeTicket}`].filter((part) => part !== "").join("; ");
 }

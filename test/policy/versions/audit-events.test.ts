@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { appliedEvent, takenEvents } from "../../../src/policy/versions/audit-events.ts";
 import { decodeVersion } from "../../../src/policy/versions/codec.ts";
+import { appliedEvent, takenEvents } from "../../../src/policy/versions/policy-store.ts";
 import type { PolicyVersion } from "../../../src/policy/versions/version.ts";
 import { version } from "../../fakes/policy-versions.ts";
 
