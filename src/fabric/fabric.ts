@@ -1,14 +1,12 @@
 /** The machine of this room. It gives each input to its parts (`parts.ts`), and says for the rest of the node how things stand. It has no rules of its own. */
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Border } from "./borders/border.ts";
 import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "./io-types.ts";
 import type { Stopping } from "./leaving.ts";
 import type { LinkState } from "./links/link-state.ts";
 import type { ClusterTokens } from "./links/peer-auth.ts";
 import type { FabricOptions, FabricParts } from "./options.ts";
 import { addParts, type FabricRooms, roomsOf } from "./parts.ts";
-import type { Readiness, ReadyState } from "./readiness.ts";
 import { Collecting } from "./readiness.ts";
 import type { Hello, LinkFrame } from "./wire/messages.ts";
 
@@ -27,6 +25,8 @@ export class Fabric implements FabricMachine {
   readonly lifecycle: FabricRooms["lifecycle"];
   readonly leaving: FabricRooms["leaving"];
   readonly calls: FabricRooms["calls"];
+  /** Whether this node may answer for the mesh, and how old its answers are. */
+  readonly readiness: FabricRooms["readiness"];
   /** Links to other regions, and all that is said on them. Nothing of them is seen by any other part. */
   readonly borders: FabricRooms["borders"];
   readonly #rooms: FabricRooms;
@@ -37,7 +37,7 @@ export class Fabric implements FabricMachine {
     const rooms = roomsOf(options, parts);
     ({ membership: this.membership, replication: this.replication, exchanges: this.exchanges, summaries: this.summaries } = rooms);
     ({ policy: this.policy, policySources: this.policySources, seal: this.seal, foreigners: this.foreigners } = rooms);
-    ({ lifecycle: this.lifecycle, leaving: this.leaving, calls: this.calls, borders: this.borders } = rooms);
+    ({ lifecycle: this.lifecycle, leaving: this.leaving, calls: this.calls, borders: this.borders, readiness: this.readiness } = rooms);
     this.#rooms = rooms;
     this.#stopping = addParts(rooms);
   }
@@ -46,11 +46,6 @@ export class Fabric implements FabricMachine {
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#rooms.peerAuth, { clusterToken, otherToken });
     this.#rooms.links.retryNow();
-  }
-
-  /** Uses what was read anew of the files of the borders. Links that are up stay; nodes that were refused are tried again at the next input. */
-  setBorders(borders: readonly Border[]): void {
-    this.borders.setBorders(borders);
   }
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
@@ -78,40 +73,21 @@ export class Fabric implements FabricMachine {
     return list.isBegun ? list.nextDeadlineMs() : 0;
   }
 
-  /** Whether this node may answer for the mesh, and how old its answers are. */
-  readiness(time: Time): ReadyState {
-    return this.#rooms.readiness.read(time);
-  }
-
-  /** With whom of its cluster it is in step, and was since that time. */
-  inStepWith(time: Time, sinceMonoMs: number): ReturnType<Readiness["inStepWith"]> {
-    return this.#rooms.readiness.inStepWith(time, sinceMonoMs);
-  }
-
   /** The nodes that the age of answers does not include. */
   unreachable(time: Time): UnreachableNodes | undefined {
     return this.#rooms.freshness.unreachable(time);
   }
 
-  /** How old the data is that this node started with. */
-  startAgeMs(time: Time): number {
-    return this.#rooms.readiness.startAgeMs(time);
-  }
-
-  get isReady(): boolean {
-    return this.#rooms.readiness.isReady;
-  }
-
   /** Whether old tombstones may be collected. They may not while the node's clock is off. */
   mayCollect(time: Time): boolean {
-    const { isInStep } = this.#rooms.readiness.read(time);
+    const { isInStep } = this.readiness.read(time);
     const asked = { isInStep, isAnybodyAway: this.lifecycle.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
     return this.#collecting.mayCollect({ ...asked, lost: this.#rooms.parts.replica.lost }, time);
   }
 
   /** Whether readers may be told that they have everything. They may not while the records of an origin are being shown or hidden in slices. */
   get isWhole(): boolean {
-    return this.#rooms.readiness.isReady && !this.lifecycle.isSettling;
+    return this.readiness.isReady && !this.lifecycle.isSettling;
   }
 
   /** Whether there is another node of this cluster. Nodes of other clusters take over nothing from it. */

@@ -11,9 +11,10 @@ import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import type { LostGeneration } from "./core/generations.ts";
 import { type Joining, NodeParts, type NodeRooms } from "./core/parts/list.ts";
-import { checkCaughtUp, checkSound, type Standing, Standstill } from "./core/standing.ts";
+import type { NodeReadiness } from "./core/parts/readiness.ts";
+import { type Standing, Standstill } from "./core/standing.ts";
 import { isPolicyTaken } from "./core/travelling-policy.ts";
-import type { NodeInput, NodeOutput } from "./core-io.ts";
+import type { NodeInput, NodeOutput, NodePart } from "./core-io.ts";
 
 export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #parts: NodeParts;
@@ -27,6 +28,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   get standing(): Standing {
     return this.#parts.standing;
+  }
+
+  get readiness(): Omit<NodeReadiness, keyof NodePart> {
+    return this.#parts.readiness;
   }
 
   /** When this node last heard from a member itself, in ms of its wall clock. */
@@ -49,11 +54,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.joined;
   }
 
-  /** Whether the node was ready once. It stays ready: what it misses afterwards shows in the age of its data. */
-  get isReady(): boolean {
-    return this.#parts.readiness.isReady;
-  }
-
   /**
    * How old what callers are told may be; 0 for a node that stands alone. A node that was never ready tells the age of what it started with, also
    * when it has caught up and waits for something else: until it is ready it may hide everything, because it awaits the policy of others.
@@ -61,36 +61,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   ageMs(time: Time): number {
     if (this.#joined === undefined) return 0;
     const { fabric } = this.#joined;
-    return this.isReady ? fabric.readiness(time).ageMs : fabric.startAgeMs(time);
-  }
-
-  /** Throws `not_ready` while this node was never ready. For answers that name no age: what is absent here may exist. */
-  checkCaughtUp(): void {
-    checkCaughtUp(this.isReady);
-  }
-
-  /** Whether DNS may say what is not there, which cannot say how old its answer is: the node is ready, or would be if it were not leaving. */
-  get isSound(): boolean {
-    return this.#parts.readiness.isSound;
-  }
-
-  /** As `checkCaughtUp`, for DNS. Throws `not_ready` also while something has made the node unready since. */
-  checkSound(): void {
-    checkSound(this);
-  }
-
-  /** Whether readers may be told that they have everything. */
-  get isWhole(): boolean {
-    return this.#parts.readiness.isWhole;
-  }
-
-  get isDraining(): boolean {
-    return this.#parts.readiness.isDraining;
-  }
-
-  /** Whether callers are to be sent here: see `serving`. */
-  get isServing(): boolean {
-    return this.#parts.readiness.isServing;
+    return this.readiness.isReady ? fabric.readiness.read(time).ageMs : fabric.readiness.startAgeMs(time);
   }
 
   /** Which tombstones may be collected. There are none before this node knows whether other nodes exist, because those may lack the tombstones. */

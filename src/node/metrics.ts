@@ -20,7 +20,7 @@ export interface ObservedCatalog {
   readonly leases: Pick<Leases, "size">;
   readonly registrar: Pick<Registrar, "expiredCount">;
   readonly fanout: Fanout;
-  readonly machine: Pick<NodeMachine, "isServing">;
+  readonly machine: { readonly readiness: Pick<NodeMachine["readiness"], "isServing"> };
 }
 
 /** Metrics of the catalog and its readers. */
@@ -34,7 +34,7 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.set("waymark_leases", {}, leases.size);
   metrics.counter("waymark_leases_expired_total", {}).set(registrar.expiredCount);
   observeWatches(metrics, { replica, fanout });
-  metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
+  metrics.set("waymark_ready", {}, machine.readiness.isServing ? 1 : 0);
 }
 
 /** Entries held, by kind and scope. `lookups`: they have no key in common. */

@@ -18,6 +18,7 @@ import type { Component, Components } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
+import { checkCaughtUp, checkSound } from "./core/standing.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
@@ -80,7 +81,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const seals = await openKeys(options, parts);
   const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit, seals }), corePart);
   await watchSummaries(options, core, parts);
-  const others = () => mayBeOthers(settings, core.machine, now());
+  const others = () => mayBeOthers(settings, { isReady: core.machine.readiness.isReady, fabric: core.machine.fabric }, now());
   const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
   await parts.open("checks", openOwnChecks, (component) => component);
   const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: others, tick });
@@ -152,7 +153,7 @@ function corePart(core: NodeCore): Component {
       const { clockFault } = machine.standing;
       return [
         // A node that was ready stays so: what it misses afterwards shows in the age of its data, and is no reason to take it out of service.
-        { name: "catalog", ok: machine.isReady, detail: machine.isReady ? "loaded" : "loading" },
+        { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
         { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "as others' clocks" : clockFault },
       ];
     },
@@ -222,7 +223,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   if (interrupt?.aborted !== true) await policy.letIn();
   await reached.told();
   const { fault } = machine.standing;
-  if (machine.isReady && fault !== "")
+  if (machine.readiness.isReady && fault !== "")
     log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node answers and is not ready");
   let stopping: Promise<void> | undefined;
   return {
@@ -268,7 +269,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
       identities,
       idPrefix: core.identity.boot,
       zoneSerials: serials?.told,
-      checkCaughtUp: () => machine.checkSound(),
+      checkCaughtUp: () => checkSound(machine.readiness),
       followServing: (onServing) => {
         driver.follow((told) => {
           if (told.kind === "serving") onServing(told.isServing);
@@ -277,7 +278,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
       dnsPresence: workerGroups.dnsPresence,
       // The lines of all parts are what `/readyz` says.
       sources: {
-        readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
+        readiness: () => ({ isDraining: machine.readiness.isDraining, checks: parts.readiness(now()) }),
         scrape: workerGroups.scrape,
         persistence: () => persistence(core),
       },
@@ -312,7 +313,7 @@ function openWorkers(
   asked: Pick<WorkerGroupOptions, "role" | "services">,
   parts: Components,
 ): Promise<Workers> {
-  const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
+  const readiness = () => ({ isDraining: core.machine.readiness.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   return workerGroups.open(
     { core: workersCore(core, fabric, workerGroups.dnsPresence), report, zoneSerials: serials?.told, ...asked },
@@ -333,10 +334,10 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPrese
     facts: () => {
       const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
       return {
-        isReady: machine.isReady,
-        isSound: machine.isSound,
-        isWhole: machine.isWhole,
-        isServing: machine.isServing,
+        isReady: machine.readiness.isReady,
+        isSound: machine.readiness.isSound,
+        isWhole: machine.readiness.isWhole,
+        isServing: machine.readiness.isServing,
         hasDns: dnsPresence.isOpen,
         hasPeers,
         ageMs,
@@ -359,15 +360,15 @@ function peerParts({ server }: Settings, core: NodeCore, { peers: source }: Node
   const { identity, machine, regions } = core;
   const clusterKeys: PeerParts["clusterKeys"] = ({ wallMs }) => seals?.listed(wallMs) ?? [];
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
-  const checkCaughtUp = () => machine.checkCaughtUp();
-  return { source, identity, clusterKeys, summaries, checkCaughtUp, maxWatches: server.maxPeerWatches, tick };
+  const common = { source, identity, clusterKeys, summaries, maxWatches: server.maxPeerWatches, tick };
+  return { ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {
   if (regions === undefined) return undefined;
   return {
     reads: regions.reads,
-    isReady: () => machine.isWhole,
+    isReady: () => machine.readiness.isWhole,
     exportsOf: (namespace, time) => regions.exportsOf(namespace, time),
     ingress: (time) => regions.otherClusters(time),
   };
@@ -381,10 +382,10 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     bounds: askedBounds(settings.limits),
     zones: settings.dns.zones.map(parseZone),
     durable: () => driver.durable(),
-    isReady: () => machine.isWhole,
+    isReady: () => machine.readiness.isWhole,
     summaries: heldSummaries(core),
     isTls: settings.tls.certFile !== undefined,
-    checkCaughtUp: () => machine.checkCaughtUp(),
+    checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady),
     confirmed: () => driver.confirmed(),
     checkWrites: () => machine.standing.checkWrites(),
     checkStart: () => machine.standing.checkStart(),

@@ -43,7 +43,7 @@ class Pings implements LinkChannel {
 function linked(a: Partial<NodeSpec>, b: Partial<NodeSpec>): { readonly world: FabricWorld; readonly a: WorldNode; readonly b: WorldNode } {
   const world = new FabricWorld();
   const nodes = { a: world.start({ nodeId: "a", ...a }), b: world.start({ nodeId: "b", seeds: ["a:1"], ...b }) };
-  world.runUntil(() => nodes.a.upLinks().length === 1 && nodes.b.fabric.isReady, 10_000);
+  world.runUntil(() => nodes.a.upLinks().length === 1 && nodes.b.fabric.readiness.isReady, 10_000);
   world.run(1000);
   return { world, ...nodes };
 }

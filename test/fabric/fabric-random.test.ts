@@ -124,7 +124,7 @@ test.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
     life.world.run(150_000);
     const want = [...life.living.values()].flatMap(({ names }) => [...names]).toSorted();
     for (const [id, { node }] of life.living) {
-      const { isReady, isInStep, ageMs } = node.fabric.readiness(life.world.time());
+      const { isReady, isInStep, ageMs } = node.fabric.readiness.read(life.world.time());
       const links = node.fabric.links().map(({ nodeId, state }) => `${nodeId} ${state}`);
       const others = life.ids.filter((other) => other !== id).map((other) => `${other} up`);
       expect({

@@ -54,9 +54,9 @@ test("Why: another cluster's node has not all that ours must have: caught up wit
   world.reaches = (from, to) => !isCut || ![from, to].includes(a) || ![from, to].includes(newcomer);
   world.runUntil(() => newcomer.view().length === 1 && newcomer.fabric.membership.find("a") !== undefined, 10_000);
   world.run(1500);
-  expect([newcomer.upLinks(), newcomer.view(), newcomer.fabric.isReady]).toEqual([["x"], ["theirs"], false]);
+  expect([newcomer.upLinks(), newcomer.view(), newcomer.fabric.readiness.isReady]).toEqual([["x"], ["theirs"], false]);
   isCut = false;
-  world.runUntil(() => newcomer.fabric.isReady, 30_000);
+  world.runUntil(() => newcomer.fabric.readiness.isReady, 30_000);
   expect(newcomer.view()).toEqual(["theirs", "zone"]);
 });
 

@@ -50,10 +50,10 @@ test("a newcomer gets what is there, and is not ready before", () => {
   for (let i = 0; i < 50; i++) a.put(`s${i}`);
   world.run(1000);
   const c = world.start({ nodeId: "c", seeds: ["b:1"] });
-  expect(c.fabric.readiness(world.time())).toMatchObject({ isReady: false, reason: "joining" });
-  world.runUntil(() => c.fabric.readiness(world.time()).isReady, 3000);
+  expect(c.fabric.readiness.read(world.time())).toMatchObject({ isReady: false, reason: "joining" });
+  world.runUntil(() => c.fabric.readiness.read(world.time()).isReady, 3000);
   expect(c.view()).toHaveLength(50);
-  expect(c.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up" });
+  expect(c.fabric.readiness.read(world.time())).toMatchObject({ reason: "caught_up" });
 });
 
 test("a kill: the dead node's entries are orphans, then hidden, and come back with it", () => {
@@ -70,7 +70,7 @@ test("a kill: the dead node's entries are orphans, then hidden, and come back wi
   world.run(20_000);
   expect(a.view()).toEqual([]);
   const newcomer = world.start({ nodeId: "e", seeds: ["a:1"] });
-  world.runUntil(() => newcomer.fabric.isReady, 10_000);
+  world.runUntil(() => newcomer.fabric.readiness.isReady, 10_000);
   world.run(1000);
   expect([newcomer.view(), newcomer.replica.origins.get("d/1")?.through]).toEqual([[], 1]);
   const again = world.start({ nodeId: "d", seeds: ["a:1"], disk: d });
@@ -200,10 +200,10 @@ test("who joined, was refused its links for its token, and has the right one aga
   world.canOpen = true;
   world.runUntil(() => [a, c].some(({ events }) => events.some(({ name }) => name === "link_refused_by_peer")));
   world.run(3000);
-  expect([c.upLinks(), c.fabric.isReady]).toEqual([[], false]);
+  expect([c.upLinks(), c.fabric.readiness.isReady]).toEqual([[], false]);
   c.fabric.setTokens({ clusterToken: "secret" });
   world.input(c, { kind: "tick" });
-  expect(world.runUntil(() => c.fabric.isReady)).toBeLessThan(2000);
+  expect(world.runUntil(() => c.fabric.readiness.isReady)).toBeLessThan(2000);
 });
 
 test("a refusal is not told any more once a link to that address is up, or tables are exchanged with it", () => {
@@ -214,10 +214,10 @@ test("a refusal is not told any more once a link to that address is up, or table
     const c = world.start({ nodeId: "c", seeds: ["a:1"] });
     const call = c.outputs.find((output) => output.kind === "call");
     world.input(c, { kind: "answered", call: call?.call ?? 0, response: undefined, refusal: "another token" });
-    expect(c.fabric.readiness(world.time()).detail).toContain("turned away by a:1 (another token)");
+    expect(c.fabric.readiness.read(world.time()).detail).toContain("turned away by a:1 (another token)");
     if (by === "link") world.input(a, { kind: "tick" });
     world.runUntil(() => (by === "link" ? c.upLinks().length > 0 : c.fabric.membership.hasJoined));
-    expect(c.fabric.readiness(world.time()).detail).not.toContain("turned away");
+    expect(c.fabric.readiness.read(world.time()).detail).not.toContain("turned away");
   }
 });
 
@@ -249,20 +249,20 @@ test("a second node of one id gets no link, and that is an error for the operato
 test("a node alone is ready at once; one whose seeds do not answer, after the timeout; one that only reached a member, not yet", () => {
   const world = new FabricWorld();
   const alone = world.start({ nodeId: "a" });
-  expect(alone.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone", ageMs: 0 });
+  expect(alone.fabric.readiness.read(world.time())).toMatchObject({ isReady: true, reason: "alone", ageMs: 0 });
   const self = world.start({ nodeId: "s", seeds: ["s:1"] });
-  expect(self.fabric.readiness(world.time())).toMatchObject({ isReady: true });
+  expect(self.fabric.readiness.read(world.time())).toMatchObject({ isReady: true });
   const lost = world.start({ nodeId: "b", seeds: ["nobody:1"] });
   world.run(4900);
-  expect(lost.fabric.readiness(world.time())).toMatchObject({ isReady: false, reason: "joining" });
+  expect(lost.fabric.readiness.read(world.time())).toMatchObject({ isReady: false, reason: "joining" });
   world.run(200);
-  expect(lost.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
+  expect(lost.fabric.readiness.read(world.time())).toMatchObject({ isReady: true, reason: "alone" });
   const found = world.start({ nodeId: "c", seeds: ["a:1"] });
   world.canOpen = false;
   world.run(20_000);
-  expect(found.fabric.readiness(world.time())).toMatchObject({ isReady: false, reason: "catching_up" });
+  expect(found.fabric.readiness.read(world.time())).toMatchObject({ isReady: false, reason: "catching_up" });
   world.canOpen = true;
-  world.runUntil(() => found.fabric.readiness(world.time()).isReady, 15_000);
+  world.runUntil(() => found.fabric.readiness.read(world.time()).isReady, 15_000);
 });
 
 test("all start at once: nobody is ready before everybody was heard, and then all are", () => {
@@ -270,7 +270,7 @@ test("all start at once: nobody is ready before everybody was heard, and then al
   const ids = ["a", "b", "c", "d", "e"];
   const nodes = ids.map((nodeId) => world.start({ nodeId, seeds: ids.filter((id) => id !== nodeId).map((id) => `${id}:1`) }));
   for (const node of nodes) node.put(node.spec.nodeId);
-  const isReady = (node: WorldNode): boolean => node.fabric.readiness(world.time()).isReady;
+  const isReady = (node: WorldNode): boolean => node.fabric.readiness.read(world.time()).isReady;
   world.runUntil(() => nodes.some(isReady));
   for (const node of nodes.filter(isReady)) expect(node.view()).toEqual(ids);
   expect(world.runUntil(() => nodes.every(isReady))).toBeLessThan(2000);
@@ -281,13 +281,13 @@ test("the age of the data is that of the longest silence of a peer, about a seco
   const [a, b] = nodes;
   if (a === undefined || b === undefined) throw new Error("nodes");
   world.run(20_000);
-  expect(a.fabric.readiness(world.time())).toMatchObject({ isInStep: true, detail: "in step with all peers" });
-  expect(a.fabric.readiness(world.time()).ageMs).toBeLessThan(1500);
+  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isInStep: true, detail: "in step with all peers" });
+  expect(a.fabric.readiness.read(world.time()).ageMs).toBeLessThan(1500);
   // B is silent: its process stands still, its sockets do not.
   b.isFrozen = true;
   world.reaches = (from, to) => from !== b && to !== b;
   world.run(5500);
-  const { ageMs, detail } = a.fabric.readiness(world.time());
+  const { ageMs, detail } = a.fabric.readiness.read(world.time());
   expect(ageMs).toBeGreaterThan(5400);
   expect(ageMs).toBeLessThan(7000);
   expect(detail).toBe("not in step with b");
@@ -300,11 +300,11 @@ test("a newcomer that caught up with one of two and never reached the other says
   world.run(10_000);
   world.reaches = (from, to) => !([from, to].includes(b) && [from, to].some(({ spec }) => spec.nodeId === "c"));
   const c = world.start({ nodeId: "c", seeds: ["a:1"] });
-  world.runUntil(() => c.fabric.isReady);
-  expect(c.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up", isInStep: false, detail: "not in step with b" });
-  expect(c.fabric.readiness(world.time()).ageMs).toBe(world.time().wallMs);
+  world.runUntil(() => c.fabric.readiness.isReady);
+  expect(c.fabric.readiness.read(world.time())).toMatchObject({ reason: "caught_up", isInStep: false, detail: "not in step with b" });
+  expect(c.fabric.readiness.read(world.time()).ageMs).toBe(world.time().wallMs);
   world.reaches = () => true;
-  world.runUntil(() => c.fabric.readiness(world.time()).ageMs < 1500);
+  world.runUntil(() => c.fabric.readiness.read(world.time()).ageMs < 1500);
 });
 
 test("own entries that a mark hides are looked at turn by turn after a restart, without waiting for anything else", () => {
@@ -324,7 +324,7 @@ test("a node that is cut off says how old what it holds is for as long as it is,
   if (a === undefined || b === undefined) throw new Error("nodes");
   world.run(20_000);
   const cutMs = world.time().monoMs;
-  const ageOf = (node: WorldNode) => node.fabric.readiness(world.time()).ageMs;
+  const ageOf = (node: WorldNode) => node.fabric.readiness.read(world.time()).ageMs;
   world.reaches = (from, to) => (from === a) === (to === a);
   for (const other of nodes.slice(1)) world.cut(a, other);
   b.put("missed");
@@ -332,11 +332,11 @@ test("a node that is cut off says how old what it holds is for as long as it is,
     world.run(250);
     expect(ageOf(a)).toBeGreaterThanOrEqual(world.time().monoMs - cutMs);
     const { alive, suspect } = a.fabric.membership.counts();
-    if (ageOf(a) > 5000) expect(a.fabric.inStepWith(world.time(), 0)).toBe(alive + suspect === 0 ? "listed" : "less");
+    if (ageOf(a) > 5000) expect(a.fabric.readiness.inStepWith(world.time(), 0)).toBe(alive + suspect === 0 ? "listed" : "less");
   }
   expect(a.fabric.membership.counts()).toMatchObject({ alive: 0, dead: 2 });
-  expect(a.fabric.readiness(world.time())).toMatchObject({ isInStep: false, detail: "not in step with b, c" });
-  expect(a.fabric.inStepWith(world.time(), 0)).toBe("listed");
+  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isInStep: false, detail: "not in step with b, c" });
+  expect(a.fabric.readiness.inStepWith(world.time(), 0)).toBe("listed");
   // The other side is more than half: it takes A for dead, and goes on as a whole.
   expect(ageOf(b)).toBeLessThan(1500);
   world.reaches = () => true;
@@ -362,7 +362,7 @@ test("P6: old tombstones may go only while everybody is here and in step: who is
   world.runUntil(() => a.view().includes("b (orphaned)"), 30_000);
   // Hidden is not forgotten: it is away still.
   world.run(400_000);
-  expect([a.fabric.readiness(world.time()).isInStep, a.view(), may()]).toEqual([true, ["a", "c"], false]);
+  expect([a.fabric.readiness.read(world.time()).isInStep, a.view(), may()]).toEqual([true, ["a", "c"], false]);
   world.reaches = () => true;
   world.runUntil(may, 60_000);
   expect(a.view()).toEqual(["a", "b", "c"]);
@@ -413,7 +413,7 @@ test("P6: a node that has not caught up keeps what it has; one that is alone may
   const b = world.start({ nodeId: "b", seeds: ["a:1"] });
   expect(b.fabric.mayCollect(world.time())).toBe(false);
   world.runUntil(() => b.fabric.mayCollect(world.time()), 60_000);
-  expect(b.fabric.readiness(world.time())).toMatchObject({ reason: "caught_up", isInStep: true });
+  expect(b.fabric.readiness.read(world.time())).toMatchObject({ reason: "caught_up", isInStep: true });
 });
 
 test("a frame before the hello, and what no honest peer sends, end the link", () => {
@@ -484,7 +484,7 @@ test("nodes of two clusters of a region share what is REGION wide and no more; a
   ]);
   expect([far.upLinks(), far.fabric.membership.listed(), a.fabric.membership.find("far")]).toEqual([[], [], undefined]);
   // Nobody of its region to catch up with: it decides that it is the first there.
-  expect(far.fabric.readiness(world.time())).toMatchObject({ isReady: true, reason: "alone" });
+  expect(far.fabric.readiness.read(world.time())).toMatchObject({ isReady: true, reason: "alone" });
 });
 
 test("a node that says another region of its cluster by mistake is refused, and told why", () => {
@@ -524,7 +524,7 @@ test("what a peer passes on of a foreign cluster is no member and no record, is 
     ["a"],
     "alive",
   ]);
-  expect(strict.fabric.readiness(world.time())).toMatchObject({ isReady: true, isInStep: true });
+  expect(strict.fabric.readiness.read(world.time())).toMatchObject({ isReady: true, isInStep: true });
   const told = strict.events.filter(({ name }) => name === "foreign_node_refused");
   expect(told.map(({ detail }) => detail["detail"])).toEqual([expect.stringContaining('fabric.clusters = ["c3","c2"]')]);
 });

@@ -39,7 +39,7 @@ test("P6: no tombstone goes while a member is silent, though it is not dead to a
   // Its process stands still; the others hear nothing of it, and their streams do not end.
   b.isFrozen = true;
   world.reaches = (from, to) => from !== b && to !== b;
-  world.runUntil(() => !a.fabric.readiness(world.time()).isInStep, 20_000);
+  world.runUntil(() => !a.fabric.readiness.read(world.time()).isInStep, 20_000);
   expect([a.fabric.membership.find("b")?.status === "dead", a.fabric.lifecycle.isAnybodyAway, may()]).toEqual([false, false, false]);
 });
 
@@ -52,7 +52,7 @@ test("P6: no tombstone goes while a member is away that had written nothing yet:
   world.reaches = (from, to) => (from === b) === (to === b);
   for (const other of world.nodes.values()) world.cut(b, other);
   world.runUntil(() => a.fabric.membership.find("b")?.status === "dead");
-  expect([a.replica.origins.has("b/1"), a.fabric.readiness(world.time()).isInStep]).toEqual([false, true]);
+  expect([a.replica.origins.has("b/1"), a.fabric.readiness.read(world.time()).isInStep]).toEqual([false, true]);
   for (let second = 0; second < 60; second++) {
     world.run(1000);
     expect(may()).toBe(false);

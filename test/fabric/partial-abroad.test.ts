@@ -33,7 +33,7 @@ function fill({ world, x }: Border): void {
 }
 
 function standing(world: FabricWorld, node: WorldNode): { readonly isInStep: boolean; readonly detail: string; readonly isFresh: boolean } {
-  const { isInStep, detail, ageMs } = node.fabric.readiness(world.time());
+  const { isInStep, detail, ageMs } = node.fabric.readiness.read(world.time());
   return { isInStep, detail, isFresh: ageMs < 4000 };
 }
 
@@ -86,7 +86,7 @@ test("a newcomer is in step at once with the node that refused it", () => {
   world.kill(x);
   world.run(60_000);
   const c = world.start({ nodeId: "c", seeds: ["b:1"] });
-  world.runUntil(() => c.fabric.isReady, 5000);
+  world.runUntil(() => c.fabric.readiness.isReady, 5000);
   world.run(3000);
   expect(standing(world, c)).toEqual(FRESH);
 });

@@ -22,7 +22,10 @@ function start(world: FabricWorld, count: number, maxLinks = 20): readonly World
     world.run(500);
     return node;
   });
-  world.runUntil(() => nodes.every((node) => node.upLinks().length >= Math.min(maxLinks, count - 1) && node.fabric.isReady), 30_000);
+  world.runUntil(
+    () => nodes.every((node) => node.upLinks().length >= Math.min(maxLinks, count - 1) && node.fabric.readiness.isReady),
+    30_000,
+  );
   world.run(10_000);
   return nodes;
 }
@@ -117,7 +120,7 @@ describe("in a cluster", () => {
     const world = new FabricWorld();
     const a = world.start({ nodeId: "n0", clusterId: "a" });
     const d = world.start({ nodeId: "d0", clusterId: "d", seeds: ["n0:1"] });
-    world.runUntil(() => d.upLinks().length === 1 && a.fabric.isReady && d.fabric.isReady, 30_000);
+    world.runUntil(() => d.upLinks().length === 1 && a.fabric.readiness.isReady && d.fabric.readiness.isReady, 30_000);
     a.keepPolicy(version(1, "n0"));
     a.put("web", SCOPE.REGION);
     world.run(1000);

@@ -40,8 +40,8 @@ test("a newcomer gets nothing and is not ready before the cluster's policy is in
   const late = world.start({ nodeId: "late", seeds: ["n1:1"] });
   world.runUntil(() => late.upLinks().length === 2);
   world.run(1000);
-  expect([late.view().length, late.policy, late.fabric.readiness(world.time()).reason]).toEqual([0, undefined, "catching_up"]);
-  world.runUntil(() => late.fabric.readiness(world.time()).isReady, 3000);
+  expect([late.view().length, late.policy, late.fabric.readiness.read(world.time()).reason]).toEqual([0, undefined, "catching_up"]);
+  world.runUntil(() => late.fabric.readiness.read(world.time()).isReady, 3000);
   expect([late.view().length, late.policy?.head]).toEqual([1, newest.head]);
 });
 
@@ -74,7 +74,7 @@ test("a node that was away adopts what was applied meanwhile", () => {
   world.run(5000);
   const back = world.start({ nodeId: "n2", seeds: ["n0:1"], generation: 2 });
   back.keepPolicy(old);
-  world.runUntil(() => back.fabric.readiness(world.time()).isReady, 10_000);
+  world.runUntil(() => back.fabric.readiness.read(world.time()).isReady, 10_000);
   expect(back.policy?.head).toEqual(newest.head);
 });
 
@@ -86,7 +86,7 @@ test("a node whose fabric is open takes no policy, and is not ready beside a pee
   world.run(1000);
   const open = world.start({ nodeId: "open", seeds: ["n1:1"], isOpen: true });
   world.run(20_000);
-  expect([open.view().length, open.policy, open.fabric.isReady]).toEqual([1, undefined, false]);
+  expect([open.view().length, open.policy, open.fabric.readiness.isReady]).toEqual([1, undefined, false]);
 });
 
 test("a policy goes to who accepts its cluster and with that on to who accepts those, and to nobody else", () => {
@@ -115,7 +115,7 @@ test("a newcomer without members of its own cluster waits for one of a cluster i
   world.runUntil(() => x.upLinks().length === 1, 10_000);
   b.keepPolicy(version(1, "n0"));
   world.run(1000);
-  const isReady = (node: WorldNode) => node.fabric.isReady;
+  const isReady = (node: WorldNode) => node.fabric.readiness.isReady;
   world.adoptMs = 2000;
   const waits = world.start({ nodeId: "w0", clusterId: "w", seeds: ["x0:1"], policyFrom: ["b"] });
   const own = world.start({ nodeId: "o0", clusterId: "o", seeds: ["x0:1"] });

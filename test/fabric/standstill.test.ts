@@ -85,8 +85,8 @@ test("seeds have what was left of the join timeout; the age of a snapshot goes o
   const a = world.start({ nodeId: "a", seeds: ["nobody:1"], startAgeMs: 1 });
   world.run(100);
   freeze(world, a);
-  expect(a.fabric.readiness(world.time())).toMatchObject({ isReady: false, ageMs: FROZEN_MS + 101 });
-  expectFor(world, READINESS_OPTIONS.joinTimeoutMs - 100, () => !a.fabric.isReady);
+  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isReady: false, ageMs: FROZEN_MS + 101 });
+  expectFor(world, READINESS_OPTIONS.joinTimeoutMs - 100, () => !a.fabric.readiness.isReady);
 });
 
 test("who was asked for an origin before the standstill has what was left of its time", () => {
@@ -118,9 +118,9 @@ test("the time for which a node stood still is age, until its peer speaks again"
   const world = new FabricWorld();
   const [a] = [world.start({ nodeId: "a", seeds: ["b:1"] }), world.start({ nodeId: "b", seeds: ["a:1"] })] as const;
   world.run(20_000);
-  expect(a.fabric.readiness(world.time()).ageMs).toBeLessThan(1500);
+  expect(a.fabric.readiness.read(world.time()).ageMs).toBeLessThan(1500);
   freeze(world, a);
-  expect(a.fabric.readiness(world.time()).ageMs).toBeGreaterThan(FROZEN_MS);
+  expect(a.fabric.readiness.read(world.time()).ageMs).toBeGreaterThan(FROZEN_MS);
   world.run(2000);
-  expect(a.fabric.readiness(world.time()).ageMs).toBeLessThan(1500);
+  expect(a.fabric.readiness.read(world.time()).ageMs).toBeLessThan(1500);
 });

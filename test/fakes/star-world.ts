@@ -32,7 +32,7 @@ export function runStar(count: number, hubCount: number, maxLinks = FABRIC_OPTIO
   const words = nodes.flatMap(({ outputs }) => outputs.flatMap((output) => (output.kind === "memberChanged" ? output.update.status : [])));
   return {
     unaware,
-    ageMs: Math.max(...nodes.map((node) => node.fabric.readiness(world.time()).ageMs)),
+    ageMs: Math.max(...nodes.map((node) => node.fabric.readiness.read(world.time()).ageMs)),
     aliveCounts: nodes.map(({ fabric }) => fabric.membership.listed().filter(({ status }) => status === "alive").length),
     suspectCount: words.filter((status) => status === "suspect").length,
     deadCount: words.filter((status) => status === "dead").length,

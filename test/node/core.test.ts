@@ -212,11 +212,11 @@ test("a node that stands alone is ready once callers are served and see its poli
   const { machine, give, policies } = machineOf();
   policies.isAwaiting = true;
   expect([give({ kind: "tick" }), machine.collectsBy(at(0))]).toEqual([[], "nothing"]);
-  expect([give({ kind: "serve" }), policies.isAwaiting, machine.isReady]).toEqual([["caughtUp"], false, false]);
+  expect([give({ kind: "serve" }), policies.isAwaiting, machine.readiness.isReady]).toEqual([["caughtUp"], false, false]);
   expect(give({ kind: "policyShown" })).toEqual(["ready", "wake", "serving"]);
-  expect([machine.isWhole, machine.isServing, machine.collectsBy(at(0))]).toEqual([true, true, "age"]);
+  expect([machine.readiness.isWhole, machine.readiness.isServing, machine.collectsBy(at(0))]).toEqual([true, true, "age"]);
   expect(give({ kind: "drain" })).toEqual(["wake", "serving"]);
-  expect([machine.isServing, machine.isReady, machine.isDraining]).toEqual([false, true, true]);
+  expect([machine.readiness.isServing, machine.readiness.isReady, machine.readiness.isDraining]).toEqual([false, true, true]);
 });
 
 /** Three nodes; the machine under test is that of the last, which has joined the others and knows their clocks. */
@@ -226,7 +226,7 @@ function amongOthers() {
   const nodes = ["a", "b", "c"].map((nodeId) => world.start({ nodeId, seeds: nodeId === "a" ? [] : ["a:1"] }));
   const own = nodes[2];
   if (own === undefined) throw new Error("no node");
-  world.runUntil(() => own.upLinks().length === 2 && own.fabric.isReady, 30_000);
+  world.runUntil(() => own.upLinks().length === 2 && own.fabric.readiness.isReady, 30_000);
   all.machine.join({ fabric: own.fabric, facts: factsOf("c"), superseded: [], snapshots: NO_SNAPSHOTS });
   const give = (input: NodeInput): readonly NodeOutput[] => {
     const out: NodeOutput[] = [];
@@ -248,7 +248,7 @@ test("who is to meet others is not ready, and takes no writes, before their cloc
   expect(kinds({ kind: "tick" })).toContain("caughtUp");
   expect(() => machine.standing.checkWrites()).not.toThrow();
   expect(kinds({ kind: "policyShown" })).toEqual(expect.arrayContaining(["ready", "serving"]));
-  expect(own.fabric.isWhole && machine.isWhole).toBe(true);
+  expect(own.fabric.isWhole && machine.readiness.isWhole).toBe(true);
   world.run(1000);
   expect(kinds({ kind: "tick" })).not.toContain("ready");
 });
@@ -258,13 +258,13 @@ test("a node that has caught up and is not ready tells the age of what it starte
   policies.isAwaiting = true;
   kinds({ kind: "serve" });
   const { monoMs, wallMs } = world.time();
-  expect(own.fabric.readiness(world.time()).ageMs).toBeLessThan(5000);
+  expect(own.fabric.readiness.read(world.time()).ageMs).toBeLessThan(5000);
   expect([policies.isAwaiting, machine.ageMs({ monoMs, wallMs })]).toEqual([true, wallMs]);
   world.run(4000);
   kinds({ kind: "tick" });
   kinds({ kind: "policyShown" });
-  expect([policies.isAwaiting, machine.isReady]).toEqual([false, true]);
-  expect(machine.ageMs(world.time())).toBe(own.fabric.readiness(world.time()).ageMs);
+  expect([policies.isAwaiting, machine.readiness.isReady]).toEqual([false, true]);
+  expect(machine.ageMs(world.time())).toBe(own.fabric.readiness.read(world.time()).ageMs);
 });
 
 test("lag and the metric of the age say what the machine says, and why the node is not ready", () => {
@@ -282,7 +282,7 @@ test("lag and the metric of the age say what the machine says, and why the node 
     return { isReady, detail };
   };
   kinds({ kind: "serve" });
-  expect(own.fabric.isReady).toBe(true);
+  expect(own.fabric.readiness.isReady).toBe(true);
   expect(lag()).toEqual({ isReady: false, detail: `${CLOCKS_UNHEARD}; in step with all peers` });
   expect(ageMs()).toEqual([world.time().wallMs]);
   world.run(4000);
@@ -290,7 +290,7 @@ test("lag and the metric of the age say what the machine says, and why the node 
   expect(lag()).toEqual({ isReady: false, detail: "the policy of its cluster is not in force here yet; in step with all peers" });
   kinds({ kind: "policyShown" });
   expect(lag()).toEqual({ isReady: true, detail: "in step with all peers" });
-  expect(ageMs()).toEqual([own.fabric.readiness(world.time()).ageMs]);
+  expect(ageMs()).toEqual([own.fabric.readiness.read(world.time()).ageMs]);
 });
 
 test("after a standstill nobody is told that something is durable before others have confirmed this start", () => {

@@ -11,7 +11,7 @@ test("what is held is counted by kind, what waits for the disk apart, and whethe
   const r = new Registry();
   r.registrar.register(caller("ann"), command([stamped("web")], { isStatic: true }), at(0));
   const metrics = new Metrics();
-  const machine = { isServing: false };
+  const machine = { readiness: { isServing: false } };
   const observed = { metrics, replica: r.replica, leases: new Leases(1), registrar: r.registrar, fanout: new Fanout(), machine };
   const journal = { stats: () => ({ fileBytes: 3, walBytes: 4, failures: 2 }) };
   const value = (name: string) => {
@@ -26,7 +26,7 @@ test("what is held is counted by kind, what waits for the disk apart, and whethe
   };
   expect(look()).toEqual([0, 1, 0, 7]);
   r.flush(at(1));
-  machine.isServing = true;
+  machine.readiness.isServing = true;
   expect(look()).toEqual([1, 0, 1, 7]);
 });
 

@@ -118,7 +118,7 @@ export const NODE_MUTANTS = [
   {
     name: "a node is ready with its first tick",
     rule: "Ready: when it has caught up with a peer, or is alone",
-    edits: [{ file: "src/node/core/parts/readiness.ts", find: "(joined.isReady && !standing.isWaiting)", replace: "true" }],
+    edits: [{ file: "src/node/core/parts/readiness.ts", find: "(joined.readiness.isReady && !standing.isWaiting)", replace: "true" }],
     withinSeeds: 6,
     isCheap: true,
   },
@@ -303,8 +303,8 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core.ts",
-        find: "return this.isReady ? fabric.readiness(time).ageMs : fabric.startAgeMs(time);",
-        replace: "return fabric.readiness(time).ageMs;",
+        find: "return this.readiness.isReady ? fabric.readiness.read(time).ageMs : fabric.readiness.startAgeMs(time);",
+        replace: "return fabric.readiness.read(time).ageMs;",
       },
     ],
     withinSeeds: 7,

@@ -50,8 +50,8 @@ export const SLICE_MUTANTS = [
     edits: [
       {
         file: "src/fabric/fabric.ts",
-        find: "    return this.#rooms.readiness.isReady && !this.lifecycle.isSettling;",
-        replace: "    return this.#rooms.readiness.isReady;",
+        find: "    return this.readiness.isReady && !this.lifecycle.isSettling;",
+        replace: "    return this.readiness.isReady;",
       },
     ],
     withinSeeds: 200,

@@ -153,10 +153,12 @@ function startsAhead(rng: Rng): SmallWorld {
       wrong: ({ nodes }: Simulation) => {
         const process = nodes[2]?.process;
         const takesWrites = process?.takesWrites() === true ? [`n2 takes writes ${atMs - startMs} ms after its start`] : [];
-        return process?.machine.isServing === true ? [...takesWrites, `n2 serves ${atMs - startMs} ms after its start`] : takesWrites;
+        return process?.machine.readiness.isServing === true
+          ? [...takesWrites, `n2 serves ${atMs - startMs} ms after its start`]
+          : takesWrites;
       },
     });
-  const isRight = ({ nodes }: Simulation) => nodes[2]?.process?.takesWrites() === true && nodes[2].process.machine.isServing;
+  const isRight = ({ nodes }: Simulation) => nodes[2]?.process?.takesWrites() === true && nodes[2].process.machine.readiness.isServing;
   looks.push({
     atMs: rightMs + 5000,
     wrong: (simulation: Simulation) => (isRight(simulation) ? [] : ["n2 does not serve with a right clock"]),
@@ -176,7 +178,7 @@ function startsUnheard(rng: Rng): SmallWorld {
       atMs,
       wrong: ({ nodes }: Simulation) => {
         const process = nodes[2]?.process;
-        if (process?.fabric.isReady === true && !process.machine.isReady) waitCount += 1;
+        if (process?.fabric.readiness.isReady === true && !process.machine.readiness.isReady) waitCount += 1;
         return [];
       },
     });

@@ -132,7 +132,7 @@ export class SimReads {
     const { world, checks } = this.#parts;
     const { node, warm, bootMs } = process;
     this.#noteKnown(process);
-    if (!process.machine.isReady) {
+    if (!process.machine.readiness.isReady) {
       // It is not known when the records that an empty node lacks were written.
       const leastMs = warm === undefined ? world.nowMs : process.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);

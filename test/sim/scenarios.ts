@@ -204,7 +204,7 @@ export function ageWhileCutOff(world: World) {
   const process = nodes[0]?.process;
   if (process === undefined) throw new Error("node 0 is not up");
   const others = nodes.slice(1);
-  const says = () => process.fabric.readiness(process.time()).ageMs;
+  const says = () => process.fabric.readiness.read(process.time()).ageMs;
   const [before, atMs] = [says(), scenario.nowMs];
   for (const { index } of others) {
     network.cut(0, index);
@@ -250,7 +250,7 @@ export function writesBehindCut(world: World) {
   const counts = { lacking: 0, young: 0, silent: 0 };
   for (let i = 0; i < 600; i++) {
     if (lacks()) counts.lacking += 1;
-    const isYoung = lacks() && reader.fabric.readiness(reader.time()).ageMs < 1000;
+    const isYoung = lacks() && reader.fabric.readiness.read(reader.time()).ageMs < 1000;
     if (isYoung) counts.young += 1;
     if (isYoung && !named().includes(cut.node.name)) counts.silent += 1;
     scenario.run(100);
@@ -277,7 +277,7 @@ export function ageBeyondNeighbours(world: World & { readonly maxLinks: number }
   if (cut === undefined) throw new Error("node 0 is not up");
   const linked = new Set(cut.fabric.links().map(({ nodeId }) => nodeId));
   const far = nodes.filter(({ name }, i) => i > 0 && !linked.has(name));
-  const says = ({ process }: (typeof far)[number]) => process?.fabric.readiness(process.time());
+  const says = ({ process }: (typeof far)[number]) => process?.fabric.readiness.read(process.time());
   let quietMs = 0;
   for (let i = 0; i < 100; i++) {
     quietMs = Math.max(quietMs, ...far.map((node) => says(node)?.ageMs ?? 0));

@@ -183,7 +183,7 @@ export class SimProcess {
   }
 
   get isReady(): boolean {
-    return this.machine.isReady;
+    return this.machine.readiness.isReady;
   }
 
   /** The copy is gone, if there is one, and another begins. */
@@ -195,7 +195,7 @@ export class SimProcess {
 
   /** Whether readers may be told that they have everything. */
   get isWhole(): boolean {
-    return this.machine.isWhole;
+    return this.machine.readiness.isWhole;
   }
 
   /** Whether a client that wrote now would neither wait nor be refused. */

@@ -106,5 +106,5 @@ export function mayBeOthers(
   { isReady, fabric }: { readonly isReady: boolean; readonly fabric: Pick<Fabric, "readiness"> | undefined },
   time: Time,
 ): boolean {
-  return !isReady || (wantsPeers(settings) && fabric?.readiness(time).reason === "alone");
+  return !isReady || (wantsPeers(settings) && fabric?.readiness.read(time).reason === "alone");
 }

@@ -30,7 +30,7 @@ export interface KeepSnapshot {
 
 export interface SnapshotParts {
   readonly replica: Replica;
-  readonly fabric: Pick<Fabric, "isReady" | "lifecycle" | "membership" | "readiness">;
+  readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness">;
   readonly clusterId: string;
 }
 
@@ -109,8 +109,8 @@ export class Snapshots {
    * that is not known, or records are being dropped.
    */
   #rightWallMs(time: Time): number | undefined {
-    if (!this.#fabric.isReady || this.#replica.isForgetting) return undefined;
-    return Math.max(0, Math.round(time.wallMs - this.#fabric.readiness(time).ageMs));
+    if (!this.#fabric.readiness.isReady || this.#replica.isForgetting) return undefined;
+    return Math.max(0, Math.round(time.wallMs - this.#fabric.readiness.read(time).ageMs));
   }
 }
 

@@ -1,9 +1,9 @@
 /** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and refusals of other nodes. */
-import type { Fabric } from "../../fabric/fabric.ts";
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { ClockState } from "../../fabric/membership/clock-watch.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
 import type { Dispute } from "../../fabric/membership/own-standing.ts";
+import type { ReadyState } from "../../fabric/readiness.ts";
 import type { Start } from "../../fabric/wire/messages.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { isStamp, stampOf } from "../../lib/hlc.ts";
@@ -14,8 +14,7 @@ const RETRY_MS = 1000;
 /** The parts of a fabric that a node's standing is read from. */
 export interface Seen {
   readonly membership: Pick<Membership, "askClocks" | "clock" | "counts" | "dispute" | "hasJoined" | "isUnconfirmed" | "refusers">;
-  readonly isReady: Fabric["isReady"];
-  readiness(time: Time): Pick<ReturnType<Fabric["readiness"]>, "reason" | "detail">;
+  readonly readiness: { readonly isReady: boolean; read(time: Time): Pick<ReadyState, "reason" | "detail"> };
 }
 
 export interface StandingLook extends StartLook {
@@ -111,9 +110,9 @@ function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): b
 }
 
 /** Why this node takes no writes: it was turned away where it was to join. Empty when it was not, or has been ready. */
-function joinFaultOf(fabric: Pick<Seen, "isReady" | "readiness">, time: Time): string {
-  if (fabric.isReady) return "";
-  const { reason, detail } = fabric.readiness(time);
+function joinFaultOf({ readiness }: Pick<Seen, "readiness">, time: Time): string {
+  if (readiness.isReady) return "";
+  const { reason, detail } = readiness.read(time);
   return reason === "refused" ? detail : "";
 }
 

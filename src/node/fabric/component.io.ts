@@ -175,7 +175,7 @@ function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: F
 function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: Fabric): void {
   if (settings.fabric.borders.length === 0) return;
   try {
-    fabric.setBorders(readBorders(settings.fabric.borders, readClusterTokens(settings)));
+    fabric.borders.setBorders(readBorders(settings.fabric.borders, readClusterTokens(settings)));
     core.driver.input({ kind: "tick" });
     log.info({ borders: settings.fabric.borders.length }, "tokens of the borders reloaded");
   } catch (error) {

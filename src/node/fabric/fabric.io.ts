@@ -39,7 +39,7 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
       lag: () => ({
         ...ALONE_LAG,
         detail,
-        isReady: machine.isServing,
+        isReady: machine.readiness.isServing,
         origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through, refused: 0, whyPartial: "" })),
       }),
       follow: () => () => {},

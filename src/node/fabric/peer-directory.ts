@@ -18,7 +18,7 @@ const AGE_MS = 50;
 /** The parts of a node that has joined others, as far as they are read here. */
 export interface JoinedCore {
   readonly identity: { readonly nodeId: string };
-  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs" | "isReady" | "isServing" | "standing">;
+  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs" | "readiness" | "standing">;
   readonly replica: Pick<Replica, "origins">;
 }
 
@@ -31,9 +31,10 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
       // The age that is told is never lower than the true one. That of a node that was not ready is another one, and may be a year.
-      if (time.monoMs - readMonoMs < AGE_MS && machine.isReady === wasReady) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
+      if (time.monoMs - readMonoMs < AGE_MS && machine.readiness.isReady === wasReady)
+        return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
-      wasReady = machine.isReady;
+      wasReady = machine.readiness.isReady;
       ageMs = machine.ageMs(time);
       return ageMs;
     },
@@ -84,10 +85,10 @@ export class FabricPeers implements MemberDirectory {
   lag(time: Time): LagReport {
     const { machine } = this.#core;
     const fabric = fabricOf(this.#core);
-    const { reason, detail } = fabric.readiness(time);
+    const { reason, detail } = fabric.readiness.read(time);
     const protectedClusters = fabric.lifecycle.protectedClusters();
     const partial = fabric.replication.notWhole();
-    const fault = machine.standing.fault || (fabric.isReady && !machine.isReady ? POLICY_AWAITED : "");
+    const fault = machine.standing.fault || (fabric.readiness.isReady && !machine.readiness.isReady ? POLICY_AWAITED : "");
     const parts = [
       ...(fault === "" ? [] : [fault]),
       detailOf(detail, protectedClusters),
@@ -95,7 +96,7 @@ export class FabricPeers implements MemberDirectory {
     ];
     return {
       // As `/readyz` says, which knows more than the fabric: the clock, other starts, and the policy.
-      isReady: machine.isServing,
+      isReady: machine.readiness.isServing,
       isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,
       detail: parts.join("; "),
@@ -178,7 +179,7 @@ export function fabricReadiness(
   { fabricFault: fault }: Pick<Standing, "fabricFault">,
   time: Time,
 ): { readonly ok: boolean; readonly detail: string } {
-  const { isReady, detail } = fabric.readiness(time);
+  const { isReady, detail } = fabric.readiness.read(time);
   const { alive, suspect } = fabric.membership.counts();
   const others = alive + suspect;
   const parts = [...(fault === "" ? [] : [fault]), detailOf(detail, fabric.lifecycle.protectedClusters())];

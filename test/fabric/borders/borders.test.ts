@@ -510,8 +510,8 @@ describe("faults", () => {
     if (eu === undefined || us === undefined) throw new Error("two nodes");
     world.run(20_000);
     expect([linked([eu, us]), events(us, "border_refused").length > 0]).toEqual([[], true]);
-    us.fabric.setBorders([borderTo("eu1", "eu", ["eu1a:1"])]);
-    eu.fabric.setBorders([borderTo("us1", "us", ["us1a:1"])]);
+    us.fabric.borders.setBorders([borderTo("eu1", "eu", ["eu1a:1"])]);
+    eu.fabric.borders.setBorders([borderTo("us1", "us", ["us1a:1"])]);
     for (const node of [eu, us]) world.input(node, { kind: "tick" });
     world.run(100);
     expect(linked([eu, us])).toEqual(["eu1a>us1a"]);

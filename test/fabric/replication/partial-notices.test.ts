@@ -39,19 +39,19 @@ test("it is not ready before it has from their own node what its first peer refu
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
   fabrics.runUntil(() => c.upLinks().includes("b"));
   fabrics.run(4000);
-  expect([names(c), c.fabric.isReady]).toEqual([["of-b"], false]);
-  expect(c.fabric.readiness(fabrics.time())).toMatchObject({ reason: "catching_up", isInStep: false });
+  expect([names(c), c.fabric.readiness.isReady]).toEqual([["of-b"], false]);
+  expect(c.fabric.readiness.read(fabrics.time())).toMatchObject({ reason: "catching_up", isInStep: false });
   isReached = true;
-  fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 45_000);
   expect(names(c)).toEqual(ALL);
   fabrics.run(5000);
-  expect([c.fabric.readiness(fabrics.time()).isInStep, c.fabric.replication.notWhole()]).toEqual([true, []]);
+  expect([c.fabric.readiness.read(fabrics.time()).isInStep, c.fabric.replication.notWhole()]).toEqual([true, []]);
 });
 
 test("a newcomer that meets both at once is ready as soon as it has all", () => {
   const { world: fabrics } = world();
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
-  fabrics.runUntil(() => c.fabric.isReady, 3000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 3000);
   expect(names(c)).toEqual(ALL);
 });
 
@@ -61,18 +61,18 @@ test("where nobody has them it is ready after a while, says which are partial, a
   fabrics.run(15_000);
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
   fabrics.runUntil(() => c.upLinks().includes("b"));
-  const waitedMs = fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  const waitedMs = fabrics.runUntil(() => c.fabric.readiness.isReady, 45_000);
   expect(waitedMs).toBeGreaterThanOrEqual(REPLICATION_FIXED.lackingWaitMs - 100);
   expect(c.fabric.replication.notWhole().map(({ id, why }) => [id, why.slice(0, 17)])).toEqual([["a/1", "b refused records"]]);
   fabrics.run(8000);
-  const { isInStep, ageMs, detail } = c.fabric.readiness(fabrics.time());
+  const { isInStep, ageMs, detail } = c.fabric.readiness.read(fabrics.time());
   expect([isInStep, detail]).toEqual([false, "not in step with b"]);
   expect(ageMs).toBeGreaterThan(8000);
   expect(c.eventNames()).toContain("origin_partial_at_peer");
   // Its node is back: all is well.
   fabrics.start({ nodeId: "a", seeds: ["b:1"], disk: a });
-  fabrics.runUntil(() => names(c).length === 5 && c.fabric.readiness(fabrics.time()).isInStep, 30_000);
-  expect([c.fabric.replication.notWhole(), b.fabric.isReady]).toEqual([[], true]);
+  fabrics.runUntil(() => names(c).length === 5 && c.fabric.readiness.read(fabrics.time()).isInStep, 30_000);
+  expect([c.fabric.replication.notWhole(), b.fabric.readiness.isReady]).toEqual([[], true]);
 });
 
 test("a newcomer does not wait for a node that has left for good, once every other member has said what it has", () => {
@@ -82,7 +82,7 @@ test("a newcomer does not wait for a node that has left for good, once every oth
   fabrics.kill(a);
   fabrics.run(15_000);
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
-  fabrics.runUntil(() => c.fabric.isReady, 5000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 5000);
   expect(c.fabric.replication.notWhole().map(({ id }) => id)).toEqual(["a/1"]);
 });
 
@@ -93,7 +93,7 @@ test("it comes from a third node that has it whole, though its own node is gone"
   fabrics.kill(a);
   fabrics.run(15_000);
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
-  fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 45_000);
   expect(names(c)).toEqual(ALL);
 });
 
@@ -111,7 +111,7 @@ test("who got some of it by way of that peer before any was refused lacks the re
   fabrics.kill(a);
   fabrics.run(15_000);
   expect(names(c)).toEqual(["w", "x"]);
-  expect([c.fabric.replication.notWhole().map(({ id }) => id), c.fabric.readiness(fabrics.time()).isInStep]).toEqual([["a/1"], false]);
+  expect([c.fabric.replication.notWhole().map(({ id }) => id), c.fabric.readiness.read(fabrics.time()).isInStep]).toEqual([["a/1"], false]);
 });
 
 test("it waits for a third node that has it whole, though its own node has left for good", () => {
@@ -126,9 +126,9 @@ test("it waits for a third node that has it whole, though its own node has left 
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
   fabrics.runUntil(() => c.upLinks().includes("b"));
   fabrics.run(4000);
-  expect(c.fabric.isReady).toBe(false);
+  expect(c.fabric.readiness.isReady).toBe(false);
   isReached = true;
-  fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 45_000);
   expect([names(c), c.fabric.replication.notWhole()]).toEqual([ALL, []]);
 });
 
@@ -137,11 +137,11 @@ test("when the peer has forgotten the origin, it is missed no more", () => {
   fabrics.kill(a);
   fabrics.run(15_000);
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
-  fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 45_000);
   const origin = b.replica.origins.get("a/1");
   if (origin === undefined) throw new Error("b does not know a");
   b.fabric.replication.forgetOrigin(origin, fabrics.time());
-  fabrics.runUntil(() => c.fabric.readiness(fabrics.time()).isInStep, 10_000);
+  fabrics.runUntil(() => c.fabric.readiness.read(fabrics.time()).isInStep, 10_000);
   expect(c.fabric.replication.notWhole()).toEqual([]);
 });
 
@@ -152,9 +152,9 @@ test("a node of a version that does not say how far it has heard is waited for a
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
   fabrics.runUntil(() => c.upLinks().includes("b"));
   fabrics.run(4000);
-  expect(c.fabric.isReady).toBe(false);
+  expect(c.fabric.readiness.isReady).toBe(false);
   fabrics.reaches = () => true;
-  fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  fabrics.runUntil(() => c.fabric.readiness.isReady, 45_000);
   expect(names(c)).toEqual(ALL);
 });
 

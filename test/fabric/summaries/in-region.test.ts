@@ -33,7 +33,7 @@ test("a summary goes as far as its channel: ZONE in its cluster, REGION and GLOB
     ["global 7", "region 7"],
   ]);
   // Nothing of it is in the catalog, and no node is behind in that.
-  for (const { node } of nodes) expect([node.view(), node.fabric.isReady]).toEqual([[], true]);
+  for (const { node } of nodes) expect([node.view(), node.fabric.readiness.isReady]).toEqual([[], true]);
 });
 
 test("the higher version wins wherever it was taken, however large, and its end reaches everyone", () => {
@@ -63,7 +63,7 @@ test("who joins late, whose link broke, and who was upgraded gets everything", (
   a.space.put(summaryOf("one"), 1, world.time(), "x".repeat(20_000));
   a.space.put(summaryOf("two"), 2, world.time(), "x".repeat(20_000));
   a.space.beacon("far", 1, world.time());
-  world.runUntil(() => old.fabric.isReady);
+  world.runUntil(() => old.fabric.readiness.isReady);
   world.run(70_000);
   // A node without a summary replica gets nothing, and skips nothing.
   expect([seen, old.fabric.refused().unknownFrame, a.node.fabric.refused().unknownFrame]).toEqual([[], 0, 0]);
@@ -91,7 +91,10 @@ test("a summary that is refused here makes its origin partial, and an operator i
   world.run(3000);
   expect(b.space.view()).toEqual(["good 1"]);
   expect(b.node.events.find(({ name }) => name === "record_refused")?.detail).toMatchObject({ peer: "a", of: "summaries" });
-  expect([b.node.fabric.readiness(world.time()).isInStep, b.node.outputs.some(({ kind }) => kind === "changed")]).toEqual([true, false]);
+  expect([b.node.fabric.readiness.read(world.time()).isInStep, b.node.outputs.some(({ kind }) => kind === "changed")]).toEqual([
+    true,
+    false,
+  ]);
 });
 
 test("links without news cost next to nothing", () => {

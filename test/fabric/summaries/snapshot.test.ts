@@ -28,7 +28,7 @@ test("what was held comes back as records of other origins, and the nodes are eq
   expect(b.space.view()).toEqual(before);
   const sentBefore = b.node.fabric.summaries?.replication.stats.sentRecords;
   const again = startSpace(world, { nodeId: "a", generation: 2, seeds: ["b:1"] }, space);
-  world.runUntil(() => again.node.fabric.isReady && again.node.upLinks().length === 1);
+  world.runUntil(() => again.node.fabric.readiness.isReady && again.node.upLinks().length === 1);
   world.run(3000);
   expect([again.space.view(), b.node.fabric.summaries?.replication.stats.sentRecords]).toEqual([before, sentBefore]);
 });

@@ -96,5 +96,5 @@ test.each([
   const savedWallMs = now.wallMs + savedMs;
   const nothing = { recordCount: 0, refusedCount: 0, absentWallMs: new Map(), over: new Set<string>(), superseded: [], starts: [] };
   const { fabric } = joined({ warm: { ok: true, savedWallMs, ...nothing }, now });
-  expect(fabric.readiness(at(7000)).ageMs).toBe(ageMs);
+  expect(fabric.readiness.read(at(7000)).ageMs).toBe(ageMs);
 });

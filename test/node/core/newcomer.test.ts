@@ -5,7 +5,7 @@ import { SETTINGS } from "../../fakes/options.ts";
 import { at } from "../../fakes/registry.ts";
 
 const JOINING = { ...SETTINGS, fabric: { ...SETTINGS.fabric, seeds: ["b:1"] } };
-const fabricSaying = (reason: "alone" | "joined") => ({ readiness: () => ({ reason }) }) as never;
+const fabricSaying = (reason: "alone" | "joined") => ({ readiness: { read: () => ({ reason }) } }) as never;
 
 test("only a node that joins others for the first time shows nothing without a policy", () => {
   expect([awaitsPolicy(JOINING, false), awaitsPolicy(JOINING, true), awaitsPolicy(SETTINGS, false)]).toEqual([true, false, false]);

@@ -66,7 +66,7 @@ test("a generation that no node accepts is replaced", () => {
 test("before a node serves callers its tombstones stay, whatever their age", () => {
   const { rooms } = open(FRESH).finish();
   expect(rooms.machine.collectsBy(at(0))).toBe("nothing");
-  expect([rooms.machine.isReady, rooms.reads.node.boot]).toEqual([false, "b1"]);
+  expect([rooms.machine.readiness.isReady, rooms.reads.node.boot]).toEqual([false, "b1"]);
 });
 
 test("the checks that a node runs for a tenant count against quotas.tenant_checks", () => {

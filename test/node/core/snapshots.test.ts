@@ -10,7 +10,11 @@ function writing({ intervalMs = 1000, isOtherThere = false } = {}) {
   for (const key of KEYS) other.put(key, 0, at(0));
   other.commit(at(0));
   node.copy(other, "n2/1", at(0));
-  const fabric = { isReady: true, readiness: () => ({ ageMs: age.ms }), membership: { acceptedStarts: () => [] }, lifecycle: LIVES };
+  const fabric = {
+    readiness: { isReady: true, read: () => ({ ageMs: age.ms }) },
+    membership: { acceptedStarts: () => [] },
+    lifecycle: LIVES,
+  };
   const age = { ms: 0 };
   const snapshots = new Snapshots({ replica: node.replica, fabric: fabric as never, clusterId: "c1" }, { intervalMs, isOtherThere });
   snapshots.begin(at(0));
@@ -40,9 +44,9 @@ test("it is written each interval, one at a time, whole only where something cha
 
 test("it is as old as what is held may be, and none is written before anybody knows that, or while records are dropped", () => {
   const { snapshots, fabric, age, node } = writing();
-  fabric.isReady = false;
+  fabric.readiness.isReady = false;
   expect(snapshots.due(at(1000))).toBeUndefined();
-  fabric.isReady = true;
+  fabric.readiness.isReady = true;
   age.ms = 300.4;
   expect(snapshots.due(at(2000))?.rightWallMs).toBe(at(2000).wallMs - 300);
   snapshots.kept(true);

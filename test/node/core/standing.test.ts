@@ -27,8 +27,8 @@ class Others {
       isUnconfirmed: () => this.isUnconfirmed,
       refusers: () => refusers,
     };
-    const readiness = () => ({ reason: this.reason, detail: "turned away" });
-    return { membership, isReady: this.isReady, readiness } as unknown as Seen;
+    const readiness = { isReady: this.isReady, read: () => ({ reason: this.reason, detail: "turned away" }) };
+    return { membership, readiness } as unknown as Seen;
   }
 }
 

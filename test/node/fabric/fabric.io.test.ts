@@ -14,7 +14,7 @@ function lone() {
   const replica = new Replica(new Lookup(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
   const identity = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", version: "1", roles: ["edge"] };
   // Of a whole node only these are read.
-  return loneFabric({ identity, replica, machine: { isServing: true } } as unknown as NodeCore, DETAIL);
+  return loneFabric({ identity, replica, machine: { readiness: { isServing: true } } } as unknown as NodeCore, DETAIL);
 }
 
 test("it is its only member, by its own name and no other", () => {

@@ -26,7 +26,7 @@ function scraped(count: number) {
   if (node === undefined) throw new Error("no node");
   // Of the driver only these three are asked.
   const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS };
-  const machine = { ageMs: (time: Time) => node.fabric.readiness(time).ageMs, refusedCount: 5 };
+  const machine = { ageMs: (time: Time) => node.fabric.readiness.read(time).ageMs, refusedCount: 5 };
   metrics.onCollect(() => observeFabric({ metrics, fabric: node.fabric, driver, machine, now: () => world.time() }));
   /** Name with labels to value, of what is not 0. */
   const scrape = (prefix: string): Readonly<Record<string, number>> => {

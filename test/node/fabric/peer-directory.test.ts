@@ -19,11 +19,10 @@ function watched(count: number) {
   const { fabric, replica } = node;
   const heard = new HeardPeers(fabric, new Metrics());
   const machine = {
-    ageMs: (time: Time) => fabric.readiness(time).ageMs,
+    ageMs: (time: Time) => fabric.readiness.read(time).ageMs,
     fabric,
     heardWallMs: (nodeId: string) => heard.heardWallMs(nodeId),
-    isReady: true,
-    isServing: true,
+    readiness: { isReady: true, isServing: true },
     standing: { fault: "" },
   };
   // Of a whole node only these are read.
@@ -77,7 +76,7 @@ test("the age is that of the readiness, looked at twenty times a second at most,
   other.isFrozen = true;
   world.reaches = (from, to) => from !== other && to !== other;
   world.run(5500);
-  const { ageMs } = node.fabric.readiness(world.time());
+  const { ageMs } = node.fabric.readiness.read(world.time());
   expect(ageMs).toBeGreaterThan(4000);
   expect(view.ageMs(world.time())).toBe(ageMs);
   world.run(20);
@@ -88,11 +87,11 @@ test("the age is that of the readiness, looked at twenty times a second at most,
 
 test("a node that is ready tells no more how old it was before that", () => {
   const { world, view, machine } = watched(2);
-  machine.isReady = false;
+  machine.readiness.isReady = false;
   machine.ageMs = () => 1e9;
   expect(view.ageMs(world.time())).toBe(1e9);
   world.run(5);
-  machine.isReady = true;
+  machine.readiness.isReady = true;
   machine.ageMs = () => 0;
   expect(view.ageMs(world.time())).toBe(0);
 });
@@ -221,7 +220,7 @@ test("readiness counts the others as people do, and a node whose others have lef
 test("a node whose word about itself most others refuse is no member: it is not ready, and says why", () => {
   const { world, node } = watched(2);
   const odd = world.start({ nodeId: "odd", seeds: ["n1:1"], roles: Array.from({ length: 17 }, (_, i) => `r${i}`) });
-  world.runUntil(() => odd.fabric.membership.refusers().length === 2 && odd.fabric.isReady, 120_000);
+  world.runUntil(() => odd.fabric.membership.refusers().length === 2 && odd.fabric.readiness.isReady, 120_000);
   expect(odd.eventNames()).toContain("own_update_refused");
   const { ok, detail } = fabricReadiness(odd.fabric, { fabricFault: "most other nodes refuse it" }, world.time());
   expect(ok).toBe(false);
@@ -236,7 +235,7 @@ test("a node whose word about itself most others refuse is no member: it is not 
 
 test("the fabric's line of /readyz is not ready and says why, as gRPC health is", () => {
   const { world, node } = watched(2);
-  world.runUntil(() => node.fabric.isReady, 60_000);
+  world.runUntil(() => node.fabric.readiness.isReady, 60_000);
   const { ok, detail } = fabricReadiness(node.fabric, { fabricFault: "another start of n0 goes under its id" }, world.time());
   expect(ok).toBe(false);
   expect(detail).toMatch(/^another start of n0 goes under its id; /);

@@ -3,6 +3,7 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import { checkCaughtUp } from "../../../src/node/core/standing.ts";
 import { lineOf } from "../../fakes/model.ts";
 import { ownedAt } from "../reads.ts";
 import type { SimNode, SimProcess } from "../sim-node.ts";
@@ -24,8 +25,8 @@ export function servingNode(node: SimNode, history: History): Serving {
         unreachable: (time) => fabric.unreachable(time),
         hasPeers: () => fabric.hasClusterPeers,
       },
-      isReady: () => machine.isWhole,
-      checkCaughtUp: () => machine.checkCaughtUp(),
+      isReady: () => machine.readiness.isWhole,
+      checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady),
       checkStart: () => machine.standing.checkStart(),
       caughtUp: undefined,
       now: () => process.time(),
@@ -52,7 +53,7 @@ export function servingNode(node: SimNode, history: History): Serving {
     },
     ageOf: () => undefined,
     watched: () => () => {},
-    isWhole: () => machine.isWhole,
+    isWhole: () => machine.readiness.isWhole,
   };
 }
 

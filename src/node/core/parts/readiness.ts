@@ -12,7 +12,7 @@ export interface NodeReadinessParts {
   readonly policies: Pick<PolicyEngine, "isAwaiting">;
   readonly standing: Standing;
   /** Undefined for a node that stands alone. */
-  readonly fabric: () => Pick<Fabric, "isReady" | "isWhole"> | undefined;
+  readonly fabric: () => Pick<Fabric, "isWhole" | "readiness"> | undefined;
 }
 
 export class NodeReadiness implements NodePart {
@@ -37,6 +37,7 @@ export class NodeReadiness implements NodePart {
     },
   };
 
+  /** Whether the node was ready once. It stays ready: what it misses afterwards shows in the age of its data. */
   get isReady(): boolean {
     return this.state === "ready";
   }
@@ -46,11 +47,12 @@ export class NodeReadiness implements NodePart {
     return this.isReady && this.#parts.fabric()?.isWhole !== false;
   }
 
-  /** Ready, or would be if it were not leaving. */
+  /** Whether DNS may say what is not there, which cannot say how old its answer is: the node is ready, or would be if it were not leaving. */
   get isSound(): boolean {
     return this.isReady && this.#parts.standing.fault === "";
   }
 
+  /** Whether callers are to be sent here: see `serving`. */
   get isServing(): boolean {
     return this.isSound && !this.isDraining;
   }
@@ -68,7 +70,7 @@ export class NodeReadiness implements NodePart {
   look(_time: Time, out: NodeOutput[]): void {
     const { fanout, policies, standing, fabric } = this.#parts;
     const joined = fabric();
-    const hasCaughtUp = joined === undefined || (joined.isReady && !standing.isWaiting);
+    const hasCaughtUp = joined === undefined || (joined.readiness.isReady && !standing.isWaiting);
     if (this.state === "served" && hasCaughtUp) {
       this.state = "caughtUp";
       policies.isAwaiting = false;

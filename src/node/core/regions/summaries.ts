@@ -67,7 +67,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
 /** What the rest of the node is. */
 export interface Circumstances {
   /** Undefined for a node that stands alone. */
-  readonly fabric: Pick<Fabric, "inStepWith" | "lifecycle" | "membership"> | undefined;
+  readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness"> | undefined;
   /** The node is ready and does not stop. */
   readonly isReady: boolean;
 }
@@ -409,7 +409,7 @@ export class Summaries {
     this.#judgeMonoMs = time.monoMs + JUDGE_MS;
     this.#noteStale(time);
     const { nodeId, clusterId } = this.#options;
-    const inStepWith = fabric === undefined ? "all" : fabric.inStepWith(time, this.#wokeMonoMs);
+    const inStepWith = fabric === undefined ? "all" : fabric.readiness.inStepWith(time, this.#wokeMonoMs);
     if (inStepWith === "all") this.#inStepMonoMs = time.monoMs;
     if (inStepWith !== "less") this.#inStepWithListedMonoMs = time.monoMs;
     const kin = fabric?.membership.listed().filter((member) => member.clusterId === clusterId) ?? [];
