@@ -155,10 +155,10 @@ export class MemberBench {
       const { generation, boot } = update;
       const own = update.nodeId === from ? { generation, ...(boot !== undefined && { boot }) } : { generation: 1 };
       const teller = { ...nodeRef(from), ...own, clusterId: clusterId ?? this.held(from)?.clusterId ?? "c1" };
-      const before = { ...this.machine.refused };
+      const before = { ...this.machine.stats().refused };
       if (path === "table") this.ask({ kind: "pushPull", from: teller, isJoin: false, members: [update] });
       else this.ask({ kind: "probe", from: teller, targetNodeId: this.#name, updates: [update] });
-      return (Object.keys(before) as (keyof typeof before)[]).filter((reason) => this.machine.refused[reason] > before[reason]);
+      return (Object.keys(before) as (keyof typeof before)[]).filter((reason) => this.machine.stats().refused[reason] > before[reason]);
     });
   }
 

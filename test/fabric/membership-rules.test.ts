@@ -44,7 +44,7 @@ test("a probe is answered by the one it names, and by nobody else at the address
   const probe = { kind: "probe", from: FROM, updates: [] } as const;
   expect(bench.ask({ ...probe, targetNodeId: "self" })).toMatchObject({ kind: "probe", from: nodeRef("self", 1, "r1") });
   expect(bench.ask({ ...probe, targetNodeId: "other" })).toBeUndefined();
-  expect(bench.machine.traffic).toMatchObject({ taken: 2, refused: 1 });
+  expect(bench.machine.stats().traffic).toMatchObject({ taken: 2, refused: 1 });
 });
 
 test("who asks in another's name, or in ours, is refused and what it tells is not heard", () => {
@@ -117,15 +117,15 @@ test("a tick too early, or twice, changes nothing", () => {
 test("an answer to a call that is not ours, or was answered, changes nothing", () => {
   const bench = new Bench([said("a")]);
   expect(bench.give({ kind: "answered", call: 4711, response: undefined })).toEqual([]);
-  expect(bench.machine.traffic).toMatchObject({ answered: 0, failed: 0 });
+  expect(bench.machine.stats().traffic).toMatchObject({ answered: 0, failed: 0 });
 });
 
 test("an event loop that is late makes the node doubt itself, a little lateness does not", () => {
   const bench = new Bench();
   bench.give({ kind: "lagged", lagMs: 100 });
-  expect(bench.machine.healthScore).toBe(0);
+  expect(bench.machine.stats().healthScore).toBe(0);
   bench.give({ kind: "lagged", lagMs: 2500 });
-  expect(bench.machine.healthScore).toBe(3);
+  expect(bench.machine.stats().healthScore).toBe(3);
 });
 
 test("a bad score is told to others, now and then", () => {

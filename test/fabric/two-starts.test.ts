@@ -85,7 +85,7 @@ test("a stranger is refused, and stays so when the last one is gone; a new gener
   const stranger = said("n:2", { boot: "x", bootBefore: "before-a", incarnation: 9 });
   expect(hear(stranger)).toBe("start");
   hear({ ...FIRST, status: "left", incarnation: 6 });
-  expect([hear({ ...stranger, incarnation: 10 }), bench.machine.refused.start, held()?.status]).toEqual(["start", 2, "left"]);
+  expect([hear({ ...stranger, incarnation: 10 }), bench.machine.stats().refused.start, held()?.status]).toEqual(["start", 2, "left"]);
   expect([hear({ ...stranger, generation: 2, incarnation: 11 }), held()?.boot]).toEqual(["", "x"]);
 });
 

@@ -4,7 +4,7 @@ import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { type CallId, eventOutput, type FabricInput } from "../io-types.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
-import { askedNode, MemberCalls, type TrafficCounts } from "./calls.ts";
+import { askedNode, MemberCalls } from "./calls.ts";
 import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { FailureDetector } from "./failure-detector.ts";
 import { type Evidence, isListedElsewhere, type MemberCounts } from "./members.ts";
@@ -13,7 +13,6 @@ import type { MembershipOptions } from "./options.ts";
 import { type Dispute, OwnStanding } from "./own-standing.ts";
 import { PushPull } from "./push-pull.ts";
 import { MembershipState } from "./state.ts";
-import type { RefusedCounts } from "./update-rules.ts";
 
 export type MembershipInput =
   | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
@@ -168,11 +167,6 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { update, evidence: [...evidence], accusers: suspicion?.accusers ?? [], deadlineMonoMs: suspicion?.deadlineMonoMs, rttMs };
   }
 
-  /** 0 is well, 8 is worst. */
-  get healthScore(): number {
-    return this.#state.health.score;
-  }
-
   /** Whether another node has answered with its table. */
   get hasJoined(): boolean {
     return this.#pushPull.hasJoined;
@@ -181,11 +175,6 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   /** Whether it is known for each seed that was asked first if it is there. */
   get areSeedsHeard(): boolean {
     return this.#pushPull.areSeedsHeard;
-  }
-
-  /** Number of times that the seeds were asked, since `join`. */
-  get joinAttempts(): number {
-    return this.#pushPull.joinAttempts;
   }
 
   /** Whether nothing is left to be told. After `leave` the node may then stop. */
@@ -197,11 +186,6 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   get gossip(): { readonly queueLength: number; readonly fanout: number } {
     const { broadcasts, members } = this.#state;
     return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };
-  }
-
-  /** Calls with other members. */
-  get traffic(): Readonly<TrafficCounts> {
-    return this.#memberCalls.traffic;
   }
 
   /** Listed members that refuse what this node says of itself, each with the reason. */
@@ -245,14 +229,19 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.boots.verdict(hello, true) === "stranger";
   }
 
-  /** Updates about members that were not believed. */
-  get refused(): Readonly<RefusedCounts> {
-    return this.#state.refused;
-  }
-
-  /** How often this node contradicted what others said of it. */
-  get refutationCount(): number {
-    return this.#state.refutationCount;
+  /**
+   * Counts since the start. `healthScore`: 0 is well, 8 is worst. `joinAttempts`: how often the seeds were asked. `traffic`: calls with other members.
+   * `refused`: updates about members that were not believed. `refutationCount`: how often this node contradicted what others said of it.
+   */
+  stats() {
+    const { health, refused, refutationCount } = this.#state;
+    return {
+      healthScore: health.score,
+      refused,
+      refutationCount,
+      joinAttempts: this.#pushPull.joinAttempts,
+      traffic: this.#memberCalls.traffic,
+    };
   }
 
   #begin(time: Time): void {

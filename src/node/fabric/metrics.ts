@@ -66,13 +66,14 @@ function observeMembers({ metrics, fabric }: ObservedFabric): void {
   metrics.set("mesh_gossip_queue_updates", {}, membership.gossip.queueLength);
   metrics.set("mesh_gossip_fanout", {}, membership.gossip.fanout);
   metrics.set("mesh_member_conflicts", {}, conflicts);
-  metrics.set("mesh_health_score", {}, membership.healthScore);
-  metrics.counter("mesh_refutations_total", {}).set(membership.refutationCount);
-  metrics.counter("mesh_join_attempts_total", {}).set(membership.joinAttempts);
+  const { healthScore, refutationCount, joinAttempts } = membership.stats();
+  metrics.set("mesh_health_score", {}, healthScore);
+  metrics.counter("mesh_refutations_total", {}).set(refutationCount);
+  metrics.counter("mesh_join_attempts_total", {}).set(joinAttempts);
 }
 
 function observeCalls({ metrics, fabric }: ObservedFabric): void {
-  const { answered, failed, taken, refused } = fabric.membership.traffic;
+  const { answered, failed, taken, refused } = fabric.membership.stats().traffic;
   metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "ok" }).set(answered);
   metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "failed" }).set(failed);
   metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "ok" }).set(taken);
@@ -98,7 +99,7 @@ function observeRefused({ metrics, fabric, driver, machine }: ObservedFabric): v
   for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
   metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
   metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);
-  const { conflictsFull, tooMany, ownAddress, ...faults } = fabric.membership.refused;
+  const { conflictsFull, tooMany, ownAddress, ...faults } = fabric.membership.stats().refused;
   const updates = { ...faults, conflicts_full: conflictsFull, too_many: tooMany, own_address: ownAddress };
   for (const reason of MESH_METRICS.mesh_refused_updates_total.labels.reason)
     metrics.counter("mesh_refused_updates_total", { reason }).set(updates[reason]);

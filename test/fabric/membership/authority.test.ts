@@ -37,7 +37,7 @@ test.each<{ readonly what: string; readonly lie: Partial<MemberUpdate> }>([
   for (const telling of [{ clusterId: "other" }, {}]) {
     const { bench, own, hear, held } = member();
     expect(hear(own("a", { incarnation: WALL_S + 5, ...lie }), "evil", telling)).toBe("border");
-    expect([held("a"), bench.machine.refused.border, deeds(bench)]).toEqual([own("a"), 1, []]);
+    expect([held("a"), bench.machine.stats().refused.border, deeds(bench)]).toEqual([own("a"), 1, []]);
   }
 });
 
@@ -58,7 +58,7 @@ test("in the first table of all another cluster's node is believed that there ar
   const [join] = bench.join(["evil:1"]);
   const members = [own("evil", { clusterId: "other" }), own("d"), own("d", { status: "dead", incarnation: WALL_S + 1 })];
   bench.answer(join, { kind: "pushPull", from: { ...nodeRef("evil"), clusterId: "other" }, members });
-  expect([bench.held("d"), bench.machine.refused.border]).toEqual([own("d"), 1]);
+  expect([bench.held("d"), bench.machine.stats().refused.border]).toEqual([own("d"), 1]);
 });
 
 test("of this node another cluster may say that it is dead, which is contradicted; not that it lives in another generation or place", () => {

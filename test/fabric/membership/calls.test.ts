@@ -25,7 +25,7 @@ test("calls are counted, and each is answered once", () => {
   made.answer(a, { kind: "probe", from: nodeRef("a"), updates: [] });
   made.answer(a, undefined);
   made.answer(b, undefined);
-  expect(made.machine.traffic).toMatchObject({ answered: 1, failed: 1, refused: 0 });
+  expect(made.machine.stats().traffic).toMatchObject({ answered: 1, failed: 1, refused: 0 });
 });
 
 test("the buddy system: a suspect hears first that it is one", () => {
@@ -56,7 +56,7 @@ test("no more updates of a message are read than the bound says; the rest is cou
   const updates = Array.from({ length: 300 }, (_, i) => said(`n${i}`));
   made.ask({ kind: "probe", from: nodeRef("a"), targetNodeId: "self", updates });
   expect(made.machine.listed()).toHaveLength(256);
-  expect(made.machine.refused.tooMany).toBe(44);
+  expect(made.machine.stats().refused.tooMany).toBe(44);
 });
 
 test("an answer counts as that of the node that was asked only where one node was asked for itself", () => {

@@ -126,7 +126,7 @@ test("after a failed probe three others are asked, who must answer before the pe
   answer(bench, asked[2], YES, probe.atMs + 950);
   bench.runUntil(probe.atMs + 1000);
   expect(bench.held(targetOf(probe.request))?.status).toBe("alive");
-  expect(bench.machine.healthScore).toBe(0);
+  expect(bench.machine.stats().healthScore).toBe(0);
 });
 
 test("silence until the end of the period makes a suspect, and helpers that said nothing make the prober doubt itself", () => {
@@ -139,7 +139,7 @@ test("silence until the end of the period makes a suspect, and helpers that said
   expect(bench.held(target)?.status).toBe("alive");
   bench.runUntil(probe.atMs + 1000);
   expect(bench.held(target)?.status).toBe("suspect");
-  expect(bench.machine.healthScore).toBe(2);
+  expect(bench.machine.stats().healthScore).toBe(2);
   expect(bench.machine.explain(target)?.evidence[0]).toMatchObject({ accuser: "self", path: "indirect" });
 });
 
@@ -149,7 +149,7 @@ test("when everybody has said no, nobody waits for the end of the period", () =>
   const asked = answer(bench, probe, undefined, probe.atMs + 5);
   for (const [i, call] of asked.entries()) answer(bench, call, i === 0 ? undefined : NO, probe.atMs + 20);
   expect(bench.held(targetOf(probe.request))?.status).toBe("suspect");
-  expect(bench.machine.healthScore).toBe(0);
+  expect(bench.machine.stats().healthScore).toBe(0);
 });
 
 test("one helper is enough for the evidence to name it", () => {
@@ -173,14 +173,14 @@ test("with nobody to ask, a failed probe is the prober's own doubt too", () => {
   answer(bench, probe, undefined, probe.atMs + 500);
   bench.runUntil(probe.atMs + 1000);
   expect(bench.held("a")?.status).toBe("suspect");
-  expect(bench.machine.healthScore).toBe(1);
+  expect(bench.machine.stats().healthScore).toBe(1);
   expect(bench.machine.explain("a")?.evidence[0]).toMatchObject({ path: "direct", via: [] });
 });
 
 test("a node that does badly gives others more time", () => {
   const bench = among(["a", "b", "c", "d", "e"]);
   bench.give({ kind: "lagged", lagMs: 2500 });
-  expect(bench.machine.healthScore).toBe(3);
+  expect(bench.machine.stats().healthScore).toBe(3);
   bench.runUntil(10_000);
   // Those by which it asks whether it is still the one of its id are not in its turn.
   const [first, second] = bench.probes.filter(({ timeoutMs }) => timeoutMs !== 500);
@@ -190,7 +190,7 @@ test("a node that does badly gives others more time", () => {
 test("nobody is asked to wait for longer than the protocol allows, whatever the settings and the health of the one that asks", () => {
   const bench = among(["a", "b", "c", "d", "e"], { intervalMs: 60_000, pingTimeoutMs: 30_000 });
   bench.give({ kind: "lagged", lagMs: 8 * 60_000 });
-  expect(bench.machine.healthScore).toBe(8);
+  expect(bench.machine.stats().healthScore).toBe(8);
   let probe: Call | undefined;
   while (probe === undefined) {
     bench.step();

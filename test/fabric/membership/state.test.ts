@@ -143,7 +143,7 @@ test("more members than the bound are refused and counted, and so are bad update
   bench.hear([said("a", "alive"), said("b", "alive"), said("c", "dead"), said("d", "alive"), said("e", "alive")]);
   expect(bench.machine.members()).toHaveLength(1 + 3);
   bench.hear([said("f", "alive", { incarnation: -1 }), said("", "alive"), said("g", "alive", { address: "self:1" })]);
-  expect(bench.machine.refused).toMatchObject({ full: 3, number: 1, text: 1 });
+  expect(bench.machine.stats().refused).toMatchObject({ full: 3, number: 1, text: 1 });
   const { bench: roomy } = silent();
   expect(roomy.hear([said("g", "alive", { address: "self:1" })])).toEqual(["ownAddress"]);
   expect(roomy.machine.members()).toHaveLength(1);
@@ -152,10 +152,10 @@ test("more members than the bound are refused and counted, and so are bad update
 test("said to be dead or suspect, a node contradicts and trusts itself less; an echo of its own word changes nothing", () => {
   const { bench } = silent();
   bench.hear([said("self", "alive", { incarnation: 5 })]);
-  expect([bench.machine.refutationCount, bench.machine.isQuiet]).toEqual([0, true]);
+  expect([bench.machine.stats().refutationCount, bench.machine.isQuiet]).toEqual([0, true]);
   bench.hear([said("self", "suspect", { incarnation: 5 })]);
   expect(bench.self).toMatchObject({ status: "alive", incarnation: 6 });
-  expect(bench.machine.healthScore).toBe(1);
+  expect(bench.machine.stats().healthScore).toBe(1);
   expect(taken(bench)).toEqual(["contradicted_own_death"]);
   bench.hear([said("self", "dead", { incarnation: 5 })]);
   expect(bench.self.incarnation).toBe(6);
@@ -178,7 +178,7 @@ test("the own id in a later generation is a conflict, told once a minute, and no
   const twin = said("self", "alive", { generation: 2, address: "twin:1" });
   bench.hear([twin, twin, twin]);
   expect(taken(bench)).toEqual(["own_id_used_by_another"]);
-  expect(bench.machine.refutationCount).toBe(0);
+  expect(bench.machine.stats().refutationCount).toBe(0);
   bench.runUntil(61_000);
   bench.hear([twin]);
   expect(taken(bench)).toEqual(["own_id_used_by_another"]);
@@ -325,5 +325,5 @@ test("of nodes of another cluster or region there are no members; a place is tol
   ]);
   expect(taken(bench)).toEqual(["foreign_node_refused", "cluster_in_two_regions"]);
   expect(bench.machine.members().map(({ nodeId }) => nodeId)).toEqual(["self", "e"]);
-  expect([bench.machine.refused.foreign, foreigners.has("b"), foreigners.has("e")]).toEqual([4, true, false]);
+  expect([bench.machine.stats().refused.foreign, foreigners.has("b"), foreigners.has("e")]).toEqual([4, true, false]);
 });

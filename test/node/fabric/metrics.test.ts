@@ -151,7 +151,7 @@ test("records are counted as they come and go, origins as they are fetched, sent
   });
   expect(scrape("mesh_whole")).toEqual({ mesh_whole_transfers_total: 7 });
   expect(scrape("mesh_join")).toEqual({});
-  expect(nodes[1]?.fabric.membership.joinAttempts).toBe(1);
+  expect(nodes[1]?.fabric.membership.stats().joinAttempts).toBe(1);
 });
 
 test("a node that is called dead contradicts, and a newcomer at another's address waits: both are counted", () => {
