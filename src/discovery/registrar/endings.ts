@@ -145,7 +145,7 @@ export class Endings {
    * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the place to continue; undefined at the
    * end. Continue only when the staged records are durable, so that no batch is large. Records for which `stays` is true are left.
    */
-  own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean = nothing): number | undefined {
+  own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean): number | undefined {
     const { replica } = this.#parts;
     const found: StoredRecord[] = [];
     let last = after;
@@ -267,10 +267,6 @@ export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyTex
   let newest = saidHlc(replica.own(key));
   for (const record of replica.records(key)) newest = Math.max(newest, saidHlc(record));
   return newest === 0 ? 0 : newest + HAND_OVER_STEPS - 1;
-}
-
-function nothing(): boolean {
-  return false;
 }
 
 function saidHlc(record: StoredRecord | undefined): number {

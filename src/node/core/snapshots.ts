@@ -35,9 +35,7 @@ export interface SnapshotParts {
 }
 
 export class Snapshots {
-  readonly #replica: Replica;
-  readonly #fabric: SnapshotParts["fabric"];
-  readonly #clusterId: string;
+  readonly #parts: SnapshotParts;
   readonly #options: SnapshotOptions;
   #isOtherThere: boolean;
   #nextMonoMs = Number.POSITIVE_INFINITY;
@@ -48,10 +46,8 @@ export class Snapshots {
   /** When the content was right as the goodbye was said. Defined while the last snapshot is still to be written. */
   #lastWallMs: number | undefined;
 
-  constructor({ replica, fabric, clusterId }: SnapshotParts, options: SnapshotOptions) {
-    this.#replica = replica;
-    this.#fabric = fabric;
-    this.#clusterId = clusterId;
+  constructor(parts: SnapshotParts, options: SnapshotOptions) {
+    this.#parts = parts;
     this.#options = options;
     this.#isOtherThere = options.isOtherThere;
   }
@@ -92,15 +88,15 @@ export class Snapshots {
   }
 
   #write(rightWallMs: number, time: Time): KeepSnapshot {
-    const replica = this.#replica;
-    const starts = this.#fabric.membership.acceptedStarts();
-    const stateOf = (origin: Origin) => this.#fabric.lifecycle.standingOf(origin, time);
+    const { replica, fabric, clusterId } = this.#parts;
+    const starts = fabric.membership.acceptedStarts();
+    const stateOf = (origin: Origin) => fabric.lifecycle.standingOf(origin, time);
     const said = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join("\n");
     this.#writing = said;
     const setsAside = this.#isOtherThere;
     this.#isOtherThere = false;
     if (said === this.#written) return { rightWallMs, blocks: undefined, setsAside };
-    const header = { nodeId: replica.self.nodeId, clusterId: this.#clusterId, savedWallMs: rightWallMs, starts, sourceAges: [] };
+    const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: rightWallMs, starts, sourceAges: [] };
     return { rightWallMs, blocks: snapshotBlocks(replica, header, stateOf, this.#options.blockBytes), setsAside };
   }
 
@@ -109,8 +105,9 @@ export class Snapshots {
    * that is not known, or records are being dropped.
    */
   #rightWallMs(time: Time): number | undefined {
-    if (!this.#fabric.readiness.isReady || this.#replica.isForgetting) return undefined;
-    return Math.max(0, Math.round(time.wallMs - this.#fabric.readiness.read(time).ageMs));
+    const { fabric, replica } = this.#parts;
+    if (!fabric.readiness.isReady || replica.isForgetting) return undefined;
+    return Math.max(0, Math.round(time.wallMs - fabric.readiness.read(time).ageMs));
   }
 }
 
