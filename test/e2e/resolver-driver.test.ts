@@ -12,7 +12,7 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { readToken } from "../../src/lib/named-file.io.ts";
-import { resolverChecks } from "../../src/node/resolver/readiness.ts";
+import { resolverChecks } from "../../src/node/resolver/reports.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
 import { askOf, DrivenResolver } from "../fakes/driven-resolver.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";

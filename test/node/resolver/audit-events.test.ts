@@ -1,6 +1,6 @@
 /** What a resolver tells its audit log of what it does by itself. */
 import { expect, test } from "vitest";
-import { replayEvent, resyncEvent } from "../../../src/node/resolver/audit-events.ts";
+import { replayEvent, resyncEvent } from "../../../src/node/resolver/reports.ts";
 
 const NOBODY = { requestId: "", subjects: "", principal: "", tenant: "", source: "", rule: "", before: "", after: "" };
 const AT = { wallMs: 1000 };

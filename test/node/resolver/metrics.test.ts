@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY, KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { observeResolver } from "../../../src/node/resolver/metrics.ts";
+import { observeResolver } from "../../../src/node/resolver/reports.ts";
 import { KEYS } from "../../fakes/mesh.ts";
 import { ResolverWorld } from "../../fakes/resolver-world.ts";
 

@@ -1,6 +1,6 @@
 /** What a resolver says of itself at /readyz. */
 import { expect, test } from "vitest";
-import { resolverChecks } from "../../../src/node/resolver/readiness.ts";
+import { resolverChecks } from "../../../src/node/resolver/reports.ts";
 
 const FAULT = "the upstream a:1 refuses this resolver: unauthenticated: token is not known here";
 

@@ -1,0 +1,78 @@
+/** What a resolver reports of itself: `/readyz`, its metrics, and the audit events of what it does by itself. */
+
+import type { Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { type AuditEvent, NODE_ACT } from "../../policy/audit/record.ts";
+import type { ResolverMachine } from "../../resolver/machine.ts";
+import { RESYNC_REASONS, type ResyncOrder } from "../../resolver/upkeep/resync-notes.ts";
+import { hitRatio } from "../../resolver/upkeep/statistics.ts";
+import { UPSTREAM_FAULTS } from "../../resolver/upstreams.ts";
+import type { ReadyCheck } from "../../server/http-routes.ts";
+import type { ResolverRooms } from "./resolver-rooms.ts";
+
+/** What `/readyz` says: whether it serves, whom it reads, and by which policy it judges its callers. `fault`: why the upstream servers could not be read since one of them was. Empty without one. */
+export function resolverChecks(
+  { machine, policies, replica, summaries }: Pick<ResolverRooms, "machine" | "policies" | "replica" | "summaries">,
+  { isServing, fault }: { readonly isServing: boolean; readonly fault: string },
+): readonly ReadyCheck[] {
+  const { current, refused } = machine.upstreams;
+  const held = isServing || replica.lookup.size > 0 ? "what is held is served" : "nothing is held yet";
+  const read = current === undefined ? `no server can be read; ${held}` : `reads ${current}`;
+  const isWell = fault === "" || (isServing && current !== undefined);
+  const refusals = current === undefined ? refused.map(({ upstream, fault: why }) => `${upstream} is refused: ${why}`) : [];
+  return [
+    // A resolver that was ready stays so: what it misses afterwards shows in its answers, and another resolver would miss it too.
+    { name: "catalog", ok: isServing, detail: machine.fault ?? (isServing ? "loaded" : "loading") },
+    { name: "upstream", ok: true, detail: [read, ...refusals, ...(isWell ? [] : [`last fault: ${fault}`])].join("; ") },
+    { name: "policy", ok: machine.policy.isReady, detail: policyDetail(machine, policies) },
+    ...(summaries === undefined ? [] : [{ name: "summaries", ok: true, detail: summariesDetail(summaries) }]),
+  ];
+}
+
+function summariesDetail({ followed }: NonNullable<ResolverRooms["summaries"]>): string {
+  if (followed.fault !== undefined) return followed.fault;
+  return followed.isComplete ? "followed" : "not held yet; a server without summary.keys has none to give";
+}
+
+function policyDetail({ policy }: ResolverRooms["machine"], { status, isAwaiting }: ResolverRooms["policies"]): string {
+  const { lacking } = policy.kept.state;
+  if (lacking !== undefined) return `version ${lacking} is known of and is not here`;
+  if (isAwaiting) return "no server has said yet what the policy is";
+  return status.isEnabled ? `version ${status.inForce?.number} in force` : "none configured";
+}
+
+/** Fills the metrics at each scrape. */
+export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine, "followedAnswer" | "statistics">, time: Time): void {
+  const statistics = machine.statistics(time);
+  const { ageMs } = machine.followedAnswer(time);
+  metrics.set("discovery_cache_hit_rate", {}, hitRatio(statistics));
+  metrics.set("discovery_cache_entries", {}, statistics.entryCount);
+  metrics.set("discovery_cache_held", {}, statistics.heldCount);
+  metrics.counter("discovery_cache_unheld_total", {}).set(statistics.unheldCount);
+  metrics.set("discovery_cache_bytes", {}, statistics.sizeBytes);
+  metrics.set("discovery_cache_age_ms", {}, Number.isFinite(ageMs) ? Math.round(ageMs) : -1);
+  metrics.counter("discovery_cache_stale_serves_total", {}).set(statistics.staleCount);
+  metrics.counter("discovery_cache_negative_total", {}).set(statistics.negativeCount);
+  metrics.counter("discovery_cache_evictions_total", {}).set(statistics.evictedCount);
+  metrics.counter("discovery_cache_upstream_changes_total", {}).set(statistics.upstreamChangeCount);
+  for (const reason of UPSTREAM_FAULTS)
+    metrics.counter("discovery_cache_upstream_faults_total", { reason }).set(statistics.upstreamFaults[reason]);
+  for (const reason of RESYNC_REASONS) metrics.counter("discovery_cache_resyncs_total", { reason }).set(statistics.resyncs[reason]);
+}
+
+/** For the audit (semantics.md, Resolver 18 and 21): a copy on disk is served. `ageMs`: infinite while it is unknown. */
+export function replayEvent(
+  { entryCount, ageMs }: { readonly entryCount: number; readonly ageMs: number },
+  { wallMs }: Pick<Time, "wallMs">,
+): AuditEvent {
+  const age = Number.isFinite(ageMs) ? `${Math.round(ageMs)} ms old` : "of unknown age";
+  return { ...NODE_ACT, atWallMs: wallMs, action: "resolver.replay", detail: `${entryCount} entries, ${age}` };
+}
+
+/** For the audit: namespaces are fetched whole again. */
+export function resyncEvent({ reason, upstream, prefixes, times }: ResyncOrder, { wallMs }: Pick<Time, "wallMs">): AuditEvent {
+  const namespace = prefixes.length === 1 ? (prefixes[0] ?? "") : "";
+  const whole = prefixes.map((prefix) => (prefix === "" ? "all" : prefix)).join(", ");
+  const often = times === 1 ? "" : `, the last of ${times} times since the record before`;
+  return { ...NODE_ACT, atWallMs: wallMs, action: "cache.resync", namespace, reason, detail: `from ${upstream}${often}: ${whole}` };
+}
