@@ -48,7 +48,18 @@ const testsOf = (kind: string, ...names: readonly string[]) => names.map((name) 
 /** Compute and measure no time: hours of virtual time, thousands of histories, planted bugs. Two files at a time. */
 const VIRTUAL = [
   ...testsOf("long", "catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star"),
-  ...testsOf("nightly", "dns-fuzz", "hit-rate", "regions", "resolver", "resolver-worlds", "sim-scenarios", "summaries", "traffic"),
+  ...testsOf(
+    "nightly",
+    "dns-fuzz",
+    "hit-rate",
+    "quiet-hour",
+    "regions",
+    "resolver",
+    "resolver-worlds",
+    "sim-scenarios",
+    "summaries",
+    "traffic",
+  ),
 ];
 /** Real processes that wait for minutes, use little of a core, and judge no time: all at a time. */
 const WAITING = testsOf("long", "edge-leaks", "every-answer", "extreme-policy", "frozen", "held-main", "hung-dns-process", "lost-origin");
