@@ -37,6 +37,11 @@ const ONLY_CODE: readonly { readonly field: RegExp; readonly says: RegExp; reado
   { field: /^entries/, says: /does not go with kind/, why: "the detail agrees with the kind" },
   { field: /^ttl$/, says: /static/, why: "a static lease has no ttl" },
   { field: /^lease_id$/, says: /or both/, why: "at least one of lease_id and keys" },
+  {
+    field: /^idempotency_key$/,
+    says: /used for a request with other/,
+    why: "each request has a key of its own, and a long one may be drawn twice",
+  },
   { field: /^page_token$/, says: /token|belongs|characters/, why: "a token is ours and of this filter" },
   { field: /^cursor$/, says: /not a cursor/, why: "a cursor is ours" },
   { field: /^namespace_prefix$/, says: /or below it/, why: "a prefix beside a namespace covers it" },

@@ -26,6 +26,9 @@ export interface LinesReading {
   readonly detail: string;
 }
 
+/** The one form that `auditLine` writes: without its Z, for example, JavaScript reads the same text as a local time. */
+const AT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
 interface Line {
   readonly stored: ChainedRecord;
   readonly previousHash: Uint8Array;
@@ -81,7 +84,7 @@ function* linesOf(text: string): Generator<string> {
 function parseLine(line: string): Line | undefined {
   const fields = parseFields(line);
   const { number, at } = fields;
-  const atWallMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
+  const atWallMs = typeof at === "string" && AT.test(at) ? Date.parse(at) : Number.NaN;
   const [hash, previousHash] = [unhex(fields["hash"]), unhex(fields["previous_hash"])];
   if (typeof number !== "number" || !Number.isSafeInteger(number) || number < 1 || Number.isNaN(atWallMs)) return undefined;
   const texts: Readonly<Record<string, unknown>> = { ...fields, requestId: fields["request_id"], subjects: subjectsOf(fields["subjects"]) };

@@ -61,6 +61,7 @@ test.each([
   { name: "a record taken out", lines: FIVE.toSpliced(2, 1), fault: "missing", faultNumber: 3 },
   { name: "two records swapped", lines: [FIVE[0], FIVE[2], FIVE[1], FIVE[3]], fault: "missing", faultNumber: 2 },
   { name: "a record twice", lines: [FIVE[0], FIVE[1], FIVE[1]], fault: "reordered", faultNumber: 2 },
+  { name: "a time without its zone", lines: FIVE.with(3, (FIVE[3] ?? "").replace('.123Z"', '.1230"')), fault: "altered", faultNumber: 4 },
   { name: "a line cut off", lines: FIVE.with(4, "{"), fault: "altered", faultNumber: 5 },
   {
     name: "a text that is a number",
