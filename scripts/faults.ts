@@ -280,7 +280,7 @@ interface Outcome {
 /** All that it started ends with it. */
 function runIn(command: string, args: readonly string[]): Promise<Outcome> {
   const bin = join(ROOT, "node_modules", ".bin");
-  const env = { ...process.env, NO_COLOR: "1", WAYMARK_EFFORT: isGate ? "gate" : "night", PATH: `${bin}:${process.env["PATH"] ?? ""}` };
+  const env = { ...process.env, NO_COLOR: "1", TEST_EFFORT: isGate ? "gate" : "night", PATH: `${bin}:${process.env["PATH"] ?? ""}` };
   return new Promise((resolve) => {
     const child = spawn("sh", ["-c", `ulimit -t ${PROCESS_SECONDS}; exec "$0" "$@"`, command, ...args], {
       cwd: copy,

@@ -168,7 +168,7 @@ const GATE: readonly Step[] = [
   vitest("e2e", { projects: ["e2e"], leaves, budget: 360 }),
 ];
 
-const NIGHT = { WAYMARK_EFFORT: "night" };
+const NIGHT = { TEST_EFFORT: "night" };
 /** Generated cases that nobody has run yet. What they find becomes a fixed case of the gate. */
 const RANDOM = { ...NIGHT, WAYMARK_SEED: "random" };
 
@@ -210,7 +210,7 @@ const TIERS: Readonly<Record<string, readonly Step[]>> = {
         projects: ["unit"],
         args: ["--changed", base, "--passWithNoTests"],
         leaves: gateLeaves([]),
-        env: { WAYMARK_EFFORT: "quick" },
+        env: { TEST_EFFORT: "quick" },
       }),
     ),
   ],

@@ -67,7 +67,7 @@ function edit(file: string, from: string, to: string): void {
 
 /** Few generated cases are enough, because the new field is in each of them. */
 function runs(command: string, ...args: readonly string[]) {
-  return run(command, args, { cwd: copy, env: { CI: "", WAYMARK_EFFORT: "quick" } });
+  return run(command, args, { cwd: copy, env: { CI: "", TEST_EFFORT: "quick" } });
 }
 
 /** What a command says that fails, of a test run only what failed; empty for one that does not. */
