@@ -79,7 +79,7 @@ export interface Message {
   /** As `fields`, with a choice in the place of its first field. */
   readonly members: readonly (Field | Choice)[];
   readonly choices: readonly Choice[];
-  /** Fields that are read by nobody. */
+  /** Fields that are read by nobody: deprecated ones, and numbers below the last that no field has, which another version may have. */
   readonly skippedTags: readonly number[];
   readonly lastField: number;
   /** The messages that it consists of, each after those that it consists of itself; this one is the last. */
@@ -191,6 +191,9 @@ function newModel(message: DescMessage, of: readonly DescField[], name: string, 
     const chosen = fields.filter(({ desc }) => desc.oneof === oneof);
     return chosen.length === 0 ? [] : [{ name: oneof.name, local: oneof.localName, fields: chosen }];
   });
+  const numbers = new Set(message.fields.map(({ number }) => number));
+  const lastField = Math.max(0, ...numbers);
+  const gaps = Array.from({ length: lastField }, (_, i) => i + 1).filter((number) => !numbers.has(number));
   const choiceOf = (field: Field) => choices.find((choice) => choice.fields.includes(field));
   const model = {
     name,
@@ -198,8 +201,11 @@ function newModel(message: DescMessage, of: readonly DescField[], name: string, 
     fields,
     members: [...new Set(fields.map((field) => choiceOf(field) ?? field))],
     choices,
-    skippedTags: descs.filter(isSkipped).map((desc) => tagOf(desc, layout)),
-    lastField: Math.max(0, ...message.fields.map(({ number }) => number)),
+    skippedTags: [
+      ...descs.filter(isSkipped).map((desc) => tagOf(desc, layout)),
+      ...gaps.flatMap((number) => Object.values(WIRE).map((wire) => number * 8 + wire)),
+    ],
+    lastField,
   };
   const whole: { all: Message[] } & typeof model = { ...model, all: [] };
   whole.all = [...new Set([...fields.flatMap(({ message: inner }) => inner?.all ?? []), whole])];

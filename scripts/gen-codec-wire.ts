@@ -153,7 +153,8 @@ function maxTexts({ name, fields }: Message): readonly string[] {
 
 /** The cases of a switch over tags. */
 function casesText({ name, fields, choices, skippedTags }: Message): string {
-  const skipped = skippedTags.map((tag) => `      case ${tag}:\n        reader.skip(tag);\n        break;\n`).join("");
+  const labels = skippedTags.map((tag) => `      case ${tag}:\n`).join("");
+  const skipped = labels === "" ? "" : `${labels}        reader.skip(tag);\n        break;\n`;
   const choiceOf = (field: Field) => choices.find((choice) => choice.fields.includes(field));
   return fields.map((field) => caseText(field.tag, takeText(name, field, choiceOf(field))) + unpackedText(name, field)).join("") + skipped;
 }

@@ -141,6 +141,16 @@ describe("a peer of another version", () => {
     );
   });
 
+  test("a field of a reserved number, which another version writes, is skipped", () => {
+    const hello = fc.sample(anyFrame, { numRuns: 1000, seed: 1 }).find(({ kind }) => kind === "hello");
+    if (hello === undefined) throw new Error("no hello was drawn");
+    const message = fromBinary(LinkRequestSchema, encodeLinkFrame(hello));
+    if (message.frame?.frame.case !== "hello") throw new Error("a hello was written as something else");
+    // The capabilities, until the number was reserved.
+    message.frame.frame.value.$unknown = [{ no: 5, wireType: 2, data: Uint8Array.of(1, 0x62) }];
+    expect(decodeLinkFrame(toBinary(LinkRequestSchema, message))).toEqual(hello);
+  });
+
   test("a member of a status from the future is passed over, the others are not; a score beyond ours is our worst", () => {
     const member = { nodeId: "n1", status: "alive", address: "h:1", clusterId: "c", region: "r", healthScore: 12 };
     const updates = [{ ...member, status: "moonlit" }, member];

@@ -180,6 +180,24 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
       case 136:
         value.holdsSummaries = reader.varint() !== 0;
         break;
+      case 40:
+      case 41:
+      case 42:
+      case 45:
+      case 88:
+      case 89:
+      case 90:
+      case 93:
+      case 96:
+      case 97:
+      case 98:
+      case 101:
+      case 104:
+      case 105:
+      case 106:
+      case 109:
+        reader.skip(tag);
+        break;
       default:
         reader.skipUnknown(tag, 17);
     }
