@@ -176,6 +176,7 @@ export class SourceStream extends OpenStream {
       () => this.#pull(),
       (error) => this.#endNext(error),
     );
+    if (this.#source.endsAtDrain === true) this.whenOver(this.method.onDrain((error) => this.#endNext(error)));
     this.#pullInTurn();
   }
 

@@ -102,6 +102,7 @@ type Message = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
 
 /** One stream. It keeps the members that the reader holds and a revision, but no messages. */
 export class PeerWatch implements StreamSource {
+  readonly endsAtDrain = true;
   readonly #parts: PeerWatchParts;
   #held = new Set<string>();
   #phase: Phase;

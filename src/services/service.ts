@@ -38,6 +38,8 @@ export interface StreamSource {
   pull(time: Time): Uint8Array | undefined;
   /** Whether the message that was pulled last was all there was: nothing more is pulled before `wake`. Absent: false. */
   readonly isDrained?: boolean;
+  /** Whether the stream ends at once when the server drains. Absent: the source hears of it by itself, and ends after its last message. */
+  readonly endsAtDrain?: true;
   /** The stream is over, for whatever reason; called exactly once. */
   close(): void;
 }

@@ -2,6 +2,10 @@
 import { once } from "node:events";
 import { connect } from "node:http2";
 import { expect, test } from "vitest";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { openOverConnect } from "../fakes/any-call.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -31,3 +35,16 @@ test("a node that drains takes new connections at its edge: /healthz is 200, /re
   await stopped;
   await expect(ask("/healthz")).rejects.toThrow("fetch failed");
 });
+
+test.each(["0", "1"])(
+  "with %s read workers open watches of members, policy and entries end with DRAINING, and hold no stop up",
+  async (count) => {
+    await using node = await startNodeProcess(["--ephemeral", "--workers", count]);
+    const methods = [PeerService.method.watch, PolicyService.method.watchPolicy, DiscoveryService.method.catalogWatch];
+    const opened = await Promise.all(methods.map((method) => openOverConnect(`http://${node.listeners["http"]}`, method, {})));
+    const texts = Promise.all(opened.map((answer) => answer.text()));
+    await node.stop("SIGTERM");
+    for (const text of await texts) expect(text).toContain('"reason":"DRAINING"');
+    expect(node.command.stderr).not.toContain("not drained");
+  },
+);

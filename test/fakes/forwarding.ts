@@ -85,6 +85,9 @@ export class Forwarding {
   /** How often an end said that there is something to take, since it was last taken. */
   workerWakes = 0;
   mainWakes = 0;
+  /** How many calls the main thread runs in this turn of its event loop, and what it does in the next one. */
+  callsLeft = Number.POSITIVE_INFINITY;
+  readonly later: (() => void)[] = [];
 
   constructor(service: Service, bounds: { readonly maxCalls: number; readonly maxBytes: number } = FORWARDING_BOUNDS) {
     this.worker = new CallForwarder({ ...bounds, wake: () => void this.workerWakes++ });
@@ -93,6 +96,7 @@ export class Forwarding {
       now: () => MAIN_TIME,
       onBug: (fault, call) => this.bugs.push({ fault, call }),
       wake: () => void this.mainWakes++,
+      turn: { mayAct: () => this.callsLeft-- > 0, wait: (act) => void this.later.push(act) },
     });
     const rows = (service.routes ?? []).map(({ answer: _atMain, ...row }) => row);
     this.service = this.worker.service(service.desc, {}, structuredClone(rows));

@@ -28,7 +28,7 @@ export interface WorkerEndParts {
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
   readonly facts: () => NodeFacts;
-  /** Called with each message, when its calls are under way. */
+  /** Called with each message. Its calls may still wait for their turns. */
   readonly onHeard: (said: FromWorker) => void;
   /** The worker is gone. `error`: what it did not catch, or why it was ended. */
   readonly onEnd: (error: unknown) => void;
@@ -170,6 +170,11 @@ export class WorkerEnd {
     this.#waiting = nothing();
     this.#channel.post(message);
     if (!feed.isWhole) this.say();
+  }
+
+  /** The node stops: ends the forwarded streams that nothing else ends. */
+  drain(error: WaymarkError): void {
+    this.#parts.calls.drain(error);
   }
 
   #hear(said: FromWorker): void {

@@ -16,6 +16,8 @@ import { later, now } from "../../lib/patient-time.io.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
 import type { Scraper } from "../../server/metrics.io.ts";
+import { draining } from "../../server/status.ts";
+import { TurnBudget } from "../../server/turn-budget.ts";
 import { changesNothing } from "../../services/contract.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { NodeIdentity, Service } from "../../services/service.ts";
@@ -135,6 +137,8 @@ export class Workers {
   readonly #options: WorkersOptions;
   readonly #log: Log;
   readonly #places: readonly Place[];
+  /** Of the calls of all workers. */
+  readonly #turn = new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate });
   readonly #role: RoleRow;
   readonly #watches: HostWatches;
   readonly #limits: WorkerLimits;
@@ -226,6 +230,7 @@ export class Workers {
   /** Resolves when all have drained, or are gone. */
   async drain(by: Deadline): Promise<void> {
     this.#isStopping = true;
+    for (const { end } of this.#places) end.drain(draining());
     const drained = this.#places.map(({ end }) => end.done("drained").catch(() => {}));
     this.#order({ kind: "drain", withinMs: by.leftMs() });
     await Promise.all(drained);
@@ -290,6 +295,7 @@ export class Workers {
     const calls = new ForwardedCalls({
       services,
       now,
+      turn: this.#turn,
       onBug: (fault, call) => this.#failed(fault, call),
       wake: () => setImmediate(() => this.#answer(end, calls)),
     });

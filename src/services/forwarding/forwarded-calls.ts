@@ -25,6 +25,8 @@ export interface ForwardedCallsOptions {
   readonly onBug: (fault: unknown, call: ForwardedCall) => void;
   /** Called when there is something to take, once until it is taken. */
   readonly wake: () => void;
+  /** The time of one turn of the event loop that goes to calls; without it a message of large calls would hold up everybody else. */
+  readonly turn: { mayAct(): boolean; wait(act: () => void): void };
 }
 
 /** What a worker may call, by its path. */
@@ -50,6 +52,9 @@ export class ForwardedCalls {
   readonly #streams = new Map<number, SentStream>();
   /** The `onOver` of calls that wait for their answers. */
   readonly #waiting = new Map<number, () => void>();
+  /** Messages that are not done, the oldest first. */
+  readonly #heard: { readonly reader: SaidReader; readonly callers: AskedCalls["callers"] }[] = [];
+  #isWaiting = false;
   #isClosed = false;
 
   constructor(options: ForwardedCallsOptions) {
@@ -64,10 +69,17 @@ export class ForwardedCalls {
     return taken && { said: taken.said, errors: taken.objects };
   }
 
-  /** Runs the calls. Those whose handlers answer at once are answered in their order. */
+  /** Runs the calls, some of them in later turns. Those whose handlers answer at once are answered in their order. */
   hear({ said, callers }: AskedCalls): void {
-    const reader = new SaidReader(said);
-    while (!reader.isDone) this.#hear(reader, callers);
+    this.#heard.push({ reader: new SaidReader(said), callers });
+    if (this.#isWaiting) return;
+    if (this.#options.turn.mayAct()) this.#runCalls();
+    else this.#wait();
+  }
+
+  /** The server stops: ends the streams that nothing else ends. */
+  drain(error: WaymarkError): void {
+    for (const stream of this.#streams.values()) stream.drain(error);
   }
 
   /** The worker is gone: its streams close, and answers that come later go nowhere. */
@@ -76,6 +88,26 @@ export class ForwardedCalls {
     for (const leave of this.#waiting.values()) leave();
     for (const stream of this.#streams.values()) stream.close();
     this.#streams.clear();
+    this.#heard.length = 0;
+  }
+
+  /** One call at least, or else nothing would go on. */
+  #runCalls(): void {
+    do {
+      const [oldest] = this.#heard;
+      if (oldest === undefined) return;
+      this.#hear(oldest.reader, oldest.callers);
+      if (oldest.reader.isDone) this.#heard.shift();
+    } while (this.#options.turn.mayAct());
+    if (this.#heard.length > 0) this.#wait();
+  }
+
+  #wait(): void {
+    this.#isWaiting = true;
+    this.#options.turn.wait(() => {
+      this.#isWaiting = false;
+      this.#runCalls();
+    });
   }
 
   #hear(reader: SaidReader, callers: AskedCalls["callers"]): void {
@@ -251,6 +283,10 @@ class SentStream {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#source.close();
+  }
+
+  drain(error: WaymarkError): void {
+    if (this.#source.endsAtDrain === true) this.#endNext(error);
   }
 
   #endNext(error: WaymarkError | undefined): void {

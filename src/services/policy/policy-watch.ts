@@ -37,6 +37,7 @@ interface Sending {
 
 /** One stream. It holds the bytes of at most one version. */
 export class PolicyWatch implements StreamSource {
+  readonly endsAtDrain = true;
   readonly #parts: PolicyWatchParts;
   /** The versions that the reader has, as names. */
   readonly #had: Set<string>;

@@ -142,7 +142,10 @@ describe("a peer of another version", () => {
   });
 
   test("a field of a reserved number, which another version writes, is skipped", () => {
-    const hello = fc.sample(anyFrame, { numRuns: 1000, seed: 1 }).find(({ kind }) => kind === "hello");
+    const [hello] = fc.sample(
+      anyFrame.filter(({ kind }) => kind === "hello"),
+      1,
+    );
     if (hello === undefined) throw new Error("no hello was drawn");
     const message = fromBinary(LinkRequestSchema, encodeLinkFrame(hello));
     if (message.frame?.frame.case !== "hello") throw new Error("a hello was written as something else");

@@ -71,6 +71,33 @@ test("calls are answered in the order in which their handlers answer, many in on
   expect([forwarding.worker.take(), forwarding.main.take()]).toEqual([undefined, undefined]);
 });
 
+test("large calls leave other work its turns: what a message brings is run over several, in order, and one call at least in each", async () => {
+  const ran: string[] = [];
+  const forwarding = new Forwarding(
+    discovery((leaseId) => {
+      ran.push(leaseId);
+      return renewed(leaseId);
+    }),
+  );
+  const calls = ["a", "b", "c", "d"].map((id) => forwarding.call("renew", renewal(id)));
+  forwarding.callsLeft = 1;
+  forwarding.send();
+  forwarding.answer();
+  expect(ran).toEqual(["a"]);
+  // A message that comes meanwhile waits behind those that wait.
+  const last = forwarding.call("renew", renewal("e"));
+  forwarding.send();
+  forwarding.answer();
+  expect([ran, forwarding.later.length]).toEqual([["a"], 1]);
+  forwarding.later.shift()?.();
+  expect([ran, forwarding.later.length]).toEqual([["a", "b"], 1]);
+  forwarding.callsLeft = Number.POSITIVE_INFINITY;
+  forwarding.later.shift()?.();
+  expect([ran, forwarding.later.length]).toEqual([["a", "b", "c", "d", "e"], 0]);
+  await forwarding.settle();
+  expect((await Promise.all([...calls, last])).flatMap(leaseIds)).toEqual(["a", "b", "c", "d", "e"]);
+});
+
 test("when the client of a forwarded call is gone, the handler learns it, and learns nothing after its answer or of other calls", async () => {
   const left: string[] = [];
   const answers = new Map<string, (bytes: Uint8Array) => void>();
