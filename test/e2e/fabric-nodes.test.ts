@@ -105,7 +105,7 @@ class RealNode {
   #facts(address: string) {
     const { nodeId } = this.#spec;
     const place = { clusterId: "c1", region: "eu", zone: "z1", version: "1", healthScore: 0 };
-    return { nodeId, generation: 1, address, ...place, protocolVersions: [1], transports: ["h2"], roles: [], labels: {} };
+    return { nodeId, generation: 1, address, ...place, protocolVersions: [2], transports: ["h2"], roles: [], labels: {} };
   }
 }
 

@@ -10,7 +10,7 @@ function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
     nodeId,
     generation: 1,
     ...place,
-    protocolVersions: [1],
+    protocolVersions: [2],
     clusterToken: "",
     isReady: false,
     runsChecks: false,

@@ -44,7 +44,7 @@ export function factsOf(name: string, over: Partial<MemberFacts> = {}): MemberFa
     region: "r1",
     zone: "z1",
     version: "0.1.0",
-    protocolVersions: [1],
+    protocolVersions: [2],
     transports: ["h2"],
     roles: [],
     labels: {},

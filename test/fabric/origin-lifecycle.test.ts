@@ -42,7 +42,7 @@ class Bench {
   /** Membership says so. */
   say(nodeId: string, status: MemberStatus, more: Partial<MemberUpdate> = {}): void {
     const facts = { nodeId, generation: 1, address: `${nodeId}:1`, clusterId: "c1", region: "r1", zone: "z", version: "1" };
-    const rest = { protocolVersions: [1], transports: [], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" };
+    const rest = { protocolVersions: [2], transports: [], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" };
     const update = { ...facts, ...rest, status, ...more };
     this.members.set(nodeId, update);
     this.lifecycle.memberChanged(update);

@@ -72,7 +72,7 @@ export function greetingOf(nodeId: string, more: Partial<Hello> = {}): Hello {
     generation: 1,
     ...place,
     version: "1",
-    protocolVersions: [1],
+    protocolVersions: [2],
     clusterToken: "secret",
     isReady: false,
     runsChecks: false,
@@ -135,7 +135,7 @@ export class WorldNode {
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq, floor: 0, ...bounds });
     if (disk !== undefined) this.#restore(disk);
     const facts = { nodeId, generation, address: this.address, clusterId, region, zone: "z1", version: "1", healthScore: 0 };
-    this.facts = { ...facts, protocolVersions: [1], transports: ["h2"], roles: spec.roles ?? [], labels: {} };
+    this.facts = { ...facts, protocolVersions: [2], transports: ["h2"], roles: spec.roles ?? [], labels: {} };
     this.fabric = new Fabric(
       { ...FABRIC_OPTIONS, ...spec.options },
       {

@@ -77,7 +77,7 @@ const SAMPLES: Readonly<Record<string, (who: Who) => FrameInit>> = {
       zone: "z1",
       address: "127.0.0.1:9",
       version: "0.1.0",
-      protocolVersions: [1],
+      protocolVersions: [2],
       ready: true,
       clusterToken: TOKEN,
     },

@@ -34,7 +34,7 @@ const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), tim
 
 function row(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {
   const place = { clusterId: "c1", region: "r1", zone: "z1", address: `${nodeId}:17421` };
-  const facts = { version: "1", protocolVersions: [1], transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
+  const facts = { version: "1", protocolVersions: [2], transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
   const state = { status: "alive", incarnation: 1, accuser: "", generation: 7 } as const;
   return { nodeId, ...place, ...facts, ...state, lastSeenWallMs: 1, rttMs: 0.2, isSelf: false, isLinked: true, ...more };
 }

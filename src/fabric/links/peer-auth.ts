@@ -7,8 +7,8 @@ import type { StartStanding } from "../membership/node-starts.ts";
 import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
 import type { Foreigners } from "./foreigners.ts";
 
-/** Fabric protocol versions this program speaks, ascending. */
-export const PROTOCOL_VERSIONS: readonly number[] = [1];
+/** Fabric protocol versions this program speaks, ascending. 1 is everything before the first release (decision 31). */
+export const PROTOCOL_VERSIONS: readonly number[] = [2];
 
 export interface PeerAuthFacts {
   readonly nodeId: string;

@@ -318,7 +318,7 @@ describe("who is refused", () => {
       "other_region: cluster us1 says that it is in region ap; fabric.borders has it in us",
       { region: "ap" },
     ],
-    ["one of a later protocol", "incompatible: speaks 7, not 1", { protocolVersions: [7] }],
+    ["one of a later protocol", "incompatible: speaks 7, not 2", { protocolVersions: [7] }],
     [
       "one with the token of our own members",
       "wrong_token: shows another token than that of border us1, or none",

@@ -98,7 +98,7 @@ test("an outgoing link: opened, greeted first, up when the answer is trusted", (
   expect(kinds(bench.handle({ kind: "opened", link: 2, isIncoming: false, identity: PROOF }))).toEqual(["send 2"]);
   expect(bench.links.next(2)).toMatchObject({ kind: "hello", hello: { nodeId: "m", clusterToken: "secret" } });
   expect(kinds(bench.handle({ kind: "hello", link: 2, hello: greetingOf("z") }))).toEqual(["up 2"]);
-  expect(bench.upTo("z")).toMatchObject({ link: 2, state: "up", protocolVersion: 1 });
+  expect(bench.upTo("z")).toMatchObject({ link: 2, state: "up", protocolVersion: 2 });
 });
 
 test("an incoming link is answered only when its hello is trusted", () => {

@@ -31,7 +31,7 @@ test.each([
   ["another cluster of the region", greetingOf("b", { clusterId: "c2", clusterToken: "secret" }), LOCAL, US, undefined],
   ["no token, none asked for", greetingOf("b", { clusterToken: "" }), LOCAL, { ...US, clusterToken: "" }, undefined],
   ["a plain connection from afar where that is allowed", TOLD, FAR, { ...US, isInsecure: true }, undefined],
-  ["a newer peer that still speaks ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [1, 2] }), LOCAL, US, undefined],
+  ["a newer peer that still speaks ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [2, 3] }), LOCAL, US, undefined],
   ["a wrong token", greetingOf("b", { clusterToken: "guess" }), LOCAL, US, "wrong_token"],
   ["a prefix of the token", greetingOf("b", { clusterToken: "secre" }), LOCAL, US, "wrong_token"],
   ["no token", greetingOf("b", { clusterToken: "" }), LOCAL, US, "wrong_token"],
@@ -50,7 +50,7 @@ test.each([
   ["our cluster in another region", greetingOf("b", { region: "us", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
   ["another region", greetingOf("b", { region: "us", clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "other_region"],
   ["a cluster that is not listed", greetingOf("b", { clusterId: "c9", clusterToken: "secret" }), LOCAL, US, "wrong_cluster"],
-  ["a protocol without ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [2, 3] }), LOCAL, US, "incompatible"],
+  ["a protocol without ours", greetingOf("b", { clusterToken: "secret", protocolVersions: [1, 3] }), LOCAL, US, "incompatible"],
   ["no protocol", greetingOf("b", { clusterToken: "secret", protocolVersions: [] }), LOCAL, US, "incompatible"],
 ] as const)("a hello with %s", (_what, hello, identity, facts, reason) => {
   expect(refusalOfHello(hello, identity, facts)?.reason).toBe(reason);
