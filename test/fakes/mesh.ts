@@ -263,10 +263,13 @@ export class FabricComponent {
     // What marks hide from then on is touched in slices too.
     while (this.replica.sweeps.isOwed) this.replica.sweep(Number.POSITIVE_INFINITY, time);
     const { model } = this;
-    const ended = model.records.filter((r) => r.origin.id === originId);
+    const [ended, rest] = [model.records.filter((r) => r.origin.id === originId), model.records.filter((r) => r.origin.id !== originId)];
+    const isEndedIn = (records: readonly CatalogRecord[], r: CatalogRecord) =>
+      records.some((e) => e.key === r.key && unregisteredUpTo(e) > r.hlc);
     // Of one that is away all is marked instead: its node has not heard of it.
     const isTold = (r: CatalogRecord) => r.origin.id !== this.replica.self.id && model.lifeOf(r.origin.id) === "live";
-    model.withdraw((r) => isTold(r) && ended.some((e) => e.key === r.key && unregisteredUpTo(e) > r.hlc));
+    // What another record ended too stays hidden by that one.
+    model.withdraw((r) => isTold(r) && isEndedIn(ended, r) && !isEndedIn(rest, r));
     this.model.drop((r) => r.origin.id === originId);
     this.model.lifecycle.delete(originId);
   }
