@@ -5,7 +5,7 @@ import { trafficUnderLoad } from "../sim/traffic.ts";
 const MINUTES = 60_000;
 
 test.each([
-  { what: "all live", crashShare: 0, seconds: 60 },
+  { what: "all live", crashShare: 0, seconds: 20 },
   { what: "5 % die meanwhile", crashShare: 0.05, seconds: 30 },
 ])(
   "200 nodes, $what: records arrive at most 1.5 times, talk costs less than they do, an idle origin 20 B/s, P7 holds",
