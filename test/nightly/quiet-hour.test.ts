@@ -1,4 +1,4 @@
-/** An hour of 200 nodes, in virtual time: as long as all other scenarios together, so it has a file and a core of its own. */
+/** An hour of 200 nodes, in virtual time. It takes longer than all other scenarios together, so it has a file, and thereby a core, of its own. */
 import { expect, test } from "vitest";
 import { quietHour } from "../sim/scenarios.ts";
 
