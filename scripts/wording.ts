@@ -1,0 +1,84 @@
+/**
+ * Finds turns of phrase that make a text hard to read: the patterns at the end of our rules for texts, counted over docs, help, messages, proto
+ * comments and source comments. `node scripts/wording.ts [PATH...]` lists the hits below the paths. The count is a smoke alarm: a hit is a
+ * place to look, and a text without hits can still be odd.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { filesBelow } from "./imports.ts";
+import { ROOT } from "./run.ts";
+
+/** One pattern for each rule, by the rule's number. */
+const PATTERNS: readonly RegExp[] = [
+  /(?:^|[ *(])what (?:a|an|the|is|are|was|were|has|have|it|they|[a-z]+s) /gim,
+  /\b(?:tell|tells|told|telling|hears?|heard|says? of|said|word of)\b/gi,
+  /\b(?:nobody|somebody|everybody|whoever|whom? does)\b/gi,
+  /\b(?:that|those|the one|the ones) of\b/gi,
+  /\b(?:at (?:a|another|each|every|the) (?:node|resolver|server|peer)|beside|the own)\b/gi,
+  /\b(?:taken|takes|stands?|stood still|lets? go|is away|are away|leads? to|owed?|owes)\b/gi,
+  /\b(?:anew|goes on|go on|seldom|now and then|at once|may not|is to be|are to be)\b/gi,
+  /\b(?:once a |so many )\b/gi,
+];
+
+export type TextKind = "page" | "string" | "proto comment" | "comment";
+
+/** A paragraph, a comment or a string, with its white space folded. */
+export interface Text {
+  readonly file: string;
+  readonly line: number;
+  readonly kind: TextKind;
+  readonly text: string;
+}
+
+const lineAt = (text: string, index: number) => text.slice(0, index).split("\n").length;
+
+/** Paragraphs, table rows and items of a Markdown page, without code. */
+function textsOfPage(file: string, page: string): readonly Text[] {
+  const prose = page
+    .replaceAll(/^( *)```[\s\S]*?^\1```/gm, (code) => code.replaceAll(/[^\n]/g, ""))
+    .replaceAll(/<!--[\s\S]*?-->/g, (note) => note.replaceAll(/[^\n]/g, ""))
+    .replaceAll(/`[^`\n]*`/g, "`code`")
+    .replaceAll(/\]\([^)\n]*\)/g, "]");
+  return [...prose.matchAll(/(?:^|\n)((?:[^\n]*\S[^\n]*\n?)+?)(?=\n|$|[ \t]*(?:[-*|#]|\d+\.) )/g)].flatMap((match) => {
+    const text = (match[1] ?? "").replaceAll(/\s+/g, " ").trim();
+    return text === "" ? [] : [{ file, line: lineAt(prose, match.index + 1), kind: "page" as const, text }];
+  });
+}
+
+// A comment, a string or a regular expression; the first wins, so that a quote in a comment opens no string.
+const TOKEN =
+  /(?<block>\/\*[\s\S]*?\*\/)|(?<lines>\/\/[^\n]*(?:\n[ \t]*\/\/[^\n]*)*)|(?<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`)|(?<=[=(,:[!&|?{};>]\s*|\breturn )\/(?![/*])(?:[^/\\\n[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/g;
+
+/** Comments, and strings of three words or more, of a file of TypeScript or of a proto. */
+function textsOfCode(file: string, code: string): readonly Text[] {
+  return [...code.matchAll(TOKEN)].flatMap((match): readonly Text[] => {
+    const { block, lines, string } = match.groups ?? {};
+    const said = block?.replaceAll(/^\/\*\*?|\*\/$|^[ \t]*\*(?!\/) ?/gm, " ") ?? lines?.replaceAll(/^[ \t]*\/\/ ?/gm, " ");
+    const text = (said ?? string?.slice(1, -1) ?? "").replaceAll(/\$\{[^}]*\}|`[^`\n]*`/g, "…").replaceAll(/\s+/g, " ").trim();
+    const isText = said === undefined ? /\p{L}{2,} (?:\S+ )*\p{L}{2,} (?:\S+ )*\p{L}{2,}/u.test(text) : text !== "";
+    const comment = file.endsWith(".proto") ? ("proto comment" as const) : ("comment" as const);
+    return isText ? [{ file, line: lineAt(code, match.index), kind: said === undefined ? "string" : comment, text }] : [];
+  });
+}
+
+/** All texts that we publish below some folders or files of a checkout. */
+export function textsBelow(root: string, paths: readonly string[]): readonly Text[] {
+  return paths.flatMap((path) => {
+    const files = /\.\w+$/.test(path) ? [path] : filesBelow(root, path, [".md", ".ts", ".proto"]);
+    return files.flatMap((file) => {
+      const text = readFileSync(join(root, file), "utf8");
+      return file.endsWith(".md") ? textsOfPage(file, text) : textsOfCode(file, text);
+    });
+  });
+}
+
+/** `file:line: rule N "the words"` for each hit in a text. */
+export function hitsOf({ file, line, text }: Text): readonly string[] {
+  return PATTERNS.flatMap((pattern, i) => [...text.matchAll(pattern)].map(([hit]) => `${file}:${line}: rule ${i + 1} "${hit.trim()}"`));
+}
+
+if (import.meta.main) {
+  const paths = process.argv.slice(2);
+  const hits = textsBelow(ROOT, paths.length > 0 ? paths : ["README.md", "docs", "proto", "src"]).flatMap(hitsOf);
+  process.stdout.write(`${[...hits, `${hits.length} hits`].join("\n")}\n`);
+}
