@@ -137,8 +137,8 @@ test.each([
   { argv: ["apply"], says: "--file" },
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read --file missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
-  { argv: ["discovery", "query", "--timeout", "1"], says: "not a duration" },
-  { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key go together" },
+  { argv: ["discovery", "query", "--timeout", "1"], says: "expected a duration" },
+  { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together" },
   { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
   { argv: ["discovery", "query", "--version-range", "1.2.3.4"], says: '--version-range: "1.2.3.4" is not a range such as ^1.2.0' },
   { argv: ["discovery", "watch", "--version-range", "one"], says: "--version-range: " },
@@ -248,7 +248,7 @@ test("a node that is not ready is told with the command that shows what it waits
     exit: 1,
     stderr:
       "error: not_ready: no clocks yet\n" +
-      `error: waymark discovery lag --server ${fake.address} shows what it waits for; another node may take the request now\n`,
+      `error: run waymark discovery lag --server ${fake.address} to see what it is waiting for, or use another node\n`,
   });
 });
 
@@ -355,7 +355,7 @@ test.each(["yes", "TRUE", "on", "2", " 1"])(
     const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
     const { exit, stderr } = await waymark(["discovery", "status"], { env });
     expect([exit, fake.callsOf("serverInfo")]).toEqual([2, []]);
-    expect(stderr).toContain(`WAYMARK_TLS ${JSON.stringify(value)}: 1 or true for TLS, 0 or false for none`);
+    expect(stderr).toContain(`invalid WAYMARK_TLS ${JSON.stringify(value)}: expected 1 or true for TLS, 0 or false for plain text`);
   },
 );
 
@@ -699,7 +699,7 @@ test("a command that takes more than a second says on stderr that it goes on, un
     act();
     return () => {};
   };
-  expect(await waymark(argv, { later })).toMatchObject({ exit: 0, stderr: "still working on discovery status …\n" });
+  expect(await waymark(argv, { later })).toMatchObject({ exit: 0, stderr: "still running discovery status …\n" });
   expect(await waymark([...argv, "--quiet"], { later })).toMatchObject({ exit: 0, stderr: "" });
 });
 

@@ -101,7 +101,7 @@ describe.each(PAGES)("%s", (page) => {
         script.kill("SIGKILL");
       }
       // Where a page shows what goes to stderr too: a busy machine may take its time.
-      const told = script.stdout.replaceAll(/^still working on .*\n/gm, "");
+      const told = script.stdout.replaceAll(/^still running .*\n/gm, "");
       const isSame = isEndless ? isBegunAsSaid(said, told) : isAsSaid(said, told);
       // The page's words are what is expected, so that a difference shows where it is.
       expect(isSame ? said : script.stdout + script.stderr).toBe(said);
