@@ -180,9 +180,9 @@ function print(changes: readonly Change[], { problems, isDryRun, facts }: Transf
   };
   out.document(json, {
     columns: [
-      { title: "ACTION", stored: ({ action }) => action },
-      { title: "ENTRY", stored: ({ entry }) => keyWords(entry.key) },
-      { title: "FIELDS", stored: ({ fields }) => fields.join(", ") },
+      { title: "ACTION", text: ({ action }) => action },
+      { title: "ENTRY", text: ({ entry }) => keyWords(entry.key) },
+      { title: "FIELDS", text: ({ fields }) => fields.join(", ") },
     ],
     // People want to see changes. The note says how many entries stay.
     whenEmpty: "",

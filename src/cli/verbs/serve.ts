@@ -23,9 +23,9 @@ export const serve: Verb = async ({ environment, flags, out }) => {
   const { node, tls } = effective.settings;
   const hasDemo = flags.isOn("demo");
   const isTls = tls.certFile !== undefined;
-  if (hasDemo && node.mode === "resolver") throw new UsageError("--demo is for a node: a resolver registers nothing");
-  // The demo is registered through the node's own listener, as by any client. What reads it is loaded only for it.
-  if (hasDemo && isTls) throw new UsageError("--demo is for a node without TLS");
+  if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver accepts no registrations");
+  // A plain-text client of the node itself registers the demo catalog. Its code is loaded on demand.
+  if (hasDemo && isTls) throw new UsageError("--demo requires a node without TLS");
   await environment.serve({
     effective,
     ...(hasDemo && { beforeReady: async (grpc: string) => (await import("./import.ts")).loadDemo(environment, grpc, out) }),
@@ -44,7 +44,7 @@ export const serve: Verb = async ({ environment, flags, out }) => {
 
 type Listeners = Readonly<Record<string, string>>;
 
-/** As `readyLines`, of a resolver, which takes no registrations. */
+/** Like `readyLines`, for a resolver, which accepts no registrations. */
 function resolverLines(nodeId: string, listeners: Listeners, isTls: boolean): readonly string[] {
   const { grpc = "" } = listeners;
   const tries = [`  ./bin/waymark discovery query --server ${grpc}`, `  ./bin/waymark resolver cache-stats --server ${grpc}`];
@@ -55,7 +55,7 @@ const LISTENER_NAMES = { grpc: "gRPC", http: "HTTP", dns: "DNS", dot: "DNS over 
 
 const TLS_SCHEMES: Readonly<Record<string, string>> = { grpc: "grpcs://", http: "https://" };
 
-/** `gRPC 127.0.0.1:17420, HTTP …`: all listener addresses. With TLS: `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
+/** All listener addresses: `gRPC 127.0.0.1:17420, HTTP …`, or with TLS `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
 function placesText(listeners: Listeners, isTls: boolean): string {
   const places = Object.entries(LISTENER_NAMES).map(([key, name]) =>
     listeners[key] === undefined ? "" : `${name} ${isTls ? (TLS_SCHEMES[key] ?? "") : ""}${listeners[key]}`,
@@ -63,7 +63,7 @@ function placesText(listeners: Listeners, isTls: boolean): string {
   return places.filter((place) => place !== "").join(", ");
 }
 
-/** Notes for a person who just started a node: its addresses, and commands to try. */
+/** Notes on the addresses of a node that just started, and commands to try. */
 function readyLines(
   nodeId: string,
   {

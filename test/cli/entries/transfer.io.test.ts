@@ -93,7 +93,7 @@ test.each([
   for (const flags of [[], ["--dry-run"], ["--partial"]]) {
     const refused = await waymark([...pruning, ...flags], { files: { "-": text } });
     expect(refused).toMatchObject({ exit: 1, stdout: "" });
-    expect(refused.stderr).toContain("--prune would remove everything that kubernetes registered; pass --allow-empty");
+    expect(refused.stderr).toContain("--prune would remove all entries of kubernetes; pass --allow-empty");
   }
   expect(fake.entries.size).toBe(1);
   expect(await waymark([...pruning, "--allow-empty"], { files: { "-": text } })).toMatchObject({ exit: 0 });
@@ -107,7 +107,7 @@ test("--prune removes nothing where a document is broken, also with --partial an
   for (const text of [broken, `${ONE}---\n${broken}`]) {
     const { exit, stderr, result } = await importing(fake, text, ["--prune", "--partial", "--allow-empty"]);
     expect({ exit, counts: result.counts }).toMatchObject({ exit: 1, counts: { remove: 0 } });
-    expect(stderr).toContain("nothing is removed: --prune needs an input without problems");
+    expect(stderr).toContain("nothing was removed: --prune requires an input without problems");
   }
   expect(fake.entries.size).toBe(2);
 });
