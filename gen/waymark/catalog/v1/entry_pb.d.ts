@@ -495,9 +495,10 @@ export declare const TtlCheckSchema: GenMessage<TtlCheck>;
 
 /**
  * Uses the health of another entry, as the node that runs the check knows it. Results of alias checks of the other
- * entry are not included, so an alias covers one step only. The check adopts HEALTHY and DEGRADED. It fails for any
- * other health, when the other entry does not exist, and when the tenant of this entry is not allowed to see the
- * namespace of the other entry. An ORPHANED entry does not change the result, because its program may still be healthy.
+ * entry are not included, so an alias covers one step only. The check adopts HEALTHY and DEGRADED. It fails for
+ * CRITICAL and MAINTENANCE, when the other entry does not exist, and when the tenant of this entry is not allowed to
+ * see the namespace of the other entry. ORPHANED does not change the result, because the program of the other entry may
+ * still be healthy.
  *
  * @generated from message waymark.catalog.v1.AliasCheck
  */
@@ -664,7 +665,7 @@ export declare const CheckStateSchema: GenMessage<CheckState>;
 
 /**
  * A maintenance that was started with DiscoveryService.SetMaintenance. While it lasts, the health of the entry is
- * MAINTENANCE. When it ends, the entry has the health again that its client reports and its checks determine.
+ * MAINTENANCE. When it ends, the client's reports and the checks determine the health again.
  *
  * @generated from message waymark.catalog.v1.Maintenance
  */
@@ -772,8 +773,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Additional DNS names of the entry. At most 64, each of at most 253 characters, with labels of 1 to 63 characters.
-   * No two aliases may be the same name in DNS, which ignores case and a trailing dot. A single-label alias requires
-   * the role mesh.admin.
+   * Two aliases must not be the same DNS name; DNS ignores case and a trailing dot. A single-label alias requires the
+   * role mesh.admin.
    *
    * @generated from field: repeated string aliases = 9;
    */

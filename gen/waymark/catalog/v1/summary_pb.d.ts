@@ -44,7 +44,7 @@ export declare const LatencyBandSchema: GenMessage<LatencyBand>;
 /**
  * A summary of one service of a cluster, for other clusters.
  *
- * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Programs pass on
+ * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Programs forward
  * these bytes unchanged and never encode them again, because protobuf has no canonical form. A reader that verifies the
  * signature must decode the summary from `signed_bytes` and must not trust any value outside of these bytes.
  *
@@ -169,8 +169,8 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   exporter: string;
 
   /**
-   * Time after which a reader must not show the summary, by the reader's own clock. Absent means that there is no such
-   * time.
+   * A reader must not show the summary at or after this time, by the reader's own clock. Absent means that there is no
+   * such time.
    *
    * @generated from field: google.protobuf.Timestamp not_after = 17;
    */

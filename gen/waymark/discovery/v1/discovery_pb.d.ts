@@ -82,8 +82,8 @@ export declare const RegisterRequestSchema: GenMessage<RegisterRequest>;
  */
 export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterResponse"> & {
   /**
-   * Identifier of the lease, for Renew, KeepAlive and Unregister. It contains the identifier of the node that holds the
-   * lease, for example `a1/7`.
+   * Identifier of the lease, for Renew, KeepAlive and Unregister. Its form is `<node_id>/<token>`, where `node_id` is
+   * the node that holds the lease.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -505,7 +505,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 
   /**
    * Matches entries whose scope is at least this wide and whose node is near enough: LOCAL means this node, ZONE this
-   * cluster, REGION this region, and GLOBAL any node. Unset matches every entry of the node.
+   * cluster, REGION this region, and GLOBAL any node. Unset matches every entry in the catalog of the serving node.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -853,7 +853,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 
   /**
    * Matches entries whose scope is at least this wide and whose node is near enough; see CatalogQueryRequest. Unset
-   * matches every entry of the node.
+   * matches every entry in the catalog of the serving node.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
