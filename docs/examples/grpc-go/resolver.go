@@ -1,5 +1,5 @@
-// Command names shows how a program with grpc-go calls a service by its Waymark name, waymark:///namespace/name. The
-// name resolver in this file is the example; main.go is the program that the test runs.
+// Command names calls a service by its Waymark name, waymark:///namespace/name. This file is the name resolver for
+// grpc-go. To use it, copy the file to your program and change the two imports from waymark.example.
 package main
 
 import (
@@ -28,16 +28,16 @@ const (
 	scheme   = "waymark"
 	leastGap = 250 * time.Millisecond
 	mostGap  = 10 * time.Second
-	// A server says something in each bookmark interval.
+	// On a stream that is up to date, a server sends a message in each bookmark interval.
 	bookmarkInterval = 3 * time.Second
 	silentIntervals  = 3
-	// A server that lacks changes which the cursor has waits for them for a minute, and says nothing meanwhile.
+	// A server that lacks changes of the cursor waits up to a minute for them without sending a message.
 	catchingUp = 90 * time.Second
-	// A server that is frozen takes a connection, and never answers on it.
+	// A frozen server accepts a connection, but never answers on it.
 	connectWithin = 5 * time.Second
 )
 
-// errSilent ends a watch whose server says nothing, although the connection stands.
+// errSilent ends a watch whose server sends nothing although the connection is open.
 var errSilent = errors.New("the Waymark server said nothing for too long")
 
 // Builder makes name resolvers for targets waymark:///namespace/name. Servers are addresses (host:port) of Waymark
@@ -46,8 +46,8 @@ var errSilent = errors.New("the Waymark server said nothing for too long")
 type Builder struct {
 	Servers []string
 	Options []grpc.DialOption
-	// BookmarkInterval is how often a server is to say that nothing is missing, from 1 s to 10 s; 3 s if it is 0. A
-	// server that is silent for three of them is left.
+	// BookmarkInterval is how often a server must confirm that nothing is missing, from 1 s to 10 s; 0 means 3 s. A
+	// server that is silent for three intervals is replaced by the next one.
 	BookmarkInterval time.Duration
 
 	mu    sync.Mutex
@@ -60,7 +60,7 @@ type link struct {
 	userCount int
 }
 
-// open returns a link to the server. It is given back with leave.
+// open returns a link to the server. The caller returns it with leave.
 func (b *Builder) open(server string) (*link, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,8 +81,8 @@ func (b *Builder) open(server string) (*link, error) {
 	return one, nil
 }
 
-// leave gives a link back. After a watch on it broke, the next one makes a new connection: this one may be dead, or wait
-// for a time of its own before it connects again.
+// leave returns a link. After a broken watch the next watch uses a new connection, because this one may be dead or in
+// its own backoff.
 func (b *Builder) leave(server string, one *link, isBroken bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +98,7 @@ func (b *Builder) leave(server string, one *link, isBroken bool) {
 // Scheme is the part of a target before the colon.
 func (*Builder) Scheme() string { return scheme }
 
-// Build starts to follow the name of the target.
+// Build starts a watch of the target's name.
 func (b *Builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	namespace, name, found := strings.Cut(target.Endpoint(), "/")
 	if !found || namespace == "" || name == "" || strings.Contains(name, "/") {
@@ -124,7 +124,7 @@ func (b *Builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolv
 	return n, nil
 }
 
-// nameResolver folds a watch of one name, and tells its channel the addresses whenever the fold is whole.
+// nameResolver folds a watch of one name, and updates the addresses of its channel whenever the fold is complete.
 type nameResolver struct {
 	builder  *Builder
 	cc       resolver.ClientConn
@@ -133,19 +133,19 @@ type nameResolver struct {
 	interval time.Duration
 	request  *discovery.CatalogWatchRequest
 	held     map[string]*catalog.Entry
-	listed   map[string]bool // Keys told since BEGIN. Nil outside a snapshot.
-	replaces []string        // Namespaces that the snapshot speaks for. Empty for all.
-	isAhead  bool            // Changes were told since the cursor. Another server may never hear of them.
+	listed   map[string]bool // Keys received since BEGIN. Nil outside a snapshot.
+	replaces []string        // Namespaces that the snapshot covers. Empty for all.
+	isAhead  bool            // Changes arrived after the cursor. Another server may never receive them.
 	told     []string
-	isTaken  bool // Since then an entry went for a reason that is true of the entry, and not only of the registry.
+	isTaken  bool // Since then an entry was removed for a reason that proves its end, not only a loss of the registry.
 
 	mu      sync.Mutex
-	heardAt time.Time               // When the server of the open watch spoke last, or was asked.
-	giveUp  context.CancelCauseFunc // Ends the open watch, so that the next server is asked. Nil without one.
+	heardAt time.Time               // Time of the last message of the open watch, or of its start.
+	giveUp  context.CancelCauseFunc // Ends the open watch, so that run uses the next server. Nil without a watch.
 }
 
-// ResolveNow says that an address failed. A server that speaks has told the newest ones without being asked; one that
-// is late is left at once for the next one. A wait between two servers is not cut short, because it spreads the clients.
+// ResolveNow is called when an address failed. A responsive server has already sent the newest addresses; a late one
+// is replaced immediately. A wait between two servers is not shortened, because it spreads the clients.
 func (n *nameResolver) ResolveNow(resolver.ResolveNowOptions) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -154,7 +154,7 @@ func (n *nameResolver) ResolveNow(resolver.ResolveNowOptions) {
 	}
 }
 
-// listen notes that the open watch was spoken on, or was opened, and how to end it.
+// listen records that the open watch was opened or delivered a message, and how to end it.
 func (n *nameResolver) listen(giveUp context.CancelCauseFunc) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -167,8 +167,8 @@ func (n *nameResolver) Close() {
 	n.done.Wait()
 }
 
-// run watches at one server after the other. When a server is lost it keeps what it holds: the channel's addresses
-// change only when a server has told a whole state.
+// run watches on one server after the other. When a server is lost, run keeps the entries: the addresses of the channel
+// change only when a server has sent a complete state.
 func (n *nameResolver) run(ctx context.Context) {
 	defer n.done.Done()
 	gap := leastGap
@@ -188,17 +188,17 @@ func (n *nameResolver) run(ctx context.Context) {
 	}
 }
 
-// watch follows the name at one server until the stream ends, or the server is silent for too long. It returns whether
-// the server said anything.
+// watch follows the name on one server until the stream ends or the server is silent for too long. It returns whether
+// the server sent a message.
 func (n *nameResolver) watch(closed context.Context, server string) (heard bool, err error) {
 	one, err := n.builder.open(server)
 	if err != nil {
 		return false, err
 	}
 	defer func() { n.builder.leave(server, one, closed.Err() == nil) }()
-	n.listed = nil // Half a snapshot of the last server is void.
+	n.listed = nil // An incomplete snapshot of the previous server is discarded.
 	if n.isAhead {
-		n.request.Cursor = "" // A snapshot says which of these changes are true. It shows when it is complete.
+		n.request.Cursor = "" // A snapshot shows which of these changes are true. It is used when it is complete.
 	}
 	ctx, giveUp := context.WithCancelCause(closed)
 	defer giveUp(nil)
@@ -222,7 +222,7 @@ func (n *nameResolver) watch(closed context.Context, server string) (heard bool,
 	return heard, err
 }
 
-// apply folds one message as docs/guides/watch.md says.
+// apply folds one message by the rules of docs/guides/watch.md.
 func (n *nameResolver) apply(message *discovery.CatalogWatchResponse) {
 	if message.Snapshot == catalog.Snapshot_SNAPSHOT_BEGIN {
 		n.listed, n.replaces = map[string]bool{}, message.Replaces
@@ -259,7 +259,7 @@ func (n *nameResolver) apply(message *discovery.CatalogWatchResponse) {
 	n.tell()
 }
 
-// tell gives the channel the addresses of the best tier of health, when they have changed.
+// tell updates the channel with the addresses of the best health level, if they have changed.
 func (n *nameResolver) tell() {
 	best, addresses := len(tiers), []string{}
 	for _, entry := range n.held {
@@ -292,7 +292,7 @@ func (n *nameResolver) tell() {
 		_ = n.cc.UpdateState(state) // An error means that the balancer cannot use it; calls say so.
 		return
 	}
-	// An endpoint without an address ends the connections, and has a balancer that tells calls the error.
+	// An endpoint without an address ends the connections, and its balancer fails calls with the error.
 	state.Endpoints = []resolver.Endpoint{{}}
 	_ = n.cc.UpdateState(state)
 	n.cc.ReportError(fmt.Errorf("no entry of %s/%s is fit for traffic", n.request.Namespace, n.request.Names[0]))
@@ -326,7 +326,7 @@ func grpcPorts(entry *catalog.Entry) []string {
 	return preferred
 }
 
-// tiers of health, the best first. MAINTENANCE is in none.
+// tiers has the order of health levels, the best first. MAINTENANCE is in none.
 var tiers = map[catalog.HealthStatus]int{
 	catalog.HealthStatus_HEALTH_STATUS_UNSPECIFIED: 0,
 	catalog.HealthStatus_HEALTH_STATUS_HEALTHY:     0,
