@@ -67,11 +67,11 @@ export function errorLines(error: unknown): readonly string[] {
       "check that the server is running, or select another server with --server host:port or WAYMARK_SERVER",
     ];
   }
-  const said = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;
+  const headline = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;
   const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
   const unready =
     error.facts.reason === "NOT_READY"
       ? [`run waymark discovery lag --server ${server} to see what it is waiting for, or use another node`]
       : [];
-  return [said, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
+  return [headline, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
 }

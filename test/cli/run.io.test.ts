@@ -196,7 +196,7 @@ test("help of a command is what its --help says, of a group and of all too", asy
     expect(asked).toMatchObject({ exit: 0, stderr: "" });
     expect(asked.stdout).toContain(`Usage: waymark ${path.join(" ")}`.trimEnd());
   }
-  expect((await waymark(["help", "cert"])).stderr).toContain("waymark cert comes with a later version");
+  expect((await waymark(["help", "cert"])).stderr).toContain("waymark cert is planned for a later version");
 });
 
 test.each([
@@ -614,8 +614,8 @@ test.each([
 });
 
 test.each([
-  { argv: ["mesh", "join"], says: "error: waymark mesh join comes with a later version" },
-  { argv: ["mesh", "shards"], says: "error: waymark mesh shards comes with a later version" },
+  { argv: ["mesh", "join"], says: "error: waymark mesh join is planned for a later version" },
+  { argv: ["mesh", "shards"], says: "error: waymark mesh shards is planned for a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
   { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },
 ])("what the contract has for later is refused as that, what it has not as unknown: $argv", async ({ argv, says }) => {

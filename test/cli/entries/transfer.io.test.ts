@@ -246,7 +246,7 @@ test("for a file with more than a thousand problems, the first thousand and the 
   expect(result.problems).toHaveLength(1000);
   expect(stderr.split("\n").filter((line) => line.includes("is not an entry"))).toHaveLength(1000);
   expect(stderr).toContain("200 more problems");
-  expect(stderr).toContain("because of 1200 problems");
+  expect(stderr).toContain("the input has 1200 problems");
 });
 
 test("an entry beyond its size is refused before it is sent", async () => {

@@ -323,7 +323,7 @@ test.each([
 
 test("a Service without the addresses that were asked for is left out, and told", () => {
   const { entries, notes } = read(service("  clusterIP: None\n  ports: [{ port: 80 }]"), "cluster", "load-balancer");
-  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web: left out, it has none of the addresses that were asked for"] });
+  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web: left out: it has none of the requested addresses"] });
 });
 
 test("a Service whose slices are empty has no entry: nobody answers", () => {
