@@ -50,7 +50,11 @@ export const BORDERS = rows({
   maxItems: MAX_BORDERS,
   fields: {
     clusterId: text({ ...ID, default: "", doc: "Id of the other cluster." }),
-    region: text({ ...ID, default: "", doc: "Region of the other cluster. Nodes and messages that place the cluster in another region are refused." }),
+    region: text({
+      ...ID,
+      default: "",
+      doc: "Region of the other cluster. Nodes and messages that place the cluster in another region are refused.",
+    }),
     addresses: list({
       pattern: ADDRESS,
       what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',

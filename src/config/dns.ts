@@ -95,7 +95,10 @@ export const DNS_SETTINGS = {
     default: false,
     doc: "Answer A, AAAA and SRV queries for a name without local entries with the ingress of the cluster that Resolve would redirect to. It needs summary.keys or fabric.borders, or summary.resolver_scopes on a resolver. node.workers and dns.processes must be 0, because summaries exist only in the main thread.",
   }),
-  allowExternalNames: bool({ default: false, doc: "Also answer names outside dns.zones from the catalog. When off, such queries are refused." }),
+  allowExternalNames: bool({
+    default: false,
+    doc: "Also answer names outside dns.zones from the catalog. When off, such queries are refused.",
+  }),
   answerLimit: int({
     min: 1,
     max: 4096,
@@ -122,7 +125,11 @@ export const DNS_SETTINGS = {
         doc: "Region of these clients; SRV records prefer near targets. When absent, it is node.region if zone is set, and otherwise no target counts as nearer.",
       }),
       zone: text({ ...ID, doc: "Zone of these clients within the region." }),
-      answerLimit: int({ min: 1, max: 4096, doc: "Maximum number of records in the record set of an answer; dns.answer_limit when absent." }),
+      answerLimit: int({
+        min: 1,
+        max: 4096,
+        doc: "Maximum number of records in the record set of an answer; dns.answer_limit when absent.",
+      }),
     },
     required: ["prefixes"],
     check: ({ prefixes }) => {

@@ -7,7 +7,10 @@ const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
 
 /** The names match `RateLimits` in `policy/limits/rate-limits.ts`, which receives this group as its options. */
 const RATE_SETTINGS = {
-  readsPerMinute: int({ ...PER_MINUTE, doc: "Reads per minute of one tenant; callers without a tenant are counted by principal, or else by address. 0 means no limit." }),
+  readsPerMinute: int({
+    ...PER_MINUTE,
+    doc: "Reads per minute of one tenant; callers without a tenant are counted by principal, or else by address. 0 means no limit.",
+  }),
   writesPerMinute: int({
     ...PER_MINUTE,
     doc: "Writes per minute, without lease renewals, of one tenant, or else principal, or else address; 0 means no limit.",
@@ -20,7 +23,12 @@ const RATE_SETTINGS = {
     max: 10_000_000,
     doc: "Open watches of one tenant, or else principal, or else address; 0 means no limit.",
   }),
-  windowMs: ms({ default: 60_000, min: 1000, max: HOUR_MS, doc: "Burst size as a time: a caller that was idle can use the allowance of this period in one burst." }),
+  windowMs: ms({
+    default: 60_000,
+    min: 1000,
+    max: HOUR_MS,
+    doc: "Burst size as a time: a caller that was idle can use the allowance of this period in one burst.",
+  }),
   maxKeys: int({
     default: 2000,
     min: 2,
@@ -45,8 +53,18 @@ export const LIMIT_SETTINGS = {
     max: RECORD_BOUNDS.maxRequestEntries,
     doc: "Maximum number of entries, keys, leases or reports in one request.",
   }),
-  maxNamespaceLength: int({ default: 200, min: 16, max: RECORD_BOUNDS.maxNamespaceLength, doc: "Maximum length of a namespace, in characters." }),
-  maxLabelLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxLabelLength, doc: "Maximum length of a label of a namespace, in characters." }),
+  maxNamespaceLength: int({
+    default: 200,
+    min: 16,
+    max: RECORD_BOUNDS.maxNamespaceLength,
+    doc: "Maximum length of a namespace, in characters.",
+  }),
+  maxLabelLength: int({
+    default: 63,
+    min: 8,
+    max: RECORD_BOUNDS.maxLabelLength,
+    doc: "Maximum length of a label of a namespace, in characters.",
+  }),
   maxNameLength: int({
     default: 128,
     min: 16,
@@ -59,7 +77,12 @@ export const LIMIT_SETTINGS = {
     max: RECORD_BOUNDS.maxIdLength,
     doc: `Maximum length of the id of a region, zone, cluster, node or tenant in an entry of a client, in characters. Ids of nodes themselves, of tokens and of policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
   }),
-  maxHostLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxHostLength, doc: "Maximum length of the host of a target, in characters." }),
+  maxHostLength: int({
+    default: 253,
+    min: 16,
+    max: RECORD_BOUNDS.maxHostLength,
+    doc: "Maximum length of the host of a target, in characters.",
+  }),
   maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Maximum length of an alias, in characters." }),
   maxTargets: int({ default: 64, min: 1, max: RECORD_BOUNDS.maxTargets, doc: "Maximum number of targets of an entry." }),
   maxListItems: int({
@@ -69,10 +92,30 @@ export const LIMIT_SETTINGS = {
     doc: "Maximum number of items in each other list of an entry, such as its tags.",
   }),
   maxMetadataPairs: int({ default: 64, min: 0, max: RECORD_BOUNDS.maxMetadataPairs, doc: "Maximum number of metadata pairs of an entry." }),
-  maxMetadataKeyLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxMetadataKeyLength, doc: "Maximum length of a metadata key, in characters." }),
-  maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: RECORD_BOUNDS.maxMetadataValueBytes, doc: "Maximum size of a metadata value." }),
-  maxPatternLength: int({ default: 256, min: 16, max: RECORD_BOUNDS.maxPatternLength, doc: "Maximum length of the subject pattern of a topic, in characters." }),
-  maxUrlLength: int({ default: 512, min: 16, max: RECORD_BOUNDS.maxUrlLength, doc: "Maximum length of a URL that a node advertises, in characters." }),
+  maxMetadataKeyLength: int({
+    default: 63,
+    min: 8,
+    max: RECORD_BOUNDS.maxMetadataKeyLength,
+    doc: "Maximum length of a metadata key, in characters.",
+  }),
+  maxMetadataValueBytes: bytes({
+    default: 1024,
+    min: 16,
+    max: RECORD_BOUNDS.maxMetadataValueBytes,
+    doc: "Maximum size of a metadata value.",
+  }),
+  maxPatternLength: int({
+    default: 256,
+    min: 16,
+    max: RECORD_BOUNDS.maxPatternLength,
+    doc: "Maximum length of the subject pattern of a topic, in characters.",
+  }),
+  maxUrlLength: int({
+    default: 512,
+    min: 16,
+    max: RECORD_BOUNDS.maxUrlLength,
+    doc: "Maximum length of a URL that a node advertises, in characters.",
+  }),
   maxEntryTtlMs: ms({ default: DAY_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Maximum advisory TTL of an entry." }),
 } as const;
 
@@ -80,9 +123,18 @@ const COUNT = { default: 0, min: 0, max: 1_000_000_000 } as const;
 const BYTES = { default: 0, min: 0, max: 1_099_511_627_776 } as const;
 
 export const QUOTA_SETTINGS = {
-  namespaceEntries: int({ ...COUNT, doc: "Maximum number of entries in a namespace whose policy rule sets no such quota; 0 means no limit." }),
-  namespaceWatches: int({ ...COUNT, doc: "Maximum number of open watches of a namespace whose policy rule sets no such quota; 0 means no limit." }),
-  namespaceBytes: bytes({ ...BYTES, doc: "Maximum total size of the entries in a namespace whose policy rule sets no such quota; 0 means no limit." }),
+  namespaceEntries: int({
+    ...COUNT,
+    doc: "Maximum number of entries in a namespace whose policy rule sets no such quota; 0 means no limit.",
+  }),
+  namespaceWatches: int({
+    ...COUNT,
+    doc: "Maximum number of open watches of a namespace whose policy rule sets no such quota; 0 means no limit.",
+  }),
+  namespaceBytes: bytes({
+    ...BYTES,
+    doc: "Maximum total size of the entries in a namespace whose policy rule sets no such quota; 0 means no limit.",
+  }),
   tenantEntries: int({ ...COUNT, doc: "Maximum number of entries registered by callers of one tenant; 0 means no limit." }),
   tenantWatches: int({ ...COUNT, doc: "Maximum number of open watches of callers of one tenant; 0 means no limit." }),
   tenantBytes: bytes({ ...BYTES, doc: "Maximum total size of the entries registered by callers of one tenant; 0 means no limit." }),

@@ -7,9 +7,9 @@ export const EVERYTHING = "*";
 
 /** Values of `notForResolver`. */
 export const AT_RESOLVER = {
-  entry: "a resolver publishes no NODE entry",
-  fabric: "a resolver does not join the fabric; it reads from resolver.upstreams",
-  policy: "a resolver gets the policy from its upstreams",
+  entry: "a resolver has no NODE entry",
+  fabric: "a resolver has no fabric links; it reads from resolver.upstreams",
+  policy: "a resolver has the policy of its upstreams",
   records: "a resolver holds no entries of its own",
 } as const;
 
@@ -108,7 +108,10 @@ export const RESOLVER_SETTINGS = {
     default: false,
     doc: "Use TLS to the upstreams and trust the system's CAs. TLS is required for upstreams on other machines.",
   }),
-  tlsCaFile: text({ ...PATH, doc: "PEM file with the CAs that issue the certificates of the upstreams. Setting it turns resolver.tls on." }),
+  tlsCaFile: text({
+    ...PATH,
+    doc: "PEM file with the CAs that issue the certificates of the upstreams. Setting it turns resolver.tls on.",
+  }),
   tlsCertFile: text({ ...PATH, doc: "PEM file with the certificate chain that a resolver presents to its upstreams." }),
   tlsKeyFile: text({ ...PATH, doc: "PEM file with the private key of resolver.tls_cert_file." }),
 } as const;

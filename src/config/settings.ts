@@ -56,7 +56,12 @@ const SETTINGS = {
       what: "1 to 128 characters",
       doc: "Human-readable name of this node, published in its NODE entry (ClusterMap) as the metadata `waymark.node.name`.",
     }),
-    clusterId: text({ ...ID, default: "local", flag: "--cluster-id <id>", doc: "Id of the cluster that this node belongs to. All nodes of a cluster have the same value." }),
+    clusterId: text({
+      ...ID,
+      default: "local",
+      flag: "--cluster-id <id>",
+      doc: "Id of the cluster that this node belongs to. All nodes of a cluster have the same value.",
+    }),
     region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
     zone: text({
       ...ID,
@@ -149,7 +154,12 @@ const SETTINGS = {
       max: HOUR_MS,
       doc: "Idle time after which the server pings a gRPC connection, or an HTTP/2 connection at the HTTP edge.",
     }),
-    keepaliveTimeoutMs: ms({ default: 10_000, min: 100, max: HOUR_MS, doc: "Time that a client has to answer a keepalive ping before its connection is closed." }),
+    keepaliveTimeoutMs: ms({
+      default: 10_000,
+      min: 100,
+      max: HOUR_MS,
+      doc: "Time that a client has to answer a keepalive ping before its connection is closed.",
+    }),
     maxConnectionAgeMs: ms({
       default: 0,
       min: 0,
@@ -200,8 +210,18 @@ const SETTINGS = {
       max: 10_000_000,
       doc: "Number of registrations kept with their idempotency keys, so that a retry gets the same answer.",
     }),
-    tombstoneTtlMs: ms({ default: HOUR_MS, min: 1000, max: DAY_MS, doc: "Time that tombstones of removed entries are kept for watches and peers that have to catch up." }),
-    minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If there are more than this number and more than live entries, the oldest are removed early." }),
+    tombstoneTtlMs: ms({
+      default: HOUR_MS,
+      min: 1000,
+      max: DAY_MS,
+      doc: "Time that tombstones of removed entries are kept for watches and peers that have to catch up.",
+    }),
+    minTombstones: int({
+      default: 100_000,
+      min: 100,
+      max: 10_000_000,
+      doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If there are more than this number and more than live entries, the oldest are removed early.",
+    }),
   },
   limits: LIMIT_SETTINGS,
   quotas: QUOTA_SETTINGS,

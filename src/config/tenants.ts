@@ -73,7 +73,12 @@ export const TENANT_SETTINGS = {
     doc: "Signed tokens (JWT) of an issuer, sent as `authorization: Bearer …`.",
     fields: {
       issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "Required value of the claim `iss`." }),
-      audience: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an audience", default: "", doc: "Required value of the claim `aud`, or of one of its items." }),
+      audience: text({
+        pattern: /^[\x21-\x7e]{1,512}$/,
+        what: "an audience",
+        default: "",
+        doc: "Required value of the claim `aud`, or of one of its items.",
+      }),
       jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS). It is reread when it changes." }),
       jwksUrl: text({
         pattern: /^https?:\/\/[^\s]{1,2000}$/,

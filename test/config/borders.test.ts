@@ -129,7 +129,7 @@ test.each<[string, object, object[], string]>([
     "a pattern in the middle",
     {},
     [{ ...US, export: ["svc.*.eu"] }],
-    '0.export: "svc.*.eu" is not a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone',
+    '0.export: "svc.*.eu" is not a namespace (which includes all namespaces below it), or a namespace followed by .* (only the namespaces below it)',
   ],
 ])("borders %s", (_what, fabric, borders, want) => {
   const found = read(fabric, borders);
