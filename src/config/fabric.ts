@@ -38,7 +38,7 @@ export const FABRIC_SETTINGS = {
     notForResolver: AT_RESOLVER.records,
     choices: ["leave", "keep"],
     default: "leave",
-    flag: "--on-stop <what>",
+    flag: "--on-stop <action>",
     doc: "Handling of this node's entries when it stops while other nodes of its cluster are alive. leave ends entries with a lease and hands static ones over to other nodes; keep leaves all entries until the node is back. A node without peers always keeps them.",
   }),
   clusterTokenFile: text({
