@@ -200,7 +200,7 @@ export interface UnderH2load {
   readonly name: string;
   readonly atLeast: number;
   readonly note?: string;
-  /** Absent: the figure checks our driver, and is no row of docs/performance.md. */
+  /** Absent: the figure only checks our driver. */
   readonly shown?: Pick<Shown, "work" | "beside" | "unit">;
 }
 
