@@ -51,7 +51,7 @@ export async function besidePeers(lengths: Lengths): Promise<Peers> {
     if (peer === undefined) continue;
     const over = await mustBeEqual(ours.at, peer.at, peer.who, questions);
     notes.push(
-      `All ${questions.length} questions were asked of ${peer.who} too before it was measured: the same answer and additional section. Its answers have ${round(over)} × the bytes of ours.`,
+      `Before the measurement, all ${questions.length} queries were also sent to ${peer.who}: the answer and additional sections are equal. Its answers have ${round(over)} × the bytes of Waymark's.`,
     );
   }
   const bytesOf = async (question: Question | undefined) => (await askDns(ours.at, question ?? fail())).bytes;

@@ -341,11 +341,11 @@ report({
   },
   goals,
   notes: [
-    "Real processes with journals on this machine's cores, the load and all watches in one more process on the same cores.",
-    "Changes are sent when the schedule has them, whether or not earlier ones are answered, and timed from when the schedule had them (not from when they were sent) to the delta in a watch of a node; what replaced a change shows it too. All CPU time of all nodes, journal and watches included. One round before those that count.",
-    "A newcomer's time starts before its process does and ends when it counts all entries and `/readyz` says 200, looked at every 20 ms; afterwards a watch of it is held against what was written. What an empty node needs to start is the median of the nodes that joined before there were entries.",
-    "Nothing to say lasts longer than the time between push-pulls (30 s) and between snapshots of the replica (60 s).",
-    "Churn: of a tenth of the entries a minute, two thirds get a new version, one third ends and as many new keys come; each write is looked for in a watch of everything at every node, and at the end each watch is held against what was written. RSS includes what no collection has freed yet, the heaps are after one.",
-    "Bytes as the loopback interface counts them, TCP and IP headers and acknowledgements included: what all nodes send each other, over their number.",
+    "The nodes are real processes with journals on this machine's cores. The load and all watches run in one more process on the same cores.",
+    "Changes are sent on a schedule, whether or not earlier ones have been answered. A change is timed from its scheduled time (not from when it was sent) until its delta, or the delta of a later change of the same entry, arrives in a watch of a node. CPU time is the total of all nodes, with journal and watches. One round runs before the rounds that count.",
+    "The time of a new node starts before its process does, and ends when it counts all entries and `/readyz` answers 200, polled every 20 ms. Afterwards a watch of the node is compared with the written data. The start of an empty node is the median of the nodes that joined before there were entries.",
+    "The idle time is longer than the interval of push-pulls (30 s) and of snapshots of the replica (60 s).",
+    "Churn: a tenth of the entries change per minute; two thirds of them get a new version, and one third ends and is replaced by as many new keys. Each write is searched in a watch of everything on every node, and at the end each watch is compared with the written data. RSS includes memory that no collection has freed yet; heaps are measured after a collection.",
+    "Bytes are counted by the loopback interface, with TCP and IP headers and acknowledgements: the total that all nodes send to each other, divided by their number.",
   ],
 });

@@ -77,7 +77,7 @@ async function whileChanging(): Promise<Changed> {
     loaded,
     registering,
     notes: [
-      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}, or of ${INSTANCES * BATCHED_NAMES} ("batched"). Messages of ${INSTANCES} take ${round(registering * 100)} % of the core without a question, and all of it is counted as the answers' own. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
+      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered on this node in messages of ${INSTANCES}, or of ${INSTANCES * BATCHED_NAMES} ("batched"). Messages of ${INSTANCES} use ${round(registering * 100)} % of the core without a query, and all of it counts as part of the answers. Names that change get new ports, ${CHANGED_NAMES_PER_SECOND} names a second with all their instances.`,
     ],
   };
 }
@@ -182,8 +182,8 @@ report({
   notes: [
     ...(peers?.notes ?? []),
     ...(changes?.notes ?? []),
-    "CoreDNS adds NS records and compresses no name of an answer that fits without. It is measured with `file` alone, which makes each answer anew, and with its `cache` before it, which keeps them as we keep ours. CoreDNS and Knot answer in the same order each time; we draw one. The bare socket's answers are as long as ours, and it uses its socket as we do.",
-    'dnsperf has 400 questions under way and one core. It cannot fill Knot\'s: "of a core" says how much of it was used. CPU time a packet is less where more come together, so Knot at less than 90 % of its core costs more than it need, and has no verdict.',
-    "Knot and dnsperf are those of the system's packages, which may be some years old; CoreDNS is a current one. The versions stand above.",
+    "CoreDNS adds NS records, and does not compress the names of an answer that fits without compression. It is measured with `file` only, which builds each answer, and with its `cache` in front, which keeps answers as Waymark does. CoreDNS and Knot answer in the same order each time; Waymark chooses a random order. The answers of the bare socket are as long as Waymark's, and it uses its socket in the same way.",
+    'dnsperf has 400 queries in flight and one core, which is not enough to fill Knot\'s core: "share of a core" shows the used part. CPU time per packet falls as more packets arrive together, so Knot costs more than necessary at less than 90 % of its core, and has no verdict.',
+    "Knot and dnsperf come from the system's packages and can be some years old; CoreDNS is a current version. The versions are at the end of this section.",
   ],
 });

@@ -412,9 +412,9 @@ report({
   },
   goals: goal === undefined ? [] : goalsOf(goal),
   notes: [
-    `${STREAMS_A_CONNECTION} streams a connection; each follows ${NAMES_A_FILTER} services at random, of ${INSTANCES} entries each, by one watch with their names. So a change concerns ${round((NAMES_A_FILTER * STREAMS) / followers.length)} streams.`,
-    "An entry carries the time at which its change was due, so the time until it is told contains the registration on disk, and what had to wait. The driver reads that time in the frames and decodes nothing; it runs on the other core, its share of which stands in the table, and its own delay counts.",
-    "CPU time is that of all threads of the node, the changes included. What is carried is the highest rate of the ramp at which the p99 stays within a second, in the middle one of three tries of some seconds each; a node with workers has as many cores as it takes, and its rate is divided by those.",
-    "Published by LinkedIn of its Observer, on other hardware, not measured here: 40,000 streams and 10,000 updates a second an instance, p50 below 1 s and p99 below 5 s.",
+    `There are ${STREAMS_A_CONNECTION} streams per connection. Each follows ${NAMES_A_FILTER} random services of ${INSTANCES} entries each, with one watch on their names. So a change concerns ${round((NAMES_A_FILTER * STREAMS) / followers.length)} streams.`,
+    "An entry contains the scheduled time of its change, so the time until delivery includes the durable registration and any waiting. The driver reads that time from the frames without decoding them. It runs on the other core, whose used share is in the table, and its own delay counts.",
+    "CPU time is the total of all threads of the node, with the changes. The maximum rate is the highest rate of a ramp at which the p99 stays within a second, in the median of three attempts of some seconds each. A node with workers has as many cores as it uses, and its rate is divided by their number.",
+    "LinkedIn published these figures for its Observer, on other hardware; they were not measured here: 40,000 streams and 10,000 updates a second per instance, p50 below 1 s and p99 below 5 s.",
   ],
 });

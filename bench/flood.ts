@@ -221,8 +221,8 @@ report({
     },
   ],
   notes: [
-    `Limit ${READS_PER_MINUTE} reads a minute a tenant. The flood is even: ${FLOOD_PER_SECOND} calls a second of one tenant on ${BEHAVED} connections of another process. The well-behaved are ${BEHAVED} tenants, each on a connection of its own of the same process. The other tenant sends ${CALLS_PER_SECOND} a second on its own connection, counted from sending.`,
-    `Turns of ${TURN_MS} ms of each kind, ${SECONDS} s of each a round. A turn is shorter than the limit's window, so the flood gets through what its bucket had kept beside its limit; the well-behaved then send as many. Others' share of a core while it was measured: ${round(others)}.`,
-    "The process of the flood and of the well-behaved shares the load's core. The node is the same in all turns: its collections may fall into a turn of another kind than the one that made the garbage. That decides a p99 beside few calls more than the flood does.",
+    `The limit is ${READS_PER_MINUTE} reads per minute and tenant. The flood is even: ${FLOOD_PER_SECOND} calls a second of one tenant on ${BEHAVED} connections of another process. The tenants within their limits are ${BEHAVED} tenants, each on its own connection of the same process. The other tenant sends ${CALLS_PER_SECOND} calls a second on its own connection, timed from sending.`,
+    `Loads alternate in periods of ${TURN_MS} ms, ${SECONDS} s of each per round. A period is shorter than the window of the limit, so the flood gets its limit and in addition the saved tokens of its bucket; the tenants within their limits then send as many calls. Other programs' share of a core during the measurement: ${round(others)}.`,
+    "The flood and the tenants within their limits share the load's core with their process. The node is the same in all periods, so its garbage collections can fall into a period of another load than the one that made the garbage. At few calls, this influences a p99 more than the flood does.",
   ],
 });

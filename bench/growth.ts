@@ -154,9 +154,9 @@ report({
   },
   goals,
   notes: [
-    "Both nodes run on one core and write to disk; rounds of a fifth of a second of CPU time alternate.",
-    `Services and entries are drawn at random from all that a node holds. Beside them stand ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, from which pages are read. The tag is that of ${INSTANCES * 100} entries.`,
-    "A registration changes entries that are there. Entries of one request that are each drawn at random stand in as many pages of the journal's file, and each page is written: in a small catalog they share pages. In a change that one watch hears of, the registration by itself is included.",
+    "Both nodes run on one core and write to disk. Rounds of a fifth of a second of CPU time alternate.",
+    `Services and entries are chosen at random from all entries of a node. In addition there are ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, from which pages are read. ${INSTANCES * 100} entries have the tag.`,
+    "A registration changes existing entries. Random entries of one request are on as many pages of the journal file, and each page is written; in a small catalog they share pages. The change that one watch receives includes its registration.",
   ],
 });
 process.exit();

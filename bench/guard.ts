@@ -249,9 +249,9 @@ report({
   goals: [],
   notes: [
     ...verdicts,
-    "The ratio is the CPU time of ours over the peer's, with its 95 % interval over paired rounds. Above 1 we spend more. All run on one core.",
-    "It tells changes of one path apart, and is no comparison of products: entries have no lease where it is not about leases, and keys are written again.",
-    'A run is kept only where a path costs less than before and none costs more, or where a path was not there before. A run that is "as before" leaves the older result, so that what becomes dearer in many small steps is told too.',
+    "The ratio is Waymark's CPU time divided by the peer's, with its 95 % interval over paired rounds. Above 1, Waymark uses more. All programs run on one core.",
+    "It shows changes of one path and is not a comparison of products: entries have leases only in the rows about leases, and keys are overwritten.",
+    'A run is kept only if a path costs less than before and none costs more, or if a path is new. A run "as before" keeps the older result, so that a cost that grows in many small steps is detected too.',
   ],
 });
 process.exit();

@@ -212,10 +212,10 @@ report({
     { name: "changes that a watch never showed", value: row["never seen"], unit: "changes", atMost: 0 },
   ],
   notes: [
-    `Loading and changes are measured when the nodes have done as much before: our program is compiled while it runs, and a node runs for days. What the first ${ENTRIES} entries and the first ${FIRST_CHANGES.perSecond * FIRST_CHANGES.seconds} changes cost fresh nodes stands beside it.`,
-    `Real processes with data directories on this machine's cores, and the load with all watches in one more process on the same cores. ${BATCH} entries a request while loading, at etcd a transaction. Neither side's entries have a lease, so none ends meanwhile.`,
-    "A change is timed from when the schedule had it, not from when it was sent, until a watch of everything at each node has it. Each key is changed at one node; at etcd the members hand a change to their leader.",
-    "Each change is durable where it was taken before it is answered, at etcd at two members. That agreement is what etcd does and we do not: a change that only one of our nodes has taken is lost with that node's disk.",
-    "What we do and etcd does not: each entry is checked by the schema and by the policy, and is indexed by name, tag and target.",
+    `Loading and changes are measured after the nodes have done as much before, because our program is compiled while it runs, and nodes run for days. The cost of the first ${ENTRIES} entries and the first ${FIRST_CHANGES.perSecond * FIRST_CHANGES.seconds} changes on fresh nodes is in separate columns.`,
+    `The nodes are real processes with data directories on this machine's cores. The load and all watches run in one more process on the same cores. Loading sends ${BATCH} entries per request, and per transaction in etcd. Entries have no lease on either side, so none ends during the measurement.`,
+    "A change is timed from its scheduled time, not from when it was sent, until a watch of everything on each node has it. Each key is changed on one node; etcd's members forward a change to their leader.",
+    "Each change is durable on the receiving node before it is answered, and in etcd on two members. This agreement is the difference: a change that only one Waymark node has received is lost if the disk of that node is lost.",
+    "Only Waymark checks each entry against the schema and the policy, and indexes it by name, tag and target.",
   ],
 });

@@ -151,10 +151,10 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   }
   const theirBytes = await lengthOf(consul.grpc, { path: consulHealth(0, "stale") });
   if ((await lengthOf(consul.grpc, { path: consulHealth(0, "cached") })) !== theirBytes) fail();
-  const told = `An answer through HTTP/JSON has ${ourBytes} bytes, Consul's of the same entries ${theirBytes}`;
+  const told = `An answer over HTTP/JSON has ${ourBytes} bytes, and Consul's answer with the same entries ${theirBytes}`;
   if (areEqual(ourBytes, theirBytes)) {
     await Promise.all([node.stop(), consul.stop()]);
-    return { ourBytes, theirBytes, notes: [`${told}: equal within 2 %, so rows for equal entries are rows for equal bytes too.`] };
+    return { ourBytes, theirBytes, notes: [`${told}: equal within 2 %, so rows with equal entries are also rows with equal bytes.`] };
   }
   const missing = Math.round(Math.abs(ourBytes - theirBytes) / INSTANCES);
   const isOursLonger = ourBytes > theirBytes;
@@ -165,7 +165,7 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, listenerOf(node, "http"), json, "waymark"), ...peers], RATES)));
   await Promise.all([node.stop(), consul.stop()]);
   const longer = isOursLonger ? "Consul's" : "ours";
-  return { ourBytes, theirBytes, notes: [`${told}; for equal bytes metadata made ${longer} longer: ${ours} beside ${peer}.`] };
+  return { ourBytes, theirBytes, notes: [`${told}; for equal bytes, metadata made ${longer} longer: ${ours} and ${peer}.`] };
 }
 
 pinSelf();
@@ -254,13 +254,13 @@ report({
   },
   goals,
   notes: [
-    'Full: 64 requests under way, gRPC over 4 connections, or over 64 where it says so, HTTP/1.1 over 64, since it has one request at a time on each. Half: as many a second as half of what the slowest side answers at full load. Low: each alone, 3,000 a second, or a quarter of half where 3,000 would be more than two thirds of half. The column "requests a second" has the real rate. The full rate has nearly twice as many rounds as the others, since it varies most. Latency counts from when a request was due, at full load from when it was sent.',
-    "Each request asks for a service drawn at random; every side gets a stretch of one sequence. The driver is ours and the same for all: it reads frames, or an answer's end, from the socket's bytes. One answer of each side is checked for what it must hold.",
-    "Drivers that are not ours ask for one service again and again, over 4 connections with 64 under way: h2load posts the bytes that our driver posts, and the bytes of its answers are counted, ghz encodes them itself, and etcd's own benchmark reads the same range. They need more of a core than the servers do, so latencies there are also those of a driver that is busy.",
-    `A page is read from one of ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, drawn at random, which stand beside one with all others. etcd counts whatever a range covers, beyond its limit too, so a range over a large namespace would cost it more.`,
-    "Values in etcd are shorter than our entries by what its own keys and revisions take, so that answers are equally long.",
+    'Full: 64 requests in flight, gRPC over 4 connections, or over 64 where stated, and HTTP/1.1 over 64, since a connection carries one request at a time. Half: half of the rate that the slowest side answers at full load. Low: one request at a time, 3,000 a second, or a quarter of half if 3,000 would be more than two thirds of half. The column "requests a second" has the actual rate. The full rate has nearly twice as many rounds as the others, since it varies most. Latency is timed from the scheduled time of a request, at full load from sending it.',
+    "Each request asks for a random service; every side gets a part of one sequence. Our driver is the same for all sides: it reads frames, or the end of an answer, from the bytes of the socket. One answer of each side is checked for its contents.",
+    "Other drivers repeat a query for one service over 4 connections with 64 requests in flight. h2load posts the bytes that our driver posts, and the bytes of its answers are counted; ghz encodes requests itself; etcd's own benchmark reads the same range. They need more of a core than the servers do, so their latencies include a busy driver.",
+    `A page is read from one of ${SMALL.namespaces} random namespaces of ${SMALL.entries} entries each; one more namespace has all other entries. etcd counts all keys of a range, also beyond its limit, so a range over a large namespace would cost it more.`,
+    "Values in etcd are shorter than Waymark's entries by the size of etcd's own keys and revisions, so that answers are equally long.",
     ...(besideThem?.notes ?? []),
-    "For etcd and Consul: neither decodes a filter or checks a scope. For us: both write to disk and run Raft, and etcd keeps each revision until it is compacted; our node ran --ephemeral, which a query does not touch.",
-    "No TLS on any side. Peers run with GOMAXPROCS=1.",
+    "In favour of etcd and Consul: neither decodes a filter or checks a scope. In Waymark's favour: both write to disk and run Raft, and etcd keeps each revision until it is compacted; the Waymark node ran with --ephemeral, which does not affect a query.",
+    "No side uses TLS. Peers run with GOMAXPROCS=1.",
   ],
 });

@@ -285,10 +285,10 @@ report({
     goal("regions: bytes a second on a border link while nothing changes, worst", round(Math.max(...idle)), "B/s", 200),
   ],
   notes: [
-    `Each pair of regions has border links, each by way of a relay that lets everything pass ${values.delay} ms later in each direction. Settings are the defaults: a hold-down of 5 s, an export interval of 30 s, batches of 200 ms. Two nodes of each cluster have border links, and all of them the signing key; what is written goes to one that has no border link.`,
-    `Times go from before the call that changes something until a node of each cluster of the other regions shows it, each asked every ${LOOK_MS} ms and a call's time; the worst of these nodes counts.`,
-    "An exporter is killed with SIGKILL while services that it exports change. Their times begin when the node that was written to lists it as dead.",
-    `While nothing changes, the bytes of both directions are counted on each of ${idle.length} border links for ${values["idle-seconds"]} s, without TLS and the heads of TCP: ${round(idle.reduce((sum, rate) => sum + rate, 0) / idle.length)} B/s on average. Beacons go each 40 s, and name what was taken back in the minutes before.`,
+    `Each pair of regions has border links, each through a relay that delays everything by ${values.delay} ms in each direction. Settings are the defaults: a hold-down of 5 s, an export interval of 30 s, batches of 200 ms. Two nodes of each cluster have border links, and all nodes have the signing key. Writes go to a node without border links.`,
+    `Times are measured from before the call that changes something until a node of each cluster of the other regions shows the change. Each node is polled every ${LOOK_MS} ms plus the time of the call; the slowest of these nodes counts.`,
+    "An exporter is killed with SIGKILL while services that it exports change. The times of these changes start when the node that received the write lists the exporter as dead.",
+    `While nothing changes, the bytes of both directions are counted on each of ${idle.length} border links for ${values["idle-seconds"]} s, without TLS and TCP headers: ${round(idle.reduce((sum, rate) => sum + rate, 0) / idle.length)} B/s on average. Beacons are sent every 40 s, and contain the withdrawals of the minutes before.`,
     "All nodes, the relays and the driver share the machine's cores.",
   ],
 });

@@ -135,7 +135,7 @@ report({
   tables: { "CPU time until ready": rows },
   goals: [CPU, WAIT].flatMap((compared) => [goalAt(100_000, 3, compared), goalAt(1_000_000, 2.5, compared)]),
   notes: [
-    "From spawn until it answers: Node itself and our modules (about what the empty node took), then the journal; at etcd the snapshot and what follows it in the log, and then its election: a member alone elects itself leader before it answers a linearizable range, which is what it is waited for with. Our node has nobody to agree with. Each process is killed with SIGKILL first, and none changes between the rounds.",
-    "CPU time is that of the whole process with all threads.",
+    "The time is from spawn until the program answers. It includes Node itself and our modules (about the time of an empty node), and then the journal. For etcd it includes the snapshot, the rest of the log, and its election: a single member elects itself leader before it answers a linearizable range, which is the query that is awaited. A Waymark node has no election. Each process is killed with SIGKILL first, and its data does not change between the rounds.",
+    "CPU time is the total of all threads of the process.",
   ],
 });

@@ -238,8 +238,8 @@ report({
   },
   goals,
   notes: [
-    "Real processes on this machine's cores, and the load with all watches in one more process on the same cores. The node keeps a data directory, and so do resolvers.",
-    `Through two tiers: ${ENTRIES.toLocaleString("en-US")} entries are there and change in turn, each again only when all others have. A change is timed from when this process has its answer; a watch that shows it before that counts as 0. Each server has one watch of everything; the CPU time of a server is that of its whole process, with its watch and the resolver that follows it.`,
-    `Idle: each namespace has ${IDLE_ENTRIES} entries. Each resolver compares the digest of each namespace once in ${RESYNC_SECONDS} s, by default once in 300 s, and is looked at when all have begun with it. The goal counts all that the node takes, what it takes alone included.`,
+    "All are real processes on this machine's cores. The load and all watches run in one more process on the same cores. The node and the resolvers keep data directories.",
+    `Through two tiers: ${ENTRIES.toLocaleString("en-US")} entries exist and change in turn. A change is timed from its acknowledgement in this process; a watch that shows it before that counts as 0. Each server has one watch of everything. The CPU time of a server is the total of its process, with its watch and the resolver that follows it.`,
+    `Idle: each namespace has ${IDLE_ENTRIES} entries. Each resolver compares the digest of each namespace once in ${RESYNC_SECONDS} s (by default, once in 300 s), and is measured after all have started to do so. The goal counts all CPU time of the node, including its own idle cost.`,
   ],
 });

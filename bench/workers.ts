@@ -198,8 +198,8 @@ async function compare(): Promise<void> {
     tables: { "exact query of ten entries": rows, "durable registration through a worker": await writes() },
     goals: goalsOf(rows),
     notes: [
-      `${ENTRIES} entries. The load is ${LOADERS} threads of this program with ${CONNECTIONS} connections together.`,
-      "A worker forwards a registration to the main thread, and answers when its own copy has the change. Two nodes with data directories on one core, new content for entries that are there, rounds that alternate.",
+      `There are ${ENTRIES} entries. The load is ${LOADERS} threads of this program with ${CONNECTIONS} connections together.`,
+      "A worker forwards a registration to the main thread, and answers when its own copy has the change. Two nodes with data directories run on one core, with new content for existing entries, in alternating rounds.",
     ],
   });
 }
