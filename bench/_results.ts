@@ -173,7 +173,7 @@ const MAX_HOLD_MS = 20;
 function loopGoals(): readonly Goal[] {
   const value = longestHoldMs();
   if (value === undefined) return [];
-  return [{ name: "the event loop is held by CPU work at a time, at most, collections included", value, unit: "ms", atMost: MAX_HOLD_MS }];
+  return [{ name: "longest blocking of the event loop by CPU work, garbage collections included", value, unit: "ms", atMost: MAX_HOLD_MS }];
 }
 
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results unless it says otherwise. */

@@ -32,13 +32,13 @@ const FEATURED: Readonly<Record<string, Featured>> = {
       units: "entries",
       reading: "A batch shares the request, the lease and the disk flush, so register many entries in one request.",
     },
-  "a steady stream of changes told to 1,000 watches, each with its own filter, 100 a connection, beside etcd, a watch each; each change goes through Raft (ours does not)":
+  "a steady stream of changes sent to 1,000 watches, each with its own filter, 100 per connection, beside etcd, a watch each; each change goes through Raft (ours does not)":
     {
       label: "Deliver a change to a watch",
       units: "deliveries",
       reading: "A change is encoded once for all watches that receive it, and changes within 2 ms share a message.",
     },
-  "DNS queries a CPU-second over CoreDNS with its cache": {
+  "DNS queries per CPU-second over CoreDNS with its cache": {
     label: "DNS answer over UDP",
     units: "answers",
     reading: "`node:dgram` reads and writes one packet per system call, which is most of the cost of an answer.",

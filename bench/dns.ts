@@ -93,11 +93,11 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
   const goal = (work: string, rounds: readonly Loaded[] | undefined, note?: string) => {
     const ours = perCpuSecond(rounds);
     return ratioGoal({
-      name: `DNS queries a CPU-second ${work}, over those of quiet times`,
+      name: `DNS queries per CPU-second ${work}, over those of quiet times`,
       shown: {
         work: `DNS answers ${work}`,
-        beside: "the same node in quiet times",
-        unit: "queries a CPU-second",
+        beside: "the same node in a quiet period",
+        unit: "queries per CPU-second",
         isMoreBetter: true,
         oursName: "meanwhile",
         theirsName: "quiet",
@@ -113,15 +113,15 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
   return [
     goal("while 1 % of the names change a second", loaded.changing),
     goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, loaded.elsewhere, alone),
-    goal(`while as many change elsewhere, ${INSTANCES * BATCHED_NAMES} in a message`, loaded.batched),
-    goal(`to ${cellText(2 * WIDE_NAMES)} different questions`, loaded.wide),
+    goal(`while as many change elsewhere, ${INSTANCES * BATCHED_NAMES} per message`, loaded.batched),
+    goal(`to ${cellText(2 * WIDE_NAMES)} different queries`, loaded.wide),
   ];
 }
 
 function floodGoal(told: Flooded | string): Goal {
-  const name = "good DNS questions that are answered beside random names from 10,000 networks";
+  const name = "valid DNS queries answered in addition to random names from 10,000 networks";
   if (typeof told === "string") return { name, value: undefined, unit: "%", atLeast: 99, note: told };
-  const note = `${cellText(round(told.floodPerSecond))} random names a second arrived beside ${cellText(round(told.goodPerSecond))} good questions; the node took ${round(told.share)} of a core`;
+  const note = `${cellText(round(told.floodPerSecond))} random names a second arrived in addition to ${cellText(round(told.goodPerSecond))} valid queries; the node used ${round(told.share)} of a core`;
   // One process sends all of it, and may be too slow for that.
   if (told.floodPerSecond < 0.9 * 50_000)
     return {
@@ -129,9 +129,9 @@ function floodGoal(told: Flooded | string): Goal {
       value: undefined,
       unit: "%",
       atLeast: 99,
-      note: `${round(told.answeredShare * 100)} % were answered beside too few: ${note}`,
+      note: `${round(told.answeredShare * 100)} % were answered, with too few of them: ${note}`,
     };
-  const work = `good DNS questions that are answered, ${cellText(5000)} a second beside ${cellText(50_000)} random names a second from ${cellText(10_000)} networks`;
+  const work = `valid DNS queries answered, ${cellText(5000)} a second in addition to ${cellText(50_000)} random names a second from ${cellText(10_000)} networks`;
   return {
     name,
     value: told.answeredShare * 100,
@@ -169,8 +169,8 @@ report({
   name: "dns",
   isKept: failed.length > 0 ? failed.join("; ") : asksForAll(values, DEFAULTS),
   tables: {
-    ...(peers && { "an answer, each server asked as fast as dnsperf can": peerRows(peers) }),
-    ...(changes && { "an answer while something changes": rowsOf(changes.loaded) }),
+    ...(peers && { "answers at the maximum rate of dnsperf": peerRows(peers) }),
+    ...(changes && { "answers while data changes": rowsOf(changes.loaded) }),
   },
   goals: [
     ...(peers ? peerGoals(peers) : []),

@@ -158,19 +158,19 @@ const together = (kind: Kind, share: number) =>
   );
 const NAMES: Readonly<Record<Kind, string>> = {
   alone: "nothing",
-  admitted: "the calls that the flood gets through, from tenants within their limits",
+  admitted: "as many calls as the flood gets through, from tenants within their limits",
   behaved: "as many calls as the flood's, from tenants within their limits",
   flood: "the flood",
 };
 const rows = KINDS.map((kind) => ({
-  "sent beside it": NAMES[kind],
+  "additional load": NAMES[kind],
   "let through": sum(rounds.map(({ ok }) => ok[kind])),
   refused: sum(rounds.map(({ refused }) => refused[kind])),
   "p50 ms": spread(p(kind, 0.5)),
   "p99 ms": spread(p(kind, 0.99)),
-  "all rounds as one, p99 ms": together(kind, 0.99),
+  "all rounds together, p99 ms": together(kind, 0.99),
   "p99.9 ms": together(kind, 0.999),
-  "CPU µs a call beside it": kind === "alone" ? "-" : spread(rounds.map((each) => each.costOf(kind))),
+  "CPU µs per additional call": kind === "alone" ? "-" : spread(rounds.map((each) => each.costOf(kind))),
 }));
 
 function latencyGoal(kind: Kind, atMost: number): Goal {
@@ -181,7 +181,7 @@ function latencyGoal(kind: Kind, atMost: number): Goal {
     unit: "×",
     atMost,
     shown: {
-      work: "p99 of another tenant's queries under a flood of ten times the limit, over its p99 beside the load named here",
+      work: "p99 of another tenant's queries under a flood of ten times the limit, compared with its p99 under the load of the next column",
       beside: `the same node without the flood: ${NAMES[kind]}`,
       oursName: "under the flood",
       theirsName: "without it",
@@ -209,11 +209,11 @@ report({
       unit: "×",
       atMost: 1.2,
       shown: {
-        work: "CPU time of a call of a flood, of which most are refused, over that of a call of tenants within their limits",
+        work: "CPU time per call of a flood, most of which are refused, compared with calls within the limits",
         beside: `the same node without the flood: ${NAMES.behaved}`,
         oursName: "a call of the flood",
         theirsName: "a call within the limits",
-        unit: "µs of CPU a call",
+        unit: "µs of CPU per call",
         ours: spread(costs("flood")),
         theirs: spread(costs("behaved")),
         ...(cost !== undefined && { ratio: cost }),

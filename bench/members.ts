@@ -137,13 +137,13 @@ for (const server of [...nodes, ...etcds]) await server.stop("SIGKILL");
 const rows = sides.map(({ members, firstLoad, loads, rounds }, i) => ({
   who: members.mesh.who,
   nodes: NODES,
-  "loading into fresh nodes, CPU µs an entry and node": firstLoad,
+  "loading into fresh nodes, CPU µs per entry and node": firstLoad,
   "loading more": spread(loads),
-  "the first changes, CPU µs a node": firstChanges[i]?.cpuUs,
-  "a change, CPU µs a node": spread(rounds.map(({ cpuUs }) => cpuUs)),
+  "the first changes, CPU µs per node": firstChanges[i]?.cpuUs,
+  "a change, CPU µs per node": spread(rounds.map(({ cpuUs }) => cpuUs)),
   "seen p50 ms": seenAt(rounds, 0.5),
   "seen p99 ms": seenAt(rounds, 0.99),
-  "never seen": rounds.reduce((sum, { missing }) => sum + missing, 0),
+  missing: rounds.reduce((sum, { missing }) => sum + missing, 0),
   "others' share of the machine": round(othersIn(rounds)),
 }));
 const [ours = fail(), theirs] = sides;
@@ -178,7 +178,7 @@ function seenGoal(which: "p50" | "p99", atMost: number): Goal {
     unit: "ms",
     atMost,
     shown: {
-      work: `${changing}: from when a change is due until a watch at a node shows it, ${which}`,
+      work: `${changing}: time from when a change is due until a watch on a node shows it, ${which}`,
       beside: beyond,
       unit: "ms",
       ours: seen,
@@ -195,8 +195,8 @@ report({
   goals: [
     costGoal({
       name: "loading: etcd's CPU time an entry",
-      work: `loading ${NODES} nodes, ${BATCH} entries a request`,
-      unit: "µs of CPU an entry and node",
+      work: `loading ${NODES} nodes, ${BATCH} entries per request`,
+      unit: "µs of CPU per entry and node",
       atLeast: 0.8,
       costs: ({ loads }) => loads,
     }),
@@ -204,12 +204,12 @@ report({
     seenGoal("p99", 25),
     costGoal({
       name: `${RATE} changes a second: etcd's CPU time a change and node`,
-      work: `${changing}, with a watch at each`,
-      unit: "µs of CPU a change and node",
+      work: `${changing}, with a watch on each`,
+      unit: "µs of CPU per change and node",
       atLeast: 1.5,
       costs: ({ rounds }) => rounds.map(({ cpuUs }) => cpuUs),
     }),
-    { name: "changes that a watch never showed", value: row["never seen"], unit: "changes", atMost: 0 },
+    { name: "changes that a watch did not show", value: row["missing"], unit: "changes", atMost: 0 },
   ],
   notes: [
     `Loading and changes are measured after the nodes have done as much before, because our program is compiled while it runs, and nodes run for days. The cost of the first ${ENTRIES} entries and the first ${FIRST_CHANGES.perSecond * FIRST_CHANGES.seconds} changes on fresh nodes is in separate columns.`,

@@ -303,13 +303,11 @@ function livingAfter(ended: number): string {
 }
 
 const columns = (kind: number) => ({
-  [`all know of a machine that vanished, with ${livingAfter(0)} alive, after ms`]: spread(
-    timesOf(kind, ({ vanishedMs }) => round(vanishedMs)),
-  ),
-  [`of a kill -9, with ${livingAfter(KILLS)} alive`]: spread(timesOf(kind, ({ killedMs }) => round(killedMs))),
-  [`of one that stands still, with ${livingAfter(2 * KILLS)} alive`]: spread(timesOf(kind, ({ silentMs }) => round(silentMs))),
-  "healthy called dead": bursts[kind]?.falseDeaths,
-  "frozen called dead": bursts[kind]?.frozenDeaths,
+  [`time until all know: vanished machine, with ${livingAfter(0)} alive, ms`]: spread(timesOf(kind, ({ vanishedMs }) => round(vanishedMs))),
+  [`kill -9, with ${livingAfter(KILLS)} alive`]: spread(timesOf(kind, ({ killedMs }) => round(killedMs))),
+  [`stopped process, with ${livingAfter(2 * KILLS)} alive`]: spread(timesOf(kind, ({ silentMs }) => round(silentMs))),
+  "healthy reported dead": bursts[kind]?.falseDeaths,
+  "stopped reported dead": bursts[kind]?.frozenDeaths,
 });
 report({
   name: "membership",
@@ -324,12 +322,12 @@ report({
   goals: [
     goalOf(
       "that a machine has vanished",
-      `a machine of the ${livingAfter(0)} that live vanishes (packets dropped, no reset): until all others know, ours over theirs`,
+      `a machine of the ${livingAfter(0)} that are alive vanishes (packets dropped, no reset): time until all others know`,
       ({ vanishedMs }) => vanishedMs,
     ),
     goalOf(
       "of a kill -9",
-      `a process of the ${livingAfter(KILLS)} that are left of ${NODES} is killed, and its system closes its connections: until all others know, ours over theirs`,
+      `a process of the ${livingAfter(KILLS)} that are left of ${NODES} is killed, and its system closes its connections: time until all others know`,
       ({ killedMs }) => killedMs,
     ),
   ],

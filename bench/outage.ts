@@ -190,7 +190,7 @@ console.error(`${NODES} nodes, ${RESOLVERS} resolvers and ${total - RESOLVERS} c
 /** A window of time: what programs met in it, what each part took of the cores, and what share of all cores others took. */
 async function windowOf(seconds: number, { nodes: present, standIns }: Parts) {
   await begin();
-  const parts = { nodes: present, "in their place": standIns, resolvers, "programs with clients": programs };
+  const parts = { nodes: present, "replacement load": standIns, resolvers, "programs with clients": programs };
   const others = othersBeside(Object.values(parts).flat());
   const startMs = performance.now();
   const own = process.cpuUsage();
@@ -274,7 +274,7 @@ const anewThawed = thawed.told.snapshots + thawed.told.resyncs - frozen.told.res
 const elsewhere = sumOf([before.told, ...killedTolds, ...frozenTolds], (told) => told.followed.elsewhere + told.fetched.elsewhere);
 const who = `${(total - RESOLVERS).toLocaleString("en-US")} clients and ${RESOLVERS} resolvers`;
 const outage = `all nodes killed for ${AWAY} s`;
-const freeze = `all nodes frozen for ${FROZEN} s`;
+const freeze = `all nodes paused for ${FROZEN} s`;
 
 type Window = Awaited<ReturnType<typeof windowOf>>;
 
@@ -292,8 +292,8 @@ interface Compared {
 
 function p99Goal({ act, what, work, unit, oursName, windows, p99Of }: Compared): Goal {
   const [ours, theirs] = [Math.max(...windows.map(({ told }) => p99Of(told))), p99Of(before.told)];
-  const shown = { work: `${act}: ${work}, p99`, unit, beside: "the same before that", oursName, theirsName: "before" };
-  const name = `${act}: ${what}, p99 over that of before`;
+  const shown = { work: `${act}: ${work}, p99`, unit, beside: "the same before the outage", oursName, theirsName: "before" };
+  const name = `${act}: ${what}, p99 compared with before`;
   return quiet(
     ratioGoal({ name, shown, ratio: ours / theirs, ours, theirs, atMost: MAX_RATIO }),
     Math.max(before.others, ...windows.map(({ others }) => others)),
@@ -302,8 +302,8 @@ function p99Goal({ act, what, work, unit, oursName, windows, p99Of }: Compared):
 
 /** The goals of one act by the clock. */
 function p99Goals(act: Pick<Compared, "act" | "oursName" | "windows">): readonly Goal[] {
-  const query = { unit: "ms", what: "a query at a resolver", work: "a query at a resolver" };
-  const name = `${query.what} for a name that was fetched`;
+  const query = { unit: "ms", what: "a query to a resolver", work: "a query to a resolver" };
+  const name = `${query.what} for a fetched name`;
   return [
     p99Goal({
       ...act,
@@ -330,44 +330,44 @@ const goals: readonly Goal[] = [
     unit: "lookups",
     atMost: 0,
   },
-  ...p99Goals({ act: outage, oursName: "while all are gone", windows: [idle, away] }),
+  ...p99Goals({ act: outage, oursName: "while all are down", windows: [idle, away] }),
   {
-    name: `${who} after ${outage}: the last is back`,
+    name: `${who} after ${outage}: the last has reconnected`,
     value: backSeconds.at(-1),
     unit: "s",
     atMost: MAX_BACK_SECONDS,
     shown: {
-      work: `${who} after ${outage}: from when the nodes are ready until the last is back`,
+      work: `${who} after ${outage}: time from ready nodes until the last has reconnected`,
       unit: "s",
       ours: backSeconds.at(-1) ?? fail(),
     },
   },
   {
-    name: `${who} after ${outage}: the share that comes in the fullest second`,
+    name: `${who} after ${outage}: the share that reconnects in the busiest second`,
     value: fullest / total,
     unit: "of all",
     atMost: MAX_SHARE,
-    shown: { work: `${who} after ${outage}: the share that comes in the fullest second`, unit: "of all", ours: fullest / total },
+    shown: { work: `${who} after ${outage}: the share that reconnects in the busiest second`, unit: "of all", ours: fullest / total },
   },
-  { name: `${who} after ${outage}: those that were sent everything again`, value: anew, unit: "snapshots", atMost: 0 },
+  { name: `${who} after ${outage}: those that received everything again`, value: anew, unit: "snapshots", atMost: 0 },
   {
     name: `${freeze}: lookups that failed`,
     value: sumOf(frozenTolds, ({ failed, followed, fetched }) => failed + followed.failed + fetched.failed),
     unit: "lookups",
     atMost: 0,
   },
-  ...p99Goals({ act: freeze, oursName: "while all are frozen", windows: [frozen] }),
-  { name: `${who} after ${freeze}: those that were sent everything again`, value: anewThawed, unit: "snapshots", atMost: 0 },
+  ...p99Goals({ act: freeze, oursName: "while all are paused", windows: [frozen] }),
+  { name: `${who} after ${freeze}: those that received everything again`, value: anewThawed, unit: "snapshots", atMost: 0 },
 ];
 
-const STAND_IN = "with others in their place";
+const STAND_IN = "replaced by other load";
 const windows = {
   before: before.told,
-  "all nodes are gone": idle.told,
-  [`all nodes are gone, ${STAND_IN}`]: away.told,
-  "they start, and all come back": back.told,
-  [`all nodes are frozen, ${STAND_IN}`]: frozen.told,
-  "they go on": thawed.told,
+  "all nodes are down": idle.told,
+  [`all nodes are down, ${STAND_IN}`]: away.told,
+  "nodes start, all reconnect": back.told,
+  [`all nodes are paused, ${STAND_IN}`]: frozen.told,
+  "nodes resume": thawed.told,
 };
 
 report({
@@ -381,17 +381,17 @@ report({
       "p50 µs": round(told.p50Us),
       "p99 µs": round(told.p99Us),
     })),
-    "queries at resolvers": Object.entries(windows).flatMap(([when, { followed, fetched }]) => [
-      { when, of: "what is followed", ...queriesOf(followed) },
-      { when, of: "names that were fetched", ...queriesOf(fetched) },
+    "queries to resolvers": Object.entries(windows).flatMap(([when, { followed, fetched }]) => [
+      { when, of: "followed namespaces", ...queriesOf(followed) },
+      { when, of: "fetched names", ...queriesOf(fetched) },
     ]),
-    "cores that were busy": [
+    "busy cores": [
       busyRow("before", before),
-      busyRow("all nodes are gone", idle),
-      busyRow(`all nodes are gone, ${STAND_IN}`, away),
-      busyRow(`all nodes are frozen, ${STAND_IN}`, frozen),
+      busyRow("all nodes are down", idle),
+      busyRow(`all nodes are down, ${STAND_IN}`, away),
+      busyRow(`all nodes are paused, ${STAND_IN}`, frozen),
     ],
-    "coming back": [backRow("they were killed", back, away.told), backRow("they were frozen", thawed, frozen.told, frozeMs)],
+    reconnecting: [backRow("kill", back, away.told), backRow("pause", thawed, frozen.told, frozeMs)],
   },
   goals,
   notes: [
@@ -417,17 +417,17 @@ function backRow(after: string, { told, readyMs }: Awaited<ReturnType<typeof com
   return {
     after,
     "clients and resolvers": total,
-    "the first after s": round(seconds[0] ?? Number.NaN),
-    "the middle one": percentile(seconds, 0.5),
+    "first after s": round(seconds[0] ?? Number.NaN),
+    median: percentile(seconds, 0.5),
     "the last": round(seconds.at(-1) ?? Number.NaN),
-    "come by a call": told.cameMs.filter((ms) => ms >= since).length,
-    "of them in the fullest second": fullestOf(
+    "with a new call": told.cameMs.filter((ms) => ms >= since).length,
+    "of these in the busiest second": fullestOf(
       sinceReady(
         told.cameMs.filter((ms) => ms >= since),
         readyMs,
       ),
     ),
-    "are told in the fullest one": fullestOf(seconds),
+    "notified in the busiest second": fullestOf(seconds),
     "snapshots of clients": told.snapshots,
     "of resolvers": told.resyncs - gone.resyncs,
   };

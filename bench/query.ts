@@ -61,7 +61,7 @@ const WORK = {
   exact: (entries: number) => `exact, ${entries} entries`,
   page: (entries: number) => `page of 100 in a small namespace, ${entries} entries`,
   tag: (entries: number) => `by tag, ${entries} entries`,
-  grpc: `exact through gRPC over 64 connections beside Consul, ${CONSUL_ENTRIES} entries`,
+  grpc: `exact through gRPC over 64 connections, compared with Consul, ${CONSUL_ENTRIES} entries`,
   grpcOverFour: `exact through gRPC over 4 connections, ${CONSUL_ENTRIES} entries`,
   http: `exact through HTTP/JSON, equal entries, ${CONSUL_ENTRIES} entries`,
   bytes: `exact through HTTP/JSON, equal bytes, ${CONSUL_ENTRIES} entries`,
@@ -115,7 +115,7 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
     const call = { path: ETCD_PATH.range, message: etcdExact(7), etcdBenchmark };
     const theirs = etcd === undefined ? [] : [{ server: etcd, calls: [call] }];
     const options = { rounds: Math.min(3, RATES.rounds), count: 20_000 };
-    checks.push(...(await underOtherDrivers("one exact query again and again", [ours, ...theirs], options)));
+    checks.push(...(await underOtherDrivers("one exact query, repeated", [ours, ...theirs], options)));
   }
   await Promise.all([node.stop(), etcd?.stop()]);
 }
@@ -185,7 +185,7 @@ function exactAmong(entries: number): string {
 function etcdGoals(entries: number): readonly Goal[] {
   const beside = { program: "etcd", beside: ETCD } as const;
   const [row, exact] = [WORK.exact(entries), exactAmong(entries)];
-  const page = `a page of 100 inside one of many namespaces, ${cellText(entries)} entries in all`;
+  const page = `a page of 100 inside one of many namespaces, ${cellText(entries)} entries in total`;
   return [
     besideGoal(rows, { ...beside, work: `${exact}, 64 under way`, row, rate: "full", atLeast: 2 }),
     ...(entries === first
@@ -194,8 +194,8 @@ function etcdGoals(entries: number): readonly Goal[] {
           besideGoal(rows, { ...beside, work: `${exact}, at half of the full rate`, row, rate: "half", atLeast: 1.4 }),
           besideGoal(rows, {
             ...beside,
-            name: `${exact}, each alone`,
-            work: `${exact}, each alone, ${rateText(rows, row, "low")}`,
+            name: `${exact}, one at a time`,
+            work: `${exact}, one at a time, ${rateText(rows, row, "low")}`,
             row,
             rate: "low",
             atLeast: 1.4,
@@ -234,14 +234,14 @@ const lengths =
 const amongTheirs = exactAmong(CONSUL_ENTRIES);
 const goals: readonly Goal[] = [
   ...SIZES.flatMap(etcdGoals),
-  ...consulGoals(`${amongTheirs} through gRPC over 4 connections, which calls share as gRPC has it`, WORK.grpcOverFour, [4.5, 4]),
+  ...consulGoals(`${amongTheirs} through gRPC over 4 connections, shared by calls`, WORK.grpcOverFour, [4.5, 4]),
   ...consulGoals(`${amongTheirs} through gRPC over 64 connections`, WORK.grpc, [4.5, 4]),
   ...consulGoals(`${amongTheirs} through HTTP/JSON`, WORK.http, [1.5, 1.1], lengths),
   ...(hasBytesRows ? consulGoals(`${amongTheirs} through HTTP/JSON, equal bytes in an answer`, WORK.bytes, [1.5, 1.1]) : []),
   h2loadGoal(checks, {
-    name: "exact query beside etcd, the load from h2load",
+    name: "exact query beside etcd, load from h2load",
     atLeast: 2,
-    shown: { work: `${exactAmong(first)}, the load from h2load`, beside: ETCD, unit: "µs of CPU a request" },
+    shown: { work: `${exactAmong(first)}, load from h2load`, beside: ETCD, unit: "µs of CPU per request" },
   }),
 ];
 
@@ -249,8 +249,8 @@ report({
   name: "query",
   isKept: asksForAll(values, DEFAULTS),
   tables: {
-    "CPU time a request": rows.map((row) => ({ ...row })),
-    "the same work under drivers that are not ours": checks.map((row) => ({ ...row })),
+    "CPU time per request": rows.map((row) => ({ ...row })),
+    "the same work with other drivers": checks.map((row) => ({ ...row })),
   },
   goals,
   notes: [

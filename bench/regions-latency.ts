@@ -258,15 +258,15 @@ for (const client of [writer, ...readers]) client.close();
 
 const LATE_MS = HOLD_DOWN_MS + 1000;
 const rows = [
-  row("a new service shows in all other regions", 1000, first),
-  row("another band, after a quiet time", LATE_MS, quiet),
-  row("another band, within a hold-down", LATE_MS, held),
-  row("a service is gone, within a hold-down", LATE_MS, gone),
-  row("another count, after a quiet time", EXPORT_INTERVAL_MS + 1000, counted.quiet),
-  row("another count, within an export interval", EXPORT_INTERVAL_MS + 1000, counted.held),
-  row("a rollback is everywhere", 1000, rollback),
-  row("a window ends everywhere", 1000, windows),
-  row("a change of a service whose exporter was killed, from its being found dead", 1000, killed.tookMs),
+  row("a new service is visible in all other regions", 1000, first),
+  row("a new health level, after a quiet period", LATE_MS, quiet),
+  row("a new health level, within a hold-down", LATE_MS, held),
+  row("a removed service, within a hold-down", LATE_MS, gone),
+  row("a new count, after a quiet period", EXPORT_INTERVAL_MS + 1000, counted.quiet),
+  row("a new count, within an export interval", EXPORT_INTERVAL_MS + 1000, counted.held),
+  row("a policy rollback", 1000, rollback),
+  row("the end of a policy window", 1000, windows),
+  row("a change of a service whose exporter was killed, from its detection as dead", 1000, killed.tookMs),
 ];
 function goal(work: string, value: number, unit: string, atMost: number): Goal {
   return { name: work, value, unit, atMost, shown: { work, unit, ours: value } };

@@ -222,7 +222,7 @@ const [ours, theirs] = await Promise.all([
 const SIDES = [ours, theirs].filter((side) => side !== undefined);
 
 // ---- goals ----
-const WORK = `${SHARE * 100} % of ${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services join or leave a minute`;
+const WORK = `${SHARE * 100} % of ${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services join or leave per minute`;
 
 function aChange(churn: Churn, bytes = churn.bytes): number {
   return bytes / churn.played.count;
@@ -231,10 +231,10 @@ function aChange(churn: Churn, bytes = churn.bytes): number {
 const [ourBytes, theirBytes] = [ours && aChange(ours.eachForItself), theirs && aChange(theirs.eachForItself)];
 const recordsAChange = ours && aChange(ours.eachForItself, ours.eachForItself.recordBytes);
 
-const NOT_THE_SAME = "a summary tells less than Consul does: no endpoint by itself";
+const NOT_THE_SAME = "a summary contains less than Consul's data: no single endpoints";
 
 function goals(): readonly Goal[] {
-  const unit = "bytes between regions for each that joins or leaves";
+  const unit = "bytes between regions per join or leave";
   return [
     ratioGoal({
       name: `${WORK}: bytes between regions, beside the same changes as record frames`,
@@ -245,7 +245,7 @@ function goals(): readonly Goal[] {
       atMost: 0.01,
       shown: {
         work: WORK,
-        beside: "Waymark's record frames between two nodes of a region, which tell each endpoint",
+        beside: "Waymark's record frames between two nodes of a region, which contain each endpoint",
         unit,
         oursName: "summaries",
         theirsName: "record frames",
@@ -259,8 +259,8 @@ function goals(): readonly Goal[] {
       note: NOT_THE_SAME,
       atMost: 0.1,
       shown: {
-        work: `${WORK}: a summary tells how many endpoints a service has, within a quarter, and no address`,
-        beside: "Consul, two peered datacenters of one server each, all services exported, which tells every instance with its address",
+        work: `${WORK}: a summary has the number of endpoints of a service, within a quarter, and no address`,
+        beside: "Consul, two peered datacenters of one server each, all services exported, which sends every instance with its address",
         unit,
       },
     }),
@@ -276,8 +276,8 @@ function goals(): readonly Goal[] {
 function startRow({ who, startBytes, idleBytes: idle }: Side) {
   return {
     who,
-    "bytes until all is told": startBytes,
-    "bytes an endpoint": round(startBytes / ENDPOINTS),
+    "bytes of the first transfer": startBytes,
+    "bytes per endpoint": round(startBytes / ENDPOINTS),
     "idle B/s": round(idle / values["idle-seconds"]),
   };
 }
@@ -286,14 +286,14 @@ function churnRow(who: string, what: string, churn: Churn) {
   const { played, bytes, countedSeconds, summaries, recordBytes } = churn;
   return {
     who,
-    "who joins and leaves": what,
+    churn: what,
     changes: played.count,
     "changes a second": round(played.count / played.tookSeconds),
-    "all told after s": round(countedSeconds - played.tookSeconds),
+    "complete after s": round(countedSeconds - played.tookSeconds),
     "bytes between regions": bytes,
-    "bytes a change": round(aChange(churn)),
+    "bytes per change": round(aChange(churn)),
     summaries,
-    "record frames, bytes a change": recordBytes && round(aChange(churn, recordBytes)),
+    "record frames, bytes per change": recordBytes && round(aChange(churn, recordBytes)),
     "share of record frames, %": recordBytes && round((100 * bytes) / recordBytes),
   };
 }
@@ -324,7 +324,7 @@ report({
   tables: {
     [`${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services, bytes of both directions`]: SIDES.map(startRow),
     "bytes of both directions while endpoints join and leave": SIDES.flatMap(({ who, eachForItself, serviceByService }) => [
-      churnRow(who, "each for itself", eachForItself),
+      churnRow(who, "single endpoints", eachForItself),
       churnRow(who, "service by service", serviceByService),
     ]),
   },

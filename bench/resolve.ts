@@ -81,8 +81,8 @@ const results: Record<string, CallCosts> = {};
 const names = Array.from({ length: NAMES }, (_, i) => nameOf(i));
 const drawn = zipf(CALLS);
 for (const [text, all, pick] of [
-  ["10,000 names by Zipf", names, (i: number) => at(names, at(drawn, i))],
-  ["10,000 names evenly", names, (i: number) => at(names, (i * 7919) % NAMES)],
+  ["10,000 names chosen by Zipf", names, (i: number) => at(names, at(drawn, i))],
+  ["10,000 names chosen uniformly", names, (i: number) => at(names, (i * 7919) % NAMES)],
   ["one name", names.slice(0, 1), () => at(names, 0)],
 ] as const) {
   const map = await mapOf(all);
