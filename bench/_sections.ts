@@ -27,7 +27,7 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
     measures:
       "CPU time per query and memory of a resolver, compared with the node that it reads from and with Consul's client agent with its cache. Only the resolver or the agent counts; the node or server that it reads from is idle during the measurement.",
     reading:
-      "A resolver answers from lists like those of a node, so a query costs about as much as on a node, plus a check of the age of the followed data. It has no journal and no journal thread, but counts the requests for each name. Over 64 connections with one call at a time each, Node's HTTP/2 is the limit, as in [query](#query).",
+      "A resolver answers from the same kind of lists as a node, so a query costs about as much as on a node, plus a check of the age of the followed data. It has no journal and no journal thread, but counts the requests for each name. Over 64 connections with one call at a time each, Node's HTTP/2 is the limit, as in [query](#query).",
   },
   register: {
     topic: "CPU time and latency of registrations and lease renewals",

@@ -18,7 +18,7 @@ const FEATURED: Readonly<Record<string, Featured>> = {
   "an exact query of 10 entries among 10,000, 64 under way, beside etcd, serializable range": {
     label: "Read over gRPC",
     units: "requests",
-    reading: "Node's own HTTP/2 takes most of the time of a query.",
+    reading: "Most of the time of a query is spent in Node's own HTTP/2.",
   },
   "an exact query of 10 entries among 10,000 through HTTP/JSON, 64 under way, beside Consul, health endpoint over HTTP/1.1 and JSON, stale":
     {
@@ -48,6 +48,9 @@ const FEATURED: Readonly<Record<string, Featured>> = {
     reading: "Waymark needs more memory than etcd, for Node, its libraries and the indexes of the entries.",
   },
 };
+
+const ABOUT_PLOT =
+  "The plot shows the peer's cost divided by Waymark's. At the dashed line, both cost the same; the line across the end of a bar goes from the lowest to the highest round.";
 
 /** The file of the plot that docs/performance.md shows. */
 const OVERVIEW = "overview.svg";
@@ -154,7 +157,10 @@ export function featured(kept: readonly Kept[]): { readonly text: string; readon
   const notes = rows.map(
     ({ kept: { name }, label, reading }) => `- **${label}.** ${reading} [All figures](reference/benchmarks.md#${name}).`,
   );
-  return { text: [table.join("\n"), `![${alt}](plots/${OVERVIEW})`, notes.join("\n")].join("\n\n"), plots: { [OVERVIEW]: picture } };
+  return {
+    text: [table.join("\n"), ABOUT_PLOT, `![${alt}](plots/${OVERVIEW})`, notes.join("\n")].join("\n\n"),
+    plots: { [OVERVIEW]: picture },
+  };
 }
 
 /** "µs" of "µs of CPU a request", "MiB" of "MiB of the process's own memory (RssAnon)". */

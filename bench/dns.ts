@@ -109,7 +109,7 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
       note,
     });
   };
-  const alone = `${cellText(over)} × without what the registrations take themselves, ${round(registering * 100)} % of the core without a question`;
+  const alone = `${cellText(over)} × without the own cost of the registrations, ${round(registering * 100)} % of the core without a query`;
   return [
     goal("while 1 % of the names change a second", loaded.changing),
     goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, loaded.elsewhere, alone),
