@@ -40,8 +40,8 @@ const TRUST = requiredTable({
   required: [],
   check: ({ caFile, trustDomain, tokenFile }) => {
     if ((caFile === undefined) === (tokenFile === undefined))
-      return "needs either ca_file or token_file, to know the nodes of the other cluster";
-    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain goes with ca_file" : undefined;
+      return "needs either ca_file or token_file, to authenticate the nodes of the other cluster";
+    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain needs ca_file" : undefined;
   },
 });
 
@@ -86,9 +86,9 @@ export const BORDERS = rows({
   required: ["clusterId", "region", "trust"],
   check: ({ clusterId, trust: { caFile, tokenFile }, addresses }) => {
     if (caFile !== undefined && !IN_CERTIFICATE.test(clusterId))
-      return `${clusterId} cannot stand in a certificate, so its nodes could prove nothing`;
+      return `${clusterId} is not valid in a certificate, so its nodes could not authenticate; use A-Z a-z 0-9 . _ -`;
     const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(splitHostPort(address).host));
-    return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not there; use trust.ca_file`;
+    return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not on loopback; use trust.ca_file`;
   },
 });
 
@@ -103,7 +103,7 @@ export interface BorderPlace {
   readonly keys: readonly { readonly clusterId: string; readonly region: string }[];
 }
 
-/** What is wrong with the borders of a node in this place, with the path of each below `fabric.borders`. */
+/** Errors in the borders of a node in this place, each with its path below `fabric.borders`. */
 export function borderProblems(
   borders: readonly BorderSettings[],
   here: BorderPlace,
@@ -131,13 +131,14 @@ function problemOf(
   if (region === here.region)
     return [
       ".region",
-      `${region} is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters`,
+      `${region} is this node's own region (node.region); use fabric.trust and fabric.clusters for clusters of the same region`,
     ];
-  if (twin !== undefined) return [".cluster_id", `${clusterId} is the cluster of [${twin}] too; give it one border`];
+  if (twin !== undefined) return [".cluster_id", `${clusterId} is also the cluster of [${twin}]; a cluster can have only one border`];
   const key = here.keys.findIndex((row) => row.clusterId === clusterId && row.region !== region);
-  if (key >= 0) return [".region", `is ${region}, but summary.keys[${key}].region says that ${clusterId} is in ${here.keys[key]?.region}`];
+  if (key >= 0)
+    return [".region", `is ${region}, but summary.keys[${key}].region is ${here.keys[key]?.region} for the same cluster ${clusterId}`];
   if ((caFile !== undefined) === here.hasCertificate) return undefined;
   return here.hasCertificate
-    ? [".trust.token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
-    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
+    ? [".trust.token_file", "is for a fabric without certificates, but this node has fabric.cert_file; use ca_file"]
+    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file, because both sides present certificates"];
 }
