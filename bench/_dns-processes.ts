@@ -72,7 +72,8 @@ export async function processes({ rounds, seconds, overloadSeconds }: Lengths & 
 }
 
 async function scaling(load: { readonly rounds: number; readonly seconds: number; readonly file: string }): Promise<Measured["scaled"]> {
-  if (cpus().length < CORES) return `not measured: ${CORES} cores are wanted, two of them for the processes, and here are ${cpus().length}`;
+  if (cpus().length < CORES)
+    return `not measured: it needs ${CORES} cores, two of them for the processes, and this machine has ${cpus().length}`;
   const servers = [await start(1, true), await start(2, true)] as const;
   const told: number[][] = [[], []];
   for (let r = 0; r <= load.rounds; r++)

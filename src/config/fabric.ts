@@ -74,18 +74,23 @@ export const FABRIC_SETTINGS = {
     max: 200,
     doc: "Maximum number of replication links of this node. With at most this many peers, it has a link to each of them.",
   }),
-  intervalMs: ms({ default: 1000, min: 50, max: MINUTE_MS, doc: "Time between two probes of members." }),
+  intervalMs: ms({
+    default: 1000,
+    min: 50,
+    max: MINUTE_MS,
+    doc: "Time between two probes of members. Raise it, together with fabric.ping_timeout, on a slow network.",
+  }),
   pingTimeoutMs: ms({
     default: 500,
     min: 10,
     max: MINUTE_MS,
-    doc: "Time that a member has to answer a probe before other members are asked to probe it.",
+    doc: "Time that a member has to answer a probe before other members are asked to probe it; less than fabric.interval.",
   }),
   suspicionMultiplier: int({
     default: 4,
     min: 1,
     max: 100,
-    doc: "Factor for the time that a suspected member has to refute the suspicion: this many intervals, multiplied by log10 of the number of members if that is above 1. Raise it on a slow network.",
+    doc: "Factor for the time that a suspected member has to refute the suspicion: this many intervals, multiplied by log10 of the number of members if that is above 1.",
   }),
   suspicionMinMs: ms({
     default: 0,

@@ -205,7 +205,7 @@ function resolverProblems(settings: Settings): readonly Broken[] {
 
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
 
-/** Settings without effect in this mode. They are refused, because they would not do what they are set for. */
+/** Settings without effect in this mode. They are refused, because their intended effect would be missing. */
 function uselessSettings(settings: Settings): readonly Broken[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): Broken[] => {

@@ -99,7 +99,7 @@ const SETTINGS = {
       min: 0,
       max: 64,
       flag: "--workers <n>",
-      doc: "Number of read workers: threads that share the gRPC, HTTP and DNS ports. Each answers reads from its own copy of the catalog and forwards writes to the main thread. 0 means that the main thread answers everything; set it on a machine with spare cores.",
+      doc: "Number of read workers: threads that share the gRPC, HTTP and DNS ports. Each answers reads from its own copy of the catalog and forwards writes to the main thread. 0 means that the main thread answers everything. Use workers if one core is too slow for the reads.",
     }),
     stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "Time that a stopping node waits for open calls to finish." }),
   },
@@ -141,7 +141,12 @@ const SETTINGS = {
       max: 1_000_000,
       doc: "Maximum number of open streams on one gRPC connection.",
     }),
-    maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Maximum number of open streams on all gRPC connections together." }),
+    maxStreams: int({
+      default: 50_000,
+      min: 1,
+      max: 10_000_000,
+      doc: "Maximum number of open streams on all gRPC connections together. Each open watch is a stream.",
+    }),
     maxPeerWatches: int({
       default: 100,
       min: 1,
@@ -152,7 +157,7 @@ const SETTINGS = {
       default: 30_000,
       min: 1000,
       max: HOUR_MS,
-      doc: "Idle time after which the server pings a gRPC connection, or an HTTP/2 connection at the HTTP edge.",
+      doc: "Idle time after which the server pings a gRPC connection, or an HTTP/2 connection at the HTTP edge. Lower it if a firewall drops idle connections sooner.",
     }),
     keepaliveTimeoutMs: ms({
       default: 10_000,

@@ -35,7 +35,7 @@ export const TENANT_SETTINGS = {
     fields: {
       principal: text({
         pattern: /^(?!.*\*.*\*)[\x21-\x7e]{1,256}$/,
-        what: "a SPIFFE id, DNS name or common name, in which one * may stand for any characters",
+        what: "a SPIFFE id, DNS name or common name, in which one * can match any characters",
         default: "",
         doc: "SPIFFE id (`spiffe://domain/path`), or else the DNS name, or else the common name of the subject. One `*` matches any characters.",
       }),

@@ -14,7 +14,7 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
-/** One row for each metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
+/** One row for each metric. Names without a `waymark_` prefix are an interface for dashboards. */
 export const METRICS = {
   waymark_build_info: gauge(
     "1",
@@ -236,7 +236,7 @@ type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
 /** All labels of a metric, with the values that its row allows. */
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
 
-/** The number of one set of labels. Callers that use it often keep the handle. */
+/** The value for one set of labels. Frequent callers keep the object. */
 export class Series {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
@@ -258,7 +258,7 @@ export class Series {
 export class Histogram {
   readonly labels: Readonly<Record<string, string>>;
   readonly buckets: readonly number[];
-  /** Observations in each bucket alone. The last bucket is above every bound. */
+  /** Observations per bucket, not cumulative. The last bucket is above every bound. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -288,10 +288,10 @@ export type Family =
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
 
-/** Up to this many label sets exist from the start, at zero, so that a rate over them never starts with a jump. */
+/** Rows with up to this many label sets start with all of them at zero, so that rates do not start with a jump. */
 const MAX_STARTING_SERIES = 64;
 
-/** The values of METRICS. A process has one. */
+/** The values of METRICS. A process has one instance. */
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, Series>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
@@ -343,7 +343,7 @@ export class Metrics {
     return this.#histograms.get(name)?.values() ?? [];
   }
 
-  /** The number or the histogram of any metric. Values of labels that its row does not allow become `other`. */
+  /** The series or histogram of any metric. Label values that its row does not allow become `other`. */
   at(name: MetricName, given: Readonly<Record<string, string>>): Series | Histogram {
     const row: MetricRow = METRICS[name];
     const exact = keyOf(row, given);
@@ -356,12 +356,12 @@ export class Metrics {
     return entryOf(this.#series.get(name) ?? new Map<string, Series>(), key, () => new Series(labels));
   }
 
-  /** Runs `fill` before values are collected, for gauges that are cheaper to compute then than to keep. */
+  /** Runs `fill` before values are collected, for gauges that are cheaper to compute on demand. */
   onCollect(fill: () => void): void {
     this.#collectors.push(fill);
   }
 
-  /** Every metric with its values now, in the order of the table. */
+  /** Every metric with its current values, in the order of the table. */
   collect(): readonly Family[] {
     for (const fill of this.#collectors) fill();
     return METRIC_NAMES.map((name): Family => {
