@@ -1,4 +1,4 @@
-/** The API reference page, from the descriptor set that reflection serves. It keeps the order of the protos. */
+/** The API reference page, from the descriptor set that reflection serves: what the protos say, in the order they say it. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary, getExtension } from "@bufbuild/protobuf";
@@ -18,10 +18,10 @@ import { codeName, REASONS } from "../src/lib/errors.ts";
 import { oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
-/** Marks an rpc, a service or a package that is not implemented yet, in a proto comment. */
+/** How a proto's comment says of an rpc, a service or a package that it is not built yet. */
 const LATER = "Comes with a later version";
 
-// Field numbers in descriptor.proto: a source position is a path of them.
+// Field numbers in descriptor.proto, which is how source positions name what they belong to.
 const [PACKAGE, MESSAGES, ENUMS, SERVICES] = [2, 4, 5, 6];
 const [FIELDS, NESTED, NESTED_ENUMS, VALUES, METHODS] = [2, 3, 4, 2, 2];
 
@@ -39,15 +39,13 @@ export function apiPage(): string {
   return page("API", "the protos in `proto/`", [ABOUT, ...sections, reasonsSection()].join("\n\n"));
 }
 
-const ABOUT = `Every service below is available over gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
-\`/<package>.<Service>/<Rpc>\`. The exception is \`FabricService\`, which only nodes call.
+const ABOUT = `Every service below is served by gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
+\`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only other nodes speak. An rpc marked **later** answers
+\`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. *Needs* is the role a caller must have, as the proto's option
+\`(waymark.options.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
+role is still under the namespace policy. Who has roles is in the [identity guide](../guides/identity.md).`;
 
-- An rpc marked **later** returns \`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`.
-- *needs* is the role that a caller must have. The server enforces it from the proto option \`(waymark.options.v1.access)\`. \`mesh.admin\`
-  includes \`mesh.operate\`, which includes \`mesh.read\`. The [identity guide](../guides/identity.md) explains how callers get roles.
-- An rpc that needs no role is still subject to the namespace policy.`;
-
-/** Discovery comes first, because most readers look for it. */
+/** Discovery first: it is what nearly every reader came for. */
 function rank(file: FileDescriptorProto): number {
   const order = ["discovery", "catalog", "policy", "control", "resolver", "dns", "fabric", "options"];
   const at = order.indexOf(file.package.split(".")[1] ?? "");
@@ -82,16 +80,16 @@ function signature(method: MethodDescriptorProto): string {
   return `${method.clientStreaming ? "stream " : ""}\`${input}\` → ${method.serverStreaming ? "stream " : ""}\`${output}\``;
 }
 
-/** The role that the option of an rpc requires, in addition to policy. */
+/** The role an rpc asks for beside policy, as its option says. */
 function needs({ options }: MethodDescriptorProto): string {
   const need = options === undefined ? undefined : getExtension(options, access);
   if (need === undefined || need.role === Role.NONE) return "–";
   const owner = need.ownerOf === "" ? "" : ` or \`owner:…\` of its \`${need.ownerOf}\``;
-  const any = need.anyOwner ? " or `owner:…` of all entries concerned" : "";
+  const any = need.anyOwner ? " or `owner:…` of all it touches" : "";
   return `\`${roleWord(need.role)}\`${owner}${any}`;
 }
 
-/** `MESH_READ` → `mesh.read`, as written in settings and credentials. */
+/** `MESH_READ` → `mesh.read`, as settings and credentials have it. */
 function roleWord(role: Role): string {
   return (Role[role] ?? "").toLowerCase().replace("_", ".");
 }
@@ -112,7 +110,7 @@ function messageSections(message: DescriptorProto, path: readonly number[], comm
   ];
 }
 
-/** The behavior option of a field in words: `Output only.` */
+/** What a field's option says of it, as words: `Output only.` */
 function behaviors({ options }: FieldDescriptorProto): readonly string[] {
   if (options === undefined) return [];
   return getExtension(options, field_behavior).map((each) => {
@@ -162,8 +160,8 @@ function reasonsSection(): string {
   ]);
   return `## Reasons
 
-Every error is a gRPC status with a \`google.rpc.ErrorInfo\` of domain \`waymark\`; its message starts with the lower-case reason.
-Clients should match the reason, not the text.
+Every refusal is a gRPC status with a \`google.rpc.ErrorInfo\` of domain \`waymark\`; the message starts with the lower-case
+reason. Match the reason, never the text.
 
 ${table(["reason", "ErrorInfo.reason", "code"], rows)}`;
 }
