@@ -635,7 +635,7 @@ test.each([
   { argv: ["--fabric-port", "0"], exit: 0, says: "" },
   { argv: ["--fabric-port", "70000"], exit: 2, says: "70000 is more than 65535" },
   { argv: ["--mode", "cache"], exit: 2, says: "Allowed choices are node, resolver" },
-  { argv: ["--mode", "resolver"], exit: 2, says: "resolver.upstreams: is empty, and a resolver reads from at least one server" },
+  { argv: ["--mode", "resolver"], exit: 2, says: "resolver.upstreams: is empty; a resolver needs at least one server to read from" },
   { argv: ["--mode", "resolver", "--upstream", ""], exit: 2, says: "error: --upstream is empty" },
   { argv: ["--mode", "resolver", "--upstream", "a"], exit: 2, says: '"a" is not an address such as "10.0.0.1:17420"' },
   { argv: ["--upstream", "localhost:1"], exit: 2, says: "resolver.upstreams: is only for a resolver" },
