@@ -1,8 +1,8 @@
 /** Decodes a failed call from the wire into the error that the caller gets. */
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { findMessage, unpacked } from "../consumer/error-details.ts";
 import { codeName } from "../lib/errors.ts";
-import { findMessage, unpacked } from "../reading/error-details.ts";
 import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts";
 
 /** A failed call, as the transport knows it. */

@@ -2,7 +2,7 @@
 import { clone, equals } from "@bufbuild/protobuf";
 import { type Entry, type EntryKey, EntrySchema, HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { textOf } from "../reading/follow.ts";
+import { textOf } from "../consumer/follow.ts";
 
 /** What was reported of an entry. What is absent stays as it was. */
 interface Said {

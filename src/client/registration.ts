@@ -5,9 +5,9 @@
 
 import { HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type KeptLease, lostMonoMs, renewalMonoMs } from "../consumer/kept-lease.ts";
 import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
-import { type KeptLease, lostMonoMs, renewalMonoMs } from "../reading/kept-lease.ts";
 import type { Violation } from "./request-error.ts";
 
 /** How a call failed, as far as the machine must know. */

@@ -2,8 +2,8 @@
 import type { EntryView } from "../catalog/entry/view.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
+import { advertisedTargets } from "../consumer/hosting.ts";
 import { type Address, type AddressBlock, blockHolds, parseAddress } from "../lib/addresses.ts";
-import { advertisedTargets } from "../reading/hosting.ts";
 
 /** An entry at an address. With its places in both lists it takes some 80 bytes, which is the whole cost of a name in a reverse zone. */
 interface Placed {

@@ -8,12 +8,12 @@ import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";
 import type { EntryTest } from "../catalog/query/query.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import { type Fitness, healthOrder, isHosted } from "../consumer/fitness.ts";
+import { hostOf, hostTargets, isCalledAtNode } from "../consumer/hosting.ts";
+import { FIT_RANK, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../consumer/levels.ts";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
-import { type Fitness, healthOrder, isHosted } from "../reading/fitness.ts";
-import { hostOf, hostTargets, isCalledAtNode } from "../reading/hosting.ts";
-import { FIT_RANK, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../reading/levels.ts";
 
 /** What the part of a crowded name depends on. */
 export interface SampleOptions extends RankOptions {

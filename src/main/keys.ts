@@ -1,7 +1,7 @@
 /** What the command line may not import of the seal room: announcing a key. */
 import type { AnnouncedKey, KeyToAnnounce } from "../cli/environment.ts";
-import { announcementPem, sealAnnouncement } from "../seal/codec.ts";
-import { readSigningKeys } from "../seal/key-file.io.ts";
+import { announcementPem, sealAnnouncement } from "../signing/codec.ts";
+import { readSigningKeys } from "../signing/key-file.io.ts";
 
 /** Announces the key of one file with that of the other. Throws with a message for the operator. */
 export function announceKey({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): AnnouncedKey {

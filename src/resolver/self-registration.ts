@@ -2,9 +2,10 @@
  * Keeps the entry of this resolver in the catalog, as a state machine: registers it at the upstream under a lease, renews that, and registers again when the lease
  * or the server that holds it is lost, or when the entry changes (semantics.md, Resolver). `node/resolver/self-registration.io.ts` makes the calls.
  */
+
+import { type KeptLease, lostMonoMs, renewalMonoMs } from "../consumer/kept-lease.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
-import { type KeptLease, lostMonoMs, renewalMonoMs } from "../reading/kept-lease.ts";
 
 /** How a call failed, as far as the machine must know. */
 export type SelfFailure =

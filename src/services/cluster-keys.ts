@@ -14,7 +14,7 @@ import { invalid } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { MAX_WALL_MS } from "../policy/set/validation.ts";
-import type { ListedKey } from "../seal/key-registry.ts";
+import type { ListedKey } from "../signing/key-registry.ts";
 import { requestCheckOf } from "./contract.ts";
 import type { RouteParameters } from "./service.ts";
 

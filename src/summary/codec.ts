@@ -29,7 +29,7 @@ import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { assert, invalid } from "../lib/errors.ts";
 import { timeMs, timeOf, WireReader } from "../lib/protowire.ts";
-import { type Announcement, readAnnouncement } from "../seal/codec.ts";
+import { type Announcement, readAnnouncement } from "../signing/codec.ts";
 import {
   BAND,
   type Band,
@@ -211,7 +211,7 @@ function fittingNode({ urls, scope, capabilities, tags }: IngressNode): IngressN
   return node.urls.length === 0 ? undefined : node;
 }
 
-/** What the signed bytes of `src/seal/codec.ts` announce. */
+/** What the signed bytes of `src/signing/codec.ts` announce. */
 export function decodeAnnouncement(signed: Uint8Array): Announcement {
   checked(readKeyAnnouncement(within(signed, MAX_BEACON_BYTES)), announcementFaults);
   const announcement = readAnnouncement(signed);

@@ -6,6 +6,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../src/catalog/entry/view.ts";
 import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
+import { healthOrder } from "../../src/consumer/fitness.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameFollower } from "../../src/discovery/dns-names.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
@@ -13,7 +14,6 @@ import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/subject.ts";
 import { type Address, parseAddress } from "../../src/lib/addresses.ts";
-import { healthOrder } from "../../src/reading/fitness.ts";
 
 /** Kinds whose names have addresses. */
 const NAMED_KINDS: ReadonlySet<Kind> = new Set([KIND.SERVICE, KIND.NODE]);

@@ -9,7 +9,7 @@ import type { BorderSummaries } from "../../src/fabric/borders/options.ts";
 import type { SourceReceipts } from "../../src/fabric/summaries/ages.ts";
 import type { Hash64 } from "../../src/lib/hash64.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import type { Context, Signer } from "../../src/seal/signer.ts";
+import type { Context, Signer } from "../../src/signing/signer.ts";
 import type { OwnSummaries } from "../../src/summary/building/builder.ts";
 import { decodeSummary, encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
 import type { DigestFilter } from "../../src/summary/held/digests.ts";

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { sealAnnouncement } from "../../src/seal/codec.ts";
+import { sealAnnouncement } from "../../src/signing/codec.ts";
 import { BAND, type Beacon, MAX_HOPS, MAX_VERSION, type Sealed, type Summary, type Withdrawal } from "../../src/summary/summary.ts";
 import { signingKey } from "./signing-keys.ts";
 

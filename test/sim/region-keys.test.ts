@@ -1,8 +1,8 @@
 /** A cluster changes its signing key while real node machines show its summaries in another region (docs/design/summaries.md, Changing a key). */
 import { expect, test } from "vitest";
 import { Rng } from "../../src/lib/rng.ts";
-import { sealAnnouncement } from "../../src/seal/codec.ts";
-import { CONTEXT } from "../../src/seal/signer.ts";
+import { sealAnnouncement } from "../../src/signing/codec.ts";
+import { CONTEXT } from "../../src/signing/signer.ts";
 import { encodeBeacon } from "../../src/summary/codec.ts";
 import { some } from "../fakes/effort.ts";
 import { signingKey } from "../fakes/signing-keys.ts";

@@ -1,7 +1,7 @@
 /** The hashes of digests between regions. */
 import { expect, test } from "vitest";
 import { Sum64 } from "../../src/lib/hash64.ts";
-import { tagOf } from "../../src/seal/signer.ts";
+import { tagOf } from "../../src/signing/signer.ts";
 import { BUCKETS, bucketOf, contribution, tagHash } from "../../src/summary/held/digests.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 

@@ -28,12 +28,12 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
+import type { FollowEvent, Unreachable } from "../../consumer/follow.ts";
 import { durationText } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { VersionRange } from "../../lib/versions.ts";
-import type { FollowEvent, Unreachable } from "../../reading/follow.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";

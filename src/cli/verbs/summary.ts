@@ -5,9 +5,9 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import { SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { followSummaries } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
+import type { FollowEvent } from "../../consumer/follow.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import type { FollowEvent } from "../../reading/follow.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson } from "../messages.ts";

@@ -1,10 +1,10 @@
 /** The addresses that a gRPC channel is given for a name: those of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Candidate } from "../../consumer/endpoint.ts";
+import { isReachable } from "../../consumer/fitness.ts";
+import { type Place, rankOf, SELECT_POLICY, tierIn } from "../../consumer/levels.ts";
+import { preferredTargets } from "../../consumer/targets.ts";
 import { protocolOf } from "../../lib/protocols.ts";
-import type { Candidate } from "../../reading/endpoint.ts";
-import { isReachable } from "../../reading/fitness.ts";
-import { type Place, rankOf, SELECT_POLICY, tierIn } from "../../reading/levels.ts";
-import { preferredTargets } from "../../reading/targets.ts";
 
 export interface HostPort {
   readonly host: string;

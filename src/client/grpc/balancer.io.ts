@@ -3,10 +3,10 @@
  * what fails again and again (semantics.md, Selection). What cannot be connected to counts as an entry that is not healthy. Importing this module registers it.
  */
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
+import { Chooser } from "../../consumer/chooser.ts";
+import { type Candidate, fitnessOf } from "../../consumer/endpoint.ts";
+import { LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, shareLevels } from "../../consumer/levels.ts";
 import type { Time } from "../../lib/machine.ts";
-import { Chooser } from "../../reading/chooser.ts";
-import { type Candidate, fitnessOf } from "../../reading/endpoint.ts";
-import { LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, shareLevels } from "../../reading/levels.ts";
 import type { AddressedEntry } from "./addresses.ts";
 
 const POLICY = "waymark";

@@ -4,8 +4,8 @@
  */
 
 import { experimental, Metadata, status } from "@grpc/grpc-js";
+import { isDrained } from "../../consumer/fitness.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
-import { isDrained } from "../../reading/fitness.ts";
 import { connect } from "../channel.io.ts";
 import type { Client } from "../client.ts";
 import { parseServer, SERVER_RULE } from "../connect-options.ts";

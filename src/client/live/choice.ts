@@ -2,12 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, type Target, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Chooser } from "../../consumer/chooser.ts";
+import type { Endpoint } from "../../consumer/endpoint.ts";
+import { hostOf, hostTargets, isCalledAtNode } from "../../consumer/hosting.ts";
+import { type Place, SELECT_POLICY, type SelectPolicy } from "../../consumer/levels.ts";
+import { drawTarget } from "../../consumer/targets.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Chooser } from "../../reading/chooser.ts";
-import type { Endpoint } from "../../reading/endpoint.ts";
-import { hostOf, hostTargets, isCalledAtNode } from "../../reading/hosting.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
-import { drawTarget } from "../../reading/targets.ts";
 import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";
 import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
 

@@ -1,11 +1,11 @@
 /**
  * The entries that a watch tells, as a map that is whole at all times: a snapshot shows only when it is complete, and entries that vanish all at once are
- * held for a while (`reading/guard.ts`). Nothing here waits; `watch.io.ts` opens the streams.
+ * held for a while (`consumer/guard.ts`). Nothing here waits; `watch.io.ts` opens the streams.
  */
 import { type Entry, type EntryKey, type EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type FollowEvent, type RemovalCause, textOf, type Unreachable } from "../../consumer/follow.ts";
+import { GUARD_DEFAULTS, Guard, type GuardOptions } from "../../consumer/guard.ts";
 import type { Time } from "../../lib/machine.ts";
-import { type FollowEvent, type RemovalCause, textOf, type Unreachable } from "../../reading/follow.ts";
-import { GUARD_DEFAULTS, Guard, type GuardOptions } from "../../reading/guard.ts";
 import { NamedEntries, type NameStats } from "./named-entries.ts";
 
 export type LiveChange =

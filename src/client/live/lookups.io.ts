@@ -1,7 +1,7 @@
 /** `resolve` without a watch: asks for a name, keeps the answer for a short time, and chooses among it. */
 import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { isCalledAtNode } from "../../consumer/hosting.ts";
 import type { Time } from "../../lib/machine.ts";
-import { isCalledAtNode } from "../../reading/hosting.ts";
 import { Query } from "../query.io.ts";
 import { RequestError } from "../request-error.ts";
 import { type Choice, chosenFrom, kindIn, NODES_NAMESPACE, type ResolveOptions } from "./choice.ts";

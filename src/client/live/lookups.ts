@@ -4,9 +4,9 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { textOf } from "../../consumer/follow.ts";
+import { type AnswerState, answerState } from "../../consumer/kept-answer.ts";
 import type { Time } from "../../lib/machine.ts";
-import { textOf } from "../../reading/follow.ts";
-import { type AnswerState, answerState } from "../../reading/kept-answer.ts";
 import { type CountsOfName, LiveEntries } from "./live-entries.ts";
 import type { NamedEntries } from "./named-entries.ts";
 

@@ -1,10 +1,10 @@
 /** The entries of one name in a live map, the choice among them, and what came of the calls to them. */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { Chooser } from "../../reading/chooser.ts";
-import type { Candidate } from "../../reading/endpoint.ts";
-import { isHosted } from "../../reading/fitness.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import { Chooser } from "../../consumer/chooser.ts";
+import type { Candidate } from "../../consumer/endpoint.ts";
+import { isHosted } from "../../consumer/fitness.ts";
+import { type Place, SELECT_POLICY, type SelectPolicy } from "../../consumer/levels.ts";
 
 /** An entry as the chooser sees it. */
 export interface LiveEntry extends Candidate {

@@ -4,10 +4,10 @@
  */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Place } from "../../consumer/levels.ts";
+import { UNKNOWN_LOAD } from "../../consumer/load.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { backoffMs } from "../../lib/backoff.ts";
-import type { Place } from "../../reading/levels.ts";
-import { UNKNOWN_LOAD } from "../../reading/load.ts";
 import { parseServer } from "../connect-options.ts";
 
 /** A call that may go to a resolver, or one that only a node takes. */

@@ -5,10 +5,10 @@
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { type EntryView, viewOfPlaces } from "../../catalog/entry/view.ts";
 import { type EntryKey, HEALTH, type Health, nameOfKey } from "../../catalog/record/record.ts";
+import { advertisedTarget } from "../../consumer/hosting.ts";
 import { isHost, nearnessToCallers } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { advertisedTarget } from "../../reading/hosting.ts";
 import { beaconKey } from "../../summary/keys.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
 import { DnsNames, type NameFollower, type NameView, plainName } from "../dns-names.ts";

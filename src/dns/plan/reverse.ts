@@ -2,9 +2,9 @@
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { KIND } from "../../catalog/record/record.ts";
+import { isDrained, tierOf } from "../../consumer/fitness.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import { isDrained, tierOf } from "../../reading/fitness.ts";
 import { type DnsName, formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { withTarget } from "../records/shown.ts";

@@ -4,7 +4,7 @@
  */
 
 import { type EntryView, hasPort } from "../../catalog/entry/view.ts";
-import { effectiveWeights } from "../../reading/targets.ts";
+import { effectiveWeights } from "../../consumer/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import { MAX_BROWSED } from "../subject/browsing.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";

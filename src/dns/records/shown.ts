@@ -1,6 +1,6 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
-import { bestOf, type Fitness, healthOrder } from "../../reading/fitness.ts";
-import { levelOf } from "../../reading/levels.ts";
+import { bestOf, type Fitness, healthOrder } from "../../consumer/fitness.ts";
+import { levelOf } from "../../consumer/levels.ts";
 import type { DnsView, Subject, SubjectTarget } from "../subject/subject.ts";
 
 const PER_TIER = 10_000;

@@ -3,8 +3,8 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
+import { isDrained } from "../../consumer/fitness.ts";
 import type { Transport } from "../../lib/protocols.ts";
-import { isDrained } from "../../reading/fitness.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 
 /** Most names that one answer lists. */

@@ -3,13 +3,13 @@
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type EntryView, portWord, type TargetView, transportOf } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
+import { healthOrder, isDrained } from "../../consumer/fitness.ts";
+import { advertisedTargets } from "../../consumer/hosting.ts";
 import { withHosts } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Transport } from "../../lib/protocols.ts";
-import { healthOrder, isDrained } from "../../reading/fitness.ts";
-import { advertisedTargets } from "../../reading/hosting.ts";
 import { wordsOf } from "../names/labels.ts";
 import {
   ADDRESS_LABEL,

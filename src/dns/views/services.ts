@@ -3,8 +3,8 @@ import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";
+import { isDrained } from "../../consumer/fitness.ts";
 import type { Transport } from "../../lib/protocols.ts";
-import { isDrained } from "../../reading/fitness.ts";
 import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */

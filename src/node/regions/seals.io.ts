@@ -4,10 +4,10 @@ import type { Settings } from "../../config/settings.ts";
 import { equalBytes } from "../../lib/crypto.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/patient-time.io.ts";
-import { KEY_BOUNDS } from "../../seal/cluster-keys.ts";
-import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../seal/key-file.io.ts";
-import { KeyRegistry, type ListedKey } from "../../seal/key-registry.ts";
-import type { SealedText, Signer } from "../../seal/signer.ts";
+import { KEY_BOUNDS } from "../../signing/cluster-keys.ts";
+import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../signing/key-file.io.ts";
+import { KeyRegistry, type ListedKey } from "../../signing/key-registry.ts";
+import type { SealedText, Signer } from "../../signing/signer.ts";
 import type { Component } from "../components.io.ts";
 import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 

@@ -11,11 +11,11 @@ import {
 import { SummaryWatchRequestSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { WholeName } from "../../catalog/query/instances.ts";
+import { findMessage, unpacked } from "../../consumer/error-details.ts";
 import type { Status } from "../../grpc/wire/status.ts";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
-import { findMessage, unpacked } from "../../reading/error-details.ts";
 import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 

@@ -1,10 +1,10 @@
 /** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
+import { Doubts } from "../../consumer/doubts.ts";
 import type { OwnerOfFile } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import { Doubts } from "../../reading/doubts.ts";
 import { readWatchMessage, type WatchMessage } from "../codec.ts";
 import type { Bookmarks } from "../following/bookmarks.ts";
 import { FollowedWatch } from "../following/followed.ts";

@@ -3,9 +3,9 @@
  * answer holds is the caller's `T`.
  */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
+import { type AnswerState, answerState } from "../../consumer/kept-answer.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
-import { type AnswerState, answerState } from "../../reading/kept-answer.ts";
 
 /** How long answers are fresh, in ms, by the narrowest scope in them. */
 export interface Ttls {

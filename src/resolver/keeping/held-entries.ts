@@ -8,8 +8,8 @@ import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, keyParts, nameOfKey } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
+import { Guard, type GuardOptions } from "../../consumer/guard.ts";
 import type { Time } from "../../lib/machine.ts";
-import { Guard, type GuardOptions } from "../../reading/guard.ts";
 import type { FollowedChanges } from "../following/followed.ts";
 
 /** An entry that an earlier run held. The place in the record says nothing. */

@@ -4,6 +4,7 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { hasPort, portWord, transportOf } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
+import { isDrained } from "../../consumer/fitness.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { Plan, Question } from "../../dns/plan/answer.ts";
@@ -14,7 +15,6 @@ import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/s
 import { parseReverseName } from "../../lib/addresses.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { isDrained } from "../../reading/fitness.ts";
 import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 

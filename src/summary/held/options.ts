@@ -2,8 +2,8 @@
 
 import type { Scope } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
-import type { KeyRegistry } from "../../seal/key-registry.ts";
-import type { Signer } from "../../seal/signer.ts";
+import type { KeyRegistry } from "../../signing/key-registry.ts";
+import type { Signer } from "../../signing/signer.ts";
 import type { Sealed, SummaryKey, SummaryRefusal } from "../summary.ts";
 
 export interface HeldOptions {

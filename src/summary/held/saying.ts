@@ -3,7 +3,7 @@ import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import { CONTEXT, type Context, type Signer, tagOf } from "../../seal/signer.ts";
+import { CONTEXT, type Context, type Signer, tagOf } from "../../signing/signer.ts";
 import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import {

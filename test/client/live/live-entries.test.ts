@@ -6,9 +6,9 @@ import { EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_p
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type LiveChange, LiveEntries } from "../../../src/client/live/live-entries.ts";
+import { entrySeen, type FollowEvent, Follower } from "../../../src/consumer/follow.ts";
+import { GUARD_DEFAULTS } from "../../../src/consumer/guard.ts";
 import { Rng } from "../../../src/lib/rng.ts";
-import { entrySeen, type FollowEvent, Follower } from "../../../src/reading/follow.ts";
-import { GUARD_DEFAULTS } from "../../../src/reading/guard.ts";
 
 type Message = MessageInitShape<typeof CatalogWatchResponseSchema>;
 

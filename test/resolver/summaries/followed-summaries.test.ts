@@ -19,9 +19,9 @@ import {
   type SummariesOrder,
 } from "../../../src/resolver/summaries/followed-summaries.ts";
 import { TrustedKeys } from "../../../src/resolver/summaries/trusted-keys.ts";
-import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
-import { KeyRegistry } from "../../../src/seal/key-registry.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
+import { KEY_BOUNDS } from "../../../src/signing/cluster-keys.ts";
+import { KeyRegistry } from "../../../src/signing/key-registry.ts";
 import { sealedOf } from "../../../src/summary/codec.ts";
 import { runs } from "../../fakes/effort.ts";
 import { rule, set } from "../../fakes/policies.ts";

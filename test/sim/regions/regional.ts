@@ -5,10 +5,10 @@ import { importRule } from "../../../src/fabric/borders/rules/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Seals } from "../../../src/node/core/rooms.ts";
 import type { Told } from "../../../src/node/core-io.ts";
-import type { ClusterKey } from "../../../src/seal/cluster-keys.ts";
-import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
-import { KeyRegistry } from "../../../src/seal/key-registry.ts";
-import type { SealedText, Signer, SigningKey } from "../../../src/seal/signer.ts";
+import type { ClusterKey } from "../../../src/signing/cluster-keys.ts";
+import { KEY_BOUNDS } from "../../../src/signing/cluster-keys.ts";
+import { KeyRegistry } from "../../../src/signing/key-registry.ts";
+import type { SealedText, Signer, SigningKey } from "../../../src/signing/signer.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import type { SimNode } from "../sim-node.ts";
 

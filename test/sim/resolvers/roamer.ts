@@ -8,9 +8,9 @@ import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/di
 import { ANY, coversNamespace, type Filter } from "../../../src/catalog/query/filter.ts";
 import { type CatalogRecord, deltaId, viewHealth } from "../../../src/catalog/record/record.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
+import { entrySeen, type FollowEvent, Follower } from "../../../src/consumer/follow.ts";
 import type { Reads } from "../../../src/discovery/reads.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { entrySeen, type FollowEvent, Follower } from "../../../src/reading/follow.ts";
 import type { Checks } from "../checks.ts";
 import type { Trace } from "../trace.ts";
 import type { World } from "../world.ts";

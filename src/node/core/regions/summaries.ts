@@ -16,11 +16,11 @@ import type { MemberFacts, MemberUpdate } from "../../../fabric/wire/messages.ts
 import { NEVER, type Time } from "../../../lib/machine.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
-import type { KeyRegistry } from "../../../seal/key-registry.ts";
-import type { SealedText, Signer } from "../../../seal/signer.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
 import type { OtherCluster } from "../../../services/regions/far-nodes.ts";
 import type { SummaryLag } from "../../../services/regions/lag.ts";
+import type { KeyRegistry } from "../../../signing/key-registry.ts";
+import type { SealedText, Signer } from "../../../signing/signer.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
 import { Exporters } from "../../../summary/building/exporters.ts";

@@ -1,6 +1,6 @@
 /** When a kept lease is renewed, and when it counts as lost. The machines that keep one have tests of their own. */
 import { expect, test } from "vitest";
-import { lostMonoMs, renewalMonoMs } from "../../src/reading/kept-lease.ts";
+import { lostMonoMs, renewalMonoMs } from "../../src/consumer/kept-lease.ts";
 
 const held = (ttlMs: number | undefined) => ({ leaseId: "l1", server: "a:1", ttlMs, sinceMonoMs: 1000 });
 

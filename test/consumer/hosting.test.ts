@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { advertisedTarget, hostOf, hostTargets, isCalledAtNode } from "../../src/reading/hosting.ts";
+import { advertisedTarget, hostOf, hostTargets, isCalledAtNode } from "../../src/consumer/hosting.ts";
 
 const [SERVICE, FUNCTION, QUEUE] = [1, 2, 4];
 const [HEALTHY, MAINTENANCE] = [1, 4] as const;

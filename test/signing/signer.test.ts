@@ -1,6 +1,6 @@
 /** What a cluster signs: golden bytes, so that every version makes and accepts the same signatures. */
 import { expect, test } from "vitest";
-import { CONTEXT, isSignedBy, keyIdOf } from "../../src/seal/signer.ts";
+import { CONTEXT, isSignedBy, keyIdOf } from "../../src/signing/signer.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");

@@ -2,10 +2,10 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
-import { Chooser } from "../../src/reading/chooser.ts";
-import { SELECT_POLICY } from "../../src/reading/levels.ts";
-import { select } from "../../src/reading/select.ts";
-import { NameTurns } from "../../src/reading/turns.ts";
+import { Chooser } from "../../src/consumer/chooser.ts";
+import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { select } from "../../src/consumer/select.ts";
+import { NameTurns } from "../../src/consumer/turns.ts";
 import { runs } from "../fakes/effort.ts";
 
 const TIME = { monoMs: 0, wallMs: 1_700_000_000_000 };

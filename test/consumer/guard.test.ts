@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { GUARD_DEFAULTS, Guard } from "../../src/consumer/guard.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { GUARD_DEFAULTS, Guard } from "../../src/reading/guard.ts";
 
 const { windowMs, holdMs } = GUARD_DEFAULTS;
 

@@ -1,6 +1,6 @@
 /** The keys of the settings: which rows are taken, and what is said of those that are not. */
 import { expect, test } from "vitest";
-import { clusterKeys, type KeyRow, MAX_KEY_CLUSTERS, MAX_KEYS_A_CLUSTER } from "../../src/seal/configured-keys.ts";
+import { clusterKeys, type KeyRow, MAX_KEY_CLUSTERS, MAX_KEYS_A_CLUSTER } from "../../src/signing/configured-keys.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 
 const OWN = { clusterId: "mine", region: "eu" };

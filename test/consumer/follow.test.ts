@@ -7,8 +7,8 @@ import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { entrySeen, type FollowEvent, Follower, summarySeen } from "../../src/consumer/follow.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { entrySeen, type FollowEvent, Follower, summarySeen } from "../../src/reading/follow.ts";
 
 type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
 type Delta = NonNullable<Init["deltas"]>[number];

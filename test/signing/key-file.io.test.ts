@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
 import { announceKey } from "../../src/main/keys.ts";
-import { KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
-import { clusterKeys } from "../../src/seal/configured-keys.ts";
-import { openSigningKeyFile, readSigningKeys, type SigningKeys } from "../../src/seal/key-file.io.ts";
-import { KeyRegistry } from "../../src/seal/key-registry.ts";
+import { KEY_BOUNDS } from "../../src/signing/cluster-keys.ts";
+import { clusterKeys } from "../../src/signing/configured-keys.ts";
+import { openSigningKeyFile, readSigningKeys, type SigningKeys } from "../../src/signing/key-file.io.ts";
+import { KeyRegistry } from "../../src/signing/key-registry.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-seal-"));
 const path = join(folder, "cluster.pem");

@@ -1,10 +1,10 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
+import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { MAX_EXPLAINED, type SelectOptions, select } from "../../src/consumer/select.ts";
+import { NameTurns, TurnBook } from "../../src/consumer/turns.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { SELECT_POLICY } from "../../src/reading/levels.ts";
-import { MAX_EXPLAINED, type SelectOptions, select } from "../../src/reading/select.ts";
-import { NameTurns, TurnBook } from "../../src/reading/turns.ts";
 
 type Candidate = Parameters<typeof select>[0][number];
 type Load = NonNullable<Candidate["view"]["load"]>;

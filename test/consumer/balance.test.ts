@@ -1,13 +1,13 @@
 /** How reported loads distribute calls over endpoints: away from bad endpoints, and evenly over equal endpoints even if reports are old. */
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
+import { Chooser } from "../../src/consumer/chooser.ts";
+import type { Candidate } from "../../src/consumer/endpoint.ts";
+import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { WeightTree } from "../../src/consumer/pool.ts";
+import { select } from "../../src/consumer/select.ts";
+import { NameTurns } from "../../src/consumer/turns.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { Chooser } from "../../src/reading/chooser.ts";
-import type { Candidate } from "../../src/reading/endpoint.ts";
-import { SELECT_POLICY } from "../../src/reading/levels.ts";
-import { WeightTree } from "../../src/reading/pool.ts";
-import { select } from "../../src/reading/select.ts";
-import { NameTurns } from "../../src/reading/turns.ts";
 
 type Load = NonNullable<Candidate["view"]["load"]>;
 

@@ -4,7 +4,7 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { findMessage, unpacked } from "../../src/reading/error-details.ts";
+import { findMessage, unpacked } from "../../src/consumer/error-details.ts";
 
 const INFO = anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "READ_ONLY" }));
 const BROKEN = { ...INFO, value: Uint8Array.of(0xff, 0xff, 0xff) };

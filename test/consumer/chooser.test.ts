@@ -2,11 +2,11 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
+import { Chooser, type ChooserOptions } from "../../src/consumer/chooser.ts";
+import type { Candidate, Endpoint as EndpointOf } from "../../src/consumer/endpoint.ts";
+import type { HealthNumber } from "../../src/consumer/fitness.ts";
+import { SELECT_POLICY } from "../../src/consumer/levels.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { Chooser, type ChooserOptions } from "../../src/reading/chooser.ts";
-import type { Candidate, Endpoint as EndpointOf } from "../../src/reading/endpoint.ts";
-import type { HealthNumber } from "../../src/reading/fitness.ts";
-import { SELECT_POLICY } from "../../src/reading/levels.ts";
 
 type Endpoint = EndpointOf<Candidate>;
 type Load = NonNullable<Candidate["view"]["load"]>;
