@@ -9,7 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
-import { pause } from "../lib/patient-time.io.ts";
+import { pause } from "../lib/stall-aware-time.io.ts";
 import type { SummaryCallOptions } from "./calls.ts";
 import { Client, type ClientOptions, type Elsewhere } from "./client.ts";
 import { OwnCluster } from "./clusters/asking.ts";

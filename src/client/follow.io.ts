@@ -4,8 +4,15 @@ import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { SummaryWatchRequestSchema } from "../../gen/waymark/discovery/v1/summary_pb.js";
-import { entrySeen, type FollowEvent, Follower, type ReadPayload, summarySeen, type WatchMessage } from "../consumer/follow.ts";
-import { later, pause } from "../lib/patient-time.io.ts";
+import {
+  type FollowEvent,
+  type PayloadReader,
+  readEntryPayload,
+  readSummaryPayload,
+  WatchFollower,
+  type WatchMessage,
+} from "../consumer/watch-follower.ts";
+import { later, pause } from "../lib/stall-aware-time.io.ts";
 import type { Calls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { RequestError } from "./request-error.ts";
@@ -56,7 +63,7 @@ export function follow(
 ): AsyncIterable<FollowEvent> {
   const { catalogWatch } = DiscoveryService.method;
   const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
-  return following(client, { name: "follow", request, open, seen: entrySeen }, options);
+  return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
 /** The same for summaries of services: tells those that are there now, and then every change, also when the source of one is lost or found. */
@@ -67,7 +74,7 @@ export function followSummaries(
 ): AsyncIterable<FollowEvent<ServiceSummary>> {
   const { summaryWatch } = DiscoveryService.method;
   const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
-  return following(client, { name: "followSummaries", request, open, seen: summarySeen }, options);
+  return following(client, { name: "followSummaries", request, open, seen: readSummaryPayload }, options);
 }
 
 /** Where a stream begins. */
@@ -82,7 +89,7 @@ interface Followed<Item> {
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
   readonly open: (opening: Opening) => AsyncIterable<WatchMessage>;
-  readonly seen: ReadPayload<Item>;
+  readonly seen: PayloadReader<Item>;
 }
 
 async function* following<Item>(client: Calls, followed: Followed<Item>, options: FollowOptions): AsyncIterable<FollowEvent<Item>> {
@@ -90,7 +97,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
   checkOptions(name, options, RULES);
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
   const { silentMs = silentMsOf(request) } = options;
-  const follower = new Follower(request.cursor ?? "", { tellsUnknown, seen });
+  const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
   /** Servers that have no room for this watch. They serve other calls, so only this one leaves them. */
   const full = new Set<string>();
@@ -110,10 +117,10 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
         follower.message(message, events);
         isSynced ||= events.some(({ kind }) => kind === "synced");
         yield* events;
-        if (follower.isDoubtful) break;
+        if (follower.hasUnconfirmed) break;
         silence.await(isSynced ? silentMs : CATCHING_UP_MS);
       }
-      if (follower.isDoubtful) continue;
+      if (follower.hasUnconfirmed) continue;
     } catch (thrown) {
       if (signal.aborted) return;
       const error = silence.isTooLong ? silenceFailure(server) : thrown;

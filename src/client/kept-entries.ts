@@ -2,7 +2,7 @@
 import { clone, equals } from "@bufbuild/protobuf";
 import { type Entry, type EntryKey, EntrySchema, HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { textOf } from "../consumer/follow.ts";
+import { entryKeyText } from "../consumer/watch-follower.ts";
 
 /** What was reported of an entry. What is absent stays as it was. */
 interface Said {
@@ -187,7 +187,7 @@ export class KeptEntries {
 
 /** The key as a text. An entry without a key, which no server takes, has an empty one. */
 function idOf({ key }: Entry): string {
-  return key === undefined ? "" : textOf(key);
+  return key === undefined ? "" : entryKeyText(key);
 }
 
 /** Of several entries of one key the last one. */

@@ -12,7 +12,7 @@ import {
 import { DAY_MS } from "../lib/duration.ts";
 import { enumName } from "../lib/enum-words.ts";
 import type { Time } from "../lib/machine.ts";
-import { later } from "../lib/patient-time.io.ts";
+import { later } from "../lib/stall-aware-time.io.ts";
 import type { CallOptions, Calls } from "./calls.ts";
 import { KeptEntries } from "./kept-entries.ts";
 import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";

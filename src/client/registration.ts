@@ -5,7 +5,7 @@
 
 import { HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type KeptLease, lostMonoMs, renewalMonoMs } from "../consumer/kept-lease.ts";
+import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Violation } from "./request-error.ts";
@@ -62,7 +62,7 @@ type State =
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
       readonly kind: "held";
-      readonly lease: KeptLease;
+      readonly lease: ClientLease;
       readonly sentMonoMs: number | undefined;
       readonly atMonoMs: number;
       readonly isUrgent: boolean;
@@ -163,7 +163,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     out.push({ kind: "told", event: { kind: "retrying", waitMs } });
   }
 
-  #hold({ leaseId, server, ttlMs, sinceMonoMs }: KeptLease, time: Time, out: RegistrationOutput[]): void {
+  #hold({ leaseId, server, ttlMs, sinceMonoMs }: ClientLease, time: Time, out: RegistrationOutput[]): void {
     const isAgain = this.#wasRegistered;
     this.#wasRegistered = true;
     this.#failures = 0;
@@ -188,7 +188,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#act(time, out);
   }
 
-  #keep(lease: KeptLease, isUrgent: boolean, { monoMs }: Time): void {
+  #keep(lease: ClientLease, isUrgent: boolean, { monoMs }: Time): void {
     const dueMonoMs = renewalMonoMs(lease, this.#random());
     this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
   }
@@ -212,7 +212,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     } else {
       const { lease } = state;
       // The wait may end after the time at which the entries must be registered elsewhere.
-      const endMonoMs = lostMonoMs(lease);
+      const endMonoMs = leaseLostMonoMs(lease);
       if (time.monoMs >= endMonoMs) {
         out.push({ kind: "leave", server: lease.server });
         return this.#registerAgain(lease, "server", time, out);
@@ -222,7 +222,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     out.push({ kind: "told", event: { kind: "retrying", waitMs } });
   }
 
-  #registerAgain({ leaseId, server }: KeptLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
+  #registerAgain({ leaseId, server }: ClientLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
     // A server that lost its leases lost those of all its clients.
     const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;

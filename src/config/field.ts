@@ -44,7 +44,7 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   parse(raw: unknown): Parsed<T>;
   /**
    * Text from the environment or a flag, as a file would hold it. Text that cannot be such a value is returned unchanged, and `parse`
-   * refuses it. JSON with a repeated key gives a `RepeatedKey`.
+   * refuses it. JSON with a repeated key gives a `DuplicateKey`.
    */
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
@@ -258,7 +258,7 @@ export function list(options: Defaulted<readonly string[]> & ListRule): SettingF
   };
 }
 
-/** The value of a JSON text, a `RepeatedKey`, or `otherwise` when the text is not JSON. */
+/** The value of a JSON text, a `DuplicateKey`, or `otherwise` when the text is not JSON. */
 export function fromJson(raw: string, otherwise: string): unknown {
   try {
     return readJson(raw);

@@ -1,7 +1,7 @@
 /** Reads settings from a file, the environment and flags. Pure: text, environment and flags come in as values. */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { assert } from "../lib/errors.ts";
-import { RepeatedKey, readJson } from "../lib/formats/json-lines.ts";
+import { DuplicateKey, readJson } from "../lib/formats/json-lines.ts";
 import { didYouMean } from "../lib/nearest.ts";
 import { brokenRules } from "./rules.ts";
 import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } from "./settings.ts";
@@ -39,7 +39,7 @@ export function loadConfig({ file, env, flags }: SettingSource): Loaded {
   const problems: Problem[] = [];
   for (const each of said) {
     if ("message" in each) problems.push(each);
-    else if (each.raw instanceof RepeatedKey) problems.push(repeated(each.source, each.raw, each.row.path));
+    else if (each.raw instanceof DuplicateKey) problems.push(repeated(each.source, each.raw, each.row.path));
     else {
       const { row, raw, source } = each;
       const parsed = row.setting.parse(raw);
@@ -58,7 +58,7 @@ export function loadConfig({ file, env, flags }: SettingSource): Loaded {
 /** What a source says: a value as a file holds it, for a setting, or what is wrong. */
 type Said = Problem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
-function repeated(source: string, { path, key }: RepeatedKey, ...above: readonly string[]): Problem {
+function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): Problem {
   return { path: pathText([...above, ...path]), message: `the name ${key} is there twice`, source };
 }
 
@@ -80,7 +80,7 @@ function* fileSays(file: NonNullable<SettingSource["file"]>): Generator<Said> {
     yield { path: "", message: parserMessage(error), source };
     return;
   }
-  if (raw instanceof RepeatedKey) yield repeated(source, raw);
+  if (raw instanceof DuplicateKey) yield repeated(source, raw);
   else if (!isTable(raw)) yield { path: "", message: NOT_A_TABLE, source };
   else {
     for (const [group, table] of Object.entries(raw)) {

@@ -6,15 +6,15 @@ import { fnv64 } from "../lib/hash64.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint } from "./endpoint.ts";
 import { TIERS } from "./fitness.ts";
-import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
-import { hasHighErrorRate, Seen } from "./load.ts";
-import { Pool, type PoolOptions } from "./pool.ts";
+import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
+import { hasHighErrorRate, ObservedCalls } from "./load.ts";
+import { EndpointPool, type PoolOptions } from "./pool.ts";
 
 /** `region` and `zone` are the preferred place; empty text is no preference. `start` differs between programs, so that not all begin with one endpoint. */
 export interface ChooserOptions extends RankOptions, PoolOptions {}
 
 /** What one choice asks for beyond the policy. */
-export interface Wishes<C extends Candidate> {
+export interface ChoiceRequest<C extends Candidate> {
   /** HASH: the same text gives the same endpoint while that endpoint is there and usable. */
   readonly hashKey: string;
   /** Endpoints that were tried already. */
@@ -29,25 +29,25 @@ const MOST_TRIES = 8;
 export class Chooser<C extends Candidate> {
   // HOT: a choice among many names reads a chooser that is in no processor cache. What it reads each time is in one line of it.
   /** The pool of the only level that takes traffic, while no ejection can end and no level has changed. Undefined otherwise, and for HASH. */
-  #quick: Pool<C> | undefined;
+  #quick: EndpointPool<C> | undefined;
   #choiceCount = 0;
   #byLoadCount = 0;
   readonly #options: ChooserOptions;
   readonly #byKey = new Map<string, Endpoint<C>>();
   /** By rank. Those of tiers and levels without an endpoint so far are missing. */
-  readonly #pools: (Pool<C> | undefined)[] = [];
+  readonly #pools: (EndpointPool<C> | undefined)[] = [];
   /** Number of endpoints by level, also of those that cannot be chosen. */
   readonly #all = new Float64Array(LEVELS);
   readonly #choosable = new Float64Array(LEVELS);
   readonly #shares = new Float64Array(LEVELS);
-  readonly #levels = new LevelTurns();
+  readonly #levels = new LevelScheduler();
   /** The best tier with an endpoint that may be chosen. TIERS without any. */
   #tier: number = TIERS;
   #areSharesOld = false;
   /** With `LOAD_AWARE`: endpoints whose reported errors must be evaluated before the next choice. Undefined while there are none, as in most choosers. */
   #unjudged: Set<Endpoint<C>> | undefined;
   /** The pool of the only level that takes traffic. Undefined if there are more, or none. */
-  #only: Pool<C> | undefined;
+  #only: EndpointPool<C> | undefined;
   #nowMonoMs = 0;
   #nextReturnMs = NEVER;
   /** A number that is no small integer is an object of its own in memory, which `choose` would have to fetch. */
@@ -113,7 +113,7 @@ export class Chooser<C extends Candidate> {
    * The endpoint for one call. Undefined if there is none: no entry, all in MAINTENANCE, or all to be avoided. `time` and the random numbers in [0, 1)
    * come from the caller.
    */
-  choose(time: Time, random: () => number, wishes: Wishes<C> = NO_WISHES): Endpoint<C> | undefined {
+  choose(time: Time, random: () => number, wishes: ChoiceRequest<C> = NO_WISHES): Endpoint<C> | undefined {
     // HOT: once a call of a client (bench/resolve.ts): at most 1 µs, and no object.
     const quick = this.#quick;
     if (quick === undefined || wishes.avoid !== undefined) return this.#chooseAnew(time, random, wishes);
@@ -122,7 +122,7 @@ export class Chooser<C extends Candidate> {
     return quick.choose(time, random);
   }
 
-  #chooseAnew(time: Time, random: () => number, wishes: Wishes<C>): Endpoint<C> | undefined {
+  #chooseAnew(time: Time, random: () => number, wishes: ChoiceRequest<C>): Endpoint<C> | undefined {
     if (this.#unjudged !== undefined) this.#judge(this.#unjudged, time);
     if (this.#isAnyEjected && time.monoMs >= this.#nextReturnMs) this.#readmitDue(time.monoMs);
     if (this.#areSharesOld) this.#share();
@@ -142,7 +142,7 @@ export class Chooser<C extends Candidate> {
 
   /** A call to the endpoint begins. Exactly one of `succeeded`, `failed` and `abandoned` must follow. */
   started(endpoint: Endpoint<C>): void {
-    endpoint.seen ??= new Seen();
+    endpoint.seen ??= new ObservedCalls();
     endpoint.seen.inFlightCount += 1;
     this.#pools[endpoint.rank]?.noteLoad(endpoint, endpoint.isKnown);
   }
@@ -187,7 +187,7 @@ export class Chooser<C extends Candidate> {
     this.#all[endpoint.level] = (this.#all[endpoint.level] ?? 0) + 1;
     this.#unsettle();
     if (!endpoint.isChoosable) return endpoint;
-    const pool = (this.#pools[endpoint.rank] ??= new Pool(this.#options));
+    const pool = (this.#pools[endpoint.rank] ??= new EndpointPool(this.#options));
     pool.put(endpoint);
     this.#settle(pool);
     return endpoint;
@@ -204,12 +204,12 @@ export class Chooser<C extends Candidate> {
   }
 
   /** After a change of a pool's members: too many may be ejected now. */
-  #settle(pool: Pool<C>): void {
+  #settle(pool: EndpointPool<C>): void {
     pool.readmit(this.#nowMonoMs);
     this.#noteReturn(pool);
   }
 
-  #noteReturn(pool: Pool<C>): void {
+  #noteReturn(pool: EndpointPool<C>): void {
     this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
   }
@@ -258,7 +258,7 @@ export class Chooser<C extends Candidate> {
     if (!this.#isAnyEjected && this.#options.policy !== SELECT_POLICY.HASH) this.#quick = this.#only;
   }
 
-  #byHash({ hashKey, avoid }: Wishes<C>): Endpoint<C> | undefined {
+  #byHash({ hashKey, avoid }: ChoiceRequest<C>): Endpoint<C> | undefined {
     const hash = fnv64(hashKey);
     for (const pool of this.#pools) {
       const chosen = pool?.byHash(hash, avoid);

@@ -2,20 +2,20 @@
 
 import type { Time } from "../lib/machine.ts";
 import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
-import { LEVELS, type Place, type RankOptions, rankOf } from "./levels.ts";
-import { errorEjectionMs, type Load, type Seen, SmoothedReports } from "./load.ts";
-import { drawTarget, entryWeight, preferredTargets, type Target } from "./targets.ts";
+import { LEVELS, type RankOptions, rankOf, type ZoneLocality } from "./levels.ts";
+import { errorEjectionMs, type ObservedCalls, type ReportedLoad, SmoothedReports } from "./load.ts";
+import { drawTarget, entryWeight, preferredTargets, type WeightedTarget } from "./targets.ts";
 
 /** An entry that can be chosen, with the fields that the choice depends on. */
 export interface Candidate {
   /** Names the entry. It orders candidates, and HASH hashes it. */
   readonly key: string;
-  readonly view: Place & {
+  readonly view: ZoneLocality & {
     readonly health: HealthNumber;
-    readonly targets: readonly Target[];
+    readonly targets: readonly WeightedTarget[];
     /** Whether callers reach it through its node while it has no target. Absent: no. */
     readonly isHosted?: boolean;
-    readonly load: Load | undefined;
+    readonly load: ReportedLoad | undefined;
   };
 }
 
@@ -54,7 +54,7 @@ export class Endpoint<C extends Candidate> {
   rank = 0;
   weight = 1;
   /** Undefined before its first call. */
-  seen: Seen | undefined;
+  seen: ObservedCalls | undefined;
   /** Index among those of its pool that may be chosen; -1 if it is not there. */
   index = -1;
   readonly reports = new SmoothedReports();

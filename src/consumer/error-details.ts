@@ -3,7 +3,7 @@ import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/proto
 import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 
 /** Undefined for a detail of another type, and for one whose bytes do not decode. */
-export function unpacked<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
+export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
   try {
     return anyUnpack(detail, schema);
   } catch {

@@ -36,7 +36,7 @@ export function tierOf({ health, hasTarget }: Fitness): number {
 }
 
 /** Maps DEGRADED to the tier of HEALTHY, for choices that must not change when an entry degrades. */
-export function steadyTier(tier: number): number {
+export function stableTier(tier: number): number {
   return tier % HEALTH_TIERS === 1 ? tier - 1 : tier;
 }
 
@@ -51,7 +51,7 @@ export function isDrained({ health }: { readonly health: HealthNumber }): boolea
 }
 
 /** The items of the best tier that has items. */
-export function bestOf<T>(items: readonly T[], fitnessOf: (item: T) => Fitness): readonly T[] {
+export function bestTierOf<T>(items: readonly T[], fitnessOf: (item: T) => Fitness): readonly T[] {
   const tiers = items.map((item) => tierOf(fitnessOf(item)));
   // HOT: a name may have thousands of items, too many for the arguments of one call of Math.min.
   const best = tiers.reduce((least, tier) => Math.min(least, tier), TIERS);

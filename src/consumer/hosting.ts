@@ -1,16 +1,16 @@
 /** Where a node is reached, and where the functions and queues without targets that it hosts are called. Resolve, clients and DNS all decide by this file. */
 import { serverPort } from "../lib/protocols.ts";
 import { type HealthNumber, isDrained, isHosted } from "./fitness.ts";
-import type { Target } from "./targets.ts";
+import type { WeightedTarget } from "./targets.ts";
 
-export interface AdvertisedTarget extends Target {
+export interface AdvertisedTarget extends WeightedTarget {
   readonly name: string;
   readonly host: string;
   readonly port: number;
   readonly protocol: string;
 }
 
-interface NodeFacts {
+interface HostNode {
   readonly key?: { readonly clusterId: string } | undefined;
   readonly health: HealthNumber;
 }
@@ -20,7 +20,7 @@ interface NodeDetail {
   readonly value?: object | undefined;
 }
 
-interface HostedFacts {
+interface HostedEntry {
   readonly key?: { readonly kind: number; readonly clusterId: string } | undefined;
   readonly health: HealthNumber;
   readonly targets: readonly unknown[];
@@ -33,12 +33,12 @@ const FABRIC_SCHEME = "fabric";
 const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
 
 /** Whether an entry is called at its node. */
-export function isCalledAtNode({ key, health, targets, nodeId }: HostedFacts): boolean {
+export function isCalledAtNode({ key, health, targets, nodeId }: HostedEntry): boolean {
   return targets.length === 0 && nodeId !== "" && isHosted(key?.kind ?? 0) && !isDrained({ health });
 }
 
 /** The node of an entry that is called there, among the entries of its node id. Undefined if an operator took the node out of traffic. */
-export function hostOf<N extends NodeFacts>({ key }: HostedFacts, nodes: Iterable<N>): N | undefined {
+export function hostOf<N extends HostNode>({ key }: HostedEntry, nodes: Iterable<N>): N | undefined {
   for (const node of nodes) if (node.key?.clusterId === key?.clusterId && !isDrained(node)) return node;
   return undefined;
 }

@@ -1,12 +1,12 @@
 /** The levels of nearness, and the share of the traffic that each level takes (semantics.md, Selection). */
-import { type Fitness, steadyTier, tierOf } from "./fitness.ts";
+import { type Fitness, stableTier, tierOf } from "./fitness.ts";
 
 /** The policies of a choice, with their numbers on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
 export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
 
 /** A region and a zone in it. As a preferred place, empty text is no preference. */
-export interface Place {
+export interface ZoneLocality {
   readonly region: string;
   readonly zone: string;
 }
@@ -17,20 +17,20 @@ export const LEVELS = 3;
 const ELSEWHERE = LEVELS - 1;
 
 /** The words for the level of an entry in explanations. Undefined without a preferred place. */
-export function levelText(level: number, prefer: Place): string | undefined {
+export function levelText(level: number, prefer: ZoneLocality): string | undefined {
   return prefer.region === "" && prefer.zone === "" ? undefined : LEVEL_TEXTS[level];
 }
 const LEVEL_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
 /** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone counts only in the preferred region. */
-export function levelOf(place: Place, prefer: Place): number {
+export function levelOf(place: ZoneLocality, prefer: ZoneLocality): number {
   const isInRegion = prefer.region === "" || place.region === prefer.region;
   if (isInRegion && prefer.zone !== "" && place.zone === prefer.zone) return 0;
   return isInRegion && prefer.region !== "" ? 1 : ELSEWHERE;
 }
 
 /** What the rank of an entry depends on. `region` and `zone` are the preferred place. */
-export interface RankOptions extends Place {
+export interface RankOptions extends ZoneLocality {
   readonly policy: SelectPolicy;
 }
 
@@ -38,9 +38,9 @@ export interface RankOptions extends Place {
  * Tier and level of an entry as one number, `tier × LEVELS + level`; lower is better. From `TIERS × LEVELS` on, an entry is not chosen at all.
  * Levels and DEGRADED do not count for HASH, because they would send one key to different entries from different places or at different moments.
  */
-export function rankOf(fitness: Fitness, place: Place, options: RankOptions): number {
+export function rankOf(fitness: Fitness, place: ZoneLocality, options: RankOptions): number {
   const tier = tierOf(fitness);
-  if (options.policy === SELECT_POLICY.HASH) return steadyTier(tier) * LEVELS + ELSEWHERE;
+  if (options.policy === SELECT_POLICY.HASH) return stableTier(tier) * LEVELS + ELSEWHERE;
   return tier * LEVELS + levelOf(place, options);
 }
 
@@ -86,7 +86,7 @@ export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>
 }
 
 /** Gives the levels their turns by their shares, evenly spread and without chance, so that few choices keep to the shares too. */
-export class LevelTurns {
+export class LevelScheduler {
   // As in nginx's smooth weighted round robin.
   readonly #current = new Float64Array(LEVELS);
 

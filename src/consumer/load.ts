@@ -2,7 +2,7 @@
 import type { Time } from "../lib/machine.ts";
 
 /** What an instance last reported about itself. */
-export interface Load {
+export interface ReportedLoad {
   readonly utilization: number;
   readonly errorRate: number;
   readonly latencyMs: number;
@@ -25,17 +25,17 @@ const REPORTS_HALF_LIFE_MS = 10_000;
 const FAULTY_ERROR_RATE = 0.5;
 
 /** The load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
-export function loadScore(load: Load | undefined, nowWallMs: number): number {
+export function loadScore(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
 }
 
 /** Whether a report has so many errors that its entry is ejected. */
-export function hasHighErrorRate(load: Load | undefined): boolean {
+export function hasHighErrorRate(load: ReportedLoad | undefined): boolean {
   return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
 }
 
 /** How much longer a report ejects its entry, in ms. 0 or less if it does not. */
-export function errorEjectionMs(load: Load | undefined, nowWallMs: number): number {
+export function errorEjectionMs(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
 }
 
@@ -43,10 +43,10 @@ export function errorEjectionMs(load: Load | undefined, nowWallMs: number): numb
 export class SmoothedReports {
   /** The smoothed score, not faded by the age of the last report. */
   score = UNKNOWN_LOAD;
-  #last: Load | undefined;
+  #last: ReportedLoad | undefined;
 
   /** Adds the current report of the entry, which may be the last one again. */
-  note(load: Load | undefined): void {
+  note(load: ReportedLoad | undefined): void {
     const before = this.#last;
     this.#last = load;
     if (load === undefined || load === before) {
@@ -67,7 +67,7 @@ export class SmoothedReports {
 }
 
 /** The score of a report that is new. */
-function reportedScore(load: Load): number {
+function reportedScore(load: ReportedLoad): number {
   // The parts combine like chances of refusal: one full part makes the entry full, even if the others are idle.
   const headroom =
     (1 - share(load.utilization)) *
@@ -99,7 +99,7 @@ const TRUSTED_CALLS = 1;
  * What this program saw of one endpoint: the latency of its calls and the share that failed. The latency is a peak-sensitive average: it rises at
  * once to a slow call and falls slowly (Finagle's Peak EWMA, https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded).
  */
-export class Seen {
+export class ObservedCalls {
   /** Calls that have started and not ended. */
   inFlightCount = 0;
   /** Below 0 before the first call that went well. */
@@ -164,12 +164,12 @@ export function noteLoad(numbers: number[], at: number, { reports, seen, weight 
 
 interface KnownLoad {
   readonly reports: SmoothedReports;
-  readonly seen: Seen | undefined;
+  readonly seen: ObservedCalls | undefined;
   readonly weight: number;
 }
 
 /** What a comparison of loads takes from outside. */
-interface Moment {
+interface LoadContext {
   readonly time: Time;
   /** The latency that is usual for the service. It is neither good nor bad. */
   readonly typicalMs: number;
@@ -178,7 +178,7 @@ interface Moment {
 }
 
 /** The room of an entry for one more call, from the numbers of `noteLoad`. Of two entries, the one with more room is better. */
-export function roomOf(numbers: readonly number[], at: number, { time, typicalMs, meanWeight }: Moment): number {
+export function headroomOf(numbers: readonly number[], at: number, { time, typicalMs, meanWeight }: LoadContext): number {
   const reported = faded(numbers[at + REPORTED] ?? UNKNOWN_LOAD, time.wallMs - (numbers[at + REPORTED_WALL_MS] ?? 0));
   const latencyMs = numbers[at + LATENCY_MS] ?? -1;
   const slowness = latencyMs < 0 ? UNKNOWN_LOAD : saturating(latencyMs, typicalMs);

@@ -3,8 +3,8 @@ import { fnv64, type Hash64, mixedFraction } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "./levels.ts";
-import { keepProbability, LOAD_NUMBERS, noteLoad, roomOf } from "./load.ts";
-import { Rotation, type Turns } from "./rotation.ts";
+import { headroomOf, keepProbability, LOAD_NUMBERS, noteLoad } from "./load.ts";
+import { type RotationState, WeightedRotation } from "./rotation.ts";
 
 /** How a pool chooses. */
 export interface PoolOptions {
@@ -17,7 +17,7 @@ export interface PoolOptions {
 const TYPICAL_GAIN = 1 / 16;
 
 /** Put, remove, eject and readmit cost O(log n). */
-export class Pool<C extends Candidate> {
+export class EndpointPool<C extends Candidate> {
   // HOT: what a choice reads comes first, in one line of the processor's cache.
   readonly #policy: SelectPolicy;
   #knownCount = 0;
@@ -36,12 +36,12 @@ export class Pool<C extends Candidate> {
   #faultyCount = 0;
   /** Latest return first. */
   readonly #ejected: Endpoint<C>[] = [];
-  readonly #rotation: Rotation<Endpoint<C>> | undefined;
+  readonly #rotation: WeightedRotation<Endpoint<C>> | undefined;
 
   /** `earlier` are turns of another pool to go on from. */
-  constructor({ policy, start }: PoolOptions, earlier?: Turns) {
+  constructor({ policy, start }: PoolOptions, earlier?: RotationState) {
     this.#policy = policy;
-    if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new Rotation(start, earlier);
+    if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new WeightedRotation(start, earlier);
   }
 
   /** Number of endpoints that may be chosen. */
@@ -50,7 +50,7 @@ export class Pool<C extends Candidate> {
   }
 
   /** The turns so far, for another pool to go on from. */
-  get turns(): Turns | undefined {
+  get turns(): RotationState | undefined {
     return this.#rotation?.turns;
   }
 
@@ -181,7 +181,10 @@ export class Pool<C extends Candidate> {
     if (this.#members.length < 2) return this.#members[first];
     const second = this.#drawOther(first, random());
     const moment = { time, typicalMs: this.#typicalMs, meanWeight: this.#totalWeight / this.#members.length };
-    const kept = keepProbability(roomOf(this.#loads, first * LOAD_NUMBERS, moment), roomOf(this.#loads, second * LOAD_NUMBERS, moment));
+    const kept = keepProbability(
+      headroomOf(this.#loads, first * LOAD_NUMBERS, moment),
+      headroomOf(this.#loads, second * LOAD_NUMBERS, moment),
+    );
     return this.#members[kept < 1 && random() >= kept ? second : first];
   }
 

@@ -13,9 +13,9 @@ export interface LaneState {
 }
 
 /** The turns so far, by weight. They may be kept where members are not, and go on with members that are put anew. */
-export type Turns = ReadonlyMap<number, LaneState>;
+export type RotationState = ReadonlyMap<number, LaneState>;
 
-interface Lane<M extends Keyed> {
+interface WeightLane<M extends Keyed> {
   readonly weight: number;
   readonly members: KeyOrder<M>;
   current: number;
@@ -24,18 +24,18 @@ interface Lane<M extends Keyed> {
 }
 
 /** Put and remove cost O(log n), and a turn O(number of different weights). */
-export class Rotation<M extends Keyed & { readonly weight: number }> {
+export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
   /** In [0, 1): where in key order the first turn of a lane is. */
   readonly #start: number;
-  #earlier: Turns | undefined;
-  readonly #lanes: Lane<M>[] = [];
+  #earlier: RotationState | undefined;
+  readonly #lanes: WeightLane<M>[] = [];
   /** The members of the only lane. Undefined if there are more, or none. */
   #only: KeyOrder<M> | undefined;
   #totalWeight = 0;
   #hasNewLane = false;
 
   /** `earlier` are the turns of another rotation to go on from. */
-  constructor(start: number, earlier: Turns | undefined) {
+  constructor(start: number, earlier: RotationState | undefined) {
     this.#start = start;
     this.#earlier = earlier;
   }
@@ -70,7 +70,7 @@ export class Rotation<M extends Keyed & { readonly weight: number }> {
     // HOT: once a choice (bench/resolve.ts). Mostly all weights are equal.
     if (this.#hasNewLane) this.#place();
     if (this.#only !== undefined) return this.#only.next();
-    let best: Lane<M> | undefined;
+    let best: WeightLane<M> | undefined;
     for (let i = 0; i < this.#lanes.length; i++) {
       const lane = this.#lanes[i];
       if (lane === undefined) continue;
@@ -86,7 +86,7 @@ export class Rotation<M extends Keyed & { readonly weight: number }> {
   }
 
   /** The turns so far, for another rotation to go on from. */
-  get turns(): Turns {
+  get turns(): RotationState {
     const turns = new Map<number, LaneState>();
     for (const { weight, current, members, isNew } of this.#lanes) {
       if (!isNew) turns.set(weight, { current, lastKey: members.current()?.key ?? "" });

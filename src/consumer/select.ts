@@ -8,15 +8,15 @@ import { type Candidate, Endpoint, type TargetOf } from "./endpoint.ts";
 import { healthText, isReachable, TIERS } from "./fitness.ts";
 import { LEVELS, levelText, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
 import { hasHighErrorRate, loadScore } from "./load.ts";
-import { halvesOf, Pool, rendezvous } from "./pool.ts";
-import type { NameTurns } from "./turns.ts";
+import { EndpointPool, halvesOf, rendezvous } from "./pool.ts";
+import type { NameRotation } from "./rotation-cache.ts";
 
 /** `region` and `zone` are the preferred place. Empty text is no preference. */
 export interface SelectOptions extends RankOptions {
   /** HASH: the same text gives the same entry while that entry is there and usable. */
   readonly hashKey: string;
   /** The turns of these candidates so far. They are changed. */
-  readonly turns: NameTurns;
+  readonly turns: NameRotation;
   /** A random number in [0, 1) for each call, for choices by chance. */
   readonly random: () => number;
   readonly time: Time;
@@ -29,21 +29,21 @@ export interface SelectOptions extends RankOptions {
 }
 
 /** What decides among the entries of a level. */
-export type ChoiceBy = "load" | "turn" | "random" | "hash";
+export type SelectionBasis = "load" | "turn" | "random" | "hash";
 
-export interface Choice<C extends Candidate> {
+export interface SelectResult<C extends Candidate> {
   /** What decided. Undefined if no candidate can be chosen. */
-  readonly by: ChoiceBy | undefined;
+  readonly by: SelectionBasis | undefined;
   /** The chosen entry, then the others, best first, at most `limit`. Empty if no candidate can be chosen. */
   readonly ranked: readonly C[];
   /** A target of the chosen entry. Undefined if it has none. */
   readonly target: TargetOf<C> | undefined;
   /** With `explain`, at most MAX_EXPLAINED, best first. */
-  readonly explained: readonly Ranking<C>[] | undefined;
+  readonly explained: readonly CandidateRank<C>[] | undefined;
 }
 
 /** The reason for the place of a candidate. `rank` means that more than `limit` candidates were better. */
-interface Ranking<C extends Candidate> {
+interface CandidateRank<C extends Candidate> {
   readonly key: C["key"];
   readonly kept: boolean;
   readonly reason: "kept" | "rank" | "maintenance";
@@ -53,14 +53,14 @@ interface Ranking<C extends Candidate> {
 /** Most candidates that a choice explains. */
 export const MAX_EXPLAINED = 1000;
 
-interface Rated<C extends Candidate> {
+interface RatedCandidate<C extends Candidate> {
   readonly endpoint: Endpoint<C>;
   /** Lower is better, among equal ranks. */
   readonly score: number;
 }
 
 /** What explanations say beside the fields of a candidate. */
-interface Chosen<C extends Candidate> {
+interface ChosenDetails<C extends Candidate> {
   readonly endpoint: Endpoint<C>;
   readonly isByLoad: boolean;
   /** The share of the traffic that each level of its tier takes. */
@@ -68,7 +68,7 @@ interface Chosen<C extends Candidate> {
 }
 
 /** Chooses a candidate and one of its targets. The same candidates, options, turns and random numbers give the same choice. */
-export function select<C extends Candidate>(candidates: readonly C[], options: SelectOptions): Choice<C> {
+export function select<C extends Candidate>(candidates: readonly C[], options: SelectOptions): SelectResult<C> {
   const endpoints = candidates.map((candidate) => new Endpoint(candidate, options)).toSorted(byKey);
   const choosable = endpoints.filter((one) => one.isChoosable);
   const chosen = choose(choosable, endpoints, options);
@@ -88,7 +88,7 @@ function choose<C extends Candidate>(
   choosable: readonly Endpoint<C>[],
   all: readonly Endpoint<C>[],
   options: SelectOptions,
-): Chosen<C> | undefined {
+): ChosenDetails<C> | undefined {
   const { turns, policy, hashKey, random, time } = options;
   const tier = Math.min(...choosable.map((one) => one.tier));
   if (tier >= TIERS) return undefined;
@@ -99,7 +99,7 @@ function choose<C extends Candidate>(
   for (const [rank, count] of counts.entries()) ofLevel[rank % LEVELS] = (ofLevel[rank % LEVELS] ?? 0) + count;
   shareLevels(ofTier, ofLevel, shares);
   const rank = tier * LEVELS + turns.levels.next(shares);
-  const pool = new Pool<C>({ policy, start: turns.start }, turns.pools[rank]);
+  const pool = new EndpointPool<C>({ policy, start: turns.start }, turns.pools[rank]);
   const members = choosable.filter((one) => one.rank === rank);
   for (const one of members) pool.put(one);
   if (policy === SELECT_POLICY.LOAD_AWARE) for (const one of members) if (hasHighErrorRate(one.candidate.view.load)) pool.judge(one, time);
@@ -115,7 +115,11 @@ function countRanks(endpoints: readonly { readonly rank: number }[]): readonly n
 }
 
 /** The chosen one, then the others, best first. */
-function rankAll<C extends Candidate>(choosable: readonly Endpoint<C>[], chosen: Chosen<C>, options: SelectOptions): readonly Rated<C>[] {
+function rankAll<C extends Candidate>(
+  choosable: readonly Endpoint<C>[],
+  chosen: ChosenDetails<C>,
+  options: SelectOptions,
+): readonly RatedCandidate<C>[] {
   const { endpoint, isByLoad } = chosen;
   const asked = fnv64(options.hashKey);
   // Beside one that had its turn, those whose turn comes next are first.
@@ -150,12 +154,12 @@ function byKey(a: { readonly key: string }, b: { readonly key: string }): number
   return a.key < b.key ? -1 : Number(a.key > b.key);
 }
 
-interface Explaining<C extends Candidate> {
-  readonly chosen: Chosen<C> | undefined;
+interface ExplainContext<C extends Candidate> {
+  readonly chosen: ChosenDetails<C> | undefined;
   readonly options: SelectOptions;
 }
 
-function explainRank<C extends Candidate>(one: Rated<C>, index: number, { chosen, options }: Explaining<C>): Ranking<C> {
+function explainRank<C extends Candidate>(one: RatedCandidate<C>, index: number, { chosen, options }: ExplainContext<C>): CandidateRank<C> {
   const { endpoint } = one;
   const { health } = endpoint.candidate.view;
   const kept = index < options.limit;
@@ -166,13 +170,13 @@ function explainRank<C extends Candidate>(one: Rated<C>, index: number, { chosen
   return { key: endpoint.key, kept, reason: kept ? "kept" : "rank", detail };
 }
 
-function explainMaintenance<C extends Candidate>({ key }: Endpoint<C>): Ranking<C> {
+function explainMaintenance<C extends Candidate>({ key }: Endpoint<C>): CandidateRank<C> {
   return { key, kept: false, reason: "maintenance", detail: "in maintenance, so it is never chosen" };
 }
 
 function levelPart<C extends Candidate>(
   { tier, level }: Endpoint<C>,
-  chosen: Chosen<C> | undefined,
+  chosen: ChosenDetails<C> | undefined,
   options: SelectOptions,
 ): string | undefined {
   const text = options.policy === SELECT_POLICY.HASH ? undefined : levelText(level, options);
@@ -180,7 +184,7 @@ function levelPart<C extends Candidate>(
   return text === undefined || share === 0 || share === 1 ? text : `${text} (takes ${Math.round(share * 100)} % of the choices)`;
 }
 
-function scorePart<C extends Candidate>({ endpoint, score }: Rated<C>, options: SelectOptions): string | undefined {
+function scorePart<C extends Candidate>({ endpoint, score }: RatedCandidate<C>, options: SelectOptions): string | undefined {
   switch (options.policy) {
     case SELECT_POLICY.LOAD_AWARE:
       return endpoint.candidate.view.load === undefined ? "load unknown" : `load ${score.toFixed(3)}`;
@@ -194,14 +198,14 @@ function scorePart<C extends Candidate>({ endpoint, score }: Rated<C>, options: 
 }
 
 /** How explanations say what decided. */
-const DECIDED: Readonly<Record<ChoiceBy, string>> = {
+const DECIDED: Readonly<Record<SelectionBasis, string>> = {
   load: "the better of two draws",
   turn: "its turn",
   random: "drawn",
   hash: "the lowest hash",
 };
 
-function choiceBy<C extends Candidate>({ isByLoad }: Chosen<C>, { policy }: SelectOptions): ChoiceBy {
+function choiceBy<C extends Candidate>({ isByLoad }: ChosenDetails<C>, { policy }: SelectOptions): SelectionBasis {
   switch (policy) {
     case SELECT_POLICY.LOAD_AWARE:
       return isByLoad ? "load" : "turn";

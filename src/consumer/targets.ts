@@ -3,13 +3,13 @@
  * and priority has a weight, all share evenly. If some have a weight, targets without a weight get no traffic.
  */
 
-export interface Target {
+export interface WeightedTarget {
   readonly priority: number;
   readonly weight: number;
 }
 
 /** The targets of the lowest priority. The others are for when these do not answer. */
-export function preferredTargets<T extends Target>(targets: readonly T[]): readonly T[] {
+export function preferredTargets<T extends WeightedTarget>(targets: readonly T[]): readonly T[] {
   // HOT: once an entry of a snapshot. Most entries have one target.
   if (targets.length < 2) return targets;
   let lowest = Infinity;
@@ -17,7 +17,7 @@ export function preferredTargets<T extends Target>(targets: readonly T[]): reado
   return targets.filter((target) => target.priority === lowest);
 }
 
-function totalWeight(targets: readonly Target[]): number {
+function totalWeight(targets: readonly WeightedTarget[]): number {
   let total = 0;
   for (const target of targets) total += target.weight;
   return total;
@@ -27,19 +27,19 @@ function totalWeight(targets: readonly Target[]): number {
  * The weights of targets for a reader that sees only these targets, such as a client of SRV records. A weight is 0 only if another target of the same entry and
  * priority has a weight: HAProxy sends no traffic to a server with weight 0, and responds with 503 if all servers have weight 0.
  */
-export function effectiveWeights(shown: readonly { readonly entry: object; readonly target: Target }[]): readonly number[] {
+export function effectiveWeights(shown: readonly { readonly entry: object; readonly target: WeightedTarget }[]): readonly number[] {
   const weighed = new Map<object, Set<number>>();
   for (const { entry, target } of shown) if (target.weight > 0) weighed.set(entry, (weighed.get(entry) ?? new Set()).add(target.priority));
   return shown.map(({ entry, target }) => target.weight || (weighed.get(entry)?.has(target.priority) === true ? 0 : 1));
 }
 
 /** The weight of an entry by its preferred targets: at least 1, so that an entry without weights takes an equal share. */
-export function entryWeight(preferred: readonly Target[]): number {
+export function entryWeight(preferred: readonly WeightedTarget[]): number {
   return Math.max(1, totalWeight(preferred));
 }
 
 /** One of the preferred targets, by weight. Without weights all have equal chances. `drawn` is in [0, 1). */
-export function drawTarget<T extends Target>(preferred: readonly T[], drawn: number): T | undefined {
+export function drawTarget<T extends WeightedTarget>(preferred: readonly T[], drawn: number): T | undefined {
   const total = totalWeight(preferred);
   if (total === 0) return preferred[Math.floor(drawn * preferred.length)];
   let left = drawn * total;

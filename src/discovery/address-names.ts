@@ -3,7 +3,7 @@ import type { EntryView } from "../catalog/entry/view.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { advertisedTargets } from "../consumer/hosting.ts";
-import { type Address, type AddressBlock, blockHolds, parseAddress } from "../lib/addresses.ts";
+import { type AddressBlock, blockHolds, type IpAddress, parseAddress } from "../lib/addresses.ts";
 
 /** An entry at an address. With its places in both lists it takes some 80 bytes, which is the whole cost of a name in a reverse zone. */
 interface Placed {
@@ -23,7 +23,7 @@ export class AddressNames {
   }
 
   /** Keys of the entries at this address, whoever may see them, those of each name together (`nameOfKey`), in key order. */
-  *namesAt(address: Address): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
+  *namesAt(address: IpAddress): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
     const text = addressText(address);
     let [next] = this.#at(text, "");
     while (next !== undefined) {
@@ -100,6 +100,6 @@ export class AddressNames {
 }
 
 /** An address as short text: a character for each byte. */
-export function addressText(address: Address): string {
+export function addressText(address: IpAddress): string {
   return String.fromCharCode(...address);
 }

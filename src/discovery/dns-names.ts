@@ -10,7 +10,7 @@ import { isAtOrBelow, isEndBefore, SortedBlocks, suffixesOf } from "../catalog/q
 import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { Address, AddressBlock } from "../lib/addresses.ts";
+import type { AddressBlock, IpAddress } from "../lib/addresses.ts";
 import { hasField } from "../lib/protowire.ts";
 import { AddressNames } from "./address-names.ts";
 import { type Claim, claimantOf, claimOf, isSingleLabel, namesOf, readClaimant } from "./alias-claim.ts";
@@ -282,7 +282,7 @@ export class DnsNames {
   }
 
   /** Keys of the services and nodes that have a target at this address, whoever may see them, those of each name together. */
-  namesAt(address: Address): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
+  namesAt(address: IpAddress): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
     return this.#addresses?.namesAt(address) ?? NONE;
   }
 

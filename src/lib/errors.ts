@@ -27,7 +27,7 @@ export function codeName(code: number): string {
   return CODE_NAMES[code] ?? "UNKNOWN";
 }
 
-/** Reason to code. Clients match the reason, never the text. `Reason` in the protos has the same names. */
+/** Reason to code. Clients match the reason, never the text. `ErrorReason` in the protos has the same names. */
 export const REASONS = {
   invalid_argument: CODES.INVALID_ARGUMENT,
   unauthenticated: CODES.UNAUTHENTICATED,
@@ -57,9 +57,9 @@ export const REASONS = {
   read_only: CODES.FAILED_PRECONDITION,
   origin_away: CODES.UNAVAILABLE,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
-export type Reason = keyof typeof REASONS;
+export type ErrorReason = keyof typeof REASONS;
 /** A code that a refusal has. */
-export type Code = (typeof REASONS)[Reason];
+export type ErrorCode = (typeof REASONS)[ErrorReason];
 
 /** Most broken fields that one refusal names: enough to repair a request, and no megabyte of answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;
@@ -82,10 +82,10 @@ export interface ErrorDetails {
 
 /** A request that was refused. The message starts lower case, without a final period; the reason is put before it. */
 export class WaymarkError extends Error {
-  readonly reason: Reason;
+  readonly reason: ErrorReason;
   readonly details: ErrorDetails;
 
-  constructor(reason: Reason, message: string, details: ErrorDetails = {}) {
+  constructor(reason: ErrorReason, message: string, details: ErrorDetails = {}) {
     super(`${reason}: ${message}`, { cause: details.cause });
     this.name = "WaymarkError";
     this.reason = reason;
@@ -95,7 +95,7 @@ export class WaymarkError extends Error {
 
 /** A refusal as it crosses to another thread: plain values, without what no client is told, its stack and its cause. */
 export interface SentError {
-  readonly reason: Reason;
+  readonly reason: ErrorReason;
   /** Without the reason. */
   readonly text: string;
   readonly details: ErrorDetails & { readonly cause: undefined };
@@ -124,22 +124,22 @@ export function failedInside(): WaymarkError {
  * A bug of this program that `assert` found. If all changes of the call were taken back (`isUndone`), it ends only that call. Otherwise
  * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowBroken` first.
  */
-export class BrokenInvariant extends Error {
+export class InvariantError extends Error {
   /** Set by the code that took back all changes since the call began. */
   isUndone = false;
 
   constructor(message: string) {
     super(message);
-    this.name = "BrokenInvariant";
+    this.name = "InvariantError";
   }
 }
 
 /** Throws a caught error again if it is a bug whose changes may still be there. Code that catches errors and goes on calls this first. */
 export function rethrowBroken(error: unknown): void {
-  if (error instanceof BrokenInvariant && !error.isUndone) throw error;
+  if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 
 /** States a relation that must hold inside the program. It is never used on input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
-  if (!condition) throw new BrokenInvariant(`assertion failed: ${message} ${JSON.stringify(facts)}`);
+  if (!condition) throw new InvariantError(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

@@ -10,7 +10,7 @@ import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Handlers, Part, Parts } from "../lib/part.ts";
+import type { MachinePart, MachineParts, PartHandlers } from "../lib/machine-part.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { Adopted } from "../policy/versions/policy-store.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
@@ -147,6 +147,6 @@ export type NodeNews =
   | Extract<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>;
 
 /** A part of the machine. A new part is a file that implements this, and a row in `core/parts/list.ts`. */
-export type NodePart = Part<NodeInput | NodeNews, NodeOutput>;
-export type NodePartList = Parts<NodeInput | NodeNews, NodeOutput>;
-export type NodeHandlers = Handlers<NodeInput | NodeNews, NodeOutput>;
+export type NodePart = MachinePart<NodeInput | NodeNews, NodeOutput>;
+export type NodePartList = MachineParts<NodeInput | NodeNews, NodeOutput>;
+export type NodeHandlers = PartHandlers<NodeInput | NodeNews, NodeOutput>;

@@ -12,8 +12,8 @@ import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { hostPort } from "../lib/addresses.ts";
-import { assert, BrokenInvariant } from "../lib/errors.ts";
-import { later } from "../lib/patient-time.io.ts";
+import { assert, InvariantError } from "../lib/errors.ts";
+import { later } from "../lib/stall-aware-time.io.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
@@ -274,7 +274,7 @@ function openChain(options: ListenersOptions, services: readonly Service[]): Cha
     onRefused: (call) => limits.note(refusedAct(call, identity.clusterId)),
     onBug: (fault, call) => {
       rpcLog.error({ err: fault, ...call }, "handler failed");
-      if (fault instanceof BrokenInvariant && !fault.isUndone && !isRead(call.service, call.method)) endProcess(fault);
+      if (fault instanceof InvariantError && !fault.isUndone && !isRead(call.service, call.method)) endProcess(fault);
     },
     onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug({ ...call }, "call") : undefined,
   });

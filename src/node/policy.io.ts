@@ -5,7 +5,7 @@ import type { Settings } from "../config/settings.ts";
 import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { now } from "../lib/patient-time.io.ts";
+import { now } from "../lib/stall-aware-time.io.ts";
 import { TaskRunner } from "../policy/run-tasks.io.ts";
 import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";

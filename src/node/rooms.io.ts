@@ -10,8 +10,8 @@ import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
-import type { Patience } from "../lib/patience.ts";
-import { now, patienceOfLoop } from "../lib/patient-time.io.ts";
+import type { StallAwareClock } from "../lib/stall-aware-clock.ts";
+import { clockOfLoop, now } from "../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../policy/versions/engine.ts";
 import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
@@ -43,8 +43,8 @@ export interface CoreOptions {
   readonly origins?: Effective["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
-  /** As `RegistrarOptions.patience`. Without it the clock of this process's event loop counts. */
-  readonly patience?: Patience;
+  /** As `RegistrarOptions.stallClock`. Without it the clock of this process's event loop counts. */
+  readonly stallClock?: StallAwareClock;
 }
 
 /** Has the seconds since 1970 in its high part and a random number in its low part, so generations of a node grow with time and never repeat. */
@@ -86,7 +86,7 @@ type Keys = Pick<Seals, "announcements" | "keys" | "signer">;
 
 /** Builds the rooms of a node and fills them with what the journal kept. */
 export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: Opened): Promise<NodeCore> {
-  const { settings, log, version, patience = patienceOfLoop() } = options;
+  const { settings, log, version, stallClock = clockOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const chance = { leases, newGeneration, newToken: tokens(), random: Math.random };
   const seals = keys && {
@@ -96,7 +96,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
     imports: importsOf(settings.fabric.borders, settings.node.region, keys.keys),
     onAgain: () => readersOfSummaries?.kick(),
   };
-  const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick(), seals };
+  const process = { stallClock, metrics, audit, now, onAgain: () => wakeup.kick(), seals };
   const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());
   await journal.replay((row) => opening.row(row));

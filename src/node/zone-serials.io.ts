@@ -14,7 +14,7 @@ import {
 } from "../dns/views/zone-versions.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { now } from "../lib/patient-time.io.ts";
+import { now } from "../lib/stall-aware-time.io.ts";
 import { visibilityOf } from "../policy/set/verdict.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";

@@ -9,11 +9,11 @@ import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import { GUARD_DEFAULTS } from "../consumer/guard.ts";
-import type { OwnerOfFile } from "../lib/blocks.ts";
+import { GUARD_DEFAULTS } from "../consumer/mass-loss-guard.ts";
+import type { FileOwner } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
-import { type Part, Parts } from "../lib/part.ts";
+import { type MachinePart, MachineParts } from "../lib/machine-part.ts";
 import { mayBeSeen } from "../policy/set/verdict.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { copyBlocks } from "./disk/copy.ts";
@@ -54,13 +54,13 @@ export type ResolverNews =
   /** The same streams are opened again, with other credentials. */
   | { readonly kind: "reopen" };
 
-export type ResolverPart = Part<ResolverInput | ResolverNews, ResolverOrder>;
-type ResolverPartList = Parts<ResolverInput | ResolverNews, ResolverOrder>;
+export type ResolverPart = MachinePart<ResolverInput | ResolverNews, ResolverOrder>;
+type ResolverPartList = MachineParts<ResolverInput | ResolverNews, ResolverOrder>;
 
 type Out = ResolverOrder[];
 
 export class ResolverMachine {
-  readonly list: ResolverPartList = new Parts();
+  readonly list: ResolverPartList = new MachineParts();
   readonly bookmarks: Bookmarks;
   readonly following: Following;
   readonly policy: FollowedPolicy;
@@ -175,7 +175,7 @@ export class ResolverMachine {
     return restoreCopy(bytes, parts, time);
   }
 
-  get #owner(): OwnerOfFile {
+  get #owner(): FileOwner {
     return { nodeId: this.options.name, clusterId: this.options.clusterId };
   }
 

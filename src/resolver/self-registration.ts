@@ -3,7 +3,7 @@
  * or the server that holds it is lost, or when the entry changes (semantics.md, Resolver). `node/resolver/self-registration.io.ts` makes the calls.
  */
 
-import { type KeptLease, lostMonoMs, renewalMonoMs } from "../consumer/kept-lease.ts";
+import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
@@ -67,7 +67,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   #upstream: string | undefined;
   /** Where to register instead of at the upstream, which is a resolver. The first one is next. */
   #nodes: readonly string[] = [];
-  #lease: KeptLease | undefined;
+  #lease: ClientLease | undefined;
   #call: Call | undefined;
   /** When the next registration is due, or with a lease the next renewal. */
   #atMonoMs = NEVER;
@@ -198,7 +198,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     }
     this.#pass(call.server);
     if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
-    const endMonoMs = lostMonoMs(lease);
+    const endMonoMs = leaseLostMonoMs(lease);
     if (time.monoMs >= endMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
     // The wait may end after the time at which the lease counts as lost.
     this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
@@ -226,14 +226,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#nodes = this.#nodes.filter((node) => node !== server);
   }
 
-  #lose({ server }: KeptLease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
+  #lose({ server }: ClientLease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
     this.#lease = undefined;
     this.#atMonoMs = atMonoMs;
     out.push({ kind: "told", step: { kind: "lost", server, why } });
   }
 
   /** Its server does not know the lease any more: it is another life of that server, or another process registered the key. */
-  #ended(lease: KeptLease, { monoMs }: Time, out: SelfOrder[]): void {
+  #ended(lease: ClientLease, { monoMs }: Time, out: SelfOrder[]): void {
     this.#endedCount += 1;
     this.#isDoubtful = this.#endedCount > 1;
     this.#lose(lease, "expired", monoMs + this.#spreadMs(), out);
@@ -250,7 +250,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     out.push({ kind: "told", step: { kind: "contested", other } });
   }
 
-  #keep(lease: KeptLease): void {
+  #keep(lease: ClientLease): void {
     this.#lease = lease;
     this.#failures = 0;
     this.#hasToldLeftOut = false;

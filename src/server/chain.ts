@@ -7,7 +7,7 @@ import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/request-head.ts";
 import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Histogram, Metrics, Series } from "../lib/metrics/metrics.ts";
+import type { Histogram, MetricSeries, Metrics } from "../lib/metrics/metrics.ts";
 import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
@@ -191,7 +191,7 @@ export class Chain {
 }
 
 interface Counts {
-  readonly ended: Pick<Series, "inc">;
+  readonly ended: Pick<MetricSeries, "inc">;
   /** Undefined for streams: how long one lives says nothing about this node. */
   readonly latency: Pick<Histogram, "observe"> | undefined;
 }

@@ -6,7 +6,7 @@ import type { UnreadLimits } from "../grpc/server/unread-answers.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../grpc/wire/message-reader.ts";
 import type { Log } from "../lib/log.io.ts";
-import type { Port } from "../lib/shared-port.io.ts";
+import type { ListeningPort } from "../lib/shared-port.io.ts";
 import type { HealthBoard } from "../services/health.ts";
 import type { Service } from "../services/service.ts";
 import type { Chain } from "./chain.ts";
@@ -17,7 +17,7 @@ import { draining } from "./status.ts";
 /** Bounds of the listener. */
 export type GrpcLimits = ServerLimits & UnreadLimits & { readonly maxConnections: number };
 
-export interface GrpcListenerOptions extends Port {
+export interface GrpcListenerOptions extends ListeningPort {
   readonly services: readonly Service[];
   /** Told when the listener begins to serve, and when it drains. */
   readonly health: HealthBoard;

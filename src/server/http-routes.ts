@@ -1,7 +1,7 @@
 /** The GET routes of the HTTP edge: those of the node itself, and those that its services bring. Opens no socket; `server/edge/listener.io.ts` carries the answers. */
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
-import { assert, CODES, type Code, codeName, invalid, WaymarkError } from "../lib/errors.ts";
+import { assert, CODES, codeName, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
 import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
@@ -200,7 +200,7 @@ export function methodNotAllowed(allow: string, method: string): Answer {
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
 }
 
-const HTTP_STATUS: Readonly<Record<Code, number>> = {
+const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   [CODES.INVALID_ARGUMENT]: 400,
   [CODES.DEADLINE_EXCEEDED]: 504,
   [CODES.NOT_FOUND]: 404,

@@ -1,7 +1,7 @@
 /** METRICS and their values, with those of the process, as the text a Prometheus server scrapes. */
 import type * as Library from "prom-client";
 import type { Metric, MetricValueWithName, Registry, RegistryContentType } from "prom-client";
-import type { Family, Histogram, Metrics } from "../lib/metrics/metrics.ts";
+import type { Histogram, MetricFamily, Metrics } from "../lib/metrics/metrics.ts";
 import type { MetricsSum } from "../lib/metrics/sum.ts";
 
 export interface Scrape {
@@ -60,7 +60,7 @@ function families(metrics: Scraped) {
   }));
 }
 
-function valuesOf(name: string, family: Family): readonly MetricValueWithName<string>[] {
+function valuesOf(name: string, family: MetricFamily): readonly MetricValueWithName<string>[] {
   if ("histograms" in family) return [...family.histograms.values()].flatMap((histogram) => histogramValues(name, histogram));
   return [...family.series.values()].map(({ labels, value }) => ({ labels, value, metricName: name }));
 }

@@ -3,7 +3,7 @@ import { create, type DescMessage, type Message, type MessageShape, toBinary } f
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { type Code, failedInside, MAX_VIOLATIONS, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
+import { type ErrorCode, type ErrorReason, failedInside, MAX_VIOLATIONS, REASONS, WaymarkError } from "../lib/errors.ts";
 
 /** `ErrorInfo.domain` of everything we refuse. */
 const ERROR_DOMAIN = "waymark";
@@ -22,8 +22,8 @@ export interface Detail {
 
 /** What a refused call is answered with. */
 export interface RpcStatus {
-  readonly code: Code;
-  readonly reason: Reason;
+  readonly code: ErrorCode;
+  readonly reason: ErrorReason;
   /** Well-formed, at most 1,024 characters, starts with the reason. */
   readonly message: string;
   readonly details: readonly Detail[];

@@ -1,8 +1,8 @@
 /** The keys of one cluster: those that the settings name, and those that its keys announced (docs/design/summaries.md, Keys). */
 import { Ed25519PublicKey, equalBytes } from "../lib/crypto.ts";
-import { type Announcement, readAnnouncement } from "./codec.ts";
+import { type KeyAnnouncement, readAnnouncement } from "./codec.ts";
 import { isSoundPublicKey } from "./public-key.ts";
-import { CONTEXT, isSignedBy, keyIdOf, type SealedText } from "./signer.ts";
+import { CONTEXT, isSignedBy, keyIdOf, type SignedBytes } from "./signer.ts";
 
 /** A public key of a cluster, as the settings name it. */
 export interface ClusterKey {
@@ -29,18 +29,18 @@ export interface KeyBounds {
 export const KEY_BOUNDS: KeyBounds = { maxAnnounced: 16, maxWaiting: 8, maxDepth: 4, maxAnnouncementBytes: 1024 };
 
 /** An announcement with the bytes that came. */
-export interface Claim extends Announcement {
-  readonly sealed: SealedText;
+export interface KeyClaim extends KeyAnnouncement {
+  readonly sealed: SignedBytes;
 }
 
 /** A claim whose signature is good. */
-interface Rooted extends Claim {
+interface VerifiedClaim extends KeyClaim {
   /** Parsed once. */
   readonly key: Ed25519PublicKey;
 }
 
 /** A key that may count, and how many announcements it is away from one that the settings name. */
-interface Known {
+interface TrustedKey {
   readonly key: Ed25519PublicKey;
   readonly depth: number;
 }
@@ -53,11 +53,11 @@ export class ClusterKeys {
   readonly #bounds: KeyBounds;
   #configured: ReadonlyMap<string, Ed25519PublicKey> = new Map();
   /** Each behind the claims of its signer. */
-  #rooted: Rooted[] = [];
+  #rooted: VerifiedClaim[] = [];
   /** Oldest first. */
-  #waiting: Claim[] = [];
+  #waiting: KeyClaim[] = [];
   /** Of claims that were verified, the key that signed them. Those that wait are tried again with each announcement, and a signature costs 70 µs. */
-  readonly #verified = new WeakMap<Claim, Ed25519PublicKey>();
+  readonly #verified = new WeakMap<KeyClaim, Ed25519PublicKey>();
 
   constructor(bounds: KeyBounds) {
     this.#bounds = bounds;
@@ -89,8 +89,8 @@ export class ClusterKeys {
   }
 
   /** Keeps an announcement of this cluster, or says why not. One that may become good waits: until its signer is known, its key is free, or there is room. */
-  announce(claim: Claim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
-    const isSame = ({ sealed }: Claim) =>
+  announce(claim: KeyClaim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
+    const isSame = ({ sealed }: KeyClaim) =>
       equalBytes(sealed.signed, claim.sealed.signed) && equalBytes(sealed.signature, claim.sealed.signature);
     if (this.#rooted.some(isSame)) return undefined;
     this.#waiting = this.#waiting.filter((other) => !isSame(other));
@@ -124,23 +124,23 @@ export class ClusterKeys {
   }
 
   /** Verified announcements, each behind those of its signer. */
-  claims(): readonly Claim[] {
+  claims(): readonly KeyClaim[] {
     return this.#rooted;
   }
 
   /** Whether the announced key counts at this time by this announcement. */
-  countsBy({ signedBy, notBeforeWallMs, notAfterWallMs }: Claim, wallMs: number): boolean {
+  countsBy({ signedBy, notBeforeWallMs, notAfterWallMs }: KeyClaim, wallMs: number): boolean {
     return notBeforeWallMs <= wallMs && wallMs < notAfterWallMs && this.keyAt(signedBy, wallMs) !== undefined;
   }
 
-  #wait(claim: Claim): void {
+  #wait(claim: KeyClaim): void {
     this.#waiting.push(claim);
     if (this.#waiting.length > this.#bounds.maxWaiting) this.#waiting.shift();
   }
 
   /** Keys that these announcements make known, over at most `maxDepth` of them. A circle of announcements makes nothing known. */
-  #knownBy(claims: readonly Rooted[]): ReadonlyMap<string, Known> {
-    const known = new Map<string, Known>();
+  #knownBy(claims: readonly VerifiedClaim[]): ReadonlyMap<string, TrustedKey> {
+    const known = new Map<string, TrustedKey>();
     for (const [keyId, key] of this.#configured) known.set(keyId, { key, depth: 0 });
     for (let depth = 1; depth <= this.#bounds.maxDepth; depth++)
       for (const { keyId, key, signedBy } of claims)
@@ -149,7 +149,7 @@ export class ClusterKeys {
   }
 
   /** Keeps a claim if its signature is good. */
-  #root(claim: Claim, isForeign: IsForeign): KeyRefusal | undefined {
+  #root(claim: KeyClaim, isForeign: IsForeign): KeyRefusal | undefined {
     const known = this.#knownBy(this.#rooted);
     const signer = known.get(claim.signedBy);
     if (signer === undefined || signer.depth >= this.#bounds.maxDepth) return "unknown_key";
@@ -164,7 +164,7 @@ export class ClusterKeys {
     return undefined;
   }
 
-  #isSigned(claim: Claim, key: Ed25519PublicKey): boolean {
+  #isSigned(claim: KeyClaim, key: Ed25519PublicKey): boolean {
     if (this.#verified.get(claim) === key) return true;
     if (!isSignedBy(key, CONTEXT.KEY, claim.sealed)) return false;
     this.#verified.set(claim, key);
@@ -172,7 +172,7 @@ export class ClusterKeys {
   }
 
   /** Roots again what is still known, without another look at signatures. Gives back the rest. */
-  #rootedAgain(claims: readonly Rooted[]): readonly Claim[] {
+  #rootedAgain(claims: readonly VerifiedClaim[]): readonly KeyClaim[] {
     let rest = claims;
     for (let before = -1; before !== rest.length; ) {
       before = rest.length;
@@ -193,14 +193,14 @@ function mayWait(refused: KeyRefusal | undefined): boolean {
 }
 
 /** The key of an announcement, if it is one and its holder agrees. */
-function announcedKey({ publicKey, holder }: Claim): Ed25519PublicKey | undefined {
+function announcedKey({ publicKey, holder }: KeyClaim): Ed25519PublicKey | undefined {
   if (!isSoundPublicKey(publicKey)) return undefined;
   const key = new Ed25519PublicKey(publicKey);
   return isSignedBy(key, CONTEXT.KEY_HOLDER, holder) ? key : undefined;
 }
 
 /** The claim of sealed bytes; undefined when they announce nothing. The bytes are copied, because they may be a part of a frame (`slice` of a Buffer copies nothing). */
-export function claimOf({ signed, signature }: SealedText): Claim | undefined {
+export function claimOf({ signed, signature }: SignedBytes): KeyClaim | undefined {
   const copy = new Uint8Array(signed);
   const announcement = readAnnouncement(copy);
   return announcement && { ...announcement, sealed: { signed: copy, signature: new Uint8Array(signature) } };

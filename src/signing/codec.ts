@@ -8,10 +8,10 @@ import {
   type SealedRecordFields,
 } from "../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { WaymarkError } from "../lib/errors.ts";
-import { CONTEXT, keyIdOf, type SealedText, type SigningKey } from "./signer.ts";
+import { CONTEXT, keyIdOf, type SignedBytes, type SigningKey } from "./signer.ts";
 
 /** A cluster says with which key it will sign. */
-export interface Announcement {
+export interface KeyAnnouncement {
   readonly cluster: string;
   readonly keyId: string;
   /** As it came. */
@@ -22,13 +22,13 @@ export interface Announcement {
   /** Above `notBeforeWallMs`. */
   readonly notAfterWallMs: number;
   /** By the announced key, over the cluster, in the context `KEY_HOLDER`. */
-  readonly holder: SealedText;
+  readonly holder: SignedBytes;
 }
 
 const utf8 = new TextEncoder();
 
 /** What the bytes announce. Undefined when they are malformed, or contradict themselves: such are nobody's. */
-export function readAnnouncement(signed: Uint8Array): Announcement | undefined {
+export function readAnnouncement(signed: Uint8Array): KeyAnnouncement | undefined {
   const fields = whole<KeyAnnouncementFields>(decodeKeyAnnouncement, signed);
   if (fields === undefined) return undefined;
   const { clusterId: cluster, keyId, publicKey, signedBy, notBeforeMs, notAfterMs, holderSignature } = fields;
@@ -49,7 +49,7 @@ function whole<Fields>(decode: (bytes: Uint8Array) => Fields, bytes: Uint8Array)
 }
 
 /** Of a new announcement. */
-export interface Announcing {
+export interface NewAnnouncement {
   readonly cluster: string;
   /** The key that is announced. Its secret is needed, because its holder must agree. */
   readonly key: SigningKey;
@@ -60,7 +60,7 @@ export interface Announcing {
 }
 
 /** Announces a key. */
-export function sealAnnouncement({ cluster, key, by, notBeforeWallMs, notAfterWallMs }: Announcing): SealedText {
+export function signAnnouncement({ cluster, key, by, notBeforeWallMs, notAfterWallMs }: NewAnnouncement): SignedBytes {
   const signed = encodeKeyAnnouncement({
     clusterId: cluster,
     keyId: key.keyId,
@@ -79,7 +79,7 @@ const BLOCK = new RegExp(`-----BEGIN ${LABEL}-----\\s+(?<base64>[^-]*)-----END $
 const LINE_CHARS = 64;
 
 /** An announcement as a block of PEM, to be put into a file. */
-export function announcementPem({ signed, signature }: SealedText): string {
+export function announcementPem({ signed, signature }: SignedBytes): string {
   const bytes = encodeSealedRecord({ content: { case: "key", value: { signed, signature, hops: 0 } } });
   const text = Buffer.from(bytes).toString("base64");
   const lines = Array.from({ length: Math.ceil(text.length / LINE_CHARS) }, (_, i) => text.slice(LINE_CHARS * i, LINE_CHARS * (i + 1)));
@@ -87,13 +87,13 @@ export function announcementPem({ signed, signature }: SealedText): string {
 }
 
 /** The announcements of all such blocks of a text. Undefined when one of them cannot be read. */
-export function announcementsIn(text: string): readonly SealedText[] | undefined {
+export function announcementsIn(text: string): readonly SignedBytes[] | undefined {
   const read = [...text.matchAll(BLOCK)].map(({ groups }) => sealedIn(groups?.["base64"] ?? ""));
   const good = read.filter((sealed) => sealed !== undefined);
   return good.length === text.split(`-----BEGIN ${LABEL}-----`).length - 1 ? good : undefined;
 }
 
-function sealedIn(base64: string): SealedText | undefined {
+function sealedIn(base64: string): SignedBytes | undefined {
   const { content } = whole<SealedRecordFields>(decodeSealedRecord, Buffer.from(base64, "base64")) ?? {};
   if (content?.case !== "key" || readAnnouncement(content.value.signed) === undefined) return undefined;
   return { signed: content.value.signed, signature: content.value.signature };

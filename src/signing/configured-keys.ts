@@ -12,7 +12,7 @@ export interface KeyRow {
 }
 
 /** A border of the settings, with the keys of its cluster. */
-export interface BorderKeys {
+export interface RemoteClusterKeys {
   readonly clusterId: string;
   readonly region: string;
   /** Each in base64. */
@@ -37,11 +37,11 @@ export interface ParsedKeys {
 
 interface KeySettings {
   readonly keys: readonly KeyRow[];
-  readonly borders?: readonly BorderKeys[];
+  readonly borders?: readonly RemoteClusterKeys[];
 }
 
 /** A key of the settings, with the path of each word about it. */
-interface Named {
+interface NamedKeySetting {
   readonly cluster: string;
   readonly region: string;
   readonly text: string;
@@ -52,7 +52,7 @@ interface Named {
 /** `own` is the cluster and the region of this node. A key of a border may stand in `summary.keys` too, for the same cluster. */
 export function clusterKeys(settings: KeySettings, own: { readonly clusterId: string; readonly region: string }): ParsedKeys {
   const problems: [string, string][] = [];
-  const first = new Map<string, Named>();
+  const first = new Map<string, NamedKeySetting>();
   const regions = new Map([[own.clusterId, { region: own.region, where: "node.region" }]]);
   const counts = new Map<string, number>();
   const keys = namedIn(settings).flatMap((named): readonly NamedKey[] => {
@@ -82,15 +82,15 @@ export function clusterKeys(settings: KeySettings, own: { readonly clusterId: st
   return { keys, problems };
 }
 
-function namedIn({ keys, borders = [] }: KeySettings): readonly Named[] {
-  const rows = keys.map(({ clusterId: cluster = "", region = "", publicKey: text = "" }, i): Named => {
+function namedIn({ keys, borders = [] }: KeySettings): readonly NamedKeySetting[] {
+  const rows = keys.map(({ clusterId: cluster = "", region = "", publicKey: text = "" }, i): NamedKeySetting => {
     const key = `summary.keys[${i}]`;
     const at = { key, cluster: `${key}.cluster_id`, region: `${key}.region`, text: `${key}.public_key` };
     return { cluster, region, text, isOfBorder: false, at };
   });
   const ofBorders = borders.flatMap(({ clusterId: cluster, region, keys: texts }, i) => {
     const border = `fabric.borders[${i}]`;
-    return texts.map((text, k): Named => {
+    return texts.map((text, k): NamedKeySetting => {
       const key = `${border}.keys[${k}]`;
       const at = { key, cluster: `${border}.cluster_id`, region: `${border}.region`, text: key };
       return { cluster, region, text, isOfBorder: true, at };

@@ -5,13 +5,13 @@ import type { Log } from "../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { KEY_BOUNDS } from "./cluster-keys.ts";
 import { announcementPem, announcementsIn } from "./codec.ts";
-import { type SealedText, type SigningKey, signerOf } from "./signer.ts";
+import { type SignedBytes, type SigningKey, signerOf } from "./signer.ts";
 
 /** What the file holds. */
 export interface SigningKeys {
   readonly key: SigningKey;
   /** Announcements that the cluster tells others: of this key under the one before it, or of the next key under this one. */
-  readonly announcements: readonly SealedText[];
+  readonly announcements: readonly SignedBytes[];
 }
 
 export interface SigningKeyFile {

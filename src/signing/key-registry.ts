@@ -5,8 +5,8 @@
 import { BoundedMap } from "../lib/bounded-map.ts";
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { type Claim, type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyRefusal } from "./cluster-keys.ts";
-import { type Context, isSignedBy, keyIdOf, type SealedText } from "./signer.ts";
+import { type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyClaim, type KeyRefusal } from "./cluster-keys.ts";
+import { isSignedBy, keyIdOf, type SignatureContext, type SignedBytes } from "./signer.ts";
 
 /** Changes of removed clusters that are remembered; before them, everything may have changed. */
 const MAX_CHANGED_CLUSTERS = 1024;
@@ -20,16 +20,16 @@ export interface ListedKey {
   readonly publicKey: Uint8Array;
   readonly counts: boolean;
   /** The announcement that makes it count. Undefined for a key of the settings. */
-  readonly announced: Pick<Claim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
+  readonly announced: Pick<KeyClaim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
 }
 
 /** Between these times no key begins or ends. */
-interface Steady {
+interface StablePeriod {
   readonly fromWallMs: number;
   readonly untilWallMs: number;
 }
 
-interface Counted extends Steady {
+interface CountedKeys extends StablePeriod {
   /** Its region, the keys that count and what is told of them. */
   readonly text: string;
 }
@@ -40,7 +40,7 @@ export class KeyRegistry {
   /** Of each key id that the settings name, its cluster. */
   #configured: ReadonlyMap<string, string> = new Map();
   /** Of each cluster what was found when it was looked at last. */
-  readonly #counted = new Map<string, Counted>();
+  readonly #counted = new Map<string, CountedKeys>();
   /** The clusters whose keys changed, each with the edition of its last change; the oldest change first. */
   readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, edition) => {
     this.#forgotten = edition;
@@ -49,7 +49,7 @@ export class KeyRegistry {
   #forgotten = 0;
   #edition = 0;
   /** Between these times no key begins or ends. */
-  #steady: Steady = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
+  #steady: StablePeriod = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
   constructor(bounds: KeyBounds) {
     this.#bounds = bounds;
@@ -99,7 +99,7 @@ export class KeyRegistry {
   refusal(
     cluster: string,
     keyId: string,
-    context: Context,
+    context: SignatureContext,
     signed: Uint8Array,
     signature: Uint8Array,
     wallMs: number,
@@ -113,7 +113,7 @@ export class KeyRegistry {
    * Keeps an announcement whose signature is by a key of its cluster, which the settings name or which was announced itself. One whose signer is not known
    * yet is `unknown_key`, and waits for that signer if the settings name its cluster.
    */
-  announce({ signed, signature }: SealedText, { wallMs }: Pick<Time, "wallMs">): KeyRefusal | undefined {
+  announce({ signed, signature }: SignedBytes, { wallMs }: Pick<Time, "wallMs">): KeyRefusal | undefined {
     if (signature.length === 0) return "unsigned";
     if (signed.length > this.#bounds.maxAnnouncementBytes) return "limit";
     const claim = claimOf({ signed, signature });
@@ -129,7 +129,7 @@ export class KeyRegistry {
   }
 
   /** What is to be told to others of these clusters, or of all: the announcements that are verified and not over, as they came, each behind that of its signer. */
-  announcements(wallMs: number, of: Iterable<string> = this.#clusters.keys()): readonly SealedText[] {
+  announcements(wallMs: number, of: Iterable<string> = this.#clusters.keys()): readonly SignedBytes[] {
     return [...of]
       .flatMap((cluster) => this.#clusters.get(cluster)?.claims() ?? [])
       .filter(({ notAfterWallMs }) => notAfterWallMs > wallMs)
@@ -203,12 +203,12 @@ export class KeyRegistry {
   }
 }
 
-function isWithin(wallMs: number, { fromWallMs, untilWallMs }: Steady): boolean {
+function isWithin(wallMs: number, { fromWallMs, untilWallMs }: StablePeriod): boolean {
   return fromWallMs <= wallMs && wallMs < untilWallMs;
 }
 
 /** Around this time, between which times no key of the cluster begins or ends. */
-function steadyOf(keys: ClusterKeys, wallMs: number): Steady {
+function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
   let [fromWallMs, untilWallMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
   for (const { notBeforeWallMs, notAfterWallMs } of keys.claims())
     for (const end of [notBeforeWallMs, notAfterWallMs]) {

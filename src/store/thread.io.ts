@@ -3,7 +3,7 @@
  * which each waits little for a disk share a thread, because a thread costs 13 MB.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { assert, type Reason, WaymarkError } from "../lib/errors.ts";
+import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
 import { FileRefused, messageOf } from "./database-file.io.ts";
 
 /** How long an ending process waits for its threads, in ms: longer than an fsync of a working disk takes. */
@@ -112,7 +112,7 @@ interface Call {
 type Reply =
   | { readonly kind: "answer"; readonly answer: unknown }
   /** The method threw. `message` is without the reason before it. */
-  | { readonly kind: "failed"; readonly reason: Reason; readonly message: string; readonly metadata: Readonly<Record<string, string>> }
+  | { readonly kind: "failed"; readonly reason: ErrorReason; readonly message: string; readonly metadata: Readonly<Record<string, string>> }
   /** Nothing was asked: see `notify`. */
   | { readonly kind: "notice"; readonly message: string };
 

@@ -29,7 +29,7 @@ import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { assert, invalid } from "../lib/errors.ts";
 import { timeMs, timeOf, WireReader } from "../lib/protowire.ts";
-import { type Announcement, readAnnouncement } from "../signing/codec.ts";
+import { type KeyAnnouncement, readAnnouncement } from "../signing/codec.ts";
 import {
   BAND,
   type Band,
@@ -60,7 +60,7 @@ const MAX_WALL_MS = 253_402_300_799_999;
 export type Opened =
   | { readonly what: "summary"; readonly sealed: Sealed; readonly summary: Summary }
   | { readonly what: "beacon"; readonly sealed: Sealed; readonly beacon: Beacon }
-  | { readonly what: "key"; readonly sealed: Sealed; readonly key: Announcement };
+  | { readonly what: "key"; readonly sealed: Sealed; readonly key: KeyAnnouncement };
 
 /** Reads signed bytes, of which their sender says what they are. The signature is not verified here. */
 export function opened(what: Opened["what"], sealed: Sealed): Opened {
@@ -212,7 +212,7 @@ function fittingNode({ urls, scope, capabilities, tags }: IngressNode): IngressN
 }
 
 /** What the signed bytes of `src/signing/codec.ts` announce. */
-export function decodeAnnouncement(signed: Uint8Array): Announcement {
+export function decodeAnnouncement(signed: Uint8Array): KeyAnnouncement {
   checked(readKeyAnnouncement(within(signed, MAX_BEACON_BYTES)), announcementFaults);
   const announcement = readAnnouncement(signed);
   if (announcement === undefined) throw invalid("key", "contradicts itself");

@@ -6,7 +6,7 @@ import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import { NO_TRAITS, sameFilter } from "../catalog/record/traits.ts";
 import type { EntryReader } from "../catalog/replica/frames.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import { placeOf } from "../lib/hash64.ts";
+import { tableSlot } from "../lib/hash64.ts";
 import { decodeRecord, encodeRecord, type Opened } from "./codec.ts";
 import { announcementKey, BEACON_NAMESPACE, beaconKey, recordKey } from "./keys.ts";
 
@@ -91,7 +91,7 @@ export class SharedTexts {
 
   /** The copy of the text that was given last, or else this one. */
   text(text: string): string {
-    const { place } = placeOf(text, this.#texts.length);
+    const { place } = tableSlot(text, this.#texts.length);
     const known = this.#texts[place];
     if (known === text) return known;
     this.#texts[place] = text;

@@ -5,8 +5,8 @@ import { Chooser } from "../../src/consumer/chooser.ts";
 import type { Candidate } from "../../src/consumer/endpoint.ts";
 import { SELECT_POLICY } from "../../src/consumer/levels.ts";
 import { WeightTree } from "../../src/consumer/pool.ts";
+import { NameRotation } from "../../src/consumer/rotation-cache.ts";
 import { select } from "../../src/consumer/select.ts";
-import { NameTurns } from "../../src/consumer/turns.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 type Load = NonNullable<Candidate["view"]["load"]>;
@@ -38,7 +38,7 @@ function shareOf(chooser: Chooser<Candidate>, start: string, nowMs: number): num
 /** The same for Resolve, which starts without state each time. */
 function resolvedShareOf(candidates: readonly Candidate[], start: string, nowMs: number): number {
   const rng = new Rng(7);
-  const options = { ...OPTIONS, hashKey: "", turns: new NameTurns(0), limit: 1, counts: undefined, explain: false };
+  const options = { ...OPTIONS, hashKey: "", turns: new NameRotation(0), limit: 1, counts: undefined, explain: false };
   const draw = () => select(candidates, { ...options, random: () => rng.next(), time: at(nowMs) }).ranked[0]?.key ?? "";
   const chosen = Array.from({ length: 2_000 }, draw);
   return chosen.filter((key) => key.startsWith(start)).length / chosen.length;

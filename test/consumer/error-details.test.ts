@@ -4,15 +4,15 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { findMessage, unpacked } from "../../src/consumer/error-details.ts";
+import { findMessage, unpackDetail } from "../../src/consumer/error-details.ts";
 
 const INFO = anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "READ_ONLY" }));
 const BROKEN = { ...INFO, value: Uint8Array.of(0xff, 0xff, 0xff) };
 
 test("a detail is read as its own type, and nothing else of it is", () => {
-  expect(unpacked(INFO, ErrorInfoSchema)?.reason).toBe("READ_ONLY");
-  expect(unpacked(INFO, RetryInfoSchema)).toBeUndefined();
-  expect(unpacked(BROKEN, ErrorInfoSchema)).toBeUndefined();
+  expect(unpackDetail(INFO, ErrorInfoSchema)?.reason).toBe("READ_ONLY");
+  expect(unpackDetail(INFO, RetryInfoSchema)).toBeUndefined();
+  expect(unpackDetail(BROKEN, ErrorInfoSchema)).toBeUndefined();
 });
 
 test("absent and damaged bytes have no details", () => {

@@ -4,8 +4,8 @@ import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Chooser } from "../../src/consumer/chooser.ts";
 import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { NameRotation } from "../../src/consumer/rotation-cache.ts";
 import { select } from "../../src/consumer/select.ts";
-import { NameTurns } from "../../src/consumer/turns.ts";
 import { runs } from "../fakes/effort.ts";
 
 const TIME = { monoMs: 0, wallMs: 1_700_000_000_000 };
@@ -43,7 +43,7 @@ test("turns are those of nginx's algorithm, for any weights, at a client and at 
       const chooser = new Chooser<Made>({ ...PLACE, start: 0 });
       for (const one of all.toReversed()) chooser.put(one);
       expect(want.map(() => chooser.choose(TIME, chance)?.candidate.i)).toEqual(want);
-      const turns = new NameTurns(0);
+      const turns = new NameRotation(0);
       const options = { ...PLACE, hashKey: "", turns, random: chance, time: TIME, limit: 1, counts: undefined, explain: false };
       expect(want.map(() => select(all, options).ranked[0]?.i)).toEqual(want);
     }),

@@ -2,8 +2,8 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { NameRotation, RotationCache } from "../../src/consumer/rotation-cache.ts";
 import { MAX_EXPLAINED, type SelectOptions, select } from "../../src/consumer/select.ts";
-import { NameTurns, TurnBook } from "../../src/consumer/turns.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 type Candidate = Parameters<typeof select>[0][number];
@@ -35,7 +35,7 @@ function options(spec: Partial<SelectOptions> = {}): SelectOptions {
     region: "",
     zone: "",
     hashKey: "",
-    turns: new NameTurns(0),
+    turns: new NameRotation(0),
     random: () => 0.5,
     time: { monoMs: 0, wallMs: NOW_MS },
     limit: 100,
@@ -56,7 +56,7 @@ test("the best tier comes first, critical and orphaned are one, and MAINTENANCE 
     candidate("healthy"),
     candidate("unset", { health: HEALTH.UNSET }),
   ];
-  const turns = new NameTurns(0);
+  const turns = new NameRotation(0);
   const next = () => ids(select(all, options({ turns })).ranked);
   expect([next(), next()]).toEqual(["healthy unset degraded critical orphaned", "unset healthy degraded critical orphaned"]);
   expect(ids(select(all.slice(0, 2), options()).ranked)).toBe("orphaned");
@@ -124,7 +124,7 @@ test.each([SELECT_POLICY.ROUND_ROBIN, SELECT_POLICY.LOAD_AWARE])(
   "policy %i without loads: each of the best has its turn in key order, by weight",
   (policy) => {
     const all = [candidate("b"), candidate("a"), candidate("c"), candidate("sick", { health: HEALTH.CRITICAL })];
-    const turns = new NameTurns(0);
+    const turns = new NameRotation(0);
     const next = (list: readonly Made[]) => ids(select(list, options({ policy, turns })).ranked);
     expect([0, 1, 2, 3].map(() => next(all))).toEqual(["a b c sick", "b c a sick", "c a b sick", "a b c sick"]);
     // The turn goes on after the last key, whatever came and went.
@@ -134,7 +134,7 @@ test.each([SELECT_POLICY.ROUND_ROBIN, SELECT_POLICY.LOAD_AWARE])(
       candidate("b"),
       candidate("c", { targets: [target({ weight: 1 })] }),
     ];
-    const other = new NameTurns(0);
+    const other = new NameRotation(0);
     const firsts = Array.from({ length: 14 }, () => ids(select(weighed, options({ policy, turns: other, limit: 1 })).ranked));
     expect(firsts.join(" ")).toBe("a a b a c a a a a b a c a a");
   },
@@ -145,7 +145,7 @@ test("a level takes 1.4 times its healthy share, and a sample's levels have the 
   const far = ["f1", "f2"].map((id) => candidate(id, { zone: "z2" }));
   const off = candidate("off", { health: HEALTH.MAINTENANCE });
   const share = (list: readonly Made[], counts?: readonly number[]) => {
-    const turns = new NameTurns(0);
+    const turns = new NameRotation(0);
     const chosen = Array.from(
       { length: 1000 },
       () => select(list, options({ region: "r1", zone: "z1", turns, counts })).ranked[0]?.id ?? "",
@@ -163,7 +163,7 @@ test("a level takes 1.4 times its healthy share, and a sample's levels have the 
 });
 
 test("a choice by load or by chance does not disturb the turns", () => {
-  const turns = new NameTurns(0);
+  const turns = new NameRotation(0);
   const all = ["a", "b", "c"].map((id) => candidate(id));
   const loaded = all.map((one) => ({ ...one, view: { ...one.view, load: load({ utilization: 0.5 }) } }));
   const next = (list: readonly Made[], policy: SelectOptions["policy"]) => select(list, options({ turns, policy, limit: 1 })).ranked[0]?.id;
@@ -176,7 +176,7 @@ test("a choice by load or by chance does not disturb the turns", () => {
 });
 
 test("turns are kept for the names asked for last, and a name that was forgotten does not begin with the first entry each time", () => {
-  const book = new TurnBook(10);
+  const book = new RotationCache(10);
   const all = ["a", "b", "c"].map((id) => candidate(id));
   const next = (name: string) => book.use(name, (turns) => ids(select(all, options({ turns, limit: 1 })).ranked));
   expect([next("one"), next("two"), next("one"), next("two"), next("one"), next("one")]).toEqual(["a", "a", "b", "b", "c", "a"]);
@@ -322,7 +322,7 @@ test("explanations are bounded", () => {
 });
 
 test("a name that is asked for without end keeps its turns", () => {
-  const book = new TurnBook(10);
+  const book = new RotationCache(10);
   const all = ["a", "b", "c"].map((id) => candidate(id));
   const next = () => book.use("one", (turns) => ids(select(all, options({ turns, limit: 1 })).ranked));
   expect(Array.from({ length: 300 }, next).join("")).toBe("abc".repeat(100));

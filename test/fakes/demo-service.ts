@@ -13,7 +13,7 @@ import {
 import { RECORD_BOUNDS } from "../../src/lib/bounds.ts";
 import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
-import { type LabelsOf, Metrics, Series } from "../../src/lib/metrics/metrics.ts";
+import { type LabelsOf, MetricSeries, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { Chain, type ChainPorts } from "../../src/server/chain.ts";
 import { grpcMethods } from "../../src/server/grpc-methods.ts";
@@ -138,7 +138,7 @@ export type Counted = LabelsOf<"rpc_requests_total">;
 export function countedBy(count: (call: Counted) => void): ChainPorts["metrics"] {
   const metrics = new Metrics();
   return {
-    counter: (_name, labels) => Object.assign(new Series(labels), { inc: () => count(labels as unknown as Counted) }),
+    counter: (_name, labels) => Object.assign(new MetricSeries(labels), { inc: () => count(labels as unknown as Counted) }),
     histogram: (name, labels) => metrics.histogram(name, labels),
   };
 }

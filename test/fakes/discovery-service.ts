@@ -12,7 +12,7 @@ import { reverseZoneNames } from "../../src/lib/addresses.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { now } from "../../src/lib/patient-time.io.ts";
+import { now } from "../../src/lib/stall-aware-time.io.ts";
 import { buildCore, type NodeCore, openStore } from "../../src/node/rooms.io.ts";
 import { lonePeerDirectory } from "../../src/services/discovery/age.ts";
 import { discoveryServices } from "../../src/services/discovery/discovery.ts";
@@ -21,7 +21,7 @@ import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../src/store/control/store.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export interface DiscoveryInside {
   readonly metrics: Metrics;
@@ -62,7 +62,7 @@ export async function startDiscovery(
     settings,
     log: openLog({ level: "silent", scopes: new Map(), format: "json" }),
     version: "test",
-    patience: ALL_TIME_COUNTS,
+    stallClock: ALL_TIME_COUNTS,
   };
   const journal = await openStore(options);
   const metrics = new Metrics();

@@ -13,7 +13,7 @@ import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/subject.ts";
-import { type Address, parseAddress } from "../../src/lib/addresses.ts";
+import { type IpAddress, parseAddress } from "../../src/lib/addresses.ts";
 
 /** Kinds whose names have addresses. */
 const NAMED_KINDS: ReadonlySet<Kind> = new Set([KIND.SERVICE, KIND.NODE]);
@@ -80,7 +80,7 @@ export class FakeDnsCatalog implements DnsCatalog {
       .slice(0, 8);
   }
 
-  atAddress(address: Address): ReturnType<DnsCatalog["atAddress"]> {
+  atAddress(address: IpAddress): ReturnType<DnsCatalog["atAddress"]> {
     const text = addressText(address);
     this.#rests.address(text);
     const urlsOf = (detail: LargeFields["detail"]) => (detail.case === "node" ? detail.value.advertisedUrls : []);

@@ -11,9 +11,9 @@ import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { SETTINGS } from "./options.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
 import { set } from "./policies.ts";
 import { at, caller, command, Disk, keyOf, type stamped } from "./registry.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 /** Its disk always takes what it is given. */
 export class LoneNode {
@@ -36,7 +36,7 @@ export class LoneNode {
       random: () => 0.5,
       onAgain: () => {},
     };
-    const fixed = { version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
+    const fixed = { version: "1", history: HISTORY_BOUNDS, stallClock: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
     const { lastSeq, floor } = disk;
     const restored = { nodeId: "a", generation: 1, lastSeq, floor, leases: [...disk.leases.values()], boot: "b1" };
     const opening = openRooms(restored, { settings, metrics: new Metrics(), now: () => at(this.ms), ...fixed, ...chance }, at(0));

@@ -22,7 +22,7 @@ import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.t
 import { Quotas } from "../../src/policy/limits/quotas.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { BOUNDS } from "./options.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export const WALL = 1_760_000_000_000;
 const HLC_PER_MS = 2048;
@@ -165,7 +165,7 @@ export class Registry {
         maxIdempotencyKeys: 4,
         collectsBy: () => this.collectsBy,
         newToken: () => `${(this.#tokens += 1)}`,
-        patience: ALL_TIME_COUNTS,
+        stallClock: ALL_TIME_COUNTS,
       },
       { replica: this.replica, leases: this.leases, stamper, hlc, loads: new Loads(30_000), quotas: this.#quotasOf(this.replica) },
     );

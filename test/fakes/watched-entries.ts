@@ -8,8 +8,8 @@ import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
 import type { AliasOf } from "../../src/discovery/checks/watched.ts";
 import { entryOwner } from "../../src/discovery/checks/watched.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "./registry.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export type CheckInit = MessageInitShape<typeof CheckSchema>;
 
@@ -19,7 +19,7 @@ const ANN = caller("ann");
 export function noChecks(): Checks {
   const nothing = () => undefined;
   const parts = { checkedOf: nothing, ownerOf: () => "", aliasOf: nothing, write: nothing };
-  return new Checks({ isEnabled: false, patience: ALL_TIME_COUNTS, random: () => 0, ...parts });
+  return new Checks({ isEnabled: false, stallClock: ALL_TIME_COUNTS, random: () => 0, ...parts });
 }
 
 /** `svc/<name>` with one target of that name, so that the test knows whom a probe looks at. */
@@ -60,7 +60,7 @@ export class WatchedWorld {
     const rng = new Rng("checks");
     this.checks = new Checks({
       isEnabled: true,
-      patience: ALL_TIME_COUNTS,
+      stallClock: ALL_TIME_COUNTS,
       random: () => rng.next(),
       checkedOf: (key) => this.#checked(replica.own(key)),
       ownerOf: (key) => {

@@ -5,7 +5,7 @@ import { encodeKeyAnnouncement } from "../../gen/waymark/fabric/v1/fabric_codec.
 import { Ed25519PublicKey } from "../../src/lib/crypto.ts";
 import { KEY_BOUNDS } from "../../src/signing/cluster-keys.ts";
 import { KeyRegistry } from "../../src/signing/key-registry.ts";
-import { CONTEXT, type Context, keyIdOf, type SealedText, type SigningKey } from "../../src/signing/signer.ts";
+import { CONTEXT, keyIdOf, type SignatureContext, type SignedBytes, type SigningKey } from "../../src/signing/signer.ts";
 import { runs } from "../fakes/effort.ts";
 import { announcedKey, type KeyRow, signingKey } from "../fakes/signing-keys.ts";
 import { type Told, TrustModel } from "../fakes/trust-model.ts";
@@ -32,7 +32,7 @@ const tell = (key: number, by: number, more: Partial<Parameters<typeof announced
   announcedKey({ cluster: "a", key: keyOf(key), by: keyOf(by), notBeforeWallMs: 0, notAfterWallMs: 1000, ...more });
 
 /** What a reader says of a summary of the cluster that the key signed. */
-const answer = (registry: KeyRegistry, cluster: string, key: number, wallMs = 0, context: Context = CONTEXT.SUMMARY) =>
+const answer = (registry: KeyRegistry, cluster: string, key: number, wallMs = 0, context: SignatureContext = CONTEXT.SUMMARY) =>
   registry.refusal(cluster, keyOf(key).keyId, context, TEXT, keyOf(key).sign(CONTEXT.SUMMARY, TEXT), wallMs);
 
 /** The numbers of the keys of cluster a that count. */
@@ -86,7 +86,7 @@ const fields = {
   notAfterMs: 1000,
   holderSignature: keyOf(3).sign(CONTEXT.KEY_HOLDER, utf8("a")),
 };
-const signedAs = (changed: Partial<typeof fields>, by = 0, context: Context = CONTEXT.KEY): SealedText => {
+const signedAs = (changed: Partial<typeof fields>, by = 0, context: SignatureContext = CONTEXT.KEY): SignedBytes => {
   const signed = encodeKeyAnnouncement({ ...fields, ...changed });
   return { signed, signature: keyOf(by).sign(context, signed) };
 };
@@ -269,7 +269,7 @@ test("what is told to others are the bytes that came, also when the buffer that 
 
 test("bounds: announcements that are kept, those that wait, the length of a chain; what is over makes room", () => {
   const registry = registryOf("a0", 0, { maxAnnounced: 2, maxWaiting: 2, maxDepth: 1 });
-  const say = (sealed: SealedText, wallMs = 0) => registry.announce(sealed, { wallMs });
+  const say = (sealed: SignedBytes, wallMs = 0) => registry.announce(sealed, { wallMs });
   expect([say(tell(1, 0, { notAfterWallMs: 10 })), say(tell(2, 0))]).toEqual([undefined, undefined]);
   // A third has no room, and a second hop is too far. Of three that wait, the oldest is forgotten; one that comes again takes no room twice.
   expect([say(tell(4, 2)), say(tell(5, 2)), say(tell(3, 0)), say(tell(3, 0))]).toEqual(["unknown_key", "unknown_key", "limit", "limit"]);

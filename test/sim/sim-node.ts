@@ -20,8 +20,8 @@ import type { CallRequest, CallResponse, Goodbye, LinkFrame, MemberStatus, PeerI
 import type { Hlc } from "../../src/lib/hlc.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { LOOK_MS as PATIENT_LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
+import { STALL_CHECK_MS as PATIENT_LOOK_MS, StallTracker } from "../../src/lib/stall-aware-clock.ts";
 import { openRooms, type RestoredNode, type Rooms, type RoomsOptions } from "../../src/node/core/rooms.ts";
 import { LOOK_MS } from "../../src/node/core/standing.ts";
 import type { Warm } from "../../src/node/core/warm-start.ts";
@@ -255,10 +255,10 @@ export class SimProcess {
       seals: node.options.regional?.seals(this.time()),
       version: "0.0.0",
       history: { maxVersions: 10, maxBytes: 1 << 20 },
-      patience: {
+      stallClock: {
         nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
         dueMs: (monoMs: number) => this.#looked(monoMs).dueMs(monoMs),
-        dueMonoMs: (deadlineMs: number) => this.#patience.dueMonoMs(deadlineMs),
+        dueMonoMs: (deadlineMs: number) => this.#stallClock.dueMonoMs(deadlineMs),
       },
       metrics: new Metrics(),
       audit: undefined,
@@ -275,17 +275,17 @@ export class SimProcess {
 
   // ---- turns of the event loop ----
 
-  readonly #patience = new PatientClock();
+  readonly #stallClock = new StallTracker();
   /** When the machine of a loop that runs is to look at the clock next. */
   #machineLookMs = 1000;
   #lookedMs = 1000;
 
   /** A loop that runs looks at the clock all the time. A frozen one does not. */
-  #looked(monoMs: number): PatientClock {
+  #looked(monoMs: number): StallTracker {
     for (let atMs = this.#lookedMs + PATIENT_LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += PATIENT_LOOK_MS)
-      this.#patience.nowMs(atMs);
+      this.#stallClock.nowMs(atMs);
     this.#lookedMs = Math.max(this.#lookedMs, monoMs);
-    return this.#patience;
+    return this.#stallClock;
   }
 
   /** To be called when the loop stops and when it goes on. Nobody looks at the clock in between. */

@@ -10,7 +10,7 @@ import {
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { METADATA_KEY } from "../../lib/bounds.ts";
-import type { Place } from "../../lib/formats/documents.ts";
+import type { DocumentNode } from "../../lib/formats/documents.ts";
 import { isProtocolWord, protocolWord, protocolOf as targetProtocol } from "../../lib/protocols.ts";
 import type { FileEntry } from "../entries/file.ts";
 import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
@@ -45,7 +45,7 @@ interface ServiceFacts {
 /** An endpoint as listed in one EndpointSlice. */
 interface EndpointPart {
   readonly endpoint: Endpoint;
-  readonly place: Place;
+  readonly place: DocumentNode;
   readonly ports: EndpointGroup["ports"];
   readonly health: HealthStatus;
 }

@@ -4,7 +4,7 @@
  */
 import type { z } from "zod";
 import { uncallableReason } from "../../lib/addresses.ts";
-import { type LineProblem, type Place, readDocuments } from "../../lib/formats/documents.ts";
+import { type DocumentNode, type LineProblem, readDocuments } from "../../lib/formats/documents.ts";
 import { checkEntries, type FileEntry } from "../entries/file.ts";
 import { type KubernetesOptions, ServiceEntries } from "./entries.ts";
 import {
@@ -64,7 +64,7 @@ interface ListedAs {
 }
 
 /** Collects a document, or an item of a list that is `listedAs`. A list inside a list is not read as a list. */
-function collect(place: Place, found: Found, listedAs?: ListedAs): void {
+function collect(place: DocumentNode, found: Found, listedAs?: ListedAs): void {
   const { value } = place;
   if (Array.isArray(value) && value.length > 0 && listedAs === undefined) {
     for (const index of value.keys()) collect(place.at(index), found, { kind: "", apiVersion: "" });
@@ -84,7 +84,7 @@ function collect(place: Place, found: Found, listedAs?: ListedAs): void {
   } else collectObject(place, { kind, apiVersion }, found);
 }
 
-function collectObject(place: Place, { kind, apiVersion }: ListedAs, found: Found): void {
+function collectObject(place: DocumentNode, { kind, apiVersion }: ListedAs, found: Found): void {
   if (kind === "Service" && apiVersion === "v1") {
     const service = check(place, SERVICE, { kind, found });
     if (service) addOnce({ value: service, place }, found.services, { kind, found });
@@ -102,7 +102,11 @@ function collectObject(place: Place, { kind, apiVersion }: ListedAs, found: Foun
   }
 }
 
-function check<T>(place: Place, schema: z.ZodType<T>, { kind, found }: { readonly kind: string; readonly found: Found }): T | undefined {
+function check<T>(
+  place: DocumentNode,
+  schema: z.ZodType<T>,
+  { kind, found }: { readonly kind: string; readonly found: Found },
+): T | undefined {
   const checked = schema.safeParse(place.value);
   if (checked.success) return checked.data;
   const name = place.at("metadata").at("name").value;
@@ -175,7 +179,7 @@ function groupOfSlice({ value, place }: Located<Slice>): EndpointGroup {
   return { endpoints: (value.endpoints ?? []).map((endpoint, index) => ({ endpoint, place: list.at(index) })), ports: value.ports };
 }
 
-function groupsOfEndpoints({ subsets }: Endpoints, place: Place): readonly EndpointGroup[] {
+function groupsOfEndpoints({ subsets }: Endpoints, place: DocumentNode): readonly EndpointGroup[] {
   return (subsets ?? []).flatMap((subset, number) =>
     (["addresses", "notReadyAddresses"] as const).map((half) => {
       const list = place.at("subsets").at(number).at(half);

@@ -1,7 +1,7 @@
 /** The Kubernetes objects of an import, with the fields that it reads: Services, EndpointSlices and Endpoints. */
 import { z } from "zod";
 import { isIpv4 } from "../../lib/addresses.ts";
-import type { Place } from "../../lib/formats/documents.ts";
+import type { DocumentNode } from "../../lib/formats/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
@@ -118,11 +118,11 @@ export type Endpoints = z.infer<typeof ENDPOINTS>;
 
 /** Endpoints of a Service with the same ports: an EndpointSlice, or one half of a subset of `Endpoints`. */
 export interface EndpointGroup {
-  readonly endpoints: readonly { readonly endpoint: Endpoint; readonly place: Place }[];
+  readonly endpoints: readonly { readonly endpoint: Endpoint; readonly place: DocumentNode }[];
   readonly ports: Slice["ports"];
 }
 
 export interface Located<T> {
   readonly value: T;
-  readonly place: Place;
+  readonly place: DocumentNode;
 }

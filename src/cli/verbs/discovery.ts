@@ -28,7 +28,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
-import type { FollowEvent, Unreachable } from "../../consumer/follow.ts";
+import type { FollowEvent, UnreachableSample } from "../../consumer/watch-follower.ts";
 import { durationText } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -66,7 +66,7 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   noteUnreachable(out, answer.unreachableNodes);
 };
 
-function noteUnreachable(out: Output, nodes: Unreachable | undefined): void {
+function noteUnreachable(out: Output, nodes: UnreachableSample | undefined): void {
   if (nodes === undefined || out.isMachine) return;
   const moreCount = nodes.count - nodes.nodeIds.length;
   const names = `${nodes.nodeIds.join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;

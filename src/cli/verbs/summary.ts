@@ -5,7 +5,7 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import { SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { followSummaries } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
-import type { FollowEvent } from "../../consumer/follow.ts";
+import type { FollowEvent } from "../../consumer/watch-follower.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";

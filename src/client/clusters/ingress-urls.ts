@@ -1,5 +1,5 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
-import { isHost, nearness, splitHostPort } from "../../lib/addresses.ts";
+import { isHost, splitHostPort, unsafeHostReason } from "../../lib/addresses.ts";
 import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
@@ -51,7 +51,7 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
 
 /** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */
 export function nearFault(host: string, from: string): string | undefined {
-  return nearness(host, splitHostPort(from).host);
+  return unsafeHostReason(host, splitHostPort(from).host);
 }
 
 // Whether the certificate of a server names a cluster, as those of nodes do: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`.

@@ -5,7 +5,7 @@
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import { Chooser } from "../../consumer/chooser.ts";
 import { type Candidate, fitnessOf } from "../../consumer/endpoint.ts";
-import { LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, shareLevels } from "../../consumer/levels.ts";
+import { LEVELS, type RankOptions, rankOf, SELECT_POLICY, shareLevels, type ZoneLocality } from "../../consumer/levels.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { AddressedEntry } from "./addresses.ts";
 
@@ -22,9 +22,9 @@ const { READY, IDLE, CONNECTING, TRANSIENT_FAILURE } = connectivityState;
 /** The entries behind the endpoints of an answer, in the same order, and where the program is. */
 export class NamedEndpoints {
   readonly entries: readonly AddressedEntry[];
-  readonly place: Place;
+  readonly place: ZoneLocality;
 
-  constructor(entries: readonly AddressedEntry[], place: Place) {
+  constructor(entries: readonly AddressedEntry[], place: ZoneLocality) {
     this.entries = entries;
     this.place = place;
   }

@@ -4,8 +4,8 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { textOf } from "../../consumer/follow.ts";
-import { type AnswerState, answerState } from "../../consumer/kept-answer.ts";
+import { type AnswerState, answerState } from "../../consumer/answer-state.ts";
+import { entryKeyText } from "../../consumer/watch-follower.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type CountsOfName, LiveEntries } from "./live-entries.ts";
 import type { NamedEntries } from "./named-entries.ts";
@@ -81,11 +81,11 @@ export class Lookups {
     for (const entry of items) {
       const { key } = entry;
       if (key === undefined) continue;
-      keys.add(textOf(key));
+      keys.add(entryKeyText(key));
       this.#entries.take({ kind: "put", isNew: true, isStaged: false, key, entry, deltaId: "", revision: 0n }, time);
     }
     for (const entry of this.found(name)?.live.values().toArray() ?? [])
-      if (entry.key !== undefined && !keys.has(textOf(entry.key))) this.#remove(entry, "absent", time);
+      if (entry.key !== undefined && !keys.has(entryKeyText(entry.key))) this.#remove(entry, "absent", time);
     this.#known.delete(id);
     this.#known.set(id, { name, fetchedMonoMs: time.monoMs, nodes });
     const [oldest] = this.#known;

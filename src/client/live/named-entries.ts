@@ -4,7 +4,7 @@ import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog
 import { Chooser } from "../../consumer/chooser.ts";
 import type { Candidate } from "../../consumer/endpoint.ts";
 import { isHosted } from "../../consumer/fitness.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../consumer/levels.ts";
+import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/levels.ts";
 
 /** An entry as the chooser sees it. */
 export interface LiveEntry extends Candidate {
@@ -29,7 +29,7 @@ export interface Chance {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** The preferred place. */
-  readonly place: Place;
+  readonly place: ZoneLocality;
 }
 
 export class NamedEntries {
@@ -47,7 +47,7 @@ export class NamedEntries {
   readonly #choosers = new Map<SelectPolicy, Chooser<LiveEntry>>();
   #usual: Chooser<LiveEntry> | undefined;
   /** The place for which they were made. */
-  #place: Place | undefined;
+  #place: ZoneLocality | undefined;
   /** Counts of choosers that were made for another place. */
   #earlier = { choices: 0, byLoad: 0 };
 
@@ -117,7 +117,7 @@ export class NamedEntries {
   }
 
   /** The place of the program became known, so nearness must be judged anew. */
-  #moveTo(place: Place): void {
+  #moveTo(place: ZoneLocality): void {
     this.#earlier = this.#counts();
     this.#choosers.clear();
     this.#usual = undefined;

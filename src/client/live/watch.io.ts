@@ -4,9 +4,9 @@ import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { isCalledAtNode } from "../../consumer/hosting.ts";
-import type { Place } from "../../consumer/levels.ts";
+import type { ZoneLocality } from "../../consumer/levels.ts";
 import type { Time } from "../../lib/machine.ts";
-import { later } from "../../lib/patient-time.io.ts";
+import { later } from "../../lib/stall-aware-time.io.ts";
 import type { Calls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
@@ -40,7 +40,7 @@ export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchem
 /** What `watch` uses of a client. */
 export interface WatchingCalls extends Calls {
   /** Where the program runs, when that is known. */
-  readonly place: Place | undefined;
+  readonly place: ZoneLocality | undefined;
 }
 
 /**
@@ -79,7 +79,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   readonly #queues = new Set<ChangeQueue>();
   readonly #following: Promise<void>;
   /** HOT: one object for all choices. */
-  readonly #here: { place: Place | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
+  readonly #here: { place: ZoneLocality | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
     place: undefined,
     now: sharedNow,
     nodesOf: (nodeId) => this.#nodes?.named(NODES_NAMESPACE, nodeId, EntryKind.NODE) ?? [],

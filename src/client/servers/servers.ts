@@ -4,7 +4,7 @@
  */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Place } from "../../consumer/levels.ts";
+import type { ZoneLocality } from "../../consumer/levels.ts";
 import { UNKNOWN_LOAD } from "../../consumer/load.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { backoffMs } from "../../lib/backoff.ts";
@@ -13,7 +13,7 @@ import { parseServer } from "../connect-options.ts";
 /** A call that may go to a resolver, or one that only a node takes. */
 export type Use = "read" | "write";
 
-export interface FoundServer extends Place {
+export interface FoundServer extends ZoneLocality {
   /** `host:port`. */
   readonly server: string;
   /** 0 for idle to 1 for overloaded. */
@@ -25,7 +25,7 @@ export interface ServersOptions {
   /** `host:port` each, at least one, in the order in which they are tried. */
   readonly seeds: readonly string[];
   /** Where the program runs. Undefined means where the first server is that said its place. */
-  readonly place: Place | undefined;
+  readonly place: ZoneLocality | undefined;
   /** Uniform in [0, 1). */
   readonly random: () => number;
 }
@@ -55,7 +55,7 @@ export class Servers {
   readonly #random: () => number;
   readonly #found = new Map<string, Known>();
   readonly #failed = new Map<string, Failed>();
-  #place: Place | undefined;
+  #place: ZoneLocality | undefined;
   #writer: string;
   /** Servers that said that they take no writes: resolvers among the seeds. */
   readonly #readOnly = new Set<string>();
@@ -72,7 +72,7 @@ export class Servers {
   }
 
   /** Where the program runs, if that is known. */
-  get place(): Place | undefined {
+  get place(): ZoneLocality | undefined {
     return this.#place;
   }
 
@@ -130,7 +130,7 @@ export class Servers {
    * Takes what a server said: the servers of the cluster, and its own place. An empty list changes nothing, because a cluster without servers does not
    * answer.
    */
-  learn(servers: readonly FoundServer[], place: Place, monoMs: number): void {
+  learn(servers: readonly FoundServer[], place: ZoneLocality, monoMs: number): void {
     if (servers.length === 0) return;
     this.#place ??= { region: place.region, zone: place.zone };
     for (const one of servers) {
@@ -223,7 +223,7 @@ export class Servers {
   }
 
   /** 0 in the same zone, 1 in the same region, 2 elsewhere. A zone is a part of its region. */
-  #distance({ region, zone }: Place): number {
+  #distance({ region, zone }: ZoneLocality): number {
     if (this.#place === undefined || region !== this.#place.region) return 2;
     return zone === this.#place.zone ? 0 : 1;
   }

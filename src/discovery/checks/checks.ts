@@ -8,7 +8,7 @@ import { assert, rethrowBroken } from "../../lib/errors.ts";
 
 import { DeadlineHeap } from "../../lib/heap.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Patience } from "../../lib/patience.ts";
+import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { EntryFollower } from "../registrar/registrar.ts";
 import { FairShareLimiter } from "./fair-share-limiter.ts";
 import { isName, type Probe, probeOf } from "./probe.ts";
@@ -40,7 +40,7 @@ export interface ChecksParts {
   /** The setting `checks.enabled`. While it is false no check runs, and entries that have checks show that nothing is known of them. */
   readonly isEnabled: boolean;
   /** The clock in which a program has time to renew a `ttl` check. */
-  readonly patience: Patience;
+  readonly stallClock: StallAwareClock;
   /** A number from 0 to below 1. */
   readonly random: () => number;
   /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
@@ -198,13 +198,13 @@ export class Checks implements EntryFollower {
     this.#turns.added(watch);
     if (!this.#parts.isEnabled) return;
     if (isNamed(watch)) this.#lookupSlots.register(watch.entry.owner);
-    const { patience, random } = this.#parts;
+    const { stallClock: stallClock, random } = this.#parts;
     const { intervalMs } = watch.times;
-    watch.outcomeMs = patience.nowMs(monoMs);
+    watch.outcomeMs = stallClock.nowMs(monoMs);
     const isRenewed = watch.check.probe.case === "ttl";
     // What the disk kept holds until the first outcome. Probes of all entries of a restart are spread over their interval.
     const withinMs = watch.threshold.isKnown ? intervalMs : Math.min(FIRST_MS, intervalMs);
-    this.#heap.set(watch.id, isRenewed ? patience.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
+    this.#heap.set(watch.id, isRenewed ? stallClock.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
   }
 
   /** Notes an entry whose record says something else. */
@@ -319,13 +319,13 @@ export class Checks implements EntryFollower {
     watch.isWaiting = true;
     (isNamed(watch) ? this.#lookupSlots : this.#probeSlots).enqueue(watch.entry.owner, watch);
     this.#mayLaunch = true;
-    if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.patience.dueMonoMs(notRunMs(watch)));
+    if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.stallClock.dueMonoMs(notRunMs(watch)));
   }
 
   #lookAtWaiting(watch: Watch, { monoMs }: Time): void {
-    const { patience } = this.#parts;
-    if (patience.dueMs(monoMs) < notRunMs(watch)) {
-      this.#heap.set(watch.id, patience.dueMonoMs(notRunMs(watch)));
+    const { stallClock: stallClock } = this.#parts;
+    if (stallClock.dueMs(monoMs) < notRunMs(watch)) {
+      this.#heap.set(watch.id, stallClock.dueMonoMs(notRunMs(watch)));
       return;
     }
     watch.threshold.notRun();
@@ -383,14 +383,14 @@ export class Checks implements EntryFollower {
   }
 
   #lookAtRenewal(watch: Watch, time: Time): void {
-    const { patience } = this.#parts;
+    const { stallClock: stallClock } = this.#parts;
     const { intervalMs } = watch.times;
-    const dueMs = patience.dueMs(time.monoMs);
+    const dueMs = stallClock.dueMs(time.monoMs);
     if (dueMs >= watch.outcomeMs + intervalMs) this.#conclude(watch, failed(FAILURE.NOT_RENEWED), time, dueMs);
-    this.#heap.set(watch.id, patience.dueMonoMs(watch.outcomeMs + intervalMs));
+    this.#heap.set(watch.id, stallClock.dueMonoMs(watch.outcomeMs + intervalMs));
   }
 
-  #conclude(watch: Watch, outcome: Outcome, { monoMs }: Time, outcomeMs = this.#parts.patience.nowMs(monoMs)): void {
+  #conclude(watch: Watch, outcome: Outcome, { monoMs }: Time, outcomeMs = this.#parts.stallClock.nowMs(monoMs)): void {
     const { isNotRun } = watch.threshold;
     watch.outcomeMs = outcomeMs;
     this.totals[outcome.health === HEALTH.CRITICAL ? "failed" : "passed"] += 1;
@@ -424,7 +424,7 @@ function isNamed({ target }: Watch): boolean {
   return target !== undefined && isName(target.host);
 }
 
-/** In patient ms. */
+/** In stall-aware ms. */
 function notRunMs({ outcomeMs, times: { intervalMs } }: Watch): number {
   return outcomeMs + NOT_RUN_INTERVALS * intervalMs;
 }

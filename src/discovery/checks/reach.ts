@@ -5,7 +5,7 @@
 import {
   type AddressBlock,
   blockHolds,
-  IPV4_CARRIERS,
+  IPV4_EMBEDDING_BLOCKS,
   ipv4Forms,
   parseAddress,
   parseBlock,
@@ -37,7 +37,11 @@ const SPECIAL_IPV6 = [
 ];
 
 /** Every special block, and every special block of IPv4 in each form that it has in IPv6. */
-const SPECIAL: readonly AddressBlock[] = [...blocksOf(SPECIAL_IPV4).flatMap(ipv4Forms), ...blocksOf(SPECIAL_IPV6), ...IPV4_CARRIERS];
+const SPECIAL: readonly AddressBlock[] = [
+  ...blocksOf(SPECIAL_IPV4).flatMap(ipv4Forms),
+  ...blocksOf(SPECIAL_IPV6),
+  ...IPV4_EMBEDDING_BLOCKS,
+];
 
 export class Reach {
   readonly #allowed: readonly AddressBlock[];

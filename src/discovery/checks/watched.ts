@@ -28,7 +28,7 @@ export interface Watch {
   readonly identity: string;
   readonly times: CheckTimes;
   readonly threshold: Threshold;
-  /** Time of its last outcome, in patient ms. Before the first outcome, the time when it was added. */
+  /** Time of its last outcome, in stall-aware ms. Before the first outcome, the time when it was added. */
   outcomeMs: number;
   /** It is due and waits for a look-up or a probe. */
   isWaiting: boolean;

@@ -6,7 +6,7 @@ import { hasNewerOrder, isInForce, type MaintenanceOrders, ordersOf } from "../.
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { type Reason, WaymarkError } from "../../lib/errors.ts";
+import { type ErrorReason, WaymarkError } from "../../lib/errors.ts";
 import { type Hlc, MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Puts } from "./puts.ts";
@@ -30,7 +30,7 @@ export type OrderOutcome =
   | { readonly kind: "changed" }
   /** It was so before. */
   | { readonly kind: "unchanged" }
-  | { readonly kind: "refused"; readonly reason: Reason; readonly detail: string };
+  | { readonly kind: "refused"; readonly reason: ErrorReason; readonly detail: string };
 
 export interface MaintenanceParts {
   readonly replica: Replica;

@@ -11,10 +11,10 @@ import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { BrokenInvariant, invalid, WaymarkError } from "../../lib/errors.ts";
+import { InvariantError, invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Patience } from "../../lib/patience.ts";
+import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
@@ -61,7 +61,7 @@ export interface RegistrarOptions extends Publishing {
   /** The random part of a new lease id, about 16 characters. */
   readonly newToken: () => string;
   /** The clock of leases, in which standstills of this node hardly count. */
-  readonly patience: Patience;
+  readonly stallClock: StallAwareClock;
 }
 
 /** Hears what becomes of own entries. It may be told of entries without checks too, and reads the record. */
@@ -167,7 +167,7 @@ export class Registrar {
   /** Puts all entries under a lease, or none. The answer is valid once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
     const asked = attemptOf(command);
-    const answered = this.#answers.find(caller, asked, this.#options.patience.dueMs(time.monoMs));
+    const answered = this.#answers.find(caller, asked, this.#options.stallClock.dueMs(time.monoMs));
     if (answered !== undefined) return answered;
     this.#checkKeys(caller, command.stampedEntries);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
@@ -263,7 +263,7 @@ export class Registrar {
    * at most 2,000 old tombstones. What is left is due at the next call again.
    */
   tick(time: Time): void {
-    const dueMs = this.#options.patience.dueMs(time.monoMs);
+    const dueMs = this.#options.stallClock.dueMs(time.monoMs);
     let left = TICK_COUNT;
     for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
       if (left <= 0) break;
@@ -280,7 +280,7 @@ export class Registrar {
 
   /** The time at which a lease starts its ttl. Standstills of this node hardly count in it. */
   leaseMs({ monoMs }: Time): number {
-    return this.#options.patience.nowMs(monoMs);
+    return this.#options.stallClock.nowMs(monoMs);
   }
 
   /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
@@ -288,7 +288,7 @@ export class Registrar {
     const collectMonoMs = this.#replica.nextCollectMonoMs();
     // Asked at every frame: whether tombstones may be collected costs a look at all peers, and matters only where there are some.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
-    return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
+    return Math.min(this.#options.stallClock.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
   /** Takes an order about the maintenance of keys that are registered here. The outcomes are those of the keys, valid once the next batch is durable. */
@@ -399,7 +399,7 @@ export class Registrar {
       this.#undo.undoTo(mark);
       this.#newLeases.length = leaseCount;
       this.endings.forgetAfter(endedCount);
-      if (error instanceof BrokenInvariant) error.isUndone = true;
+      if (error instanceof InvariantError) error.isUndone = true;
       throw error;
     }
   }

@@ -3,7 +3,7 @@
  * (semantics.md, DNS).
  */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
-import { placeOf } from "../../lib/hash64.ts";
+import { tableSlot } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import { zoneOf } from "../names/names.ts";
 import { cutOff, type Plan, planAnswer, type Question } from "../plan/answer.ts";
@@ -165,7 +165,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
    * kept from its second question on: keeping costs more than making it, and most such names are never asked for again (the doorkeeper of TinyLFU, Einziger, Friedman and Manes, 2017, 3.4.2).
    */
   #isAskedAgain(key: string): boolean {
-    const { place, hash } = placeOf(key, ASKED);
+    const { place, hash } = tableSlot(key, ASKED);
     const isAgain = this.#asked[place] === hash;
     this.#asked[place] = hash;
     return isAgain;

@@ -1,5 +1,5 @@
 /** A and AAAA records, and the host name in their place. */
-import type { Address } from "../../lib/addresses.ts";
+import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { addressLabel, parseHostName } from "../names/names.ts";
 import type { Subject } from "../subject/subject.ts";
@@ -8,7 +8,7 @@ import { seconds, setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets } from "./shown.ts";
 
 /** The address record of the name of an IP target, for the additional section. */
-export function addressRecord(name: string, address: Address, ttl: number): DnsRecord {
+export function addressRecord(name: string, address: IpAddress, ttl: number): DnsRecord {
   return { type: address.length === 4 ? "A" : "AAAA", name, ttlSeconds: ttl, data: { address } };
 }
 
@@ -27,7 +27,7 @@ export function addressRecords<T extends "A" | "AAAA">(
   // `_svc._tcp` names have SRV and TXT; addresses are at the service's own name.
   if (subject.kind !== "entries" || subject.shape === "located") return [];
   const shown = bestTargets(subject.targets).filter(({ address }) => address?.length === sizeBytes);
-  const unique = new Map<string, Address>();
+  const unique = new Map<string, IpAddress>();
   for (const { address } of shown) if (address !== undefined) unique.set(addressLabel(address), address);
   const ttl = setTtlSeconds(
     shown.map(({ entry }) => entry),

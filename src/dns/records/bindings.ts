@@ -3,7 +3,7 @@
  * semantics.md, DNS.
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
-import type { Address } from "../../lib/addresses.ts";
+import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel, formatName, parseHostName } from "../names/names.ts";
@@ -24,7 +24,7 @@ const NO_KEYS: readonly number[] = [];
 /** A place of a service: targets that differ in nothing but their protocol are one. */
 interface Place {
   readonly target: string;
-  readonly address: Address | undefined;
+  readonly address: IpAddress | undefined;
   readonly priority: number;
   readonly port: number;
   readonly alpn: Set<string>;

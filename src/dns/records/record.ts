@@ -2,12 +2,12 @@
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
-import type { Address } from "../../lib/addresses.ts";
+import type { IpAddress } from "../../lib/addresses.ts";
 import type { DnsView, Subject } from "../subject/subject.ts";
 
 export interface RecordData {
-  readonly A: { readonly address: Address };
-  readonly AAAA: { readonly address: Address };
+  readonly A: { readonly address: IpAddress };
+  readonly AAAA: { readonly address: IpAddress };
   readonly SRV: { readonly priority: number; readonly weight: number; readonly port: number; readonly target: string };
   readonly TXT: { readonly strings: readonly string[] };
   readonly CNAME: { readonly target: string };
@@ -83,8 +83,8 @@ export interface BindingData {
   /** Whether the protocol that the type means by itself is not spoken (no-default-alpn). */
   readonly isDefaultAlpnOff: boolean;
   readonly port: number;
-  readonly ipv4Hints: readonly Address[];
-  readonly ipv6Hints: readonly Address[];
+  readonly ipv4Hints: readonly IpAddress[];
+  readonly ipv6Hints: readonly IpAddress[];
 }
 
 export type RecordType = keyof RecordData;

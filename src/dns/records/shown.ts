@@ -1,5 +1,5 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
-import { bestOf, type Fitness, healthOrder } from "../../consumer/fitness.ts";
+import { bestTierOf, type Fitness, healthOrder } from "../../consumer/fitness.ts";
 import { levelOf } from "../../consumer/levels.ts";
 import type { DnsView, Subject, SubjectTarget } from "../subject/subject.ts";
 
@@ -8,12 +8,12 @@ const PER_STEP = 1_000;
 
 /** The targets of the best tier that there is: HEALTHY, then DEGRADED, then CRITICAL with ORPHANED. */
 export function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
-  return bestOf(targets, ({ entry }) => withTarget(entry));
+  return bestTierOf(targets, ({ entry }) => withTarget(entry));
 }
 
 /** The entries of the best tier, for a name whose entries all have no target. */
 export function bestEntries(entries: readonly SubjectTarget["entry"][]): readonly SubjectTarget["entry"][] {
-  return bestOf(entries, withTarget);
+  return bestTierOf(entries, withTarget);
 }
 
 /** The inputs for the tier of an entry, if its targets are known to exist or do not matter. */

@@ -1,5 +1,5 @@
 /** What a gateway counts. A series is looked up once, because each question counts in several. */
-import type { Histogram, LabelsOf, Metrics, Series } from "../../lib/metrics/metrics.ts";
+import type { Histogram, LabelsOf, MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import type { Reply } from "./responder.ts";
 
 /** Why input was dropped without an answer. */
@@ -9,9 +9,9 @@ type Transport = LabelsOf<"dns_queries_total">["transport"];
 export class DnsCounts {
   readonly #metrics: Metrics;
   readonly #latency: Histogram;
-  readonly #truncated: Series;
-  readonly #limited: Series;
-  readonly #queries: Record<Transport, Map<Reply["qtype"], Map<Reply["rcode"], Series>>> = {
+  readonly #truncated: MetricSeries;
+  readonly #limited: MetricSeries;
+  readonly #queries: Record<Transport, Map<Reply["qtype"], Map<Reply["rcode"], MetricSeries>>> = {
     udp: new Map(),
     tcp: new Map(),
     dot: new Map(),
@@ -37,10 +37,10 @@ export class DnsCounts {
     this.#metrics.inc("dns_dropped_total", { reason });
   }
 
-  #series(qtype: Reply["qtype"], rcode: Reply["rcode"], transport: Transport): Series {
+  #series(qtype: Reply["qtype"], rcode: Reply["rcode"], transport: Transport): MetricSeries {
     const byType = this.#queries[transport];
     let byCode = byType.get(qtype);
-    if (byCode === undefined) byType.set(qtype, (byCode = new Map<Reply["rcode"], Series>()));
+    if (byCode === undefined) byType.set(qtype, (byCode = new Map<Reply["rcode"], MetricSeries>()));
     let series = byCode.get(rcode);
     if (series === undefined) byCode.set(rcode, (series = this.#metrics.counter("dns_queries_total", { qtype, rcode, transport })));
     return series;

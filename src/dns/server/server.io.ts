@@ -6,8 +6,8 @@
 import { createServer, type Socket, type Server as TcpServer } from "node:net";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { later, recentPauseMs } from "../../lib/patient-time.io.ts";
 import { listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
+import { later, recentPauseMs } from "../../lib/stall-aware-time.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsSettings } from "../records/record.ts";

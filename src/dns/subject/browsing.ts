@@ -4,7 +4,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { isDrained } from "../../consumer/fitness.ts";
-import type { Transport } from "../../lib/protocols.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 
 /** Most names that one answer lists. */
@@ -28,7 +28,7 @@ export type TtlSource = Pick<EntryView, "health" | "ttlMs">;
 
 export interface ListedService {
   readonly name: string;
-  readonly transports: readonly Transport[];
+  readonly transports: readonly TransportProtocol[];
 }
 
 export interface Browsable {
@@ -43,7 +43,7 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
   let hasDrained = false;
   const ttlSources: TtlSource[] = [];
   const names = new Set<string>();
-  const add = (name: string, of: string, transports: readonly Transport[]): void => {
+  const add = (name: string, of: string, transports: readonly TransportProtocol[]): void => {
     for (const transport of transports) {
       const text = formatName({ form: "located", kind: KIND.SERVICE, transport, name, namespace: of }, zone);
       if (text !== undefined) names.add(text);
@@ -51,7 +51,7 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
   };
   if (service !== undefined) {
     const { name, namespace: of } = service;
-    const has = (transport: Transport) => {
+    const has = (transport: TransportProtocol) => {
       const found = catalog.find(KIND.SERVICE, of, name, portWord(transport));
       const shown = found.filter((entry) => !isDrained(entry));
       if (found.length > shown.length && shown.length === 0) hasDrained = true;

@@ -7,9 +7,9 @@ import { healthOrder, isDrained } from "../../consumer/fitness.ts";
 import { advertisedTargets } from "../../consumer/hosting.ts";
 import { withHosts } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
-import { type Address, parseAddress } from "../../lib/addresses.ts";
+import { type IpAddress, parseAddress } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Transport } from "../../lib/protocols.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 import { wordsOf } from "../names/labels.ts";
 import {
   ADDRESS_LABEL,
@@ -59,7 +59,7 @@ export interface DnsCatalog {
    * For each visible service and node with a target at this address, an entry of the best health that is there; at most `MAX_AT_ADDRESS`. Only for addresses in reverse
    * zones. At a resolver only what it follows.
    */
-  atAddress(address: Address): Listed<EntryView>;
+  atAddress(address: IpAddress): Listed<EntryView>;
   /** Entries of healthy nodes of this cluster, of which others know, with a gateway for the zone; at most 8. Empty where nodes are not in the catalog. */
   gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
@@ -84,7 +84,7 @@ export interface SubjectTarget {
   readonly entry: EntryView;
   readonly target: TargetView;
   /** The address when the host is an IP literal. */
-  readonly address: Address | undefined;
+  readonly address: IpAddress | undefined;
 }
 
 /**
@@ -110,11 +110,11 @@ export type Subject =
       /** What stands here for another cluster, which is to be reached and no more. Absent: the entries are those of the name. */
       readonly isCluster?: true;
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances. */
-      readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport };
+      readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: TransportProtocol };
     }
   /** Names that this one lists. `ttlSources`: what of the entries that they are read from decides how long the list may be kept. */
   | { readonly kind: "list"; readonly names: Listed<string>; readonly ttlSources: readonly TtlSource[] }
-  | { readonly kind: "address"; readonly address: Address }
+  | { readonly kind: "address"; readonly address: IpAddress }
   /**
    * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
    * come later in key order.
@@ -398,7 +398,7 @@ function mayHaveNames(relative: string, zone: string, catalog: DnsCatalog): bool
 }
 
 /** The transport that all targets have, else TCP. */
-function commonTransport(targets: readonly TargetView[]): Transport {
+function commonTransport(targets: readonly TargetView[]): TransportProtocol {
   const [first] = targets;
   if (first === undefined) return "tcp";
   const transport = transportOf(first);

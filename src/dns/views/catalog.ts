@@ -12,7 +12,7 @@ import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Seer } from "../../discovery/seen-names.ts";
 import type { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
-import type { Address } from "../../lib/addresses.ts";
+import type { IpAddress } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
@@ -324,7 +324,7 @@ class CatalogInDns implements DnsCatalog {
     return others.length === 0 ? own : inOrder(own, others);
   }
 
-  atAddress(address: Address): Listed<EntryView> {
+  atAddress(address: IpAddress): Listed<EntryView> {
     const { reads, dnsNames } = this.#sources;
     const { rests, hidden } = this.#notes;
     const allowed = reads.allowed(this.#viewer);

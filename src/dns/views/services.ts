@@ -4,7 +4,7 @@ import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";
 import { isDrained } from "../../consumer/fitness.ts";
-import type { Transport } from "../../lib/protocols.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */
@@ -21,7 +21,7 @@ export interface ListOptions {
 export function listServices(lookup: Lookup, namespace: string, { most, read }: ListOptions): Listed<ListedService> {
   const cursor = new Cursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
-  const found = new Map<string, Set<Transport>>();
+  const found = new Map<string, Set<TransportProtocol>>();
   const ttlSources = new Map<string, TtlSource>();
   const listed = (isCut: boolean): Listed<ListedService> => {
     const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));

@@ -36,7 +36,7 @@ export class FabricService {
     this.#calls.answer(call, response, why);
   }
 
-  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
   check(dueMs: number): void {
     this.#calls.check(dueMs);
     this.#links.check(dueMs);

@@ -75,7 +75,7 @@ export class IncomingCalls {
     pending.call.respond(bytes);
   }
 
-  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
   check(dueMs: number): void {
     for (const pending of this.#byId.values()) {
       if (dueMs <= pending.deadlineMs) continue;

@@ -80,7 +80,7 @@ export class IncomingLinks {
     return this.#shared.bufferedBytes;
   }
 
-  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
   check(dueMs: number): void {
     for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("said nothing");
     for (const link of this.#all.keys()) link.check(dueMs);

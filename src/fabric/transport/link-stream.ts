@@ -33,7 +33,7 @@ export interface LinkPort {
 }
 
 export interface LinkClock {
-  /** By the patient clock, for what judges the peer. */
+  /** By the stall-aware clock, for what judges the peer. */
   readonly patientMs: () => number;
   readonly monoMs: () => number;
   /** Runs when this turn of the event loop is over. */
@@ -99,7 +99,7 @@ export class LinkStream {
     this.#parts.port.cut(0);
   }
 
-  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
   check(dueMs: number): void {
     const { stuckMs, drainMs, goodbyeMs } = this.#parts.limits;
     if (this.#restUntilMs !== undefined && dueMs >= this.#restUntilMs) {

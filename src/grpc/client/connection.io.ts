@@ -5,7 +5,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { addAbortSignal, type Duplex } from "node:stream";
 import { assert, CODES } from "../../lib/errors.ts";
-import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import { endInNextTurn, Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 import type { AssemblyBounds, Inflater } from "../wire/message-reader.ts";
@@ -85,7 +85,7 @@ export class ClientConnection {
       maxBufferedBytes: limits.maxBufferedBytes,
       bufferedBytes: 0,
     };
-    this.#keepalive = new Keepalive(limits, patientNowMs());
+    this.#keepalive = new Keepalive(limits, stallAwareNowMs());
     this.#session = startSession(socket, options, limits);
     this.#session.on("error", (error: Error) => {
       this.#whyLost = `the connection was lost: ${error.message}`;
@@ -223,7 +223,7 @@ export class ClientConnection {
   #check(): void {
     if (this.#callCount === 0 || this.#session.destroyed) return;
     if (this.#options.measuresDelay === true) this.#measure();
-    const times = { nowMs: patientNowMs(), dueMs: patientDueMs(), bytesRead: this.#socket.bytesRead };
+    const times = { nowMs: stallAwareNowMs(), dueMs: stallAwareDueMs(), bytesRead: this.#socket.bytesRead };
     switch (this.#keepalive.check(times)) {
       case "ping":
         this.#session.ping(() => {}); // Whatever is read, its answer among it, shows that the server lives.

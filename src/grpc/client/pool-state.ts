@@ -1,6 +1,6 @@
 /**
  * Which connection a pooled call goes over, which one makes room for another, and when one is closed. It does no I/O: connections are
- * numbers here, and the shell (pool.io.ts) opens and closes what they stand for. Times are patient ms (lib/patience.ts).
+ * numbers here, and the shell (pool.io.ts) opens and closes what they stand for. Times are stall-aware ms (lib/stall-aware-clock.ts).
  */
 
 export interface PoolLimits {

@@ -1,6 +1,6 @@
 /** Unary calls to many servers over a bounded number of connections, opened when a call needs one. pool-state.ts decides which. */
 import { CODES } from "../../lib/errors.ts";
-import { patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
+import { stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { Metadata } from "../wire/metadata.ts";
 import type { StatusCode } from "../wire/status.ts";
 import type { ClientCall } from "./client-call.ts";
@@ -63,15 +63,15 @@ export class ConnectionPool {
    * another connection, with what is left of its time, whatever its method does.
    */
   call(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
-    const untilMs = patientNowMs() + request.timeoutMs;
+    const untilMs = stallAwareNowMs() + request.timeoutMs;
     this.#attempt(request, (first) => {
-      const leftMs = untilMs - patientNowMs();
+      const leftMs = untilMs - stallAwareNowMs();
       if (first.isUnprocessed && first.connection !== undefined && leftMs > 0) this.#attempt({ ...request, timeoutMs: leftMs }, done);
       else done(first);
     });
   }
 
-  /** Closes connections that were idle for long, by `patientDueMs`; called a few times a second. */
+  /** Closes connections that were idle for long, by `stallAwareDueMs`; called a few times a second. */
   sweep(dueMs: number): void {
     for (const id of this.#state.sweep(dueMs)) this.#close(id);
   }
@@ -82,7 +82,7 @@ export class ConnectionPool {
   }
 
   #attempt(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
-    const placement = this.#state.place(request.address, patientNowMs());
+    const placement = this.#state.place(request.address, stallAwareNowMs());
     if (placement === undefined) {
       done(withoutConnection(CODES.RESOURCE_EXHAUSTED, "too many calls or connections are open", undefined));
       return;
@@ -98,15 +98,15 @@ export class ConnectionPool {
       isOver = true;
       timer.clear();
       call?.cancel();
-      if (this.#state.ended(id, patientNowMs(), !answer.isFromServer)) this.#close(id);
+      if (this.#state.ended(id, stallAwareNowMs(), !answer.isFromServer)) this.#close(id);
       done(answer);
     };
     const { timeoutMs } = request;
-    const startedMs = patientNowMs();
-    const timer = patientTimeout(() => over(withoutConnection(CODES.DEADLINE_EXCEEDED, "no answer in time", undefined)), timeoutMs);
+    const startedMs = stallAwareNowMs();
+    const timer = stallAwareTimeout(() => over(withoutConnection(CODES.DEADLINE_EXCEEDED, "no answer in time", undefined)), timeoutMs);
     const send = (connection: ClientConnection) => {
       if (isOver) return;
-      const leftMs = Math.max(1, timeoutMs - (patientNowMs() - startedMs));
+      const leftMs = Math.max(1, timeoutMs - (stallAwareNowMs() - startedMs));
       call = callUnary(connection, { ...request, timeoutMs: leftMs }, (answer) => over({ ...answer, connection, dialError: undefined }));
     };
     slot.dial.done.then(send, (error: unknown) =>

@@ -11,8 +11,8 @@ import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Session
 import type { Socket } from "node:net";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { assert } from "../../lib/errors.ts";
-import type { ProcessPause } from "../../lib/patience.ts";
-import { lastPause, patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import type { ProcessPause } from "../../lib/stall-aware-clock.ts";
+import { lastPause, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import { endInNextTurn } from "../wire/http2-stream.io.ts";
 import { firstOf, parseTimeout } from "../wire/request-head.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
@@ -54,7 +54,7 @@ export interface Connection {
 
 /** A call whose request has not arrived. */
 export interface Arriving {
-  /** Since when, in patient ms; set by the guard at its first look. */
+  /** Since when, in stall-aware ms; set by the guard at its first look. */
   sinceMs: number | undefined;
   giveUp(): void;
   /** Ends the call when its deadline passed. Until its request is here a gRPC call has no timer of its own, so that most need none at all. */
@@ -117,7 +117,7 @@ export class ConnectionGuard {
     this.#limits = options.limits ?? CONNECTION_LIMITS;
     this.#lifetime = options.lifetime ?? ENDLESS;
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
-    this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: patientNowMs });
+    this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: stallAwareNowMs });
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
@@ -182,7 +182,7 @@ export class ConnectionGuard {
       },
     };
     const { onStream, look } = unseenStreams(session, socket, meter);
-    const life = new ConnectionLifetime(this.#lifetime, { nowMs: patientNowMs(), chance: Math.random() });
+    const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
     const watched: Watched = { session, connection, resets, sample, look, life };
     // The next to be looked at, so that a flood from the start is cut soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
@@ -229,7 +229,7 @@ export class ConnectionGuard {
 
   /** Tells every connection to go away: each closes when its open streams are over, and is cut after `graceMs`. */
   leaveAll(graceMs: number): void {
-    for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(patientNowMs(), graceMs));
+    for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(stallAwareNowMs(), graceMs));
   }
 
   stop(): void {
@@ -238,7 +238,7 @@ export class ConnectionGuard {
 
   #checkNext(): void {
     this.#turn += 1;
-    this.#unread?.check(patientDueMs());
+    this.#unread?.check(stallAwareDueMs());
     for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
       const { connection, life } = watched;
       if (connection.isOver) continue;
@@ -323,7 +323,7 @@ function pauseWithin(agoMs: number): ProcessPause | undefined {
 }
 
 function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: Share) {
-  const patient = { patientMs: patientNowMs(), patientDueMs: patientDueMs(), pauseMs: pauseWithin(BACKLOG_MS)?.lengthMs ?? 0 };
+  const patient = { patientMs: stallAwareNowMs(), patientDueMs: stallAwareDueMs(), pauseMs: pauseWithin(BACKLOG_MS)?.lengthMs ?? 0 };
   return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 

@@ -93,7 +93,7 @@ interface PatientNow {
 /** A reading of the connection's socket. */
 export interface ConnectionSample {
   readonly monoMs: number;
-  /** By the patient clock, for what judges silence: now, and up to when deadlines are due. Absent: as `monoMs`. */
+  /** By the stall-aware clock, for what judges silence: now, and up to when deadlines are due. Absent: as `monoMs`. */
   readonly patientMs?: number;
   readonly patientDueMs?: number;
   readonly bytesRead: number;
@@ -118,7 +118,7 @@ export class ConnectionMeter {
   brokenUploads = 0;
   readonly #limits: ConnectionLimits;
   readonly #opened: { readonly patientMs: number; readonly bytesRead: number };
-  /** When a byte was first seen, in patient ms. */
+  /** When a byte was first seen, in stall-aware ms. */
   #begunMs: number | undefined;
   #pingCount = 0;
   #settingsCount = 0;

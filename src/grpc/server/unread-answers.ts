@@ -41,7 +41,7 @@ interface Holder {
 }
 
 export interface UnreadPorts {
-  /** Patient ms. */
+  /** Stall-aware ms. */
   readonly nowMs: () => number;
   /** A holder of this address was cut. */
   readonly onCut?: (address: string) => void;
@@ -88,7 +88,7 @@ export class UnreadAnswers {
     };
   }
 
-  /** Cuts the holders that made no progress in time. `dueMs`: patient ms up to which deadlines are due. */
+  /** Cuts the holders that made no progress in time. `dueMs`: stall-aware ms up to which deadlines are due. */
   check(dueMs: number): void {
     for (const holder of this.#waiting) {
       if (dueMs - holder.sinceMs < this.#limits.progressTimeoutMs) return;

@@ -1,6 +1,6 @@
 /** Streams of node:http2 as the port that calls write to, on either end, and what its sessions need so that Node does not end the process. */
 import type { Http2Session, Http2Stream } from "node:http2";
-import { later } from "../../lib/patient-time.io.ts";
+import { later } from "../../lib/stall-aware-time.io.ts";
 import type { StreamPort, Taken } from "./message-reader.ts";
 import type { HeaderBlock } from "./metadata.ts";
 import { HTTP2_ERROR } from "./status.ts";

@@ -219,7 +219,7 @@ type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
 
 /** The number of one set of labels. Callers that use it often keep the handle. */
-export class Series {
+export class MetricSeries {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
 
@@ -264,8 +264,8 @@ export class Histogram {
 }
 
 /** All values of one metric. */
-export type Family =
-  | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, Series> }
+export type MetricFamily =
+  | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, MetricSeries> }
   | { readonly name: MetricName; readonly row: MetricRow; readonly histograms: ReadonlyMap<string, Histogram> };
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
@@ -275,7 +275,7 @@ const MAX_STARTING_SERIES = 64;
 
 /** The values of METRICS. A process has one. */
 export class Metrics {
-  readonly #series = new Map<MetricName, Map<string, Series>>();
+  readonly #series = new Map<MetricName, Map<string, MetricSeries>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
   readonly #seen = new Map<string, Set<string>>();
   readonly #collectors: (() => void)[] = [];
@@ -289,11 +289,11 @@ export class Metrics {
     }
   }
 
-  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): Series {
+  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): MetricSeries {
     return this.#seriesAt(name, labels);
   }
 
-  gauge<N extends GaugeName>(name: N, labels: LabelsOf<N>): Series {
+  gauge<N extends GaugeName>(name: N, labels: LabelsOf<N>): MetricSeries {
     return this.#seriesAt(name, labels);
   }
 
@@ -316,7 +316,7 @@ export class Metrics {
   }
 
   /** Every series of a counter or gauge so far. */
-  seriesOf(name: CounterName | GaugeName): Iterable<Series> {
+  seriesOf(name: CounterName | GaugeName): Iterable<MetricSeries> {
     return this.#series.get(name)?.values() ?? [];
   }
 
@@ -326,7 +326,7 @@ export class Metrics {
   }
 
   /** The number or the histogram of any metric. Values of labels that its row does not allow become `other`. */
-  at(name: MetricName, given: Readonly<Record<string, string>>): Series | Histogram {
+  at(name: MetricName, given: Readonly<Record<string, string>>): MetricSeries | Histogram {
     const row: MetricRow = METRICS[name];
     const exact = keyOf(row, given);
     const existing = this.#series.get(name)?.get(exact) ?? this.#histograms.get(name)?.get(exact);
@@ -335,7 +335,7 @@ export class Metrics {
     const key = keyOf(row, labels);
     const histograms = this.#histograms.get(name);
     if (histograms !== undefined) return entryOf(histograms, key, () => new Histogram(labels, row.buckets ?? []));
-    return entryOf(this.#series.get(name) ?? new Map<string, Series>(), key, () => new Series(labels));
+    return entryOf(this.#series.get(name) ?? new Map<string, MetricSeries>(), key, () => new MetricSeries(labels));
   }
 
   /** Runs `fill` before values are collected, for gauges that are cheaper to compute then than to keep. */
@@ -344,18 +344,18 @@ export class Metrics {
   }
 
   /** Every metric with its values now, in the order of the table. */
-  collect(): readonly Family[] {
+  collect(): readonly MetricFamily[] {
     for (const fill of this.#collectors) fill();
-    return METRIC_NAMES.map((name): Family => {
+    return METRIC_NAMES.map((name): MetricFamily => {
       const row: MetricRow = METRICS[name];
       const histograms = this.#histograms.get(name);
       return histograms === undefined ? { name, row, series: this.#series.get(name) ?? new Map() } : { name, row, histograms };
     });
   }
 
-  #seriesAt(name: MetricName, labels: Readonly<Record<string, string>>): Series {
+  #seriesAt(name: MetricName, labels: Readonly<Record<string, string>>): MetricSeries {
     const found = this.at(name, labels);
-    if (!(found instanceof Series)) throw new Error(`${name} is a histogram`);
+    if (!(found instanceof MetricSeries)) throw new Error(`${name} is a histogram`);
     return found;
   }
 

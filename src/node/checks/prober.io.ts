@@ -22,7 +22,7 @@ import { ClientConnection, type ClientLimits } from "../../grpc/client/connectio
 import { callUnary } from "../../grpc/client/unary.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
-import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
 export type Resolve = (host: string) => Promise<readonly string[]>;
@@ -106,7 +106,7 @@ export class Prober {
     const attempt = new Attempt(onResolved);
     const late = Promise.withResolvers<Outcome>();
     this.#ends.set(id ?? attempt, late.resolve);
-    const timer = patientTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
+    const timer = stallAwareTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
     try {
       return await Promise.race([this.#run(probe, attempt), late.promise]);
     } finally {

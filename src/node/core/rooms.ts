@@ -22,7 +22,7 @@ import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.
 import { Restoring, restoreLeases } from "../../discovery/registrar/restore.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Patience } from "../../lib/patience.ts";
+import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { RefusedAct } from "../../policy/audit/record.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
 import type { Restored } from "../../store/journal/journal.ts";
@@ -42,7 +42,7 @@ export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   /** How many versions of the policy are remembered, and how large they may be together. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
   /** The clock of leases, in which standstills of this process hardly count. */
-  readonly patience: Patience;
+  readonly stallClock: StallAwareClock;
   /** Whether the data directory has the mark that other nodes were there. */
   readonly isMarked: boolean;
   /** No leases are granted yet. They come from outside because their hash takes a random seed. */
@@ -153,7 +153,7 @@ function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptio
 export const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs }: Time, collectsBy: () => CollectsBy) {
-  const { settings, leases, newToken, random, patience } = options;
+  const { settings, leases, newToken, random, stallClock: stallClock } = options;
   const { node, catalog } = settings;
   const { nodeId, boot } = restored;
   const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
@@ -180,12 +180,12 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
     nodeId,
     collectsBy,
     newToken,
-    patience,
+    stallClock,
   };
   const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, loads, quotas: limits.quotas });
   const checks = new Checks({
     isEnabled: settings.checks.enabled,
-    patience,
+    stallClock: stallClock,
     random,
     checkedOf: (key) => checkedOf(replica, replica.own(key)),
     ownerOf: (key) => {

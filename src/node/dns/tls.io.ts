@@ -5,7 +5,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { DnsGatewayOptions } from "../../dns/server/server.io.ts";
 import { openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
 import type { Log } from "../../lib/log.io.ts";
-import type { Port } from "../../lib/shared-port.io.ts";
+import type { ListeningPort } from "../../lib/shared-port.io.ts";
 import { meetPeer } from "../../server/peer.io.ts";
 
 const DOT = "dot";
@@ -27,7 +27,7 @@ interface DnsTlsPort {
 }
 
 /** How the gateway opens the listener; undefined without a port for it. */
-export function dnsTls(at: Omit<Port, "port"> & DnsTlsPort, tls: TlsFiles | undefined, log: Log): DnsGatewayOptions["openTls"] {
+export function dnsTls(at: Omit<ListeningPort, "port"> & DnsTlsPort, tls: TlsFiles | undefined, log: Log): DnsGatewayOptions["openTls"] {
   const { host, port, sharing } = at;
   if (port === undefined || tls === undefined) return undefined;
   return async ({ maxConnections, accept, dropped }) => {

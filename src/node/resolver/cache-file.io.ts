@@ -1,9 +1,9 @@
 /** The copy on disk of what a resolver holds (semantics.md, Resolver 18). It is read before anything is followed, and written from time to time. */
 import { join } from "node:path";
-import { BrokenInvariant, rethrowBroken } from "../../lib/errors.ts";
+import { InvariantError, rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
-import { later } from "../../lib/patient-time.io.ts";
+import { later } from "../../lib/stall-aware-time.io.ts";
 import type { RestoredCopy } from "../../resolver/disk/restoring.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
@@ -67,7 +67,7 @@ export class CacheFile {
       onReplayed(restored);
     } catch (error) {
       // A bug stopped the restoring half way. The next start must not meet it again.
-      if (error instanceof BrokenInvariant) await setAsideSnapshotFile(this.#path);
+      if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowBroken(error);
       this.#ignored(error instanceof Error ? error.message : String(error));
     }

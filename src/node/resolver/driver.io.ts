@@ -4,7 +4,7 @@ import type { AskedName } from "../../catalog/query/instances.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { isJustAwake } from "../../lib/patient-time.io.ts";
+import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
 import type { Answer, Asked, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import type { ResyncOrder } from "../../resolver/upkeep/resync-notes.ts";
@@ -242,7 +242,7 @@ export class ResolverDriver {
   }
 
   #tick(): void {
-    if (isJustAwake()) {
+    if (isJustResumed()) {
       this.#timer = setTimeout(() => this.#tick(), AWAKE_MS);
       return;
     }

@@ -18,7 +18,7 @@ import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { later, now } from "../../lib/patient-time.io.ts";
+import { later, now } from "../../lib/stall-aware-time.io.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { draining } from "../../server/status.ts";
 import { auditHandlers } from "../../services/audit.ts";

@@ -11,9 +11,9 @@ import {
 import { SummaryWatchRequestSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { WholeName } from "../../catalog/query/instances.ts";
-import { findMessage, unpacked } from "../../consumer/error-details.ts";
+import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
 import type { Status } from "../../grpc/wire/status.ts";
-import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
+import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { WatchRefusal } from "../../resolver/following/refusals.ts";
@@ -123,7 +123,7 @@ export function watchRefusalOf({ code, details }: Status): WatchRefusal | undefi
 }
 
 /** Reasons that are about the request, or about the state of the mesh, whoever asks. */
-const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
+const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
   // Of these two only the registration of the resolver itself hears.
   "lease_not_found",
   "read_only",
@@ -137,7 +137,7 @@ const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
 ]);
 
 interface Details {
-  readonly reason: Reason | undefined;
+  readonly reason: ErrorReason | undefined;
   readonly retryMs: number | undefined;
   /** Where a resolver that takes no writes says that nodes are. */
   readonly urls: string | undefined;
@@ -145,25 +145,25 @@ interface Details {
 
 /** Details that do not decode are ignored, because the code still names the failure. */
 function readDetails(bytes: Uint8Array | undefined): Details {
-  let reason: Reason | undefined;
+  let reason: ErrorReason | undefined;
   let retryMs: number | undefined;
   let urls: string | undefined;
   for (const detail of findMessage(bytes, StatusSchema)?.details ?? []) {
-    const info = unpacked(detail, ErrorInfoSchema);
+    const info = unpackDetail(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") [reason, urls] = [reasonOf(info.reason), info.metadata["urls"]];
-    const delay = unpacked(detail, RetryInfoSchema)?.retryDelay;
+    const delay = unpackDetail(detail, RetryInfoSchema)?.retryDelay;
     if (delay !== undefined) retryMs = Math.min(MAX_RETRY_MS, Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6)));
   }
   return { reason, retryMs, urls };
 }
 
-function reasonOf(text: string): Reason | undefined {
+function reasonOf(text: string): ErrorReason | undefined {
   const name = text.toLowerCase();
-  return Object.hasOwn(REASONS, name) ? (name as Reason) : undefined;
+  return Object.hasOwn(REASONS, name) ? (name as ErrorReason) : undefined;
 }
 
 /** The words of a status without the reason before them. */
-function textOf(message: string, reason: Reason | undefined): string {
+function textOf(message: string, reason: ErrorReason | undefined): string {
   const text = reason !== undefined && message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
   return text.slice(0, MAX_TEXT_CHARS).toWellFormed();
 }

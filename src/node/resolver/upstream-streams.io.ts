@@ -7,7 +7,7 @@ import type { ClientConnection } from "../../grpc/client/connection.io.ts";
 import type { Dial } from "../../grpc/client/pool.io.ts";
 import type { Metadata } from "../../grpc/wire/metadata.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
-import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
+import { type StallAwareTimeout, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
@@ -114,7 +114,7 @@ class Stream implements OpenStream {
   readonly #request: StreamRequest;
   readonly #events: StreamEvents;
   readonly #forget: () => void;
-  readonly #timer: PatientTimeout;
+  readonly #timer: StallAwareTimeout;
   #call: ClientCall | undefined;
   #isOver = false;
 
@@ -122,7 +122,7 @@ class Stream implements OpenStream {
     this.#request = request;
     this.#events = events;
     this.#forget = forget;
-    this.#timer = patientTimeout(
+    this.#timer = stallAwareTimeout(
       () => this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} says nothing on a new stream`)),
       FIRST_MESSAGE_MS,
     );

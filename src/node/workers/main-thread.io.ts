@@ -1,5 +1,5 @@
 /** The main thread of the node as a worker has it: what is said to it, and what it answers. */
-import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
+import type { MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { AskedCalls } from "../../services/forwarding/messages.ts";
@@ -27,7 +27,7 @@ interface Waiting {
 
 export class MainThread implements Pick<AuditSink, "record"> {
   readonly #node: Pick<NodeEnd, "post">;
-  readonly #lost: Series;
+  readonly #lost: MetricSeries;
   #sayings: Sayings | undefined;
   #waiting = nothing();
   #isScheduled = false;

@@ -14,8 +14,8 @@ import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
-import { later, now, patientDueMs, patientNowMs, sharedOriginMs } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
+import { later, now, sharedOriginMs, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { Scrape } from "../../server/metrics.io.ts";
@@ -80,7 +80,7 @@ class NodeWorker {
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
-  #factsPatientMs = patientNowMs();
+  #factsPatientMs = stallAwareNowMs();
   #report: NodeReport = { readiness: { isDraining: false, checks: [] }, persistence: {} };
   #isWhole = false;
   #zoneSerials: SharedArrayBuffer | undefined;
@@ -130,7 +130,7 @@ class NodeWorker {
     const { said, facts, report, answers, verdicts, orders, isAwaited } = message;
     if (said.numbers.length > 0) this.#rooms.copy.hear(said);
     this.#factsMonoMs = performance.now();
-    this.#factsPatientMs = patientNowMs();
+    this.#factsPatientMs = stallAwareNowMs();
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (report !== undefined) this.#report = report;
@@ -269,7 +269,7 @@ class NodeWorker {
         },
         dnsPresence: this.#dnsPresence,
         sources: {
-          isAlive: () => patientDueMs() - this.#factsPatientMs < SILENT_MS,
+          isAlive: () => stallAwareDueMs() - this.#factsPatientMs < SILENT_MS,
           readiness: async () => (await this.#reported()).readiness,
           scrape: (accept) => this.#scrape(accept),
           persistence: async () => (await this.#reported()).persistence,

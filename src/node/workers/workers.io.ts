@@ -12,7 +12,7 @@ import { assert, rethrowBroken } from "../../lib/errors.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
 import type { CounterName, GaugeName, Metrics } from "../../lib/metrics/metrics.ts";
 import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
-import { later, now } from "../../lib/patient-time.io.ts";
+import { later, now } from "../../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
 import type { Scraper } from "../../server/metrics.io.ts";

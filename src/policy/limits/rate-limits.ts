@@ -4,7 +4,7 @@
  */
 
 import { networkOf } from "../../lib/addresses.ts";
-import type { BucketOptions, Buckets } from "../../lib/buckets/token-bucket.ts";
+import type { BucketOptions, KeyedBuckets } from "../../lib/buckets/token-bucket.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import { type MakeBuckets, ownBuckets } from "./shared-limits.ts";
@@ -48,7 +48,7 @@ export class Limits {
   readonly #limits: RateLimits;
   readonly #onRefusal: (refusal: Refusal) => void;
   readonly #callers: Readonly<Record<Cost, CallerBuckets | undefined>>;
-  readonly #namespaces: Readonly<Record<Cost, Buckets | undefined>>;
+  readonly #namespaces: Readonly<Record<Cost, KeyedBuckets | undefined>>;
   /** How many watches each caller has open; callers without one are not in the map. */
   readonly #watches = new Map<string, number>();
   /** Errors by message. HOT: a flood gets the same few errors again and again, and making each anew cost 8 µs. */
@@ -159,10 +159,10 @@ export function areLimitsSet(limits: RateLimits): boolean {
 
 /** Buckets of callers. Strangers have buckets of their own: a crowd of addresses must not make the node forget what a tenant used. */
 class CallerBuckets {
-  readonly #known: Buckets;
-  readonly #strangers: Buckets;
+  readonly #known: KeyedBuckets;
+  readonly #strangers: KeyedBuckets;
 
-  constructor(make: (who: string) => Buckets) {
+  constructor(make: (who: string) => KeyedBuckets) {
     this.#known = make("known");
     this.#strangers = make("strangers");
   }
@@ -179,7 +179,7 @@ class CallerBuckets {
     this.#of(caller).giveBack(callerKey(caller));
   }
 
-  #of(caller: Caller): Buckets {
+  #of(caller: Caller): KeyedBuckets {
     return caller.tenant === "" && caller.principal === "" ? this.#strangers : this.#known;
   }
 }

@@ -1,7 +1,7 @@
 /** Policy files in YAML or JSON: reads them into sets, with the line of every problem, and writes sets back. */
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
-import { type Place, readDocuments } from "../../lib/formats/documents.ts";
+import { type DocumentNode, readDocuments } from "../../lib/formats/documents.ts";
 import { formatTime, parseTime } from "../../lib/formats/rfc3339.ts";
 import { findNearest } from "../../lib/nearest.ts";
 import { visibleJson } from "../../lib/text/visible-text.ts";
@@ -91,7 +91,7 @@ function refused(line: number, message: string): PolicyFile {
 }
 
 /** The line of a path such as `rules[3].cutover_windows[0].ends_at`. */
-function lineOf(place: Place, path: string): number {
+function lineOf(place: DocumentNode, path: string): number {
   const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
   return place.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step)));
 }
@@ -121,7 +121,7 @@ const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
 
 /** A value and its path as messages name it. */
 interface Spot {
-  readonly place: Place;
+  readonly place: DocumentNode;
   readonly path: string;
 }
 
@@ -131,7 +131,7 @@ class Reader {
   /** Paths of values for which the default is used because of a problem. */
   readonly #unread = new Set<string>();
 
-  set(place: Place): PolicySet {
+  set(place: DocumentNode): PolicySet {
     const spot = { place, path: "" };
     if (!this.#keys(spot, SET_KEYS)) return { version: "", defaultAllow: false, rules: [] };
     return {

@@ -5,7 +5,7 @@
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { ACTION } from "../../catalog/watch/reader.ts";
-import { type Block, blockOf, isObject, jsonBytes, type OwnerOfFile, objectOf, odd } from "../../lib/blocks.ts";
+import { blockOf, type FileBlock, type FileOwner, isObject, jsonBytes, objectOf, odd } from "../../lib/blocks.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import {
   closeLength,
@@ -62,7 +62,7 @@ const DELTA_ROOM = 64;
 /** Of the largest number that is written. */
 const VARINT_ROOM = 8;
 
-export function headerBlock({ nodeId, clusterId }: OwnerOfFile): Uint8Array {
+export function headerBlock({ nodeId, clusterId }: FileOwner): Uint8Array {
   return blockOf(0, COPY_KIND.HEADER, jsonBytes({ format: COPY_FORMAT, nodeId, clusterId }));
 }
 
@@ -127,7 +127,7 @@ function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
 }
 
 /** Throws `invalid_argument` on what no version writes. */
-export function readState({ payload }: Block): CopyState {
+export function readState({ payload }: FileBlock): CopyState {
   if (payload.length > MAX_STATE_BYTES) throw odd("its state", payload.length);
   const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released = [], policy } = objectOf(payload);
   if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS)) throw odd("when it was saved", savedWallMs);

@@ -7,7 +7,7 @@ import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { parseCursor } from "../../catalog/watch/cursor.ts";
-import { type Block, blockOf, type OwnerOfFile, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
+import { blockOf, type FileBlock, type FileOwner, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { hasErrors, validate } from "../../policy/set/validation.ts";
@@ -57,7 +57,7 @@ export function copyBound(heldBytes: number): number {
 
 /** What is copied, as it is when it is asked. */
 export interface Copied {
-  readonly owner: OwnerOfFile;
+  readonly owner: FileOwner;
   readonly replica: Replica;
   readonly followed: Pick<Followed, "loads">;
   readonly held: HeldEntries;
@@ -192,7 +192,7 @@ interface Reading {
 }
 
 /** Reads a copy as a whole; or says why it is of no use. Yields after each block. */
-export function* readCopy(bytes: Uint8Array, self: OwnerOfFile): Generator<void, ReadCopy> {
+export function* readCopy(bytes: Uint8Array, self: FileOwner): Generator<void, ReadCopy> {
   const reading: Reading = { versions: [], entries: [], held: [], place: undefined, state: undefined };
   const maxBlocks = FREE_BLOCKS + bytes.length / LEAST_BLOCK_BYTES;
   let index = 0;
@@ -214,12 +214,12 @@ export function* readCopy(bytes: Uint8Array, self: OwnerOfFile): Generator<void,
   return state === undefined ? { ok: false, fault: "its end is missing" } : { ok: true, copy: { state, ...rest } };
 }
 
-function headerFault(block: Block, self: OwnerOfFile): string {
+function headerFault(block: FileBlock, self: FileOwner): string {
   return block.kind === COPY_KIND.HEADER ? ownerFault(block, self, COPY_FORMAT) : "it does not begin with a header";
 }
 
 /** Throws `invalid_argument` on what no version writes. */
-function take(reading: Reading, block: Block): void {
+function take(reading: Reading, block: FileBlock): void {
   const { kind, payload } = block;
   if (kind === COPY_KIND.ENTRIES || kind === COPY_KIND.HELD) {
     if (payload.length > MAX_ENTRIES_BYTES) throw odd("entries", payload.length);

@@ -1,8 +1,8 @@
 /** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
-import { Doubts } from "../../consumer/doubts.ts";
-import type { OwnerOfFile } from "../../lib/blocks.ts";
+import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
+import type { FileOwner } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { readWatchMessage, type WatchMessage } from "../codec.ts";
@@ -23,7 +23,7 @@ export type RestoredCopy =
 
 /** The parts of a resolver that has just started. */
 interface FreshParts extends Omit<EntriesParts, "kept"> {
-  readonly owner: OwnerOfFile;
+  readonly owner: FileOwner;
   readonly following: Following;
   readonly watches: Watches;
   readonly policy: FollowedPolicy;
@@ -91,8 +91,8 @@ function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Gener
   const { state, entries, place } = copy;
   const { followed, kept, bookmarks } = parts;
   if (kept.list.length === 0) return undefined;
-  const doubts = new Doubts();
-  for (const key of state.doubted) doubts.tell(key);
+  const doubts = new UnconfirmedKeys();
+  for (const key of state.doubted) doubts.noteChange(key);
   const watch = new FollowedWatch(EVERYTHING, { doubts });
   try {
     yield* takeEntries(entries, parts, time);

@@ -12,7 +12,7 @@ import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, type KeyText, type Kind, type OriginLife, type OriginRef } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import type { AnswerState } from "../../consumer/kept-answer.ts";
+import type { AnswerState } from "../../consumer/answer-state.ts";
 import { equalBytes } from "../../lib/crypto.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";

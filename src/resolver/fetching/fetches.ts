@@ -3,7 +3,7 @@
  * answer holds is the caller's `T`.
  */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { type AnswerState, answerState } from "../../consumer/kept-answer.ts";
+import { type AnswerState, answerState } from "../../consumer/answer-state.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
 

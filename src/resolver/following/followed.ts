@@ -15,7 +15,7 @@ import type { EntryReader } from "../../catalog/replica/frames.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
-import { Doubts } from "../../consumer/doubts.ts";
+import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -50,7 +50,7 @@ export class FollowedWatch {
   snapshotCount = 0;
   /** The snapshot under way: the namespaces that it speaks for, undefined for all, and what it listed. */
   staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
-  readonly doubts: Doubts;
+  readonly doubts: UnconfirmedKeys;
   /** The place from which the next upstream goes on. Undefined for a snapshot. */
   place: WatchMessage["place"];
   /** Whether `place` is of the upstream that is followed now. */
@@ -64,7 +64,7 @@ export class FollowedWatch {
   /** For how long servers that were left for their silence have said nothing but single changes, since the last one that said more. */
   silentMs = 0;
 
-  constructor(prefixes: Prefixes, { except = NOTHING, doubts = new Doubts() } = {}) {
+  constructor(prefixes: Prefixes, { except = NOTHING, doubts = new UnconfirmedKeys() } = {}) {
     this.prefixes = prefixes;
     this.except = except;
     this.doubts = doubts;
@@ -112,7 +112,7 @@ export class FollowedWatch {
   move(): string {
     this.staged = undefined;
     this.isDoubtful = false;
-    if (!this.doubts.move() || this.silentMs >= MAX_SILENT_MS) this.place = undefined;
+    if (!this.doubts.switchServer() || this.silentMs >= MAX_SILENT_MS) this.place = undefined;
     return this.place?.text ?? "";
   }
 }
@@ -201,9 +201,9 @@ export class Followed {
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
     if (watch.staged !== undefined || watch.isFrozen) return;
     // Nothing is missing up to here, also where the upstream, a resolver, names no place.
-    if (ageMs !== undefined && !watch.doubts.isDoubtful) watch.isFromDisk = false;
+    if (ageMs !== undefined && !watch.doubts.hasUnconfirmed) watch.isFromDisk = false;
     if (place === undefined) return;
-    if (watch.doubts.isDoubtful) {
+    if (watch.doubts.hasUnconfirmed) {
       watch.isDoubtful = true;
       watch.place = undefined;
       return;
@@ -212,7 +212,7 @@ export class Followed {
     watch.isPlaced = true;
     watch.isPastPlace = false;
     watch.isFromDisk = false;
-    watch.doubts.settle();
+    watch.doubts.checkpoint();
     this.#options.bookmarks.note(place.cursor);
   }
 
@@ -276,8 +276,8 @@ export class Followed {
     if (!watch.isComplete && watch.admission !== "admitted") watch.sizes.add(stamped.namespace, entry.length);
     if (watch.isCounting) return;
     watch.staged?.seen.add(stamped.key);
-    watch.doubts.hear(stamped.key);
-    watch.doubts.tell(stamped.key);
+    watch.doubts.confirm(stamped.key);
+    watch.doubts.noteChange(stamped.key);
     this.#touch(stamped);
     if (load === undefined) this.loads.delete(stamped.key);
     else this.loads.set(stamped.key, load);
@@ -294,8 +294,8 @@ export class Followed {
     const { key, text, cause } = change;
     if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
     if (watch.except.covers(key.namespace) || watch.isCounting) return;
-    watch.doubts.hear(text);
-    watch.doubts.tell(text);
+    watch.doubts.confirm(text);
+    watch.doubts.noteChange(text);
     this.#touch({ key: text, namespace: key.namespace });
     const gone = replica.view(text);
     if (gone === undefined) onChange.ended(text, cause, time);
@@ -329,7 +329,7 @@ export class Followed {
     const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
     for (const stored of this.#entries((namespace) => isSpokenFor(namespace))) {
       if (seen.has(stored.key)) continue;
-      watch.doubts.tell(stored.key);
+      watch.doubts.noteChange(stored.key);
       this.#touch(stored);
       this.#options.onChange.gone(stored, cause, time);
       this.loads.delete(stored.key);

@@ -94,7 +94,7 @@ export class Watches {
    */
   isInStep(stream: StreamNumber): boolean {
     const watch = this.#extra === undefined && this.#main?.stream === stream ? this.#main.watch : undefined;
-    return watch !== undefined && watch.isComplete && watch.staged === undefined && !watch.isFrozen && !watch.doubts.isDoubtful;
+    return watch !== undefined && watch.isComplete && watch.staged === undefined && !watch.isFrozen && !watch.doubts.hasUnconfirmed;
   }
 
   /** Whether everything that is wanted is held. */

@@ -8,7 +8,7 @@ import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, keyParts, nameOfKey } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
-import { Guard, type GuardOptions } from "../../consumer/guard.ts";
+import { type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { FollowedChanges } from "../following/followed.ts";
 
@@ -40,7 +40,7 @@ export class HeldEntries implements FollowedChanges {
   readonly lookup = new Lookup();
   readonly #parts: HeldEntriesParts;
   /** What it keeps has its bytes in the slab. */
-  readonly #guard: Guard<CatalogRecord>;
+  readonly #guard: MassLossGuard<CatalogRecord>;
   /** In the order in which the holds began. */
   readonly #holds = new Map<KeyText, Hold>();
   /** Counts the changes of what is held. */
@@ -50,7 +50,7 @@ export class HeldEntries implements FollowedChanges {
 
   constructor(parts: HeldEntriesParts) {
     this.#parts = parts;
-    this.#guard = new Guard(parts.bounds, (record) => this.#forgotten(record));
+    this.#guard = new MassLossGuard(parts.bounds, (record) => this.#forgotten(record));
   }
 
   /** Entries that are held, and that are remembered because they may have to be. */
@@ -78,11 +78,11 @@ export class HeldEntries implements FollowedChanges {
     return [...this.#holds].filter(([, hold]) => hold.mark > mark).map(([key]) => key);
   }
 
-  /** Holds an entry that is not followed and that an earlier run held, until then: see `Guard.resume`. */
+  /** Holds an entry that is not followed and that an earlier run held, until then: see `MassLossGuard.resume`. */
   resume({ record, bytes }: KeptEntry, endsMonoMs: number): void {
     const { key } = record;
     const entry = { ...record, at: this.#parts.slab.put(bytes), sizeBytes: bytes.length };
-    this.#guard.resume({ name: nameOfKey(key), key, entry }, endsMonoMs);
+    this.#guard.resumeHold({ name: nameOfKey(key), key, entry }, endsMonoMs);
     this.#hold(entry, endsMonoMs);
   }
 
@@ -101,25 +101,25 @@ export class HeldEntries implements FollowedChanges {
   gone(record: CatalogRecord, cause: Cause, { monoMs }: Time): void {
     const name = nameOfKey(record.key);
     if (cause !== CAUSE.EXPIRED) {
-      this.#guard.ended(name, record.key, monoMs);
+      this.#guard.noteEnd(name, record.key, monoMs);
       return;
     }
     const { lookup, slab, admits } = this.#parts;
     const at = slab.put(Uint8Array.from(slab.view(record.at, record.sizeBytes)));
     const left = instanceCount(lookup, keyParts(record.key)) - 1;
-    for (const { entry } of this.#guard.lost({ name, key: record.key, entry: copyOf(record, at) }, left, monoMs))
+    for (const { entry } of this.#guard.noteLoss({ name, key: record.key, entry: copyOf(record, at) }, left, monoMs))
       if (admits(entry)) this.#hold(entry, monoMs + this.holdMs);
   }
 
   /** A key that is not followed is told to be gone. That it expired once more changes nothing; and one that was not lost here is none that its name had. */
   ended(key: KeyText, cause: Cause, { monoMs }: Time): void {
     const name = nameOfKey(key);
-    if (cause !== CAUSE.EXPIRED && this.#guard.knows(name, key)) this.#guard.ended(name, key, monoMs);
+    if (cause !== CAUSE.EXPIRED && this.#guard.has(name, key)) this.#guard.noteEnd(name, key, monoMs);
   }
 
   /** The entry is there. */
   put(key: KeyText): void {
-    this.#guard.returned(nameOfKey(key), key);
+    this.#guard.noteReturn(nameOfKey(key), key);
   }
 
   /** Another policy is in force. What it hides is held no longer, and not again when another one shows it. Cost: all that are held. */
@@ -146,7 +146,7 @@ export class HeldEntries implements FollowedChanges {
 
   /** Lets go what is kept for longest, because its room is needed. Returns whether there was anything. */
   letOldestGo(): boolean {
-    return this.#guard.letOldestGo() !== undefined;
+    return this.#guard.releaseOldest() !== undefined;
   }
 
   #release(isOver: (record: CatalogRecord) => boolean): void {
@@ -154,7 +154,7 @@ export class HeldEntries implements FollowedChanges {
     const over: KeyText[] = [];
     const records = this.lookup.cursor();
     for (let record = records.next(); record !== undefined; record = records.next()) if (isOver(record)) over.push(record.key);
-    for (const key of over) this.#guard.returned(nameOfKey(key), key);
+    for (const key of over) this.#guard.noteReturn(nameOfKey(key), key);
   }
 
   #hold(record: CatalogRecord, endsMonoMs: number): void {

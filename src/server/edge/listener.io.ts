@@ -15,8 +15,8 @@ import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
-import type { Port } from "../../lib/shared-port.io.ts";
+import type { ListeningPort } from "../../lib/shared-port.io.ts";
+import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import type { Chain, HeaderReader } from "../chain.ts";
@@ -32,7 +32,7 @@ import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
-export interface EdgeListenerOptions extends Port {
+export interface EdgeListenerOptions extends ListeningPort {
   readonly services: readonly Service[];
   readonly chain: Chain;
   readonly sources: HttpSources;
@@ -157,10 +157,10 @@ export class EdgeDispatcher {
     this.#browserRules = new BrowserRules({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
     this.#unread = new UnreadAnswers(limits, {
-      nowMs: patientNowMs,
+      nowMs: stallAwareNowMs,
       onCut: (address) => options.onCut("unread_answer", address),
     });
-    this.#unreadTimer = setInterval(() => this.#unread.check(patientDueMs()), UNREAD_CHECK_MS).unref();
+    this.#unreadTimer = setInterval(() => this.#unread.check(stallAwareDueMs()), UNREAD_CHECK_MS).unref();
     this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
     this.#routes = new HttpRoutes(options.sources, services, chain);

@@ -15,7 +15,7 @@ import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
 import { CONNECTION_LIMITS, type Share, type TurnBounds } from "../../grpc/server/connection-limits.ts";
 import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
 import type { UnreadLimits } from "../../grpc/server/unread-answers.ts";
-import { isJustAwake, patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
+import { isJustResumed, stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
@@ -202,7 +202,7 @@ export class EdgeSockets {
   #peek(socket: Socket): void {
     this.#undecided.add(socket);
     let head: Buffer = Buffer.alloc(0);
-    let timer = patientTimeout(() => this.#cut(socket, "silent"), this.#limits.headersTimeoutMs);
+    let timer = stallAwareTimeout(() => this.#cut(socket, "silent"), this.#limits.headersTimeoutMs);
     const leave = () => {
       timer.clear();
       this.#undecided.delete(socket);
@@ -218,7 +218,7 @@ export class EdgeSockets {
       if (isPreface && head.length < PREFACE.length) {
         if (!isFirst) return;
         timer.clear();
-        timer = patientTimeout(() => this.#cut(socket, "slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
+        timer = stallAwareTimeout(() => this.#cut(socket, "slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
         return;
       }
       leave();
@@ -272,7 +272,7 @@ function openHttp1(limits: EdgeLimits): Http1Server {
   server.setTimeout(2 * limits.idleTimeoutMs);
   // Also for what keepAliveTimeout ends. While we stood still nobody was read: then a socket has its time once more.
   server.on("timeout", (socket: Socket) => {
-    if (isJustAwake()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
+    if (isJustResumed()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
     else socket.destroy();
   });
   // It never listens itself, but this is what starts the watch over its timeouts.
@@ -351,11 +351,11 @@ class Http1Connections {
   }
 
   #rest(socket: Socket): void {
-    this.#resting.set(socket, patientNowMs());
+    this.#resting.set(socket, stallAwareNowMs());
   }
 
   #check(): void {
-    const dueMs = patientDueMs();
+    const dueMs = stallAwareDueMs();
     for (const [socket, sinceMs] of this.#resting) {
       if (dueMs - sinceMs <= this.#limits.idleMs) return;
       socket.destroy();

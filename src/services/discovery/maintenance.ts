@@ -11,7 +11,7 @@ import type { OrderedMaintenance } from "../../discovery/registrar/maintenance.t
 import type { OrderTarget, Registrar } from "../../discovery/registrar/registrar.ts";
 import { reasonOf } from "../../fabric/maintenance-calls.ts";
 import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
-import { invalid, type Reason, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { type ErrorReason, invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, NodeIdentity } from "../service.ts";
@@ -56,7 +56,7 @@ const MAX_NODES = 16;
 const MAX_REFUSALS = 1000;
 
 /** When a retry may help, by reason. */
-const RETRY_MS: Partial<Record<Reason, number>> = {
+const RETRY_MS: Partial<Record<ErrorReason, number>> = {
   origin_away: 5000,
   version_conflict: 1000,
   not_ready: 1000,
@@ -69,7 +69,7 @@ interface Refusal {
   /** Place of the key in the order. */
   readonly at: number;
   readonly key: KeyText;
-  readonly reason: Reason;
+  readonly reason: ErrorReason;
   readonly detail: string;
 }
 
@@ -85,7 +85,7 @@ class Outcome {
   unchanged = 0;
   readonly refusals: Refusal[] = [];
 
-  refuse(places: readonly Place[], reason: Reason, detail: string): void {
+  refuse(places: readonly Place[], reason: ErrorReason, detail: string): void {
     for (const { at, key } of places) this.refusals.push({ at, key, reason, detail });
   }
 
@@ -93,7 +93,7 @@ class Outcome {
   take(
     places: readonly Place[],
     changed: number,
-    refusals: readonly { readonly index: number; readonly reason: Reason; readonly detail: string }[],
+    refusals: readonly { readonly index: number; readonly reason: ErrorReason; readonly detail: string }[],
   ): void {
     const refused = refusals.flatMap(({ index, reason, detail }) => {
       const place = places[index];
@@ -234,9 +234,9 @@ function textOf({ message, reason }: WaymarkError): string {
 }
 
 /** The name of a reason in the contract. */
-function upper(reason: Reason): Uppercase<Reason> {
+function upper(reason: ErrorReason): Uppercase<ErrorReason> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the type says, done
-  return reason.toUpperCase() as Uppercase<Reason>;
+  return reason.toUpperCase() as Uppercase<ErrorReason>;
 }
 
 function orderOf({ on, reason, until }: SetMaintenanceRequest, caller: Caller, wallMs: number): OrderedMaintenance {

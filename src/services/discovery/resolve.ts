@@ -17,16 +17,16 @@ import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, keyParts } from "../../catalog/record/record.ts";
 import { isHosted } from "../../consumer/fitness.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../consumer/levels.ts";
-import { type Choice, type ChoiceBy, MAX_EXPLAINED, select } from "../../consumer/select.ts";
-import { type NameTurns, TurnBook } from "../../consumer/turns.ts";
+import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/levels.ts";
+import { type NameRotation, RotationCache } from "../../consumer/rotation-cache.ts";
+import { MAX_EXPLAINED, type SelectionBasis, type SelectResult, select } from "../../consumer/select.ts";
 import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
+import type { MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
 import type { CallContext, Handler } from "../service.ts";
@@ -61,8 +61,8 @@ interface Found {
 const MOST_TURNS = 50_000;
 
 export function resolveHandler(parts: ResolveParts): Handler {
-  const book = new TurnBook(MOST_TURNS);
-  const counted = (by: ChoiceBy) => parts.metrics.counter("discovery_resolve_choices_total", { by });
+  const book = new RotationCache(MOST_TURNS);
+  const counted = (by: SelectionBasis) => parts.metrics.counter("discovery_resolve_choices_total", { by });
   const choices = { load: counted("load"), turn: counted("turn"), random: counted("random"), hash: counted("hash") };
   // One counter for all services: it leads to the parts of crowded names in turn, and its start does not matter.
   let turn = 0;
@@ -79,8 +79,8 @@ interface Asked {
   readonly request: ResolveRequest;
   readonly context: CallContext;
   readonly turn: number;
-  readonly book: TurnBook;
-  readonly choices: Readonly<Record<ChoiceBy, Series>>;
+  readonly book: RotationCache;
+  readonly choices: Readonly<Record<SelectionBasis, MetricSeries>>;
 }
 
 function resolve(parts: ResolveParts, { request, context, turn, book, choices }: Asked) {
@@ -106,7 +106,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   const { found: own, ranks } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const found = isHosted(kind) ? throughHosts(own, (name) => reads.find(viewer, { ...NODE_NAME, name }, nodes).found) : own;
   const named = turnsName(request, kind, { found, place: options });
-  const choose = (turns: NameTurns) => select(found, { ...options, turns, time: context.time, counts: ranks });
+  const choose = (turns: NameRotation) => select(found, { ...options, turns, time: context.time, counts: ranks });
   // An absent name has no turns, so it takes no place among those that have.
   const choice = found.length === 0 ? undefined : book.use(named, choose);
   const [best, ...others] = choice?.ranked ?? [];
@@ -152,7 +152,7 @@ function refusal({ name, namespace, versionRange }: ResolveRequest, isAny: boole
 function turnsName(
   request: ResolveRequest,
   kind: Kind,
-  { found, place }: { readonly found: readonly Found[]; readonly place: Place },
+  { found, place }: { readonly found: readonly Found[]; readonly place: ZoneLocality },
 ): string {
   const { namespace, name, versionRange } = request;
   const region = found.some(({ view }) => view.region === place.region) ? place.region : "";
@@ -160,7 +160,7 @@ function turnsName(
   return [kind, namespace, name, versionRange, region, zone].join("\0");
 }
 
-function explained({ explained: ranked = [] }: Partial<Choice<Found>> = {}, unfit: readonly Found[], range: string) {
+function explained({ explained: ranked = [] }: Partial<SelectResult<Found>> = {}, unfit: readonly Found[], range: string) {
   return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
 }
 

@@ -7,7 +7,7 @@ import {
   type SummaryQueryResponse,
   SummaryQueryResponseSchema,
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
-import { type Enum, enumValue } from "../../lib/enum-words.ts";
+import { enumValue, type ProtoEnum } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import { requestCheckOf } from "../contract.ts";
 import type { CallContext, Route, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
@@ -64,7 +64,7 @@ function listOf(text = ""): string[] {
   return text === "" ? [] : text.split(",");
 }
 
-function valueOf<E extends Enum>(values: E, word: string | undefined, field: string): E[keyof E] {
+function valueOf<E extends ProtoEnum>(values: E, word: string | undefined, field: string): E[keyof E] {
   const value = enumValue(values, word);
   if (word !== undefined && value === 0) throw invalid(field, `${JSON.stringify(word.slice(0, 64))} is none that there is`);
   return value;

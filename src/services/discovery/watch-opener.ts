@@ -11,7 +11,7 @@ import type { Reads } from "../../discovery/reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
+import type { Histogram, MetricSeries } from "../../lib/metrics/metrics.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { bookmarkMs } from "../contract.ts";
 import { LateSource } from "../late-source.ts";
@@ -132,7 +132,7 @@ interface WatchPorts {
   /** How long after the stamp of its change a delta is encoded, in ms. */
   readonly deltaLag: Pick<Histogram, "observe">;
   /** Streams that are too far behind for deltas, and get a snapshot. */
-  readonly dropped: Pick<Series, "inc">;
+  readonly dropped: Pick<MetricSeries, "inc">;
 }
 
 export class WatchSource implements StreamSource, Watcher {

@@ -25,7 +25,7 @@ import { pageLimit } from "../../catalog/query/query.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Transport } from "../../lib/protocols.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 import type { CallContext, Handler, Service, UnaryHandler } from "../service.ts";
 import { aliasNames, fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
 
@@ -130,7 +130,7 @@ class NameLists {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
     const { zones } = this.#parts;
-    const transports: Transport[] = targets.filter(hasPort).map(transportOf);
+    const transports: TransportProtocol[] = targets.filter(hasPort).map(transportOf);
     const { fqdns, why } = fullNames({ kind, namespace, name }, [...new Set(transports)], zones);
     // An alias that is the entry's own name adds nothing.
     const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));

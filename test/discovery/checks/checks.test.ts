@@ -6,7 +6,7 @@ import { BODY, HEALTH } from "../../../src/catalog/record/record.ts";
 import { MAX_IN_FLIGHT, type OrderedProbe } from "../../../src/discovery/checks/checks.ts";
 import { failed } from "../../../src/discovery/checks/threshold.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { PatientClock } from "../../../src/lib/patience.ts";
+import { StallTracker } from "../../../src/lib/stall-aware-clock.ts";
 import { runs } from "../../fakes/effort.ts";
 import { at, keyOf } from "../../fakes/registry.ts";
 import { type CheckInit, WatchedWorld, watchedEntry } from "../../fakes/watched-entries.ts";
@@ -181,12 +181,12 @@ test("a program that reports that it is unwell renews its check, and shows what 
 });
 
 test("the time in which this node stood still is not a program's fault", () => {
-  const patience = new PatientClock();
-  world = new WatchedWorld({ patience });
-  patience.nowMs(0);
+  const stallClock = new StallTracker();
+  world = new WatchedWorld({ stallClock: stallClock });
+  stallClock.nowMs(0);
   world.register(watchedEntry("a", [TTL]));
   world.report("a", HEALTHY);
-  for (; world.ms < 9000; world.ms += 100) patience.nowMs(world.ms);
+  for (; world.ms < 9000; world.ms += 100) stallClock.nowMs(world.ms);
   world.step();
   world.ms += 60_000;
   world.step();

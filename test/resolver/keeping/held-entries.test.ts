@@ -2,7 +2,7 @@
 import { beforeEach, expect, test } from "vitest";
 import { type KeyText, KIND, keyParts, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
 import { CAUSE, type Cause } from "../../../src/catalog/watch/cause.ts";
-import { GUARD_DEFAULTS } from "../../../src/consumer/guard.ts";
+import { GUARD_DEFAULTS } from "../../../src/consumer/mass-loss-guard.ts";
 import { HeldEntries } from "../../../src/resolver/keeping/held-entries.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent } from "../../fakes/mesh.ts";

@@ -14,7 +14,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
-import { BrokenInvariant, type ErrorDetails, invalid, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
+import { type ErrorDetails, type ErrorReason, InvariantError, invalid, REASONS, WaymarkError } from "../../../src/lib/errors.ts";
 import type { Answers, CallContext, Handler, RequestListener, Route, Service } from "../../../src/services/service.ts";
 import { runs } from "../../fakes/effort.ts";
 import { type Act, CONTEXT, discovery, Forwarding, handlersSettle, renewed, routed } from "../../fakes/forwarding.ts";
@@ -144,7 +144,7 @@ const DETAILS: ErrorDetails = {
   metadata: { have: "1", want: "2" },
 };
 
-test.each(Object.keys(REASONS) as Reason[])("a refusal crosses whole, thrown or rejected: %s", async (reason) => {
+test.each(Object.keys(REASONS) as ErrorReason[])("a refusal crosses whole, thrown or rejected: %s", async (reason) => {
   for (const details of [{}, { retryMs: 0 }, DETAILS]) {
     const error = new WaymarkError(reason, `${reason}: said twice`, { ...details, cause: new Error("of the disk") });
     const wanted = { reason, message: `${reason}: ${reason}: said twice`, details: { ...details, cause: undefined } };
@@ -161,7 +161,7 @@ test.each(Object.keys(REASONS) as Reason[])("a refusal crosses whole, thrown or 
 
 test.each([
   { what: "an Error", fault: new TypeError("secret of the handler") },
-  { what: "a broken invariant", fault: new BrokenInvariant("secret of the handler") },
+  { what: "a broken invariant", fault: new InvariantError("secret of the handler") },
   { what: "an Error that cannot be sent", fault: Object.assign(new Error("secret of the handler"), { of: () => {} }) },
 ])("of $what the caller learns that the call failed, and the main thread is told all", async ({ fault }) => {
   const throwing: Act = () => {

@@ -8,11 +8,11 @@ import type { Told } from "../../../src/node/core-io.ts";
 import type { ClusterKey } from "../../../src/signing/cluster-keys.ts";
 import { KEY_BOUNDS } from "../../../src/signing/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/signing/key-registry.ts";
-import type { SealedText, Signer, SigningKey } from "../../../src/signing/signer.ts";
+import type { ClusterSigner, SignedBytes, SigningKey } from "../../../src/signing/signer.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import type { SimNode } from "../sim-node.ts";
 
-type Reloaded = { readonly rows?: readonly ClusterKey[]; readonly key?: SigningKey; readonly announced?: readonly SealedText[] };
+type Reloaded = { readonly rows?: readonly ClusterKey[]; readonly key?: SigningKey; readonly announced?: readonly SignedBytes[] };
 
 export interface RegionalParts {
   readonly clusterId: string;
@@ -27,7 +27,7 @@ export interface RegionalParts {
   readonly exported: (node: SimNode, draft: Draft) => void;
 }
 
-const NOTHING: readonly SealedText[] = [];
+const NOTHING: readonly SignedBytes[] = [];
 
 type Telling = "exporters" | "summaryRefused" | "summaryUnsaid";
 
@@ -95,7 +95,7 @@ export class Regional {
   }
 
   /** With the key that the file has now. */
-  #signer(): Signer | undefined {
+  #signer(): ClusterSigner | undefined {
     const key = () => this.#key;
     return (
       this.#key && {

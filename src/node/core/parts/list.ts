@@ -11,8 +11,8 @@ import type { MemberFacts } from "../../../fabric/wire/messages.ts";
 import { TokenBuckets } from "../../../lib/buckets/token-bucket.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
+import { MachineParts } from "../../../lib/machine-part.ts";
 import type { Metrics } from "../../../lib/metrics/metrics.ts";
-import { Parts } from "../../../lib/part.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NodeHandlers, NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
 import type { NodeLimits } from "../../limits.ts";
@@ -63,7 +63,7 @@ interface Joined extends Omit<Joining, "snapshots"> {
 }
 
 export class NodeParts {
-  readonly list: NodePartList = new Parts();
+  readonly list: NodePartList = new MachineParts();
   readonly rooms: NodeRooms;
   readonly standing: Standing;
   readonly readiness: NodeReadiness;

@@ -12,7 +12,7 @@ import type { Registrar } from "../../../discovery/registrar/registrar.ts";
 import type { CallId, FabricOutput } from "../../../fabric/io-types.ts";
 import { keysOf } from "../../../fabric/maintenance-calls.ts";
 import type { MaintainRequest, MemberFacts } from "../../../fabric/wire/messages.ts";
-import { type Reason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
+import { type ErrorReason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { Standing } from "../standing.ts";
@@ -223,6 +223,6 @@ export class MaintenanceOrders {
   }
 }
 
-function refusedAll(count: number, reason: Reason, detail: string): readonly OrderOutcome[] {
+function refusedAll(count: number, reason: ErrorReason, detail: string): readonly OrderOutcome[] {
   return Array.from({ length: count }, () => ({ kind: "refused", reason, detail }) as const);
 }

@@ -20,7 +20,7 @@ import type { NamespaceExports } from "../../../services/discovery/namespace-sta
 import type { OtherCluster } from "../../../services/regions/far-nodes.ts";
 import type { SummaryLag } from "../../../services/regions/lag.ts";
 import type { KeyRegistry } from "../../../signing/key-registry.ts";
-import type { SealedText, Signer } from "../../../signing/signer.ts";
+import type { ClusterSigner, SignedBytes } from "../../../signing/signer.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
 import { Exporters } from "../../../summary/building/exporters.ts";
@@ -54,9 +54,9 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
   readonly policies: Pick<PolicyEngine, "policy">;
   readonly keys: KeyRegistry;
   /** The key of this cluster; undefined at a node without it. */
-  readonly signer: Signer | undefined;
+  readonly signer: ClusterSigner | undefined;
   /** What this cluster announces of its keys. The same list while it is the same. */
-  announcements(): readonly SealedText[];
+  announcements(): readonly SignedBytes[];
   readonly node: NodeFacts;
   readonly onDenied: OnDenied;
   /** Called when a watcher must be woken again. */
@@ -116,7 +116,7 @@ export class Summaries {
   /** The regions that are linked to this node's region. Undefined for a node without borders. */
   #linkedRegions: (() => ReadonlySet<string>) | undefined;
   readonly #narrowed: Narrowed;
-  #announced: readonly SealedText[] = [];
+  #announced: readonly SignedBytes[] = [];
   /** Other nodes of the cluster that export. */
   #exporterCount = 0;
   /** Nobody of the cluster exports, and this node does not only because so much of it vanished: so long after the beacon is due it sends it. */

@@ -1,6 +1,6 @@
 /** The state of an answer that is kept, by its age. */
 import { expect, test } from "vitest";
-import { answerState } from "../../src/consumer/kept-answer.ts";
+import { answerState } from "../../src/consumer/answer-state.ts";
 
 test.each([
   { keptMs: 0, state: "fresh" },

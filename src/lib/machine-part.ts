@@ -6,13 +6,13 @@ interface OfKind {
 }
 
 /** What a part does with each kind of input that concerns it. */
-export type Handlers<In extends OfKind, Out> = {
+export type PartHandlers<In extends OfKind, Out> = {
   readonly [Kind in In["kind"]]?: (input: Extract<In, { readonly kind: Kind }>, time: Time, out: Out[]) => void;
 };
 
 /** Everything is optional: a part has the members that it needs. Parts are called in the order of their list. */
-export interface Part<In extends OfKind, Out> {
-  readonly handle?: Handlers<In, Out>;
+export interface MachinePart<In extends OfKind, Out> {
+  readonly handle?: PartHandlers<In, Out>;
   /** Does what is due. Called after every input. */
   look?(time: Time, out: Out[]): void;
   /** Monotonic ms at which `look` has something to do; `NEVER` when it has nothing. */
@@ -25,24 +25,24 @@ export interface Part<In extends OfKind, Out> {
   postpone?(byMs: number, time: Time): void;
 }
 
-type Handler<In, Out> = (input: In, time: Time, out: Out[]) => void;
+type PartHandler<In, Out> = (input: In, time: Time, out: Out[]) => void;
 
 /** The parts of a machine, in the order in which they work. */
-export class Parts<In extends OfKind, Out extends OfKind> {
-  #all: readonly Part<In, Out>[] = [];
+export class MachineParts<In extends OfKind, Out extends OfKind> {
+  #all: readonly MachinePart<In, Out>[] = [];
   /** Made once from the list, so that an input costs one lookup. */
-  readonly #handlers = new Map<string, Handler<In | Out, Out>[]>();
+  readonly #handlers = new Map<string, PartHandler<In | Out, Out>[]>();
   #looks: readonly ((time: Time, out: Out[]) => void)[] = [];
   #deadlines: readonly (() => number)[] = [];
   #isBegun = false;
 
   /** Adds parts after those in the list. */
-  add(parts: readonly Part<In, Out>[]): void {
+  add(parts: readonly MachinePart<In, Out>[]): void {
     this.#all = [...this.#all, ...parts];
     this.#looks = this.#all.flatMap((part) => part.look?.bind(part) ?? []);
     this.#deadlines = this.#all.flatMap((part) => part.nextDeadlineMs?.bind(part) ?? []);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a handler is called with inputs of its kind only
-    const rows = parts.flatMap(({ handle = {} }) => Object.entries(handle) as [string, Handler<In | Out, Out>][]);
+    const rows = parts.flatMap(({ handle = {} }) => Object.entries(handle) as [string, PartHandler<In | Out, Out>][]);
     for (const [kind, handler] of rows) this.#handlers.set(kind, [...(this.#handlers.get(kind) ?? []), handler]);
   }
 

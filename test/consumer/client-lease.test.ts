@@ -1,6 +1,6 @@
 /** When a kept lease is renewed, and when it counts as lost. The machines that keep one have tests of their own. */
 import { expect, test } from "vitest";
-import { lostMonoMs, renewalMonoMs } from "../../src/consumer/kept-lease.ts";
+import { leaseLostMonoMs, renewalMonoMs } from "../../src/consumer/client-lease.ts";
 
 const held = (ttlMs: number | undefined) => ({ leaseId: "l1", server: "a:1", ttlMs, sinceMonoMs: 1000 });
 
@@ -11,5 +11,5 @@ test.each([
   const lease = held(wanted.ttlMs);
   expect(renewalMonoMs(lease, 0)).toBe(wanted.last);
   expect(renewalMonoMs(lease, 1)).toBe(wanted.first);
-  expect(lostMonoMs(lease)).toBe(wanted.lost);
+  expect(leaseLostMonoMs(lease)).toBe(wanted.lost);
 });

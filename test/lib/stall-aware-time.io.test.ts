@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isJustAwake, patientNowMs, patientTimeout } from "../../src/lib/patient-time.io.ts";
+import { isJustResumed, stallAwareNowMs, stallAwareTimeout } from "../../src/lib/stall-aware-time.io.ts";
 import { until } from "../fakes/until.ts";
 
 /** Keeps the event loop from running. */
@@ -10,15 +10,15 @@ function standStill(forMs: number): void {
 
 test("a timer that ran out while the loop stood still has what was left of it, a refreshed one all of it, and a cleared one none", async () => {
   const fired: string[] = [];
-  const startMs = patientNowMs();
-  const tookMs = () => patientNowMs() - startMs;
-  patientTimeout(() => fired.push("short"), 400);
-  const refreshed = patientTimeout(() => fired.push("refreshed"), 400);
-  const cleared = patientTimeout(() => fired.push("cleared"), 400);
+  const startMs = stallAwareNowMs();
+  const tookMs = () => stallAwareNowMs() - startMs;
+  stallAwareTimeout(() => fired.push("short"), 400);
+  const refreshed = stallAwareTimeout(() => fired.push("refreshed"), 400);
+  const cleared = stallAwareTimeout(() => fired.push("cleared"), 400);
   standStill(1500);
   // What waited in the sockets is read in this turn, before any of them.
   await new Promise<void>((resolve) => setImmediate(resolve));
-  expect([fired, isJustAwake()]).toEqual([[], true]);
+  expect([fired, isJustResumed()]).toEqual([[], true]);
   cleared.clear();
   refreshed.refresh();
   await until("the first is due", () => fired.includes("short"));
@@ -29,8 +29,8 @@ test("a timer that ran out while the loop stood still has what was left of it, a
 
 test("a timer that its callback refreshes fires again, as often as it is refreshed", async () => {
   const fired: number[] = [];
-  const timer = patientTimeout(() => {
-    fired.push(patientNowMs());
+  const timer = stallAwareTimeout(() => {
+    fired.push(stallAwareNowMs());
     if (fired.length < 3) timer.refresh();
   }, 20);
   await until("it fired three times", () => fired.length === 3);

@@ -7,7 +7,7 @@ import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { entrySeen, type FollowEvent, Follower, summarySeen } from "../../src/consumer/follow.ts";
+import { type FollowEvent, readEntryPayload, readSummaryPayload, WatchFollower } from "../../src/consumer/watch-follower.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
@@ -30,7 +30,7 @@ function remove(name: string, seq: number): Delta {
 }
 
 /** What the reader is told, one word an event. */
-function told(follower: Follower, init: Init): readonly string[] {
+function told(follower: WatchFollower, init: Init): readonly string[] {
   const events: FollowEvent[] = [];
   follower.message(create(CatalogWatchResponseSchema, init), events);
   return events.map((event) => {
@@ -45,15 +45,15 @@ function told(follower: Follower, init: Init): readonly string[] {
   });
 }
 
-function synced(...names: readonly string[]): Follower {
-  const follower = new Follower("", { seen: entrySeen });
+function synced(...names: readonly string[]): WatchFollower {
+  const follower = new WatchFollower("", { seen: readEntryPayload });
   told(follower, { snapshot: Snapshot.BEGIN, deltas: names.map((name, at) => put(name, at + 1)) });
   told(follower, { snapshot: Snapshot.END, portableCursor: "p1" });
   return follower;
 }
 
 test("a snapshot tells what is there and gives a cursor only at its end", () => {
-  const follower = new Follower("", { seen: entrySeen });
+  const follower = new WatchFollower("", { seen: readEntryPayload });
   expect(told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1)], cursor: "inside" })).toEqual(["new x"]);
   expect(follower.open("n2")).toBe("");
   const other = synced("y");
@@ -79,7 +79,7 @@ test("a second snapshot tells only what differs, and what is gone", () => {
 });
 
 test("a scoped snapshot takes away only in the namespaces it replaces", () => {
-  const follower = new Follower("", { seen: entrySeen });
+  const follower = new WatchFollower("", { seen: readEntryPayload });
   told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1, { namespace: "a" }), put("y", 2, { namespace: "b" })] });
   told(follower, { snapshot: Snapshot.END, portableCursor: "p" });
   told(follower, { snapshot: Snapshot.BEGIN, replaces: ["b"] });
@@ -105,14 +105,14 @@ test.each([
 });
 
 test("a reader that asks for it is told removals of what it does not have", () => {
-  const follower = new Follower("", { tellsUnknown: true, seen: entrySeen });
+  const follower = new WatchFollower("", { tellsUnknown: true, seen: readEntryPayload });
   told(follower, { snapshot: Snapshot.BEGIN });
   told(follower, { snapshot: Snapshot.END });
   expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
 });
 
 test("after a start from a cursor, removals of what an earlier run may hold are told", () => {
-  const follower = new Follower("p0", { seen: entrySeen });
+  const follower = new WatchFollower("p0", { seen: readEntryPayload });
   expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
 });
 
@@ -139,10 +139,10 @@ test("what a lost server told and no other knows leads to a snapshot; what is to
   expect(follower.open("n2")).toBe("p1");
   expect(told(follower, { deltas: [put("x", 7), remove("y", 9)] })).toEqual([]);
   expect(told(follower, { cursor: "s9", portableCursor: "p9", bookmark: true })).toEqual([]);
-  expect([follower.isDoubtful, follower.open("n2"), follower.isDoubtful]).toEqual([true, "", false]);
+  expect([follower.hasUnconfirmed, follower.open("n2"), follower.hasUnconfirmed]).toEqual([true, "", false]);
   told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 7)] });
   expect(told(follower, { snapshot: Snapshot.END, portableCursor: "p10" })).toEqual(["gone z", "synced 1"]);
-  expect([follower.isDoubtful, follower.open("n3")]).toEqual([false, "p10"]);
+  expect([follower.hasUnconfirmed, follower.open("n3")]).toEqual([false, "p10"]);
   expect(told(follower, { bookmark: true, portableCursor: "p11" })).toEqual(["synced 1"]);
 });
 
@@ -158,7 +158,7 @@ test("P3: folding what is told equals what the server has, for any cuts and repe
   const step = fc.record({ name: fc.constantFrom("x", "y", "z"), isPut: fc.boolean(), isCut: fc.boolean(), isFull: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const follower = new Follower("", { seen: entrySeen });
+      const follower = new WatchFollower("", { seen: readEntryPayload });
       const server = new Map<string, number>();
       const reader = new Set<string>();
       const feed = (init: Init): void => {
@@ -195,7 +195,7 @@ test.each([20_000, 60_000, 300_000])(
   (outageMs) => {
     const backMs = Array.from({ length: 1000 }, (_, i) => {
       const rng = new Rng(`reader ${i}`);
-      const follower = new Follower("", { seen: entrySeen });
+      const follower = new WatchFollower("", { seen: readEntryPayload });
       let nowMs = 0;
       while (nowMs < outageMs) nowMs += follower.broken(rng.next(), AWAY);
       return nowMs - outageMs;
@@ -214,11 +214,11 @@ test("a doubt leads to a snapshot also where the server gave a cursor of its own
   follower.open("n2");
   told(follower, { cursor: "s3", deltas: [put("y", 9)] });
   told(follower, { cursor: "s4", portableCursor: "p4", bookmark: true });
-  expect([follower.isDoubtful, follower.open("n2")]).toEqual([true, ""]);
+  expect([follower.hasUnconfirmed, follower.open("n2")]).toEqual([true, ""]);
 });
 
 test("of summaries a scoped snapshot tells only those whose source was lost or found, and what their keys' removals name", () => {
-  const follower = new Follower("", { seen: summarySeen });
+  const follower = new WatchFollower("", { seen: readSummaryPayload });
   const events: FollowEvent<ServiceSummary>[] = [];
   const summary = (sourceCluster: string, stale: boolean, scope = Scope.GLOBAL): Delta => ({
     deltaId: `n/1/${sourceCluster}`,

@@ -1,13 +1,13 @@
 /** The turns of many names, for a server that has the entries of a name only while it answers. */
 import { TIERS } from "./fitness.ts";
-import { LEVELS, LevelTurns } from "./levels.ts";
-import type { Turns } from "./rotation.ts";
+import { LEVELS, LevelScheduler } from "./levels.ts";
+import type { RotationState } from "./rotation.ts";
 
 /** The turns of one name, seen from one place. */
-export class NameTurns {
-  readonly levels = new LevelTurns();
+export class NameRotation {
+  readonly levels = new LevelScheduler();
   /** By rank: the turns of that pool. */
-  readonly pools = new Array<Turns | undefined>(TIERS * LEVELS).fill(undefined);
+  readonly pools = new Array<RotationState | undefined>(TIERS * LEVELS).fill(undefined);
   /** In [0, 1): where in key order the first turn is. */
   readonly start: number;
 
@@ -27,10 +27,10 @@ export class NameTurns {
 const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /** The turns of the names asked for last. `most` bounds the sum of their sizes. */
-export class TurnBook {
+export class RotationCache {
   readonly #most: number;
   /** Least recently used first. */
-  readonly #byName = new Map<string, NameTurns>();
+  readonly #byName = new Map<string, NameRotation>();
   #size = 0;
   #forgotten = 0;
 
@@ -39,10 +39,10 @@ export class TurnBook {
   }
 
   /** The result of an act that changes the turns of a name. */
-  use<T>(name: string, act: (turns: NameTurns) => T): T {
+  use<T>(name: string, act: (turns: NameRotation) => T): T {
     const held = this.#byName.get(name);
     // A name whose turns were forgotten must not begin with the first endpoint each time.
-    const turns = held ?? new NameTurns((this.#forgotten * GOLDEN_RATIO) % 1);
+    const turns = held ?? new NameRotation((this.#forgotten * GOLDEN_RATIO) % 1);
     if (held !== undefined) this.#drop(name, held);
     const result = act(turns);
     this.#byName.set(name, turns);
@@ -55,7 +55,7 @@ export class TurnBook {
     return result;
   }
 
-  #drop(name: string, turns: NameTurns): void {
+  #drop(name: string, turns: NameRotation): void {
     this.#byName.delete(name);
     this.#size -= turns.size;
   }

@@ -10,7 +10,7 @@ import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js"
 import { Snapshot, type UnreachableNodes } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { returnMs } from "../lib/backoff.ts";
-import { Doubts } from "./doubts.ts";
+import { UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
 /** What is told of entries, or of summaries. */
 export type FollowEvent<Item = Entry> =
@@ -45,13 +45,13 @@ export type FollowEvent<Item = Entry> =
       /** The server says that something is wrong with its data: it is cut off, for example. */
       readonly isStale: boolean;
       /** Nodes that the age does not include, because the server cannot reach them. Absent: none. */
-      readonly unreachable?: Unreachable | undefined;
+      readonly unreachable?: UnreachableSample | undefined;
       /** The node or resolver that said it. */
       readonly servedBy: string;
     };
 
 /** The first ids of the nodes that a server cannot reach although they may accept writes, and the number of all these nodes. */
-export type Unreachable = Pick<UnreachableNodes, "count" | "nodeIds">;
+export type UnreachableSample = Pick<UnreachableNodes, "count" | "nodeIds">;
 
 /**
  * Why an entry is gone: it was unregistered; it expired; its node is away; it exists and does not match any more; a full snapshot left it out (`absent`), or
@@ -59,15 +59,15 @@ export type Unreachable = Pick<UnreachableNodes, "count" | "nodeIds">;
  */
 export type RemovalCause = "unregistered" | "expired" | "origin_away" | "no_match" | "absent" | "withdrawn" | "unknown";
 
-interface Held {
+interface HeldItem {
   readonly key: EntryKey;
   readonly deltaId: string;
-  /** To tell a repetition from a change: what may change without the id of the delta (`Seen`). */
+  /** To tell a repetition from a change: what may change without the id of the delta (`ReadItem`). */
   readonly state: number;
 }
 
 /** What a delta puts under a key. */
-export interface Seen<Item> {
+export interface ReadItem<Item> {
   readonly key: EntryKey;
   readonly item: Item;
   /** What may change without another delta: of an entry whose node is away its health, of a summary whose source is lost that it is stale. */
@@ -75,7 +75,7 @@ export interface Seen<Item> {
 }
 
 /** Reads the payload of a delta that puts something; undefined for another one. */
-export type ReadPayload<Item> = (payload: DiscoveryDelta["payload"]) => Seen<Item> | undefined;
+export type PayloadReader<Item> = (payload: DiscoveryDelta["payload"]) => ReadItem<Item> | undefined;
 
 /** What a message of a watch says, of entries or of summaries. */
 export type WatchMessage = Pick<
@@ -93,7 +93,7 @@ export type WatchMessage = Pick<
   | "unreachableNodes"
 >;
 
-export const entrySeen: ReadPayload<Entry> = (payload) => {
+export const readEntryPayload: PayloadReader<Entry> = (payload) => {
   if (payload.case !== "entry" || payload.value.key === undefined) return undefined;
   return { key: payload.value.key, item: payload.value, state: payload.value.health };
 };
@@ -102,14 +102,14 @@ export const entrySeen: ReadPayload<Entry> = (payload) => {
 const CHANNELS: Readonly<Record<number, string>> = { [Scope.ZONE]: "zone", [Scope.REGION]: "region", [Scope.GLOBAL]: "global" };
 
 /** Its key names the channel as the instance, and the source as the cluster: as REMOVE names it. */
-export const summarySeen: ReadPayload<ServiceSummary> = (payload) => {
+export const readSummaryPayload: PayloadReader<ServiceSummary> = (payload) => {
   if (payload.case !== "summary") return undefined;
   const { kind, namespace, serviceId, scope, sourceCluster, stale } = payload.value;
   const key = create(EntryKeySchema, { kind, namespace, name: serviceId, instanceId: CHANNELS[scope] ?? "", clusterId: sourceCluster });
   return { key, item: payload.value, state: stale ? 1 : 0 };
 };
 
-interface Staged {
+interface StagedSnapshot {
   /** Namespaces the snapshot speaks for; undefined for all. */
   readonly replaces: ReadonlySet<string> | undefined;
   readonly seen: Set<string>;
@@ -117,10 +117,10 @@ interface Staged {
 
 type Removal = Omit<Extract<FollowEvent, { kind: "remove" }>, "kind" | "key">;
 
-export class Follower<Item = Entry> {
+export class WatchFollower<Item = Entry> {
   /** What the reader holds, by key: only what is needed to recognise a repetition. */
-  readonly #held = new Map<string, Held>();
-  #staged: Staged | undefined;
+  readonly #held = new Map<string, HeldItem>();
+  #staged: StagedSnapshot | undefined;
   /** Whether the reader holds nothing but what was told here. False after a start from a cursor. */
   #knowsAll: boolean;
   /** A cursor that every server accepts; empty for a snapshot. */
@@ -128,18 +128,18 @@ export class Follower<Item = Entry> {
   /** A cursor that only the server that gave it accepts, until it restarts. */
   #short: { readonly server: string; readonly cursor: string } | undefined;
   #server = "";
-  readonly #doubts = new Doubts();
+  readonly #unconfirmed = new UnconfirmedKeys();
   #isDoubtful = false;
   #failures = 0;
 
   readonly #tellsUnknown: boolean;
-  readonly #seen: ReadPayload<Item>;
+  readonly #seen: PayloadReader<Item>;
 
   /**
    * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of keys that the reader does not have are told too. A reader that holds lost
-   * entries must hear that one of them was unregistered. `seen`: `entrySeen` or `summarySeen`.
+   * entries must hear that one of them was unregistered. `seen`: `readEntryPayload` or `readSummaryPayload`.
    */
-  constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: ReadPayload<Item> }) {
+  constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: PayloadReader<Item> }) {
     this.#portable = cursor;
     this.#seen = seen;
     this.#tellsUnknown = tellsUnknown;
@@ -152,12 +152,12 @@ export class Follower<Item = Entry> {
     this.#isDoubtful = false;
     if (this.#short?.server === server) return this.#short.cursor;
     this.#short = undefined;
-    if (!this.#doubts.move()) this.#portable = "";
+    if (!this.#unconfirmed.switchServer()) this.#portable = "";
     return this.#portable;
   }
 
   /** Whether the reader was told entries that this server does not know. Then the stream must be opened again with a snapshot. */
-  get isDoubtful(): boolean {
+  get hasUnconfirmed(): boolean {
     return this.#isDoubtful;
   }
 
@@ -178,7 +178,7 @@ export class Follower<Item = Entry> {
     // A cursor from the middle of a snapshot would resume without the rest of it.
     if (this.#staged !== undefined) return;
     const isSynced = isEnd || message.bookmark;
-    if (isSynced && this.#doubts.isDoubtful) {
+    if (isSynced && this.#unconfirmed.hasUnconfirmed) {
       this.#portable = "";
       this.#short = undefined;
       this.#isDoubtful = true;
@@ -187,7 +187,7 @@ export class Follower<Item = Entry> {
     if (message.cursor !== "") this.#short = { server: this.#server, cursor: message.cursor };
     if (message.portableCursor !== "") {
       this.#portable = message.portableCursor;
-      this.#doubts.settle();
+      this.#unconfirmed.checkpoint();
     }
     if (!isSynced) return;
     const { revision, servedBy, age, stale: isStale, unreachableNodes: unreachable } = message;
@@ -213,12 +213,12 @@ export class Follower<Item = Entry> {
     const seen = action === DiscoveryDelta_Action.REMOVE ? undefined : this.#seen(payload);
     if (seen !== undefined) {
       const { key, item, state } = seen;
-      const text = textOf(key);
-      this.#doubts.hear(text);
+      const text = entryKeyText(key);
+      this.#unconfirmed.confirm(text);
       this.#staged?.seen.add(text);
       const before = this.#held.get(text);
       if (before?.deltaId === deltaId && before.state === state) return;
-      this.#doubts.tell(text);
+      this.#unconfirmed.noteChange(text);
       this.#held.set(text, { key, deltaId, state });
       const isStaged = this.#staged !== undefined;
       out.push({ kind: "put", isNew: before === undefined, isStaged, key, entry: item, deltaId, revision });
@@ -229,11 +229,11 @@ export class Follower<Item = Entry> {
 
   /** A REMOVE of a key that the reader never had is not told, unless the reader may have it from an earlier run. */
   #forget(key: EntryKey, why: Removal, out: FollowEvent<Item>[]): void {
-    const text = textOf(key);
-    this.#doubts.hear(text);
+    const text = entryKeyText(key);
+    this.#unconfirmed.confirm(text);
     const wasHeld = this.#held.delete(text);
     if (!wasHeld && this.#knowsAll && !this.#tellsUnknown) return;
-    this.#doubts.tell(text);
+    this.#unconfirmed.noteChange(text);
     out.push({ kind: "remove", key, ...why });
   }
 
@@ -244,7 +244,7 @@ export class Follower<Item = Entry> {
     if (staged === undefined) return;
     if (staged.replaces === undefined) {
       this.#knowsAll = true;
-      this.#doubts.clear();
+      this.#unconfirmed.clear();
     }
     const cause = staged.replaces === undefined ? "absent" : "withdrawn";
     for (const [text, { key, deltaId }] of this.#held) {
@@ -271,6 +271,6 @@ function causeOf(cause: DiscoveryDelta_Cause): RemovalCause {
 }
 
 /** A key as one text. */
-export function textOf(key: EntryKey): string {
+export function entryKeyText(key: EntryKey): string {
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join("\0");
 }

@@ -1,76 +1,76 @@
 /**
- * The clocks of this process: the two that all code gets, and the patient clock of its event loop with timers by it. The patient clock is for
+ * The clocks of this process: the two that all code gets, and the stall-aware clock of its event loop with timers by it. The stall-aware clock is for
  * deadlines of others, never for limits on this process itself.
  */
 
 import { setTimeout as wait } from "node:timers/promises";
 import { MAX_TIMER_MS } from "./duration.ts";
 import type { Time } from "./machine.ts";
-import { LOOK_MS, type Patience, PatientClock, type ProcessPause } from "./patience.ts";
+import { type ProcessPause, STALL_CHECK_MS, type StallAwareClock, StallTracker } from "./stall-aware-clock.ts";
 
 // One clock, because a process has one event loop.
-const clock = new PatientClock();
+const clock = new StallTracker();
 let looking: NodeJS.Timeout | undefined;
 
 export function now(): Time {
   return { monoMs: performance.now(), wallMs: Date.now() };
 }
 
-/** The patient clock. From now on a timer looks at it. */
-export function patienceOfLoop(): Patience {
-  looking ??= setInterval(() => clock.nowMs(performance.now()), LOOK_MS).unref();
+/** The stall-aware clock. From now on a timer looks at it. */
+export function clockOfLoop(): StallAwareClock {
+  looking ??= setInterval(() => clock.nowMs(performance.now()), STALL_CHECK_MS).unref();
   return clock;
 }
 
-/** Patient milliseconds now, for setting deadlines that are compared with `patientDueMs`. */
-export function patientNowMs(): number {
-  return patienceOfLoop().nowMs(performance.now());
+/** Stall-aware milliseconds now, for setting deadlines that are compared with `stallAwareDueMs`. */
+export function stallAwareNowMs(): number {
+  return clockOfLoop().nowMs(performance.now());
 }
 
-/** Deadlines in patient milliseconds up to here are due. Just after a standstill it is behind `patientNowMs`. */
-export function patientDueMs(): number {
-  return patienceOfLoop().dueMs(performance.now());
+/** Deadlines in stall-aware milliseconds up to here are due. Just after a standstill it is behind `stallAwareNowMs`. */
+export function stallAwareDueMs(): number {
+  return clockOfLoop().dueMs(performance.now());
 }
 
 /** Whether the loop stood still until a moment ago, so that messages of others may not be read yet. */
-export function isJustAwake(): boolean {
-  patientNowMs();
-  return clock.isJustAwake;
+export function isJustResumed(): boolean {
+  stallAwareNowMs();
+  return clock.isJustResumed;
 }
 
 /** The last pause of the event loop. */
 export function lastPause(): ProcessPause {
-  patientNowMs();
+  stallAwareNowMs();
   return clock.lastPause;
 }
 
 /** Length of the last pause of the event loop in ms, if it ended less than `agoMs` before this time, otherwise 0. HOT: once for each DNS query over UDP. */
 export function recentPauseMs(monoMs: number, agoMs: number): number {
-  patienceOfLoop().nowMs(monoMs);
+  clockOfLoop().nowMs(monoMs);
   const { endMonoMs, lengthMs } = clock.lastPause;
   return monoMs - endMonoMs < agoMs ? lengthMs : 0;
 }
 
-export interface PatientTimeout {
+export interface StallAwareTimeout {
   /** Starts the whole delay again, also from within the callback. Once that has returned it does nothing. */
   refresh(): void;
   clear(): void;
 }
 
-/** As `setTimeout`, by the patient clock: a timeout that ended during a standstill gets its remaining time afterwards. */
-export function patientTimeout(callback: () => void, delayMs: number): PatientTimeout {
-  let dueMs = patientNowMs() + delayMs;
+/** As `setTimeout`, by the stall-aware clock: a timeout that ended during a standstill gets its remaining time afterwards. */
+export function stallAwareTimeout(callback: () => void, delayMs: number): StallAwareTimeout {
+  let dueMs = stallAwareNowMs() + delayMs;
   let timer: NodeJS.Timeout;
   const look = () => {
     const lastMs = dueMs;
-    const isDue = lastMs - patientDueMs() < 1;
+    const isDue = lastMs - stallAwareDueMs() < 1;
     if (isDue) callback();
-    if (!isDue || dueMs !== lastMs) timer = setTimeout(look, Math.max(1, dueMs - patientDueMs()));
+    if (!isDue || dueMs !== lastMs) timer = setTimeout(look, Math.max(1, dueMs - stallAwareDueMs()));
   };
   timer = setTimeout(look, delayMs);
   return {
     refresh: () => {
-      dueMs = patientNowMs() + delayMs;
+      dueMs = stallAwareNowMs() + delayMs;
     },
     clear: () => clearTimeout(timer),
   };

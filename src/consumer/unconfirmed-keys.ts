@@ -6,55 +6,55 @@
 /** Most keys told since the last portable cursor. With more, the next server is asked for a snapshot. */
 const MAX_TOLD = 100_000;
 
-export class Doubts {
+export class UnconfirmedKeys {
   /** Keys told since the portable cursor. Another server tells them again. */
-  readonly #told = new Set<string>();
-  readonly #doubted = new Set<string>();
+  readonly #sinceCheckpoint = new Set<string>();
+  readonly #unconfirmed = new Set<string>();
 
   /** The server told a change of the key. */
-  tell(key: string): void {
-    if (this.#told.size <= MAX_TOLD) this.#told.add(key);
+  noteChange(key: string): void {
+    if (this.#sinceCheckpoint.size <= MAX_TOLD) this.#sinceCheckpoint.add(key);
   }
 
   /** The server spoke of the key, whether it told a change or not. */
-  hear(key: string): void {
-    this.#doubted.delete(key);
+  confirm(key: string): void {
+    this.#unconfirmed.delete(key);
   }
 
   /** The reader has a portable cursor of what it holds. */
-  settle(): void {
-    this.#told.clear();
+  checkpoint(): void {
+    this.#sinceCheckpoint.clear();
   }
 
   /** Another server goes on from the last portable cursor. Returns false if it must begin with a snapshot, because too much was told since. */
-  move(): boolean {
-    const isFew = this.#told.size <= MAX_TOLD;
-    for (const key of this.#told) this.#doubted.add(key);
-    this.#told.clear();
+  switchServer(): boolean {
+    const isFew = this.#sinceCheckpoint.size <= MAX_TOLD;
+    for (const key of this.#sinceCheckpoint) this.#unconfirmed.add(key);
+    this.#sinceCheckpoint.clear();
     return isFew;
   }
 
   get size(): number {
-    return this.#told.size + this.#doubted.size;
+    return this.#sinceCheckpoint.size + this.#unconfirmed.size;
   }
 
   /** The keys that the next server would have to tell again. */
   get keys(): Iterable<string> {
-    return this.#told.union(this.#doubted);
+    return this.#sinceCheckpoint.union(this.#unconfirmed);
   }
 
   /** The reader lets these keys go. */
   drop(isDropped: (key: string) => boolean): void {
-    for (const keys of [this.#told, this.#doubted]) for (const key of keys) if (isDropped(key)) keys.delete(key);
+    for (const keys of [this.#sinceCheckpoint, this.#unconfirmed]) for (const key of keys) if (isDropped(key)) keys.delete(key);
   }
 
   /** A snapshot of everything says what exists. */
   clear(): void {
-    this.#doubted.clear();
+    this.#unconfirmed.clear();
   }
 
   /** Whether, at an END or a bookmark, the reader holds what the server does not know. Then it needs a snapshot. */
-  get isDoubtful(): boolean {
-    return this.#doubted.size > 0;
+  get hasUnconfirmed(): boolean {
+    return this.#unconfirmed.size > 0;
   }
 }

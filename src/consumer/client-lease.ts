@@ -8,7 +8,7 @@ const LOST_SHARE = 0.5;
 /** A lease that never ends is renewed for its reports, and to learn whether its server still has it. */
 const ENDLESS_TTL_MS = 90_000;
 
-export interface KeptLease {
+export interface ClientLease {
   readonly leaseId: string;
   readonly server: string;
   /** Undefined for a lease that never ends. */
@@ -18,11 +18,11 @@ export interface KeptLease {
 }
 
 /** When the next renewal is due. `random` is uniform in [0, 1). */
-export function renewalMonoMs({ sinceMonoMs, ttlMs = ENDLESS_TTL_MS }: KeptLease, random: number): number {
+export function renewalMonoMs({ sinceMonoMs, ttlMs = ENDLESS_TTL_MS }: ClientLease, random: number): number {
   return sinceMonoMs + ttlMs * RENEWAL_SHARE * (1 - RENEWAL_SPREAD * random);
 }
 
 /** When the lease counts as lost unless a renewal succeeds before. */
-export function lostMonoMs({ sinceMonoMs, ttlMs = ENDLESS_TTL_MS }: KeptLease): number {
+export function leaseLostMonoMs({ sinceMonoMs, ttlMs = ENDLESS_TTL_MS }: ClientLease): number {
   return sinceMonoMs + ttlMs * LOST_SHARE;
 }

@@ -3,11 +3,11 @@
 /** A standstill counts at most this long. The loop stood still when a look at the clock is late by more than this. */
 const STANDSTILL_MS = 250;
 /** The shell must look at the clock this often, because a longer time without a look counts as a standstill. */
-export const LOOK_MS = 100;
+export const STALL_CHECK_MS = 100;
 
-/** Patient milliseconds have two readings: `nowMs` sets a deadline, and the deadline is due when `dueMs` reaches it. */
-export interface Patience {
-  /** The patient time now. A deadline that is renewed now gets its whole time from here. */
+/** Stall-aware milliseconds have two readings: `nowMs` sets a deadline, and the deadline is due when `dueMs` reaches it. */
+export interface StallAwareClock {
+  /** The stall-aware time now. A deadline that is renewed now gets its whole time from here. */
   nowMs(monoMs: number): number;
   /** Deadlines up to here are due. Just after a standstill it is behind `nowMs`. */
   dueMs(monoMs: number): number;
@@ -27,7 +27,7 @@ export interface ProcessPause {
  * standstill. A loop that stands still again and again therefore ends things later, but it does end them. With a single reading for
  * both, a deadline that is renewed just after a standstill would end 250 ms early.
  */
-export class PatientClock implements Patience {
+export class StallTracker implements StallAwareClock {
   #seenMonoMs: number | undefined;
   #last: ProcessPause = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
   #graceMs = 0;
@@ -61,7 +61,7 @@ export class PatientClock implements Patience {
   }
 
   /** Whether a standstill ended less than 250 ms ago. */
-  get isJustAwake(): boolean {
+  get isJustResumed(): boolean {
     return this.#graceMs > 0;
   }
 }

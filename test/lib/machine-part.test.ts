@@ -1,15 +1,15 @@
 import { expect, test } from "vitest";
 import { NEVER } from "../../src/lib/machine.ts";
-import { type Part, Parts } from "../../src/lib/part.ts";
+import { type MachinePart, MachineParts } from "../../src/lib/machine-part.ts";
 
 type In = { readonly kind: "tick" } | { readonly kind: "asked"; readonly name: string };
 type Out = { readonly kind: "order"; readonly name: string };
-type Word = Part<In, Out>;
+type Word = MachinePart<In, Out>;
 
 const AT = { monoMs: 5, wallMs: 0 };
 
-function partsOf(...rows: readonly Word[]): Parts<In, Out> {
-  const parts = new Parts<In, Out>();
+function partsOf(...rows: readonly Word[]): MachineParts<In, Out> {
+  const parts = new MachineParts<In, Out>();
   parts.add(rows);
   return parts;
 }

@@ -24,25 +24,25 @@ export interface GuardedEntry<E> {
   readonly entry: E;
 }
 
-interface Lost<E> {
+interface LostEntry<E> {
   /** Undefined: let go, because there was no room. The loss counts all the same. */
   entry: E | undefined;
   readonly atMonoMs: number;
 }
 
-interface Name<E> {
+interface GuardedName<E> {
   /** Lost for a doubtful reason within the window, by key. Those that are held count with the ones that follow them. */
-  readonly lost: Map<string, Lost<E>>;
+  readonly lost: Map<string, LostEntry<E>>;
   /** Of them those that are not held yet, but will be if too many follow. */
-  readonly waiting: Map<string, Lost<E>>;
+  readonly waiting: Map<string, LostEntry<E>>;
   /** By key. `atMonoMs` is when the holding began. */
-  readonly held: Map<string, Lost<E>>;
+  readonly held: Map<string, LostEntry<E>>;
   /** Entries that certainly ended within the window. They count among those that the name had. */
   endedCount: number;
 }
 
 /** What ends at a time. Each queue has one length of time, so it is in the order of time. */
-interface Due {
+interface DueExpiry {
   readonly name: string;
   /** Undefined for a certain end. */
   readonly key: string | undefined;
@@ -50,22 +50,22 @@ interface Due {
 }
 
 /**
- * It has no bound of its own. What it keeps was there before, so the room that it had is free; whoever owns the guard calls `letOldestGo` when that room is
+ * It has no bound of its own. What it keeps was there before, so the room that it had is free; whoever owns the guard calls `releaseOldest` when that room is
  * needed.
  */
-export class Guard<E> {
+export class MassLossGuard<E> {
   readonly #options: GuardOptions;
   readonly #onForgotten: (entry: E) => void;
-  readonly #names = new Map<string, Name<E>>();
-  readonly #windows = new Fifo<Due>();
+  readonly #names = new Map<string, GuardedName<E>>();
+  readonly #windows = new Fifo<DueExpiry>();
   /** Of `#windows` those whose entries may still be waiting. */
-  readonly #waiting = new Fifo<Due>();
-  readonly #holds = new Fifo<Due>();
+  readonly #waiting = new Fifo<DueExpiry>();
+  readonly #holds = new Fifo<DueExpiry>();
   #keptCount = 0;
   #heldCount = 0;
   #unheldCount = 0;
 
-  /** `onForgotten` is told once of each entry that was given to `lost`, when it is kept no longer. */
+  /** `onForgotten` is told once of each entry that was given to `noteLoss`, when it is kept no longer. */
   constructor(options: GuardOptions = GUARD_DEFAULTS, onForgotten: (entry: E) => void = () => {}) {
     this.#options = options;
     this.#onForgotten = onForgotten;
@@ -90,11 +90,11 @@ export class Guard<E> {
    * An entry expired, or a full snapshot left it out. `remainingCount` is how many entries its name still has, without held ones. Returns the entries of the name
    * that are held from now on: none, or those that it lost within the window.
    */
-  lost({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
+  noteLoss({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
     const group = this.#group(name);
     this.#drop(group, key);
-    const lost: Lost<E> = { entry, atMonoMs: monoMs };
+    const lost: LostEntry<E> = { entry, atMonoMs: monoMs };
     group.lost.set(key, lost);
     group.waiting.set(key, lost);
     this.#keptCount += 1;
@@ -108,7 +108,7 @@ export class Guard<E> {
   }
 
   /** Holds an entry that an earlier run held, until then. The caller tells each key once, in the order of these times, which are at most `holdMs` from now. */
-  resume({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
+  resumeHold({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
     const atMonoMs = untilMonoMs - this.#options.holdMs;
     this.#group(name).held.set(key, { entry, atMonoMs });
     this.#holds.push({ name, key, atMonoMs });
@@ -117,13 +117,13 @@ export class Guard<E> {
   }
 
   /** The entry is there again. Whether it was held. */
-  returned(name: string, key: string): boolean {
+  noteReturn(name: string, key: string): boolean {
     const group = this.#names.get(name);
     return group !== undefined && this.#forget(name, group, key);
   }
 
   /** The entry has certainly ended: it was unregistered, or the policy hides it. Whether it was held. */
-  ended(name: string, key: string, monoMs: number): boolean {
+  noteEnd(name: string, key: string, monoMs: number): boolean {
     this.#closeWindows(monoMs);
     const group = this.#group(name);
     const wasHeld = this.#drop(group, key);
@@ -133,7 +133,7 @@ export class Guard<E> {
   }
 
   /** Whether the entry was lost within the window, or is held. */
-  knows(name: string, key: string): boolean {
+  has(name: string, key: string): boolean {
     const group = this.#names.get(name);
     return group !== undefined && (group.lost.has(key) || group.held.has(key));
   }
@@ -164,13 +164,13 @@ export class Guard<E> {
    * Lets go the entry that is held or remembered for longest, because its room is needed, and returns it. That it was lost still counts for the others of its name.
    * Undefined if nothing is kept.
    */
-  letOldestGo(): GuardedEntry<E> | undefined {
+  releaseOldest(): GuardedEntry<E> | undefined {
     const waiting = this.#firstOf(this.#waiting, "waiting");
     const held = this.#firstOf(this.#holds, "held");
     if (waiting !== undefined && (held === undefined || waiting.lost.atMonoMs <= held.lost.atMonoMs)) {
       const { entry } = waiting;
       waiting.lost.entry = undefined;
-      this.#keepsNot(entry);
+      this.#release(entry);
       return waiting;
     }
     if (held === undefined) return undefined;
@@ -180,13 +180,13 @@ export class Guard<E> {
     group.held.delete(key);
     this.#heldCount -= 1;
     this.#unheldCount += 1;
-    this.#keepsNot(held.entry);
+    this.#release(held.entry);
     this.#dropEmpty(name, group);
     return held;
   }
 
   /** The first of a queue that is still kept so. Those before it leave the queue. */
-  #firstOf(queue: Fifo<Due>, how: "waiting" | "held") {
+  #firstOf(queue: Fifo<DueExpiry>, how: "waiting" | "held") {
     for (let due = queue.first; due !== undefined; due = queue.first) {
       const { name, key = "", atMonoMs } = due;
       const group = this.#names.get(name);
@@ -199,7 +199,7 @@ export class Guard<E> {
   }
 
   /** Holds what a name lost within the window and does not hold yet. */
-  #hold(name: string, group: Name<E>, monoMs: number): readonly GuardedEntry<E>[] {
+  #hold(name: string, group: GuardedName<E>, monoMs: number): readonly GuardedEntry<E>[] {
     const held: GuardedEntry<E>[] = [];
     for (const [key, { entry }] of group.waiting) {
       if (entry === undefined) {
@@ -229,7 +229,7 @@ export class Guard<E> {
     }
   }
 
-  #group(name: string): Name<E> {
+  #group(name: string): GuardedName<E> {
     let group = this.#names.get(name);
     if (group === undefined) {
       group = { lost: new Map(), waiting: new Map(), held: new Map(), endedCount: 0 };
@@ -238,37 +238,37 @@ export class Guard<E> {
     return group;
   }
 
-  #forget(name: string, group: Name<E>, key: string): boolean {
+  #forget(name: string, group: GuardedName<E>, key: string): boolean {
     const wasHeld = this.#drop(group, key);
     this.#dropEmpty(name, group);
     return wasHeld;
   }
 
   /** Nothing is known of the key any more. Whether it was held. */
-  #drop(group: Name<E>, key: string): boolean {
+  #drop(group: GuardedName<E>, key: string): boolean {
     this.#forgetLost(group, key);
     const held = group.held.get(key);
     if (held === undefined) return false;
     group.held.delete(key);
     this.#heldCount -= 1;
-    this.#keepsNot(held.entry);
+    this.#release(held.entry);
     return true;
   }
 
-  #forgetLost(group: Name<E>, key: string): void {
+  #forgetLost(group: GuardedName<E>, key: string): void {
     const waiting = group.waiting.get(key);
     group.lost.delete(key);
     group.waiting.delete(key);
-    this.#keepsNot(waiting?.entry);
+    this.#release(waiting?.entry);
   }
 
-  #keepsNot(entry: E | undefined): void {
+  #release(entry: E | undefined): void {
     if (entry === undefined) return;
     this.#keptCount -= 1;
     this.#onForgotten(entry);
   }
 
-  #dropEmpty(name: string, group: Name<E>): void {
+  #dropEmpty(name: string, group: GuardedName<E>): void {
     if (group.lost.size === 0 && group.held.size === 0 && group.endedCount === 0) this.#names.delete(name);
   }
 }
