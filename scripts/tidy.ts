@@ -104,7 +104,7 @@ const COMPOSER = /^src\/node\/(?:core(?:\.ts|\/)|resolver\/resolver-rooms\.ts$)/
 /** The classes and functions that rooms are built from and joined with, by the file that has them. */
 const JOINED = {
   "src/catalog/entry/codec.ts": "EntryStamper",
-  "src/catalog/query/lookup.ts": "Lookup",
+  "src/catalog/query/entry-index.ts": "EntryIndex",
   "src/catalog/replica/new-generation.ts": "startNewGeneration",
   "src/catalog/replica/replica.ts": "Replica",
   "src/discovery/dns-names.ts": "DnsNames",

@@ -2,10 +2,11 @@
  * The records that have given names in DNS, in key order, from the index of names: the list of a query by alias or host. It is exact, so no
  * record is looked at that has none of the names.
  */
-import { coversNamespace, type Filter } from "../catalog/query/filter.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
+
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
+import { coversNamespace, type EntryFilter } from "../catalog/query/filter.ts";
 import { MergeCursor } from "../catalog/query/merge.ts";
-import { Cursor, type OrderedRecords, type RecordCursor } from "../catalog/query/ordered.ts";
+import { ListCursor, type OrderedRecords, type RecordCursor } from "../catalog/query/ordered-records.ts";
 import { type PageStart, SCAN_BUDGET } from "../catalog/query/query.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import { firstIndex } from "../lib/bisect.ts";
@@ -25,7 +26,7 @@ const MOST = SCAN_BUDGET + 1;
 export type NamedEntries = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
 
 /** Of these entries those of one list. */
-export function namedIn(names: NamedEntries, lookup: Lookup): NamedEntries {
+export function namedIn(names: NamedEntries, lookup: EntryIndex): NamedEntries {
   return {
     lookups: [lookup],
     namesBelow: (suffix) => names.namesBelow(suffix),
@@ -37,7 +38,7 @@ export function namedIn(names: NamedEntries, lookup: Lookup): NamedEntries {
 }
 
 /** Opens the list at the start of a page. Cost: the records with such an alias, and the namespaces at or below a host. */
-export function openCarriers(asked: AskedNames, names: NamedEntries, filter: Filter, { afterKey, allowed }: PageStart): RecordCursor {
+export function openCarriers(asked: AskedNames, names: NamedEntries, filter: EntryFilter, { afterKey, allowed }: PageStart): RecordCursor {
   const isWanted = (namespace: string) => coversNamespace(filter, namespace) && allowed(namespace);
   const aliases = new Set(asked.aliases.map(plainName));
   const below = new Set<string>();
@@ -51,7 +52,7 @@ export function openCarriers(asked: AskedNames, names: NamedEntries, filter: Fil
     const namespace = key.slice(0, key.indexOf("\0"));
     return !below.has(namespace) && isWanted(namespace);
   });
-  const carriers = new Cursor(keys.map((key) => names.view(key)).filter((record) => record !== undefined));
+  const carriers = new ListCursor(keys.map((key) => names.view(key)).filter((record) => record !== undefined));
   if (below.size === 0) return carriers;
   // A namespace that has nothing after the key is not looked at.
   const runs = least(below, "", (namespace) => `${namespace}\u0001` > afterKey && isWanted(namespace));
@@ -83,12 +84,12 @@ function least<T extends string>(texts: Iterable<T>, after: string, isWanted: (t
 class RunsCursor implements RecordCursor {
   /** In order. */
   readonly #namespaces: readonly string[];
-  readonly #cursor: Cursor;
+  readonly #cursor: ListCursor;
   #at = 0;
 
   constructor(namespaces: readonly string[], all: OrderedRecords) {
     this.#namespaces = namespaces;
-    this.#cursor = new Cursor(all);
+    this.#cursor = new ListCursor(all);
     this.seek("");
   }
 

@@ -4,10 +4,10 @@
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
-import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
+import { type NameSampling, sampleOf } from "../catalog/query/instances.ts";
 import { isAtOrBelow, isEndBefore, SortedBlocks, suffixesOf } from "../catalog/query/sorted-blocks.ts";
-import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginStatus } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { AddressBlock, IpAddress } from "../lib/addresses.ts";
@@ -46,7 +46,7 @@ export interface FoundAlias {
 
 /** Entries that lookups find although they are not in the replica, which a resolver holds. Their bytes are in its slab, and none of their keys is shown there. */
 export interface EntriesBeside {
-  readonly lookup: Lookup;
+  readonly lookup: EntryIndex;
   /** Whether lookups show those of a namespace. */
   shows(namespace: string): boolean;
   /** Keys that came or went since the last call. */
@@ -80,7 +80,7 @@ const NOBODY: FoundAlias = { records: [], isSample: false };
 
 export class DnsNames {
   /** Where the entries are. Those of two lists have no key in common. */
-  readonly lookups: readonly Lookup[];
+  readonly lookups: readonly EntryIndex[];
   readonly #replica: NamedReplica;
   readonly #beside: EntriesBeside | undefined;
   /** Everything up to this revision is indexed. */
@@ -97,7 +97,7 @@ export class DnsNames {
   readonly #addresses: AddressNames | undefined;
   readonly #followers = new Set<NameFollower>();
   /** The lives of origins, as they were told to those who follow. */
-  readonly #lives = new Map<string, OriginLife>();
+  readonly #lives = new Map<string, OriginStatus>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
   constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: EntriesBeside) {
@@ -227,7 +227,7 @@ export class DnsNames {
    * Visible records that rightly carry the name of that zone as an alias, as it is or in full, in key order; of many services that carry it only the first few, with
    * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
    */
-  findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
+  findAlias(name: string, zone: string, view: NameView, sampling?: NameSampling): FoundAlias {
     // HOT: for each name that somebody makes up.
     const aliases = [name, `${name}.${zone}`].filter((alias) => this.#aliases.has(alias));
     const keys = aliases.length === 0 ? NO_KEYS : this.#keysSeen(aliases, view);

@@ -3,13 +3,13 @@
  * woken.
  */
 
-import type { Feed } from "../catalog/watch/feed.ts";
+import type { WatchFeed } from "../catalog/watch/feed.ts";
 import { type NamedReader, NameIndex, type NameIndexBounds } from "../catalog/watch/name-index.ts";
 
 /** An open stream, as the fan-out sees it. */
 export interface Watcher {
   /** What it is told next. The fan-out reads whom it concerns and when it is due, and a change of policy how far it came. */
-  readonly feed: Pick<Feed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
+  readonly feed: Pick<WatchFeed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
   /** Whether it is to be woken. Only the fan-out writes it. */
   isReady: boolean;
   wake(): void;

@@ -5,7 +5,7 @@
 
 import { isControlNamespace } from "../catalog/entry/names.ts";
 import { shardOf } from "../catalog/key-shards.ts";
-import { coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
+import { coveredNamespaces, type EntryFilter } from "../catalog/query/filter.ts";
 import { nameIndex } from "../catalog/query/sorted-blocks.ts";
 import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
 import type { Rule } from "../policy/set/rules.ts";
@@ -106,7 +106,7 @@ function idOf({ clusterId, tenant }: Viewer): string {
 }
 
 /** The namespaces of a sorted list that the filter covers. If there are too many to name, only enough to show that. */
-export function coveredIn(sorted: readonly string[], filter: Filter): readonly string[] {
+export function coveredIn(sorted: readonly string[], filter: EntryFilter): readonly string[] {
   const { namespace } = filter;
   if (namespace !== "" && sorted[nameIndex(sorted, namespace)] !== namespace) return [];
   const found: string[] = [];

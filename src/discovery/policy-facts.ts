@@ -1,6 +1,6 @@
 /** The facts of the catalog that changes of policy need: the entries for a dry run, and the known clusters and regions. */
 import { ANY } from "../catalog/query/filter.ts";
-import { Cursor } from "../catalog/query/ordered.ts";
+import { ListCursor } from "../catalog/query/ordered-records.ts";
 import { queryPage } from "../catalog/query/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "../catalog/record/record.ts";
 import type { StoredRecord } from "../catalog/record/stored-record.ts";
@@ -52,7 +52,7 @@ function* heldEntries(origins: Replica["origins"]): Generator<HeldEntry> {
 /** Every cluster that has a node here, with its region. */
 export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
-  const nodes = new Cursor(lookup.ofKind(KIND.NODE));
+  const nodes = new ListCursor(lookup.ofKind(KIND.NODE));
   for (let node: CatalogRecord | undefined = nodes.next(); node !== undefined; node = nodes.next())
     found.set(node.traits.clusterId, node.traits.region);
   return found;

@@ -3,7 +3,7 @@
  * now.
  */
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { Reader } from "../catalog/watch/reader.ts";
+import type { WatchReader } from "../catalog/watch/reader.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 import type { Fanout, Watcher } from "./fanout.ts";
 import { coveredIn, PolicyDiff } from "./policy-diff.ts";
@@ -36,7 +36,7 @@ export class PolicyTelling {
   readonly #grouped = { held: 0, shown: 0 };
   #watchers: readonly Watcher[] = [];
   #told = 0;
-  readonly #changedByReader = new Map<Reader, readonly string[]>();
+  readonly #changedByReader = new Map<WatchReader, readonly string[]>();
 
   constructor(parts: TellingParts, { before, after }: PolicyChange) {
     this.#parts = parts;

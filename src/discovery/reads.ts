@@ -3,24 +3,24 @@ import { decodeEntry } from "../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../catalog/query/filter.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
+import { ANY, coveredNamespaces, type EntryFilter, filterHash, filterText } from "../catalog/query/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, findJoined, type InstanceName } from "../catalog/query/instances.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
-import { Prefixes } from "../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../catalog/query/prefixes.ts";
 import {
-  type Considered,
+  type ConsideredEntry,
   decodePageToken,
   type EntryTest,
   encodePageToken,
   joinedPage,
-  type Page,
   type QueryOptions,
+  type QueryPage,
   queryPage,
 } from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { Cursor } from "../catalog/watch/cursor.ts";
-import { type NodeFacts, Reader, type ReaderOptions } from "../catalog/watch/reader.ts";
+import type { WatchCursor } from "../catalog/watch/cursor.ts";
+import { type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
@@ -60,7 +60,7 @@ const EPOCH_HASH_LENGTH = 12;
 /** Where a resolver has the entries that it answers with. At a node all are in the lookup of its replica. */
 export interface AnswerLists {
   /** The lists of all entries of a namespace and of those below it, which have no key in common. An empty text stands for all namespaces. */
-  of(namespace: string): readonly Lookup[];
+  of(namespace: string): readonly EntryIndex[];
   /** Whether an entry of these lists may be shown at all. */
   admits(record: CatalogRecord): boolean;
   readonly portableCursor: ReaderOptions["portableCursor"];
@@ -68,7 +68,7 @@ export interface AnswerLists {
 }
 
 export interface PageRequest {
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   /** A result of `pageLimit`. */
   readonly limit: number;
   readonly token: string;
@@ -84,13 +84,13 @@ export interface PageRequest {
 export interface PageAnswer {
   readonly records: readonly CatalogRecord[];
   readonly nextToken: string;
-  readonly considered: readonly Considered[] | undefined;
+  readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
 export type WatchRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
 interface Shared {
-  readonly reader: Reader;
+  readonly reader: WatchReader;
   /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
   readonly viewer: Viewer | undefined;
   /** Whether it was owed anything in this edition of the policy. */
@@ -119,7 +119,7 @@ interface RuleInForce {
 
 export class Reads {
   readonly replica: Replica;
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
   readonly #lists: AnswerLists | undefined;
@@ -143,9 +143,9 @@ export class Reads {
   /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
   #unshown: readonly Policy[] = [];
   /** Below which prefixes records may follow other owners than those of the policy in force, in one edition of the policy. */
-  #reowned = { edition: -1, prefixes: new Prefixes([]) };
+  #reowned = { edition: -1, prefixes: new NamespacePrefixes([]) };
 
-  constructor(replica: Replica, node: NodeFacts, policy: ReadsPolicy) {
+  constructor(replica: Replica, node: ReaderNode, policy: ReadsPolicy) {
     this.replica = replica;
     this.#lists = policy.lists;
     this.#hides = policy.hides;
@@ -291,7 +291,7 @@ export class Reads {
   }
 
   /** The viewer of a reader. Undefined for a resolver, and once the reader is released. */
-  viewerOf(reader: Reader): Viewer | undefined {
+  viewerOf(reader: WatchReader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
 
@@ -349,13 +349,13 @@ export class Reads {
    * The cursor, or undefined while a policy is being put in force: then it can only lead to a snapshot, because it is unknown what its
    * reader was told.
    */
-  placed(cursor: Cursor): Cursor | undefined {
+  placed(cursor: WatchCursor): WatchCursor | undefined {
     if (this.isSettled) return cursor;
     return cursor.kind === "short" ? undefined : { ...cursor, policyEpoch: "" };
   }
 
   /** The shared reader of equal watches. Call `release` when the stream closes. */
-  reader(caller: Caller, request: WatchRequest): Reader {
+  reader(caller: Caller, request: WatchRequest): WatchReader {
     const text = this.readerText(caller, request);
     const isResolved = request.filter.resolved !== undefined;
     // The whole text, because a forged hash could give one tenant the reader of another.
@@ -375,7 +375,7 @@ export class Reads {
         portableCursor: this.#lists?.portableCursor,
         isAtPlace: this.#lists?.isAtPlace,
       };
-      shared = { reader: new Reader(options, this.replica, this.node), viewer, owed: undefined };
+      shared = { reader: new WatchReader(options, this.replica, this.node), viewer, owed: undefined };
       this.#readers.set(name, shared);
     }
     shared.reader.streamCount += 1;
@@ -387,7 +387,7 @@ export class Reads {
     return hides === undefined ? sees : (namespace) => !hides(namespace) && sees(namespace);
   }
 
-  release(reader: Reader): void {
+  release(reader: WatchReader): void {
     const { name } = reader.options;
     const shared = this.#readers.get(name);
     if (shared === undefined) return;
@@ -422,7 +422,7 @@ export class Reads {
    * All visible records in key order, in slices. Each slice costs a bounded part of a turn and has at most `SLICE_BYTES` of entries. A slice is
    * valid only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
    */
-  scan(caller: Caller, filter: Filter): Iterable<readonly CatalogRecord[]> {
+  scan(caller: Caller, filter: EntryFilter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
     const verdict = namespace === "" ? undefined : this.verdict(caller, namespace);
     if (verdict?.allowed === false) this.#onDenied(caller, { action: "query", namespace, verdict });
@@ -430,7 +430,7 @@ export class Reads {
   }
 
   /** Visible records, a page at a time. What a later page shows is decided when it is asked for. */
-  *#pages(caller: Caller, filter: Filter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
+  *#pages(caller: Caller, filter: EntryFilter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
       const { records, nextKey } = this.#pageOf(filter, options);
@@ -455,7 +455,7 @@ export class Reads {
     return findJoined(lists.of(name.namespace), name, { ...options, suits: (record) => lists.admits(record) && suits(record) });
   }
 
-  #pageOf(filter: Filter, options: QueryOptions): Page {
+  #pageOf(filter: EntryFilter, options: QueryOptions): QueryPage {
     const lists = this.#lists;
     if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
     const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
@@ -493,12 +493,12 @@ export class Reads {
   }
 
   /** Whether the owners may be others for a namespace that the filter covers. What they all hid until now is in no list of namespaces. */
-  #mayHaveOtherOwners({ namespace, prefix, resolved }: Filter): boolean {
+  #mayHaveOtherOwners({ namespace, prefix, resolved }: EntryFilter): boolean {
     if (namespace !== "") return false;
     const edition = this.policyEdition;
     if (this.#reowned.edition !== edition) {
       const { policy } = this.#policies;
-      this.#reowned = { edition, prefixes: new Prefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
+      this.#reowned = { edition, prefixes: new NamespacePrefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
     }
     const { prefixes } = this.#reowned;
     return prefixes.meets(prefix) && (resolved === undefined || resolved.list.some((each) => prefixes.meets(each)));
@@ -572,7 +572,7 @@ function keptChars(name: string): number {
 }
 
 /** The filter of NODE entries. */
-export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
+export const NODES: EntryFilter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
 
 /** Number of records that fit, at least one. */
 function countWithin(records: readonly CatalogRecord[], maxBytes: number): number {

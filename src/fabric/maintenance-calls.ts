@@ -2,7 +2,7 @@
 
 import { findKind } from "../catalog/entry/kinds.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
-import type { OriginPlace } from "../catalog/replica/origins.ts";
+import type { OriginLocation } from "../catalog/replica/origins.ts";
 import { type ErrorReason, REASONS } from "../lib/errors.ts";
 import type { FabricInput, FabricOutput } from "./io-types.ts";
 import { isListed } from "./membership/members.ts";
@@ -13,7 +13,7 @@ import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts"
 const MAINTAIN_TIMEOUT_MS = 5000;
 
 export interface MaintenanceCallsParts {
-  readonly self: () => NodeRef & OriginPlace;
+  readonly self: () => NodeRef & OriginLocation;
   readonly find: (nodeId: string) => MemberUpdate | undefined;
 }
 

@@ -1,5 +1,5 @@
 /** The inputs and outputs of a node's machine, for its driver and the simulator, and of the parts of the machine. */
-import type { Batch } from "../catalog/batch.ts";
+import type { WriteBatch } from "../catalog/batch.ts";
 import type { StampedEntry } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
@@ -73,7 +73,7 @@ export type NodeOutput =
   /** Orders of the fabric for the sockets, the policy store and the readers of members. */
   | Exclude<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>
   /** A batch for the journal, one at a time. Answered by `persisted` or `notPersisted`. */
-  | { readonly kind: "persist"; readonly batch: Batch }
+  | { readonly kind: "persist"; readonly batch: WriteBatch }
   /** Answers all who wait for a batch up to this number: it is durable and visible, or refused for this reason. */
   | { readonly kind: "settled"; readonly through: BatchNumber; readonly refusal?: { readonly error: unknown } }
   /** A new generation for the journal. Answered by `generationKept` or `generationNotKept`. */

@@ -1,7 +1,7 @@
 /** Limits and quotas of a node. Settings and policy set them; metrics count refusals, and the audit records them. */
 
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
 import type { Settings } from "../config/settings.ts";
 import { ResponseRates } from "../dns/server/response-rate.ts";
 import type { HashKey } from "../lib/buckets/keyed-hash.ts";
@@ -23,7 +23,7 @@ export interface NodeLimitsOptions {
   readonly metrics: Metrics;
   readonly policies: PolicySource;
   /** The visible entries, which quotas count. */
-  readonly lookup: Lookup;
+  readonly lookup: EntryIndex;
   /** Number of checks that this node runs for a tenant's entries. Present on nodes where entries are registered. */
   readonly tenantChecks?: (tenant: string) => number;
   readonly now: () => Time;

@@ -4,9 +4,9 @@
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
-import { type AskedName, askedCount, type WholeName } from "../catalog/query/instances.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
-import type { Prefixes } from "../catalog/query/prefixes.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
+import { askedCount, type QueriedName, type WholeName } from "../catalog/query/instances.ts";
+import type { NamespacePrefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { GUARD_DEFAULTS } from "../consumer/mass-loss-guard.ts";
@@ -75,7 +75,7 @@ export class ResolverMachine {
   readonly followed: Followed;
   readonly fetched: Fetched;
   /** What `lookupsOf` gives. */
-  readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly Lookup[]>>;
+  readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly EntryIndex[]>>;
   readonly cache: BoundedCache<FetchedName>;
   readonly watches: Watches;
   readonly refusals: PrefixRefusals;
@@ -189,7 +189,7 @@ export class ResolverMachine {
   }
 
   /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */
-  lookupsOf(namespace: string): readonly Lookup[] {
+  lookupsOf(namespace: string): readonly EntryIndex[] {
     // HOT: once a query. Nearly always nothing is held, and one list is read without being joined.
     const { followed, followedAndHeld, fetched } = this.#lists;
     if (!this.isComplete(namespace)) return fetched;
@@ -197,7 +197,7 @@ export class ResolverMachine {
   }
 
   /** What it follows and what it fetched; without what is only held. */
-  get lookups(): readonly Lookup[] {
+  get lookups(): readonly EntryIndex[] {
     return [...this.#lists.followed, ...this.#lists.fetched];
   }
 
@@ -207,7 +207,7 @@ export class ResolverMachine {
   }
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
-  fetchedAnswer(name: AskedName, time: Time): Answer | undefined {
+  fetchedAnswer(name: QueriedName, time: Time): Answer | undefined {
     const known = this.fetched.look(name, time, this.hearing.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
@@ -216,18 +216,18 @@ export class ResolverMachine {
    * What was fetched of a name at some time, for somebody who waited for it while no upstream answered. Undefined if nothing was; that nothing exists is not said
    * beyond its time.
    */
-  lastAnswer(name: AskedName, time: Time): Answer | undefined {
+  lastAnswer(name: QueriedName, time: Time): Answer | undefined {
     const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
 
   /** Whether the answer to a name was fetched and is here. */
-  hasFetched(name: AskedName): boolean {
+  hasFetched(name: QueriedName): boolean {
     return this.fetched.has(name);
   }
 
   /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
-  readonly fetchedLeftMs = (name: AskedName, time: Time): number | undefined => this.fetched.leftMs(name, time);
+  readonly fetchedLeftMs = (name: QueriedName, time: Time): number | undefined => this.fetched.leftMs(name, time);
   /** Another number after each change of what was fetched of a name; 0 for what is out of date. Undefined: nothing is here. */
   readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
   /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
@@ -246,7 +246,7 @@ export class ResolverMachine {
   }
 
   /** How good what is followed is. `isAsked` is given the entries that are held, and says whether one of them is in the answer. */
-  followedAnswer(time: Time, isAsked: (held: Lookup) => boolean = () => false): Answer {
+  followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): Answer {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
     const isStale = isFromDisk || this.isFull || isHolding || !this.hearing.isWell(time);
@@ -271,7 +271,7 @@ export class ResolverMachine {
    * there is nobody to ask.
    */
   ask(
-    name: AskedName,
+    name: QueriedName,
     told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
     time: Time,
     out: Out,
@@ -318,7 +318,7 @@ export class ResolverMachine {
     return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, hearing: this.hearing, counts: this.counts }, told, time);
   }
 
-  #missed(name: AskedName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
+  #missed(name: QueriedName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
     const upstream = this.upstreams.current;
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
@@ -348,7 +348,7 @@ export class ResolverMachine {
   }
 
   /** What is to be followed, without what the upstream refuses. */
-  get wanted(): Prefixes {
+  get wanted(): NamespacePrefixes {
     return this.refusals.allowed(this.following.prefixes);
   }
 

@@ -16,7 +16,7 @@ import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { Act, AnsweredBy, access, call, ResolverBehavior, Role, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { type Bounds, PROTOCOL_BOUNDS, Problems } from "../catalog/entry/names.ts";
+import { type EntryBounds, FieldProblems, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { plainName } from "../discovery/dns-names.ts";
 import { assert, invalid, WaymarkError } from "../lib/errors.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
@@ -218,10 +218,13 @@ const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.type
  * The check of requests of this type at a node with these bounds. It throws `invalid_argument` with all faults. A request may ask for names as long as any node may
  * store, even if this node allows its own clients less. HOT: once a request; protovalidate takes 50 times as long.
  */
-export function requestCheckOf({ typeName }: Pick<DescMessage, "typeName">, bounds: Bounds = PROTOCOL_BOUNDS): (request: Message) => void {
+export function requestCheckOf(
+  { typeName }: Pick<DescMessage, "typeName">,
+  bounds: EntryBounds = PROTOCOL_BOUNDS,
+): (request: Message) => void {
   const check = REQUEST_CHECKS.get(typeName);
   if (check === undefined) return () => {};
-  const problems = new Problems(REGISTERING.has(typeName) ? bounds : PROTOCOL_BOUNDS);
+  const problems = new FieldProblems(REGISTERING.has(typeName) ? bounds : PROTOCOL_BOUNDS);
   return (request) => {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the check is that of this type
     check(request as never, problems);

@@ -23,7 +23,7 @@ import {
   type PeerServiceWatchRequest,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { scopeBetween } from "../catalog/entry/scope.ts";
-import type { OriginLife } from "../catalog/record/record.ts";
+import type { OriginStatus } from "../catalog/record/record.ts";
 import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
 import type { Evidence } from "../fabric/membership/members.ts";
@@ -59,7 +59,7 @@ export interface OriginLagRow {
   readonly nodeId: string;
   readonly generation: number;
   /** "unknown" if this node holds nothing of the origin. */
-  readonly life: OriginLife | "unknown";
+  readonly life: OriginStatus | "unknown";
   /** 0 while this node lacks records of it that it refused. */
   readonly through: number;
   /** The highest seq that a peer is known to hold or that arrived here; at least `through`. */

@@ -1,7 +1,7 @@
 /** What the records of the summary replica say, and how a node puts one (docs/design/summaries.md, Bytes). */
 import type { StoredEntry } from "../catalog/entry/codec.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
-import { BODY, HEALTH, KIND, type Traits } from "../catalog/record/record.ts";
+import { BODY, HEALTH, KIND, type SharedTraits } from "../catalog/record/record.ts";
 import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import { NO_TRAITS, sameFilter } from "../catalog/record/traits.ts";
 import type { EntryReader } from "../catalog/replica/frames.ts";
@@ -19,7 +19,7 @@ export class SummaryStamper implements EntryReader {
   readonly isSealed = true;
   readonly #regionOf: (cluster: string) => string | undefined;
   readonly #texts = new SharedTexts(SHARED);
-  readonly #traits = new Map<string, Traits>();
+  readonly #traits = new Map<string, SharedTraits>();
 
   /** `regionOf`: the region of a cluster by the settings, since nobody believes what a message says of it. */
   constructor(regionOf: (cluster: string) => string | undefined) {
@@ -68,7 +68,7 @@ export class SummaryStamper implements EntryReader {
     return { kind: KIND.NODE, namespace: BEACON_NAMESPACE, name, scope: SCOPE.GLOBAL, health: HEALTH.UNSET, traits };
   }
 
-  #traitsOf(cluster: string): Traits {
+  #traitsOf(cluster: string): SharedTraits {
     const region = this.#regionOf(cluster) ?? "";
     const known = this.#traits.get(cluster);
     if (known?.region === region) return known;

@@ -1,7 +1,7 @@
 /** A list of more names than a page can need: the least of them come first, in order. */
 import { expect, test } from "vitest";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { SCAN_BUDGET } from "../../src/catalog/query/query.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
@@ -13,7 +13,7 @@ test("of many carriers of an alias a page has the next ones, without those in na
   // In no order: the factor has no divisor in common with the count.
   const keys = Array.from({ length: count }, (_, n) => keyOf((n * 7919) % count));
   const names = {
-    lookups: [new Lookup()],
+    lookups: [new EntryIndex()],
     keysOf: () => keys,
     namesBelow: () => [][Symbol.iterator]() as never,
     view: (key: KeyText) => ({ key, namespace: key[0] }) as unknown as StoredRecord,

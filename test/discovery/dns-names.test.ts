@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { type KeyText, KIND, keyParts, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
@@ -352,7 +352,7 @@ test("an alias is known wherever its record came from: by a registration, by a p
   const r = new Registry();
   r.register("ann", [stamped("web", { aliases: ["www.shop.example"] }), stamped("db")], at(0));
   const place = { nodeId: "b", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
-  const peer = new Replica(new Lookup(), new Slab(), place);
+  const peer = new Replica(new EntryIndex(), new Slab(), place);
   const receiver = new FrameReceiver(peer, new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) }), BOUNDS);
   const frame = buildFrame(r.replica, r.replica.self, { after: 0, isComplete: false }, { relation: "cluster", clusterId: "c1" }, 10_000);
   receiver.apply(frame, at(1), { place: { clusterId: "c1", region: "r1" } });

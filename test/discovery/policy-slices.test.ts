@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
@@ -48,7 +48,7 @@ class Bench {
         for (let twin = 0; twin < 2; twin++) this.watch({ ...caller("ann"), tenant }, filter);
   }
 
-  watch(who: Caller, filter: Filter): void {
+  watch(who: Caller, filter: EntryFilter): void {
     const client = new FoldingClient(this.reads, who, { filter, budgetBytes: 200 + this.rng.int(4000), isQueried: true });
     this.clients.push(client);
     this.fanout.add(client.watcher);

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import type { Reader } from "../../src/catalog/watch/reader.ts";
+import type { WatchReader } from "../../src/catalog/watch/reader.ts";
 import { healthRank } from "../../src/discovery/candidates.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
@@ -209,7 +209,7 @@ test("open watches keep so much text of long filters in all, short ones go on, a
   const { reads } = open();
   const names = Array.from({ length: 1_000 }, (_, i) => String(i).padEnd(128, "x"));
   const long = (number: number) => ({ filter: { ...ANY, names, region: `r${number}` }, isNamesOnly: false, withDigest: false });
-  const opened: Reader[] = [];
+  const opened: WatchReader[] = [];
   expect(() => {
     for (let i = 0; i < 10_000; i += 1) opened.push(reads.reader(RED, long(i)));
   }).toThrow("filters of the watches that are open");

@@ -1,7 +1,7 @@
 /** Changes of policy one after another, with time between them in which watches come to their END; the time is the test's own. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
@@ -155,9 +155,9 @@ test.each([
   { filter: { prefix: "svc.mark" }, isOwed: false },
   { filter: { prefix: "svc.market-x" }, isOwed: false },
   { filter: { prefix: "svc.other" }, isOwed: false },
-  { filter: { resolved: new Prefixes(["svc.market", "svc.zebra"]) }, isOwed: true },
-  { filter: { resolved: new Prefixes(["svc.market-x", "svc.other"]) }, isOwed: false },
-  { filter: { resolved: new Prefixes(["svc"]), prefix: "svc.other" }, isOwed: false },
+  { filter: { resolved: new NamespacePrefixes(["svc.market", "svc.zebra"]) }, isOwed: true },
+  { filter: { resolved: new NamespacePrefixes(["svc.market-x", "svc.other"]) }, isOwed: false },
+  { filter: { resolved: new NamespacePrefixes(["svc"]), prefix: "svc.other" }, isOwed: false },
 ])(
   "a namespace whose owners change is owed to a watch of $filter also when none of its entries was seen until now: $isOwed",
   ({ filter, isOwed }) => {

@@ -1,6 +1,6 @@
 /** A node that stands alone, built from its rooms on virtual time: its probes are answered by the test. */
 
-import type { Batch } from "../../src/catalog/batch.ts";
+import type { WriteBatch } from "../../src/catalog/batch.ts";
 import { checksOf } from "../../src/catalog/entry/checks.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
@@ -114,7 +114,7 @@ export class LoneNode {
     if (this.isAnswering) this.answer(output.id);
   }
 
-  #persist(batch: Batch): void {
+  #persist(batch: WriteBatch): void {
     this.disk.write(batch);
     this.give({ kind: "persisted" });
   }

@@ -12,7 +12,7 @@ import {
   type SummaryWatchResponse,
   SummaryWatchResponseSchema,
 } from "../../gen/waymark/discovery/v1/summary_pb.js";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
@@ -71,7 +71,7 @@ export class SummaryWorld {
 
   constructor({ nodeId = NODE.nodeId, allowsViewerOverride = false } = {}) {
     const bounds = { tombstoneTtlMs: 1000, minTombstones: 4 };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place: NODE, ...bounds });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place: NODE, ...bounds });
     this.replica.setAdmission((stored) => !this.hidden.has(stored.key) && isAdmitted(this.policies.policy, stored, NODE.clusterId));
     this.summaries = new SummaryReads({
       replica: this.replica,

@@ -1,7 +1,7 @@
 /** The checks of a registry's entries, on virtual time: probes are answered by the test, and what turns is written like a client's report. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CheckSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type Checked, checksOf } from "../../src/catalog/entry/checks.ts";
+import { type CheckResults, checksOf } from "../../src/catalog/entry/checks.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../src/catalog/record/record.ts";
 import { Checks, type ChecksParts, type OrderedProbe } from "../../src/discovery/checks/checks.ts";
 import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
@@ -87,7 +87,7 @@ export class WatchedWorld {
     this.#open();
   }
 
-  #checked(record: CatalogRecord | undefined): Checked | undefined {
+  #checked(record: CatalogRecord | undefined): CheckResults | undefined {
     return record?.body === BODY.ENTRY ? checksOf(this.r.replica.slab.view(record.at, record.sizeBytes)) : undefined;
   }
 

@@ -7,7 +7,7 @@ import {
   RegisterRequestSchema,
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeLimits, type NodeLimitsOptions, nodeSharedLimits } from "../../src/node/limits.ts";
@@ -45,7 +45,7 @@ function limited(
   const policy = new Policy(rules.length === 0 ? undefined : { version: "", defaultAllow: true, rules }, rules.length);
   const metrics = new Metrics();
   const clock = { monoMs: 0, wallMs: 0 };
-  const limits = new NodeLimits({ settings, metrics, policies: { policy }, lookup: new Lookup(), now: () => clock, ...more });
+  const limits = new NodeLimits({ settings, metrics, policies: { policy }, lookup: new EntryIndex(), now: () => clock, ...more });
   const calls: string[] = [];
   const unary = (name: string): Handler => ({
     kind: "unary",

@@ -1,6 +1,6 @@
 /** Comparisons of what is followed with the upstream: what changes is only noted while one runs (semantics.md, Resolver 20). */
 import { expect, test } from "vitest";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import type { Followed } from "../../src/resolver/following/followed.ts";
 import type { WatchOrder } from "../../src/resolver/following/watches.ts";
 import { DigestRounds } from "../../src/resolver/upkeep/digest-rounds.ts";
@@ -8,7 +8,7 @@ import { FabricComponent } from "../fakes/mesh.ts";
 import { at } from "../fakes/registry.ts";
 
 const STREAM = 7;
-const SVC = new Prefixes(["svc"]);
+const SVC = new NamespacePrefixes(["svc"]);
 
 /** A comparison that has begun. */
 function begun() {

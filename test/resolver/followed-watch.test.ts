@@ -1,10 +1,10 @@
 /** From where a watch goes on at the next upstream (semantics.md, Resolver 14). */
 import { expect, test } from "vitest";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { FollowedWatch } from "../../src/resolver/following/followed.ts";
 
 const PLACE = { text: "place", cursor: { kind: "portable", clusterId: "c1", readerHash: "", policyEpoch: "", origins: [] } } as const;
-const [ALL, PART] = [new Prefixes(["svc", "other"]), new Prefixes(["svc"])];
+const [ALL, PART] = [new NamespacePrefixes(["svc", "other"]), new NamespacePrefixes(["svc"])];
 
 /** The cursor with which it goes on at another upstream. */
 function movedBy(change: (watch: FollowedWatch) => FollowedWatch): string {

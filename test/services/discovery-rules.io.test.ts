@@ -19,7 +19,7 @@ import {
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { Problems } from "../../src/catalog/entry/names.ts";
+import { FieldProblems } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { CallContext, Handler } from "../../src/services/service.ts";
@@ -76,7 +76,7 @@ async function refusedByUs(
 ): Promise<readonly { readonly field: string; readonly description: string }[] | undefined> {
   const handler = discovery.service.handlers[rpc];
   // The bounds of the settings by default, which are those that the contract says.
-  const problems = new Problems(discovery.settings.limits);
+  const problems = new FieldProblems(discovery.settings.limits);
   const context = { caller: anonymousCaller("local", ""), time: discovery.now(), requestId: "" };
   try {
     REQUEST_CHECKS.get(message.$typeName)?.(message as never, problems);

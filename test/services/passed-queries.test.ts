@@ -11,7 +11,7 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { shownBytes } from "../../src/catalog/entry/view.ts";
 import { filterHash } from "../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { filterOf } from "../../src/services/discovery/filter.ts";
@@ -97,7 +97,7 @@ function keyOf({ namespace, name }: Stored): string {
 
 /** That of a resolver's request. */
 function hashOf(request: CatalogQueryRequest): string {
-  return filterHash({ ...filterOf(request), resolved: new Prefixes([""]) }, "query");
+  return filterHash({ ...filterOf(request), resolved: new NamespacePrefixes([""]) }, "query");
 }
 
 const many = (count: number, namespace: string, more: object = {}): Stored[] =>

@@ -387,7 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 2: an origin's change of state touches its records",
     edits: [
       {
-        file: "src/catalog/replica/sweeps.ts",
+        file: "src/catalog/replica/touch-sweeps.ts",
         find: "      for (const stored of storedRecords) if (isOf(sweep, stored)) this.#touch(stored, sweep);",
         replace: "      // not told",
       },

@@ -2,7 +2,7 @@
  * One simulated node: a host with a disk, on which processes run one after the other. A process has the rooms and the machine of a real node, as
  * `openRooms` builds them, on a journal, clocks and a network of the simulator.
  */
-import type { Batch } from "../../src/catalog/batch.ts";
+import type { WriteBatch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
@@ -126,7 +126,7 @@ export class SimProcess {
   readonly boot: string;
   readonly machine: NodeMachine;
   /** The batch that the journal has not answered yet. */
-  flight: Batch | undefined;
+  flight: WriteBatch | undefined;
   #waiting: { readonly batch: BatchNumber; readonly done: Done }[] = [];
   /** The journal refuses everything. */
   isDiskFull = false;

@@ -107,7 +107,7 @@ export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "
 
 // The end of an entry's stored bytes: load and times, which change without a change of content.
 
-export interface Tail {
+export interface EntryTail {
   readonly registeredWallMs: number;
   readonly updatedWallMs: number;
   readonly load: LoadView | undefined;
@@ -121,7 +121,7 @@ const ORPHANED_BYTES = 4;
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
 /** Writes load and times; `out` has `MAX_TAIL_BYTES` after `start`. Returns the offset after it. */
-export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: Tail): number {
+export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: EntryTail): number {
   const at = load === undefined ? start : writeLoad(out, start, load);
   return writeTimeField(
     out,
@@ -179,7 +179,7 @@ export function readLatencyMs(sealed: Uint8Array, from: number): number {
 }
 
 /** A stored entry as a view showed it: what it says beside the stored bytes comes after them. */
-interface Shown {
+interface StoredView {
   /** Bytes of the entry as its origin stored it. */
   readonly storedBytes: number;
   /** Whether its origin was away. */
@@ -199,7 +199,7 @@ export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadVi
 }
 
 /** Tells the stored bytes of an entry from what a view added. Throws `invalid_argument` for bytes that no view can have shown. */
-export function readShown(bytes: Uint8Array): Shown {
+export function readShown(bytes: Uint8Array): StoredView {
   const reader = new WireReader(bytes);
   let [storedBytes, updatedWallMs, isOrphaned] = [0, 0, false];
   let load: LoadView | undefined;

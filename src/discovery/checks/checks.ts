@@ -2,7 +2,7 @@
  * Runs the checks of the entries that are registered here: when each looks, when it turns, and what its entry shows then (semantics.md, Checks).
  * It opens no connections: it orders probes and receives their outcomes.
  */
-import { type Check, type Checked, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { type Check, type CheckResults, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { assert, rethrowBroken } from "../../lib/errors.ts";
 
@@ -44,7 +44,7 @@ export interface ChecksParts {
   /** A number from 0 to below 1. */
   readonly random: () => number;
   /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
-  readonly checkedOf: (key: KeyText) => Checked | undefined;
+  readonly checkedOf: (key: KeyText) => CheckResults | undefined;
   /** The `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
   /** The entry that an alias check of an own entry goes by. Undefined when it does not exist, or its registrant may not see it. */
@@ -198,7 +198,7 @@ export class Checks implements EntryFollower {
     this.#turns.added(watch);
     if (!this.#parts.isEnabled) return;
     if (isNamed(watch)) this.#lookupSlots.register(watch.entry.owner);
-    const { stallClock: stallClock, random } = this.#parts;
+    const { stallClock, random } = this.#parts;
     const { intervalMs } = watch.times;
     watch.outcomeMs = stallClock.nowMs(monoMs);
     const isRenewed = watch.check.probe.case === "ttl";
@@ -323,7 +323,7 @@ export class Checks implements EntryFollower {
   }
 
   #lookAtWaiting(watch: Watch, { monoMs }: Time): void {
-    const { stallClock: stallClock } = this.#parts;
+    const { stallClock } = this.#parts;
     if (stallClock.dueMs(monoMs) < notRunMs(watch)) {
       this.#heap.set(watch.id, stallClock.dueMonoMs(notRunMs(watch)));
       return;
@@ -383,7 +383,7 @@ export class Checks implements EntryFollower {
   }
 
   #lookAtRenewal(watch: Watch, time: Time): void {
-    const { stallClock: stallClock } = this.#parts;
+    const { stallClock } = this.#parts;
     const { intervalMs } = watch.times;
     const dueMs = stallClock.dueMs(time.monoMs);
     if (dueMs >= watch.outcomeMs + intervalMs) this.#conclude(watch, failed(FAILURE.NOT_RENEWED), time, dueMs);

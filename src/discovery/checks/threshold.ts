@@ -1,5 +1,5 @@
 /** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
-import { type CheckState, type CheckTimes, FAILURE, type Failure, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { type CheckFailure, type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 
 export class Threshold {
@@ -81,6 +81,6 @@ export const PASSED: Outcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, 
 export const DEGRADED: Outcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
 /** `httpStatus` goes with `FAILURE.STATUS`. */
-export function failed(failure: Exclude<Failure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): Outcome {
+export function failed(failure: Exclude<CheckFailure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): Outcome {
   return { health: HEALTH.CRITICAL, failure, httpStatus, lastHealth: HEALTH.UNSET };
 }

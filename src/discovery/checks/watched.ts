@@ -1,7 +1,7 @@
 /** The checks of own entries that this node watches, and what is known of each. */
 import {
   type Check,
-  type Checked,
+  type CheckResults,
   type CheckState,
   type CheckTimes,
   FAILURE,
@@ -55,7 +55,7 @@ export interface Changed {
   readonly dropped: readonly Watch[];
 }
 
-const NOTHING: Pick<Checked, "checks" | "targets" | "checkStates"> = { checks: [], targets: [], checkStates: [] };
+const NOTHING: Pick<CheckResults, "checks" | "targets" | "checkStates"> = { checks: [], targets: [], checkStates: [] };
 
 export class WatchedEntries {
   readonly #byKey = new Map<KeyText, WatchedEntry>();
@@ -84,7 +84,7 @@ export class WatchedEntries {
    * The record of a key says this now; undefined when it is gone. A check that was there before is the same watch still, with all that is known of
    * it. Undefined when the key has no checks and had none.
    */
-  set(key: KeyText, checked: Checked | undefined, ownerOf: (key: KeyText) => string): Changed | undefined {
+  set(key: KeyText, checked: CheckResults | undefined, ownerOf: (key: KeyText) => string): Changed | undefined {
     const known = this.#byKey.get(key);
     const { checks, targets, checkStates } = checked ?? NOTHING;
     if (known === undefined && checks.length === 0) return undefined;
@@ -147,7 +147,7 @@ export function textOf(states: readonly CheckState[]): string {
 /** The other entry: its record, if readers see one and the registrant may, and what it says of its checks. */
 export interface AliasOf {
   readonly record: CatalogRecord;
-  readonly checked: Checked;
+  readonly checked: CheckResults;
 }
 
 /** Undefined where the other entry says nothing: its node cannot be reached, and its program may be well. */

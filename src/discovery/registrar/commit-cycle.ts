@@ -1,6 +1,6 @@
 /** Group commit: while one batch is on its way to the journal, the next one collects calls (semantics.md, Durability). */
 
-import type { Batch } from "../../catalog/batch.ts";
+import type { WriteBatch } from "../../catalog/batch.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Registrar } from "./registrar.ts";
 
@@ -25,7 +25,7 @@ export class CommitCycle {
   /** The number of the last started batch. */
   #started: BatchNumber = NOTHING_TO_WAIT_FOR;
   /** The batch that is on its way. */
-  #flight: Batch | undefined;
+  #flight: WriteBatch | undefined;
   #lookedMonoMs: number;
   /** Kept until a look, a commit or a refusal changes it, because asking the registrar is expensive. */
   #dueMonoMs: number | undefined;
@@ -42,7 +42,7 @@ export class CommitCycle {
   }
 
   /** The next batch for the journal. Undefined while one is on its way, and when nothing is staged. */
-  start(): Batch | undefined {
+  start(): WriteBatch | undefined {
     if (this.#flight !== undefined) return undefined;
     this.#flight = this.#registrar.takeBatch();
     if (this.#flight !== undefined) this.#started += 1;

@@ -9,7 +9,7 @@ import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import type { MaintenanceOrders } from "../../catalog/record/maintenance.ts";
+import type { MaintenanceOverrides } from "../../catalog/record/maintenance.ts";
 import { BODY, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
@@ -46,7 +46,7 @@ export interface HandOverParts {
   /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
   /** An entry was taken over that goes by these orders. */
-  readonly onOrders: (key: KeyText, orders: MaintenanceOrders) => void;
+  readonly onOrders: (key: KeyText, orders: MaintenanceOverrides) => void;
 }
 
 /** A record as it was when it was looked at. Its stored record may have changed since. */

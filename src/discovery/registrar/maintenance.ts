@@ -2,7 +2,7 @@
  * The maintenance of own entries (semantics.md, Maintenance): takes orders, takes up those that records of other nodes carry, and ends what is over.
  * Orders are part of the key's newest record here, be it an entry or a tombstone.
  */
-import { hasNewerOrder, isInForce, type MaintenanceOrders, ordersOf } from "../../catalog/record/maintenance.ts";
+import { hasNewerOrder, isInForce, type MaintenanceOverrides, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -17,7 +17,7 @@ export interface OrderedMaintenance {
   readonly isOn: boolean;
   /** At most 256 bytes of UTF-8. Empty for an end. */
   readonly reason: string;
-  /** As in `MaintenanceOrder`. 0 for an end. */
+  /** As in `MaintenanceOverride`. 0 for an end. */
   readonly untilMs: number;
   /** The principal that orders it. */
   readonly giver: string;
@@ -58,7 +58,7 @@ export class Maintenance {
   }
 
   /** An own entry goes by these orders, which may be staged. What ended before this time has been seen to. */
-  note(key: KeyText, orders: MaintenanceOrders, sinceMs: number): void {
+  note(key: KeyText, orders: MaintenanceOverrides, sinceMs: number): void {
     const endMs = nextEndMs(orders, sinceMs);
     if (endMs === undefined) return;
     this.#ends.set(key, endMs);
@@ -103,7 +103,7 @@ export class Maintenance {
   }
 
   /** The stamp of a new order: above all orders that are known, and above the record, because an order that is older than a registration may have ended with it. */
-  #stampOf(own: StoredRecord, known: MaintenanceOrders | undefined, time: Time): number {
+  #stampOf(own: StoredRecord, known: MaintenanceOverrides | undefined, time: Time): number {
     const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);
     return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
@@ -116,7 +116,7 @@ export class Maintenance {
   }
 
   /** A record was taken over from another node, with its orders. This node may know newer ones. */
-  taken(key: KeyText, orders: MaintenanceOrders): void {
+  taken(key: KeyText, orders: MaintenanceOverrides): void {
     this.note(key, orders, 0);
     this.#adopting.add(key);
   }
@@ -186,7 +186,7 @@ interface Replaced {
 
 /** What an order changes. Undefined for nothing. */
 function begun(
-  known: MaintenanceOrders | undefined,
+  known: MaintenanceOverrides | undefined,
   own: StoredRecord,
   { reason, untilMs, giver, isOperator }: OrderedMaintenance,
   { wallMs }: Time,
@@ -198,7 +198,7 @@ function begun(
 
 /** What an end changes. An operator ends all that lasts, and an owner what an owner ordered. Undefined for nothing. */
 function ended(
-  known: MaintenanceOrders | undefined,
+  known: MaintenanceOverrides | undefined,
   own: StoredRecord,
   { isOperator }: OrderedMaintenance,
   { wallMs }: Time,
@@ -219,12 +219,12 @@ const OF_OPERATOR: OrderOutcome = {
 };
 
 /** When orders end by themselves. */
-function endsOf({ operators, owners }: MaintenanceOrders): readonly number[] {
+function endsOf({ operators, owners }: MaintenanceOverrides): readonly number[] {
   return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
 }
 
 /** The first of these ends that is after this time. */
-function nextEndMs(orders: MaintenanceOrders, sinceMs: number): number | undefined {
+function nextEndMs(orders: MaintenanceOverrides, sinceMs: number): number | undefined {
   const ends = endsOf(orders).filter((endMs) => endMs > sinceMs);
   return ends.length === 0 ? undefined : Math.min(...ends);
 }

@@ -5,12 +5,12 @@
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
 import { type EntryStamper, finishEntry, functionId, type StampedEntry, withCondition } from "../../catalog/entry/codec.ts";
-import type { Condition } from "../../catalog/entry/edit.ts";
+import type { HealthInputs } from "../../catalog/entry/edit.ts";
 import { type LoadView, readRegisteredMs } from "../../catalog/entry/view.ts";
 import { KeyShards } from "../../catalog/key-shards.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { type InstanceName, sampleInstances } from "../../catalog/query/instances.ts";
-import { lastingOrder, type MaintenanceOrders, ordersFor, ordersOf } from "../../catalog/record/maintenance.ts";
+import { lastingOrder, type MaintenanceOverrides, ordersFor, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
@@ -27,7 +27,7 @@ export interface PutParts extends Pick<EndingParts, "gate" | "hlc" | "leases" | 
   /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
   /** An own entry goes by these orders from this time on. */
-  readonly onOrders: (key: KeyText, orders: MaintenanceOrders, time: Time) => void;
+  readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
 }
 
 /** The lease of a put. */
@@ -87,7 +87,7 @@ export class Puts {
   }
 
   /** Puts the entry again by these orders, or by the newest that are known about its key, and by the time. */
-  reordered(key: KeyText, time: Time, orders?: MaintenanceOrders): void {
+  reordered(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
     this.#again(key, time, { change: unchanged, orders });
   }
 
@@ -123,7 +123,7 @@ export class Puts {
    * A client's entry as readers see it: with what its checks have found before, as far as they are the same, and in the maintenance that is ordered
    * for its key. A registration must hide neither.
    */
-  #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: Condition["maintenance"]): StampedEntry {
+  #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: HealthInputs["maintenance"]): StampedEntry {
     const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
     const hasStates = before !== undefined && before.checks.length > 0;
     if (!hasStates && maintenance === undefined) return stamped;
@@ -132,7 +132,7 @@ export class Puts {
   }
 
   /** What an own record says of its entry beside its maintenance. HOT: mostly it only reads two bits. */
-  #saidOf(own: StoredRecord): Omit<Condition, "maintenance"> & { readonly checkCount: number } {
+  #saidOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
     const checked = checksOf(this.#bytesOf(own));
@@ -191,7 +191,7 @@ interface Put {
   readonly before: StoredRecord | undefined;
   readonly principal: string;
   readonly load: LoadView | undefined;
-  readonly orders: MaintenanceOrders | undefined;
+  readonly orders: MaintenanceOverrides | undefined;
   /** The stamp is that of the record before. */
   readonly keepsStamp?: boolean;
 }
@@ -199,9 +199,9 @@ interface Put {
 /** How an entry is put again. */
 interface Again {
   /** What is said of the entry from now on, if that is something else than before. */
-  readonly change: (own: StoredRecord) => Omit<Condition, "maintenance"> | undefined;
+  readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
   /** By these orders; otherwise by the newest that are known. */
-  readonly orders?: MaintenanceOrders | undefined;
+  readonly orders?: MaintenanceOverrides | undefined;
   /** Not set means that it does. */
   readonly keepsStamp?: boolean;
 }
@@ -211,7 +211,7 @@ function unchanged(): undefined {
 }
 
 /** The maintenance that an entry shows. Undefined when none lasts. */
-function shownOf(orders: MaintenanceOrders | undefined, principal: string, { wallMs }: Time): Condition["maintenance"] {
+function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { wallMs }: Time): HealthInputs["maintenance"] {
   const order = lastingOrder(orders, principal, wallMs);
   if (order === undefined) return undefined;
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };

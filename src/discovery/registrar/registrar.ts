@@ -3,7 +3,7 @@
  * become visible, or are undone, when their journal batch has succeeded or failed (semantics.md, Leases and life).
  */
 
-import { type Batch, type BatchLease, putOf } from "../../catalog/batch.ts";
+import { type BatchLease, putOf, type WriteBatch } from "../../catalog/batch.ts";
 import type { CheckState } from "../../catalog/entry/checks.ts";
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -335,7 +335,7 @@ export class Registrar {
   // ---- batches ----
 
   /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
-  takeBatch(): Batch | undefined {
+  takeBatch(): WriteBatch | undefined {
     if (!this.hasWork) return undefined;
     const takenSeq = this.#takenSeq;
     const isNewest = (stored: StoredRecord) => stored.seq > takenSeq && this.#replica.own(stored.key) === stored;
@@ -347,7 +347,7 @@ export class Registrar {
     if (this.#puts.moved.size > 0) newest.sort((x, y) => x.seq - y.seq);
     this.#mayBeChecked = newest.filter((stored) => this.#isFollowed(stored)).map(({ key }) => key);
     const puts = newest.map((stored) => putOf(this.#replica, this.#leases, stored));
-    const batch: Batch = {
+    const batch: WriteBatch = {
       forget: this.#forget,
       leases: this.#newLeases,
       puts,
@@ -363,7 +363,7 @@ export class Registrar {
   }
 
   /** The batch is on disk: its records become visible. */
-  commit(batch: Batch, time: Time): void {
+  commit(batch: WriteBatch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
     this.#gate.quotas.commit(batch.lastSeq);
@@ -372,7 +372,7 @@ export class Registrar {
   }
 
   /** The batch was refused. It is undone together with everything staged after it. */
-  abort(batch: Batch): void {
+  abort(batch: WriteBatch): void {
     this.#replica.abort();
     this.#undo.undo();
     this.#mayBeChecked = [];

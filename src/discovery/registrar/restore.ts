@@ -2,7 +2,7 @@
 
 import type { BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { decodeRecord } from "../../catalog/record/codec.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
@@ -19,7 +19,7 @@ export interface RestoreParts {
   readonly replica: Replica;
   readonly leases: Leases;
   readonly stamper: EntryStamper;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   /** The region of this node. The replica does not know it before there is a fabric. Undefined: entries are in the one that they say. */
   readonly region: string | undefined;
 }

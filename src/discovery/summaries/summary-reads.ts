@@ -7,7 +7,7 @@ import { ANY } from "../../catalog/query/filter.ts";
 import { queryPage } from "../../catalog/query/query.ts";
 import type { CatalogRecord, EntryKey } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import type { NodeFacts, Reader } from "../../catalog/watch/reader.ts";
+import type { ReaderNode, WatchReader } from "../../catalog/watch/reader.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -39,7 +39,7 @@ export interface KnownSources {
 export interface SummaryReadsParts {
   /** The second replica. The records in its view are what readers may be shown: verified, in force, and by a source that owns the namespace. */
   readonly replica: Replica;
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   readonly sources: KnownSources;
@@ -101,7 +101,7 @@ export class SummaryReads implements SwitchFollower {
     for (const tell of this.#onTurned) tell(sources);
     if (this.fanout.size === 0) return;
     const namespaces = this.#namespacesOf(sources);
-    const told = new Map<Reader, readonly string[]>();
+    const told = new Map<WatchReader, readonly string[]>();
     for (const watcher of this.fanout.watchers()) {
       const { reader } = watcher.feed;
       const { allowed, filter } = reader.options;

@@ -3,7 +3,7 @@ import { ReplicaCopy } from "../../catalog/copy/replica-copy.ts";
 import { ReplicaFeed } from "../../catalog/copy/replica-feed.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { Lookup } from "../../catalog/query/lookup.ts";
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
@@ -42,7 +42,13 @@ export class ZoneCopy {
     const { replica: from, node } = reads;
     const { policy } = policies;
     const { nodeId } = node;
-    const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation: from.self.generation, lastSeq: 0, floor: 0, ...catalog });
+    const replica = new Replica(new EntryIndex(), new Slab(), {
+      nodeId,
+      generation: from.self.generation,
+      lastSeq: 0,
+      floor: 0,
+      ...catalog,
+    });
     replica.setAdmission((stored) => isAdmitted(policy, stored, clusterId));
     this.#sources = sources;
     this.#replica = replica;

@@ -2,7 +2,13 @@
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { readTtlMs } from "../../catalog/entry/view.ts";
-import { type FindOptions, type FoundInstances, GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
+import {
+  type FindOptions,
+  type FoundInstances,
+  GOLDEN_RATIO,
+  type InstanceName,
+  type NameSampling,
+} from "../../catalog/query/instances.ts";
 import { type CatalogRecord, type EntryKey, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
@@ -128,7 +134,7 @@ class CatalogInDns implements DnsCatalog {
   readonly #counts: (claim: Claim) => boolean;
   readonly #seer: Seer;
   /** `at` is set before each use: HOT. */
-  readonly #sampling: { -readonly [K in keyof Sampling]: Sampling[K] };
+  readonly #sampling: { -readonly [K in keyof NameSampling]: NameSampling[K] };
 
   constructor(
     sources: DnsSources,
@@ -430,7 +436,7 @@ class CatalogInDns implements DnsCatalog {
     }
   }
 
-  get #samplingNow(): Sampling {
+  get #samplingNow(): NameSampling {
     this.#sampling.at = this.#notes.position;
     return this.#sampling;
   }

@@ -2,7 +2,7 @@
  * The versions of the zone, one count for each class of viewers: what SOA tells a secondary server (semantics.md, DNS). A change is noted for the
  * classes that see its namespace; a cut gives a new serial to those that have noted any, at most once a second.
  */
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
@@ -181,7 +181,7 @@ export function readZoneFile(bytes: Uint8Array): Serials | undefined {
 
 export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
-    readonly lookup: Pick<Lookup, "namespaces">;
+    readonly lookup: Pick<EntryIndex, "namespaces">;
   };
   readonly reads: Pick<Reads, "policy" | "policyEdition">;
   readonly policies: PolicySource;

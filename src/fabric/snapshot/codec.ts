@@ -2,7 +2,7 @@
 
 import { isName } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
-import type { OriginLife } from "../../catalog/record/record.ts";
+import type { OriginStatus } from "../../catalog/record/record.ts";
 import { bytesOfKeys, keysOfBytes, type LostKeys } from "../../catalog/replica/lost-keys.ts";
 import type { LostOrigin } from "../../catalog/replica/lost-origins.ts";
 import { blockOf, type FileBlock, type FileOwner, jsonBytes, objectOf, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
@@ -38,7 +38,7 @@ export interface SnapshotHeader extends FileOwner {
  * computed with it is the latest there is, which its reader bounds by its own clock: no origin is forgotten for it.
  */
 export interface SnapshotOrigin {
-  readonly life: OriginLife;
+  readonly life: OriginStatus;
   readonly absentWallMs: number | undefined;
   /** Its node has left, or lives in a later generation: nobody writes it any more. */
   readonly isOver?: boolean;
@@ -165,7 +165,7 @@ function isPlace(value: unknown): value is string {
   return value === "" || isId(value);
 }
 
-function isLife(value: unknown): value is OriginLife {
+function isLife(value: unknown): value is OriginStatus {
   return value === "live" || value === "orphaned" || value === "hidden";
 }
 

@@ -2,7 +2,7 @@
  * Everything that answers readers from a catalog: reads, watches, DNS names, changes of policy and limits. A node, a read worker and a resolver each make
  * theirs here. They differ in where the catalog and the policy come from, and in what writes to the catalog.
  */
-import { Lookup } from "../../catalog/query/lookup.ts";
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
@@ -65,7 +65,7 @@ export function openReplica(
   { catalog, node }: Pick<Settings, "catalog" | "node">,
   policies: PolicySource,
 ): Replica {
-  const replica = new Replica(new Lookup(), new Slab(), { ...numbers, ...catalog });
+  const replica = new Replica(new EntryIndex(), new Slab(), { ...numbers, ...catalog });
   replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
   return replica;
 }

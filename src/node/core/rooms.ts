@@ -153,7 +153,7 @@ function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptio
 export const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs }: Time, collectsBy: () => CollectsBy) {
-  const { settings, leases, newToken, random, stallClock: stallClock } = options;
+  const { settings, leases, newToken, random, stallClock } = options;
   const { node, catalog } = settings;
   const { nodeId, boot } = restored;
   const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
@@ -185,7 +185,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
   const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, loads, quotas: limits.quotas });
   const checks = new Checks({
     isEnabled: settings.checks.enabled,
-    stallClock: stallClock,
+    stallClock,
     random,
     checkedOf: (key) => checkedOf(replica, replica.own(key)),
     ownerOf: (key) => {

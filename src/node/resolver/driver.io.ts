@@ -1,6 +1,6 @@
 /** Runs the machine of a resolver on clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { AskedName } from "../../catalog/query/instances.ts";
+import type { QueriedName } from "../../catalog/query/instances.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -82,7 +82,7 @@ export class ResolverDriver {
    * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later: with the error, or in the
    * turn in which the entries are where `lookupsOf` of the machine says, which may not be so any more in the next one. Throws a WaymarkError.
    */
-  ask(name: AskedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined {
+  ask(name: QueriedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined {
     if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
     const answer = this.#machine.ask(
       name,

@@ -1,6 +1,6 @@
 /** What the main thread of a node and its workers say to each other: plain values, which can be cloned to another thread or process. */
 import type { JsonValue } from "@bufbuild/protobuf";
-import type { Said } from "../../catalog/copy/said.ts";
+import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import type { Effective } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -19,7 +19,7 @@ export type WorkerRole = "callers" | "dns";
 
 /** How the rate limits of the node are shared out. */
 export type WorkerLimits =
-  /** Among threads by memory that all of them have. One that is started again finds it as it is. */
+  /** Among threads by memory that all of them have. One that is started again finds it is. */
   | { readonly kind: "shared"; readonly limits: SharedLimits }
   /** Processes share no memory: each of so many has its part. */
   | { readonly kind: "part"; readonly of: number };
@@ -100,7 +100,7 @@ export interface ToWorker {
   readonly number: number;
   /** Number of the worker's last message that was heard. */
   readonly heard: number;
-  readonly said: Said;
+  readonly said: ChangeMessage;
   /** Whether somebody waits until the worker has heard this. */
   readonly isAwaited: boolean;
   readonly facts: NodeFacts;

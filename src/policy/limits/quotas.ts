@@ -4,7 +4,7 @@
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import type { Usage } from "../../catalog/replica/namespace-digest.ts";
+import type { NamespaceUsage } from "../../catalog/replica/namespace-digest.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import type { Quota } from "../set/rules.ts";
@@ -39,8 +39,8 @@ export interface QuotaPorts {
   namespaceQuota(namespace: string): Quota;
   tenantQuota(tenant: string): HolderQuota;
   /** The visible entries here, as the catalog counts them. */
-  namespaceUsage(namespace: string): Usage;
-  tenantUsage(tenant: string): Usage & { readonly checks?: number };
+  namespaceUsage(namespace: string): NamespaceUsage;
+  tenantUsage(tenant: string): NamespaceUsage & { readonly checks?: number };
   /** Whether a caller may see a namespace. Only then its refusals say how much is in it. */
   sees(caller: Caller, namespace: string): boolean;
   /** Whether any quota is set. While none is, nothing is checked or counted. */
@@ -170,7 +170,7 @@ export class Quotas {
     const quota = this.#quota(holder, name);
     const maxChecks = quota.checks ?? 0;
     if (quota.entries === 0 && quota.bytes === 0 && maxChecks === 0) return;
-    const held: Usage & { readonly checks?: number } =
+    const held: NamespaceUsage & { readonly checks?: number } =
       holder === "namespace" ? this.#ports.namespaceUsage(name) : this.#ports.tenantUsage(name);
     const staged = this.#ledger(holder).staged.get(name);
     const refuse = (bound: QuotaBound, current: number, added: number) => {

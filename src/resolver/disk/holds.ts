@@ -1,7 +1,7 @@
 /**
  * Held entries in a copy on disk (semantics.md, Resolver 16): what of them is written while they change, and how a start holds them for the rest of their time.
  */
-import type { Prefixes } from "../../catalog/query/prefixes.ts";
+import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -83,7 +83,7 @@ export interface HoldsParts {
   readonly followed: Followed;
   readonly held: HeldEntries;
   /** Of what the copy holds only this is wanted. */
-  readonly kept: Prefixes;
+  readonly kept: NamespacePrefixes;
   readonly maxEntries: number;
   /** Whether what is here now fits into the bounds. */
   readonly fits: () => boolean;

@@ -1,5 +1,5 @@
 /** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
 import type { FileOwner } from "../../lib/blocks.ts";
@@ -35,8 +35,8 @@ interface EntriesParts extends HoldsParts {
   readonly bookmarks: Bookmarks;
 }
 
-const EVERYTHING = new Prefixes([""]);
-const NOTHING = new Prefixes([]);
+const EVERYTHING = new NamespacePrefixes([""]);
+const NOTHING = new NamespacePrefixes([]);
 /** A message that is no part of a snapshot, and no place. */
 const CHANGES: Omit<WatchMessage, "deltas"> = {
   snapshot: SNAPSHOT.NONE,
@@ -76,11 +76,11 @@ export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): 
 }
 
 /** What of a copy is wanted under these settings: what is configured now, and of the rest what nobody had configured then. */
-function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): Prefixes {
-  const [held, wanted] = [new Prefixes(prefixes), new Prefixes(configured)];
+function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): NamespacePrefixes {
+  const [held, wanted] = [new NamespacePrefixes(prefixes), new NamespacePrefixes(configured)];
   const isHeld = (prefix: string) => held.covers(prefix);
   const isWanted = (prefix: string) => wanted.covers(prefix);
-  return new Prefixes([...wanted.list.filter(isHeld), ...held.list.filter(isWanted), ...unconfigured.filter(isHeld)]);
+  return new NamespacePrefixes([...wanted.list.filter(isHeld), ...held.list.filter(isWanted), ...unconfigured.filter(isHeld)]);
 }
 
 /**

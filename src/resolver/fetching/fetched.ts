@@ -6,10 +6,10 @@ import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { readShown } from "../../catalog/entry/view.ts";
-import type { AskedName, WholeName } from "../../catalog/query/instances.ts";
-import { Lookup } from "../../catalog/query/lookup.ts";
-import type { Prefixes } from "../../catalog/query/prefixes.ts";
-import { BODY, type CatalogRecord, type KeyText, type Kind, type OriginLife, type OriginRef } from "../../catalog/record/record.ts";
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
+import type { QueriedName, WholeName } from "../../catalog/query/instances.ts";
+import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
+import { BODY, type CatalogRecord, type KeyText, type Kind, type OriginRef, type OriginStatus } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import type { AnswerState } from "../../consumer/answer-state.ts";
@@ -69,7 +69,7 @@ const MAX_PASSING = 1000;
 
 export class Fetched implements FollowedNews {
   /** The entries of all answers that are kept, for lookups. */
-  readonly lookup = new Lookup();
+  readonly lookup = new EntryIndex();
   readonly loads = new Map<KeyText, LoadView>();
   /** When the oldest entry was true, by monotonic ms, as the last `prune` found it. `NEVER` if there was none. */
   oldestMonoMs = NEVER;
@@ -98,12 +98,12 @@ export class Fetched implements FollowedNews {
   }
 
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
-  ask(name: AskedName, time: Time, cutOffMonoMs: number | undefined): Known {
+  ask(name: QueriedName, time: Time, cutOffMonoMs: number | undefined): Known {
     return this.#known(this.#parts.cache.ask(textOf(name)), name.kind, time, cutOffMonoMs);
   }
 
   /** The same for somebody who has waited for the name, also for an answer that found no room. It does not count. */
-  look(name: AskedName, time: Time, cutOffMonoMs: number | undefined): Known {
+  look(name: QueriedName, time: Time, cutOffMonoMs: number | undefined): Known {
     return this.#known(this.#peek(name), name.kind, time, cutOffMonoMs);
   }
 
@@ -128,7 +128,7 @@ export class Fetched implements FollowedNews {
   }
 
   /** How long the answer to a name stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
-  leftMs(name: AskedName, { monoMs }: Time): number | undefined {
+  leftMs(name: QueriedName, { monoMs }: Time): number | undefined {
     const known = this.#peek(name);
     if (known === undefined) return undefined;
     if (known.isOutdated || known.policyCount !== this.#policyCount) return 0;
@@ -219,13 +219,13 @@ export class Fetched implements FollowedNews {
   }
 
   /** What was fetched below these prefixes, or is being fetched, is asked for again. */
-  outdateBelow(prefixes: Prefixes): void {
+  outdateBelow(prefixes: NamespacePrefixes): void {
     for (const [, known] of this.#parts.cache.items()) if (prefixes.covers(known.namespace)) known.isOutdated = true;
     this.#fetches.changedIn((key) => prefixes.covers(namespaceOf(key)));
   }
 
   /** Nothing that was fetched below these prefixes is kept. Returns the number of the entries. */
-  drop(prefixes: Prefixes): number {
+  drop(prefixes: NamespacePrefixes): number {
     let entryCount = 0;
     for (const [key, known] of this.#parts.cache.items().toArray()) {
       if (!prefixes.covers(known.namespace)) continue;
@@ -289,7 +289,7 @@ export class Fetched implements FollowedNews {
     const entry = this.#parts.stamper.entryOfStored(stored);
     if (entry.namespace !== name.namespace || entry.name !== name.name || entry.scope === SCOPE.LOCAL)
       throw misplaced(`an entry of ${entry.namespace} ${entry.name}, which was not asked for`);
-    const life: OriginLife = isOrphaned ? "orphaned" : "live";
+    const life: OriginStatus = isOrphaned ? "orphaned" : "live";
     return { entry, stored, life, load };
   }
 }

@@ -7,8 +7,8 @@
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { CursorOrigin, PortableCursor } from "../../catalog/watch/cursor.ts";
 import { portableCursorText, withoutBarePlace } from "../../catalog/watch/cursor.ts";
-import { type Gap, HeldKeys, MAX_WAIT_MS, type Places, type Standing } from "../../catalog/watch/gap.ts";
-import type { Change, Reader } from "../../catalog/watch/reader.ts";
+import { type CursorCoverage, type CursorGap, type CursorSource, MAX_WAIT_MS, WithheldKeys } from "../../catalog/watch/cursor-gap.ts";
+import type { WatchChange, WatchReader } from "../../catalog/watch/reader.ts";
 import type { Time } from "../../lib/machine.ts";
 
 /** Most bookmarks that are remembered. With one each second these are some minutes. */
@@ -23,7 +23,7 @@ interface Bookmark {
   readonly revision: number;
 }
 
-export class Bookmarks implements Places {
+export class Bookmarks implements CursorSource {
   readonly #replica: Replica;
   /** Oldest first. The state at each follows from that at the one before by what was touched in between. */
   #list: Bookmark[] = [];
@@ -84,7 +84,7 @@ export class Bookmarks implements Places {
     return portableCursorText({ ...last.cursor, readerHash });
   };
 
-  gap(cursor: PortableCursor, reader: Reader, time: Time): Gap {
+  gap(cursor: PortableCursor, reader: WatchReader, time: Time): CursorGap {
     return new BookmarkGap(cursor, { reader, bookmarks: this, from: this.#before(cursor) }, time);
   }
 
@@ -136,19 +136,19 @@ function knownOf({ seq, settled = seq }: CursorOrigin): number {
 }
 
 interface GapParts {
-  readonly reader: Reader;
+  readonly reader: WatchReader;
   readonly bookmarks: Bookmarks;
   /** Undefined if no remembered bookmark is before the cursor. */
   readonly from: number | undefined;
 }
 
-class BookmarkGap implements Gap {
+class BookmarkGap implements CursorGap {
   readonly #cursor: PortableCursor;
   readonly #parts: GapParts;
   readonly #told: ReadonlyMap<string, number>;
   readonly #sinceMonoMs: number;
   readonly from: number;
-  readonly held: HeldKeys;
+  readonly held: WithheldKeys;
   readonly isFilled = true;
 
   constructor(cursor: PortableCursor, parts: GapParts, { monoMs }: Time) {
@@ -157,7 +157,7 @@ class BookmarkGap implements Gap {
     this.#told = new Map(cursor.origins.map((origin) => [idOf(origin), origin.seq]));
     this.#sinceMonoMs = monoMs;
     this.from = parts.from ?? parts.reader.replica.revision;
-    this.held = new HeldKeys(parts.reader);
+    this.held = new WithheldKeys(parts.reader);
   }
 
   get isOfPolicy(): boolean {
@@ -169,7 +169,7 @@ class BookmarkGap implements Gap {
   }
 
   /** Whether what the cursor knows was dropped anywhere is the upstream's to find out; from here it looks as if it never came. */
-  standing({ monoMs }: Time, isReady: boolean): Standing {
+  coverage({ monoMs }: Time, isReady: boolean): CursorCoverage {
     const { origins } = this.#parts.bookmarks;
     for (const origin of this.#cursor.origins) {
       const held = origins.get(idOf(origin));
@@ -179,11 +179,11 @@ class BookmarkGap implements Gap {
     return "covered";
   }
 
-  take(): Change[] {
+  take(): WatchChange[] {
     return [];
   }
 
-  maySend({ record: { origin, seq, key } }: Change): boolean {
+  maySend({ record: { origin, seq, key } }: WatchChange): boolean {
     const told = this.#told.get(origin.id) ?? 0;
     const held = this.#parts.bookmarks.origins.get(origin.id);
     if (seq > told || (held !== undefined && knownOf(held) >= told)) {

@@ -7,13 +7,13 @@ import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { readShown } from "../../catalog/entry/view.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { entryFields, type Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import type { EntryReader } from "../../catalog/replica/frames.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../catalog/watch/cause.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
 import { Hlc } from "../../lib/hlc.ts";
@@ -23,7 +23,7 @@ import type { WatchDelta, WatchMessage } from "../codec.ts";
 import type { Weight } from "../keeping/bounded-cache.ts";
 import type { Bookmarks } from "./bookmarks.ts";
 
-const NOTHING = new Prefixes([]);
+const NOTHING = new NamespacePrefixes([]);
 /**
  * After so long at silent servers a watch begins with a snapshot: a server says little while it waits for changes that the place names, and those may be lost
  * for ever.
@@ -32,9 +32,9 @@ const MAX_SILENT_MS = 30_000;
 
 /** One watch of the upstream, which tells of the namespaces below some prefixes. */
 export class FollowedWatch {
-  readonly prefixes: Prefixes;
+  readonly prefixes: NamespacePrefixes;
   /** What another watch follows: what this one says of it does not count. */
-  except: Prefixes;
+  except: NamespacePrefixes;
   /** Whether `place` stays where it is, because what is excepted is fetched again by another watch. */
   isFrozen = false;
   /** What its first snapshot brought so far; all that it brings where that was counted before. */
@@ -64,7 +64,7 @@ export class FollowedWatch {
   /** For how long servers that were left for their silence have said nothing but single changes, since the last one that said more. */
   silentMs = 0;
 
-  constructor(prefixes: Prefixes, { except = NOTHING, doubts = new UnconfirmedKeys() } = {}) {
+  constructor(prefixes: NamespacePrefixes, { except = NOTHING, doubts = new UnconfirmedKeys() } = {}) {
     this.prefixes = prefixes;
     this.except = except;
     this.doubts = doubts;
@@ -77,7 +77,7 @@ export class FollowedWatch {
   }
 
   /** A watch that goes on from here for fewer namespaces. */
-  narrowed(prefixes: Prefixes): FollowedWatch {
+  narrowed(prefixes: NamespacePrefixes): FollowedWatch {
     const watch = new FollowedWatch(prefixes, { doubts: this.doubts });
     watch.isComplete = this.isComplete;
     watch.place = this.place;
@@ -89,7 +89,7 @@ export class FollowedWatch {
   }
 
   /** Another watch fetches these prefixes again. From the place of now both go on together. */
-  freeze(prefixes: Prefixes): void {
+  freeze(prefixes: NamespacePrefixes): void {
     this.except = prefixes;
     this.isFrozen = true;
   }
@@ -123,9 +123,9 @@ export type OnTouch = (key: KeyText, namespace: string, seen: CatalogRecord | un
 /** Is told of changes of what is followed. */
 export interface FollowedChanges {
   /** An entry goes. It is still there. */
-  gone(record: CatalogRecord, cause: Cause, time: Time): void;
+  gone(record: CatalogRecord, cause: ChangeCause, time: Time): void;
   /** A key is told to be gone that is not there. */
-  ended(key: KeyText, cause: Cause, time: Time): void;
+  ended(key: KeyText, cause: ChangeCause, time: Time): void;
   /** An entry is there, or was told again. */
   put(key: KeyText): void;
 }
@@ -227,7 +227,7 @@ export class Followed {
   }
 
   /** Of the namespaces that were followed only these are followed from now on. What is not held must not be taken for absent. */
-  drop(followed: Prefixes, kept: Prefixes, time: Time): void {
+  drop(followed: NamespacePrefixes, kept: NamespacePrefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
     for (const stored of this.#entries((namespace) => followed.covers(namespace) && !kept.covers(namespace))) {
       this.#touch(stored);
@@ -373,7 +373,7 @@ class Sizes {
   /** The namespace that was counted last: a snapshot comes one namespace after the other. */
   #last = { namespace: "", prefix: "" };
 
-  constructor({ list }: Prefixes) {
+  constructor({ list }: NamespacePrefixes) {
     this.#prefixes = list;
   }
 

@@ -3,7 +3,7 @@
  * (semantics.md, Resolver 11).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 
@@ -53,15 +53,15 @@ export class Following {
   readonly #roomless = new Map<string, number>();
   /** Prefixes that callers watch and that have more entries than there is room for, with the time until which they are not followed. */
   readonly #refused = new Map<string, number>();
-  #prefixes: Prefixes;
+  #prefixes: NamespacePrefixes;
 
   constructor(options: FollowingOptions) {
     this.#options = options;
-    this.#prefixes = new Prefixes(options.configured);
+    this.#prefixes = new NamespacePrefixes(options.configured);
   }
 
   /** All that is to be followed now. It is another object after each change. */
-  get prefixes(): Prefixes {
+  get prefixes(): NamespacePrefixes {
     return this.#prefixes;
   }
 
@@ -156,7 +156,7 @@ export class Following {
    */
   prewarm(namespaces: readonly string[], monoMs: number): readonly string[] {
     const { maxWatches } = this.#options;
-    const added = new Prefixes(namespaces).list.filter((namespace) => !this.#prefixes.covers(namespace));
+    const added = new NamespacePrefixes(namespaces).list.filter((namespace) => !this.#prefixes.covers(namespace));
     const left = maxWatches - this.#count;
     if (added.length > left)
       throw new WaymarkError(
@@ -174,7 +174,7 @@ export class Following {
   }
 
   /** Follows no more what is only followed because it was asked for, below these prefixes. */
-  evict(prefixes: Prefixes): void {
+  evict(prefixes: NamespacePrefixes): void {
     let isChanged = false;
     for (const namespace of this.#hot.keys()) if (prefixes.covers(namespace) && this.#hot.delete(namespace)) isChanged = true;
     if (isChanged) this.#change();
@@ -276,7 +276,7 @@ export class Following {
   }
 
   #change(): void {
-    this.#prefixes = new Prefixes([
+    this.#prefixes = new NamespacePrefixes([
       ...this.#options.configured,
       ...this.#watched.keys().filter((prefix) => !this.#refused.has(prefix)),
       ...this.#hot.keys(),

@@ -2,7 +2,7 @@
  * Prefixes that the upstream refuses to tell of, though it tells of others. A refused watch of several is tried again in halves, until the one that is refused stands
  * alone; that one is left alone for a while, and the rest goes on (semantics.md, Resolver 14).
  */
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER } from "../../lib/machine.ts";
 
@@ -29,7 +29,7 @@ export class PrefixRefusals {
   readonly #attempts = new Map<string, number>();
   #count = 0;
   #accessCount = 0;
-  #allowed: { readonly of: Prefixes; readonly prefixes: Prefixes } | undefined;
+  #allowed: { readonly of: NamespacePrefixes; readonly prefixes: NamespacePrefixes } | undefined;
 
   constructor(random: () => number) {
     this.#random = random;
@@ -85,7 +85,7 @@ export class PrefixRefusals {
   }
 
   /** Of what is to be followed, what the upstream may be asked for now. HOT: once a message of the upstream. */
-  allowed(wanted: Prefixes): Prefixes {
+  allowed(wanted: NamespacePrefixes): NamespacePrefixes {
     if (this.#groups.length === 0) return wanted;
     if (this.#allowed?.of === wanted) return this.#allowed.prefixes;
     const isWanted = new Set(wanted.list);
@@ -94,7 +94,7 @@ export class PrefixRefusals {
       .map(({ prefixes, dueMonoMs }) => ({ prefixes: prefixes.filter((prefix) => isWanted.has(prefix)), dueMonoMs }))
       .filter(({ prefixes }) => prefixes.length > 0);
     const left = new Set(this.#groups.flatMap(({ prefixes }) => prefixes));
-    this.#allowed = { of: wanted, prefixes: new Prefixes(wanted.list.filter((prefix) => !left.has(prefix))) };
+    this.#allowed = { of: wanted, prefixes: new NamespacePrefixes(wanted.list.filter((prefix) => !left.has(prefix))) };
     return this.#allowed.prefixes;
   }
 

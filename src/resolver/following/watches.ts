@@ -3,7 +3,7 @@
  * followed anew comes first by a watch of its own; when its snapshot is there, one watch goes on for both (semantics.md, Resolver 14).
  */
 
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { assert } from "../../lib/errors.ts";
 
@@ -39,7 +39,7 @@ interface Open {
   readonly stream: StreamNumber;
 }
 
-const NOTHING = new Prefixes([]);
+const NOTHING = new NamespacePrefixes([]);
 
 export interface WatchesOptions {
   /** Is told of each snapshot that nobody asked for, and of what: because a policy changed, or because the upstream cannot go on from where we are. */
@@ -192,7 +192,7 @@ export class Watches {
   }
 
   /** Follows these prefixes from now on. */
-  want(prefixes: Prefixes, time: Time, out: WatchOrders): void {
+  want(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
     if (this.#upstream !== undefined && this.#main === undefined && this.#left !== undefined) this.#narrowLeft(this.#left, time);
     const [main, extra] = [this.#main, this.#extra];
@@ -205,7 +205,7 @@ export class Watches {
   }
 
   /** There is no room for what was wanted: these are followed now, and a first snapshot of more than them begins anew. */
-  wantLess(prefixes: Prefixes, time: Time, out: WatchOrders): void {
+  wantLess(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     const main = this.#main;
     if (main?.watch.isComplete === false) {
       out.push({ kind: "close", stream: main.stream });
@@ -347,7 +347,7 @@ export class Watches {
     const unwantedCount = list.reduce((count, prefix) => count + Number(!this.#wanted.covers(prefix)), 0);
     const change = this.#pace.next({ followedCount: list.length, unwantedCount, addedCount: added.length }, time.monoMs);
     if (change === "add") {
-      this.#extra = this.#begin(new FollowedWatch(new Prefixes(added), { except: watch.prefixes }), out);
+      this.#extra = this.#begin(new FollowedWatch(new NamespacePrefixes(added), { except: watch.prefixes }), out);
       return;
     }
     if (change === undefined) this.#refetch({ watch, stream }, out);
@@ -357,7 +357,7 @@ export class Watches {
   /** Lets go what is not wanted any more. */
   #narrow({ watch, stream }: Open, time: Time, out: WatchOrders): void {
     if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
-    const kept = new Prefixes(this.#wanted.list.filter((prefix) => watch.prefixes.covers(prefix)));
+    const kept = new NamespacePrefixes(this.#wanted.list.filter((prefix) => watch.prefixes.covers(prefix)));
     if (kept.list.length === 0 && this.#extra !== undefined) return;
     this.#drop(watch, kept, time);
     out.push({ kind: "close", stream });
@@ -372,13 +372,13 @@ export class Watches {
   /** What is left of a refused watch goes on with what is still wanted of it. */
   #narrowLeft(left: FollowedWatch, time: Time): void {
     if (left.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
-    const kept = new Prefixes(this.#wanted.list.filter((prefix) => left.prefixes.covers(prefix)));
+    const kept = new NamespacePrefixes(this.#wanted.list.filter((prefix) => left.prefixes.covers(prefix)));
     this.#drop(left, kept, time);
     this.#left = kept.list.length > 0 ? left.narrowed(kept) : undefined;
   }
 
   /** Of what a watch follows only `kept` stays. */
-  #drop({ prefixes, isComplete }: FollowedWatch, kept: Prefixes, time: Time): void {
+  #drop({ prefixes, isComplete }: FollowedWatch, kept: NamespacePrefixes, time: Time): void {
     if (isComplete) this.letGoCount += 1;
     this.#followed.drop(prefixes, kept, time);
   }
@@ -393,14 +393,14 @@ export class Watches {
   #refetch(open: Open, out: WatchOrders): void {
     const { watch } = open;
     if (this.#asked.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
-    const asked = new Prefixes(this.#asked);
+    const asked = new NamespacePrefixes(this.#asked);
     const list = [
       ...watch.prefixes.list.filter((prefix) => asked.covers(prefix)),
       ...asked.list.filter((prefix) => watch.prefixes.covers(prefix)),
     ];
     this.#asked = [];
     if (list.length === 0) return;
-    const part = new Prefixes(list);
+    const part = new NamespacePrefixes(list);
     if (watch.prefixes.list.every((prefix) => part.covers(prefix))) {
       watch.place = undefined;
       this.#anew = { watch, snapshotCount: watch.snapshotCount };
@@ -433,7 +433,7 @@ export class Watches {
  * bookmark it holds more than at that place, of which it does not know what.
  */
 function joined(first: FollowedWatch, second: FollowedWatch): FollowedWatch {
-  const watch = new FollowedWatch(new Prefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });
+  const watch = new FollowedWatch(new NamespacePrefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });
   watch.isComplete = true;
   watch.isPastPlace = true;
   const [one, other] = [first.place, second.place];

@@ -2,12 +2,13 @@
  * Entries that a resolver goes on serving although its upstream says that they are gone: too many of one name expired at once to be believed (semantics.md,
  * Resolver 16). Lookups find them beside what is followed, as ORPHANED, so that everybody chooses them last.
  */
+
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { instanceCount } from "../../catalog/query/instances.ts";
-import { Lookup } from "../../catalog/query/lookup.ts";
-import type { Prefixes } from "../../catalog/query/prefixes.ts";
+import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, keyParts, nameOfKey } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
-import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../catalog/watch/cause.ts";
 import { type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { FollowedChanges } from "../following/followed.ts";
@@ -27,7 +28,7 @@ export interface Hold {
 
 export interface HeldEntriesParts {
   /** What is followed. An entry that is lost is still in it when `gone` is told. */
-  readonly lookup: Lookup;
+  readonly lookup: EntryIndex;
   /** The slab of what is followed: answers are made from one. */
   readonly slab: Slab;
   readonly bounds: GuardOptions;
@@ -37,7 +38,7 @@ export interface HeldEntriesParts {
 
 export class HeldEntries implements FollowedChanges {
   /** The entries that are held, for lookups. */
-  readonly lookup = new Lookup();
+  readonly lookup = new EntryIndex();
   readonly #parts: HeldEntriesParts;
   /** What it keeps has its bytes in the slab. */
   readonly #guard: MassLossGuard<CatalogRecord>;
@@ -98,7 +99,7 @@ export class HeldEntries implements FollowedChanges {
   }
 
   /** An entry goes. To be called before it is taken out of what is followed. */
-  gone(record: CatalogRecord, cause: Cause, { monoMs }: Time): void {
+  gone(record: CatalogRecord, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(record.key);
     if (cause !== CAUSE.EXPIRED) {
       this.#guard.noteEnd(name, record.key, monoMs);
@@ -112,7 +113,7 @@ export class HeldEntries implements FollowedChanges {
   }
 
   /** A key that is not followed is told to be gone. That it expired once more changes nothing; and one that was not lost here is none that its name had. */
-  ended(key: KeyText, cause: Cause, { monoMs }: Time): void {
+  ended(key: KeyText, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(key);
     if (cause !== CAUSE.EXPIRED && this.#guard.has(name, key)) this.#guard.noteEnd(name, key, monoMs);
   }
@@ -131,7 +132,7 @@ export class HeldEntries implements FollowedChanges {
    * Nothing but what is below these prefixes is followed from now on. What becomes of the rest is not heard, so it is held no longer, and not again when it is followed anew. Cost: all that
    * are held.
    */
-  keepBelow(prefixes: Prefixes): void {
+  keepBelow(prefixes: NamespacePrefixes): void {
     this.#release(({ namespace }) => !prefixes.covers(namespace));
   }
 

@@ -4,7 +4,7 @@
  * (semantics.md, Resolver 22).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
-import type { Prefixes } from "../../catalog/query/prefixes.ts";
+import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Fetched, type FetchedName, RECORD_BYTES } from "../fetching/fetched.ts";
@@ -60,7 +60,7 @@ export class Space {
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   #droppedMonoMs = Number.NEGATIVE_INFINITY;
   /** What was to be followed when this last looked. */
-  #prefixes: Prefixes | undefined;
+  #prefixes: NamespacePrefixes | undefined;
 
   constructor(parts: SpaceParts) {
     this.parts = parts;

@@ -4,7 +4,7 @@
  * then: nothing here makes one fresh.
  */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import { DigestSum } from "../../catalog/replica/namespace-digest.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
@@ -77,7 +77,7 @@ export class FollowedSummaries {
   readonly #options: FollowedSummariesOptions;
   readonly #parts: FollowedSummariesParts;
   readonly #followed: Followed;
-  readonly #prefixes: Prefixes;
+  readonly #prefixes: NamespacePrefixes;
   #watch: FollowedWatch;
   readonly #freshness = new Freshness();
   /** Of all that was told, shown or not. */
@@ -107,7 +107,7 @@ export class FollowedSummaries {
     const isOwner: ConstructorParameters<typeof HeldSummaries>[1]["isOwner"] = ({ namespace, scope }, source) =>
       scopes.has(scope) && mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer: undefined, imports: () => true, isOwner });
-    this.#prefixes = new Prefixes(prefixes.length < MAX_PREFIXES ? prefixes : [""]);
+    this.#prefixes = new NamespacePrefixes(prefixes.length < MAX_PREFIXES ? prefixes : [""]);
     const { replica } = this.held;
     const stamper = new SummaryStamper((source) => this.held.regionOf(source));
     const entryOfStored = (bytes: Uint8Array) => {
@@ -168,7 +168,7 @@ export class FollowedSummaries {
     this.#count += 1;
     this.#open = { stream: this.#count, upstream };
     // Beacons say where clusters take calls, and announcements which keys count.
-    const prefixes = [...new Prefixes([...this.#prefixes.list, BEACON_NAMESPACE]).list];
+    const prefixes = [...new NamespacePrefixes([...this.#prefixes.list, BEACON_NAMESPACE]).list];
     const cursor = this.#watch.move();
     this.#resumeMonoMs = cursor === "" ? NEVER : time.monoMs + RESUME_MS;
     out.push({ kind: "open summaries", ...this.#open, prefixes, cursor });
@@ -232,7 +232,7 @@ export class FollowedSummaries {
   }
 
   #newWatch(): FollowedWatch {
-    return new FollowedWatch(new Prefixes([...this.#prefixes.list, BEACON_NAMESPACE]));
+    return new FollowedWatch(new NamespacePrefixes([...this.#prefixes.list, BEACON_NAMESPACE]));
   }
 
   /** Only messages with an age say how the upstream is. */
@@ -271,7 +271,7 @@ export class FollowedSummaries {
   /** There is no room for what is told. A part of it would be taken for the whole, so nothing is kept. */
   #letGo(time: Time, out: Out): void {
     this.#again(LONG_RETRY_MS, time, out);
-    this.#followed.drop(this.#watch.prefixes, new Prefixes([]), time);
+    this.#followed.drop(this.#watch.prefixes, new NamespacePrefixes([]), time);
     this.held.replica.collect(time, Number.POSITIVE_INFINITY, "count");
     this.#sum = new DigestSum();
     this.#watch = this.#newWatch();

@@ -1,7 +1,7 @@
 /** What operators do to the cache of a resolver: fetch namespaces again, or before somebody asks, or let them go (semantics.md, Resolver 21). */
 
-import type { Lookup } from "../../catalog/query/lookup.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Fetched } from "../fetching/fetched.ts";
@@ -24,7 +24,7 @@ export interface ActRequest {
 
 export interface CacheActsParts {
   /** What is followed. */
-  readonly lookup: Lookup;
+  readonly lookup: EntryIndex;
   readonly fetched: Fetched;
   readonly following: Following;
   readonly watches: Watches;
@@ -58,7 +58,7 @@ export class CacheActs {
 
   /** Begins what is asked for. `isCutOff`: no upstream answers. */
   begin({ act, namespaces, told }: ActRequest, isCutOff: boolean, time: Time, out: WatchOrders): void {
-    const prefixes = new Prefixes(namespaces.length === 0 ? [""] : namespaces);
+    const prefixes = new NamespacePrefixes(namespaces.length === 0 ? [""] : namespaces);
     try {
       if (act === "evict") told({ entryCount: this.#evict(prefixes) });
       else {
@@ -113,7 +113,7 @@ export class CacheActs {
     for (const { told } of waiting) told({ error });
   }
 
-  #resync(prefixes: Prefixes, time: Time, out: WatchOrders): Waiting["look"] {
+  #resync(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): Waiting["look"] {
     const { fetched, watches } = this.#parts;
     fetched.outdateBelow(prefixes);
     watches.fetchAgain(prefixes.list, time, out);
@@ -122,7 +122,7 @@ export class CacheActs {
     return () => (watches.isFetchingAgain ? undefined : { entryCount: this.#entriesBelow(prefixes) });
   }
 
-  #prewarm(prefixes: Prefixes, time: Time): Waiting["look"] {
+  #prewarm(prefixes: NamespacePrefixes, time: Time): Waiting["look"] {
     const { following, watches } = this.#parts;
     const { list } = prefixes;
     const added = following.prewarm(list, time.monoMs);
@@ -141,7 +141,7 @@ export class CacheActs {
     };
   }
 
-  #evict(prefixes: Prefixes): number {
+  #evict(prefixes: NamespacePrefixes): number {
     const { fetched, following, lookup, watches } = this.#parts;
     const fetchedCount = fetched.drop(prefixes);
     const before = following.prefixes;
@@ -151,12 +151,12 @@ export class CacheActs {
     return fetchedCount + countIn(lookup, isGone);
   }
 
-  #entriesBelow(prefixes: Prefixes): number {
+  #entriesBelow(prefixes: NamespacePrefixes): number {
     return countIn(this.#parts.lookup, (namespace) => prefixes.covers(namespace));
   }
 }
 
-function countIn(lookup: Lookup, isIn: (namespace: string) => boolean): number {
+function countIn(lookup: EntryIndex, isIn: (namespace: string) => boolean): number {
   return lookup.namespaces.list().reduce((sum, namespace) => sum + (isIn(namespace) ? lookup.namespaceCount(namespace) : 0), 0);
 }
 

@@ -4,7 +4,7 @@
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { readShown } from "../../catalog/entry/view.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import { DigestSum, type ViewDigest } from "../../catalog/replica/namespace-digest.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
@@ -30,7 +30,7 @@ const MAX_CHANGED = 10_000;
 export class DigestCheck {
   readonly prefix: string;
   readonly #start: DigestCheckStart;
-  readonly #prefixes: Prefixes;
+  readonly #prefixes: NamespacePrefixes;
   /** The delta ids at the start of what changed here since then. */
   readonly #before = new Map<KeyText, string | undefined>();
   /** The delta ids that the upstream told. */
@@ -39,7 +39,7 @@ export class DigestCheck {
   constructor(start: DigestCheckStart) {
     this.#start = start;
     this.prefix = start.prefix;
-    this.#prefixes = new Prefixes([start.prefix]);
+    this.#prefixes = new NamespacePrefixes([start.prefix]);
   }
 
   /** A key is about to change here. */

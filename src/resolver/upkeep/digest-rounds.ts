@@ -4,9 +4,9 @@
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { ANY } from "../../catalog/query/filter.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { Reader } from "../../catalog/watch/reader.ts";
+import { WatchReader } from "../../catalog/watch/reader.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import type { WatchMessage } from "../codec.ts";
@@ -30,7 +30,7 @@ export interface DigestRoundsParts {
 
 interface Turn {
   readonly prefix: string;
-  readonly reader: Reader;
+  readonly reader: WatchReader;
   /** Whether all that is held is summed, so that only a bookmark is awaited. */
   isSummed: boolean;
 }
@@ -70,7 +70,7 @@ export class DigestRounds {
   }
 
   /** Begins what is due, if everything that is followed is at a bookmark of the upstream. */
-  adjust(upstream: string | undefined, prefixes: Prefixes, time: Time, out: WatchOrders): void {
+  adjust(upstream: string | undefined, prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     if (this.#running !== undefined) {
       if (time.monoMs - this.#running.sinceMonoMs >= GIVEN_UP_MS) this.#end(out);
       return;
@@ -117,7 +117,7 @@ export class DigestRounds {
     return verdict === "differs" && wasSuspect ? [prefix] : [];
   }
 
-  #turnOf({ list }: Prefixes, { monoMs }: Time): Turn | undefined {
+  #turnOf({ list }: NamespacePrefixes, { monoMs }: Time): Turn | undefined {
     const suspect = this.#suspect !== undefined && list.includes(this.#suspect) ? this.#suspect : undefined;
     const prefix = suspect ?? list.find((each) => each > this.#last) ?? list[0];
     if (prefix === undefined) {
@@ -125,12 +125,17 @@ export class DigestRounds {
       return undefined;
     }
     this.#last = prefix;
-    const filter = { ...ANY, resolved: new Prefixes([prefix]) };
+    const filter = { ...ANY, resolved: new NamespacePrefixes([prefix]) };
     const options = { filter, name: "", hash: "", allowed: () => true, policyEpoch: () => "", isNamesOnly: false, withDigest: true };
-    return { prefix, reader: new Reader(options, this.#parts.replica, NOWHERE), isSummed: false };
+    return { prefix, reader: new WatchReader(options, this.#parts.replica, NOWHERE), isSummed: false };
   }
 
-  #begin({ prefix, reader }: Turn, { upstream, prefixes }: { upstream: string; prefixes: Prefixes }, time: Time, out: WatchOrders): void {
+  #begin(
+    { prefix, reader }: Turn,
+    { upstream, prefixes }: { upstream: string; prefixes: NamespacePrefixes },
+    time: Time,
+    out: WatchOrders,
+  ): void {
     const { watches, bookmarks, policies, followed, replica, stamper, intervalMs } = this.#parts;
     const { place } = watches;
     const own = reader.digest();

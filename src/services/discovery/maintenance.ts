@@ -4,7 +4,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Reason as WireReason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
 import { type SetMaintenanceRequest, SetMaintenanceResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { parseKey } from "../../catalog/entry/codec.ts";
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { OrderedMaintenance } from "../../discovery/registrar/maintenance.ts";
@@ -18,7 +18,7 @@ import type { CallContext, NodeIdentity } from "../service.ts";
 
 export interface MaintenanceParts {
   readonly identity: Pick<NodeIdentity, "nodeId" | "clusterId">;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
   readonly reads: { readonly replica: Pick<Replica, "origins"> };
   /** Resolves when all staged records are durable. Undefined if none are staged. */

@@ -10,11 +10,11 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { ANY, type EntryFilter, isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
-import type { Places } from "../../catalog/watch/gap.ts";
+import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
 import { type NamedEntries, openCarriers } from "../../discovery/dns-carriers.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
@@ -75,7 +75,7 @@ export interface ReadParts {
   /** Of a resolver: whether it knows that it lacks a version of the policy, so that watches are told nothing. Absent at a node. */
   readonly isPaused?: (() => boolean) | undefined;
   /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
-  readonly resumes?: Pick<Places, "gap"> | undefined;
+  readonly resumes?: Pick<CursorSource, "gap"> | undefined;
   /** As in `ResolveParts`. */
   readonly redirects?: Redirects | undefined;
   /** As in `StatusParts`. */
@@ -98,7 +98,7 @@ export interface ReadHandlers extends Required<Pick<Service, "routes">> {
   /** Whether the caller of `Resolve` may see the namespace. The audit is not told. */
   readonly maySee: (request: Pick<ResolveRequest, "namespace" | "viewer">, caller: Caller) => boolean;
   /** `CatalogQuery` for a caller that has made the filter of the request already. */
-  readonly query: (request: CatalogQueryRequest, context: CallContext, filter: Filter) => Uint8Array;
+  readonly query: (request: CatalogQueryRequest, context: CallContext, filter: EntryFilter) => Uint8Array;
 }
 
 export function readHandlers(parts: ReadParts): ReadHandlers {
@@ -122,7 +122,7 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
 
 interface AskedPage {
   readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   readonly test: EntryTest | undefined;
   readonly open: PageRequest["open"];
   readonly salt: string;
@@ -156,7 +156,7 @@ class ReadMethods {
     });
   }
 
-  query(request: CatalogQueryRequest, context: CallContext, made?: Filter): Uint8Array {
+  query(request: CatalogQueryRequest, context: CallContext, made?: EntryFilter): Uint8Array {
     const { reads, identity, bytes, dnsNames } = this.#parts;
     const age = this.#ageWithin(request, context);
     if (request.forResolver) {
@@ -283,6 +283,6 @@ function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: Ca
 }
 
 /** Whether a resolver's watch asks for nothing but namespaces. */
-function isForResolver({ namesOnly }: CatalogWatchRequest, filter: Filter): boolean {
+function isForResolver({ namesOnly }: CatalogWatchRequest, filter: EntryFilter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }

@@ -34,7 +34,7 @@ import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../..
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/cause.ts";
-import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
+import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
 import type { Loads, Renewed } from "../../discovery/registrar/loads.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import {
@@ -95,7 +95,7 @@ export interface ResolvedMark {
 }
 
 /** A delta with its tag, as it stands in a message. */
-interface Delta extends Pick<Change, "action" | "revision"> {
+interface Delta extends Pick<WatchChange, "action" | "revision"> {
   readonly bytes: Uint8Array;
 }
 
@@ -253,7 +253,7 @@ export class DiscoveryBytes {
   }
 
   /** A delta of which readers with many filters are told. HOT: once a change and filter; bench/watch.ts. */
-  #sharedDelta(out: Uint8Array, at: number, change: Change, options: WatchOptions): number {
+  #sharedDelta(out: Uint8Array, at: number, change: WatchChange, options: WatchOptions): number {
     if (options.sentWallMs !== this.#deltasWallMs) {
       this.#deltas.clear();
       this.#deltasWallMs = options.sentWallMs;
@@ -274,7 +274,12 @@ export class DiscoveryBytes {
     return end;
   }
 
-  #delta(out: Uint8Array, tagged: number, change: Change, options: Pick<WatchOptions, "isNamesOnly" | "resolved" | "sentWallMs">): number {
+  #delta(
+    out: Uint8Array,
+    tagged: number,
+    change: WatchChange,
+    options: Pick<WatchOptions, "isNamesOnly" | "resolved" | "sentWallMs">,
+  ): number {
     const { record, action } = change;
     const start = openLength(tagged);
     let at = writeText(out, writeVarint(out, start, DELTA.deltaId), deltaId(record));

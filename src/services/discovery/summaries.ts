@@ -7,7 +7,7 @@ import {
   type SummaryWatchRequest,
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { ANY, type EntryFilter, isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
@@ -173,7 +173,7 @@ function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): re
 }
 
 /** The filter of a request. Throws `invalid_argument` for fields that do not go together. */
-export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): Filter {
+export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): EntryFilter {
   const { namespace, namespacePrefix, kinds, regions } = request;
   const kindMask = maskOf(kinds);
   if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)

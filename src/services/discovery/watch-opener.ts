@@ -1,10 +1,10 @@
 /** Opens watches of one replica, of entries or of summaries: each from its cursor, as its viewer. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
-import type { Filter } from "../../catalog/query/filter.ts";
-import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
-import { Feed } from "../../catalog/watch/feed.ts";
-import type { Places } from "../../catalog/watch/gap.ts";
-import { type FeedMessage, type Reader, SNAPSHOT } from "../../catalog/watch/reader.ts";
+import type { EntryFilter } from "../../catalog/query/filter.ts";
+import { parseCursor, type WatchCursor } from "../../catalog/watch/cursor.ts";
+import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
+import { WatchFeed } from "../../catalog/watch/feed.ts";
+import { type FeedMessage, SNAPSHOT, type WatchReader } from "../../catalog/watch/reader.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
 import type { Fanout, Watcher } from "../../discovery/fanout.ts";
 import type { Reads } from "../../discovery/reads.ts";
@@ -32,12 +32,12 @@ export interface WatchOpenerParts {
   readonly now: () => Time;
   readonly allowsViewerOverride: boolean;
   /** As in `ReadParts`. */
-  readonly resumes?: Pick<Places, "gap"> | undefined;
+  readonly resumes?: Pick<CursorSource, "gap"> | undefined;
 }
 
 /** What a watch asks for, apart from who asks. */
 export interface AskedWatch {
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   /** Empty starts with a snapshot. */
   readonly cursor: string;
   readonly bookmarkInterval: Duration | undefined;
@@ -48,7 +48,7 @@ export interface AskedWatch {
 
 type Placed = Omit<AskedWatch, "bookmarkInterval" | "cursor"> & {
   readonly bookmarkIntervalMs: number;
-  readonly cursor: Cursor | undefined;
+  readonly cursor: WatchCursor | undefined;
 };
 
 export class WatchOpener {
@@ -78,12 +78,12 @@ export class WatchOpener {
     const reader = reads.reader(caller, { filter, isNamesOnly, withDigest });
     // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
     const intervalMs = bookmarkIntervalMs - BOOKMARK_SLACK_MS;
-    const feed = new Feed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
+    const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
     return new WatchSource(feed, this.#ports);
   }
 
   /** The cursor to start from. Undefined leads to a snapshot. Throws for a short cursor of this process with a future revision: it was forged. */
-  #from(cursor: Cursor): Cursor | undefined {
+  #from(cursor: WatchCursor): WatchCursor | undefined {
     const { reads, mesh, isReady } = this.#parts;
     if (cursor.kind === "portable") {
       reads.checkResume();
@@ -97,7 +97,7 @@ export class WatchOpener {
   }
 
   /** Whether the cursor knows of changes that are not here. A short cursor tells it only of the process that gave it out. */
-  #isAhead(cursor: Cursor): boolean {
+  #isAhead(cursor: WatchCursor): boolean {
     const { reads, identity } = this.#parts;
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
     return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
@@ -128,7 +128,7 @@ interface WatchPorts {
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
   random(): number;
-  release(reader: Reader): void;
+  release(reader: WatchReader): void;
   /** How long after the stamp of its change a delta is encoded, in ms. */
   readonly deltaLag: Pick<Histogram, "observe">;
   /** Streams that are too far behind for deltas, and get a snapshot. */
@@ -136,7 +136,7 @@ interface WatchPorts {
 }
 
 export class WatchSource implements StreamSource, Watcher {
-  readonly feed: Feed;
+  readonly feed: WatchFeed;
   readonly #ports: WatchPorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
@@ -147,7 +147,7 @@ export class WatchSource implements StreamSource, Watcher {
   #isNarrow = false;
   #isOver = false;
 
-  constructor(feed: Feed, ports: WatchPorts) {
+  constructor(feed: WatchFeed, ports: WatchPorts) {
     this.feed = feed;
     this.#ports = ports;
   }

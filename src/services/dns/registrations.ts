@@ -12,7 +12,7 @@ import {
 } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { checksOf, reportedOf } from "../../catalog/entry/checks.ts";
 import { parseKey } from "../../catalog/entry/codec.ts";
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
@@ -32,7 +32,7 @@ export interface RegistrationParts {
   readonly leases: Pick<Leases, "leaseOf">;
   readonly dnsNames: Pick<DnsNames, "keysOf" | "view">;
   readonly identity: { readonly clusterId: string };
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   readonly zones: readonly string[];
   /** The catalog as a caller sees it in DNS. */
   readonly catalogOf: (caller: Caller) => DnsCatalog;

@@ -1,6 +1,6 @@
 /** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
 import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import { SaidReader } from "../../catalog/copy/said.ts";
+import { MessageBufferReader } from "../../catalog/copy/change-codec.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
@@ -105,7 +105,7 @@ export class CallForwarder {
   }
 
   hear({ said, errors }: AnsweredCalls): void {
-    const reader = new SaidReader(said);
+    const reader = new MessageBufferReader(said);
     while (!reader.isDone) this.#hear(reader, errors);
   }
 
@@ -174,7 +174,7 @@ export class CallForwarder {
   }
 
   /** A source that was closed here may still be answered: its id is not known any more. */
-  #hear(reader: SaidReader, errors: AnsweredCalls["errors"]): void {
+  #hear(reader: MessageBufferReader, errors: AnsweredCalls["errors"]): void {
     const what = reader.number();
     const id = reader.number();
     switch (what) {

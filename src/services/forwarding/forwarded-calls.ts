@@ -1,6 +1,6 @@
 /** The end of forwarding in the main thread: runs the calls of one read worker and sends their answers. */
 import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import { SaidReader } from "../../catalog/copy/said.ts";
+import { MessageBufferReader } from "../../catalog/copy/change-codec.ts";
 import { assert, failedInside, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { isForwarded, rpcName } from "../contract.ts";
@@ -53,7 +53,7 @@ export class ForwardedCalls {
   /** The `onOver` of calls that wait for their answers. */
   readonly #waiting = new Map<number, () => void>();
   /** Messages that are not done, the oldest first. */
-  readonly #heard: { readonly reader: SaidReader; readonly callers: AskedCalls["callers"] }[] = [];
+  readonly #heard: { readonly reader: MessageBufferReader; readonly callers: AskedCalls["callers"] }[] = [];
   #isWaiting = false;
   #isClosed = false;
 
@@ -71,7 +71,7 @@ export class ForwardedCalls {
 
   /** Runs the calls, some of them in later turns. Those whose handlers answer at once are answered in their order. */
   hear({ said, callers }: AskedCalls): void {
-    this.#heard.push({ reader: new SaidReader(said), callers });
+    this.#heard.push({ reader: new MessageBufferReader(said), callers });
     if (this.#isWaiting) return;
     if (this.#options.turn.mayAct()) this.#runCalls();
     else this.#wait();
@@ -110,7 +110,7 @@ export class ForwardedCalls {
     });
   }
 
-  #hear(reader: SaidReader, callers: AskedCalls["callers"]): void {
+  #hear(reader: MessageBufferReader, callers: AskedCalls["callers"]): void {
     const what = reader.number();
     const id = reader.number();
     switch (what) {

@@ -3,8 +3,8 @@
  * (semantics.md, Resolver 16).
  */
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Filter } from "../../catalog/query/filter.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
+import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { type QueryOptions, queryPage } from "../../catalog/query/query.ts";
 import { SOURCE } from "../discovery/age.ts";
 import type { DiscoveryBytes } from "../discovery/response-bytes.ts";
@@ -45,8 +45,8 @@ export interface HeldPage {
 
 /** The next of what is held and matches. The caller of the query may see nothing in a namespace that is not `allowed`. */
 export function heldPage(
-  held: Lookup,
-  filter: Filter,
+  held: EntryIndex,
+  filter: EntryFilter,
   options: Pick<QueryOptions, "afterKey" | "allowed" | "limit" | "open" | "self" | "test">,
   bytes: Pick<DiscoveryBytes, "query">,
 ): HeldPage | undefined {

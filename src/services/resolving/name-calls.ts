@@ -2,7 +2,7 @@
  * Calls that ask a resolver for names: the policy first, then the verdict on the namespace, then what is followed or fetched; and after a wait all of that
  * again, because what arrived may have changed it (semantics.md, Resolver). It waits for nothing itself. The simulator runs it too.
  */
-import { type AskedName, askedCount } from "../../catalog/query/instances.ts";
+import { askedCount, type QueriedName } from "../../catalog/query/instances.ts";
 import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -19,7 +19,7 @@ export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceede
 /** A request for names of one namespace. */
 export interface Names {
   readonly caller: Caller;
-  readonly names: readonly AskedName[];
+  readonly names: readonly QueriedName[];
   /** What is told may not be older, in ms. Undefined: as old as it may be served. */
   readonly maxAgeMs: number | undefined;
 }
@@ -72,8 +72,8 @@ export class NameCalls {
       isOver = true;
     };
     /** Names that no server told of in time, and of which there are older answers. */
-    let unheard: Set<AskedName> | undefined;
-    const arrived = (error: WaymarkError | undefined, name: AskedName): void => {
+    let unheard: Set<QueriedName> | undefined;
+    const arrived = (error: WaymarkError | undefined, name: QueriedName): void => {
       waitCount -= 1;
       if (error !== undefined && !this.#isTellable(error, name, maxAgeMs)) return tell(this.#refused(error, name, maxAgeMs));
       if (error !== undefined) (unheard ??= new Set()).add(name);
@@ -110,7 +110,7 @@ export class NameCalls {
   }
 
   /** What is told of these names now that the last one is here. */
-  #arrived(names: readonly AskedName[], unheard: ReadonlySet<AskedName> | undefined): NamesOutcome {
+  #arrived(names: readonly QueriedName[], unheard: ReadonlySet<QueriedName> | undefined): NamesOutcome {
     const { machine, now } = this.#parts;
     if (!isPolicyHere(machine, names[0]?.namespace ?? "")) return AGAIN;
     // What was evicted while another name arrived is unknown again, and not absent.
@@ -126,19 +126,19 @@ export class NameCalls {
   }
 
   /** While no server answers nothing expires: whoever waits is told what there was, as stale. */
-  #isTellable({ reason }: WaymarkError, name: AskedName, maxAgeMs: number | undefined): boolean {
+  #isTellable({ reason }: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): boolean {
     const { machine, now } = this.#parts;
     if (maxAgeMs !== undefined || !AWAY.has(reason)) return false;
     return machine.isComplete(name.namespace) || machine.lastAnswer(name, now()) !== undefined;
   }
 
   /** What is not known at all is not too old. */
-  #refused(error: WaymarkError, name: AskedName, maxAgeMs: number | undefined): NamesOutcome {
+  #refused(error: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): NamesOutcome {
     return { kind: "refused", error: this.#isHere(name) ? tooStale(error, maxAgeMs) : error };
   }
 
   /** Whether anything is known of a name, however old that is. */
-  #isHere(name: AskedName): boolean {
+  #isHere(name: QueriedName): boolean {
     const { machine } = this.#parts;
     return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }

@@ -1,6 +1,6 @@
 /** What the services of a resolver need of the process around its machine. */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import type { AskedName } from "../../catalog/query/instances.ts";
+import type { QueriedName } from "../../catalog/query/instances.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -33,7 +33,7 @@ export interface ResolverPorts {
    * Asks for a name, for a caller that may see its namespace. Undefined: `told` is called once, later, in the turn in which the answer arrives, or with the
    * error. Throws `not_ready`.
    */
-  ask(name: AskedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
+  ask(name: QueriedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
   /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
   /** As `call`, with the bytes of the answer as they came, and of the request where it is given as bytes. It ends after `withinMs`, if that is less than such a call may take. */

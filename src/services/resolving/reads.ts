@@ -17,8 +17,8 @@ import {
 import { type ResolveRequest as NamedRequest, ResolveResponseSchema } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { CONTROL_NAMESPACE, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
-import type { Filter } from "../../catalog/query/filter.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
+import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { type PageStart, pageLimit, queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
@@ -72,13 +72,13 @@ type Said = Awaited<ReturnType<UnaryHandler>>;
 /** A query that goes upstream, and for whom. */
 interface PassedOnQuery {
   readonly request: CatalogQueryRequest;
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   readonly caller: Caller;
 }
 
 /** What a watch asks for, as whom, and whose share it takes of what may be followed. */
 interface FollowedFor {
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   readonly caller: Caller;
   /** Undefined for a resolver. */
   readonly share: string | undefined;
@@ -269,7 +269,7 @@ class ResolvingReads {
   }
 
   /** Whether the policy shows the caller nothing of what a query asks for: a namespace, or all below a prefix. */
-  #isHidden({ namespace, prefix }: Filter, caller: Caller): boolean {
+  #isHidden({ namespace, prefix }: EntryFilter, caller: Caller): boolean {
     const { reads, policies } = this.#parts;
     if (namespace !== "") return !reads.verdict(caller, namespace).allowed;
     if (policies.policy.showsUnder(prefix, { clusterId: caller.cluster, tenant: caller.tenant })) return false;
@@ -278,7 +278,7 @@ class ResolvingReads {
   }
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
-  #hasMatch(lookup: Lookup, filter: Filter, named: AskedNames | undefined, allowed: (namespace: string) => boolean): boolean {
+  #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: AskedNames | undefined, allowed: (namespace: string) => boolean): boolean {
     const open = named && ((start: PageStart) => openCarriers(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
     const { records, nextKey } = queryPage(lookup, filter, options);
@@ -286,7 +286,7 @@ class ResolvingReads {
   }
 
   /** Only what is followed is known by its names in DNS. */
-  #querySourceOfAliases(filter: Filter) {
+  #querySourceOfAliases(filter: EntryFilter) {
     return { from: this.#ports.machine.isComplete(baseOfFilter(filter)) ? ("followed" as const) : ("upstream" as const) };
   }
 
@@ -356,7 +356,7 @@ class ResolvingReads {
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
-  #fallback(error: unknown, { filter, here }: { readonly filter: Filter; readonly here: (now: Time) => Maybe<Said> }): Maybe<Said> {
+  #fallback(error: unknown, { filter, here }: { readonly filter: EntryFilter; readonly here: (now: Time) => Maybe<Said> }): Maybe<Said> {
     if (!(error instanceof WaymarkError) || !(AWAY.has(error.reason) || error.reason === "too_stale")) throw error;
     const { machine } = this.#ports;
     if (!machine.isComplete(baseOfFilter(filter))) throw error;
@@ -549,7 +549,7 @@ async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteA
 }
 
 /** The namespace that a filter names, or the prefix. Empty: everything. */
-function baseOfFilter({ namespace, prefix }: Filter): string {
+function baseOfFilter({ namespace, prefix }: EntryFilter): string {
   return namespace === "" ? prefix : namespace;
 }
 

@@ -16,9 +16,9 @@ import { CATALOG_QUERY_RESPONSE_TAG as QUERY } from "../../../gen/waymark/discov
 import { parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { readShown } from "../../catalog/entry/view.ts";
-import { type Filter, filterHash } from "../../catalog/query/filter.ts";
-import type { AskedName } from "../../catalog/query/instances.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { type EntryFilter, filterHash } from "../../catalog/query/filter.ts";
+import type { QueriedName } from "../../catalog/query/instances.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
@@ -37,11 +37,11 @@ const MAX_ENTRIES = 10_000;
 /** So many entries more than the caller asks for are asked for, because some may be hidden from it; twice as many with each further page. */
 const SPARE = 16;
 const MAX_PAGE = 1000;
-const EVERYWHERE = new Prefixes([""]);
+const EVERYWHERE = new NamespacePrefixes([""]);
 
 export interface PassedQuery {
   readonly request: CatalogQueryRequest;
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   /** Distinguishes the lists of different methods in tokens, as at a node. */
   readonly salt: string;
   /** Whether the caller may see anything of a namespace. */
@@ -277,7 +277,7 @@ type QuerySource =
   /** In what is followed. */
   | { readonly from: "followed" }
   /** In the answers to these names. */
-  | { readonly from: "names"; readonly names: readonly AskedName[] }
+  | { readonly from: "names"; readonly names: readonly QueriedName[] }
   /** Nowhere here: the whole query goes upstream. */
   | { readonly from: "upstream" };
 
@@ -286,7 +286,7 @@ const MAX_NAMES = 100;
 const KINDS = Object.values(KIND);
 
 /** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
-export function querySourceOf(filter: Filter, isComplete: (namespace: string) => boolean): QuerySource {
+export function querySourceOf(filter: EntryFilter, isComplete: (namespace: string) => boolean): QuerySource {
   const { namespace, prefix, names, kindMask, resolved } = filter;
   const base = namespace === "" ? prefix : namespace;
   const below = resolved === undefined || base !== "" ? [base] : resolved.list;

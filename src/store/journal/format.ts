@@ -2,7 +2,7 @@
  * What the journal keeps, and its flat binary form: a batch goes to the writing thread as one transferred buffer,
  * and a row has the same layout on disk, so that neither thread builds an object for each row.
  */
-import type { Batch, BatchLease, BatchPut, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { BatchLease, BatchPut, RestoredPut, SeqNumbers, WriteBatch } from "../../catalog/batch.ts";
 import { assert } from "../../lib/errors.ts";
 
 /** A lease with the number that rows name it by. */
@@ -94,7 +94,7 @@ function textCapacity(value: string): number {
 }
 
 /** Encodes a batch into one buffer that can be transferred. Cost: one copy of each record. */
-export function encodeBatch(batch: Batch): ArrayBuffer {
+export function encodeBatch(batch: WriteBatch): ArrayBuffer {
   let capacityBytes = BATCH_HEAD_BYTES;
   for (const lease of batch.leases)
     capacityBytes += 16 + textCapacity(lease.leaseId) + textCapacity(lease.principal) + textCapacity(lease.idempotencyKey);
@@ -121,7 +121,7 @@ export function encodeBatch(batch: Batch): ArrayBuffer {
   return writer.finish();
 }
 
-/** What the writing thread does with the parts of a batch, in the order of `Batch`. */
+/** What the writing thread does with the parts of a batch, in the order of `WriteBatch`. */
 export interface BatchVisitor {
   forget(keyBytes: Uint8Array): void;
   lease(lease: BatchLease): void;

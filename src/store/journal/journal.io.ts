@@ -1,6 +1,6 @@
 /** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
-import type { Batch, BatchLease, RestoredPut } from "../../catalog/batch.ts";
+import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { damageText, STORED_FORMAT } from "../database-file.io.ts";
@@ -134,7 +134,7 @@ class DiskJournal implements Journal {
     }
   }
 
-  async write(batch: Batch): Promise<void> {
+  async write(batch: WriteBatch): Promise<void> {
     this.#checkRoom();
     const encoded = encodeBatch(batch);
     await this.#changed(this.#calls.call("write", encoded, [encoded]), { rows: batch.puts.length, bytes: encoded.byteLength });

@@ -3,7 +3,7 @@
  * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
  */
 
-import type { Batch, BatchLease, RestoredPut } from "../../catalog/batch.ts";
+import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts";
 import type { JournalMeta } from "./format.ts";
 
 /**
@@ -62,7 +62,7 @@ export interface Journal extends AsyncDisposable {
    * behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses the batch; then nothing of it is kept.
    * `batch` is copied before this returns.
    */
-  write(batch: Batch): Promise<void>;
+  write(batch: WriteBatch): Promise<void>;
   /**
    * Makes the rows those of another generation, and resolves when that is on disk. To be called after `replay`. Rejects with
    * `store_unavailable` when the disk refuses; the generation is then the one before.

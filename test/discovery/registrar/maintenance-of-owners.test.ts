@@ -1,6 +1,6 @@
 /** Whose order about maintenance counts for whom: of operators for all, of an owner for its own entries (semantics.md, Maintenance). */
 import { expect, test } from "vitest";
-import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
+import type { MaintenanceOverride } from "../../../src/catalog/record/maintenance.ts";
 import { BODY, HEALTH } from "../../../src/catalog/record/record.ts";
 import type { OrderedMaintenance } from "../../../src/discovery/registrar/maintenance.ts";
 import { MAX_STAMP, stampOf } from "../../../src/lib/hlc.ts";
@@ -35,7 +35,7 @@ function takeOut(r: Registry, principal: string, ms: number): void {
   r.flush(at(ms));
 }
 
-function orderAt(ms: number, said: Partial<MaintenanceOrder> = {}): MaintenanceOrder {
+function orderAt(ms: number, said: Partial<MaintenanceOverride> = {}): MaintenanceOverride {
   return { hlc: stampOf(WALL + ms), isOn: true, reason: "ann", untilMs: 0, giver: "ann", ...said };
 }
 

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { checksOf, FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
+import type { MaintenanceOverride } from "../../../src/catalog/record/maintenance.ts";
 import { BODY, HEALTH, viewHealth } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import type { OrderedMaintenance } from "../../../src/discovery/registrar/maintenance.ts";
@@ -46,7 +46,7 @@ function state(r: Registry): readonly unknown[] {
 const SHOWN = [HEALTH.MAINTENANCE, HEALTH.HEALTHY, "new disks"];
 const OVER = [HEALTH.HEALTHY, HEALTH.UNSET, undefined];
 
-function orderAt(ms: number, said: Partial<MaintenanceOrder> = {}): MaintenanceOrder {
+function orderAt(ms: number, said: Partial<MaintenanceOverride> = {}): MaintenanceOverride {
   return { hlc: stampOf(WALL + ms), isOn: true, reason: "new disks", untilMs: 0, giver: "op", ...said };
 }
 

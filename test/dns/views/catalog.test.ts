@@ -3,7 +3,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { HEALTH, KIND, type OriginLife } from "../../../src/catalog/record/record.ts";
+import { HEALTH, KIND, type OriginStatus } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
@@ -63,7 +63,7 @@ function open(names: readonly string[]) {
     key: { readonly name: string; readonly namespace?: string; readonly instanceId?: string },
     entry: Parameters<typeof draftAt>[1],
   ) => r.register("ann", [draftAt({ kind: KIND.SERVICE, namespace: "svc", instanceId: "i1", ...key }, entry)], at(0), { isStatic: true });
-  const turn = (life: OriginLife) => r.replica.setLife(r.replica.self, life);
+  const turn = (life: OriginStatus) => r.replica.setLife(r.replica.self, life);
   return { catalog, viewing, change, put, putNode, turn, readCount: () => readCount };
 }
 

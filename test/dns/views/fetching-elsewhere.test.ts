@@ -1,6 +1,6 @@
 /** What the DNS of a resolver answers, by what is followed, fetched, hidden and out of reach; and what it fetches for that. */
 import { expect, test } from "vitest";
-import { Cursor } from "../../../src/catalog/query/ordered.ts";
+import { ListCursor } from "../../../src/catalog/query/ordered-records.ts";
 import { KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { claimOf } from "../../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../../src/discovery/dns-names.ts";
@@ -194,7 +194,7 @@ class World {
     const { policy } = this;
     const sees = (namespace: string) => policy.set === undefined || policy.viewer(namespace, { clusterId: "c1", tenant: "" }).allowed;
     const told: ToldCarrier[] = [];
-    const records = new Cursor(this.#registry.replica.lookup.all);
+    const records = new ListCursor(this.#registry.replica.lookup.all);
     for (let record = records.next(); record !== undefined; record = records.next())
       if (sees(record.namespace)) told.push({ carrier: { entry: this.#reads.entry(record), claim: claimOf(record, "") }, sizeBytes: 100 });
     return carriersFrom(name, zone, told, { isMore: false, maxBytes: this.carriers.answerBytes });

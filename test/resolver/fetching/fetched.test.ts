@@ -4,7 +4,7 @@ import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { type KeyText, KIND, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
@@ -115,7 +115,7 @@ test("another answer takes the place of the one before, and nothing is left behi
   world.arrive(DB, world.sent(DB, 0, 1, 2));
   world.arrive(DB, world.sent(DB, 0));
   expect([world.fetched.lookup.size, world.kept().entryCount, world.ask(DB, 0)]).toEqual([1, 1, "fresh 1 5"]);
-  world.fetched.drop(new Prefixes(["svc"]));
+  world.fetched.drop(new NamespacePrefixes(["svc"]));
   expect([world.fetched.lookup.size, world.kept().nameCount, world.slab.stats().usedBytes, world.ask(DB, 0)]).toEqual([0, 0, 0, "miss"]);
 });
 
@@ -194,7 +194,7 @@ test("what is under way when another policy comes into force, or when it is outd
   };
   expect(arrived(() => {})).toEqual(["fresh 0 6", "fresh 1 6", "fresh 0 6"]);
   expect(arrived(({ fetched }) => fetched.outdate())).toEqual(["miss", "stale 1 6", "miss"]);
-  expect(arrived(({ fetched }) => fetched.outdateBelow(new Prefixes(["svc"])))).toEqual(["miss", "stale 1 6", "fresh 0 6"]);
+  expect(arrived(({ fetched }) => fetched.outdateBelow(new NamespacePrefixes(["svc"])))).toEqual(["miss", "stale 1 6", "fresh 0 6"]);
 });
 
 test("bounds hold: what is worth nothing goes first, and what has no room is not kept", () => {
@@ -216,7 +216,7 @@ test("an answer that has no room is there for those that waited, for a second, a
   const other: InstanceName = { ...DB, name: "other" };
   world.arrive(other, world.sent(other, 0, 1, 2, 0), 1501);
   expect(world.fetched.lookup.size).toBe(4);
-  world.fetched.drop(new Prefixes(["svc"]));
+  world.fetched.drop(new NamespacePrefixes(["svc"]));
   expect([world.fetched.lookup.size, world.slab.stats().usedBytes]).toEqual([0, 0]);
 });
 
@@ -264,6 +264,6 @@ test("the report about the load of an entry goes with the answer that brought it
   world.arrive(DB, world.sent(DB, 0));
   expect(world.fetched.loads.size).toBe(0);
   world.arrive(DB, withLoad(DB));
-  world.fetched.drop(new Prefixes(["svc"]));
+  world.fetched.drop(new NamespacePrefixes(["svc"]));
   expect(world.fetched.loads.size).toBe(0);
 });

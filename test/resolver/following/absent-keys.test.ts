@@ -2,8 +2,8 @@
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
-import { Lookup } from "../../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
@@ -43,10 +43,10 @@ test("the watch begins again when a key was absent from a snapshot without a cur
   const { at, sizeBytes, seq } = node.put(KEYS[0]!, 1, NOW);
   const entry = Uint8Array.from(node.replica.slab.view(at, sizeBytes));
   const bounds = { nodeId: "me", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
-  const replica = new Replica(new Lookup(), new Slab(), bounds);
+  const replica = new Replica(new EntryIndex(), new Slab(), bounds);
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
   const followed = new Followed({ replica, bookmarks: new Bookmarks(replica), stamper, onChange: NOBODY, onTold: NOBODY });
-  const watch = new FollowedWatch(new Prefixes([""]));
+  const watch = new FollowedWatch(new NamespacePrefixes([""]));
   const hear = (message: Partial<WatchMessage>) => followed.hear(watch, { ...MESSAGE, ...message }, NOW);
 
   hear({ snapshot: SNAPSHOT.BEGIN, deltas: [{ nodeId: "a", generation: 1, seq, change: { entry } }] });

@@ -161,5 +161,5 @@ test("a reader is told of what its cursor does not know: of a node that it never
   const reader = { replica: { revision: 0 }, options: { policyEpoch: () => "" } };
   const gap = (...origins: readonly ReturnType<typeof origin>[]) => bookmarks.gap(cursor(...origins), reader as never, timeOf(0, 0));
   expect([gap(origin("a", 5)), gap(origin("a", 5), origin("b", 5))].map((one) => one.isTellable())).toEqual([false, true]);
-  expect([gap(origin("b", 3)), gap(origin("b", 5))].map((one) => one.standing(timeOf(0, 0), true))).toEqual(["covered", "behind"]);
+  expect([gap(origin("b", 3)), gap(origin("b", 5))].map((one) => one.coverage(timeOf(0, 0), true))).toEqual(["covered", "behind"]);
 });

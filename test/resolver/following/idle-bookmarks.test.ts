@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { type PortableCursor, parseCursor } from "../../../src/catalog/watch/cursor.ts";
-import { Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchReader } from "../../../src/catalog/watch/reader.ts";
 import { Bookmarks } from "../../../src/resolver/following/bookmarks.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent } from "../../fakes/mesh.ts";
@@ -23,7 +23,7 @@ test("while nothing changes the first and the last bookmark are kept, for the re
   const { replica, facts } = new FabricComponent("resolver");
   const bookmarks = new Bookmarks(replica);
   const options = { filter: ANY, name: "r", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
-  const reader = new Reader(options, replica, facts);
+  const reader = new WatchReader(options, replica, facts);
   for (const seq of [1, 2, 3, 4]) bookmarks.note(cursorOf(seq));
   const isToldFrom = (seq: number) => bookmarks.gap(cursorOf(seq), reader, T).isTellable();
   expect([0, 1, 2, 4].map(isToldFrom)).toEqual([false, true, true, true]);

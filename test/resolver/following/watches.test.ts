@@ -4,16 +4,16 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
+import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import { ANY, matches } from "../../../src/catalog/query/filter.ts";
-import { Lookup } from "../../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { queryPage } from "../../../src/catalog/query/query.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { WatchReader } from "../../../src/catalog/watch/reader.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { readWatchMessage } from "../../../src/resolver/codec.ts";
 import { Bookmarks } from "../../../src/resolver/following/bookmarks.ts";
@@ -32,13 +32,13 @@ const SETS: readonly (readonly string[])[] = [["svc"], ["svc", "other"], ["svc.e
 const MESSAGE_BYTES = 300;
 
 interface Stream {
-  readonly feed: Feed;
+  readonly feed: WatchFeed;
   readonly node: FabricComponent;
 }
 
 class World {
   readonly nodes = ["a", "b"].map((id) => new FabricComponent(id));
-  readonly #replica = new Replica(new Lookup(), new Slab(), {
+  readonly #replica = new Replica(new EntryIndex(), new Slab(), {
     nodeId: "me",
     generation: 1,
     lastSeq: 0,
@@ -62,11 +62,11 @@ class World {
 
   want(list: readonly string[], time: Time): void {
     this.wanted = list;
-    this.#do((out) => this.watches.want(new Prefixes(list), time, out), time);
+    this.#do((out) => this.watches.want(new NamespacePrefixes(list), time, out), time);
   }
 
   again(list: readonly string[], time: Time): void {
-    const wanted = new Prefixes(this.wanted);
+    const wanted = new NamespacePrefixes(this.wanted);
     const held = () => this.lines().filter((line) => wanted.covers(line.slice(0, line.indexOf("|"))));
     const before = held();
     this.#do((out) => this.watches.fetchAgain(list, time, out), time);
@@ -113,7 +113,7 @@ class World {
   }
 
   #linesOf(node: FabricComponent): readonly string[] {
-    const filter = { ...ANY, resolved: new Prefixes(this.wanted) };
+    const filter = { ...ANY, resolved: new NamespacePrefixes(this.wanted) };
     return node.model.views().flatMap((record) => (matches(filter, record, node.facts) ? [lineOf(record.key, record)] : []));
   }
 
@@ -143,13 +143,13 @@ class World {
 
   #open({ stream, upstream, prefixes, cursor }: WatchOrder & { kind: "open" }, time: Time): void {
     const node = this.nodes[Number(upstream)]!;
-    const filter = { ...ANY, resolved: new Prefixes(prefixes) };
+    const filter = { ...ANY, resolved: new NamespacePrefixes(prefixes) };
     const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
     if (cursor === "") this.snapshotCount += 1;
     const from = cursor === "" ? undefined : parseCursor(cursor);
     this.streams.set(stream, {
       node,
-      feed: new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 1 }, time),
+      feed: new WatchFeed(new WatchReader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 1 }, time),
     });
   }
 }

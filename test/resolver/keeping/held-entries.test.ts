@@ -1,7 +1,7 @@
 /** An empty answer is not always the truth: what too many lost at once is served on, for a while (semantics.md, Resolver 16). */
 import { beforeEach, expect, test } from "vitest";
 import { type KeyText, KIND, keyParts, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
-import { CAUSE, type Cause } from "../../../src/catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../../src/catalog/watch/cause.ts";
 import { GUARD_DEFAULTS } from "../../../src/consumer/mass-loss-guard.ts";
 import { HeldEntries } from "../../../src/resolver/keeping/held-entries.ts";
 import { timeOf } from "../../fakes/history.ts";
@@ -31,7 +31,7 @@ class World {
     this.held.put(key(n));
   }
 
-  lose(n: number, cause: Cause = CAUSE.EXPIRED, monoMs = 0): void {
+  lose(n: number, cause: ChangeCause = CAUSE.EXPIRED, monoMs = 0): void {
     const record = this.node.replica.view(key(n));
     if (record === undefined) this.held.ended(key(n), cause, at(monoMs));
     else {

@@ -5,7 +5,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import type { EntryKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { ANY, coversNamespace, type Filter } from "../../../src/catalog/query/filter.ts";
+import { ANY, coversNamespace, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { type CatalogRecord, deltaId, viewHealth } from "../../../src/catalog/record/record.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
 import { type FollowEvent, readEntryPayload, WatchFollower } from "../../../src/consumer/watch-follower.ts";
@@ -56,7 +56,7 @@ export class Roamer {
   readonly #plan: RoamerPlan;
   readonly #parts: RoamerParts;
   readonly #host: Host;
-  readonly #filter: Filter;
+  readonly #filter: EntryFilter;
   readonly #held = new Map<string, string>();
   readonly #follower = new WatchFollower("", { seen: readEntryPayload });
   #line: Line | undefined;

@@ -5,9 +5,9 @@
 
 import { fromBinary } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
-import type { Lookup } from "../../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { CAUSE } from "../../../src/catalog/watch/cause.ts";
 import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
@@ -44,7 +44,7 @@ import type { Host, Line, Wires } from "./wires.ts";
 /** Is told of what a process does. */
 export interface Seen {
   /** It took in a message of its upstream about what is below these prefixes. */
-  heard(process: ResolverProcess, sent: Sent, prefixes: Prefixes): void;
+  heard(process: ResolverProcess, sent: Sent, prefixes: NamespacePrefixes): void;
   /** It goes on with an upstream that just said that its data comes through this very resolver. */
   looped(process: ResolverProcess, upstream: string): void;
   /** It says that an upstream sent what no server of ours can have sent. */
@@ -512,7 +512,7 @@ export class ResolverProcess {
       this.differs = sent.held !== undefined && below(this.held(), prefixes).join() !== below(sent.held, prefixes).join();
       if (this.differs) this.differedMs = world.nowMs;
     }
-    seen.heard(this, sent, new Prefixes(prefixes));
+    seen.heard(this, sent, new NamespacePrefixes(prefixes));
     if (snapshot === SNAPSHOT.NONE) return;
     const keys = deltas.map(({ change }) => ("entry" in change ? keyOfEntry(change.entry) : change.text));
     this.#trip(upstream, this.host.trips.snapshot(stream, keys, snapshot === SNAPSHOT.END));
@@ -635,7 +635,7 @@ export class ResolverProcess {
   }
 
   #ageOf(time: Time, namespace?: string): AnswerAge {
-    const isAsked = (held: Lookup) => namespace === undefined || namespace === "" || held.namespaceCount(namespace) > 0;
+    const isAsked = (held: EntryIndex) => namespace === undefined || namespace === "" || held.namespaceCount(namespace) > 0;
     return ageOf(this.rooms.machine.followedAnswer(time, isAsked), time);
   }
 
@@ -652,7 +652,7 @@ export class ResolverProcess {
 
 /** What is below these prefixes, in order. */
 function below(shown: Shown, prefixes: readonly string[]): readonly string[] {
-  const covered = new Prefixes(prefixes);
+  const covered = new NamespacePrefixes(prefixes);
   return [...shown.values()]
     .filter(({ namespace }) => covered.covers(namespace))
     .map(({ line }) => line)

@@ -2,8 +2,9 @@
  * What the main thread of a node tells one read worker: everything that happens to its replica, to the policy in force and to the loads of its own
  * entries, in the order in which it happens, so that the worker's readers are answered as the node's own would be.
  */
+
+import type { ChangeMessage } from "../../../catalog/copy/change-codec.ts";
 import { ReplicaFeed } from "../../../catalog/copy/replica-feed.ts";
-import type { Said } from "../../../catalog/copy/said.ts";
 import type { LoadView } from "../../../catalog/entry/view.ts";
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
@@ -93,7 +94,7 @@ export class CopyFeed implements FanoutFollower, LoadFollower, SwitchFollower {
   }
 
   /** As `ReplicaFeed.take`. While the copy is made, of loads too about `maxCount` at most. */
-  take(maxCount: number): Said {
+  take(maxCount: number): ChangeMessage {
     this.#sayLoads(maxCount);
     return this.#feed.take(maxCount);
   }

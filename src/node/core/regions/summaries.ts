@@ -4,7 +4,7 @@
  */
 import { type KeyText, nameOfKey } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
-import type { NodeFacts } from "../../../catalog/watch/reader.ts";
+import type { ReaderNode } from "../../../catalog/watch/reader.ts";
 import { heldSources, SummaryReads, staleSourcesOf } from "../../../discovery/summaries/summary-reads.ts";
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BorderChannel } from "../../../fabric/borders/channel.ts";
@@ -57,7 +57,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
   readonly signer: ClusterSigner | undefined;
   /** What this cluster announces of its keys. The same list while it is the same. */
   announcements(): readonly SignedBytes[];
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   readonly onDenied: OnDenied;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;

@@ -1,10 +1,10 @@
 /** Touches that many records are owed at once (semantics.md, Watch 11). */
 import { expect, test } from "vitest";
-import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginLife, viewHealth } from "../../../src/catalog/record/record.ts";
+import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginStatus, viewHealth } from "../../../src/catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../../src/catalog/record/stored-record.ts";
 import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
-import { ENTRIES, Sweeps } from "../../../src/catalog/replica/sweeps.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
+import { ENTRIES, TouchSweeps } from "../../../src/catalog/replica/touch-sweeps.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
 import { ACTION } from "../../../src/catalog/watch/reader.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -31,7 +31,7 @@ function orphanWithNews({ node, origin, other }: ReturnType<typeof known>): KeyT
   other.commit(timeOf(31, 1));
   node.copy(other, "n2/1", timeOf(32, 0));
   origin.life = "orphaned";
-  node.replica.sweeps.owe(origin, ENTRIES);
+  node.replica.sweeps.scheduleTouch(origin, ENTRIES);
   return key;
 }
 
@@ -40,7 +40,11 @@ function watchOf(
   node: FabricComponent,
   filter: number,
 ): { readonly held: Set<string>; readonly told: string[]; readonly read: (isReady: boolean) => void } {
-  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, filter), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const feed = new WatchFeed(
+    new Readers({ denied: new Set(), epoch: 0 }).of(node, filter),
+    { from: undefined, bookmarkIntervalMs: 1e9 },
+    T,
+  );
   const held = new Set<string>();
   const told: string[] = [];
   const read = (isReady: boolean) => {
@@ -68,12 +72,12 @@ test("a mark hides in slices; a life that changes meanwhile is swept from the fi
   const { node, origin } = known();
   const { replica } = node;
   origin.markedSeq = origin.through;
-  replica.sweeps.owe(origin, { after: 0, until: origin.markedSeq, withEnds: false });
+  replica.sweeps.scheduleTouch(origin, { after: 0, until: origin.markedSeq, withEnds: false });
   replica.sweep(3, timeOf(30, 0));
   expect([replica.lookup.size, replica.sweeps.isOwed, replica.sweeps.isOwedTo(origin)]).toEqual([KEYS.length - 3, true, true]);
   const { revision } = replica;
   origin.life = "orphaned";
-  replica.sweeps.owe(origin, ENTRIES);
+  replica.sweeps.scheduleTouch(origin, ENTRIES);
   while (replica.sweep(3, timeOf(31, 0)));
   expect([replica.lookup.size, replica.sweeps.isOwed, replica.revision - revision]).toEqual([0, false, 1 + KEYS.length]);
 });
@@ -85,7 +89,7 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   node.replica.withdraw(first, timeOf(30, 0));
   expect(first.body).toBe(BODY.EXPIRED);
   const touched: [number, "sure" | "unsure"][] = [];
-  const sweeps = new Sweeps(
+  const sweeps = new TouchSweeps(
     {
       winner: (stored) => stored,
       touch: (stored: StoredRecord, { between }) => touched.push([stored.seq, between === "unsure" ? between : "sure"]),
@@ -93,15 +97,15 @@ test("only what lies in the span is touched, tombstones only where asked for, an
     },
     () => 7,
   );
-  sweeps.owe(origin, { after: 0, until: 3, withEnds: false });
+  sweeps.scheduleTouch(origin, { after: 0, until: 3, withEnds: false });
   expect([sweeps.step(2, T), sweeps.isOwed]).toEqual([2, true]);
   expect([sweeps.step(10, T), sweeps.isOwed]).toEqual([1, false]);
   expect(touched.splice(0)).toEqual([
     [2, "sure"],
     [3, "sure"],
   ]);
-  sweeps.owe(origin, { after: 0, until: 2, withEnds: true });
-  sweeps.owe(origin, { after: 14, until: 15, withEnds: false });
+  sweeps.scheduleTouch(origin, { after: 0, until: 2, withEnds: true });
+  sweeps.scheduleTouch(origin, { after: 14, until: 15, withEnds: false });
   sweeps.step(2, T);
   expect(touched).toEqual([
     [1, "unsure"],
@@ -113,7 +117,7 @@ test("who was told of a record between a change of life and its touch is told ag
   const all = known();
   const { node, origin } = all;
   const { replica } = node;
-  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const feed = new WatchFeed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
   const held = new Map<string, number>();
   const read = (isReady: boolean) => {
     for (let message = feed.next(T, 1e6, isReady); message !== undefined; message = feed.next(T, 1e6, isReady))
@@ -125,7 +129,7 @@ test("who was told of a record between a change of life and its touch is told ag
   expect(held.get(key)).toBe(HEALTH.ORPHANED);
   while (replica.sweep(3, T));
   origin.life = "live";
-  replica.sweeps.owe(origin, ENTRIES);
+  replica.sweeps.scheduleTouch(origin, ENTRIES);
   while (replica.sweep(3, T));
   read(true);
   const view = replica.view(key);
@@ -152,7 +156,7 @@ test("who was told of a record between a change of life and its touch is told th
 test("who looked before the change of life, and not in between, is told nothing of what is seen as before", () => {
   const { node, origin } = known();
   const { replica } = node;
-  const feed = new Feed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const feed = new WatchFeed(new Readers({ denied: new Set(), epoch: 0 }).of(node, 0), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
   const told: string[] = [];
   const read = () => {
     for (let message = feed.next(T, 1e6, true); message !== undefined; message = feed.next(T, 1e6, true))
@@ -162,7 +166,7 @@ test("who looked before the change of life, and not in between, is told nothing 
   expect(told.splice(0)).toHaveLength(KEYS.length);
   for (const life of ["orphaned", "live"] as const) {
     origin.life = life;
-    replica.sweeps.owe(origin, ENTRIES);
+    replica.sweeps.scheduleTouch(origin, ENTRIES);
     while (replica.sweep(3, T));
   }
   read();
@@ -186,9 +190,9 @@ test("who looked before two changes of life, and not in between, is told only of
 });
 
 /** Another life, which its records are not touched for yet. */
-function live(node: FabricComponent, origin: Origin, life: OriginLife): void {
+function live(node: FabricComponent, origin: Origin, life: OriginStatus): void {
   origin.life = life;
-  node.replica.sweeps.owe(origin, ENTRIES);
+  node.replica.sweeps.scheduleTouch(origin, ENTRIES);
 }
 
 type Known = ReturnType<typeof known>;
@@ -312,7 +316,7 @@ test("while touches are owed to one origin, it is known what was seen of the oth
 
 test("an origin without records is owed nothing", () => {
   const { node } = known();
-  node.replica.sweeps.owe(node.replica.origin("n3", 1), ENTRIES);
+  node.replica.sweeps.scheduleTouch(node.replica.origin("n3", 1), ENTRIES);
   expect([node.replica.sweeps.isOwed, node.replica.sweep(1, timeOf(30, 0))]).toEqual([false, false]);
 });
 

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { BLOCK_SIZE, Cursor, OrderedRecords } from "../../../src/catalog/query/ordered.ts";
+import { BLOCK_SIZE, ListCursor, OrderedRecords } from "../../../src/catalog/query/ordered-records.ts";
 import type { CatalogRecord } from "../../../src/catalog/record/record.ts";
 import { runs } from "../../fakes/effort.ts";
 import { byKey, testRecord } from "../../fakes/records.ts";
@@ -11,7 +11,7 @@ function numbered(i: number): CatalogRecord {
 
 function listed(list: OrderedRecords): CatalogRecord[] {
   const records: CatalogRecord[] = [];
-  const cursor = new Cursor(list);
+  const cursor = new ListCursor(list);
   for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);
   return records;
 }
@@ -46,7 +46,7 @@ test("a list holds what a sorted array holds, whatever was put and removed", () 
       expect(found.every((record, i) => record === sorted[i])).toBe(true);
       const { key } = numbered(probe);
       expect(list.find(key)).toBe(model.get(key));
-      const cursor = new Cursor(list);
+      const cursor = new ListCursor(list);
       cursor.seek(key);
       expect(cursor.next()).toBe(sorted.find((record) => record.key >= key));
       // Thin blocks join: two neighbours never both stay nearly empty.
@@ -87,7 +87,7 @@ test("a list loaded in key order has full blocks", () => {
 
 test("a cursor over an array seeks and ends", () => {
   const records = [numbered(1), numbered(3), numbered(5)];
-  const cursor = new Cursor(records);
+  const cursor = new ListCursor(records);
   cursor.seek(numbered(2).key);
   expect(cursor.next()).toBe(records[1]);
   expect(cursor.next()).toBe(records[2]);

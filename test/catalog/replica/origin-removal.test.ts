@@ -62,7 +62,7 @@ test("an origin that comes back while it is being forgotten is told anew from 0 
   const { replica } = n1;
   const former = replica.origins.get("n2/1")!;
   replica.forgetOrigin(former, LATE, false, 3);
-  replica.readmit("n2", 1);
+  replica.restoreOrigin("n2", 1);
   expect([replica.origins.get("n2/1"), replica.isForgetting]).toEqual([undefined, true]);
   n1.copy(n2, "n2/1", LATE, 600, 1);
   replica.sweep(2, LATE);
@@ -78,7 +78,7 @@ test("a whole transfer that began before its origin was forgotten does not go on
   const begun = n2.frame(n2.replica.self, first, second);
   expect(n1.receiver.apply(begun, LATE).kind).toBe("applied");
   n1.replica.forgetOrigin(n1.replica.origins.get("n2/1")!, LATE);
-  n1.replica.readmit("n2", 1);
+  n1.replica.restoreOrigin("n2", 1);
   const next = n2.frame(n2.replica.self, { after: begun.through, isComplete: true }, 1e6);
   expect(n1.receiver.apply(next, LATE)).toEqual({ kind: "gap", knows: 0 });
 });

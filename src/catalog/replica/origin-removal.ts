@@ -10,21 +10,21 @@ import { endersOf, endsBeside, hiddenBy } from "./tombstones.ts";
 import { endsBeforeHlc, isNarrowing } from "./view.ts";
 
 /** The parts of a replica that forgetting uses. */
-interface Dropping extends Marking {
+interface RemovalReplica extends Marking {
   touch(stored: StoredRecord): void;
   withdraw(stored: StoredRecord, time: Time): void;
 }
 
-export class Forgetting {
+export class OriginRemoval {
   readonly #origin: Origin;
-  readonly #replica: Dropping;
+  readonly #replica: RemovalReplica;
   readonly #take: (stored: StoredRecord) => void;
   /** The node will never return as this origin. */
   readonly #isOver: boolean;
   readonly #keys: KeysLeft | undefined;
 
   /** `take` removes an invisible record without a trace. */
-  constructor(origin: Origin, isOver: boolean, replica: Dropping, take: (stored: StoredRecord) => void) {
+  constructor(origin: Origin, isOver: boolean, replica: RemovalReplica, take: (stored: StoredRecord) => void) {
     this.#origin = origin;
     this.#isOver = isOver;
     this.#replica = replica;

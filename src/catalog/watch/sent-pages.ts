@@ -1,18 +1,18 @@
 /** The keys that the pages of a snapshot under way have sent, and the revision at which each was read. */
 import { firstIndex } from "../../lib/bisect.ts";
-import type { Standpoint } from "../replica/past-views.ts";
+import type { ReaderPosition } from "../replica/past-views.ts";
 
 /** Most stretches of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
 const MAX_STRETCHES = 4096;
 
-interface Stretch extends Standpoint {
+interface PageRange extends ReaderPosition {
   /** Its last key. The stretch has all keys above the last key of the stretch before. */
   readonly lastKey: string;
 }
 
-export class ToldPages {
+export class SentPages {
   readonly #max: number;
-  #stretches: Stretch[] = [];
+  #stretches: PageRange[] = [];
 
   constructor(maxStretches = MAX_STRETCHES) {
     this.#max = maxStretches;
@@ -30,7 +30,10 @@ export class ToldPages {
    * The revision at which the key was sent. Undefined above the last page, or if the reader has been told of every key since. Changes are
    * sent up to `from`, and for every key up to `settled`.
    */
-  of(key: string, { from, settled, told }: Pick<Standpoint, "settled" | "told"> & { readonly from: number }): Standpoint | undefined {
+  of(
+    key: string,
+    { from, settled, told }: Pick<ReaderPosition, "settled" | "told"> & { readonly from: number },
+  ): ReaderPosition | undefined {
     const stretches = this.#stretches;
     const stretch = stretches[firstIndex(stretches.length, (index) => (stretches[index]?.lastKey ?? "") >= key)];
     if (stretch === undefined || stretch.until < settled) return undefined;
@@ -39,7 +42,7 @@ export class ToldPages {
 
   /** Merges two neighbours into one, which was sent at a revision of either. */
   #merge(): void {
-    const merged: Stretch[] = [];
+    const merged: PageRange[] = [];
     for (let i = 0; i < this.#stretches.length; i += 2) {
       const [first, second] = [this.#stretches[i], this.#stretches[i + 1] ?? this.#stretches[i]];
       if (first !== undefined && second !== undefined)

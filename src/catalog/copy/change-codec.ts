@@ -5,7 +5,7 @@
 import { assert } from "../../lib/errors.ts";
 
 /** What happened. The fields of each are in the order in which `ReplicaFeed` writes and `ReplicaCopy` reads them. */
-export const SAID = {
+export const OP = {
   /** An origin has these fields from now on. */
   ORIGIN: 1,
   /** A record is taken in. */
@@ -32,7 +32,7 @@ export const SAID = {
 } as const;
 
 /** A part of a feed. */
-export interface Said {
+export interface ChangeMessage {
   readonly numbers: Float64Array<ArrayBuffer>;
   readonly texts: readonly string[];
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -42,7 +42,7 @@ export interface Said {
 
 const FIRST_BYTES = 4096;
 
-export class SaidWriter {
+export class MessageBuffer {
   #numbers: number[] = [];
   #texts: string[] = [];
   #values: unknown[] = [];
@@ -85,7 +85,7 @@ export class SaidWriter {
   }
 
   /** All that was said since the last call. */
-  take(): Said {
+  take(): ChangeMessage {
     const lists = { texts: this.#texts, values: this.#values };
     const said = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
     this.#numbers = [];
@@ -96,14 +96,14 @@ export class SaidWriter {
   }
 }
 
-export class SaidReader {
-  readonly #said: Said;
+export class MessageBufferReader {
+  readonly #said: ChangeMessage;
   #number = 0;
   #text = 0;
   #value = 0;
   #byte = 0;
 
-  constructor(said: Said) {
+  constructor(said: ChangeMessage) {
     this.#said = said;
   }
 

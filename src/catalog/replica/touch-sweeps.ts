@@ -6,11 +6,11 @@
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
-import { type Before, NO_REVISION, NOTHING_OWED, type Owed, UNSURE } from "./past-views.ts";
+import { NO_REVISION, NOTHING_OWED, type PendingTouch, type PriorView, UNSURE } from "./past-views.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
 /** The records of an origin that are to be touched. */
-export interface Span {
+export interface TouchSpan {
   /** Only records with numbers above this */
   readonly after: number;
   /** and up to this. */
@@ -18,14 +18,14 @@ export interface Span {
   /** Include its tombstones, because the entries that they end are decided anew. */
   readonly withEnds: boolean;
   /** The view before the change. "seen" by default. */
-  readonly before?: Before;
+  readonly before?: PriorView;
 }
 
-interface Sweep {
+interface TouchSweep {
   after: number;
   readonly until: number;
   readonly withEnds: boolean;
-  readonly before: Before;
+  readonly before: PriorView;
   /** The revision at which the work was first owed. */
   readonly since: number;
   /** Whether it was owed again before all records were touched. */
@@ -33,25 +33,25 @@ interface Sweep {
 }
 
 /** All entries of an origin, including those that arrive meanwhile. */
-export const ENTRIES: Span = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
+export const ENTRIES: TouchSpan = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
 /** The parts of a replica that sweeps use. */
-interface Swept {
+interface SweepReplica {
   winner(stored: StoredRecord): StoredRecord | undefined;
-  touch(stored: StoredRecord, owed: Owed): void;
+  touch(stored: StoredRecord, owed: PendingTouch): void;
   withdraw(stored: StoredRecord, time: Time): void;
 }
 
-export class Sweeps {
-  readonly #byOrigin = new Map<Origin, Sweep>();
+export class TouchSweeps {
+  readonly #byOrigin = new Map<Origin, TouchSweep>();
   /** Whole transfers that were received, at most one for each origin. */
   readonly #closing = new Set<WholeTransfer>();
   #closed: Origin[] = [];
-  readonly #replica: Swept;
+  readonly #replica: SweepReplica;
   readonly #nextRevision: () => number;
 
   /** `nextRevision` gives a new revision at which no record is touched. A reader that looked before it has not seen the change. */
-  constructor(replica: Swept, nextRevision: () => number) {
+  constructor(replica: SweepReplica, nextRevision: () => number) {
     this.#replica = replica;
     this.#nextRevision = nextRevision;
   }
@@ -62,7 +62,7 @@ export class Sweeps {
   }
 
   /** The work owed to the records of a stored record's key. The first touch notes it. Ask before anything else of the key changes. */
-  owedTo(any: StoredRecord | undefined): Owed {
+  owedTo(any: StoredRecord | undefined): PendingTouch {
     // HOT: once a record that is taken in.
     if (this.#byOrigin.size === 0 || any === undefined) return NOTHING_OWED;
     const [sweep, ...others] = (any.peers ?? [any]).flatMap((stored) => this.#sweepOf(stored) ?? []);
@@ -73,12 +73,12 @@ export class Sweeps {
   }
 
   /** The note for a touch with another cause. If more is owed to the key, the view in between is unknown. */
-  owedBeside(any: StoredRecord, other = NOTHING_OWED): Owed {
+  owedBeside(any: StoredRecord, other = NOTHING_OWED): PendingTouch {
     const { before, since } = this.owedTo(any);
     return since === NO_REVISION ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
   }
 
-  #sweepOf(stored: StoredRecord): Sweep | undefined {
+  #sweepOf(stored: StoredRecord): TouchSweep | undefined {
     const sweep = this.#byOrigin.get(stored.origin);
     return sweep !== undefined && stored.seq > sweep.after && stored.seq <= sweep.until && isOf(sweep, stored) ? sweep : undefined;
   }
@@ -92,7 +92,7 @@ export class Sweeps {
    * If a sweep of the origin is under way, some records have been touched for it and some have not. Then all are touched again, from the
    * first on.
    */
-  owe(origin: Origin, span: Span): void {
+  scheduleTouch(origin: Origin, span: TouchSpan): void {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
     const since = this.#nextRevision();
@@ -155,7 +155,7 @@ export class Sweeps {
     return looked;
   }
 
-  #touch(stored: StoredRecord, { before, since, isAgain }: Sweep): void {
+  #touch(stored: StoredRecord, { before, since, isAgain }: TouchSweep): void {
     const between = isAgain ? UNSURE : this.#replica.winner(stored);
     this.#replica.touch(stored, this.owedBeside(stored, { before, since, between }));
   }
@@ -174,11 +174,11 @@ export class Sweeps {
   }
 }
 
-function isOf({ withEnds }: Sweep, { body }: StoredRecord): boolean {
+function isOf({ withEnds }: TouchSweep, { body }: StoredRecord): boolean {
   return withEnds || body === BODY.ENTRY;
 }
 
 /** Combines two changes: how the view before both relates to the record now. */
-function earlier(one: Before, other: Before): Before {
+function earlier(one: PriorView, other: PriorView): PriorView {
   return one === "renamed" ? one : other;
 }

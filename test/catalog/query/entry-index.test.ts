@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
-import { type Facets, Lookup } from "../../../src/catalog/query/lookup.ts";
-import type { Cursor } from "../../../src/catalog/query/ordered.ts";
+import { EntryIndex, type IndexFields } from "../../../src/catalog/query/entry-index.ts";
+import type { ListCursor } from "../../../src/catalog/query/ordered-records.ts";
 import { type CatalogRecord, KIND, type Kind } from "../../../src/catalog/record/record.ts";
 import { runs } from "../../fakes/effort.ts";
 import { byKey, type TestRecord, testRecord, testTraits } from "../../fakes/records.ts";
@@ -15,14 +15,14 @@ const TERMS = ["t1", "t2", "t3"] as const;
 const TENANTS = ["", "t1", "t2"] as const;
 const TERM_FIELDS = ["tags", "capabilities", "resources"] as const;
 
-function drain(cursor: Cursor): readonly CatalogRecord[] {
+function drain(cursor: ListCursor): readonly CatalogRecord[] {
   const records: CatalogRecord[] = [];
   for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);
   return records;
 }
 
 /** Everything a lookup says, from the lookup and worked out from a plain array. */
-function said(lookup: Lookup): unknown {
+function said(lookup: EntryIndex): unknown {
   const byField = (field: "tags" | "capabilities" | "resources" | "names", term: string) => [
     field,
     term,
@@ -102,11 +102,11 @@ const steps = fc.array(
 
 type Step = (typeof steps extends fc.Arbitrary<(infer T)[]> ? T : never) & { readonly seq: number };
 
-function follow(step: Step, lookup: Lookup, model: Map<string, TestRecord>): void {
+function follow(step: Step, lookup: EntryIndex, model: Map<string, TestRecord>): void {
   // The seq tells objects of one key apart.
   const next = { ...testRecord(step.spec), seq: step.seq };
   const old = model.get(next.key);
-  const before: Facets | undefined = old && { traits: old.traits, scope: old.scope, contentBytes: old.contentBytes };
+  const before: IndexFields | undefined = old && { traits: old.traits, scope: old.scope, contentBytes: old.contentBytes };
   if (step.act === "remove" || step.act === "removeChanged") {
     if (old !== undefined && step.act === "removeChanged")
       Object.assign(old, { traits: testTraits({}), scope: SCOPE.LOCAL, contentBytes: 0 });
@@ -129,7 +129,7 @@ function follow(step: Step, lookup: Lookup, model: Map<string, TestRecord>): voi
 test("every list equals a filtered array after any puts, changes in place and removals", () => {
   fc.assert(
     fc.property(steps, (history) => {
-      const lookup = new Lookup();
+      const lookup = new EntryIndex();
       const model = new Map<string, TestRecord>();
       history.forEach((step, i) => follow({ ...step, seq: i }, lookup, model));
       expect(said(lookup)).toEqual(expected([...model.values()]));

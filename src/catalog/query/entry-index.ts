@@ -3,12 +3,12 @@
 import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
 import type { CatalogRecord, Kind } from "../record/record.ts";
-import { type Usage, UsageTable } from "../replica/namespace-digest.ts";
-import { Cursor, OrderedRecords, Postings } from "./ordered.ts";
+import { type NamespaceUsage, UsageTable } from "../replica/namespace-digest.ts";
+import { ListCursor, OrderedRecords, Postings } from "./ordered-records.ts";
 import { SortedNames } from "./sorted-blocks.ts";
 
 /** The fields of a record that, besides its key, decide its lists and sums. A record is its own facets. */
-export type Facets = Pick<CatalogRecord, "traits" | "scope" | "contentBytes">;
+export type IndexFields = Pick<CatalogRecord, "traits" | "scope" | "contentBytes">;
 
 const KIND_COUNT = LAST_KIND + 1;
 const SCOPE_COUNT = SCOPE.GLOBAL + 1;
@@ -17,7 +17,7 @@ const SCOPE_COUNT = SCOPE.GLOBAL + 1;
  * Index of the records that a view shows: by key, kind, name, tag, capability and resource. It keeps references, not copies. Code that
  * changes traits or scope of a record in place passes the former values. Health, load and revision are not indexed and may change freely.
  */
-export class Lookup {
+export class EntryIndex {
   /** Every record, in key order. */
   readonly all = new OrderedRecords();
   readonly #kinds: readonly OrderedRecords[] = Array.from({ length: KIND_COUNT }, () => new OrderedRecords());
@@ -45,8 +45,8 @@ export class Lookup {
   }
 
   /** Walks all records in key order. */
-  cursor(): Cursor {
-    return new Cursor(this.all);
+  cursor(): ListCursor {
+    return new ListCursor(this.all);
   }
 
   /** The namespaces with at least one record. */
@@ -60,12 +60,12 @@ export class Lookup {
   }
 
   /** Number of the records in exactly this namespace, and their content bytes. */
-  namespaceUsage(namespace: string): Usage {
+  namespaceUsage(namespace: string): NamespaceUsage {
     return this.#usage.ofNamespace(namespace);
   }
 
   /** Number and content bytes of the records that callers of this tenant registered. */
-  tenantUsage(tenant: string): Usage {
+  tenantUsage(tenant: string): NamespaceUsage {
     return this.#usage.ofTenant(tenant);
   }
 
@@ -78,7 +78,7 @@ export class Lookup {
    * Shows the record for its key, in the place of the one shown now, if any. `before`: the facets at the last call for this key; needed
    * only if the shown object was changed in place since then.
    */
-  put(record: CatalogRecord, before?: Facets): void {
+  put(record: CatalogRecord, before?: IndexFields): void {
     const old = this.all.find(record.key);
     if (old === undefined) {
       this.#add(record);
@@ -90,7 +90,7 @@ export class Lookup {
   }
 
   /** The shown record has been changed in place, and `before` are its former facets. Costs only the lists that differ. */
-  update(record: CatalogRecord, before: Facets): void {
+  update(record: CatalogRecord, before: IndexFields): void {
     if (before.scope !== record.scope) {
       this.#count(record.kind, before.scope, -1);
       this.#count(record.kind, record.scope, 1);
@@ -110,7 +110,7 @@ export class Lookup {
    * Stops showing a record for this key. `before` as in `put`. Unknown keys are ignored. Returns the number of records left in the
    * namespace.
    */
-  remove(record: CatalogRecord, before: Facets = record): number {
+  remove(record: CatalogRecord, before: IndexFields = record): number {
     if (this.all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
     this.#kinds[record.kind]?.remove(record.key);
     this.names.remove(record.name, record);
@@ -127,7 +127,7 @@ export class Lookup {
     this.#enterNamespace(record);
   }
 
-  #replace(old: CatalogRecord, record: CatalogRecord, before: Facets): void {
+  #replace(old: CatalogRecord, record: CatalogRecord, before: IndexFields): void {
     // Equal keys have equal kind and name, so only terms that are gone need removing.
     removeGone(this.tags, old, before.traits.tags, record.traits.tags);
     removeGone(this.capabilities, old, before.traits.capabilities, record.traits.capabilities);
@@ -160,7 +160,7 @@ export class Lookup {
     if (this.namespaceCount(namespace) === 1) this.#namespaces.add(namespace);
   }
 
-  #leaveNamespace(namespace: string, before: Facets): number {
+  #leaveNamespace(namespace: string, before: IndexFields): number {
     this.#usage.leave(namespace, before);
     const left = this.namespaceCount(namespace);
     if (left === 0) this.#namespaces.remove(namespace);

@@ -81,12 +81,12 @@ export class OrderedRecords {
     return this.#size;
   }
 
-  /** Number of blocks; for `Cursor` and tests. */
+  /** Number of blocks; for `ListCursor` and tests. */
   get blockCount(): number {
     return this.#blocks.length;
   }
 
-  /** The records of one block, in order; for `Cursor`. */
+  /** The records of one block, in order; for `ListCursor`. */
   block(index: number): readonly CatalogRecord[] {
     return this.#blocks[index] ?? [];
   }
@@ -239,7 +239,7 @@ export interface RecordCursor {
  * Walks an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
  * changes; then call `seek` again.
  */
-export class Cursor implements RecordCursor {
+export class ListCursor implements RecordCursor {
   readonly #list: OrderedRecords | undefined;
   #records: readonly CatalogRecord[];
   #blockIndex = 0;
@@ -279,7 +279,7 @@ export class Cursor implements RecordCursor {
  * A list has the smallest shape that holds it. A million names with one instance each must not cost a list object each, and ten instances
  * need one exact array.
  */
-type Posting = CatalogRecord | CatalogRecord[] | OrderedRecords;
+type PostingList = CatalogRecord | CatalogRecord[] | OrderedRecords;
 
 /** A long list becomes an array again only well below the size of a block, so that one record that comes and goes does not rebuild it. */
 const SHRINK_AT = BLOCK_SIZE / 2;
@@ -288,7 +288,7 @@ const NO_RECORDS: readonly CatalogRecord[] = [];
 
 /** Records by term, each list in key order. Putting a record twice, or removing an absent one, changes nothing. */
 export class Postings {
-  readonly #byTerm = new Map<string, Posting>();
+  readonly #byTerm = new Map<string, PostingList>();
 
   /** Number of terms with at least one record. */
   get termCount(): number {
@@ -318,8 +318,8 @@ export class Postings {
   }
 
   /** Walks the term's records; empty for an unknown term. */
-  cursor(term: string): Cursor {
-    return new Cursor(this.list(term));
+  cursor(term: string): ListCursor {
+    return new ListCursor(this.list(term));
   }
 
   /** Puts the record under the term, in the place of a record with the same key. */
@@ -379,7 +379,7 @@ function arrayOf(posting: CatalogRecord | CatalogRecord[] | undefined): readonly
 
 function toArray(list: OrderedRecords): CatalogRecord[] {
   const records: CatalogRecord[] = [];
-  const cursor = new Cursor(list);
+  const cursor = new ListCursor(list);
   for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);
   return records;
 }
