@@ -4,7 +4,7 @@
  * zone), `stamps` (what the plans of an A and an SRV question for each name rest on), or `listed` (the same, with the list that each plan has of them). Plans are never kept.
  */
 import { DnsNames } from "../src/discovery/dns-names.ts";
-import { Reads } from "../src/discovery/reads.ts";
+import { CatalogReads } from "../src/discovery/reads.ts";
 import { planAnswer } from "../src/dns/plan/answer.ts";
 import { type Fact, Facts } from "../src/dns/subject/facts.ts";
 import { dnsCatalog } from "../src/dns/views/catalog.ts";
@@ -60,7 +60,7 @@ function index(r: Registry): DnsNames {
 /** The facts of all plans, and the list in which each plan would keep them. */
 function stamps(r: Registry, dnsNames: DnsNames): { readonly facts: Facts; readonly lists: readonly (readonly Fact[])[] | undefined } {
   const policies = { policy: NO_POLICY };
-  const reads = new Reads(r.replica, IDENTITY, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(r.replica, IDENTITY, { policies, onDenied: () => {} });
   const self = entryView({ kind: 1, namespace: "discovery.resolvers", name: "a", instanceId: "a" });
   const catalog = dnsCatalog(() => 0, { reads, replica: r.replica, dnsNames, identity: IDENTITY, policies, self });
   const facts = new Facts();

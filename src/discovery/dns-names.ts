@@ -13,9 +13,9 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { AddressBlock, IpAddress } from "../lib/addresses.ts";
 import { hasField } from "../lib/protowire.ts";
 import { AddressNames } from "./address-names.ts";
-import { type Claim, claimantOf, claimOf, isSingleLabel, namesOf, readClaimant } from "./alias-claim.ts";
-import { AliasIndex, isRunBefore, namespaceOfRun, type Run } from "./alias-index.ts";
-import { SeenNames, type Seer } from "./seen-names.ts";
+import { claimantOf, claimOf, isSingleLabel, namesOf, type ParsedAliasClaim, readClaimant } from "./alias-claim.ts";
+import { AliasIndex, type AliasRun, isRunBefore, namespaceOfRun } from "./alias-index.ts";
+import { type ViewerClass, VisibleNames } from "./visible-names.ts";
 
 /** Field number of Entry.aliases. */
 const ALIASES = 9;
@@ -31,11 +31,11 @@ const MAX_ALIAS_SERVICES = 4;
 /** The part of the catalog that the asking viewer may see. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
-  readonly counts: (claim: Claim) => boolean;
+  readonly counts: (claim: ParsedAliasClaim) => boolean;
   /** Whether an alias of this name is seen, whoever has it. Absent: every one is. */
   readonly seesName?: (name: string) => boolean;
   /** The class of the viewer, so that looking takes no time for what is hidden from it. Absent: nothing is hidden, or the time is of no matter. */
-  readonly seer?: Seer | undefined;
+  readonly seer?: ViewerClass | undefined;
 }
 
 export interface FoundAlias {
@@ -45,7 +45,7 @@ export interface FoundAlias {
 }
 
 /** Entries that lookups find although they are not in the replica, which a resolver holds. Their bytes are in its slab, and none of their keys is shown there. */
-export interface EntriesBeside {
+export interface SupplementaryEntries {
   readonly lookup: EntryIndex;
   /** Whether lookups show those of a namespace. */
   shows(namespace: string): boolean;
@@ -54,7 +54,7 @@ export interface EntriesBeside {
 }
 
 /** Hears of each change of what names in DNS stand for, just after it. */
-export interface NameFollower {
+export interface NameObserver {
   /** An entry of a name came, went or changed. `name`: as in `nameOfKey`. */
   entryChanged(name: string): void;
   /** An entry that has this alias, or had it, came, went or changed. In plain form. */
@@ -82,25 +82,25 @@ export class DnsNames {
   /** Where the entries are. Those of two lists have no key in common. */
   readonly lookups: readonly EntryIndex[];
   readonly #replica: NamedReplica;
-  readonly #beside: EntriesBeside | undefined;
+  readonly #beside: SupplementaryEntries | undefined;
   /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
   /** Namespaces with entries, in the order of their ends. */
   readonly #namespaces = new SortedBlocks<string>(isEndBefore);
   readonly #aliases = new AliasIndex((run, isThere) => this.#seen.setRun(run, isThere));
-  readonly #seen = new SeenNames<Run>({
+  readonly #seen = new VisibleNames<AliasRun>({
     isBefore: isRunBefore,
     namespaceOf: namespaceOfRun,
     namesOf: ({ alias }) => namesOf(alias, this.#zones),
   });
   readonly #addresses: AddressNames | undefined;
-  readonly #followers = new Set<NameFollower>();
+  readonly #followers = new Set<NameObserver>();
   /** The lives of origins, as they were told to those who follow. */
   readonly #lives = new Map<string, OriginStatus>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
-  constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: EntriesBeside) {
+  constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: SupplementaryEntries) {
     this.lookups = beside === undefined ? [replica.lookup] : [replica.lookup, beside.lookup];
     this.#replica = replica;
     this.#beside = beside;
@@ -114,7 +114,7 @@ export class DnsNames {
   }
 
   /** Tells of all changes from now on, for as long as this object lives. */
-  follow(follower: NameFollower): void {
+  follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
 
@@ -124,7 +124,7 @@ export class DnsNames {
   }
 
   /** The claims of all aliases, whether they count or not, for each name that they may stand for. Some are told more than once. */
-  *claims(): Generator<Claim> {
+  *claims(): Generator<ParsedAliasClaim> {
     for (const { alias, namespace, claimant } of this.#aliases.claims())
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
   }
@@ -167,7 +167,7 @@ export class DnsNames {
       );
   }
 
-  #tell(what: (follower: NameFollower) => void): void {
+  #tell(what: (follower: NameObserver) => void): void {
     // HOT: once a changed record, and nearly always for one gateway.
     for (const follower of this.#followers) what(follower);
   }
@@ -264,7 +264,7 @@ export class DnsNames {
     return keys;
   }
 
-  #makeSeen(seer: Seer | undefined) {
+  #makeSeen(seer: ViewerClass | undefined) {
     return seer && this.#seen.make(seer, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 

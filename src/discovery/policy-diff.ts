@@ -12,25 +12,25 @@ import type { Rule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
 /** The namespaces that a viewer must be told anew, sorted. */
-export interface Difference {
+export interface VisibilityDiff {
   readonly gained: readonly string[];
   readonly lost: readonly string[];
 }
 
-type Change = "gained" | "lost" | "same";
+type NamespaceChange = "gained" | "lost" | "same";
 
 /** A viewer whose namespaces are not all judged yet. */
-interface Judging {
+interface PendingViewer {
   readonly viewer: string;
   /** By group of namespaces. */
-  readonly changes: Change[];
+  readonly changes: NamespaceChange[];
   readonly gained: string[];
   readonly lost: string[];
   /** Number of namespaces already looked at. */
   at: number;
 }
 
-const NONE: Difference = { gained: [], lost: [] };
+const NONE: VisibilityDiff = { gained: [], lost: [] };
 
 export class PolicyDiff {
   readonly #before: Policy;
@@ -40,8 +40,8 @@ export class PolicyDiff {
   /** One namespace of each group. The verdict on it holds for all of the group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
-  readonly #byViewer = new Map<string, Difference>();
-  #judging: Judging | undefined;
+  readonly #byViewer = new Map<string, VisibilityDiff>();
+  #judging: PendingViewer | undefined;
 
   constructor(before: Policy, after: Policy) {
     this.#before = before;
@@ -89,13 +89,13 @@ export class PolicyDiff {
   }
 
   /** The added namespaces that the viewer sees only after the change, and the held ones that it saw only before. */
-  of(viewer: Viewer): Difference {
+  of(viewer: Viewer): VisibilityDiff {
     this.judge(viewer, Number.POSITIVE_INFINITY);
     return this.#byViewer.get(idOf(viewer)) ?? NONE;
   }
 
   /** The change of one namespace for the viewer, whether it was added or not. */
-  changeOf(namespace: string, viewer: Viewer): Change {
+  changeOf(namespace: string, viewer: Viewer): NamespaceChange {
     const [did, does] = [this.#before.viewer(namespace, viewer).allowed, this.#after.viewer(namespace, viewer).allowed];
     return did === does ? "same" : does ? "gained" : "lost";
   }

@@ -7,14 +7,14 @@ import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { CatalogFacts, HeldEntry } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
-import type { Reads } from "./reads.ts";
+import type { CatalogReads } from "./reads.ts";
 
 const ENTRIES_A_SLICE = 1000;
 
 /** `viewers`: the known viewers. `channels`: as in the facts. */
-export function catalogFacts(
+export function catalogFactsForPlan(
   { lookup, origins }: Replica,
-  { node }: Pick<Reads, "node">,
+  { node }: Pick<CatalogReads, "node">,
   { viewers, channels }: { readonly viewers: readonly Viewer[]; readonly channels: CatalogFacts["channels"] },
 ): CatalogFacts {
   return {

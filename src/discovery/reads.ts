@@ -58,7 +58,7 @@ const PENDING_RETRY_MS = 500;
 const EPOCH_HASH_LENGTH = 12;
 
 /** Where a resolver has the entries that it answers with. At a node all are in the lookup of its replica. */
-export interface AnswerLists {
+export interface ResolverAnswerLists {
   /** The lists of all entries of a namespace and of those below it, which have no key in common. An empty text stands for all namespaces. */
   of(namespace: string): readonly EntryIndex[];
   /** Whether an entry of these lists may be shown at all. */
@@ -67,7 +67,7 @@ export interface AnswerLists {
   readonly isAtPlace: ReaderOptions["isAtPlace"];
 }
 
-export interface PageRequest {
+export interface QueryPageRequest {
   readonly filter: EntryFilter;
   /** A result of `pageLimit`. */
   readonly limit: number;
@@ -87,9 +87,9 @@ export interface PageAnswer {
   readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
-export type WatchRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
+export type ReaderRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
-interface Shared {
+interface SharedReader {
   readonly reader: WatchReader;
   /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
   readonly viewer: Viewer | undefined;
@@ -101,13 +101,13 @@ export interface ReadsPolicy {
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   /** Of a resolver. */
-  readonly lists?: AnswerLists | undefined;
+  readonly lists?: ResolverAnswerLists | undefined;
   /** Of summaries: namespaces of which no reader but the watches of resolvers is shown anything. That is no denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
 /** The policy that decides of a namespace. */
-interface RuleInForce {
+interface EffectiveRule {
   readonly verdict: Verdict;
   /** The label of the rule, or of the set. */
   readonly version: string;
@@ -117,16 +117,16 @@ interface RuleInForce {
   readonly number: number;
 }
 
-export class Reads {
+export class CatalogReads {
   readonly replica: Replica;
   readonly node: ReaderNode;
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
-  readonly #lists: AnswerLists | undefined;
+  readonly #lists: ResolverAnswerLists | undefined;
   readonly #hides: ReadsPolicy["hides"];
   /** Names what else than records and policy decides what readers are told. Empty while nothing does. */
   #answers = "";
-  readonly #readers = new Map<string, Shared>();
+  readonly #readers = new Map<string, SharedReader>();
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
   /** Number of policy changes and settlements in this thread. */
@@ -200,7 +200,7 @@ export class Reads {
   }
 
   /** The verdict on a namespace under the policy in force. Its rule is given only to a caller that may see the namespace. */
-  rule(caller: Caller, namespace: string): RuleInForce {
+  rule(caller: Caller, namespace: string): EffectiveRule {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
     // No rule covers the control plane's namespaces.
@@ -303,7 +303,7 @@ export class Reads {
   }
 
   /** A page in key order. Throws `invalid_argument` for a token of another filter. */
-  page(caller: Caller, request: PageRequest): PageAnswer {
+  page(caller: Caller, request: QueryPageRequest): PageAnswer {
     const { filter, limit, token, isExplained, salt } = request;
     // HOT: most queries have one page, so the hash is made only for those with a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
@@ -337,7 +337,7 @@ export class Reads {
    * Text of what a watch with this request shows this caller. A cursor of one watch is valid for another only if both texts are equal. HOT:
    * once a query.
    */
-  readerText(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
+  readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
     // A resolver says itself which namespaces it holds up to its cursor, and no viewer's rule hides anything from it.
     if (filter.resolved !== undefined) return "watch\0resolver";
     // LOCAL means something else on every node, so a cursor of such a watch is valid only at its node.
@@ -355,7 +355,7 @@ export class Reads {
   }
 
   /** The shared reader of equal watches. Call `release` when the stream closes. */
-  reader(caller: Caller, request: WatchRequest): WatchReader {
+  reader(caller: Caller, request: ReaderRequest): WatchReader {
     const text = this.readerText(caller, request);
     const isResolved = request.filter.resolved !== undefined;
     // The whole text, because a forged hash could give one tenant the reader of another.
@@ -469,7 +469,7 @@ export class Reads {
   }
 
   /** NODE entries. With `namespaceFilter` only those of nodes with entries in that namespace or below it. */
-  nodes(caller: Caller, request: Omit<PageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
+  nodes(caller: Caller, request: Omit<QueryPageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
     const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
     if (namespaceFilter === "") return answer;
     const holders = this.#holders(caller, namespaceFilter, new Set(answer.records.map((record) => record.traits.nodeId)));

@@ -3,9 +3,9 @@ import type { WriteBatch } from "../catalog/batch.ts";
 import type { StampedEntry } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
-import type { CheckOrder } from "../discovery/checks/checks.ts";
-import type { Outcome } from "../discovery/checks/threshold.ts";
-import type { DoubtChange } from "../discovery/checks/turns.ts";
+import type { ProbeOutput } from "../discovery/checks/checks.ts";
+import type { SelfPreservationChange } from "../discovery/checks/state-changes.ts";
+import type { CheckOutcome } from "../discovery/checks/threshold.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
@@ -55,7 +55,7 @@ export type NodeInput =
   /** The node's own entry. It is given once the addresses of the listeners are known. */
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** Answers `probe`. */
-  | { readonly kind: "probed"; readonly id: number; readonly outcome: Outcome }
+  | { readonly kind: "probed"; readonly id: number; readonly outcome: CheckOutcome }
   /** The name look-up of a probe has ended. */
   | { readonly kind: "resolved"; readonly id: number }
   /** Answers `measureLoad`. */
@@ -93,9 +93,9 @@ export type NodeOutput =
   /** Asks how busy the process is. Answered by `load`. */
   | { readonly kind: "measureLoad" }
   /** A check of one of this node's entries probes its target, which `probed` answers within the timeout of the probe. Or such a probe is stopped. */
-  | CheckOrder
-  /** Most checks changed state at the same time, so this node keeps their states for a while (`isDoubting`), or the doubt has ended. */
-  | ({ readonly kind: "doubt" } & DoubtChange)
+  | ProbeOutput
+  /** Most checks changed state at the same time, so this node keeps their states for a while (`isSelfPreserving`), or the doubt has ended. */
+  | ({ readonly kind: "doubt" } & SelfPreservationChange)
   /** The own entry, or its load, could not be written. It is tried again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
   /** What other nodes told, for a warm start, and the blocks of what a node holds of summaries. Answered by `snapshotKept`, which is about the former. */

@@ -2,7 +2,7 @@
 
 import type { Scope } from "../catalog/entry/scope.ts";
 import type { Settings } from "../config/settings.ts";
-import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
+import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
@@ -51,7 +51,7 @@ export interface NodePolicyOptions {
 function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): CatalogFacts {
   const exportScope = CHANNEL_OF[settings.summary.exportScope];
   const channels = (listed: readonly Scope[]) => channelsOf(listed, { ...settings.summary, exportScope });
-  return catalogFacts(replica, reads, { viewers: viewersOf(settings, identity.clusterId), channels });
+  return catalogFactsForPlan(replica, reads, { viewers: viewersOf(settings, identity.clusterId), channels });
 }
 
 /** Puts the last stored policy in force, then the policy file if it has changed. */

@@ -4,7 +4,7 @@ import { Leases } from "../catalog/leases.ts";
 import type { Effective } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
-import { Wakeup } from "../discovery/wakeup.io.ts";
+import { WatchWaker } from "../discovery/watch-waker.io.ts";
 import { importRule } from "../fabric/borders/rules/rules.ts";
 import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import type { RootLog } from "../lib/log.io.ts";
@@ -23,7 +23,7 @@ import { isMarked } from "./fabric/members-file.io.ts";
 /** The rooms of a node, and what drives them. */
 export interface NodeCore extends Rooms {
   /** Wakes readers of the catalog, and of summaries. */
-  readonly wakeups: readonly Wakeup[];
+  readonly wakeups: readonly WatchWaker[];
   /** Called when readers may be woken, and what is said to read workers has changed. */
   readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
@@ -103,8 +103,8 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed);
   const { rooms, againCount } = opening.finish();
   if (againCount > 0) log.child("journal").warn({ againCount }, "records of another region are written again");
-  const wakeup = new Wakeup(rooms.fanout, now);
-  const readersOfSummaries = rooms.regions && new Wakeup(rooms.regions.reads.fanout, now);
+  const wakeup = new WatchWaker(rooms.fanout, now);
+  const readersOfSummaries = rooms.regions && new WatchWaker(rooms.regions.reads.fanout, now);
   const wakeups = readersOfSummaries === undefined ? [wakeup] : [wakeup, readersOfSummaries];
   const wakes = new Set([() => wakeups.forEach((each) => each.kick())]);
   const driver = new CoreDriver(rooms.machine, driverPorts(options, journal, { metrics, wakes }));

@@ -11,7 +11,7 @@ import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { CAUSE } from "../../src/catalog/watch/cause.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
-import { DnsNames, type NameFollower, type NameView } from "../../src/discovery/dns-names.ts";
+import { DnsNames, type NameObserver, type NameView } from "../../src/discovery/dns-names.ts";
 import { parseAddress } from "../../src/lib/addresses.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { HeldEntries } from "../../src/resolver/keeping/held-entries.ts";
@@ -122,7 +122,7 @@ test("with much hidden, a class of viewers is told what a look at everything tel
 });
 
 /** What its follower was told since it was last taken. */
-class Told implements NameFollower {
+class Told implements NameObserver {
   aliases = new Set<string>();
   below = new Set<string>();
   #addresses = new Set<string>();

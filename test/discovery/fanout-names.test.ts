@@ -5,7 +5,7 @@ import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record/reco
 import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { NAME_INDEX_BOUNDS, type NameIndexBounds } from "../../src/catalog/watch/name-index.ts";
 import { SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
 
@@ -24,7 +24,7 @@ class Watched {
   readonly fanout: Fanout;
   readonly told: string[] = [];
   readonly feeds = new Map<string, WatchFeed>();
-  readonly watchers = new Map<string, Watcher>();
+  readonly watchers = new Map<string, WatchStream>();
 
   constructor(bounds: Partial<NameIndexBounds> = {}) {
     this.fanout = new Fanout(undefined, { ...NAME_INDEX_BOUNDS, ...bounds });
@@ -45,7 +45,7 @@ class Watched {
       { from: undefined, bookmarkIntervalMs: 1e9 },
       T,
     );
-    const watcher: Watcher = { feed, isReady: false, wake: () => this.look(who), stop: () => undefined };
+    const watcher: WatchStream = { feed, isReady: false, wake: () => this.look(who), stop: () => undefined };
     this.feeds.set(who, feed);
     this.watchers.set(who, watcher);
     this.fanout.add(watcher);
@@ -149,7 +149,7 @@ test("a watch that was closed is woken by nothing, and another of the same filte
   const watched = opened({ web: { names: ["web"] } });
   const { feed } = watched.watchers.get("web")!;
   let woken = 0;
-  const twin: Watcher = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
+  const twin: WatchStream = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
   watched.fanout.add(twin);
   watched.fanout.narrow(twin);
   watched.fanout.remove(watched.watchers.get("web")!);
@@ -331,7 +331,7 @@ test("a watch that ends between two slices is woken by none of the rest, and ano
   const first = watched.watchers.get("web")!;
   const { feed } = first;
   let woken = 0;
-  const twin: Watcher = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
+  const twin: WatchStream = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
   watched.put(...Array.from({ length: 6 }, (_, i) => keyOf("web", "svc", i)));
   fanout.changed(node.replica.takeTouched());
   fanout.add(twin);

@@ -8,7 +8,7 @@ import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/switch-queue.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
@@ -30,7 +30,7 @@ class Bench {
   readonly r = new Registry();
   readonly rng: Rng;
   readonly policies: { policy: Policy } = { policy: NO_POLICY };
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout = new Fanout();
   readonly clients: FoldingClient[] = [];
   #nowMs = 0;
@@ -40,7 +40,7 @@ class Bench {
     this.rng = new Rng(`slices/${seed}`);
     this.r.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, "c1"));
     const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
-    this.reads = new Reads(this.r.replica, facts, { policies: this.policies, onDenied: () => undefined });
+    this.reads = new CatalogReads(this.r.replica, facts, { policies: this.policies, onDenied: () => undefined });
     for (let i = 0; i < entries; i++) this.put();
     if (entries === 0) return;
     for (const tenant of ["red", "blue"])

@@ -4,7 +4,7 @@ import { ANY } from "../../src/catalog/query/filter.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import type { WatchReader } from "../../src/catalog/watch/reader.ts";
 import { healthRank } from "../../src/discovery/candidates.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -26,7 +26,7 @@ function open(names: readonly string[] = ["a", "b", "c"]) {
   );
   const policies = { policy: NO_POLICY };
   const denials: string[] = [];
-  const reads = new Reads(r.replica, NODE, {
+  const reads = new CatalogReads(r.replica, NODE, {
     policies,
     onDenied: (who, { action, namespace, verdict }) => denials.push(`${who.tenant} ${action} ${namespace} ${verdict.reason}`),
   });
@@ -152,7 +152,7 @@ test("a namespace that the reads hide is shown to nobody, on no page and in no d
   const { reads: all } = open();
   const denials: string[] = [];
   const policies = { policy: HIDING };
-  const reads = new Reads(all.replica, NODE, {
+  const reads = new CatalogReads(all.replica, NODE, {
     policies,
     onDenied: (_, { namespace }) => denials.push(namespace),
     hides: (n) => n === "svc",

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { BODY, HEALTH, type Health, type KeyText, KIND, type Kind, keyText, type OriginStatus } from "../../src/catalog/record/record.ts";
 import { ENTRIES } from "../../src/catalog/replica/touch-sweeps.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import type { AddressBlock } from "../../src/lib/addresses.ts";
@@ -94,12 +94,12 @@ export class ChangingDns {
   viewedCount = 0;
   readonly #registry = new Registry();
   readonly #policies: { policy: Policy } = { policy: NO_POLICY };
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   #turn = 0;
 
   constructor() {
     const { replica } = this.#registry;
-    this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => {} });
+    this.#reads = new CatalogReads(replica, NODE, { policies: this.#policies, onDenied: () => {} });
     this.names = new DnsNames(replica, ["waymark"], [CHANGING_BLOCK]);
     const { names } = this;
     const view: DnsNames["view"] = (key) => {

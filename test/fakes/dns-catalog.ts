@@ -8,7 +8,7 @@ import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
 import { healthOrder } from "../../src/consumer/fitness.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
-import type { NameFollower } from "../../src/discovery/dns-names.ts";
+import type { NameObserver } from "../../src/discovery/dns-names.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
@@ -134,11 +134,11 @@ export class FakeDnsCatalog implements DnsCatalog {
 
 /** Tells of what was added. */
 class FakeChanges {
-  readonly #followers = new Set<NameFollower>();
+  readonly #followers = new Set<NameObserver>();
 
   catchUp(): void {}
 
-  follow(follower: NameFollower): void {
+  follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
 

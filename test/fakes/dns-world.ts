@@ -10,7 +10,7 @@ import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY, HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted } from "../../src/discovery/switch-queue.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
@@ -120,7 +120,7 @@ export class DnsWorld {
   readonly #registry = new Registry();
   readonly #policies: { policy: Policy } = { policy: NO_POLICY };
   readonly #model = new PolicyModel();
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   readonly #names: DnsNames;
   #askCount = 0;
   readonly #select: ReturnType<typeof dnsSelection>;
@@ -143,7 +143,7 @@ export class DnsWorld {
     this.#rng = new Rng(`dns/${seed}`);
     const { replica } = this.#registry;
     replica.setAdmission((stored) => isAdmitted(this.#policies.policy, stored, NODE.clusterId));
-    this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => undefined });
+    this.#reads = new CatalogReads(replica, NODE, { policies: this.#policies, onDenied: () => undefined });
     this.#names = new DnsNames(replica, ["waymark"]);
     const sources = { reads: this.#reads, replica, dnsNames: this.#names, identity: NODE, policies: this.#policies };
     const viewers = viewersOf({ views: ROWS.map((row) => ({ ...row, listener: undefined })) }, NODE);

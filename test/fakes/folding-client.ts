@@ -4,8 +4,8 @@ import type { EntryFilter } from "../../src/catalog/query/filter.ts";
 import { deltaId } from "../../src/catalog/record/record.ts";
 import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { ACTION, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
-import type { Watcher } from "../../src/discovery/fanout.ts";
-import type { Reads } from "../../src/discovery/reads.ts";
+import type { WatchStream } from "../../src/discovery/fanout.ts";
+import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { at } from "./registry.ts";
@@ -19,9 +19,9 @@ export interface ClientOptions {
 }
 
 export class FoldingClient {
-  readonly watcher: Watcher;
+  readonly watcher: WatchStream;
   readonly feed: WatchFeed;
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   readonly #caller: Caller;
   readonly #options: ClientOptions;
   /** Key to delta id. */
@@ -34,7 +34,7 @@ export class FoldingClient {
   restartCount = -1;
   onWake: () => void = () => undefined;
 
-  constructor(reads: Reads, who: Caller, options: ClientOptions) {
+  constructor(reads: CatalogReads, who: Caller, options: ClientOptions) {
     [this.#reads, this.#caller, this.#options] = [reads, who, options];
     const { filter, bookmarkIntervalMs = 1 } = options;
     const reader = reads.reader(who, { filter, isNamesOnly: false, withDigest: true });

@@ -3,7 +3,7 @@
 import type { WriteBatch } from "../../src/catalog/batch.ts";
 import { checksOf } from "../../src/catalog/entry/checks.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
+import { type CheckOutcome, PASSED } from "../../src/discovery/checks/threshold.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { openRooms } from "../../src/node/core/rooms.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
@@ -21,7 +21,7 @@ export class LoneNode {
   readonly rooms;
   readonly probes: Extract<NodeOutput, { readonly kind: "probe" }>[] = [];
   readonly doubts: boolean[] = [];
-  outcome: Outcome = PASSED;
+  outcome: CheckOutcome = PASSED;
   isAnswering = true;
   ms = 0;
   #tokens = 0;
@@ -108,7 +108,7 @@ export class LoneNode {
 
   #obey(output: NodeOutput): void {
     if (output.kind === "persist") this.#persist(output.batch);
-    if (output.kind === "doubt") this.doubts.push(output.isDoubting);
+    if (output.kind === "doubt") this.doubts.push(output.isSelfPreserving);
     if (output.kind !== "probe") return;
     this.probes.push(output);
     if (this.isAnswering) this.answer(output.id);

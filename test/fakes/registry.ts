@@ -13,9 +13,9 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import { Loads } from "../../src/discovery/registrar/loads.ts";
+import { LoadReports } from "../../src/discovery/registrar/load-reports.ts";
 import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
+import { JournalRestore, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
@@ -167,11 +167,11 @@ export class Registry {
         newToken: () => `${(this.#tokens += 1)}`,
         stallClock: ALL_TIME_COUNTS,
       },
-      { replica: this.replica, leases: this.leases, stamper, hlc, loads: new Loads(30_000), quotas: this.#quotasOf(this.replica) },
+      { replica: this.replica, leases: this.leases, stamper, hlc, loads: new LoadReports(30_000), quotas: this.#quotasOf(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS, region };
-    const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
+    const restoring = new JournalRestore({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
     this.registrar.restored();

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
@@ -60,7 +60,7 @@ const scraped = (answer: Route["answer"]): Service =>
   });
 
 const FACTS = { nodeId: "a", clusterId: "local", region: "r1", boot: "b" };
-const READS = new Reads(new Registry().replica, FACTS, { policies: { policy: NO_POLICY }, onDenied: () => {} });
+const READS = new CatalogReads(new Registry().replica, FACTS, { policies: { policy: NO_POLICY }, onDenied: () => {} });
 const SERVICES: readonly Service[] = [
   serviceWith(DiscoveryService, prometheusRoute({ reads: READS, checkCaughtUp: () => undefined })),
   policyPage({ enabled: true, number: "7" }),

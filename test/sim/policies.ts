@@ -1,5 +1,5 @@
 /** Policy in a simulated node: its own tasks, on the store of its disk, which answers late, and refuses to write when the disk is full. */
-import { catalogFacts } from "../../src/discovery/policy-facts.ts";
+import { catalogFactsForPlan } from "../../src/discovery/policy-facts.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
@@ -57,7 +57,7 @@ export class SimTasks {
     let isRestored = false;
     this.#policyStore = new PolicyStore({
       engine: process.policies,
-      catalog: catalogFacts(process.replica, { node: { ...process.node.options, boot: process.boot } }, { viewers: [], channels }),
+      catalog: catalogFactsForPlan(process.replica, { node: { ...process.node.options, boot: process.boot } }, { viewers: [], channels }),
       self: { clusterId, region },
       knownPlaces: () => new Set([clusterId, region]),
       audit: () => undefined,

@@ -8,7 +8,7 @@ import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { PASSED } from "../../src/discovery/checks/threshold.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
-import type { Reads } from "../../src/discovery/reads.ts";
+import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import type { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import type { ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
@@ -114,7 +114,7 @@ export class SimProcess {
   readonly registrar: Registrar;
   readonly policies: PolicyEngine;
   readonly tasks: SimTasks;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
   readonly warm: Warm | undefined;
   /** The age of the snapshot at the start, as the disk says. */

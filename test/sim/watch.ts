@@ -6,7 +6,7 @@ import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { type FeedStart, WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { ACTION, type ChangeAction, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
-import type { Watcher } from "../../src/discovery/fanout.ts";
+import type { WatchStream } from "../../src/discovery/fanout.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { lineOf } from "../fakes/model.ts";
@@ -38,7 +38,7 @@ interface Open {
   readonly place: Place;
   readonly process: SimProcess;
   readonly feed: WatchFeed;
-  readonly watcher: Watcher;
+  readonly watcher: WatchStream;
   /** It never resumed, and its node remembers what was seen before. */
   readonly isMeasured: boolean;
   readonly openedMs: number;
@@ -195,7 +195,7 @@ export class SimWatch {
   #opened(place: Place, from: FeedStart["from"], reader: WatchFeed["reader"]): Open {
     const { process } = place;
     const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
-    const watcher: Watcher = {
+    const watcher: WatchStream = {
       feed,
       isReady: false,
       wake: () => {

@@ -55,7 +55,7 @@ function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems
   }
 }
 
-/** Which callers may register there is another question: `discovery/registrar/may-write.ts` has the answer. */
+/** Which callers may register there is another question: `discovery/registrar/write-authorization.ts` has the answer. */
 function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const row = findRoleNamespace(key.namespace);
   if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);

@@ -14,14 +14,14 @@ const MAX_LOOK_MS = 1000;
 /** Shortest time between two looks, in ms, so that leases that end shortly after each other end together. */
 const MIN_LOOK_MS = 5;
 
-type Committing = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
+type CommitTarget = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
 
 /**
  * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are looked at. It writes nothing: the driver
  * gives each batch of `start` to the journal, and calls `landed` or `refused` when the journal has answered.
  */
 export class CommitCycle {
-  readonly #registrar: Committing;
+  readonly #registrar: CommitTarget;
   /** The number of the last started batch. */
   #started: BatchNumber = NOTHING_TO_WAIT_FOR;
   /** The batch that is on its way. */
@@ -30,7 +30,7 @@ export class CommitCycle {
   /** Kept until a look, a commit or a refusal changes it, because asking the registrar is expensive. */
   #dueMonoMs: number | undefined;
 
-  constructor(registrar: Committing, { monoMs }: Pick<Time, "monoMs">) {
+  constructor(registrar: CommitTarget, { monoMs }: Pick<Time, "monoMs">) {
     this.#registrar = registrar;
     this.#lookedMonoMs = monoMs;
   }

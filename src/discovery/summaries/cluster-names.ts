@@ -11,7 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { beaconKey } from "../../summary/keys.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
-import { DnsNames, type NameFollower, type NameView, plainName } from "../dns-names.ts";
+import { DnsNames, type NameObserver, type NameView, plainName } from "../dns-names.ts";
 import { type BestCluster, BestClusters } from "./best-clusters.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
@@ -51,7 +51,7 @@ export class ClusterNames {
   readonly #dnsNames: ClusterNamesParts["dnsNames"];
   readonly #names: DnsNames;
   readonly #clusters: BestClusters;
-  readonly #followers = new Set<NameFollower>();
+  readonly #followers = new Set<NameObserver>();
 
   constructor({ summaries, dnsNames, hosts, zones, now }: ClusterNamesParts) {
     this.now = now;
@@ -71,7 +71,7 @@ export class ClusterNames {
     this.#names.catchUp();
   }
 
-  follow(follower: NameFollower): void {
+  follow(follower: NameObserver): void {
     this.#followers.add(follower);
     this.#dnsNames.follow(follower);
     this.#names.follow(follower);

@@ -15,7 +15,7 @@ import { draftOf } from "../../summary/building/drafts.ts";
 import { Outlets } from "../../summary/building/outlets.ts";
 import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { Channel, SummaryFacts } from "../../summary/summary.ts";
-import type { Reads } from "../reads.ts";
+import type { CatalogReads } from "../reads.ts";
 
 export interface OnDemandPage {
   readonly items: readonly SummaryFacts[];
@@ -54,11 +54,11 @@ class SliceBudget {
 }
 
 export class OnDemandSummaries {
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   readonly #policies: PolicySource;
   #outlets: { readonly policy: Policy; readonly byChannel: ReadonlyMap<Channel, Outlets> } | undefined;
 
-  constructor(reads: Reads, policies: PolicySource) {
+  constructor(reads: CatalogReads, policies: PolicySource) {
     this.#reads = reads;
     this.#policies = policies;
   }

@@ -18,9 +18,9 @@ import type { SourceAge } from "../../summary/held/options.ts";
 import type { HeldSummaries } from "../../summary/held/summaries.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
-import { Hearing } from "../hearing.ts";
-import { type AnswerLists, Reads } from "../reads.ts";
-import { type ChangeNumber, PolicySwitch, type SwitchFollower } from "../switch-queue.ts";
+import { CatalogReads, type ResolverAnswerLists } from "../reads.ts";
+import { type ChangeNumber, PolicySwitch, type SwitchObserver } from "../switch-queue.ts";
+import { WatchAck } from "../watch-ack.ts";
 
 /** What is known of the clusters that summaries are about. */
 export interface KnownSources {
@@ -44,7 +44,7 @@ export interface SummaryReadsParts {
   readonly onDenied: OnDenied;
   readonly sources: KnownSources;
   /** Of a resolver. */
-  readonly lists?: AnswerLists;
+  readonly lists?: ResolverAnswerLists;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
   readonly now: () => Time;
@@ -56,12 +56,12 @@ const NAME_LENGTH = 12;
 const MAX_SUMMARIES = 1000;
 
 /** It follows changes of policy: begun by the queue of the catalog, and done in slices by `step`. */
-export class SummaryReads implements SwitchFollower {
-  readonly reads: Reads;
+export class SummaryReads implements SwitchObserver {
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
   readonly sources: KnownSources;
   readonly #parts: SummaryReadsParts;
-  readonly #hearing: Hearing;
+  readonly #hearing: WatchAck;
   readonly #onTurned: ((sources: ReadonlySet<string>) => void)[] = [];
   /** The policy that the last change led to. */
   #told: Policy;
@@ -73,9 +73,9 @@ export class SummaryReads implements SwitchFollower {
     this.sources = sources;
     this.#told = policies.policy;
     this.fanout = new Fanout(parts.onAgain);
-    this.#hearing = new Hearing(this.fanout);
+    this.#hearing = new WatchAck(this.fanout);
     // The control plane's namespaces have no summaries; there stand beacons.
-    this.reads = new Reads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
+    this.reads = new CatalogReads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
 
   /** The watches become ready, and end, with those of the catalog. */

@@ -4,7 +4,7 @@
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { InstanceName } from "../../catalog/query/instances.ts";
-import type { Claim } from "../../discovery/alias-claim.ts";
+import type { ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import type { NameView } from "../../discovery/dns-names.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -47,7 +47,7 @@ export interface Told {
 export interface Carrier {
   readonly entry: EntryView;
   /** Its claim without a name. */
-  readonly claim: Omit<Claim, "name">;
+  readonly claim: Omit<ParsedAliasClaim, "name">;
 }
 
 /**

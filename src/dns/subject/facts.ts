@@ -4,7 +4,7 @@
  */
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { Kind } from "../../catalog/record/record.ts";
-import type { NameFollower } from "../../discovery/dns-names.ts";
+import type { NameObserver } from "../../discovery/dns-names.ts";
 
 export interface Fact {
   readonly key: string;
@@ -64,7 +64,7 @@ export function factBytes(keys: Iterable<string>): number {
   return bytes;
 }
 
-export class Facts implements NameFollower {
+export class Facts implements NameObserver {
   readonly #byKey = new Map<string, Fact>();
   /** Memory of the facts on which a plan rests, each once. */
   sizeBytes = 0;

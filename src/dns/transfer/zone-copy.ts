@@ -8,7 +8,7 @@ import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
 import { DnsNames } from "../../discovery/dns-names.ts";
-import { Reads } from "../../discovery/reads.ts";
+import { CatalogReads } from "../../discovery/reads.ts";
 import { isAdmitted } from "../../discovery/switch-queue.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
@@ -17,7 +17,7 @@ import type { PolicySource } from "../../policy/set/verdict.ts";
 const STEP_RECORDS = 50;
 
 export interface CopySources {
-  readonly reads: Pick<Reads, "node" | "policy" | "replica">;
+  readonly reads: Pick<CatalogReads, "node" | "policy" | "replica">;
   readonly policies: PolicySource;
   readonly clusterId: string;
   readonly zones: readonly string[];
@@ -27,7 +27,7 @@ export interface CopySources {
 }
 
 export class ZoneCopy {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly dnsNames: DnsNames;
   readonly policies: PolicySource;
   readonly #sources: CopySources;
@@ -56,7 +56,7 @@ export class ZoneCopy {
     this.#feed = new ReplicaFeed({ replica: from, isHeldUp: () => !this.#isSettled });
     this.#copy = new ReplicaCopy({ replica, stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }) });
     this.dnsNames = new DnsNames(this.#namedReplica(replica), zones, blocks);
-    this.reads = new Reads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
+    this.reads = new CatalogReads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
   }
 
   /** Whether it is whole: then it stays as it is. */

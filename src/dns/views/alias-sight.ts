@@ -1,6 +1,6 @@
 /** Which aliases a policy shows to a viewer: by the namespaces of the entry and of the name, and by the right of who registered it. */
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
-import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
+import { isRightful, type ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
@@ -20,7 +20,7 @@ export function hiddenAbove(name: string, policy: Policy, sees: (namespace: stri
 }
 
 /** Whether the registrant of the alias may write where its name stands, as a node of cluster `here` judges it. */
-export function isClaimRightful(claim: Claim, policy: Policy, here: string): boolean {
+export function isClaimRightful(claim: ParsedAliasClaim, policy: Policy, here: string): boolean {
   return judgedNames(claim.name).every((name) => isRightful(policy, { ...claim, name }, here));
 }
 

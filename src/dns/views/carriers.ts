@@ -2,7 +2,7 @@
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { isAtOrBelow } from "../../catalog/query/sorted-blocks.ts";
-import type { Claim } from "../../discovery/alias-claim.ts";
+import type { ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
 import type { Carrier } from "../subject/elsewhere.ts";
 
@@ -13,7 +13,7 @@ export interface Carriers {
   /** Namespaces at or below the name. */
   readonly namespaces: readonly string[];
   /** Aliases at or below the name, with their claims. The names are below the zone. */
-  readonly claims: readonly Claim[];
+  readonly claims: readonly ParsedAliasClaim[];
   /** Whether the upstream has more than these. */
   readonly isMore: boolean;
   /** Of memory, rather too many than too few. */
@@ -119,7 +119,7 @@ export class KeptCarriers {
 /** Whether something that the viewer sees, and that counts, is at the name or below it. With more than was told, something is taken to be. */
 export function isAbove({ namespaces, claims, isMore }: Carriers, suffix: string, { sees, counts }: NameView): boolean {
   if (namespaces.some(sees)) return true;
-  const isBelow = (claim: Claim) => isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts(claim);
+  const isBelow = (claim: ParsedAliasClaim) => isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts(claim);
   return claims.some(isBelow) || isMore;
 }
 
@@ -144,7 +144,7 @@ export function carriersFrom(
   { isMore, maxBytes }: { readonly isMore: boolean; readonly maxBytes: number },
 ): Carriers {
   const namespaces = new Set<string>();
-  const claims: Claim[] = [];
+  const claims: ParsedAliasClaim[] = [];
   const atName: Carrier[] = [];
   const namesOfEntry = ({ read }: EntryView) => read("aliases").flatMap((alias) => namesBelow(plainName(alias), name, zone));
   const sorted = told

@@ -12,12 +12,12 @@ import {
 import { type CatalogRecord, type EntryKey, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
-import type { Claim } from "../../discovery/alias-claim.ts";
+import type { ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import { healthRank } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
-import type { Reads } from "../../discovery/reads.ts";
-import type { Seer } from "../../discovery/seen-names.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import type { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
+import type { ViewerClass } from "../../discovery/visible-names.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -34,7 +34,7 @@ import type { ViewerOfView } from "./views.ts";
 
 /** What DNS reads of a node. */
 export interface DnsSources {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly replica: Pick<Replica, "revision">;
   readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder" | "namesAt" | "view">;
   readonly identity: { readonly clusterId: string };
@@ -131,8 +131,8 @@ class CatalogInDns implements DnsCatalog {
   readonly #sources: DnsSources;
   readonly #notes: Notes;
   readonly #viewer: Caller;
-  readonly #counts: (claim: Claim) => boolean;
-  readonly #seer: Seer;
+  readonly #counts: (claim: ParsedAliasClaim) => boolean;
+  readonly #seer: ViewerClass;
   /** `at` is set before each use: HOT. */
   readonly #sampling: { -readonly [K in keyof NameSampling]: NameSampling[K] };
 
@@ -407,7 +407,7 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /** Undefined where nothing is hidden. */
-  get #seerNow(): Seer | undefined {
+  get #seerNow(): ViewerClass | undefined {
     return this.#sources.policies.policy.set === undefined ? undefined : this.#seer;
   }
 

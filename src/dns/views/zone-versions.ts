@@ -5,9 +5,9 @@
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import type { Claim } from "../../discovery/alias-claim.ts";
+import type { ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -183,7 +183,7 @@ export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
     readonly lookup: Pick<EntryIndex, "namespaces">;
   };
-  readonly reads: Pick<Reads, "policy" | "policyEdition">;
+  readonly reads: Pick<CatalogReads, "policy" | "policyEdition">;
   readonly policies: PolicySource;
   readonly dnsNames: Pick<DnsNames, "catchUp" | "claims">;
   readonly identity: { readonly clusterId: string };
@@ -303,7 +303,7 @@ export class ZoneChanges {
         return sees !== sawBefore(namespace) || (sees && isOwned(namespace));
       });
       // What an alias stands for may lie where no entry is.
-      const isTold = (claim: Claim, policy: Policy, sees: (namespace: string) => boolean) =>
+      const isTold = (claim: ParsedAliasClaim, policy: Policy, sees: (namespace: string) => boolean) =>
         sees(claim.namespace) &&
         hiddenAbove(claim.name, policy, sees) === undefined &&
         isClaimRightful(claim, policy, this.#sources.identity.clusterId);

@@ -14,12 +14,12 @@ import { TraitsPool } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
-import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
-import { Reach } from "../../discovery/checks/reach.ts";
-import { type AliasOf, entryOwner } from "../../discovery/checks/watched.ts";
-import { Loads } from "../../discovery/registrar/loads.ts";
+import { type AliasKey, HealthChecks } from "../../discovery/checks/checks.ts";
+import { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
+import { type AliasTarget, entryOwner } from "../../discovery/checks/watched.ts";
+import { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases } from "../../discovery/registrar/restore.ts";
+import { JournalRestore, restoreLeases } from "../../discovery/registrar/restore.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
@@ -92,7 +92,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
   const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
-  const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs, region: settings.node.region }, time);
+  const restoring = new JournalRestore({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs, region: settings.node.region }, time);
   const finish = () => {
     const againCount = restoring.finish();
     const rooms = { ...restorable, machine, guard, regions: summaries };
@@ -158,7 +158,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
   const { nodeId, boot } = restored;
   const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
   const replica = openReplica(restored, settings, policies);
-  const loads = new Loads(catalog.loadIntervalMs);
+  const loads = new LoadReports(catalog.loadIntervalMs);
   const core = openReadingCore({
     ...options,
     boot,
@@ -183,7 +183,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
     stallClock,
   };
   const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, loads, quotas: limits.quotas });
-  const checks = new Checks({
+  const checks = new HealthChecks({
     isEnabled: settings.checks.enabled,
     stallClock,
     random,
@@ -198,7 +198,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
   registrar.followers.add(checks);
   const checkAdmission = new CheckAdmission({
     isEnabled: settings.checks.enabled,
-    reach: new Reach(settings.checks.allowed),
+    reach: new ProbeAllowList(settings.checks.allowed),
     clusterId: node.clusterId,
     policies,
     onDenied: accessLog.onDenied,
@@ -217,7 +217,7 @@ function aliasSource({
   readonly policies: PolicyEngine;
   readonly clusterId: string;
 }) {
-  return (asked: AliasKey, own: KeyText): AliasOf | undefined => {
+  return (asked: AliasKey, own: KeyText): AliasTarget | undefined => {
     const key = parseKey(asked, "key", clusterId, PROTOCOL_BOUNDS);
     const tenant = replica.own(own)?.traits.tenantId ?? "";
     const isSeen = policies.policy.viewer(keyParts(key).namespace, { clusterId, tenant }).allowed;

@@ -11,7 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { hasUpstreamTls } from "../../config/exposure.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
-import { Wakeup } from "../../discovery/wakeup.io.ts";
+import { WatchWaker } from "../../discovery/watch-waker.io.ts";
 import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
@@ -62,8 +62,8 @@ export class ResolverCore implements Component {
   isDraining = false;
   readonly #metrics: Metrics;
   readonly #audit: AuditLog;
-  readonly #wakeup: Wakeup;
-  readonly #readersOfSummaries: Wakeup | undefined;
+  readonly #wakeup: WatchWaker;
+  readonly #readersOfSummaries: WatchWaker | undefined;
   readonly #waits = new Waits();
   readonly #switcher: PolicySwitcher;
   readonly #onServing = new Set<(isServing: boolean) => void>();
@@ -86,8 +86,8 @@ export class ResolverCore implements Component {
     const process = { settings, version, metrics, audit, now, boot, onAgain: () => this.#wakeup.kick() };
     this.rooms = openResolverRooms({ ...process, nodeId, generation, resolver, summaries }, time);
     const { switches, fanout, limits } = this.rooms;
-    this.#wakeup = new Wakeup(fanout, now);
-    this.#readersOfSummaries = this.rooms.summaries && new Wakeup(this.rooms.summaries.reads.fanout, now);
+    this.#wakeup = new WatchWaker(fanout, now);
+    this.#readersOfSummaries = this.rooms.summaries && new WatchWaker(this.rooms.summaries.reads.fanout, now);
     this.#switcher = new PolicySwitcher(switches, () => {
       this.rooms.show();
       this.#changed();

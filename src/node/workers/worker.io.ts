@@ -7,7 +7,7 @@ import { flushCompileCache } from "node:module";
 import { performance } from "node:perf_hooks";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
-import { Wakeup } from "../../discovery/wakeup.io.ts";
+import { WatchWaker } from "../../discovery/watch-waker.io.ts";
 import { receivedError, WaymarkError } from "../../lib/errors.ts";
 import { openLog, type RootLog } from "../../lib/log.io.ts";
 import { parseLogScopes } from "../../lib/log-scopes.ts";
@@ -72,7 +72,7 @@ class NodeWorker {
   readonly #metrics = new Metrics();
   readonly #main: MainThread;
   readonly #rooms: CopyRooms;
-  readonly #wakeup: Wakeup;
+  readonly #wakeup: WatchWaker;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
   readonly #watches: AskedWatches;
@@ -108,7 +108,7 @@ class NodeWorker {
       startedMonoMs: performance.now() - start.uptimeMs,
       onAgain: () => this.#wakeup.kick(),
     });
-    this.#wakeup = new Wakeup(this.#rooms.fanout, now);
+    this.#wakeup = new WatchWaker(this.#rooms.fanout, now);
     this.#switcher = new PolicySwitcher(this.#rooms.switches, () => this.#shown());
     this.#parts = new Components(this.#log.child("node"));
   }

@@ -2,7 +2,7 @@
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { shortCursorText, shortHolder } from "../../catalog/watch/cursor.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { textHash } from "../../lib/hash64.ts";
@@ -90,10 +90,10 @@ interface Place {
   readonly cursor: string;
 }
 
-/** The parts of `Reads` that places depend on. */
-interface Seen extends Pick<Reads, "policyEdition"> {
-  readonly replica: Pick<Reads["replica"], "revision">;
-  readonly node: Pick<Reads["node"], "boot">;
+/** The parts of `CatalogReads` that places depend on. */
+interface Seen extends Pick<CatalogReads, "policyEdition"> {
+  readonly replica: Pick<CatalogReads["replica"], "revision">;
+  readonly node: Pick<CatalogReads["node"], "boot">;
 }
 
 export class Places {
@@ -109,7 +109,7 @@ export class Places {
   }
 
   /**
-   * The current place. `readerText` names the content of the answer (`Reads.readerText`). Without it the cursor has only the revision, and a
+   * The current place. `readerText` names the content of the answer (`CatalogReads.readerText`). Without it the cursor has only the revision, and a
    * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
    */
   now(readerText = ""): Place {

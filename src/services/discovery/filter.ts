@@ -5,7 +5,7 @@ import type { Scope } from "../../catalog/entry/scope.ts";
 import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { KIND } from "../../catalog/record/record.ts";
-import type { AskedNames } from "../../discovery/dns-carriers.ts";
+import type { RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 
@@ -33,7 +33,7 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): En
 }
 
 /** The names in DNS that a query asks for. Undefined for none. Throws `invalid_argument` for both kinds of names. */
-export function namesOf({ aliases, hosts }: CatalogQueryRequest): AskedNames | undefined {
+export function namesOf({ aliases, hosts }: CatalogQueryRequest): RequestedNames | undefined {
   if (aliases.length === 0 && hosts.length === 0) return undefined;
   if (aliases.length > 0 && hosts.length > 0) throw invalid("hosts", "does not go with aliases, which are hosts as well; give one of them");
   return { aliases, hosts };

@@ -7,8 +7,8 @@ import { parseKey } from "../../catalog/entry/codec.ts";
 import type { EntryBounds } from "../../catalog/entry/names.ts";
 import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import type { OrderedMaintenance } from "../../discovery/registrar/maintenance.ts";
-import type { OrderTarget, Registrar } from "../../discovery/registrar/registrar.ts";
+import type { RequestedOverride } from "../../discovery/registrar/maintenance.ts";
+import type { OverrideTarget, Registrar } from "../../discovery/registrar/registrar.ts";
 import { reasonOf } from "../../fabric/maintenance-calls.ts";
 import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
 import { type ErrorReason, invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
@@ -31,7 +31,7 @@ export interface MaintenanceParts {
   /** Gives another node an order. */
   readonly maintain: (nodeId: string, maintain: Maintain) => Promise<Maintained>;
   /** Records an accepted order in the audit log. */
-  readonly onMaintenance: (caller: Caller, order: OrderedMaintenance, accepted: AcceptedOrder) => void;
+  readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOrder) => void;
 }
 
 /** The subjects of an accepted order, for the audit log. */
@@ -179,7 +179,7 @@ export class MaintenanceMethods {
 
   async #orderAt(
     [nodeId, places]: readonly [string, readonly Place[]],
-    order: OrderedMaintenance,
+    order: RequestedOverride,
     time: CallContext["time"],
     outcome: Outcome,
   ): Promise<void> {
@@ -190,7 +190,7 @@ export class MaintenanceMethods {
     }
   }
 
-  async #orderHere(places: readonly Place[], order: OrderedMaintenance, time: CallContext["time"], outcome: Outcome): Promise<void> {
+  async #orderHere(places: readonly Place[], order: RequestedOverride, time: CallContext["time"], outcome: Outcome): Promise<void> {
     const { registrar, durable } = this.#parts;
     try {
       const keys = places.map(({ key }) => key);
@@ -206,7 +206,7 @@ export class MaintenanceMethods {
     }
   }
 
-  async #orderElsewhere(nodeId: string, places: readonly Place[], order: OrderedMaintenance, outcome: Outcome): Promise<void> {
+  async #orderElsewhere(nodeId: string, places: readonly Place[], order: RequestedOverride, outcome: Outcome): Promise<void> {
     const { isOn, reason, untilMs, giver, isOperator } = order;
     const keys = places.map(({ key }) => keyParts(key));
     const said = { keys, isOn, reason, untilMs, principal: giver, isForAll: isOperator };
@@ -224,7 +224,7 @@ export class MaintenanceMethods {
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the key of nothing: each place has one
 const EMPTY = "" as KeyText;
 
-function awayText({ nodeId }: Pick<OrderTarget, "nodeId">): string {
+function awayText({ nodeId }: Pick<OverrideTarget, "nodeId">): string {
   return `node ${nodeId}, where it is registered, is away or does not answer`;
 }
 
@@ -239,7 +239,7 @@ function upper(reason: ErrorReason): Uppercase<ErrorReason> {
   return reason.toUpperCase() as Uppercase<ErrorReason>;
 }
 
-function orderOf({ on, reason, until }: SetMaintenanceRequest, caller: Caller, wallMs: number): OrderedMaintenance {
+function orderOf({ on, reason, until }: SetMaintenanceRequest, caller: Caller, wallMs: number): RequestedOverride {
   const by = { giver: caller.principal, isOperator: hasRole(caller, "mesh.operate") };
   if (!on) {
     if (reason !== "") throw invalid("reason", "must be empty when on is false");

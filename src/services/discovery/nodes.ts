@@ -16,8 +16,8 @@ import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import { NODES, type Reads } from "../../discovery/reads.ts";
-import type { Loads } from "../../discovery/registrar/loads.ts";
+import { type CatalogReads, NODES } from "../../discovery/reads.ts";
+import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type FarNode, farEntry, farPage, farPeer, isFarToken, type OtherCluster } from "../regions/far-nodes.ts";
@@ -28,11 +28,11 @@ import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 export interface NodeParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly bytes: DiscoveryBytes;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: PeerDirectory;
-  readonly loads: Pick<Loads, "of">;
+  readonly loads: Pick<LoadReports, "of">;
   /** Where clusters of other regions take calls. Absent where no summaries are held. */
   readonly ingress?: ((time: Time) => readonly OtherCluster[]) | undefined;
 }
@@ -149,7 +149,7 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
 
 /** The parts of an answer that say where it comes from. */
 interface FreshnessParts {
-  readonly reads: { readonly replica: Pick<Reads["replica"], "revision"> };
+  readonly reads: { readonly replica: Pick<CatalogReads["replica"], "revision"> };
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
 }

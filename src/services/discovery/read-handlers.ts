@@ -16,10 +16,10 @@ import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { type NamedEntries, openCarriers } from "../../discovery/dns-carriers.ts";
+import { type AliasNames, openCarriers } from "../../discovery/dns-alias-owners.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
-import type { PageRequest, Reads } from "../../discovery/reads.ts";
-import type { Loads } from "../../discovery/registrar/loads.ts";
+import type { CatalogReads, QueryPageRequest } from "../../discovery/reads.ts";
+import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -40,12 +40,12 @@ import { type AskedWatch, WatchOpener } from "./watch-opener.ts";
 export interface ReadParts {
   /** `ServerInfo` tells it. */
   readonly identity: NodeIdentity;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
-  readonly dnsNames: NamedEntries;
+  readonly dnsNames: AliasNames;
   readonly bytes: DiscoveryBytes;
   /** The last reports about entries of this node, including those that were not sent to other nodes. */
-  readonly loads: Pick<Loads, "of">;
+  readonly loads: Pick<LoadReports, "of">;
   /** Static entries of this node that ended. */
   readonly endedStaticCount: () => number;
   readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
@@ -124,7 +124,7 @@ interface AskedPage {
   readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
   readonly filter: EntryFilter;
   readonly test: EntryTest | undefined;
-  readonly open: PageRequest["open"];
+  readonly open: QueryPageRequest["open"];
   readonly salt: string;
   readonly isExplained: boolean;
   /** Whether a watch can go on from the first page. */

@@ -21,8 +21,8 @@ import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consu
 import { type NameRotation, RotationCache } from "../../consumer/rotation-cache.ts";
 import { MAX_EXPLAINED, type SelectionBasis, type SelectResult, select } from "../../consumer/select.ts";
 import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
-import type { Reads } from "../../discovery/reads.ts";
-import type { Loads } from "../../discovery/registrar/loads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
+import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
@@ -35,9 +35,9 @@ import { freshness } from "./nodes.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 export interface ResolveParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly bytes: DiscoveryBytes;
-  readonly loads: Pick<Loads, "of">;
+  readonly loads: Pick<LoadReports, "of">;
   readonly identity: { readonly nodeId: string; readonly region: string; readonly zone: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
   readonly checkCaughtUp: () => void;

@@ -35,7 +35,7 @@ import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/cause.ts";
 import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
-import type { Loads, Renewed } from "../../discovery/registrar/loads.ts";
+import type { LoadReports, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import {
   closeLength,
@@ -121,7 +121,7 @@ export interface DeltaPayload {
 /** Writes responses into a scratch buffer and copies them out, so that no size has to be computed first. */
 export class DiscoveryBytes {
   readonly #slab: Slab;
-  readonly #loads: Pick<Loads, "of">;
+  readonly #loads: Pick<LoadReports, "of">;
   readonly #summaries: DeltaPayload | undefined;
   #scratch = Buffer.allocUnsafeSlow(256 * 1024);
   /** Deltas of one millisecond, which differing filters pass alike. */
@@ -129,7 +129,7 @@ export class DiscoveryBytes {
   #deltasWallMs = 0;
 
   /** With `summaries`, the records of watches are summaries. */
-  constructor(slab: Slab, loads: Pick<Loads, "of">, summaries?: DeltaPayload) {
+  constructor(slab: Slab, loads: Pick<LoadReports, "of">, summaries?: DeltaPayload) {
     this.#slab = slab;
     this.#loads = loads;
     this.#summaries = summaries;
@@ -305,7 +305,7 @@ export class DiscoveryBytes {
 let renewed: { readonly ttlMs: number | undefined; readonly bytes: Uint8Array } | undefined;
 
 // HOT: once a renewal. The same bytes are given again, so that their frame need not be made again either.
-export function keepAliveBytes({ expiredLeaseIds, ttlMs }: Renewed): Uint8Array {
+export function keepAliveBytes({ expiredLeaseIds, ttlMs }: RenewalResult): Uint8Array {
   if (expiredLeaseIds.length === 0 && renewed?.ttlMs === ttlMs && renewed !== undefined) return renewed.bytes;
   const out = new Uint8Array(KEPT_ALIVE_ROOM + textsRoom(expiredLeaseIds));
   let at = writeTexts(out, 0, KEPT_ALIVE.expiredLeaseIds, expiredLeaseIds);

@@ -6,8 +6,8 @@ import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
 import { WatchFeed } from "../../catalog/watch/feed.ts";
 import { type FeedMessage, SNAPSHOT, type WatchReader } from "../../catalog/watch/reader.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
-import type { Fanout, Watcher } from "../../discovery/fanout.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { Fanout, WatchStream } from "../../discovery/fanout.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -23,7 +23,7 @@ import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
 const BOOKMARK_SLACK_MS = 250;
 
 export interface WatchOpenerParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly identity: { readonly boot: string };
   readonly mesh: Pick<PeerDirectory, "hasPeers">;
   readonly isReady: () => boolean;
@@ -135,7 +135,7 @@ interface WatchPorts {
   readonly dropped: Pick<MetricSeries, "inc">;
 }
 
-export class WatchSource implements StreamSource, Watcher {
+export class WatchSource implements StreamSource, WatchStream {
   readonly feed: WatchFeed;
   readonly #ports: WatchPorts;
   #wake: (() => void) | undefined;

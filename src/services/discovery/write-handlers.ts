@@ -18,9 +18,9 @@ import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalo
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import type { CheckAdmission } from "../../discovery/checks/admission.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
-import type { Reads } from "../../discovery/reads.ts";
-import type { Registered } from "../../discovery/registrar/answers.ts";
-import type { Renewed, Report } from "../../discovery/registrar/loads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
+import type { RegisterResult } from "../../discovery/registrar/idempotent-answers.ts";
+import type { EntryReport, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -39,7 +39,7 @@ export interface WriteParts
   /** Entries are stamped with it. */
   readonly identity: NodeIdentity;
   readonly registrar: Registrar;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly stamper: EntryStamper;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
   readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
@@ -66,7 +66,7 @@ export interface AcceptedWrite {
 
 /** A registration that waits for the disk. */
 interface Staged {
-  readonly registered: Registered;
+  readonly registered: RegisterResult;
   readonly keys: readonly KeyText[];
 }
 
@@ -190,7 +190,7 @@ class WriteMethods implements Writes {
     return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
   }
 
-  #renew(request: Pick<RenewRequest, "leaseIds" | "reports">, context: CallContext): Renewed {
+  #renew(request: Pick<RenewRequest, "leaseIds" | "reports">, context: CallContext): RenewalResult {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
@@ -201,7 +201,7 @@ class WriteMethods implements Writes {
     return this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
   }
 
-  #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
+  #report(report: RenewRequest["reports"][number], path: string, time: Time): EntryReport {
     if (report.key === undefined) throw invalid(`${path}.key`, "is required");
     const health: number = report.health;
     return {
@@ -241,4 +241,4 @@ class WriteMethods implements Writes {
   }
 }
 
-const NO_REPORTS: readonly Report[] = [];
+const NO_REPORTS: readonly EntryReport[] = [];

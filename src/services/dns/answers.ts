@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
 import { type Answer, drawAnswer } from "../../dns/plan/draw.ts";
 import { EXTENDED_ERROR, extendedErrorText } from "../../dns/plan/extended-errors.ts";
@@ -23,7 +23,7 @@ export interface NameAnswersParts extends AskingParts {
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
   /** The serial of the zone that a view is told, by its index. */
   readonly serialOf: (viewIndex: number) => number;
-  readonly reads: Pick<Reads, "noteHidden" | "verdict">;
+  readonly reads: Pick<CatalogReads, "noteHidden" | "verdict">;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   readonly random: () => number;

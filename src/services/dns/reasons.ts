@@ -5,7 +5,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { hasPort, portWord, transportOf } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import { isDrained } from "../../consumer/fitness.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { Plan, Question } from "../../dns/plan/answer.ts";
 import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
@@ -31,7 +31,7 @@ export interface Explained {
 export interface ReasonSources {
   readonly catalog: DnsCatalog;
   readonly settings: DnsSettings;
-  readonly reads: Pick<Reads, "verdict">;
+  readonly reads: Pick<CatalogReads, "verdict">;
   readonly nowWallMs: number;
 }
 

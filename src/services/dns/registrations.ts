@@ -17,7 +17,7 @@ import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import type { DnsCatalog } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { protocolWord } from "../../lib/protocols.ts";
@@ -28,7 +28,7 @@ import { aliasNames, endpointNames, leadingNames, type NamedThing, unzoned } fro
 
 export interface RegistrationParts {
   readonly writes: Writes;
-  readonly reads: Pick<Reads, "replica" | "verdict">;
+  readonly reads: Pick<CatalogReads, "replica" | "verdict">;
   readonly leases: Pick<Leases, "leaseOf">;
   readonly dnsNames: Pick<DnsNames, "keysOf" | "view">;
   readonly identity: { readonly clusterId: string };

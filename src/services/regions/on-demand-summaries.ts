@@ -10,7 +10,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { OnDemandSummaries } from "../../discovery/summaries/on-demand-summaries.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
@@ -23,7 +23,7 @@ import { summaryRoute } from "../discovery/summary-route.ts";
 import type { CallContext, Handler } from "../service.ts";
 
 export interface OnDemandParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly policies: PolicySource;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;

@@ -5,7 +5,7 @@ import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import type { Carrier, Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { type Carriers, carriersFrom, KeptCarriers } from "../../dns/views/carriers.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
@@ -35,7 +35,7 @@ const CARRIERS_BYTES = 8 * 1024 * 1024;
 
 export interface RoomsOfDns {
   readonly machine: ResolverMachine;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly policies: PolicySource;
   readonly inputs: { readonly count: number };
 }

@@ -22,7 +22,7 @@ import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { type PageStart, pageLimit, queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { type AskedNames, namedIn, openCarriers } from "../../discovery/dns-carriers.ts";
+import { namedIn, openCarriers, type RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
@@ -278,7 +278,7 @@ class ResolvingReads {
   }
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
-  #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: AskedNames | undefined, allowed: (namespace: string) => boolean): boolean {
+  #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: RequestedNames | undefined, allowed: (namespace: string) => boolean): boolean {
     const open = named && ((start: PageStart) => openCarriers(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
     const { records, nextKey } = queryPage(lookup, filter, options);

@@ -5,7 +5,7 @@ import { findRoleNamespace, isOfNodes } from "../../../src/catalog/entry/rules.t
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/servers.ts";
-import { checkControlWrites, checkPublishing } from "../../../src/discovery/registrar/may-write.ts";
+import { checkControlWrites, checkPublishing } from "../../../src/discovery/registrar/write-authorization.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { Quotas } from "../../../src/policy/limits/quotas.ts";

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { ANY, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { OnDemandSummaries } from "../../../src/discovery/summaries/on-demand-summaries.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import type { SummaryFacts } from "../../../src/summary/summary.ts";
@@ -17,7 +17,7 @@ function world() {
   const r = new Registry();
   const denied: string[] = [];
   const onDenied = (_caller: unknown, { namespace }: { readonly namespace: string }) => void denied.push(namespace);
-  const reads = new Reads(r.replica, FACTS, { policies: r.policies, onDenied });
+  const reads = new CatalogReads(r.replica, FACTS, { policies: r.policies, onDenied });
   const counted = new OnDemandSummaries(reads, r.policies);
   const register = (namespace: string, name: string, count: number, init: Parameters<typeof draftAt>[1] = {}) =>
     r.register(

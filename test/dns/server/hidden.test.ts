@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
@@ -85,7 +85,7 @@ test.each([
   const node = { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" };
   const [policies, dnsNames] = [{ policy }, new DnsNames(r.replica, ["waymark"])];
   dnsNames.refresh();
-  const reads = new Reads(r.replica, node, { policies, onDenied: () => undefined });
+  const reads = new CatalogReads(r.replica, node, { policies, onDenied: () => undefined });
   const view = onlyView(dnsCatalog(() => 0, { reads, replica: r.replica, dnsNames, identity: node, policies }));
   const asked = (word: string) => {
     const responder = new Responder({ settings: SECRET_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 7 });

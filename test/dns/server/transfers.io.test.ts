@@ -6,7 +6,7 @@ import { setImmediate } from "node:timers/promises";
 import packet from "dns-packet";
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { DNS_LIMITS, type DnsLimits } from "../../../src/dns/server/server.io.ts";
 import { type TransferLimits, Transfers } from "../../../src/dns/transfer/transfers.io.ts";
 import type { EndedTransfer } from "../../../src/dns/transfer/zone-messages.ts";
@@ -50,7 +50,7 @@ function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits, 
   const metrics = new Metrics();
   const ended: EndedTransfer[] = [];
   const transfers = new Transfers({
-    reads: new Reads(r.replica, NODE, { policies, onDenied: () => {} }),
+    reads: new CatalogReads(r.replica, NODE, { policies, onDenied: () => {} }),
     policies,
     clusterId: NODE.clusterId,
     zones,

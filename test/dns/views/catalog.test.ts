@@ -6,7 +6,7 @@ import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { HEALTH, KIND, type OriginStatus } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { encodeLabel } from "../../../src/dns/names/labels.ts";
 import { setsAt } from "../../../src/dns/plan/answer.ts";
 import { DEFAULT_VIEW } from "../../../src/dns/subject/subject.ts";
@@ -36,7 +36,7 @@ function open(names: readonly string[]) {
   );
   r.register("ann", entries, at(0), { isStatic: true });
   const policies = { policy: NO_POLICY };
-  const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(r.replica, NODE, { policies, onDenied: () => {} });
   let readCount = 0;
   const readEntry = reads.entry.bind(reads);
   reads.entry = (record) => {

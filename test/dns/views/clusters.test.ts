@@ -6,7 +6,7 @@ import type { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { ClusterNames } from "../../../src/discovery/summaries/cluster-names.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
@@ -50,7 +50,7 @@ function node(
     r.register("ann", [stamped(name, init)], at(0), { isStatic: true });
   for (const [name, init] of Object.entries(entries)) register(name, init);
   const { policies } = world;
-  const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(r.replica, NODE, { policies, onDenied: () => {} });
   const dnsNames = new DnsNames(r.replica, ["waymark"]);
   const clusters = new ClusterNames({ summaries: world.summaries, dnsNames, hosts, zones: ["waymark."], now: () => world.now() });
   const hidden: string[] = [];

@@ -4,7 +4,7 @@ import { ListCursor } from "../../../src/catalog/query/ordered-records.ts";
 import { KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { claimOf } from "../../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../../src/discovery/dns-names.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { LOCATED_KINDS } from "../../../src/dns/names/names.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
@@ -53,7 +53,7 @@ class World {
   /** Of what was fetched that which existed then. */
   readonly #found = new Set<string>();
   readonly #registry = new Registry();
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   readonly #dnsNames: DnsNames;
   readonly catalog: ReturnType<typeof dnsCatalog>;
   /** Namespaces, once for each time that they counted as asked for. */
@@ -70,7 +70,7 @@ class World {
   constructor() {
     this.#put(ENTRIES);
     const { replica } = this.#registry;
-    this.#reads = new Reads(replica, NODE, { policies: this, onDenied: () => {} });
+    this.#reads = new CatalogReads(replica, NODE, { policies: this, onDenied: () => {} });
     this.#dnsNames = new DnsNames(replica, ["waymark"], [{ bytes: Uint8Array.of(192, 0, 2, 0), prefixBits: 24 }]);
     this.#elsewhere = new FetchingElsewhere({
       machine: {

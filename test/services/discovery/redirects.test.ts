@@ -8,7 +8,7 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Fanout } from "../../../src/discovery/fanout.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
@@ -39,7 +39,7 @@ function node(entries: Readonly<Record<string, MessageInitShape<typeof EntrySche
   const { policies, denials } = world;
   const told: string[] = [];
   const onDenied = (_: Caller, { namespace }: { namespace: string }) => denials.push(`catalog ${namespace}`);
-  const reads = new Reads(r.replica, NODE, { policies, onDenied });
+  const reads = new CatalogReads(r.replica, NODE, { policies, onDenied });
   let isCaughtUp = true;
   const loads = { of: () => undefined };
   const { handlers } = readHandlers({

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
 import { WatchReader } from "../../../src/catalog/watch/reader.ts";
-import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
+import { Fanout, type WatchStream } from "../../../src/discovery/fanout.ts";
 import type { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { WatchSource } from "../../../src/services/discovery/watch-opener.ts";
 import { NEW } from "../../fakes/ages.ts";
@@ -72,7 +72,7 @@ test("only a watch that was told everything says that it is drained, and that it
   fill(node, keysOf(MANY));
   const narrowed: boolean[] = [];
   class NotedFanout extends Fanout {
-    override narrow(watcher: Watcher): void {
+    override narrow(watcher: WatchStream): void {
       narrowed.push(source.feed.isCurrent);
       super.narrow(watcher);
     }

@@ -10,7 +10,7 @@ import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { NO_POLICY, PENDING_POLICY } from "../../../src/policy/set/verdict.ts";
 import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
 import { clusterMap, listPeers, type NodeParts } from "../../../src/services/discovery/nodes.ts";
@@ -40,7 +40,7 @@ function partsOf(clusters: readonly OtherCluster[], nodeCount = 3): NodeParts {
   });
   r.register("ann", nodes, at(0), { isStatic: true });
   return {
-    reads: new Reads(r.replica, HERE, { policies: { policy: NO_POLICY }, onDenied: () => {} }),
+    reads: new CatalogReads(r.replica, HERE, { policies: { policy: NO_POLICY }, onDenied: () => {} }),
     bytes: new DiscoveryBytes(r.replica.slab, { of: () => undefined }),
     identity: HERE,
     mesh: { ...lonePeerDirectory("n1"), presence: () => ({ status: "alive", lastSeenWallMs: 1 }) },

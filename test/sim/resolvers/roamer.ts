@@ -9,7 +9,7 @@ import { ANY, coversNamespace, type EntryFilter } from "../../../src/catalog/que
 import { type CatalogRecord, deltaId, viewHealth } from "../../../src/catalog/record/record.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
 import { type FollowEvent, readEntryPayload, WatchFollower } from "../../../src/consumer/watch-follower.ts";
-import type { Reads } from "../../../src/discovery/reads.ts";
+import type { CatalogReads } from "../../../src/discovery/reads.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import type { Checks } from "../checks.ts";
 import type { Trace } from "../trace.ts";
@@ -23,7 +23,7 @@ import type { Host, Line, Source, Wires } from "./wires.ts";
 export interface Place {
   readonly server: Server;
   /** Undefined while nothing runs there. */
-  readonly reads: Reads | undefined;
+  readonly reads: CatalogReads | undefined;
   /** Whether it is a resolver, and so shows no LOCAL entries. */
   readonly isResolver: boolean;
   /** Whether an entry is shown to watches. */

@@ -1,7 +1,7 @@
 /** The parts of a node's machine: this file builds them, and has the one list of them. */
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
-import type { Checks } from "../../../discovery/checks/checks.ts";
+import type { HealthChecks } from "../../../discovery/checks/checks.ts";
 import type { DnsNames } from "../../../discovery/dns-names.ts";
 import type { Fanout } from "../../../discovery/fanout.ts";
 import type { Registrar } from "../../../discovery/registrar/registrar.ts";
@@ -36,7 +36,7 @@ export interface NodeRooms {
   readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
-  readonly checks: Checks;
+  readonly checks: HealthChecks;
   /** Undefined of a node that has nothing to do with summaries. */
   readonly summaries?: Summaries | undefined;
   /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */

@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../../src/catalog/entry/scope.ts";
 import { ANY, type EntryFilter } from "../../../../src/catalog/query/filter.ts";
 import { WatchFeed } from "../../../../src/catalog/watch/feed.ts";
-import { Fanout, type Watcher } from "../../../../src/discovery/fanout.ts";
-import { Reads } from "../../../../src/discovery/reads.ts";
+import { Fanout, type WatchStream } from "../../../../src/discovery/fanout.ts";
+import { CatalogReads } from "../../../../src/discovery/reads.ts";
 import { isAdmitted, SwitchQueue } from "../../../../src/discovery/switch-queue.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../../src/policy/set/verdict.ts";
 import { DiscoveryBytes } from "../../../../src/services/discovery/response-bytes.ts";
@@ -26,7 +26,7 @@ function openNode(policy = NO_POLICY) {
   const policies = { policy };
   const { replica, registrar } = r;
   replica.setAdmission((stored) => isAdmitted(policies.policy, stored, "c1"));
-  const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
   const fanout = new Fanout();
   const switches = new SwitchQueue({ replica, reads, fanout, clusterId: "c1", policies });
   return { r, replica, registrar, policies, reads, fanout, switches };
@@ -72,7 +72,7 @@ function watchAt({ reads, fanout, replica }: Pick<Copy["rooms"], "fanout" | "rea
   const reader = reads.reader(who, { filter, isNamesOnly: false, withDigest: false });
   const feed = new WatchFeed(reader, { from: undefined, bookmarkIntervalMs: 60_000 }, at(0));
   const watcher = { feed, isReady: false, isStopped: false, wake: () => {}, stop: () => void (watcher.isStopped = true) };
-  fanout.add(watcher satisfies Watcher);
+  fanout.add(watcher satisfies WatchStream);
   const held = new Set<string>();
   const take = () => {
     for (let message = feed.next(at(0), 1_000_000, true); message !== undefined; message = feed.next(at(0), 1_000_000, true)) {

@@ -13,7 +13,7 @@ import { firstIndex } from "../lib/bisect.ts";
 import { type DnsNames, plainName } from "./dns-names.ts";
 
 /** Names as a caller writes them. One of the lists is empty. */
-export interface AskedNames {
+export interface RequestedNames {
   /** Records that have one of these as an alias. */
   readonly aliases: readonly string[];
   /** Records whose namespace, or an alias of theirs, is one of these or below it. */
@@ -23,10 +23,10 @@ export interface AskedNames {
 /** More than a page examines, so that a page ends before the list does if there are more. */
 const MOST = SCAN_BUDGET + 1;
 
-export type NamedEntries = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
+export type AliasNames = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
 
 /** Of these entries those of one list. */
-export function namedIn(names: NamedEntries, lookup: EntryIndex): NamedEntries {
+export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
   return {
     lookups: [lookup],
     namesBelow: (suffix) => names.namesBelow(suffix),
@@ -38,7 +38,12 @@ export function namedIn(names: NamedEntries, lookup: EntryIndex): NamedEntries {
 }
 
 /** Opens the list at the start of a page. Cost: the records with such an alias, and the namespaces at or below a host. */
-export function openCarriers(asked: AskedNames, names: NamedEntries, filter: EntryFilter, { afterKey, allowed }: PageStart): RecordCursor {
+export function openCarriers(
+  asked: RequestedNames,
+  names: AliasNames,
+  filter: EntryFilter,
+  { afterKey, allowed }: PageStart,
+): RecordCursor {
   const isWanted = (namespace: string) => coversNamespace(filter, namespace) && allowed(namespace);
   const aliases = new Set(asked.aliases.map(plainName));
   const below = new Set<string>();
@@ -59,7 +64,7 @@ export function openCarriers(asked: AskedNames, names: NamedEntries, filter: Ent
   return new MergeCursor([...names.lookups.map(({ all }) => new RunsCursor(runs, all)), carriers]);
 }
 
-function* keysOf(aliases: Iterable<string>, names: NamedEntries): Generator<KeyText> {
+function* keysOf(aliases: Iterable<string>, names: AliasNames): Generator<KeyText> {
   for (const alias of aliases) yield* names.keysOf(alias);
 }
 

@@ -17,20 +17,20 @@ export const DOUBT_MS = 30_000;
  * The checks of one owner that give evidence about this node: all checks with a known state, except aliases. Or the owners of such checks, each of
  * which counts once.
  */
-export interface Evidence {
+export interface CheckEvidence {
   readonly checkCount: number;
   /** Number of checks whose last outcome contradicts their state. For owners: the number of owners most of whose checks change state at the same time. */
-  readonly swayingCount: number;
+  readonly changingCount: number;
 }
 
-export class SelfDoubt {
+export class SelfPreservation {
   readonly #minCount: number;
   /** When checks turned that were known before, in the order of time. */
   #turnedMonoMs: number[] = [];
   #untilMonoMs = NEVER;
   /** Once a doubt has begun, no other begins before most checks agree with what they had turned to. Else a real outage would stay hidden. */
   #isArmed = true;
-  #isDoubting = false;
+  #isSelfPreserving = false;
   /** How many doubts have begun. */
   count = 0;
 
@@ -39,21 +39,21 @@ export class SelfDoubt {
     this.#minCount = minCount;
   }
 
-  get isDoubting(): boolean {
-    return this.#isDoubting;
+  get isSelfPreserving(): boolean {
+    return this.#isSelfPreserving;
   }
 
   /** When the doubt ends; `NEVER` without one. */
   get untilMonoMs(): number {
-    return this.#isDoubting ? this.#untilMonoMs : NEVER;
+    return this.#isSelfPreserving ? this.#untilMonoMs : NEVER;
   }
 
   /** Ends a doubt whose time is over, and returns whether it did. To be called with each outcome too: it sees that most checks agree with what they had turned to. */
-  look(evidence: Evidence, monoMs: number): boolean {
-    const isOver = this.#isDoubting && monoMs >= this.#untilMonoMs;
-    if (isOver) this.#isDoubting = false;
+  look(evidence: CheckEvidence, monoMs: number): boolean {
+    const isOver = this.#isSelfPreserving && monoMs >= this.#untilMonoMs;
+    if (isOver) this.#isSelfPreserving = false;
     this.#turnedMonoMs = this.#turnedMonoMs.filter((at) => monoMs - at <= WINDOW_MS);
-    if (!this.#isDoubting && !this.#isEnough(evidence)) this.#isArmed = true;
+    if (!this.#isSelfPreserving && !this.#isEnough(evidence)) this.#isArmed = true;
     return isOver;
   }
 
@@ -63,22 +63,22 @@ export class SelfDoubt {
   }
 
   /** Whether most of these checks change state at the same time, however few there are. Call `look` first. */
-  isMost({ checkCount, swayingCount }: Evidence): boolean {
-    return swayingCount + this.#turnedMonoMs.length > checkCount * SHARE;
+  isMost({ checkCount, changingCount }: CheckEvidence): boolean {
+    return changingCount + this.#turnedMonoMs.length > checkCount * SHARE;
   }
 
   /** Whether checks may turn that are due. To be asked after `look`, when there are any. It may begin a doubt. */
-  mayTurn(evidence: Evidence, monoMs: number): boolean {
-    if (this.#isDoubting) return false;
+  mayTurn(evidence: CheckEvidence, monoMs: number): boolean {
+    if (this.#isSelfPreserving) return false;
     if (!this.#isArmed || !this.#isEnough(evidence)) return true;
     this.#isArmed = false;
-    this.#isDoubting = true;
+    this.#isSelfPreserving = true;
     this.#untilMonoMs = monoMs + DOUBT_MS;
     this.count += 1;
     return false;
   }
 
-  #isEnough(evidence: Evidence): boolean {
+  #isEnough(evidence: CheckEvidence): boolean {
     return evidence.checkCount >= this.#minCount && this.isMost(evidence);
   }
 

@@ -43,7 +43,7 @@ const SPECIAL: readonly AddressBlock[] = [
   ...IPV4_EMBEDDING_BLOCKS,
 ];
 
-export class Reach {
+export class ProbeAllowList {
   readonly #allowed: readonly AddressBlock[];
 
   /** Texts that are no blocks allow nothing. */

@@ -16,7 +16,7 @@ import type { Held, Quotas } from "../../policy/limits/quotas.ts";
 import type { Source, Verdict } from "../../policy/set/verdict.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 
-export interface Publishing {
+export interface WriteAuthorizer {
   /** This node, as the owner rule sees it. */
   readonly source: Source;
   readonly policies: PolicySource;
@@ -26,7 +26,7 @@ export interface Publishing {
 }
 
 /** A write of a caller to a record, and the request field that names it. */
-export interface AskedWrite {
+export interface RequestedWrite {
   readonly action: "register" | "unregister" | "renew" | "maintenance";
   readonly field: string;
 }
@@ -35,7 +35,12 @@ export interface AskedWrite {
  * Throws `discovery_access_denied` if this node's cluster may not publish the stamped entry, or if the caller may not see its namespace:
  * whether a key is taken there would reveal its entries.
  */
-export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: StampedEntry, index: number): void {
+export function checkPublishing(
+  publishing: WriteAuthorizer,
+  caller: Caller,
+  { namespace, scope, kind }: StampedEntry,
+  index: number,
+): void {
   const { source, policies, onDenied } = publishing;
   if (kind === KIND.NODE && namespace === NODES_NAMESPACE) return;
   const denied = deniedPublishing(publishing, caller, { namespace, scope });
@@ -51,7 +56,7 @@ export function checkPublishing(publishing: Publishing, caller: Caller, { namesp
 
 /** The verdict by which this node's cluster may not publish such an entry, or the caller may not see its namespace. Undefined: it may be published. */
 export function deniedPublishing(
-  { source, policies }: Pick<Publishing, "policies" | "source">,
+  { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
   caller: Caller,
   { namespace, scope }: Pick<StampedEntry, "namespace" | "scope">,
 ): Verdict | undefined {
@@ -60,7 +65,7 @@ export function deniedPublishing(
   return mayPublish(verdict, scope) ? hiddenBy({ policies }, caller, namespace) : verdict;
 }
 
-function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, namespace: string): Verdict | undefined {
+function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Caller, namespace: string): Verdict | undefined {
   const verdict = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
 }
@@ -70,7 +75,7 @@ function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, na
  * reported.
  */
 export function presentFor<R extends CatalogRecord>(
-  { policies, onDenied }: Publishing,
+  { policies, onDenied }: WriteAuthorizer,
   caller: Caller,
   record: R | undefined,
 ): R | undefined {
@@ -86,17 +91,22 @@ export function presentFor<R extends CatalogRecord>(
  * Throws `discovery_access_denied` if the record belongs to another principal and the caller is neither an admin nor an owner of its
  * namespace. A node's own entry may not be changed by anybody else, not even by admins, because on loopback every caller is one.
  */
-export function checkOwner(publishing: Pick<Publishing, "onRefused">, caller: Caller, record: CatalogRecord, asked: AskedWrite): void {
+export function checkOwner(
+  publishing: Pick<WriteAuthorizer, "onRefused">,
+  caller: Caller,
+  record: CatalogRecord,
+  asked: RequestedWrite,
+): void {
   if (record.principal === caller.principal) return;
   if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
   throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
 }
 
 function refused(
-  { onRefused }: Pick<Publishing, "onRefused">,
+  { onRefused }: Pick<WriteAuthorizer, "onRefused">,
   caller: Caller,
   { key, namespace }: Pick<CatalogRecord, "key" | "namespace">,
-  { action, field, why }: AskedWrite & { readonly why: string },
+  { action, field, why }: RequestedWrite & { readonly why: string },
 ): WaymarkError {
   const error = new WaymarkError("discovery_access_denied", `${field}: ${why}`, { metadata: { namespace } });
   onRefused({ caller, action, namespace, reason: error.reason, detail: error.message, subjects: keyLabel(key) });
@@ -107,7 +117,7 @@ function refused(
  * Throws `discovery_access_denied` if the caller may not order maintenance for the record: it is of another principal and the caller does not operate the
  * mesh, or it is of the control plane. Also throws if the record is of another cluster, because only the nodes there take orders for it.
  */
-export function checkMaintaining(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
+export function checkMaintaining(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
   const asked = { action: "maintenance", field } as const;
   const { namespace } = record;
   if (isControlNamespace(namespace)) throw refused(publishing, caller, record, { ...asked, why: "is an entry of the control plane" });
@@ -120,7 +130,7 @@ export function checkMaintaining(publishing: Publishing, caller: Caller, record:
  * Like `checkOwner`, for an unregister. Also throws if the record is of another cluster, because an unregister here would end nothing
  * there.
  */
-export function checkEnding(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
+export function checkEnding(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
   const asked = { action: "unregister", field } as const;
   checkOwner(publishing, caller, record, asked);
   checkHome(publishing, caller, record, { ...asked, what: "take it out" });
@@ -130,17 +140,17 @@ export function checkEnding(publishing: Publishing, caller: Caller, record: Cata
  * Whether the caller may say of a key that has expired that it was unregistered: the principal at the node where it expired, since no other node knows whose it
  * was, and owners of the namespace at all nodes of its cluster.
  */
-export function mayEndExpired({ source }: Pick<Publishing, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
+export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
   if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
   if (isOwn && record.principal === caller.principal) return true;
   return isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace);
 }
 
 function checkHome(
-  publishing: Publishing,
+  publishing: WriteAuthorizer,
   caller: Caller,
   record: CatalogRecord,
-  { what, ...asked }: AskedWrite & { readonly what: string },
+  { what, ...asked }: RequestedWrite & { readonly what: string },
 ): void {
   const { clusterId } = publishing.source;
   if (isKeyOf(clusterId, record.key)) return;
@@ -174,7 +184,7 @@ interface ControlWrite {
  * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry that is too large or has
  * a lease that never ends or ends too late, and `quota_exceeded` where the principal would have too many entries.
  */
-export function checkControlWrites(publishing: Pick<Publishing, "onRefused">, write: ControlWrite, replica: Replica): void {
+export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused">, write: ControlWrite, replica: Replica): void {
   const written = new Map<string, RoleNamespace>();
   for (const [i, stamped] of write.stampedEntries.entries()) {
     const row = findRoleNamespace(stamped.namespace);
@@ -192,7 +202,7 @@ export function checkControlWrites(publishing: Pick<Publishing, "onRefused">, wr
 }
 
 function demandWriter(
-  { onRefused }: Pick<Publishing, "onRefused">,
+  { onRefused }: Pick<WriteAuthorizer, "onRefused">,
   caller: Caller,
   { writers }: RoleNamespace,
   { namespace, field }: { readonly namespace: string; readonly field: string },

@@ -10,7 +10,7 @@ const BOOKMARK_TICK_MS = 200;
 type Clock = Pick<Time, "monoMs">;
 
 /** The driver waits as long as `look` or `woken` says, wakes as many watchers as a turn may hold, and then calls `woken`. */
-export class Wakeups {
+export class WakeupScheduler {
   readonly #fanout: Pick<Fanout, "due" | "isOwing">;
   #flushedMonoMs = Number.NEGATIVE_INFINITY;
   /** Some watcher must be woken, and the driver knows it. */

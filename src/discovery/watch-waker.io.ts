@@ -1,21 +1,21 @@
 /** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them do not hold the loop. */
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
-import { Wakeups } from "./wakeups.ts";
+import { WakeupScheduler } from "./wakeup-scheduler.ts";
 
 /** Longest time of one slice, and most watchers in it. Their messages are written after the slice, in one go. */
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
 
-export class Wakeup {
+export class WatchWaker {
   readonly #fanout: Fanout;
-  readonly #wakeups: Wakeups;
+  readonly #wakeups: WakeupScheduler;
   readonly #now: () => Time;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(fanout: Fanout, now: () => Time) {
     this.#fanout = fanout;
-    this.#wakeups = new Wakeups(fanout, now());
+    this.#wakeups = new WakeupScheduler(fanout, now());
     this.#now = now;
     this.#arm();
   }

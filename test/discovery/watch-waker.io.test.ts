@@ -1,15 +1,15 @@
 /** Who wakes watchers, and how many in one turn of the loop. */
 import { setImmediate as turn } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
-import { Wakeup } from "../../src/discovery/wakeup.io.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
+import { WatchWaker } from "../../src/discovery/watch-waker.io.ts";
 
 /** One that asks to be woken again `count` times; each wake takes 5 ms of a clock of its own. */
 function slowOne(count: number) {
   const log: string[] = [];
   let [monoMs, left] = [0, count];
   const fanout = new Fanout(() => wakeup.kick());
-  const wakeup: Wakeup = new Wakeup(fanout, () => ({ monoMs, wallMs: 0 }));
+  const wakeup: WatchWaker = new WatchWaker(fanout, () => ({ monoMs, wallMs: 0 }));
   const watcher = {
     feed: { reader: { options: { filter: { namespace: "svc", prefix: "" } } }, bookmarkDueMonoMs: Number.POSITIVE_INFINITY },
     isReady: false,
@@ -19,7 +19,7 @@ function slowOne(count: number) {
       left -= 1;
       if (left > 0) fanout.again(watcher);
     },
-  } as unknown as Watcher;
+  } as unknown as WatchStream;
   fanout.add(watcher);
   return { fanout, wakeup, watcher, log };
 }
@@ -47,7 +47,7 @@ test("a loop that comes late to its look for bookmarks looks as soon as it can, 
     monoMs += 300; // As if the process stood still between two looks at the clock.
     return { monoMs, wallMs: 0 };
   };
-  const wakeup = new Wakeup(new Fanout(() => {}), clock);
+  const wakeup = new WatchWaker(new Fanout(() => {}), clock);
   await turn();
   wakeup.close();
   process.off("warning", onWarning);

@@ -8,27 +8,27 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { compareForView, endsBeforeHlc, isMarked, isOfKeysCluster } from "../../catalog/replica/view.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Answers } from "./answers.ts";
-import type { Loads } from "./loads.ts";
-import type { QuotaGate } from "./may-write.ts";
+import type { IdempotentAnswers } from "./idempotent-answers.ts";
+import type { LoadReports } from "./load-reports.ts";
 import type { UndoLog } from "./undo-log.ts";
+import type { QuotaGate } from "./write-authorization.ts";
 
-export interface EndingParts {
+export interface EntryRemovalParts {
   readonly replica: Replica;
   readonly leases: Leases;
   readonly hlc: Hlc;
   readonly undo: UndoLog;
-  readonly loads: Loads;
+  readonly loads: LoadReports;
   readonly gate: QuotaGate;
-  readonly answers: Pick<Answers, "forgetLease">;
+  readonly answers: Pick<IdempotentAnswers, "forgetLease">;
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
-type End = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
+type RemovalBody = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 
 /** Stages tombstones and updates leases accordingly. The undo log notes how to undo this if the batch is refused. */
-export class Endings {
-  readonly #parts: EndingParts;
+export class EntryRemovals {
+  readonly #parts: EntryRemovalParts;
   #endedLeases: string[] = [];
   #endedStatic: KeyText[] = [];
   /** Keys given to `superseded` in a refused batch. */
@@ -37,7 +37,7 @@ export class Endings {
   endedStaticCount = 0;
   readonly lostEntries: LostEntries;
 
-  constructor(parts: EndingParts) {
+  constructor(parts: EntryRemovalParts) {
     this.#parts = parts;
     this.lostEntries = new LostEntries(parts);
   }
@@ -60,7 +60,7 @@ export class Endings {
   }
 
   /** Ends a lease with all its entries. Returns their keys. */
-  lease(leaseId: string, body: End, time: Time): readonly KeyText[] {
+  lease(leaseId: string, body: RemovalBody, time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
     const removed: KeyText[] = [];
     for (const key of leases.keysOf(leaseId)) {
@@ -90,7 +90,7 @@ export class Endings {
    * Ends the entry of a lease. One that was registered at another node since then is not the lease's any more, and an `unregistered` would hide it there too:
    * so only the own record ends. Returns how it ended.
    */
-  #end(own: StoredRecord, body: End, time: Time): End {
+  #end(own: StoredRecord, body: RemovalBody, time: Time): RemovalBody {
     const end = body === BODY.UNREGISTERED && this.#isTakenOver(own) ? BODY.EXPIRED : body;
     this.#addTombstone(own, end, this.#stampOf(own, end, time));
     return end;
@@ -188,12 +188,12 @@ export class Endings {
    * The end of an own record has the record's stamp, because a lease ends independently of clocks. If other nodes hold records of an
    * earlier generation of this node, the end covers them up to that stamp, and none that this node did not know.
    */
-  #stampOf(record: CatalogRecord, body: End, time: Time): number {
+  #stampOf(record: CatalogRecord, body: RemovalBody, time: Time): number {
     const { replica, hlc } = this.#parts;
     return body === BODY.EXPIRED ? record.hlc : hlc.stampAbove(newestHlc(replica, record.key), time.wallMs);
   }
 
-  #addTombstone(record: CatalogRecord, body: End, hlc: number): void {
+  #addTombstone(record: CatalogRecord, body: RemovalBody, hlc: number): void {
     const { replica, gate, loads } = this.#parts;
     gate.stage(record.key, undefined);
     replica.stageTombstone(record, body, hlc);

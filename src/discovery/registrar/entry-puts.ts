@@ -20,9 +20,9 @@ import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { timeOf } from "../../lib/protowire.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { type EndingParts, newestHlc } from "./endings.ts";
+import { type EntryRemovalParts, newestHlc } from "./entry-removals.ts";
 
-export interface PutParts extends Pick<EndingParts, "gate" | "hlc" | "leases" | "loads" | "replica" | "undo"> {
+export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leases" | "loads" | "replica" | "undo"> {
   readonly stamper: EntryStamper;
   /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
@@ -31,13 +31,13 @@ export interface PutParts extends Pick<EndingParts, "gate" | "hlc" | "leases" | 
 }
 
 /** The lease of a put. */
-export interface HeldUnder {
+export interface PutLease {
   readonly id: string;
   /** The same call granted the lease, so undoing that takes its keys from it too. */
   readonly isNew: boolean;
 }
 
-export class Puts {
+export class EntryPuts {
   readonly #parts: PutParts;
   readonly #replica: Replica;
   readonly #leases: Leases;
@@ -51,7 +51,7 @@ export class Puts {
   }
 
   /** Puts a client's entry under a lease. The content that readers already see makes no new record. */
-  put(caller: Caller, stamped: StampedEntry, lease: HeldUnder, time: Time): void {
+  put(caller: Caller, stamped: StampedEntry, lease: PutLease, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     const isOwn = isLive && own.principal === caller.principal && this.#isSeen(own);
@@ -73,8 +73,8 @@ export class Puts {
   }
 
   /** Puts the entry again as it is, with a current stamp: its client renewed it although it was hidden. */
-  again(key: KeyText, time: Time): void {
-    this.#again(key, time, { change: unchanged, keepsStamp: false });
+  rewrite(key: KeyText, time: Time): void {
+    this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
   }
 
   // Of what follows nothing registers the entry, so the record keeps its stamp. The key may have been registered at another node since, of which this node
@@ -83,12 +83,12 @@ export class Puts {
   /** Puts the entry again with the load that its client reported, and with its health if that is given. */
   reported(key: KeyText, health: Health | undefined, time: Time): void {
     const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#saidOf(own), reported: health });
-    this.#again(key, time, { change });
+    this.#rewrite(key, time, { change });
   }
 
   /** Puts the entry again by these orders, or by the newest that are known about its key, and by the time. */
-  reordered(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
-    this.#again(key, time, { change: unchanged, orders });
+  rewriteWithOverrides(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
+    this.#rewrite(key, time, { change: unchanged, orders });
   }
 
   /** Puts an entry with checks again, with what these have found: a state for each check. */
@@ -97,7 +97,7 @@ export class Puts {
       const said = this.#saidOf(own);
       return said.checkCount === states.length ? { ...said, states } : undefined;
     };
-    this.#again(key, time, { change });
+    this.#rewrite(key, time, { change });
   }
 
   /** The health that the client of an own record last reported. Neither its checks nor an order have a part in it. */
@@ -105,7 +105,7 @@ export class Puts {
     return this.#saidOf(own).reported;
   }
 
-  #again(key: KeyText, time: Time, { change, orders: given, keepsStamp = true }: Again): void {
+  #rewrite(key: KeyText, time: Time, { change, orders: given, keepsStamp = true }: RewriteOptions): void {
     const { stamper, loads } = this.#parts;
     const own = this.#replica.own(key);
     if (own === undefined || own.body !== BODY.ENTRY) return;
@@ -144,7 +144,7 @@ export class Puts {
   }
 
   /** Moves a key to a lease. `isLive`: it has an entry, whose row names the lease. */
-  attach(key: KeyText, { id, isNew }: HeldUnder, isLive: boolean): void {
+  attach(key: KeyText, { id, isNew }: PutLease, isLive: boolean): void {
     if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
     const old = this.#leases.attach(id, key);
@@ -158,7 +158,7 @@ export class Puts {
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
-  #stage(stamped: StampedEntry, { before, principal, load, orders, keepsStamp = false }: Put, time: Time): void {
+  #stage(stamped: StampedEntry, { before, principal, load, orders, keepsStamp = false }: PutDetails, time: Time): void {
     const { gate, hlc, onOrders } = this.#parts;
     const { slab } = this.#replica;
     const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
@@ -186,7 +186,7 @@ export class Puts {
 }
 
 /** What a put says beside the entry. */
-interface Put {
+interface PutDetails {
   /** The live own record of the key. */
   readonly before: StoredRecord | undefined;
   readonly principal: string;
@@ -197,7 +197,7 @@ interface Put {
 }
 
 /** How an entry is put again. */
-interface Again {
+interface RewriteOptions {
   /** What is said of the entry from now on, if that is something else than before. */
   readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
   /** By these orders; otherwise by the newest that are known. */
@@ -220,9 +220,9 @@ function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { 
 // The names that have each function_id, among visible and staged entries: an id belongs to one name in a namespace of a cluster.
 
 /** The fields that identify a record or stamped entry. */
-type Named = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
+type NamedRecord = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
 
-interface Said {
+interface FunctionId {
   readonly id: string;
   readonly name: string;
 }
@@ -238,7 +238,7 @@ export class FunctionIds {
   #revision = 0;
   /** By cluster, namespace and id: the number of instances for each name. */
   readonly #names = new KeyShards<string, Map<string, number>>();
-  readonly #ofKey = new KeyShards<KeyText, Said>();
+  readonly #ofKey = new KeyShards<KeyText, FunctionId>();
   /** The last entry with an id that may not be on disk yet. It is asked again whether it still has the id. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
@@ -310,7 +310,7 @@ export class FunctionIds {
   }
 
   /** Another name with this id in the same place. Of several the first in order, so that every node gives the same one. */
-  otherName(of: Named, id: string): string | undefined {
+  otherName(of: NamedRecord, id: string): string | undefined {
     this.refresh();
     const place = placeOf(of, id);
     const names = [...(this.#names.get(place)?.keys() ?? [])];
@@ -321,7 +321,7 @@ export class FunctionIds {
   }
 
   /** Notes an accepted registration of the id. */
-  note(of: Named, id: string): void {
+  note(of: NamedRecord, id: string): void {
     this.#staged.set(placeOf(of, id), { key: of.key, name: of.name });
   }
 
@@ -349,7 +349,7 @@ export class FunctionIds {
     this.#count(said, 1);
   }
 
-  #count({ id, name }: Said, by: number): void {
+  #count({ id, name }: FunctionId, by: number): void {
     const names = this.#names.get(id) ?? new Map<string, number>();
     const count = (names.get(name) ?? 0) + by;
     if (count === 0) names.delete(name);
@@ -362,6 +362,6 @@ export class FunctionIds {
   }
 }
 
-function placeOf({ namespace, traits }: Named, id: string): string {
+function placeOf({ namespace, traits }: NamedRecord, id: string): string {
   return `${traits.clusterId}\0${namespace}\0${id}`;
 }

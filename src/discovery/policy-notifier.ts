@@ -5,13 +5,13 @@
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchReader } from "../catalog/watch/reader.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
-import type { Fanout, Watcher } from "./fanout.ts";
+import type { Fanout, WatchStream } from "./fanout.ts";
 import { coveredIn, PolicyDiff } from "./policy-diff.ts";
-import type { Reads } from "./reads.ts";
+import type { CatalogReads } from "./reads.ts";
 
-export interface TellingParts {
+export interface NotifierParts {
   readonly replica: Replica;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
 }
 
@@ -24,8 +24,8 @@ export interface PolicyChange {
 const RECORDS_A_WATCH = 16;
 
 /** To be made when the change begins. Call `show` when all records follow the new policy, and then `step` until it returns true. */
-export class PolicyTelling {
-  readonly #parts: TellingParts;
+export class PolicyNotifier {
+  readonly #parts: NotifierParts;
   readonly #after: Policy;
   readonly #diff: PolicyDiff;
   #stage: "held" | "group" | "tell" = "held";
@@ -34,11 +34,11 @@ export class PolicyTelling {
   #shown: readonly string[] = [];
   /** How many of `#held` and of `#shown` are grouped. */
   readonly #grouped = { held: 0, shown: 0 };
-  #watchers: readonly Watcher[] = [];
+  #watchers: readonly WatchStream[] = [];
   #told = 0;
   readonly #changedByReader = new Map<WatchReader, readonly string[]>();
 
-  constructor(parts: TellingParts, { before, after }: PolicyChange) {
+  constructor(parts: NotifierParts, { before, after }: PolicyChange) {
     this.#parts = parts;
     this.#after = after;
     this.#diff = new PolicyDiff(before, after);
@@ -103,7 +103,7 @@ export class PolicyTelling {
    * Includes namespaces that became empty without the watch being told. A gained namespace is sent anew as a whole, so that no earlier
    * removal reaches the watch. A lost namespace is sent only if the watch can have entries of it.
    */
-  #tell(watcher: Watcher, viewer: Viewer): void {
+  #tell(watcher: WatchStream, viewer: Viewer): void {
     const { replica, fanout } = this.#parts;
     const { reader, settledRevision } = watcher.feed;
     let known = this.#changedByReader.get(reader);

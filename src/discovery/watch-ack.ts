@@ -11,22 +11,22 @@ const LOOK_MS = 20;
 type Clock = Pick<Time, "monoMs">;
 
 /** Number of watches that have not been told the last change completely, and the sum of their positions. */
-interface Unheard {
+interface UnackedWatches {
   readonly count: number;
   readonly places: number;
 }
 
 /** The revision that watches must reach, and the time that they have for it. */
-interface Change {
+interface AwaitedChange {
   readonly revision: number;
   readonly untilMonoMs: number;
   /** While a caller waits: the state at the last look, and the time at which a watch last made progress. */
-  wait: { readonly unheard: Unheard; readonly lookedMonoMs: number; readonly movedMonoMs: number } | undefined;
+  wait: { readonly unheard: UnackedWatches; readonly lookedMonoMs: number; readonly movedMonoMs: number } | undefined;
 }
 
-export class Hearing {
+export class WatchAck {
   readonly #fanout: Pick<Fanout, "watchers">;
-  #change: Change | undefined;
+  #change: AwaitedChange | undefined;
 
   constructor(fanout: Pick<Fanout, "watchers">) {
     this.#fanout = fanout;
@@ -58,7 +58,7 @@ export class Hearing {
     return wait === undefined ? NEVER : wait.lookedMonoMs + LOOK_MS;
   }
 
-  #unheard(revision: number): Unheard {
+  #unheard(revision: number): UnackedWatches {
     let [count, places] = [0, 0];
     for (const { feed } of this.#fanout.watchers()) {
       if (!feed.isTelling && feed.revision >= revision) continue;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
-import { Loads, loadBand } from "../../../src/discovery/registrar/loads.ts";
+import { LoadReports, loadBand } from "../../../src/discovery/registrar/load-reports.ts";
 
 const IDLE = { activeClients: 0, errorRate: 0, latencyMs: 0, utilization: 0, observedWallMs: 0 };
 
@@ -33,7 +33,7 @@ test.each([
 
 test("a report in the same band is sent again only if it is bad, and then every 30 s", () => {
   const sentAt = (report: Partial<typeof IDLE>) => {
-    const loads = new Loads(5_000);
+    const loads = new LoadReports(5_000);
     const sent = Array.from({ length: 13 }, (_, i) => loads.note("key" as KeyText, { ...IDLE, ...report }, i * 5_000));
     return sent.flatMap((isSent, i) => (isSent ? [i * 5] : []));
   };

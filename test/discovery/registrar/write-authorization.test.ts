@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { NODES_NAMESPACE } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { checkOwner, checkPublishing, isAdmin, presentFor } from "../../../src/discovery/registrar/may-write.ts";
+import { checkOwner, checkPublishing, isAdmin, presentFor } from "../../../src/discovery/registrar/write-authorization.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { testRecord } from "../../fakes/records.ts";
 import { caller, stamped } from "../../fakes/registry.ts";

@@ -1,14 +1,14 @@
 /** When ready watchers are woken; the time is the test's own. */
 import { expect, test } from "vitest";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
-import { Wakeups } from "../../src/discovery/wakeups.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
+import { WakeupScheduler } from "../../src/discovery/wakeup-scheduler.ts";
 
 function open() {
   const fanout = new Fanout();
   const feed = { reader: { options: { filter: { namespace: "svc", prefix: "" } } }, bookmarkDueMonoMs: Number.POSITIVE_INFINITY };
   // Nothing else is looked at.
-  fanout.add({ feed, isReady: false } as unknown as Watcher);
-  const wakeups = new Wakeups(fanout, { monoMs: 1000 });
+  fanout.add({ feed, isReady: false } as unknown as WatchStream);
+  const wakeups = new WakeupScheduler(fanout, { monoMs: 1000 });
   const wake = () => {
     while (fanout.take() !== undefined);
   };

@@ -4,7 +4,7 @@ import type { Health, KeyText } from "../../catalog/record/record.ts";
 import { hasHighErrorRate, loadScore } from "../../consumer/load.ts";
 
 /** The report about one entry in a renewal. */
-export interface Report {
+export interface EntryReport {
   readonly key: KeyText;
   /** Path in the request, for errors. */
   readonly path: string;
@@ -12,7 +12,7 @@ export interface Report {
   readonly load: LoadView | undefined;
 }
 
-export interface Renewed {
+export interface RenewalResult {
   readonly expiredLeaseIds: readonly string[];
   /** The shortest ttl among the renewed leases. Undefined if none was renewed or all are static. */
   readonly ttlMs: number | undefined;
@@ -27,23 +27,23 @@ const CLIENT_BANDS = 10;
 /** No report has this band. */
 const UNTOLD = -1;
 
-interface Reported {
+interface StoredReport {
   load: LoadView;
   band: number;
   toldMonoMs: number;
 }
 
 /** Hears of each report that is kept or forgotten, in order. That is enough to keep a copy. */
-export interface LoadFollower {
+export interface LoadObserver {
   notes(key: KeyText, load: LoadView): void;
   forgets(key: KeyText): void;
 }
 
-export class Loads {
+export class LoadReports {
   /** They hear of every report from when they are added. */
-  readonly followers = new Set<LoadFollower>();
+  readonly followers = new Set<LoadObserver>();
   readonly #intervalMs: number;
-  readonly #byKey = new Map<KeyText, Reported>();
+  readonly #byKey = new Map<KeyText, StoredReport>();
 
   /** `intervalMs`: least time between two reports of one entry to other nodes. */
   constructor(intervalMs: number) {

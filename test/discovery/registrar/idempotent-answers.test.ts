@@ -1,31 +1,37 @@
 import { expect, test } from "vitest";
 import {
-  Answers,
-  type Asked,
-  type Attempt,
   attemptOf,
+  IdempotentAnswers,
   NO_ATTEMPT,
+  type RegisterFields,
+  type RetryIdentity,
   restoredAttempt,
   storedAttempt,
-} from "../../../src/discovery/registrar/answers.ts";
+} from "../../../src/discovery/registrar/idempotent-answers.ts";
 import { stamped } from "../../fakes/registry.ts";
 
 const [ALICE, BOB] = [{ principal: "alice" }, { principal: "bob" }];
 const LEASE = { leaseId: "n/1", ttlMs: 1000 };
 
-function answers(): Answers {
-  return new Answers({ maxCount: 2, maxTtlMs: 5000 });
+function answers(): IdempotentAnswers {
+  return new IdempotentAnswers({ maxCount: 2, maxTtlMs: 5000 });
 }
 
-function asked(key: string, digest = "d".repeat(32)): Attempt {
+function asked(key: string, digest = "d".repeat(32)): RetryIdentity {
   return { key, digest };
 }
 
-const REQUEST: Asked = { stampedEntries: [stamped("a"), stamped("b")], ttlMs: 1000, leaseId: "", isStatic: false, idempotencyKey: "k" };
+const REQUEST: RegisterFields = {
+  stampedEntries: [stamped("a"), stamped("b")],
+  ttlMs: 1000,
+  leaseId: "",
+  isStatic: false,
+  idempotencyKey: "k",
+};
 
 test("a request is the same one by its entries, ttl, lease and kind of lease, and not by the load that it reports", () => {
-  const digest = (over: Partial<Asked> = {}) => attemptOf({ ...REQUEST, ...over }).digest;
-  const others: Partial<Asked>[] = [
+  const digest = (over: Partial<RegisterFields> = {}) => attemptOf({ ...REQUEST, ...over }).digest;
+  const others: Partial<RegisterFields>[] = [
     { stampedEntries: [stamped("a")] },
     { stampedEntries: [stamped("b"), stamped("a")] },
     { stampedEntries: [stamped("a"), stamped("b", { tags: ["new"] })] },

@@ -1,7 +1,7 @@
 /** Which addresses checks may connect to. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Reach } from "../../../src/discovery/checks/reach.ts";
+import { ProbeAllowList } from "../../../src/discovery/checks/probe-allow-list.ts";
 import { addressOf, parseBlock, uncallableReason } from "../../../src/lib/addresses.ts";
 import { UNCALLABLE_HOSTS } from "../../fakes/uncallable-hosts.ts";
 
@@ -19,7 +19,7 @@ test.each([
   { allowed: EVERYTHING, address: "010.0.0.1", allows: false },
   { allowed: EVERYTHING, address: "2001:db8::1", allows: true },
 ])("with $allowed allowed, $address is reached: $allows", ({ allowed, address, allows }) => {
-  expect(new Reach(allowed).allows(address)).toBe(allows);
+  expect(new ProbeAllowList(allowed).allows(address)).toBe(allows);
 });
 
 /** An address of special meaning, a block within its own, and the widest block that still does not hold it. */
@@ -44,8 +44,8 @@ test.each([
   ["metadata behind 6to4", "2002:a9fe:a9fe::1", "2002:a9fe::/32", "2002::/16"],
   ["Teredo", "2001::1", "2001::/32", "2000::/3"],
 ])("an address of the sort %s needs a block of its own", (_sort, address, own, wide) => {
-  expect(new Reach([own]).allows(address)).toBe(true);
-  expect(new Reach([wide, ...EVERYTHING]).allows(address)).toBe(false);
+  expect(new ProbeAllowList([own]).allows(address)).toBe(true);
+  expect(new ProbeAllowList([wide, ...EVERYTHING]).allows(address)).toBe(false);
 });
 
 test("no block that is wider than a special block reaches into it, wherever the special address lies", () => {
@@ -59,13 +59,13 @@ test("no block that is wider than a special block reaches into it, wherever the 
     fc.property(special, fc.integer({ min: 0, max: 3 }), (address, prefixBits) => {
       const first = Number(address.split(".")[0]);
       const kept = prefixBits === 0 ? 0 : first & (0xff << (8 - prefixBits));
-      expect(new Reach([`${kept}.0.0.0/${prefixBits}`]).allows(address)).toBe(false);
+      expect(new ProbeAllowList([`${kept}.0.0.0/${prefixBits}`]).allows(address)).toBe(false);
     }),
   );
 });
 
 test.each(UNCALLABLE_HOSTS)("no block reaches $host, $reason", ({ host }) => {
-  expect(new Reach([host, ...EVERYTHING]).allows(host)).toBe(false);
+  expect(new ProbeAllowList([host, ...EVERYTHING]).allows(host)).toBe(false);
 });
 
 test("an address that is its own block is reached, unless no client can connect to it", () => {
@@ -74,7 +74,7 @@ test("an address that is its own block is reached, unless no client can connect 
     fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
       const text = groups.map((each) => each.toString(16)).join(":");
       expect(parseBlock(text)?.bytes).toEqual(addressOf(groups));
-      expect(new Reach([text]).allows(text)).toBe(uncallableReason(text) === undefined);
+      expect(new ProbeAllowList([text]).allows(text)).toBe(uncallableReason(text) === undefined);
     }),
   );
 });

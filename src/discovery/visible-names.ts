@@ -6,7 +6,7 @@
 import { isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 
 /** A class of viewers, who all see the same. */
-export interface Seer {
+export interface ViewerClass {
   readonly key: string;
   /** Changes with what they see. */
   readonly edition: () => number;
@@ -16,7 +16,7 @@ export interface Seer {
 }
 
 /** What there is, in the order of the ends. */
-interface Lists<R extends object> {
+interface NameLists<R extends object> {
   readonly namespaces: SortedBlocks<string>;
   readonly runs: SortedBlocks<R>;
 }
@@ -31,27 +31,27 @@ interface ClaimForm<R extends object> {
 /** Classes for which lists are made. For others everything is looked at. */
 const MAX_CLASSES = 32;
 
-interface Seen<R extends object> extends Lists<R> {
-  readonly seer: Seer;
+interface CachedNames<R extends object> extends NameLists<R> {
+  readonly seer: ViewerClass;
   readonly edition: number;
 }
 
-export class SeenNames<R extends object> {
+export class VisibleNames<R extends object> {
   readonly #form: ClaimForm<R>;
-  readonly #classes = new Map<string, Seen<R>>();
+  readonly #classes = new Map<string, CachedNames<R>>();
 
   constructor(form: ClaimForm<R>) {
     this.#form = form;
   }
 
   /** What a class sees, where it was made and still holds. */
-  find(seer: Seer | undefined): Lists<R> | undefined {
+  find(seer: ViewerClass | undefined): NameLists<R> | undefined {
     const seen = seer && this.#classes.get(seer.key);
     return seen !== undefined && isFresh(seen) ? seen : undefined;
   }
 
   /** Undefined where there are lists of too many classes. Cost: a verdict for each item. */
-  make(seer: Seer, { namespaces, runs }: Lists<R>): Lists<R> | undefined {
+  make(seer: ViewerClass, { namespaces, runs }: NameLists<R>): NameLists<R> | undefined {
     for (const [key, seen] of this.#classes) if (!isFresh(seen)) this.#classes.delete(key);
     if (this.#classes.size === MAX_CLASSES) return undefined;
     const made = {
@@ -77,7 +77,7 @@ export class SeenNames<R extends object> {
     for (const { seer, runs } of this.#fresh()) if (this.#sees(seer, run)) set(runs, run, isThere, this.#form.isBefore);
   }
 
-  *#fresh(): Generator<Seen<R>> {
+  *#fresh(): Generator<CachedNames<R>> {
     // HOT: once a change. Mostly there are none.
     for (const [key, seen] of this.#classes) {
       if (isFresh(seen)) yield seen;
@@ -85,12 +85,12 @@ export class SeenNames<R extends object> {
     }
   }
 
-  #sees({ sees, seesName }: Seer, run: R): boolean {
+  #sees({ sees, seesName }: ViewerClass, run: R): boolean {
     return sees(this.#form.namespaceOf(run)) && this.#form.namesOf(run).some(seesName);
   }
 }
 
-function isFresh({ seer, edition }: { readonly seer: Seer; readonly edition: number }): boolean {
+function isFresh({ seer, edition }: { readonly seer: ViewerClass; readonly edition: number }): boolean {
   return seer.edition() === edition;
 }
 

@@ -7,17 +7,17 @@ import { invalid } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 
 /** The parts of a request that identify a retry. */
-export interface Attempt {
+export interface RetryIdentity {
   /** The `idempotency_key`. Empty means that the request is never a retry. */
   readonly key: string;
   /** Digest of everything that the request asks for. Empty without a key. */
   readonly digest: string;
 }
 
-export const NO_ATTEMPT: Attempt = { key: "", digest: "" };
+export const NO_ATTEMPT: RetryIdentity = { key: "", digest: "" };
 
 /** What a registration asks for. */
-export interface Asked {
+export interface RegisterFields {
   readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
   /** Undefined means the default, or the ttl of the joined lease. */
   readonly ttlMs: number | undefined;
@@ -28,7 +28,7 @@ export interface Asked {
 }
 
 /** The load in entries does not belong to the request. Without a key nothing is computed. */
-export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: Asked): Attempt {
+export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: RegisterFields): RetryIdentity {
   if (idempotencyKey === "") return NO_ATTEMPT;
   // Hashes have one length, so different lists of entries have different texts.
   const entries = stampedEntries.map(({ content }) => Buffer.from(sha256(content)).toString("hex")).join("");
@@ -38,29 +38,29 @@ export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotenc
 const DIGEST_CHARS = 32;
 
 /** The form in the journal. */
-export function storedAttempt({ key, digest }: Attempt): string {
+export function storedAttempt({ key, digest }: RetryIdentity): string {
   return `${key}${digest}`;
 }
 
-export function restoredAttempt(stored: string): Attempt {
+export function restoredAttempt(stored: string): RetryIdentity {
   return { key: stored.slice(0, -DIGEST_CHARS), digest: stored.slice(-DIGEST_CHARS) };
 }
 
-export interface Registered {
+export interface RegisterResult {
   readonly leaseId: string;
   /** Undefined for a static lease. */
   readonly ttlMs: number | undefined;
 }
 
-interface Answer extends Registered {
+interface StoredAnswer extends RegisterResult {
   readonly digest: string;
   readonly untilMonoMs: number;
 }
 
-export class Answers {
+export class IdempotentAnswers {
   /** How long an answer about a static lease is kept. */
   readonly #maxTtlMs: number;
-  readonly #byKey: BoundedMap<string, Answer>;
+  readonly #byKey: BoundedMap<string, StoredAnswer>;
 
   constructor(options: { readonly maxCount: number; readonly maxTtlMs: number }) {
     this.#byKey = new BoundedMap(options.maxCount);
@@ -68,7 +68,7 @@ export class Answers {
   }
 
   /** The earlier answer to the same request. Throws `invalid_argument` if another request had the key. */
-  find(caller: Pick<Caller, "principal">, { key, digest }: Attempt, monoMs: number): Registered | undefined {
+  find(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, monoMs: number): RegisterResult | undefined {
     const answer = key === "" ? undefined : this.#byKey.get(nameOf(caller, key));
     if (answer === undefined || answer.untilMonoMs <= monoMs) return undefined;
     if (answer.digest !== digest)
@@ -80,7 +80,7 @@ export class Answers {
   }
 
   /** Keeps an answer. With too many answers the oldest is dropped. */
-  keep(caller: Pick<Caller, "principal">, { key, digest }: Attempt, answer: Registered, monoMs: number): void {
+  keep(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, answer: RegisterResult, monoMs: number): void {
     if (key === "") return;
     this.#byKey.set(nameOf(caller, key), { ...answer, digest, untilMonoMs: monoMs + (answer.ttlMs ?? this.#maxTtlMs) });
   }
