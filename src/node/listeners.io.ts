@@ -7,7 +7,7 @@ import type { Settings } from "../config/settings.ts";
 import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
 import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
 import { type DnsAnswers, type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
-import { freshSeconds } from "../dns/wire/freshness.ts";
+import { minTtlSeconds } from "../dns/wire/message-ttl.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
@@ -303,7 +303,7 @@ const MAX_ACTION_CHARS = 64;
 // Joins the answers of the DNS gateway to the HTTP listener (DNS over HTTP, RFC 8484).
 
 function dnsOverHttp(answers: DnsAnswers): DnsMessages {
-  const made = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : { bytes, freshSeconds: freshSeconds(bytes) });
+  const made = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : { bytes, freshSeconds: minTtlSeconds(bytes) });
   return {
     answer: (query, caller) => {
       const known = caller.isAuthenticated ? caller : undefined;

@@ -4,10 +4,10 @@ import { anonymousAccess } from "../../src/config/exposure.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 import { parseZone } from "../../src/dns/names/names.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
-import { Views, viewersOf } from "../../src/dns/views/views.ts";
+import { DnsViews, viewersOf } from "../../src/dns/views/views.ts";
 import { reverseZoneNames } from "../../src/lib/addresses.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -37,7 +37,7 @@ export interface DiscoveryInside {
   /** What its DNS gateway asks of the node; `drawn` is where the first sample of a crowded name begins. */
   dns(drawn: number): DnsCatalog;
   /** A gateway's answers, without its sockets. */
-  responder(): Responder;
+  responder(): DnsResponder;
   /** In memory. */
   readonly audit: AuditLog;
   readonly store: Store;
@@ -121,13 +121,13 @@ export async function startDiscovery(
     srvTiers,
     ...times,
   };
-  const responder = (): Responder => new Responder({ settings: answering, planBytes, random, serialOf: () => 1 });
+  const responder = (): DnsResponder => new DnsResponder({ settings: answering, planBytes, random, serialOf: () => 1 });
   const [, names = written] = withNameReads([service, written], {
     settings: answering,
     catalogOf: (caller, view) => dnsCatalog(random, core, undefined, { view, caller }),
     viewers: viewersOf(settings.dns, settings.node),
     serialOf: (viewIndex) => 7 + viewIndex,
-    views: new Views(settings.dns.views, []),
+    views: new DnsViews(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
     reads: core.reads,
     checkCaughtUp: () => undefined,

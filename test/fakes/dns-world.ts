@@ -12,9 +12,9 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted } from "../../src/discovery/switch-queue.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
-import { Views, viewersOf } from "../../src/dns/views/views.ts";
+import { DnsViews, viewersOf } from "../../src/dns/views/views.ts";
 import { parsePlainBlock } from "../../src/lib/addresses.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -126,11 +126,11 @@ export class DnsWorld {
   readonly #select: ReturnType<typeof dnsSelection>;
   readonly #zone: ZoneOfWorld;
   #isReady = true;
-  readonly #views = new Views(
+  readonly #views = new DnsViews(
     ROWS.map((row) => ({ ...row, listener: undefined })),
     [parsePlainBlock(`${FORWARDER}/32`)].filter((block) => block !== undefined),
   );
-  readonly #responder: Responder;
+  readonly #responder: DnsResponder;
   readonly #entries = new Map<string, NaiveEntry & { readonly origin: number }>();
   readonly #away = new Set<number>();
   readonly #counts = new Map<string, number>();
@@ -159,7 +159,7 @@ export class DnsWorld {
     this.#select = dnsSelection({ ...sources, ...node }, viewers, this.#views);
     this.#zone = new ZoneOfWorld(sources, viewers, this.#rng);
     const signer = new ZoneSigner({ keys: new TestKeys(), now: () => ({ monoMs: 1000 * this.#nowMs, wallMs: SIGNED_MS }) });
-    this.#responder = new Responder({
+    this.#responder = new DnsResponder({
       signer,
       settings: { ...TEST_DNS_SETTINGS, zoneKeys: () => signer.keys },
       planBytes: SETTINGS.dns.planBytes,

@@ -32,9 +32,9 @@ import {
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { parseZone } from "../../src/dns/names/names.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -80,7 +80,7 @@ export class PolicyWorld {
   readonly #rng: Rng;
   readonly #inside: DiscoveryInside;
   #policy: NodePolicy | undefined;
-  readonly #responder: Responder;
+  readonly #responder: DnsResponder;
   readonly #dns: ReturnType<typeof dnsCatalog>;
   readonly #streams: PolicyStream[] = [];
   readonly #seen = new Sightings();
@@ -104,7 +104,7 @@ export class PolicyWorld {
     const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, allowExternalNames, srvPriority, srvTiers } = dns;
     const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
     const zones = dns.zones.map(parseZone);
-    this.#responder = new Responder({
+    this.#responder = new DnsResponder({
       settings: { zones, reverseZones: [], nodeId: core.identity.nodeId, allowExternalNames, srvPriority, srvTiers, ...times },
       planBytes: dns.planBytes,
       random: () => 0.5,

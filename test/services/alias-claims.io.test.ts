@@ -6,7 +6,7 @@ import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { formatName } from "../../src/dns/names/names.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";

@@ -60,7 +60,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const listeners = await openListeners(
     {
       ...rooms,
-      elsewheres: core.elsewheres,
+      remoteLookups: core.remoteLookups,
       clusters: clusterNames(settings, { summaries: rooms.summaries?.reads, dnsNames: rooms.dnsNames, now }),
       self: nameServerView(
         { nodeId, zone: settings.node.zone, version: options.version },

@@ -38,8 +38,8 @@ export interface FollowedKeys extends ClusterKeys {
   note?(content: Opened): void;
   /** As `KeyRegistry` has them. */
   tick(time: Pick<Time, "wallMs">): void;
-  edition(): number;
-  changedSince(edition: number): readonly string[] | undefined;
+  version(): number;
+  changedSince(version: number): readonly string[] | undefined;
 }
 
 export interface FollowedSummariesParts {
@@ -94,7 +94,7 @@ export class FollowedSummaries {
   /** When a watch that goes on from a place is given up, if nothing says by then that all is here. */
   #resumeMonoMs = NEVER;
   #policy: PolicyEngine["policy"];
-  #edition: number;
+  #version: number;
   #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
 
   constructor(options: FollowedSummariesOptions, parts: FollowedSummariesParts) {
@@ -103,7 +103,7 @@ export class FollowedSummaries {
     this.#options = options;
     this.#parts = parts;
     this.#policy = policies.policy;
-    this.#edition = keys.edition();
+    this.#version = keys.version();
     const isOwner: ConstructorParameters<typeof HeldSummaries>[1]["isOwner"] = ({ namespace, scope }, source) =>
       scopes.has(scope) && mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer: undefined, imports: () => true, isOwner });
@@ -150,7 +150,7 @@ export class FollowedSummaries {
 
   nextDeadlineMs(): number {
     const { policies, keys } = this.#parts;
-    if (policies.policy !== this.#policy || keys.edition() !== this.#edition) return this.#time.monoMs;
+    if (policies.policy !== this.#policy || keys.version() !== this.#version) return this.#time.monoMs;
     const retryMonoMs = this.#open === undefined && this.#upstream !== undefined ? this.#retryMonoMs : NEVER;
     return Math.min(retryMonoMs, this.#resumeMonoMs, this.held.nextDeadlineMs(this.#time));
   }
@@ -222,9 +222,9 @@ export class FollowedSummaries {
     const { policies, keys } = this.#parts;
     this.#time = time;
     keys.tick(time);
-    const edition = keys.edition();
-    if (edition !== this.#edition) this.held.keysChanged(keys.changedSince(this.#edition));
-    this.#edition = edition;
+    const version = keys.version();
+    if (version !== this.#version) this.held.keysChanged(keys.changedSince(this.#version));
+    this.#version = version;
     if (policies.policy !== this.#policy) this.held.rulesChanged();
     this.#policy = policies.policy;
     this.held.work(time);

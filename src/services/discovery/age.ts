@@ -91,7 +91,7 @@ interface Place {
 }
 
 /** The parts of `CatalogReads` that places depend on. */
-interface Seen extends Pick<CatalogReads, "policyEdition"> {
+interface Seen extends Pick<CatalogReads, "policyRevision"> {
   readonly replica: Pick<CatalogReads["replica"], "revision">;
   readonly node: Pick<CatalogReads["node"], "boot">;
 }
@@ -99,7 +99,7 @@ interface Seen extends Pick<CatalogReads, "policyEdition"> {
 export class Places {
   readonly #reads: Seen;
   #revision = -1;
-  #policyEdition = -1;
+  #policyRevision = -1;
   #boot = "";
   /** Cursors by reader text. The empty text has the cursor of no reader. */
   readonly #cursors = new Map<string, string>();
@@ -113,11 +113,11 @@ export class Places {
    * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
    */
   now(readerText = ""): Place {
-    const { replica, node, policyEdition } = this.#reads;
+    const { replica, node, policyRevision } = this.#reads;
     const { revision } = replica;
-    if (this.#revision !== revision || this.#policyEdition !== policyEdition) {
+    if (this.#revision !== revision || this.#policyRevision !== policyRevision) {
       this.#revision = revision;
-      this.#policyEdition = policyEdition;
+      this.#policyRevision = policyRevision;
       this.#boot = node.boot;
       this.#cursors.clear();
     }

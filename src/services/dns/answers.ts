@@ -3,11 +3,11 @@ import { create } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { CatalogReads } from "../../discovery/reads.ts";
-import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
-import { type Answer, drawAnswer } from "../../dns/plan/draw.ts";
+import { type AnswerPlan, CLASS_IN, failure, planAnswer, type QueryQuestion, RCODE } from "../../dns/plan/answer.ts";
+import { type DrawnAnswer, drawAnswer } from "../../dns/plan/draw.ts";
 import { EXTENDED_ERROR, extendedErrorText } from "../../dns/plan/extended-errors.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
-import { UnknownName } from "../../dns/subject/elsewhere.ts";
+import { PendingNameError } from "../../dns/subject/remote-lookup.ts";
 import type { DnsCatalog, DnsView } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
@@ -42,13 +42,13 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
   const asking = askingOf(parts, request, caller);
   const view: Reason = { topic: "view", detail: viewWords(asking) };
-  const draw = (plan: Plan) => drawAnswer(plan, { random, answerLimit: asking.view.answerLimit });
+  const draw = (plan: AnswerPlan) => drawAnswer(plan, { random, answerLimit: asking.view.answerLimit });
   if (asking.isRefused) return said({ plan: REFUSED, answer: draw(REFUSED), reasons: [view] }, { request });
   parts.checkCaughtUp();
   const { viewer } = asking;
   const catalog = parts.catalogOf(viewer, asking.view);
   const made = await here(catalog, () => {
-    const plan: Plan = planAnswer(question, catalog, settings);
+    const plan: AnswerPlan = planAnswer(question, catalog, settings);
     const answer = draw(plan);
     const told = { question, plan, shownCount: answer.answers.length, viewer, isOperator: hasRole(caller, "mesh.operate") };
     const sources = { catalog, settings, reads, nowWallMs: time.wallMs };
@@ -60,8 +60,8 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
 }
 
 interface Made {
-  readonly plan: Plan;
-  readonly answer: Answer;
+  readonly plan: AnswerPlan;
+  readonly answer: DrawnAnswer;
   readonly reasons: readonly Reason[];
 }
 
@@ -85,21 +85,21 @@ function said({ plan, answer, reasons }: Made, { request, serial }: Saying) {
 }
 
 /** The answer to a source that may ask nothing. */
-const REFUSED: Plan = { ...failure(RCODE.REFUSED), extendedError: EXTENDED_ERROR.PROHIBITED };
+const REFUSED: AnswerPlan = { ...failure(RCODE.REFUSED), extendedError: EXTENDED_ERROR.PROHIBITED };
 
 function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
   return record.type === "SOA" && serial !== undefined ? { ...record, data: { ...record.data, serial } } : record;
 }
 
 /** What `make` gives once everything is here that it asks for, all in one turn. At a node that is at once. */
-async function here<T>({ elsewhere }: DnsCatalog, make: () => T): Promise<T> {
-  let waited: UnknownName | undefined;
+async function here<T>({ remoteLookup }: DnsCatalog, make: () => T): Promise<T> {
+  let waited: PendingNameError | undefined;
   for (let waits = 0; waits < MAX_WAITS; waits++) {
-    elsewhere?.begin(waited, () => true);
+    remoteLookup?.begin(waited, () => true);
     try {
       return make();
     } catch (error) {
-      if (!(error instanceof UnknownName)) throw error;
+      if (!(error instanceof PendingNameError)) throw error;
       waited = error;
     }
     await waited.arrival;
@@ -108,7 +108,7 @@ async function here<T>({ elsewhere }: DnsCatalog, make: () => T): Promise<T> {
 }
 
 /** A question's name in lower case, without the final dot. Throws `invalid_argument`. */
-function parseQuestionName(text: string): Question["name"] {
+function parseQuestionName(text: string): QueryQuestion["name"] {
   const name = text.replace(/\.$/, "");
   const isName = name === "" || (name.length <= 253 && name.split(".").every((label) => LABEL.test(label)));
   if (!isName) throw invalid("name", "is not a DNS name: labels of 1 to 63 printable characters with a dot between, at most 253 in all");

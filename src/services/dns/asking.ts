@@ -2,19 +2,19 @@
 import type { Viewer } from "../../../gen/waymark/catalog/v1/viewer_pb.js";
 import type { NameSource, ResolveNameRequest } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { DnsView } from "../../dns/subject/subject.ts";
-import type { Asker } from "../../dns/views/asker.ts";
-import type { ViewerOfView, Views } from "../../dns/views/views.ts";
+import type { QueryClient } from "../../dns/views/query-client.ts";
+import type { DnsViews, ViewerOfView } from "../../dns/views/views.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import { assert, invalid } from "../../lib/errors.ts";
 import { type Caller, demandRole, hasRole, viewerOf } from "../../policy/identity/caller.ts";
 
 /** Who asks, as far as `dns.views` looks at it. */
-export type NameAsker = Pick<Asker, "address" | "transport">;
+export type NameAsker = Pick<QueryClient, "address" | "transport">;
 
 export interface AskingParts {
   /** Who sees what at the gateway, in the order of the views' indices, and which of them an asker has. */
   readonly viewers: readonly ViewerOfView[];
-  readonly views: Pick<Views, "choose">;
+  readonly views: Pick<DnsViews, "choose">;
   /** Whether a source without a view may ask nothing. */
   readonly isAnonymousRefused: boolean;
   readonly allowsViewerOverride: boolean;
@@ -51,9 +51,9 @@ export function askingOf(parts: AskingParts, { viewer: named, source }: ResolveN
   return { ...of, view, viewer: { ...caller, tenant, cluster }, isRefused: row === 0 && parts.isAnonymousRefused };
 }
 
-const LISTENERS: Readonly<Record<Asker["transport"], true>> = { udp: true, tcp: true, dot: true, doh: true };
+const LISTENERS: Readonly<Record<QueryClient["transport"], true>> = { udp: true, tcp: true, dot: true, doh: true };
 
-function isListener(text: string): text is Asker["transport"] {
+function isListener(text: string): text is QueryClient["transport"] {
   return Object.hasOwn(LISTENERS, text);
 }
 

@@ -7,11 +7,11 @@ import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import { isDrained } from "../../consumer/fitness.ts";
 import type { CatalogReads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
-import type { Plan, Question } from "../../dns/plan/answer.ts";
+import type { AnswerPlan, QueryQuestion } from "../../dns/plan/answer.ts";
 import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
 import type { DnsSettings } from "../../dns/records/record.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/record.ts";
-import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/subject/subject.ts";
+import { type DnsCatalog, type DnsSubject, findSubject, leadsTo } from "../../dns/subject/subject.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -19,8 +19,8 @@ import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 
 export interface Explained {
-  readonly question: Question;
-  readonly plan: Plan;
+  readonly question: QueryQuestion;
+  readonly plan: AnswerPlan;
   readonly viewer: Caller;
   /** Records of the answer: fewer than the plan has where the view has a limit. */
   readonly shownCount: number;
@@ -78,7 +78,7 @@ export function reasonsOf(told: Explained, sources: ReasonSources): readonly Rea
   say("name", `${shown(last)} ${unspelt ?? subjectWords(subject, typeText(question.type))}`);
   if (subject.kind === "entries" && subject.isCluster === true) say("ttl", clusterTtlWords(subject, plan, settings));
   else if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say, nowWallMs });
-  else if (subject.kind === "alias") say("ttl", ttlWords(subject.carriers, undefined, settings));
+  else if (subject.kind === "alias") say("ttl", ttlWords(subject.aliasOwners, undefined, settings));
   return reasons;
 }
 
@@ -98,7 +98,7 @@ function namespaceOf(relative: string): string | undefined {
 }
 
 /** The entries of a name, also those in maintenance, which no answer shows. Of a crowded name a sample. */
-function entriesOf(relative: string, subject: Subject & { readonly kind: "entries" }, catalog: DnsCatalog): readonly EntryView[] {
+function entriesOf(relative: string, subject: DnsSubject & { readonly kind: "entries" }, catalog: DnsCatalog): readonly EntryView[] {
   const name = parseName(relative);
   const thing = thingOf(relative);
   if (thing === undefined) return subject.entries;
@@ -116,7 +116,7 @@ function policyWords(namespace: string, { viewer, isOperator }: Explained, { rea
   return [`namespace ${namespace} is ${allowed ? "seen by" : "hidden from"} this viewer (${by})`];
 }
 
-function subjectWords(subject: Subject, type: string): string {
+function subjectWords(subject: DnsSubject, type: string): string {
   switch (subject.kind) {
     case "apex":
       return "is a zone of this server";
@@ -144,7 +144,7 @@ const NOTHING_HERE = "has nothing to choose here, and leads to the ingress of cl
 function lostAliasWords(name: string, { catalog, settings }: ReasonSources): readonly string[] {
   const place = placeOf(name, settings);
   // A resolver would have to ask for them, and the answer does not rest on it.
-  if (place === undefined || catalog.elsewhere !== undefined) return [];
+  if (place === undefined || catalog.remoteLookup !== undefined) return [];
   const { relative, zone } = place;
   if (findSubject(relative, zone, catalog, settings).kind === "empty") return [];
   // Thousands of entries of a service may carry it, and where it leads is found by reading them all.
@@ -207,7 +207,7 @@ function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, n
 }
 
 /** What a cluster says of a service has an end of its own, which no least TTL puts off. */
-function clusterTtlWords({ entries }: Subject & { readonly kind: "entries" }, plan: Plan, settings: DnsSettings): string {
+function clusterTtlWords({ entries }: DnsSubject & { readonly kind: "entries" }, plan: AnswerPlan, settings: DnsSettings): string {
   const ofSet = setTtlSeconds(entries, settings);
   const told = Math.min(ofSet, ...plan.groups.flat().map((record) => record.ttlSeconds));
   if (told < ofSet) return `${told} s: the summary ends then`;
@@ -216,7 +216,7 @@ function clusterTtlWords({ entries }: Subject & { readonly kind: "entries" }, pl
 }
 
 /** `plan`: undefined where its records are not of these entries. */
-function ttlWords(entries: readonly EntryView[], plan: Plan | undefined, settings: DnsSettings): string {
+function ttlWords(entries: readonly EntryView[], plan: AnswerPlan | undefined, settings: DnsSettings): string {
   const all = entries.map(({ ttlMs }) => ttlMs ?? settings.defaultTtlMs);
   const [least, most] = [Math.min(...all), Math.max(...all)];
   const { minTtlMs, maxTtlMs, staleTtlMs } = settings;

@@ -127,9 +127,9 @@ class Registrations {
     const { writes, reads } = this.#parts;
     const { caller } = context;
     const spellings = aliasSpellings(name, this.#parts.zones);
-    const carriers = this.#carriers(spellings).filter(({ namespace }) => reads.verdict(caller, namespace).allowed);
-    const own = carriers.filter((record) => this.#isOwn(record, caller));
-    const [other] = carriers;
+    const aliasOwners = this.#aliasOwners(spellings).filter(({ namespace }) => reads.verdict(caller, namespace).allowed);
+    const own = aliasOwners.filter((record) => this.#isOwn(record, caller));
+    const [other] = aliasOwners;
     if (own.length === 0 && other !== undefined) throw this.#notOwn(other, name, caller);
     const isKept = (alias: string) => !spellings.includes(plainName(alias));
     const without = ({ key }: CatalogRecord) =>
@@ -139,7 +139,7 @@ class Registrations {
     return create(UnregisterNameResponseSchema, { removed: own.length > 0 ? 1 : 0, revision });
   }
 
-  #carriers(spellings: readonly string[]): readonly CatalogRecord[] {
+  #aliasOwners(spellings: readonly string[]): readonly CatalogRecord[] {
     const { dnsNames } = this.#parts;
     const keys = new Set(spellings.flatMap((alias) => [...dnsNames.keysOf(alias)]));
     return [...keys].map((key) => dnsNames.view(key)).filter((record) => record !== undefined);

@@ -6,10 +6,10 @@ import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/dis
 import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
 import type { CatalogReads } from "../../discovery/reads.ts";
-import type { Carrier, Elsewheres } from "../../dns/subject/elsewhere.ts";
-import { type Carriers, carriersFrom, KeptCarriers } from "../../dns/views/carriers.ts";
+import type { AliasOwner, RemoteLookups } from "../../dns/subject/remote-lookup.ts";
+import { AliasOwnerCache, type AliasOwners, aliasOwnersFrom } from "../../dns/views/alias-owners.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
-import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
+import { FetchingRemoteLookup } from "../../dns/views/fetching-remote-lookup.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -40,19 +40,23 @@ export interface RoomsOfDns {
   readonly inputs: { readonly count: number };
 }
 
-interface ElsewhereOptions {
+interface RemoteLookupOptions {
   readonly ports: ResolverPorts;
   readonly resolver: ResolverOptions;
   readonly now: () => Time;
 }
 
 /** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
-export function openElsewheres(rooms: RoomsOfDns, options: ElsewhereOptions & { readonly viewers: readonly Caller[] }): Elsewheres {
+export function openRemoteLookups(
+  rooms: RoomsOfDns,
+  options: RemoteLookupOptions & { readonly viewers: readonly Caller[] },
+): RemoteLookups {
   const { viewers } = options;
-  const open = (viewer: Caller, parts: number) => openElsewhere(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
+  const open = (viewer: Caller, parts: number) =>
+    openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
   /** Of callers with credentials. The one that was not asked for longest first. */
-  const others = new BoundedMap<string, FetchingElsewhere>(MAX_FETCHING_VIEWS);
+  const others = new BoundedMap<string, FetchingRemoteLookup>(MAX_FETCHING_VIEWS);
   return {
     of: (caller) => {
       const key = classOf(caller);
@@ -69,23 +73,23 @@ function classOf({ cluster, tenant }: Pick<Caller, "cluster" | "tenant">): strin
   return `${cluster}\0${tenant}`;
 }
 
-function openElsewhere(
+function openRemoteLookup(
   rooms: RoomsOfDns,
-  { ports, resolver, now, viewer, maxBytes }: ElsewhereOptions & { readonly viewer: Caller; readonly maxBytes: number },
-): FetchingElsewhere {
+  { ports, resolver, now, viewer, maxBytes }: RemoteLookupOptions & { readonly viewer: Caller; readonly maxBytes: number },
+): FetchingRemoteLookup {
   const { machine, reads } = rooms;
   const asker = askerOf(rooms, { ports, resolver, now, viewer });
   const { ttls, maxStaleMs } = resolver;
   const kept = { ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes };
-  const carriers = new KeptCarriers(kept);
-  return new FetchingElsewhere({
+  const aliasOwners = new AliasOwnerCache(kept);
+  return new FetchingRemoteLookup({
     machine,
     isHeld: (name) => holds(machine, name),
     ask: (name, asked, told) => ports.ask(name, asked, told),
-    carriers,
-    askCarriers: (name, zone, told) => void tellCarriers(asker, { name, zone, maxBytes: carriers.answerBytes }, told),
+    aliasOwners,
+    askAliasOwners: (name, zone, told) => void reportAliasOwners(asker, { name, zone, maxBytes: aliasOwners.answerBytes }, told),
     inputCount: () => rooms.inputs.count,
-    judgedEdition: () => reads.policyEdition + machine.letGoCount,
+    judgedRevision: () => reads.policyRevision + machine.letGoCount,
     now,
   });
 }
@@ -97,16 +101,16 @@ export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceNam
 
 function askerOf(
   { reads, policies }: Pick<RoomsOfDns, "policies" | "reads">,
-  { ports, resolver, now, viewer }: ElsewhereOptions & { readonly viewer: Caller },
-): CarriersAsker {
+  { ports, resolver, now, viewer }: RemoteLookupOptions & { readonly viewer: Caller },
+): AliasOwnersQuery {
   const { clusterId, name: self } = resolver;
   const caller = { ...anonymousCaller(viewer.cluster, ""), tenant: viewer.tenant };
-  const seesIn: CarriersAsker["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
-  const isShown: CarriersAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
+  const seesIn: AliasOwnersQuery["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
+  const isShown: AliasOwnersQuery["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
   return { ports, seesIn, isShown, via: [self], clusterId, now };
 }
 
-interface CarriersAsker {
+interface AliasOwnersQuery {
   readonly ports: Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
   /** What the viewer may see. */
   readonly seesIn: PassedQuery["seesIn"];
@@ -117,38 +121,42 @@ interface CarriersAsker {
   readonly now: () => Time;
 }
 
-interface AskedCarriers {
+interface RequestedAliasOwners {
   readonly name: string;
   readonly zone: string;
   readonly maxBytes: number;
 }
 
-async function tellCarriers(asker: CarriersAsker, asked: AskedCarriers, told: (carriers: Carriers | undefined) => void): Promise<void> {
-  let carriers: Carriers | undefined;
+async function reportAliasOwners(
+  asker: AliasOwnersQuery,
+  asked: RequestedAliasOwners,
+  told: (aliasOwners: AliasOwners | undefined) => void,
+): Promise<void> {
+  let aliasOwners: AliasOwners | undefined;
   try {
-    carriers = await askCarriers(asker, asked);
+    aliasOwners = await askAliasOwners(asker, asked);
   } catch (error) {
     // The caller is answered that the name is not known, whatever the reason.
     if (!(error instanceof WaymarkError)) throw error;
   } finally {
-    told(carriers);
+    told(aliasOwners);
   }
 }
 
 /** Rejects as `passQuery`. */
-async function askCarriers(asker: CarriersAsker, { name, zone, maxBytes }: AskedCarriers): Promise<Carriers> {
+async function askAliasOwners(asker: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace has such a name.
-  if (names.length === 0) return carriersFrom(name, zone, [], { isMore: false, maxBytes });
+  if (names.length === 0) return aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes });
   const below = await ask(asker, { hosts: names });
   // Whoever carries the name itself must not be among those that found no room.
   const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
   const entries = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
-  return carriersFrom(name, zone, [...entries.values()].map(sizedCarrier), { isMore: below.isMore, maxBytes });
+  return aliasOwnersFrom(name, zone, [...entries.values()].map(sizedAliasOwner), { isMore: below.isMore, maxBytes });
 }
 
 async function ask(
-  { ports, ...viewer }: CarriersAsker,
+  { ports, ...viewer }: AliasOwnersQuery,
   names: { readonly hosts: string[] } | { readonly aliases: string[] },
 ): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
   const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });
@@ -161,7 +169,7 @@ async function ask(
 }
 
 /** The entry as DNS reads it, and about how much memory it takes. Load and times, which DNS does not show, come last in stored bytes, so they are left out. */
-function sizedCarrier(asked: Entry): { readonly carrier: Carrier; readonly sizeBytes: number } {
+function sizedAliasOwner(asked: Entry): { readonly aliasOwner: AliasOwner; readonly sizeBytes: number } {
   const content = clone(EntrySchema, asked);
   content.load = undefined;
   content.registeredAt = undefined;
@@ -171,7 +179,7 @@ function sizedCarrier(asked: Entry): { readonly carrier: Carrier; readonly sizeB
   const { key, clusterId, region, tenantId, registeredByAdmin } = asked;
   const { namespace = "" } = key ?? {};
   const claim = { namespace, scope: entry.scope, clusterId, region, tenant: tenantId, isAdmins: registeredByAdmin };
-  return { carrier: { entry, claim }, sizeBytes: DECODED * bytes.length + DECODED_BYTES };
+  return { aliasOwner: { entry, claim }, sizeBytes: DECODED * bytes.length + DECODED_BYTES };
 }
 
 function keyOf({ key }: Entry): string {

@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
-import { type Answered, UnknownName } from "../../../src/dns/subject/elsewhere.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { type LookupOutcome, PendingNameError } from "../../../src/dns/subject/remote-lookup.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { parsePlainBlock } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
@@ -18,7 +18,7 @@ class LateCatalog extends FakeDnsCatalog {
   readonly asked: string[] = [];
   readonly told: string[] = [];
 
-  answered({ outcome, hasWaited }: Answered): void {
+  answered({ outcome, hasWaited }: LookupOutcome): void {
     this.told.push(`${outcome}${hasWaited ? " late" : ""}`);
   }
 
@@ -30,7 +30,7 @@ class LateCatalog extends FakeDnsCatalog {
     this.asked.push(name);
     let waiting = this.#waiting.get(name);
     if (waiting === undefined) this.#waiting.set(name, (waiting = Promise.withResolvers()));
-    throw new UnknownName(name, waiting.promise, new Set());
+    throw new PendingNameError(name, waiting.promise, new Set());
   }
 
   arrive(name: string, isKnown = true): void {

@@ -109,7 +109,7 @@ export class Summaries {
   /** As others are told it. */
   #isToldToExport = false;
   #seenRevision = 0;
-  #seenEdition: number;
+  #seenVersion: number;
   #policy: PolicyEngine["policy"];
   #stale: ReadonlySet<string> = new Set();
   #borders: BorderChannel | undefined;
@@ -134,7 +134,7 @@ export class Summaries {
     this.#options = options;
     this.#parts = parts;
     this.#policy = policies.policy;
-    this.#seenEdition = keys.edition();
+    this.#seenVersion = keys.version();
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer, imports, isOwner, isExporterOf: (key) => this.#isExporterOf(key) });
     const { held } = this;
@@ -351,14 +351,14 @@ export class Summaries {
     if (announced !== this.#announced) for (const text of announced) this.held.announce({ ...text, hops: 0 }, time);
     this.#announced = announced;
     keys.tick(time);
-    const edition = keys.edition();
-    if (edition !== this.#seenEdition) {
-      const changed = keys.changedSince(this.#seenEdition);
+    const version = keys.version();
+    if (version !== this.#seenVersion) {
+      const changed = keys.changedSince(this.#seenVersion);
       this.held.keysChanged(changed);
       // An announcement that waited may be good now, and the region is to know it.
       for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
-    this.#seenEdition = edition;
+    this.#seenVersion = version;
     if (policies.policy !== this.#policy) this.held.rulesChanged();
     this.#policy = policies.policy;
   }

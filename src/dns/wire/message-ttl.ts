@@ -1,14 +1,14 @@
 /** How long HTTP may keep an answer (RFC 8484, section 5.1). It reads bytes that we wrote. */
 import { RCODE } from "../plan/answer.ts";
-import { nameEnd } from "./prepared.ts";
-import { HEADER_BYTES } from "./query.ts";
+import { HEADER_BYTES } from "./dns-query.ts";
+import { nameEnd } from "./prepared-response.ts";
 
 /** Type, class, TTL and length of a record, behind its name. */
 const FIXED_BYTES = 10;
 const TYPE_SOA = 6;
 
 /** The least TTL of the answer, in seconds: of a denial that of its SOA. Undefined where nobody may keep it: failures, cut answers, and those that say nothing. */
-export function freshSeconds(message: Uint8Array): number | undefined {
+export function minTtlSeconds(message: Uint8Array): number | undefined {
   if (message.length < HEADER_BYTES) return undefined;
   const view = new DataView(message.buffer, message.byteOffset, message.length);
   const rcode = view.getUint8(3) & 0x0f;

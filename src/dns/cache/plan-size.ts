@@ -1,7 +1,7 @@
 /** Memory that a plan takes, and a part of a plan that takes too much. */
 
-import type { Plan } from "../plan/answer.ts";
-import { Drawer } from "../plan/drawer.ts";
+import type { AnswerPlan } from "../plan/answer.ts";
+import { AnswerDrawer } from "../plan/drawer.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, namedHost } from "../records/records.ts";
 
@@ -30,7 +30,7 @@ export function keptBytes(texts: readonly string[], factCount: number): number {
 }
 
 /** Bytes of memory that a plan takes, rather too many than too few. Records that it shares with other plans are counted in full. Cost: its records. */
-export function planBytes({ groups, authority, glue }: Plan): number {
+export function planBytes({ groups, authority, glue }: AnswerPlan): number {
   let bytes = PLAN_BYTES;
   for (const group of groups) for (const record of group) bytes += recordBytes(record);
   for (const record of authority) bytes += recordBytes(record);
@@ -47,12 +47,12 @@ function glueBytes(name: string, records: readonly DnsRecord[]): number {
  * groups in order, and from each group any records. One answer from the part is like one from the whole plan; after some answers, another
  * part must be drawn.
  */
-export function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
+export function thinned(plan: AnswerPlan, random: () => number, maxBytes: number): AnswerPlan {
   const groups: (readonly DnsRecord[])[] = [];
   const glue = new Map<string, readonly DnsRecord[]>();
   let room = ANSWER_ROOM_BYTES;
   let left = maxBytes - planBytes({ ...plan, groups: [], glue });
-  const drawer = new Drawer(random);
+  const drawer = new AnswerDrawer(random);
   for (const group of plan.groups) {
     const part: DnsRecord[] = [];
     drawer.begin(group.length, group.length);

@@ -1,32 +1,32 @@
 /** Places of questions that wait for what is fetched. They are few, so that no sender may take those of all others. */
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
-import type { Sender } from "./responder.ts";
+import type { QuerySender } from "./responder.ts";
 import { prefixOf } from "./response-rate.ts";
 
 /** This part of the places is for questions whose addresses are not forged: over TCP, with a valid cookie, or of a trusted forwarder. */
 const PROVED_PART = 4;
 
-export interface WaitingLimits {
+export interface PendingQueryLimits {
   /** Questions that wait at a time. */
   readonly maxWaiting: number;
   /** Of these, those of one network, however they came. Trusted forwarders ask for others, and have no such bound. */
   readonly maxWaitingOfNetwork: number;
 }
 
-export class WaitingPlaces {
-  readonly #limits: WaitingLimits;
+export class PendingQueryLimiter {
+  readonly #limits: PendingQueryLimits;
   readonly #trusted: readonly AddressBlock[];
   /** How many wait of each network of which any does. */
   readonly #ofNetwork = new Map<string, number>();
   #count = 0;
 
-  constructor(limits: WaitingLimits, trusted: readonly AddressBlock[] = []) {
+  constructor(limits: PendingQueryLimits, trusted: readonly AddressBlock[] = []) {
     this.#limits = limits;
     this.#trusted = trusted;
   }
 
   /** Who of this address finds a place now. HOT: once a question. */
-  roomFor(address: string): Sender["room"] {
+  roomFor(address: string): QuerySender["room"] {
     // Mostly nobody waits.
     if (this.#count === 0) return "all";
     const { maxWaiting, maxWaitingOfNetwork } = this.#limits;

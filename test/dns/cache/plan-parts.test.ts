@@ -1,7 +1,7 @@
 /** Of answers that are larger than any message, what is kept and in which order: no response shows all of it. */
 import { expect, test } from "vitest";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { PlanCache } from "../../../src/dns/keeping/plan-cache.ts";
+import { PlanCache } from "../../../src/dns/cache/plan-cache.ts";
 import { CLASS_IN, planAnswer } from "../../../src/dns/plan/answer.ts";
 import type { RecordType } from "../../../src/dns/records/record.ts";
 import { RECORDS } from "../../../src/dns/records/records.ts";
@@ -70,7 +70,7 @@ test("of more targets than fit into any answer each entry has its part", () => {
   const entries = Array.from({ length: 1_000 }, (_, i) => entryView({ name: "big", instanceId: `i${i}`, targets: targets(i) }));
   const question = { name: "_svc._tcp.big.market.waymark", type: 33, class: CLASS_IN };
   const answers = planAnswer(question, new FakeDnsCatalog(entries), TEST_DNS_SETTINGS).groups.flat();
-  const carriers = new Set(answers.map((record) => (record.type === "SRV" ? record.data.target.split("-")[0] : "")));
+  const aliasOwners = new Set(answers.map((record) => (record.type === "SRV" ? record.data.target.split("-")[0] : "")));
   expect(answers.length).toBe(4_000);
-  expect(carriers.size).toBe(1_000);
+  expect(aliasOwners.size).toBe(1_000);
 });

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { Facts } from "../../../src/dns/subject/facts.ts";
+import { DependencyIndex } from "../../../src/dns/subject/dependency-index.ts";
 
 test("a plan that read more than can be kept of it rests on everything", () => {
-  const facts = new Facts();
+  const facts = new DependencyIndex();
   const keys = new Set(Array.from({ length: 1000 }, (_, i) => `@alias${i}`));
   const taken = facts.take(keys, 10_000);
   expect([taken.length, facts.sizeBytes < 1000]).toEqual([1, true]);

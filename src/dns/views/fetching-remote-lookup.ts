@@ -10,10 +10,16 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import { type Answered, type Carrier, type Elsewhere, type Told, UnknownName } from "../subject/elsewhere.ts";
-import { type Carriers, carriersAt, type FoundCarriers, isAbove, isEmpty, type KeptCarriers } from "./carriers.ts";
+import {
+  type AliasOwner,
+  type LookupOutcome,
+  PendingNameError,
+  type RemoteDependencies,
+  type RemoteLookup,
+} from "../subject/remote-lookup.ts";
+import { type AliasOwnerCache, type AliasOwners, aliasOwnersAt, type FoundAliasOwners, isAbove, isEmpty } from "./alias-owners.ts";
 
-export interface ElsewhereParts {
+export interface RemoteLookupParts {
   readonly machine: Pick<ResolverMachine, "counts" | "isComplete"> & {
     /** As those of the machine. */
     readonly fetchedLeftMs: (name: InstanceName, time: Time) => number | undefined;
@@ -26,13 +32,13 @@ export interface ElsewhereParts {
   readonly isHeld: (name: InstanceName) => boolean;
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
-  readonly carriers: KeptCarriers;
+  readonly aliasOwners: AliasOwnerCache;
   /** Asks the upstream about a name of a zone. `told` is called once, later: with nothing if that failed. */
-  readonly askCarriers: (name: string, zone: string, told: (carriers: Carriers | undefined) => void) => void;
+  readonly askAliasOwners: (name: string, zone: string, told: (aliasOwners: AliasOwners | undefined) => void) => void;
   /** Counts everything that the machine took in. */
   readonly inputCount: () => number;
   /** Counts changes of the policy, and followed namespaces that were let go: of those callers were told what no answer from before says. */
-  readonly judgedEdition: () => number;
+  readonly judgedRevision: () => number;
   readonly now: () => Time;
 }
 
@@ -49,46 +55,46 @@ const LATE_MS = 400;
 /** Most names about which the upstream is asked at a time. */
 const MAX_ASKED = 1000;
 
-export class FetchingElsewhere implements Elsewhere {
-  readonly held: Elsewhere;
-  readonly #parts: ElsewhereParts;
+export class FetchingRemoteLookup implements RemoteLookup {
+  readonly held: RemoteLookup;
+  readonly #parts: RemoteLookupParts;
   /** When what failed may be asked for again, the earliest first. */
   readonly #failed = new BoundedMap<string, number>(MAX_FAILED);
   readonly #asked = new Map<string, { readonly arrival: Promise<void>; readonly sinceMonoMs: number }>();
   /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
   readonly #above = new Map<string, number>();
-  /** Of the question that is looked at, as in `UnknownName`. */
+  /** Of the question that is looked at, as in `PendingNameError`. */
   #askedIn = new Set<string>();
   #mayWait: () => boolean = () => true;
   #changeCount = 0;
-  /** What was told since `takeTold`. */
+  /** What was told since `takeDependencies`. */
   #told = nothingTold();
   #leftMs = Number.POSITIVE_INFINITY;
 
-  constructor(parts: ElsewhereParts) {
+  constructor(parts: RemoteLookupParts) {
     this.#parts = parts;
     this.held = heldOf(this, (name) => this.#isHeld(name));
   }
 
-  get edition(): number {
+  get version(): number {
     return this.#parts.inputCount() + this.#changeCount;
   }
 
-  takeTold(): Told {
-    const { names, carriers, planMs } = this.#told;
+  takeDependencies(): RemoteDependencies {
+    const { names, aliasOwners, planMs } = this.#told;
     this.#told = nothingTold();
     const marked = [...names.values()].map((name) => [name, this.#markOf(name)] as const);
-    const asked = [...carriers].map((key) => [key, this.#carriersMark(key)] as const);
-    return { names: marked, carriers: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenEdition: this.edition };
+    const asked = [...aliasOwners].map((key) => [key, this.#aliasOwnersMark(key)] as const);
+    return { names: marked, aliasOwners: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenVersion: this.version };
   }
 
-  holds(told: Told): boolean {
+  isCurrent(told: RemoteDependencies): boolean {
     if (this.#parts.now().monoMs >= told.untilMonoMs) return false;
-    const { edition } = this;
-    if (told.seenEdition === edition) return true;
+    const { version } = this;
+    if (told.seenVersion === version) return true;
     for (const [name, mark] of told.names) if (this.#markOf(name) !== mark) return false;
-    for (const [key, mark] of told.carriers) if (this.#carriersMark(key) !== mark) return false;
-    told.seenEdition = edition;
+    for (const [key, mark] of told.aliasOwners) if (this.#aliasOwnersMark(key) !== mark) return false;
+    told.seenVersion = version;
     return true;
   }
 
@@ -97,11 +103,11 @@ export class FetchingElsewhere implements Elsewhere {
     return machine.isComplete(name.namespace) ? FOLLOWED : machine.fetchedMark(name);
   }
 
-  #carriersMark(key: string): number | undefined {
-    return this.isNothing ? FOLLOWED : this.#parts.carriers.markOf(key, this.#parts.judgedEdition());
+  #aliasOwnersMark(key: string): number | undefined {
+    return this.isEmpty ? FOLLOWED : this.#parts.aliasOwners.markOf(key, this.#parts.judgedRevision());
   }
 
-  get isNothing(): boolean {
+  get isEmpty(): boolean {
     return this.isFollowed("");
   }
 
@@ -113,12 +119,12 @@ export class FetchingElsewhere implements Elsewhere {
     return this.#parts.machine.isComplete(namespace);
   }
 
-  begin(waited: UnknownName | undefined, mayWait: () => boolean): void {
+  begin(waited: PendingNameError | undefined, mayWait: () => boolean): void {
     this.#askedIn = waited?.askedIn ?? new Set();
     this.#mayWait = mayWait;
   }
 
-  know(name: InstanceName): void {
+  require(name: InstanceName): void {
     const { machine, ask } = this.#parts;
     const key = this.#note(name);
     if (this.#hasFailed(key) && !this.#isHere(name)) throw unknown();
@@ -136,7 +142,7 @@ export class FetchingElsewhere implements Elsewhere {
     } catch (error) {
       throw unknown(error);
     }
-    if (answer === undefined) throw new UnknownName(key, promise, this.#askedIn);
+    if (answer === undefined) throw new PendingNameError(key, promise, this.#askedIn);
     if (answer.source !== "fetched") {
       if (this.#parts.isHeld(name)) this.#lasts(0);
       return;
@@ -145,7 +151,7 @@ export class FetchingElsewhere implements Elsewhere {
     if (answer.isNegative === false) this.#exists(name.namespace, this.#parts.now().monoMs - answer.ageMs);
   }
 
-  findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
+  findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly AliasOwner[] {
     const found = this.#about(name, zone);
     if (found !== undefined) return this.#at(found, name, view, hasOwn);
     // While nobody can be asked, what is followed is served.
@@ -154,53 +160,53 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
-    if (this.isNothing) return false;
+    if (this.isEmpty) return false;
     const found = this.#about(suffix, zone);
     // What is followed is known without being asked.
     const unfollowed = { ...view, sees: (namespace: string) => !this.#parts.machine.isComplete(namespace) && view.sees(namespace) };
-    const isThere = found !== undefined && isAbove(found.carriers, suffix, unfollowed);
+    const isThere = found !== undefined && isAbove(found.aliasOwners, suffix, unfollowed);
     if (!isThere && (found === undefined || found.state === "narrow")) throw unknown();
     if (found !== undefined) this.#lasts(found.leftMs);
     return isThere;
   }
 
-  answered({ outcome, hasWaited }: Answered): void {
+  answered({ outcome, hasWaited }: LookupOutcome): void {
     const { counts, isComplete, upstreams } = this.#parts.machine;
     if (hasWaited || outcome === "unknown") return counts.miss();
     const isNegative = outcome === "absent" && !isComplete.call(this.#parts.machine, "");
     counts.hit({ isStale: upstreams.isCutOff, isNegative });
   }
 
-  takeLeftMs(): number {
+  takeRemainingMs(): number {
     const leftMs = this.#leftMs;
     this.#leftMs = Number.POSITIVE_INFINITY;
     return leftMs;
   }
 
-  #at(found: FoundCarriers, name: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
+  #at(found: FoundAliasOwners, name: string, view: NameView, hasOwn: boolean): readonly AliasOwner[] {
     const { machine } = this.#parts;
-    const carriers = carriersAt(found.carriers, name, view).filter(({ entry }) => !machine.isComplete(entry.key.namespace));
-    if (found.state === "narrow" && carriers.length === 0 && !hasOwn) throw unknown();
+    const aliasOwners = aliasOwnersAt(found.aliasOwners, name, view).filter(({ entry }) => !machine.isComplete(entry.key.namespace));
+    if (found.state === "narrow" && aliasOwners.length === 0 && !hasOwn) throw unknown();
     this.#lasts(found.leftMs);
-    return carriers;
+    return aliasOwners;
   }
 
-  /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `UnknownName` while it is being asked. */
-  #about(name: string, zone: string): FoundCarriers | undefined {
-    const { machine, carriers, judgedEdition, now } = this.#parts;
-    if (this.isNothing) return EVERYTHING_FOLLOWED;
+  /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `PendingNameError` while it is being asked. */
+  #about(name: string, zone: string): FoundAliasOwners | undefined {
+    const { machine, aliasOwners, judgedRevision, now } = this.#parts;
+    if (this.isEmpty) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
-    this.#told.carriers.add(key);
-    const kept = carriers.find(key, judgedEdition(), monoMs, machine.upstreams.cutOffMonoMs);
+    this.#told.aliasOwners.add(key);
+    const kept = aliasOwners.find(key, judgedRevision(), monoMs, machine.upstreams.cutOffMonoMs);
     // That nothing lies there is over when something was fetched from there since.
-    const isOver = kept?.carriers.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
+    const isOver = kept?.aliasOwners.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
     const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
-    const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.carriers);
+    const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.aliasOwners);
     if (isLate || this.#hasFailed(key)) return found && { ...found, state: "narrow" };
-    throw new UnknownName(key, this.#ask(key, name, zone), this.#askedIn);
+    throw new PendingNameError(key, this.#ask(key, name, zone), this.#askedIn);
   }
 
   #exists(namespace: string, sinceMonoMs: number): void {
@@ -220,14 +226,14 @@ export class FetchingElsewhere implements Elsewhere {
     const running = this.#asked.get(key);
     if (running !== undefined) return running.arrival;
     if (this.#asked.size >= MAX_ASKED || !this.#mayWait()) throw unknown();
-    const { carriers, askCarriers, judgedEdition, now } = this.#parts;
+    const { aliasOwners, askAliasOwners, judgedRevision, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
     // What it brings was judged under this policy, or a newer one.
-    const edition = judgedEdition();
-    askCarriers(name, zone, (told) => {
+    const version = judgedRevision();
+    askAliasOwners(name, zone, (told) => {
       if (told === undefined) this.#fail(key);
-      else carriers.put(key, told, edition, now().monoMs);
+      else aliasOwners.put(key, told, version, now().monoMs);
       this.#asked.delete(key);
       this.#changeCount += 1;
       resolve();
@@ -287,11 +293,11 @@ export class FetchingElsewhere implements Elsewhere {
 const FOLLOWED = -1;
 
 function nothingTold() {
-  return { names: new Map<string, InstanceName>(), carriers: new Set<string>(), planMs: PLAN_MS };
+  return { names: new Map<string, InstanceName>(), aliasOwners: new Set<string>(), planMs: PLAN_MS };
 }
 
 /** What is held, for additional records. */
-function heldOf(of: Elsewhere, isHeld: (name: InstanceName) => boolean): Elsewhere {
+function heldOf(of: RemoteLookup, isHeld: (name: InstanceName) => boolean): RemoteLookup {
   const refuse = (): never => {
     throw unknown();
   };
@@ -299,29 +305,29 @@ function heldOf(of: Elsewhere, isHeld: (name: InstanceName) => boolean): Elsewhe
     get held() {
       return this;
     },
-    get edition() {
-      return of.edition;
+    get version() {
+      return of.version;
     },
-    get isNothing() {
-      return of.isNothing;
+    get isEmpty() {
+      return of.isEmpty;
     },
     get isCutOff() {
       return of.isCutOff;
     },
-    takeTold: () => of.takeTold(),
-    holds: (told) => of.holds(told),
+    takeDependencies: () => of.takeDependencies(),
+    isCurrent: (told) => of.isCurrent(told),
     isFollowed: (namespace) => of.isFollowed(namespace),
-    know: (name) => (isHeld(name) ? undefined : refuse()),
+    require: (name) => (isHeld(name) ? undefined : refuse()),
     begin: refuse,
     answered: refuse,
     findAlias: refuse,
     hasNameUnder: refuse,
-    takeLeftMs: () => of.takeLeftMs(),
+    takeRemainingMs: () => of.takeRemainingMs(),
   };
 }
 
-const EVERYTHING_FOLLOWED: FoundCarriers = {
-  carriers: { atName: [], namespaces: [], claims: [], isMore: false, sizeBytes: 0 },
+const EVERYTHING_FOLLOWED: FoundAliasOwners = {
+  aliasOwners: { atName: [], namespaces: [], claims: [], isMore: false, sizeBytes: 0 },
   state: "fresh",
   leftMs: Number.POSITIVE_INFINITY,
   arrivedMonoMs: Number.POSITIVE_INFINITY,

@@ -1,9 +1,9 @@
 /** How long HTTP may keep answers of the gateway, beside what dns-packet reads of them. */
 import packet, { type DecodedPacket } from "dns-packet";
 import { expect, test } from "vitest";
-import { Responder } from "../../../src/dns/server/responder.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
-import { freshSeconds } from "../../../src/dns/wire/freshness.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
+import { minTtlSeconds } from "../../../src/dns/wire/message-ttl.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
@@ -13,7 +13,12 @@ const catalog = new FakeDnsCatalog([
   entryView({ name: "short", ttlMs: 2000, aliases: ["long"], targets: [{ host: "10.0.0.3" }] }),
   entryView({ name: "far", targets: [{ host: "db.example.com" }] }),
 ]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
+const responder = new DnsResponder({
+  settings: TEST_DNS_SETTINGS,
+  planBytes: SETTINGS.dns.planBytes,
+  random: () => 0.5,
+  serialOf: () => 1,
+});
 
 function answerTo(name: string, type: string): Buffer {
   return Buffer.from(responder.respond(queryBytes({ name, type, bufsize: 1232 }), "doh", () => onlyView(catalog))?.bytes ?? []);
@@ -39,7 +44,7 @@ test.each([
 ])("answers about %s are kept for the least TTL, denials for that of the SOA, failures not at all", (name) => {
   for (const type of ["A", "AAAA", "SRV", "TXT", "SOA", "NS", "PTR", "CNAME"]) {
     const bytes = answerTo(name, type);
-    expect([type, freshSeconds(bytes)]).toEqual([type, model(bytes)]);
+    expect([type, minTtlSeconds(bytes)]).toEqual([type, model(bytes)]);
   }
 });
 
@@ -55,11 +60,11 @@ test.each([
   { what: "a denial of which the SOA is kept shorter than it says", bytes: [...header(0, 1), ...soa(3, 9)], want: 3 },
   { what: "an alias of what is not there", bytes: [...header(1, 1), ...record(5, 2, [0]), ...soa(9, 9)], want: 2 },
 ])("$what", ({ bytes, want }) => {
-  expect([freshSeconds(Uint8Array.from(bytes)), model(Buffer.from(bytes))]).toEqual([want, want]);
+  expect([minTtlSeconds(Uint8Array.from(bytes)), model(Buffer.from(bytes))]).toEqual([want, want]);
 });
 
 test("a cut answer is not kept, and less than a header is none", () => {
   const whole = answerTo("web.market.waymark", "A");
-  expect(freshSeconds(whole)).toBeGreaterThan(0);
-  expect([freshSeconds(whole.with(2, (whole[2] ?? 0) | 2)), freshSeconds(whole.subarray(0, 11))]).toEqual([undefined, undefined]);
+  expect(minTtlSeconds(whole)).toBeGreaterThan(0);
+  expect([minTtlSeconds(whole.with(2, (whole[2] ?? 0) | 2)), minTtlSeconds(whole.subarray(0, 11))]).toEqual([undefined, undefined]);
 });

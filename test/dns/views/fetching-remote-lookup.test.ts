@@ -6,13 +6,13 @@ import { claimOf } from "../../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../../src/discovery/dns-names.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { LOCATED_KINDS } from "../../../src/dns/names/names.ts";
-import { Responder } from "../../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
-import type { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
-import { type Carriers, carriersFrom, KeptCarriers, type ToldCarrier } from "../../../src/dns/views/carriers.ts";
+import type { PendingNameError } from "../../../src/dns/subject/remote-lookup.ts";
+import { AliasOwnerCache, type AliasOwners, aliasOwnersFrom, type CachedAliasOwner } from "../../../src/dns/views/alias-owners.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
-import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
+import { FetchingRemoteLookup } from "../../../src/dns/views/fetching-remote-lookup.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import type { Answer } from "../../../src/resolver/io-types.ts";
@@ -48,7 +48,12 @@ class World {
   /** What was asked of the upstream since the last look. */
   readonly asked: string[] = [];
   readonly counts = new AnswerCounts();
-  readonly carriers = new KeptCarriers({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
+  readonly aliasOwners = new AliasOwnerCache({
+    ttlMs: 15 * SECONDS,
+    negativeMs: 10 * SECONDS,
+    maxStaleMs: 60 * SECONDS,
+    maxBytes: 100_000,
+  });
   readonly #fetched = new Map<string, number>();
   /** Of what was fetched that which existed then. */
   readonly #found = new Set<string>();
@@ -58,7 +63,7 @@ class World {
   readonly catalog: ReturnType<typeof dnsCatalog>;
   /** Namespaces, once for each time that they counted as asked for. */
   readonly countedIn: string[] = [];
-  readonly #elsewhere: FetchingElsewhere;
+  readonly #remoteLookup: FetchingRemoteLookup;
   readonly #responder = newResponder({
     settings: { defaultTtlMs: 5 * SECONDS, staleTtlMs: 3 * SECONDS, reverseZones: ["2.0.192.in-addr.arpa"] },
   });
@@ -72,7 +77,7 @@ class World {
     const { replica } = this.#registry;
     this.#reads = new CatalogReads(replica, NODE, { policies: this, onDenied: () => {} });
     this.#dnsNames = new DnsNames(replica, ["waymark"], [{ bytes: Uint8Array.of(192, 0, 2, 0), prefixBits: 24 }]);
-    this.#elsewhere = new FetchingElsewhere({
+    this.#remoteLookup = new FetchingRemoteLookup({
       machine: {
         isComplete: (namespace) => this.#isComplete(namespace),
         fetchedLeftMs: ({ namespace, name, kind }) => {
@@ -103,13 +108,13 @@ class World {
         return undefined;
       },
       isHeld: () => false,
-      carriers: this.carriers,
-      askCarriers: (name, zone, told) => {
-        const found = this.#askCarriers(name, zone);
+      aliasOwners: this.aliasOwners,
+      askAliasOwners: (name, zone, told) => {
+        const found = this.#askAliasOwners(name, zone);
         if (!this.isSilent) queueMicrotask(() => told(found));
       },
       inputCount: () => this.#inputCount,
-      judgedEdition: () => this.#reads.policyEdition + this.#letGoCount,
+      judgedRevision: () => this.#reads.policyRevision + this.#letGoCount,
       now: () => at(this.ms),
     });
     this.#dnsNames.refresh();
@@ -132,7 +137,7 @@ class World {
       dnsNames,
       identity: NODE,
       policies: this,
-      elsewhere: this.#elsewhere,
+      remoteLookup: this.#remoteLookup,
     });
   }
 
@@ -188,21 +193,22 @@ class World {
     return this.followed.includes(namespace) || this.followed.includes("");
   }
 
-  #askCarriers(name: string, zone: string): Carriers | undefined {
+  #askAliasOwners(name: string, zone: string): AliasOwners | undefined {
     this.asked.push(`about ${name}`);
     if (this.isFailing) return undefined;
     const { policy } = this;
     const sees = (namespace: string) => policy.set === undefined || policy.viewer(namespace, { clusterId: "c1", tenant: "" }).allowed;
-    const told: ToldCarrier[] = [];
+    const told: CachedAliasOwner[] = [];
     const records = new ListCursor(this.#registry.replica.lookup.all);
     for (let record = records.next(); record !== undefined; record = records.next())
-      if (sees(record.namespace)) told.push({ carrier: { entry: this.#reads.entry(record), claim: claimOf(record, "") }, sizeBytes: 100 });
-    return carriersFrom(name, zone, told, { isMore: false, maxBytes: this.carriers.answerBytes });
+      if (sees(record.namespace))
+        told.push({ aliasOwner: { entry: this.#reads.entry(record), claim: claimOf(record, "") }, sizeBytes: 100 });
+    return aliasOwnersFrom(name, zone, told, { isMore: false, maxBytes: this.aliasOwners.answerBytes });
   }
 
   /** Of what was told. */
-  get edition(): number {
-    return this.#elsewhere.edition;
+  get version(): number {
+    return this.#remoteLookup.version;
   }
 
   /** The code, seconds and type of each record, and behind an arrow what was asked of the upstream; of a question that waits for all of it. */
@@ -215,7 +221,7 @@ class World {
     return `${said.join(" ").replace(" aa", "")}${asked.length === 0 ? "" : ` <- ${asked.join(", ")}`}`;
   }
 
-  async #answered(question: Uint8Array, last: UnknownName | undefined, waited: Set<string>): Promise<readonly string[]> {
+  async #answered(question: Uint8Array, last: PendingNameError | undefined, waited: Set<string>): Promise<readonly string[]> {
     const sender = { address: "", monoMs: this.ms, room: "all", waited: last } as const;
     const reply = this.#responder.respond(question, "tcp", () => onlyView(this.catalog), sender);
     if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
@@ -234,7 +240,7 @@ class World {
   /** The code of each answer to one sender over UDP, of whose network so many questions a second may begin to wait. */
   answersInFlood(names: readonly string[], room: "all" | "proved" | "nobody", perSecond = 100): readonly string[] {
     const rates = new ResponseRates({ perSecond, maxNetworks: 100 });
-    const responder = new Responder({
+    const responder = new DnsResponder({
       settings: TEST_DNS_SETTINGS,
       planBytes: SETTINGS.dns.planBytes,
       random: () => 0.5,
@@ -388,9 +394,9 @@ test("with default deny, a hidden name is absent as on a node, and is asked for 
   const world = new World();
   world.change(DENYING);
   const sizeOf = async (name: string) => {
-    const before = world.carriers.sizeBytes;
+    const before = world.aliasOwners.sizeBytes;
     await expectAnswers(world, { [name]: `NXDOMAIN <- about ${name}` });
-    return world.carriers.sizeBytes - before;
+    return world.aliasOwners.sizeBytes - before;
   };
   expect(await sizeOf("far.svc.other")).toBe(await sizeOf("x01.svc.other"));
   expect(await sizeOf("hidden.svc.secret")).toBe(await sizeOf("x00002.svc.secret"));
@@ -742,7 +748,7 @@ test("of a thousand names the upstream is asked at a time, and of more nothing i
 test("that something was fetched from below a name is remembered of ten thousand names, the newest of them", async () => {
   const asked: string[] = [];
   let ms = 0;
-  const elsewhere = new FetchingElsewhere({
+  const remoteLookup = new FetchingRemoteLookup({
     machine: {
       isComplete: () => false,
       fetchedLeftMs: () => SECONDS,
@@ -753,26 +759,26 @@ test("that something was fetched from below a name is remembered of ten thousand
     },
     isHeld: () => false,
     ask: () => ({ source: "fetched", isStale: false, ageMs: 0, isNegative: false }),
-    carriers: new KeptCarriers({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
-    askCarriers: (name, zone, told) => {
+    aliasOwners: new AliasOwnerCache({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
+    askAliasOwners: (name, zone, told) => {
       asked.push(name);
-      queueMicrotask(() => told(carriersFrom(name, zone, [], { isMore: false, maxBytes: 0 })));
+      queueMicrotask(() => told(aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes: 0 })));
     },
     inputCount: () => 0,
-    judgedEdition: () => 0,
+    judgedRevision: () => 0,
     now: () => at(ms),
   });
   const hasBelow = async (name: string) => {
     try {
-      return elsewhere.hasNameUnder(name, "waymark", { sees: () => true, counts: () => true });
+      return remoteLookup.hasNameUnder(name, "waymark", { sees: () => true, counts: () => true });
     } catch (error) {
-      await (error as UnknownName).arrival;
+      await (error as PendingNameError).arrival;
       return "asked";
     }
   };
   for (const name of ["old", "new"]) expect([await hasBelow(name), await hasBelow(name)]).toEqual(["asked", false]);
   ms = 1;
-  const fetch = (namespace: string) => elsewhere.know({ kind: KIND.SERVICE, namespace, name: "db" });
+  const fetch = (namespace: string) => remoteLookup.require({ kind: KIND.SERVICE, namespace, name: "db" });
   fetch("old");
   for (let i = 0; i < 10_000; i++) fetch(`n${i}`);
   fetch("new");

@@ -4,12 +4,12 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { isAtOrBelow } from "../../catalog/query/sorted-blocks.ts";
 import type { ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
-import type { Carrier } from "../subject/elsewhere.ts";
+import type { AliasOwner } from "../subject/remote-lookup.ts";
 
 /** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
-export interface Carriers {
+export interface AliasOwners {
   /** Entries that have the name as an alias. */
-  readonly atName: readonly Carrier[];
+  readonly atName: readonly AliasOwner[];
   /** Namespaces at or below the name. */
   readonly namespaces: readonly string[];
   /** Aliases at or below the name, with their claims. The names are below the zone. */
@@ -20,7 +20,7 @@ export interface Carriers {
   readonly sizeBytes: number;
 }
 
-export interface KeptCarriersOptions {
+export interface AliasOwnerCacheOptions {
   /** How long an answer is fresh: one that something exists, and one that nothing does. */
   readonly ttlMs: number;
   readonly negativeMs: number;
@@ -29,18 +29,18 @@ export interface KeptCarriersOptions {
   readonly maxBytes: number;
 }
 
-interface Kept {
+interface AliasOwnersRow {
   /** Of all that were put here. */
   readonly number: number;
-  readonly carriers: Carriers;
+  readonly aliasOwners: AliasOwners;
   readonly arrivedMonoMs: number;
   /** What it says was judged under this policy, and tells what callers were told until then. */
-  readonly judgedEdition: number;
+  readonly judgedRevision: number;
 }
 
 /** `fresh`: as it is. `stale`: good only while no upstream answers. `narrow`: of what it has the same is true, and what it does not have is not known. */
-export interface FoundCarriers {
-  readonly carriers: Carriers;
+export interface FoundAliasOwners {
+  readonly aliasOwners: AliasOwners;
   readonly state: "fresh" | "stale" | "narrow";
   /** How long it stays so, in ms. 0 unless it is fresh. */
   readonly leftMs: number;
@@ -56,13 +56,13 @@ const CLAIM_BYTES = 300;
 const NAMESPACE_BYTES = 200;
 
 /** The answers of the upstream, within a bound of bytes. The oldest goes first. */
-export class KeptCarriers {
-  readonly #options: KeptCarriersOptions;
-  readonly #kept = new Map<string, Kept>();
+export class AliasOwnerCache {
+  readonly #options: AliasOwnerCacheOptions;
+  readonly #kept = new Map<string, AliasOwnersRow>();
   #sizeBytes = 0;
   #putCount = 0;
 
-  constructor(options: KeptCarriersOptions) {
+  constructor(options: AliasOwnerCacheOptions) {
     this.#options = options;
   }
 
@@ -75,11 +75,11 @@ export class KeptCarriers {
     return Math.floor(this.#options.maxBytes / LEAST_KEPT);
   }
 
-  put(key: string, carriers: Carriers, judgedEdition: number, monoMs: number): void {
+  put(key: string, aliasOwners: AliasOwners, judgedRevision: number, monoMs: number): void {
     this.#drop(key);
     this.#putCount += 1;
-    this.#kept.set(key, { number: this.#putCount, carriers, judgedEdition, arrivedMonoMs: monoMs });
-    this.#sizeBytes += bytesOf(key, carriers);
+    this.#kept.set(key, { number: this.#putCount, aliasOwners, judgedRevision, arrivedMonoMs: monoMs });
+    this.#sizeBytes += bytesOf(key, aliasOwners);
     for (const oldest of this.#kept.keys()) {
       if (this.#sizeBytes <= this.#options.maxBytes) break;
       this.#drop(oldest);
@@ -87,23 +87,23 @@ export class KeptCarriers {
   }
 
   /** Another number after each change of what is known of a name; 0 for what was judged otherwise. Undefined: nothing is. */
-  markOf(key: string, judgedEdition: number): number | undefined {
+  markOf(key: string, judgedRevision: number): number | undefined {
     const kept = this.#kept.get(key);
-    return kept && (kept.judgedEdition === judgedEdition ? kept.number : 0);
+    return kept && (kept.judgedRevision === judgedRevision ? kept.number : 0);
   }
 
   /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */
-  find(key: string, judgedEdition: number, monoMs: number, cutOffMonoMs: number | undefined): FoundCarriers | undefined {
+  find(key: string, judgedRevision: number, monoMs: number, cutOffMonoMs: number | undefined): FoundAliasOwners | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
     const { ttlMs, negativeMs, maxStaleMs } = this.#options;
-    const { carriers, arrivedMonoMs } = kept;
+    const { aliasOwners, arrivedMonoMs } = kept;
     const heldMs = monoMs - arrivedMonoMs;
-    const isSame = kept.judgedEdition === judgedEdition;
-    const leftMs = (isEmpty(carriers) ? negativeMs : ttlMs) - heldMs;
-    if (isSame && leftMs > 0) return { carriers, arrivedMonoMs, state: "fresh", leftMs };
+    const isSame = kept.judgedRevision === judgedRevision;
+    const leftMs = (isEmpty(aliasOwners) ? negativeMs : ttlMs) - heldMs;
+    if (isSame && leftMs > 0) return { aliasOwners, arrivedMonoMs, state: "fresh", leftMs };
     if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs)
-      return { carriers, arrivedMonoMs, state: isSame ? "stale" : "narrow", leftMs: 0 };
+      return { aliasOwners, arrivedMonoMs, state: isSame ? "stale" : "narrow", leftMs: 0 };
     this.#drop(key);
     return undefined;
   }
@@ -111,25 +111,25 @@ export class KeptCarriers {
   #drop(key: string): void {
     const kept = this.#kept.get(key);
     if (kept === undefined) return;
-    this.#sizeBytes -= bytesOf(key, kept.carriers);
+    this.#sizeBytes -= bytesOf(key, kept.aliasOwners);
     this.#kept.delete(key);
   }
 }
 
 /** Whether something that the viewer sees, and that counts, is at the name or below it. With more than was told, something is taken to be. */
-export function isAbove({ namespaces, claims, isMore }: Carriers, suffix: string, { sees, counts }: NameView): boolean {
+export function isAbove({ namespaces, claims, isMore }: AliasOwners, suffix: string, { sees, counts }: NameView): boolean {
   if (namespaces.some(sees)) return true;
   const isBelow = (claim: ParsedAliasClaim) => isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts(claim);
   return claims.some(isBelow) || isMore;
 }
 
-export function carriersAt({ atName }: Carriers, name: string, { sees, counts }: NameView): readonly Carrier[] {
+export function aliasOwnersAt({ atName }: AliasOwners, name: string, { sees, counts }: NameView): readonly AliasOwner[] {
   return atName.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
 }
 
 /** An entry that the upstream told, and its memory where it is kept. */
-export interface ToldCarrier {
-  readonly carrier: Carrier;
+export interface CachedAliasOwner {
+  readonly aliasOwner: AliasOwner;
   readonly sizeBytes: number;
 }
 
@@ -137,23 +137,23 @@ export interface ToldCarrier {
  * What the upstream told of a name of the zone, sorted: as much as has room, but one entry at least. Entries that have the name itself come first. Of those below it only
  * namespaces and claims are kept. What finds no room counts as what was not told.
  */
-export function carriersFrom(
+export function aliasOwnersFrom(
   name: string,
   zone: string,
-  told: readonly ToldCarrier[],
+  told: readonly CachedAliasOwner[],
   { isMore, maxBytes }: { readonly isMore: boolean; readonly maxBytes: number },
-): Carriers {
+): AliasOwners {
   const namespaces = new Set<string>();
   const claims: ParsedAliasClaim[] = [];
-  const atName: Carrier[] = [];
+  const atName: AliasOwner[] = [];
   const namesOfEntry = ({ read }: EntryView) => read("aliases").flatMap((alias) => namesBelow(plainName(alias), name, zone));
   const sorted = told
-    .map((one) => ({ ...one, names: namesOfEntry(one.carrier.entry) }))
+    .map((one) => ({ ...one, names: namesOfEntry(one.aliasOwner.entry) }))
     .toSorted((a, b) => Number(b.names.includes(name)) - Number(a.names.includes(name)));
   let sizeBytes = 0;
   let isCut = false;
-  for (const { carrier, sizeBytes: entryBytes, names } of sorted) {
-    const { namespace } = carrier.entry.key;
+  for (const { aliasOwner, sizeBytes: entryBytes, names } of sorted) {
+    const { namespace } = aliasOwner.entry.key;
     const isNew = isAtOrBelow(namespace, name) && !namespaces.has(namespace);
     const isAtName = names.includes(name);
     const ownBytes = CLAIM_BYTES * names.length + (isNew ? NAMESPACE_BYTES : 0) + (isAtName ? entryBytes : 0);
@@ -163,8 +163,8 @@ export function carriersFrom(
     }
     sizeBytes += ownBytes;
     if (isNew) namespaces.add(namespace);
-    for (const alias of names) claims.push({ ...carrier.claim, name: alias });
-    if (isAtName) atName.push(carrier);
+    for (const alias of names) claims.push({ ...aliasOwner.claim, name: alias });
+    if (isAtName) atName.push(aliasOwner);
   }
   return { atName, namespaces: [...namespaces], claims, isMore: isMore || isCut, sizeBytes };
 }
@@ -175,10 +175,10 @@ function namesBelow(alias: string, name: string, zone: string): readonly string[
   return [alias, ...short].filter((text) => isAtOrBelow(text, name));
 }
 
-export function isEmpty({ atName, namespaces, claims }: Carriers): boolean {
+export function isEmpty({ atName, namespaces, claims }: AliasOwners): boolean {
   return atName.length + namespaces.length + claims.length === 0;
 }
 
-function bytesOf(key: string, { sizeBytes }: Carriers): number {
+function bytesOf(key: string, { sizeBytes }: AliasOwners): number {
   return KEPT_BYTES + 2 * key.length + sizeBytes;
 }

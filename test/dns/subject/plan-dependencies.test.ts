@@ -47,16 +47,16 @@ test.each([
   { what: "the lives of nodes", forgotten: "#" },
   { what: "the services of a namespace", forgotten: "/" },
   { what: "who is at an address", forgotten: "^" },
-  { what: "the policy", forgotten: "edition" },
+  { what: "the policy", forgotten: "version" },
 ])("the property above finds plans that do not rest on $what", ({ forgotten }) => {
   const forgetting = (catalog: DnsCatalog): DnsCatalog => {
-    const takeRests = () => {
-      const rests = catalog.takeRests();
-      return { ...rests, facts: new Set([...rests.facts].filter((fact) => !fact.startsWith(forgotten))) };
+    const takePlanDependencies = () => {
+      const rests = catalog.takePlanDependencies();
+      return { ...rests, keys: new Set([...rests.keys].filter((fact) => !fact.startsWith(forgotten))) };
     };
     return new Proxy(catalog, {
       get: (of, name) => {
-        if (name === "takeRests") return takeRests;
+        if (name === "takePlanDependencies") return takePlanDependencies;
         if (name === forgotten) return 0;
         const value: unknown = Reflect.get(of, name, of);
         const bound: unknown = typeof value === "function" ? value.bind(of) : value;

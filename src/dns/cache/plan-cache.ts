@@ -6,13 +6,13 @@ import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { tableSlot } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import { zoneOf } from "../names/names.ts";
-import { cutOff, type Plan, planAnswer, type Question } from "../plan/answer.ts";
+import { type AnswerPlan, cutOff, planAnswer, type QueryQuestion } from "../plan/answer.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { RECORDS } from "../records/records.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
-import type { Told } from "../subject/elsewhere.ts";
-import { type Fact, type Facts, factBytes } from "../subject/facts.ts";
-import { earlier } from "../subject/rests.ts";
+import { type DependencyIndex, type PlanDependency, sizeOfDependencies } from "../subject/dependency-index.ts";
+import { earlier } from "../subject/plan-dependencies.ts";
+import type { RemoteDependencies } from "../subject/remote-lookup.ts";
 import type { DnsCatalog } from "../subject/subject.ts";
 import { LEAST_PLANS, PlanPool, type PooledPlan, type PreparedAnswer } from "./plan-pool.ts";
 import { keptBytes, planBytes, thinned } from "./plan-size.ts";
@@ -30,12 +30,12 @@ export interface PlanCacheOptions {
 }
 
 /** A plan with what it takes to answer from it once more. */
-export interface KeptPlan<P extends PreparedAnswer = PreparedAnswer> {
+export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
   /** Undefined once it is prepared, unless others are made from it. */
-  readonly plan: Plan | undefined;
+  readonly plan: AnswerPlan | undefined;
   /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, and where there is no room. */
   readonly prepared: P | undefined;
-  readonly signed: Plan["signed"];
+  readonly signed: AnswerPlan["signed"];
 }
 
 /** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
@@ -49,7 +49,7 @@ const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
 /** What is kept of the last questions that nothing is shown for: so many hashes of keys. */
 const ASKED = 4096;
-const NOTHING_TOLD: readonly Told[] = [];
+const NOTHING_TOLD: readonly RemoteDependencies[] = [];
 
 export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
@@ -59,7 +59,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #negative: PlanPool<P>;
   /** What tells the facts of changes. */
   #changes: DnsCatalog["changes"] | undefined;
-  #keysEdition: number | undefined;
+  #keysVersion: number | undefined;
   /** Hashes of questions that show nothing, each in the place that it gives. */
   readonly #asked = new Int32Array(ASKED);
   #madeCount = 0;
@@ -93,18 +93,18 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 
   /** The plan of a question, for one more answer. */
-  plan(question: Question, catalog: DnsCatalog): KeptPlan<P> {
+  plan(question: QueryQuestion, catalog: DnsCatalog): CachedPlan<P> {
     const key = planKey(catalog.view.index, question);
     return this.find(key, catalog) ?? this.make(key, question, catalog);
   }
 
   /** The plan of a question, for one answer, where `find` has just found none under its key. */
-  make(key: string, question: Question, catalog: DnsCatalog): KeptPlan<P> {
+  make(key: string, question: QueryQuestion, catalog: DnsCatalog): CachedPlan<P> {
     return use(this.#make(question, { key, catalog, endingOf: (next) => this.#ending(next, catalog) }), catalog);
   }
 
   /** HOT: once a question. The plan that is kept under a key (`planKey`), for one more answer; undefined if none is, or it is over. */
-  find(key: string, catalog: DnsCatalog): KeptPlan<P> | undefined {
+  find(key: string, catalog: DnsCatalog): CachedPlan<P> | undefined {
     this.#catchUp(catalog);
     const kept = this.#find(key, catalog);
     if (kept === undefined) return undefined;
@@ -113,7 +113,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 
   /** Keeps what the encoder prepared instead of the plan, if the plan is kept and there is room. */
-  prepare(plan: KeptPlan<P>, prepared: P): void {
+  prepare(plan: CachedPlan<P>, prepared: P): void {
     // Only this cache makes kept plans.
     const kept = plan as PooledPlan<P>; // oxlint-disable-line typescript/no-unsafe-type-assertion
     for (const pool of [this.#shown, this.#negative]) if (pool.find(kept.key) === kept) pool.prepare(kept, prepared);
@@ -122,9 +122,9 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   #catchUp({ changes }: DnsCatalog): void {
     changes.catchUp();
     // The answers about the keys are over too, which need no signature.
-    const keysEdition = this.#options.signer?.edition;
-    if (changes === this.#changes && !this.#shown.facts.isUnknown && keysEdition === this.#keysEdition) return;
-    this.#keysEdition = keysEdition;
+    const keysVersion = this.#options.signer?.version;
+    if (changes === this.#changes && !this.#shown.facts.isUnknown && keysVersion === this.#keysVersion) return;
+    this.#keysVersion = keysVersion;
     for (const pool of [this.#shown, this.#negative]) {
       pool.clear();
       pool.facts.isUnknown = false;
@@ -145,18 +145,18 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 
   /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
-  #ending(question: Question, catalog: DnsCatalog): (PooledPlan<P> & { readonly plan: Plan }) | undefined {
+  #ending(question: QueryQuestion, catalog: DnsCatalog): (PooledPlan<P> & { readonly plan: AnswerPlan }) | undefined {
     const key = planKey(catalog.view.index, question);
     const found = this.#find(key, catalog);
     // Of one that was prepared the records are gone. The next has them for as long as it is kept.
-    const own = { key, catalog, isEnding: true, endingOf: (next: Question) => this.#denial(next, catalog) };
+    const own = { key, catalog, isEnding: true, endingOf: (next: QueryQuestion) => this.#denial(next, catalog) };
     const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, own);
     kept.isShared = true;
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
   /** The plan of a denial, which all questions for its name share. */
-  #denial(question: Question, catalog: DnsCatalog): ReturnType<Making<P>["endingOf"]> {
+  #denial(question: QueryQuestion, catalog: DnsCatalog): ReturnType<PlanTask<P>["endingOf"]> {
     return question.type === RECORDS.NSEC.code ? this.#ending(question, catalog) : undefined;
   }
 
@@ -171,18 +171,18 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return isAgain;
   }
 
-  #signed(plan: Plan, type: number, isSample: boolean): Plan {
+  #signed(plan: AnswerPlan, type: number, isSample: boolean): AnswerPlan {
     const { signer, settings } = this.#options;
     return signer === undefined ? plan : signer.sign(isSample ? { ...plan, isCut: true } : plan, type, settings);
   }
 
-  #make(asked: Question, { key, catalog, endingOf, isEnding = false }: Making<P>): PooledPlan<P> & { readonly plan: Plan } {
+  #make(asked: QueryQuestion, { key, catalog, endingOf, isEnding = false }: PlanTask<P>): PooledPlan<P> & { readonly plan: AnswerPlan } {
     const { settings, random, planBytes: maxBytes } = this.#options;
     const isSigned = asked.isSigned === true && zoneOf(asked.name, [...settings.zones, ...settings.reverseZones]) !== undefined;
     const question = isSigned === asked.isSigned ? asked : { ...asked, isSigned };
     this.#madeCount += 1;
-    const noted = new Noted(catalog);
-    let ending: ReturnType<Making<P>["endingOf"]>;
+    const noted = new PlanNotes(catalog);
+    let ending: ReturnType<PlanTask<P>["endingOf"]>;
     let plan = planAnswer(question, catalog, settings, (next) => {
       // Taken before the ending is planned, which has notes of its own.
       noted.take();
@@ -199,15 +199,15 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const { hidden, followed } = noted;
     if (isNegative && !isEnding && this.#negative.isFull && !this.#isAskedAgain(key)) {
       this.#negative.droppedCount += 1;
-      return { ...UNKEPT, key, plan, signed: plan.signed, hidden, viewEdition: catalog.edition };
+      return { ...UNKEPT, key, plan, signed: plan.signed, hidden, viewVersion: catalog.version };
     }
     facts ??= noted.facts();
     const otherBytes = keptBytes([key, ...hidden, ...followed, ...noted.told.flatMap(keysOf)], facts.size);
-    const restsBytes = Math.min(factBytes(facts), maxBytes / LEAST_FACTS);
+    const dependencyBytes = Math.min(sizeOfDependencies(facts), maxBytes / LEAST_FACTS);
     let bytes = planBytes(plan);
-    const isPart = (otherBytes + restsBytes + bytes) * LEAST_PLANS > maxBytes;
+    const isPart = (otherBytes + dependencyBytes + bytes) * LEAST_PLANS > maxBytes;
     if (isPart) {
-      const part = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes - restsBytes);
+      const part = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes - dependencyBytes);
       plan = cutOff(part, question, catalog.view);
       bytes = planBytes(plan);
     }
@@ -225,8 +225,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       isShared: shared.answersLeft < Infinity || answersLeft < Infinity,
       isUsed: false,
       facts: pool.facts.take(facts, maxBytes / LEAST_FACTS),
-      seenEdition: pool.facts.edition,
-      viewEdition: catalog.edition,
+      seenVersion: pool.facts.version,
+      viewVersion: catalog.version,
       over: noted.over(settings.maxTtlMs),
       told: noted.told.length === 0 ? NOTHING_TOLD : noted.told,
       followed,
@@ -244,24 +244,24 @@ const UNKEPT = {
   isShared: false,
   isUsed: false,
   facts: [],
-  seenEdition: 0,
+  seenVersion: 0,
   over: undefined,
   told: NOTHING_TOLD,
   followed: NOTHING,
 };
 
-interface Making<P extends PreparedAnswer> {
+interface PlanTask<P extends PreparedAnswer> {
   readonly key: string;
   readonly catalog: DnsCatalog;
   /** Whether other plans end in it, which rest on what it rests on. */
   readonly isEnding?: boolean;
-  readonly endingOf: (question: Question) => (PooledPlan<P> & { readonly plan: Plan }) | undefined;
+  readonly endingOf: (question: QueryQuestion) => (PooledPlan<P> & { readonly plan: AnswerPlan }) | undefined;
 }
 
 /** What was noticed while a plan was made. */
-class Noted {
+class PlanNotes {
   isSample = false;
-  readonly told: Told[] = [];
+  readonly told: RemoteDependencies[] = [];
   readonly #hidden: string[] = [];
   readonly #followed: string[] = [];
   readonly #facts: Iterable<string>[] = [];
@@ -273,13 +273,13 @@ class Noted {
   /** What was noted for a plan that could not be made is forgotten. */
   constructor(catalog: DnsCatalog) {
     this.#catalog = catalog;
-    catalog.takeRests();
+    catalog.takePlanDependencies();
     catalog.takeHidden();
     catalog.takeSampled();
   }
 
   take(): void {
-    const { facts, followed, told, ends } = this.#catalog.takeRests();
+    const { keys: facts, followed, remote: told, ends } = this.#catalog.takePlanDependencies();
     this.#ends = earlier(this.#ends, ends);
     this.#facts.push(facts);
     this.#followed.push(...followed);
@@ -295,7 +295,7 @@ class Noted {
     told,
     hidden,
     over,
-  }: Pick<PooledPlan<PreparedAnswer>, "followed" | "hidden" | "over" | "told"> & { readonly facts: readonly Fact[] }): void {
+  }: Pick<PooledPlan<PreparedAnswer>, "followed" | "hidden" | "over" | "told"> & { readonly facts: readonly PlanDependency[] }): void {
     this.#facts.push(facts.map(({ key }) => key));
     this.#followed.push(...followed);
     this.#hidden.push(...hidden);
@@ -328,16 +328,16 @@ class Noted {
   }
 }
 
-function holds(kept: PooledPlan<PreparedAnswer>, { edition: factsEdition }: Facts, catalog: DnsCatalog): boolean {
-  const { edition, elsewhere } = catalog;
-  if (kept.viewEdition !== edition || isOver(kept.over, catalog)) return false;
-  if (kept.seenEdition !== factsEdition) {
+function holds(kept: PooledPlan<PreparedAnswer>, { version: indexVersion }: DependencyIndex, catalog: DnsCatalog): boolean {
+  const { version, remoteLookup } = catalog;
+  if (kept.viewVersion !== version || isOver(kept.over, catalog)) return false;
+  if (kept.seenVersion !== indexVersion) {
     for (const fact of kept.facts) if (fact.isOver) return false;
-    kept.seenEdition = factsEdition;
+    kept.seenVersion = indexVersion;
   }
-  if (elsewhere === undefined) return true;
-  for (const told of kept.told) if (!elsewhere.holds(told)) return false;
-  return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
+  if (remoteLookup === undefined) return true;
+  for (const told of kept.told) if (!remoteLookup.isCurrent(told)) return false;
+  return kept.followed.every((namespace) => remoteLookup.isFollowed(namespace));
 }
 
 function isOver(over: Time | undefined, { now }: DnsCatalog): boolean {
@@ -346,21 +346,21 @@ function isOver(over: Time | undefined, { now }: DnsCatalog): boolean {
   return monoMs >= over.monoMs || wallMs >= over.wallMs;
 }
 
-function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledPlan<P> & { plan: Plan } {
+function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledPlan<P> & { plan: AnswerPlan } {
   return kept.plan !== undefined;
 }
 
 /** What a plan keeps of a name that it was told takes about as much as its text. */
-function keysOf({ names, carriers }: Told): readonly string[] {
-  return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...carriers.map(([key]) => key)];
+function keysOf({ names, aliasOwners }: RemoteDependencies): readonly string[] {
+  return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...aliasOwners.map(([key]) => key)];
 }
 
 /** Whether these records only say what is not there: anybody can make up such a name. */
-function isDenial([first]: Plan["groups"][number]): boolean {
+function isDenial([first]: AnswerPlan["groups"][number]): boolean {
   return first?.type === "NSEC" || first?.type === "RRSIG";
 }
 
-function use<P extends PreparedAnswer>(kept: PooledPlan<P>, catalog: DnsCatalog): KeptPlan<P> {
+function use<P extends PreparedAnswer>(kept: PooledPlan<P>, catalog: DnsCatalog): CachedPlan<P> {
   kept.sample.answersLeft -= 1;
   if (kept.hidden.length > 0) catalog.onHidden(kept.hidden);
   return kept;
@@ -376,7 +376,7 @@ function distinct(texts: readonly string[]): readonly string[] {
  * One character for each byte of the question (name, type, class), one for the number of the view, and one more if the answer is signed. A name on the wire needs no escapes, so the responder
  * takes these characters from the packet: `latin1Slice` of its question, letters in lower case.
  */
-function planKey(viewIndex: number, { name, type, class: dnsClass, isSigned }: Question): string {
+function planKey(viewIndex: number, { name, type, class: dnsClass, isSigned }: QueryQuestion): string {
   const view = String.fromCharCode(viewIndex) + (isSigned === true ? SIGNED : "");
   const text = wireText(name) + twoBytes(type) + twoBytes(dnsClass) + view;
   // V8 would keep each of the parts that it was put together from.

@@ -4,8 +4,8 @@
  */
 import { MAX_LABEL_BYTES } from "../names/labels.ts";
 import { MAX_NAME_BYTES, readName, skipName } from "../names/wire-names.ts";
-import { plannedType, type Question, RCODE, type Rcode } from "../plan/answer.ts";
-import type { ClientSubnet } from "../views/asker.ts";
+import { plannedType, type QueryQuestion, RCODE, type Rcode } from "../plan/answer.ts";
+import type { ClientSubnet } from "../views/query-client.ts";
 import { CLIENT_COOKIE_BYTES } from "./cookies.ts";
 import { TYPE_TSIG } from "./tsig.ts";
 
@@ -23,7 +23,7 @@ const MAX_COOKIE_PAIR_BYTES = 40;
 const SOA_NUMBERS_BYTES = 20;
 const MIN_SOA_BYTES = SOA_NUMBERS_BYTES + 2;
 
-export class Query {
+export class DnsQuery {
   bytes: Uint8Array = NO_BYTES;
   id = 0;
   /** The second word of the header. */
@@ -104,13 +104,13 @@ export class Query {
     return this.#lower.toString("latin1", 0, end + (isSigned ? 2 : 1));
   }
 
-  /** From here on the question is for SOA; the response repeats it as it came. */
+  /** From here on the question is for SOA; the response repeats it came. */
   askForSoa(): void {
     this.type = TYPE_SOA;
   }
 
   /** The question as text, with the type under which it is planned. Only for a query that has one. */
-  question(): Question {
+  question(): QueryQuestion {
     const { name = "" } = readName(this.bytes, HEADER_BYTES, { mayPoint: false }) ?? {};
     return { name, type: plannedType(this.type), class: this.class };
   }

@@ -11,7 +11,7 @@ export interface ClientSubnet {
   readonly address: Uint8Array;
 }
 
-export interface Asker {
+export interface QueryClient {
   /** As the socket gives it. Over UDP it may be forged. */
   readonly address: string;
   /** `dot` is DNS over TLS, `doh` DNS over HTTP. */
@@ -26,7 +26,7 @@ export interface Asker {
 }
 
 /** The view of an asker, or that it may ask nothing. */
-export type Selected = SelectedView | { readonly isRefused: true };
+export type ViewSelection = SelectedView | { readonly isRefused: true };
 
 export interface SelectedView {
   readonly catalog: DnsCatalog;

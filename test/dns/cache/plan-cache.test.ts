@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { EntryView } from "../../../src/catalog/entry/view.ts";
-import type { Responder } from "../../../src/dns/server/responder.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import type { DnsResponder } from "../../../src/dns/server/responder.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { ALIASES, aliasNames, CountingCatalog, crowd } from "../../fakes/crowded-dns.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
@@ -9,17 +9,17 @@ import { sized } from "../../fakes/effort.ts";
 import { type AskedType, ask as askOf, newResponder, questionBytes, type Told, wordOf } from "../asking.ts";
 
 /** A responder that keeps so much of what it planned. */
-function keeping(planBytes: number): Responder {
+function keeping(planBytes: number): DnsResponder {
   const rng = new Rng("plans");
   return newResponder({ random: () => rng.next(), planBytes });
 }
 
-function ask(responder: Responder, catalog: FakeDnsCatalog, name: string, type: AskedType = "A"): Told {
+function ask(responder: DnsResponder, catalog: FakeDnsCatalog, name: string, type: AskedType = "A"): Told {
   return askOf(responder, catalog, type, `${name}.waymark`);
 }
 
 /** How many records the answer says that it has: its bytes 6 and 7. */
-function countOf(responder: Responder, catalog: FakeDnsCatalog, name: string, type: AskedType): number {
+function countOf(responder: DnsResponder, catalog: FakeDnsCatalog, name: string, type: AskedType): number {
   const { bytes } = responder.respond(questionBytes(type, `${name}.waymark`), "tcp", () => onlyView(catalog)) ?? {
     bytes: new Uint8Array(12),
   };

@@ -1,9 +1,9 @@
 /** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
 
 import type { Time } from "../../lib/machine.ts";
-import type { Plan } from "../plan/answer.ts";
-import type { Told } from "../subject/elsewhere.ts";
-import { type Fact, Facts } from "../subject/facts.ts";
+import type { AnswerPlan } from "../plan/answer.ts";
+import { DependencyIndex, type PlanDependency } from "../subject/dependency-index.ts";
+import type { RemoteDependencies } from "../subject/remote-lookup.ts";
 import { planBytes } from "./plan-size.ts";
 
 /** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */
@@ -21,9 +21,9 @@ export interface PreparedAnswer {
 export interface PooledPlan<P extends PreparedAnswer> {
   readonly key: string;
   /** Gone once it is prepared: its records take ten times the memory. It stays where other plans are made from it. */
-  plan: Plan | undefined;
+  plan: AnswerPlan | undefined;
   /** Of the plan. */
-  readonly signed: Plan["signed"];
+  readonly signed: AnswerPlan["signed"];
   /** Hidden namespaces that the answer leaves out. */
   readonly hidden: readonly string[];
   prepared: P | undefined;
@@ -36,15 +36,15 @@ export interface PooledPlan<P extends PreparedAnswer> {
   /** Whether it was found again since it was last looked at to make room. */
   isUsed: boolean;
   /** What it rests on. */
-  readonly facts: readonly Fact[];
-  /** The edition of the facts in which it was last seen that they hold. */
-  seenEdition: number;
-  /** The edition of its view. */
-  readonly viewEdition: number;
+  readonly facts: readonly PlanDependency[];
+  /** The version of the facts in which it was last seen that they hold. */
+  seenVersion: number;
+  /** The version of its view. */
+  readonly viewVersion: number;
   /** It is over then, by either clock. Undefined: never. */
   readonly over: Time | undefined;
   /** What it tells of elsewhere. */
-  readonly told: readonly Told[];
+  readonly told: readonly RemoteDependencies[];
   readonly followed: readonly string[];
 }
 
@@ -57,7 +57,7 @@ export class PlanPool<P extends PreparedAnswer> {
   readonly #bounds: PoolBounds;
   readonly #byKey = new Map<string, PooledPlan<P>>();
   /** What its plans rest on. */
-  readonly facts = new Facts();
+  readonly facts = new DependencyIndex();
   #plansBytes = 0;
   /** Plans that made room for others, or found none. */
   droppedCount = 0;

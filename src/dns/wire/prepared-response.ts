@@ -16,10 +16,10 @@
  * A record of no bytes fits into no message. The glue of a host is 2 how many records, 1 the length of its name, the name (only where no record has it, else the
  * length is 0), and of each record what follows its owner.
  */
-import { CLASS_IN, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
+import { type AnswerPlan, CLASS_IN, RCODE, type Rcode } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
 import { areSampled, namedHost, RECORDS, writeRecordData } from "../records/records.ts";
-import { HEADER_BYTES } from "./query.ts";
+import { HEADER_BYTES } from "./dns-query.ts";
 
 /** Largest message: over TCP its length has two bytes. */
 export const MAX_MESSAGE_BYTES = 0xffff;
@@ -77,7 +77,7 @@ const ROOM = new Uint8Array(MAX_MESSAGE_BYTES);
 const RCODES = new Map<number, Rcode>(Object.values(RCODE).map((rcode) => [rcode, rcode]));
 
 /** A prepared answer. It is never changed. */
-export class Prepared {
+export class PreparedResponse {
   /** A character for each byte, or the bytes. `bytesOf` gives the bytes of both. */
   readonly packed: string | Uint8Array;
   /** The owner of the SOA record of the authority section. */
@@ -160,14 +160,14 @@ export function nameEnd(bytes: Uint8Array, start: number): number {
  * Denials of names: a zone's SOA record and nothing else. Those of all names of one length are the same bytes, because only the zone at the end of the question is pointed
  * at. HOT: for names that somebody makes up.
  */
-export class Denials {
+export class NameDenials {
   #soa: RecordOf<"SOA"> | undefined;
   #rcode: Rcode = RCODE.NOERROR;
   /** By where the zone begins in the message. */
-  readonly #byPlace = new Map<number, Prepared>();
+  readonly #byPlace = new Map<number, PreparedResponse>();
 
   /** Prepares a plan for the question of this name. Undefined if it is no denial, or not only that, or of a zone in which the name does not lie. */
-  prepare(plan: Plan, name: string): Prepared | undefined {
+  prepare(plan: AnswerPlan, name: string): PreparedResponse | undefined {
     const { groups, authority, rcode, isAuthoritative, isCut = false, signed, extendedError } = plan;
     const [soa] = authority;
     if (groups.length > 0 || authority.length > 1 || soa?.type !== "SOA") return undefined;
@@ -195,7 +195,7 @@ function isSameSoa({ name, ttlSeconds, data: a }: RecordOf<"SOA">, other: Record
 }
 
 /** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. `place`: where the name begins, if it is only the end of the question. Cost: its records. */
-export function prepare(plan: Plan, name: string | undefined, place = HEADER_BYTES): Prepared {
+export function prepare(plan: AnswerPlan, name: string | undefined, place = HEADER_BYTES): PreparedResponse {
   const writer = new PieceWriter(name, place);
   const glue = new GluePieces(writer, plan.glue);
   const records = plan.groups.flatMap((group) => group.map((record) => recordPiece(writer, record, { isChain: isChain(group), glue })));
@@ -245,7 +245,7 @@ export function prepare(plan: Plan, name: string | undefined, place = HEADER_BYT
     bytes.set(piece, at);
     at += piece.length;
   }
-  return new Prepared(bytes, soa?.name ?? "");
+  return new PreparedResponse(bytes, soa?.name ?? "");
 }
 
 /** HOT: once for each record, also of names that somebody makes up. Small buffers share their memory, and an array of its own costs the collector more than all else of it. */
@@ -288,10 +288,10 @@ function recordPiece(
 class GluePieces {
   readonly pieces: Uint8Array[] = [];
   readonly #writer: PieceWriter;
-  readonly #glue: Plan["glue"];
+  readonly #glue: AnswerPlan["glue"];
   readonly #numbers = new Map<string, number>();
 
-  constructor(writer: PieceWriter, glue: Plan["glue"]) {
+  constructor(writer: PieceWriter, glue: AnswerPlan["glue"]) {
     this.#writer = writer;
     this.#glue = glue;
   }
