@@ -9,7 +9,7 @@ import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
 import { type DnsAnswers, type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
 import { minTtlSeconds } from "../dns/wire/message-ttl.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
-import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
+import type { ListenerTlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { assert, InvariantError } from "../lib/errors.ts";
@@ -17,7 +17,7 @@ import { later } from "../lib/stall-aware-time.io.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
-import { Chain, type RefusedCall } from "../server/chain.ts";
+import { CallChain, type RefusedCall } from "../server/chain.ts";
 import type { DnsMessages } from "../server/edge/dns-query.io.ts";
 import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
@@ -186,7 +186,7 @@ export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = "
 }
 
 type Serving = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
-  readonly tls: TlsFiles | undefined;
+  readonly tls: ListenerTlsFiles | undefined;
   readonly inflater: SharedInflater;
 };
 
@@ -252,14 +252,14 @@ function grpcLimits({ limits, server }: Settings): GrpcLimits {
   };
 }
 
-function openChain(options: ListenersOptions, services: readonly Service[]): Chain {
+function openChain(options: ListenersOptions, services: readonly Service[]): CallChain {
   const { settings, log, identity, idPrefix, metrics, limits, now, identities } = options;
   const rpcLog = log.child("server.rpc");
   const isRead = (service: string, method: string) => {
     const desc = services.find((s) => s.desc.typeName === service)?.desc.methods.find((m) => m.name === method);
     return desc !== undefined && changesNothing(desc);
   };
-  return new Chain({
+  return new CallChain({
     now,
     identify: identities.identify,
     later,

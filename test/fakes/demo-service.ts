@@ -15,7 +15,7 @@ import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { type LabelsOf, MetricSeries, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
-import { Chain, type ChainPorts } from "../../src/server/chain.ts";
+import { CallChain, type ChainPorts } from "../../src/server/chain.ts";
 import { grpcMethods } from "../../src/server/grpc-methods.ts";
 import { statusFrom } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
@@ -125,7 +125,7 @@ export function queryAnswer(sizeBytes: number): Uint8Array {
 }
 
 export interface DemoChain {
-  readonly chain: Chain;
+  readonly chain: CallChain;
   /** As they were counted. */
   readonly observed: Counted[];
   readonly faults: unknown[];
@@ -147,7 +147,7 @@ export function countedBy(count: (call: Counted) => void): ChainPorts["metrics"]
 export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
   const observed: Counted[] = [];
   const faults: unknown[] = [];
-  const chain = new Chain({
+  const chain = new CallChain({
     now: () => ({ monoMs: performance.now(), wallMs: Date.now() }),
     identify: (_header, { address }) => anonymousCaller("local", address, MESH_ROLES),
     later: (act, delayMs) => {

@@ -1,7 +1,7 @@
 /** What is inflated together is bounded, who gained most waits longest, and everything charged is given back. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Claim, InflationBudget, type InflationLimits, type Ticket } from "../../src/grpc/wire/inflation.ts";
+import { InflationBudget, type InflationClaim, type InflationLimits, type InflationTicket } from "../../src/grpc/wire/inflation-budget.ts";
 
 const LIMITS: InflationLimits = {
   maxBytes: 1_000_000,
@@ -17,7 +17,7 @@ const LIMITS: InflationLimits = {
 const BOMB = { wireBytes: 400, inflatedBytes: 400_000 };
 const decided: string[] = [];
 
-function claim(owner: object, size: { readonly wireBytes: number; readonly inflatedBytes: number }, name = ""): Claim {
+function claim(owner: object, size: { readonly wireBytes: number; readonly inflatedBytes: number }, name = ""): InflationClaim {
   return { owner, ...size, decided: (isGranted) => void decided.push(`${name} ${isGranted ? "granted" : "refused"}`) };
 }
 
@@ -126,7 +126,7 @@ test("whatever is claimed, decided and released in whatever order: the bytes hel
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const budget = new InflationBudget(LIMITS);
       const owners = [{}, {}, {}, {}];
-      const tickets: Ticket[] = [];
+      const tickets: InflationTicket[] = [];
       let monoMs = 0;
       for (const { owner, wireBytes, ratio, afterMs, release } of steps) {
         monoMs += afterMs;

@@ -8,13 +8,13 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 import type { ChainPorts } from "../../src/server/chain.ts";
-import { type HttpRequest, type HttpResponse, HttpRoutes, type HttpSources, type Readiness } from "../../src/server/http-routes.ts";
+import { type HttpRequest, type HttpResponse, HttpRoutes, type HttpSources, type ReadinessReport } from "../../src/server/http-routes.ts";
 import { prometheusRoute } from "../../src/services/prometheus-sd.ts";
 import type { Route, RouteAnswer, Service } from "../../src/services/service.ts";
 import { countedBy, demoChain, statusOf } from "../fakes/demo-service.ts";
 import { Registry } from "../fakes/registry.ts";
 
-const READY: Readiness = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
+const READY: ReadinessReport = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
 
 function sources(overrides: Partial<HttpSources> = {}): HttpSources {
   return {

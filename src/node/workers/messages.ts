@@ -9,7 +9,7 @@ import type { MetricsValues } from "../../lib/metrics/sum.ts";
 import type { AuditEvent } from "../../policy/audit/record.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
-import type { HttpSources, Readiness } from "../../server/http-routes.ts";
+import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
 import type { RouteRow } from "../../services/service.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
@@ -73,7 +73,7 @@ export interface NodeFacts {
 
 /** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */
 export interface NodeReport {
-  readonly readiness: Readiness;
+  readonly readiness: ReadinessReport;
   readonly persistence: JsonValue;
 }
 

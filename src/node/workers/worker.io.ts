@@ -18,7 +18,7 @@ import { draws } from "../../lib/rng.ts";
 import { later, now, sharedOriginMs, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
-import type { Scrape } from "../../server/metrics.io.ts";
+import type { ScrapeResult } from "../../server/metrics.io.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../services/forwarding/worker-services.ts";
@@ -320,7 +320,7 @@ class NodeWorker {
     return this.#parts.open("event loop", open, (watch) => watch);
   }
 
-  async #scrape(accept: string): Promise<Scrape> {
+  async #scrape(accept: string): Promise<ScrapeResult> {
     const reply = await this.#answerWithin(SCRAPE_MS, { kind: "scrape", accept });
     if (reply === undefined)
       throw new WaymarkError("not_ready", "the main thread of this node is held up, and has the metrics of all threads", {

@@ -15,7 +15,7 @@ import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
 import { later, now } from "../../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
-import type { Scraper } from "../../server/metrics.io.ts";
+import type { MetricsScraper } from "../../server/metrics.io.ts";
 import { draining } from "../../server/status.ts";
 import { TurnBudget } from "../../server/turn-budget.ts";
 import { changesNothing } from "../../services/contract.ts";
@@ -104,7 +104,7 @@ export interface WorkersOptions {
   /** Of all threads and processes of the node, */
   readonly sum: MetricsSum;
   /** and how it is scraped: workers that are asked pass the question on. */
-  readonly scrape: Scraper;
+  readonly scrape: MetricsScraper;
   readonly settings: Settings;
   readonly origins?: Effective["origins"] | undefined;
   readonly log: RootLog;

@@ -48,7 +48,7 @@ export const FREE_WORK_BYTES = 1_024;
 const REFUSALS_A_CHECK = 8;
 
 /** A message that asks to be inflated. */
-export interface Claim {
+export interface InflationClaim {
   /** The connection that the message came on. What the message gains is charged to it. */
   readonly owner: object;
   /** As it came. */
@@ -60,8 +60,8 @@ export interface Claim {
 }
 
 /** A claim that was taken in. */
-export interface Ticket {
-  readonly claim: Claim;
+export interface InflationTicket {
+  readonly claim: InflationClaim;
   readonly gainBytes: number;
   readonly workBytes: number;
   /** Lowest first: where its connection's turn is, and what it gains and takes to read on top. 0 for one that does neither. */
@@ -70,16 +70,16 @@ export interface Ticket {
   state: "waiting" | "granted" | "over";
 }
 
-interface Account {
+interface OwnerAccount {
   chargedUntil: number;
   waitingCount: number;
 }
 
 export class InflationBudget {
   readonly #limits: InflationLimits;
-  readonly #accounts = new WeakMap<object, Account>();
+  readonly #accounts = new WeakMap<object, OwnerAccount>();
   /** By price. */
-  readonly #waiting: Ticket[] = [];
+  readonly #waiting: InflationTicket[] = [];
   #waitingBytes = 0;
   #usedBytes = 0;
   readonly #gains: TokenBucket;
@@ -106,11 +106,11 @@ export class InflationBudget {
   }
 
   /** Takes a claim: the ticket is granted, waits for `decided`, or is over, which refuses it. */
-  claim(claim: Claim, monoMs: number): Ticket {
+  claim(claim: InflationClaim, monoMs: number): InflationTicket {
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
     const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
     const price = gainBytes + workBytes === 0 ? 0 : this.#costOf({ gainBytes, workBytes }) + this.#chargedUntil(claim.owner, monoMs);
-    const ticket: Ticket = { claim, gainBytes, workBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
+    const ticket: InflationTicket = { claim, gainBytes, workBytes, price, untilMonoMs: monoMs + this.#limits.waitMs, state: "waiting" };
     const isFirst = price < (this.#waiting[0]?.price ?? Number.POSITIVE_INFINITY);
     if (isFirst && this.#fits(ticket, monoMs)) this.#grant(ticket, monoMs);
     else if (gainBytes > 0 && this.isCrowdedBy(claim.owner)) ticket.state = "over";
@@ -119,7 +119,7 @@ export class InflationBudget {
   }
 
   /** What was inflated is handled, or its stream is gone. Harmless when done again. */
-  release(ticket: Ticket, monoMs: number): void {
+  release(ticket: InflationTicket, monoMs: number): void {
     if (ticket.state === "waiting") this.#leave(ticket);
     if (ticket.state === "granted") this.#usedBytes -= ticket.claim.inflatedBytes;
     ticket.state = "over";
@@ -141,14 +141,14 @@ export class InflationBudget {
     }
   }
 
-  #fits({ claim, gainBytes, workBytes }: Ticket, monoMs: number): boolean {
+  #fits({ claim, gainBytes, workBytes }: InflationTicket, monoMs: number): boolean {
     const { maxBytes, burstBytes, workBurstBytes } = this.#limits;
     if (!this.#gains.has(monoMs, Math.min(gainBytes, burstBytes)) || !this.#work.has(monoMs, Math.min(workBytes, workBurstBytes)))
       return false;
     return this.#usedBytes === 0 || this.#usedBytes + claim.inflatedBytes <= maxBytes;
   }
 
-  #grant(ticket: Ticket, monoMs: number): void {
+  #grant(ticket: InflationTicket, monoMs: number): void {
     const { claim, gainBytes, workBytes } = ticket;
     ticket.state = "granted";
     this.#usedBytes += claim.inflatedBytes;
@@ -158,13 +158,13 @@ export class InflationBudget {
     if (cost > 0) Object.assign(this.#accountOf(claim.owner), { chargedUntil: this.#chargedUntil(claim.owner, monoMs) + cost });
   }
 
-  #accountOf(owner: object): Account {
+  #accountOf(owner: object): OwnerAccount {
     const account = this.#accounts.get(owner) ?? { chargedUntil: 0, waitingCount: 0 };
     this.#accounts.set(owner, account);
     return account;
   }
 
-  #queue(ticket: Ticket): void {
+  #queue(ticket: InflationTicket): void {
     const at = this.#waiting.findIndex((other) => other.price > ticket.price);
     this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, ticket);
     this.#waitingBytes += ticket.claim.wireBytes;
@@ -181,13 +181,13 @@ export class InflationBudget {
     }
   }
 
-  #leave(ticket: Ticket): void {
+  #leave(ticket: InflationTicket): void {
     this.#waiting.splice(this.#waiting.indexOf(ticket), 1);
     this.#waitingBytes -= ticket.claim.wireBytes;
     this.#accountOf(ticket.claim.owner).waitingCount -= 1;
   }
 
-  #refuse(ticket: Ticket): void {
+  #refuse(ticket: InflationTicket): void {
     if (ticket.state !== "waiting") return; // `decided` of another ticket may have refused this one already.
     this.#leave(ticket);
     ticket.state = "over";
@@ -195,7 +195,7 @@ export class InflationBudget {
   }
 
   /** In bytes of gain: what came counts as much less as more of it is allowed a second. */
-  #costOf({ gainBytes, workBytes }: Pick<Ticket, "gainBytes" | "workBytes">): number {
+  #costOf({ gainBytes, workBytes }: Pick<InflationTicket, "gainBytes" | "workBytes">): number {
     return gainBytes + (workBytes * this.#limits.gainPerSecond) / this.#limits.workPerSecond;
   }
 
