@@ -15,7 +15,7 @@ import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/
 import { type MakeBuckets, type SharedLimits, shareLimits } from "../policy/limits/shared-limits.ts";
 import type { Quota } from "../policy/set/rules.ts";
 import type { Policy, PolicySource } from "../policy/set/verdict.ts";
-import type { Admission } from "../services/admission.ts";
+import type { CallAdmission } from "../services/admission.ts";
 import { reasonLabel } from "./access-log.ts";
 
 export interface NodeLimitsOptions {
@@ -85,11 +85,11 @@ export class NodeLimits {
   }
 
   /** The checks that follow once the request is read. */
-  get admission(): Admission {
+  get admission(): CallAdmission {
     const rates = this.#rates;
     const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
     const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
-    const admitIn: Admission["admitIn"] = ({ context, cost, namespaces, asked }) => {
+    const admitIn: CallAdmission["admitIn"] = ({ context, cost, namespaces, asked }) => {
       const { caller, time } = context;
       // The handler refuses an invalid name. A hidden namespace has no bucket, because the bucket would tell how busy the namespace is.
       const counted = namespaces.filter(

@@ -26,10 +26,10 @@ import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
 import { TurnBudget } from "../server/turn-budget.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/contract.ts";
-import { withNameReads } from "../services/dns/answers.ts";
-import { checkAnswered, listServices } from "../services/list.ts";
+import { withNameReads } from "../services/dns/name-answers.ts";
 import { REFLECTION } from "../services/reflection.ts";
-import type { Service } from "../services/service.ts";
+import type { ServiceDefinition } from "../services/service.ts";
+import { checkAnswered, listServices } from "../services/service-table.ts";
 import type { Components } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
@@ -59,7 +59,7 @@ export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc
 
 export interface ListenersOptions extends DnsAnsweringOptions {
   /** All services, without their limits, and without the names that DnsService reads from the catalog. */
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
@@ -252,7 +252,7 @@ function grpcLimits({ limits, server }: Settings): GrpcLimits {
   };
 }
 
-function openChain(options: ListenersOptions, services: readonly Service[]): CallChain {
+function openChain(options: ListenersOptions, services: readonly ServiceDefinition[]): CallChain {
   const { settings, log, identity, idPrefix, metrics, limits, now, identities } = options;
   const rpcLog = log.child("server.rpc");
   const isRead = (service: string, method: string) => {

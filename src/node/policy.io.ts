@@ -13,7 +13,7 @@ import { PolicyFile } from "../policy/versions/policy-file.ts";
 import { PolicyStore } from "../policy/versions/policy-store.ts";
 import { auditHandlers } from "../services/audit.ts";
 import { policyService } from "../services/policy.ts";
-import type { Service } from "../services/service.ts";
+import type { ServiceDefinition } from "../services/service.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
@@ -28,7 +28,7 @@ import type { NodeCore } from "./rooms.io.ts";
 import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   /** To be called when this node is ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */

@@ -12,7 +12,7 @@ import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { authorise, changesNothing, costOf, type RequiredAccess, requestCheckOf, requiredAccessOf } from "../services/contract.ts";
-import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
+import type { AnswerSink, CallContext, MethodHandler, RequestListener, StreamSource } from "../services/service.ts";
 import { KnownStreams } from "./known-streams.ts";
 import { jsonFault } from "./request-shape/json.ts";
 import {
@@ -196,7 +196,7 @@ export class CallChain {
   }
 
   /** The chain of one method; `handler` undefined answers `unimplemented`. */
-  method(desc: DescMethod, handler: Handler | undefined): MethodChain {
+  method(desc: DescMethod, handler: MethodHandler | undefined): MethodChain {
     return new MethodChain(this, desc, handler);
   }
 }
@@ -212,7 +212,7 @@ export class MethodChain {
   readonly name: string;
   readonly path: string;
   readonly desc: DescMethod;
-  readonly handler: Handler | undefined;
+  readonly handler: MethodHandler | undefined;
   /** Throws `invalid_argument` when a request breaks the contract's rules. */
   readonly checkRequest: (request: Message) => void;
   readonly #chain: CallChain;
@@ -225,7 +225,7 @@ export class MethodChain {
   /** By transport, encoding and code. */
   readonly #counts = new Map<string, CallCounts>();
 
-  constructor(chain: CallChain, desc: DescMethod, handler: Handler | undefined) {
+  constructor(chain: CallChain, desc: DescMethod, handler: MethodHandler | undefined) {
     const rpc = `${desc.parent.typeName}/${desc.name}`;
     assert(handler === undefined || handler.kind === desc.methodKind, "a handler is of the kind that its rpc is declared", { rpc });
     this.#chain = chain;
@@ -486,7 +486,7 @@ export class MethodChain {
   }
 
   /** Who takes the requests of an admitted stream; throws to refuse. */
-  openRequests(answers: Answers, context: CallContext): RequestListener<never> {
+  openRequests(answers: AnswerSink, context: CallContext): RequestListener<never> {
     const handler = this.handler;
     if (handler?.kind !== "client_streaming" && handler?.kind !== "bidi_streaming") throw unimplemented(this.path);
     return handler.open(answers, context);

@@ -8,7 +8,7 @@ import type { Inflater } from "../grpc/wire/message-reader.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { ListeningPort } from "../lib/shared-port.io.ts";
 import type { HealthBoard } from "../services/health.ts";
-import type { Service } from "../services/service.ts";
+import type { ServiceDefinition } from "../services/service.ts";
 import type { CallChain } from "./chain.ts";
 import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";
@@ -18,7 +18,7 @@ import { draining } from "./status.ts";
 export type GrpcLimits = ServerLimits & UnreadLimits & { readonly maxConnections: number };
 
 export interface GrpcListenerOptions extends ListeningPort {
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** Told when the listener begins to serve, and when it drains. */
   readonly health: HealthBoard;
   readonly chain: CallChain;

@@ -7,7 +7,7 @@ import { GrpcMetadata } from "../grpc/wire/metadata.ts";
 import type { GrpcStatus } from "../grpc/wire/status.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
-import type { CallContext, Service } from "../services/service.ts";
+import type { CallContext, ServiceDefinition } from "../services/service.ts";
 import { type CallArrival, type CallChain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
 import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
@@ -18,7 +18,7 @@ import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 const MAX_HELD_REQUESTS = 1_024;
 
 /** One method for each rpc of the services. */
-export function grpcMethods(services: readonly Service[], chain: CallChain): readonly GrpcMethod[] {
+export function grpcMethods(services: readonly ServiceDefinition[], chain: CallChain): readonly GrpcMethod[] {
   return services.flatMap(({ desc, handlers, maxRequestBytes }) => {
     const bounds = maxRequestBytes === undefined ? undefined : boundsOf(maxRequestBytes);
     return desc.methods.map((each) => grpcMethod(chain.method(each, handlers[each.localName]), bounds));

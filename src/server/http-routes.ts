@@ -5,7 +5,7 @@ import { assert, CODES, codeName, type ErrorCode, invalid, WaymarkError } from "
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
 import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
-import type { Route, RouteParameters, Service } from "../services/service.ts";
+import type { HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
 import type { CallArrival, CallChain, CallName } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
 import { type RpcStatus, refusal } from "./status.ts";
@@ -123,7 +123,11 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   };
 }
 
-function rowOf({ path, parameters, isScraped, rpc, rpcWith = {}, answer }: Route, { desc, handlers }: Service, chain: CallChain): PathRow {
+function rowOf(
+  { path, parameters, isScraped, rpc, rpcWith = {}, answer }: HttpRoute,
+  { desc, handlers }: ServiceDefinition,
+  chain: CallChain,
+): PathRow {
   const methods = new Map(desc.methods.map((each) => [each.localName, chain.method(each, handlers[each.localName])]));
   return {
     parameters,
@@ -148,7 +152,7 @@ export class HttpRoutes {
   readonly #rows: ReadonlyMap<string, PathRow>;
   readonly #chain: CallChain;
 
-  constructor(sources: HttpSources, services: readonly Service[], chain: CallChain) {
+  constructor(sources: HttpSources, services: readonly ServiceDefinition[], chain: CallChain) {
     this.#metricsAccess = sources.metricsAccess;
     this.#chain = chain;
     const ofServices = services.flatMap((service) =>

@@ -5,7 +5,7 @@ import { expired } from "../grpc/wire/request-head.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, isSameIdentity } from "../policy/identity/caller.ts";
-import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
+import type { AnswerSink, CallContext, RequestListener, StreamSource } from "../services/service.ts";
 import type { AdmittedStream, CallArrival, MethodChain } from "./chain.ts";
 import type { KnownStream } from "./known-streams.ts";
 import type { SentRequest } from "./request-shape/plan.ts";
@@ -252,7 +252,7 @@ export class SourceStream extends OpenStream {
 }
 
 /** A stream of requests, answered with one message or with many. */
-export class RequestStream extends OpenStream implements Answers {
+export class RequestStream extends OpenStream implements AnswerSink {
   #opened: { readonly listener: RequestListener<never>; readonly context: CallContext } | undefined;
 
   /** `refusal`: why no request of it can be read. */

@@ -41,7 +41,7 @@ import type { AuditHandlers } from "./audit.ts";
 import { decodedSizeOf, PolicyQueue } from "./policy/policy-queue.ts";
 import { policyReads } from "./policy/policy-reads.ts";
 import { PolicyWatch } from "./policy/policy-watch.ts";
-import type { CallContext, HandlersOf, Service, StreamSource } from "./service.ts";
+import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "./service.ts";
 import { demandResolver } from "./service.ts";
 
 export interface PolicyParts {
@@ -75,7 +75,7 @@ interface VersionOptions {
 
 const HISTORY = hashHex(fnv64("policy history"));
 
-export function policyService(parts: PolicyParts): Service {
+export function policyService(parts: PolicyParts): ServiceDefinition {
   const methods = new PolicyMethods(parts);
   const { policyStore, regionOf, notTaken } = parts;
   const reads = policyReads({ engine: policyStore.engine, regionOf, notTaken, checkKnown: () => {} });

@@ -12,7 +12,7 @@ import type { EdgeRequest, EdgeResponse } from "../../src/server/edge/sockets.io
 import { type SentRequest, UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import type { ErrorDetail, RpcStatus } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
-import type { Handler, Service } from "../../src/services/service.ts";
+import type { MethodHandler, ServiceDefinition } from "../../src/services/service.ts";
 import {
   ConformancePayload_RequestInfoSchema,
   ConformanceService,
@@ -39,10 +39,10 @@ function declared(method: DescMethod): DescMethod {
 
 const methods = ConformanceService.methods.filter(({ methodKind }) => methodKind === "unary").map(declared);
 
-export const conformanceEdgeService: Service = { desc: { ...ConformanceService, methods }, handlers: {} };
+export const conformanceEdgeService: ServiceDefinition = { desc: { ...ConformanceService, methods }, handlers: {} };
 
 class ConformanceChain extends CallChain {
-  override method(desc: DescMethod, handler: Handler | undefined): MethodChain {
+  override method(desc: DescMethod, handler: MethodHandler | undefined): MethodChain {
     return new ConformanceMethod(this, desc, handler);
   }
 }

@@ -7,7 +7,7 @@ import { credentials } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { ListenerTlsFiles } from "../../src/grpc/server/tls-files.io.ts";
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { RawClient } from "../fakes/grpc-client.ts";

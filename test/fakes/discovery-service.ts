@@ -14,10 +14,10 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { now } from "../../src/lib/stall-aware-time.io.ts";
 import { buildCore, type NodeCore, openStore } from "../../src/node/rooms.io.ts";
-import { lonePeerDirectory } from "../../src/services/discovery/age.ts";
+import { lonePeerDirectory } from "../../src/services/discovery/answer-age.ts";
 import { discoveryServices } from "../../src/services/discovery/discovery.ts";
-import { withNameReads } from "../../src/services/dns/answers.ts";
-import type { Service } from "../../src/services/service.ts";
+import { withNameReads } from "../../src/services/dns/name-answers.ts";
+import type { ServiceDefinition } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../src/store/control/store.ts";
@@ -25,11 +25,11 @@ import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export interface DiscoveryInside {
   readonly metrics: Metrics;
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   /** ResolverService over the same catalog. */
-  readonly resolver: Service;
+  readonly resolver: ServiceDefinition;
   /** DnsService over the same catalog. */
-  readonly names: Service;
+  readonly names: ServiceDefinition;
   readonly core: NodeCore;
   readonly settings: Settings;
   /** As the service reads its clocks. */

@@ -17,7 +17,7 @@ import type { GrpcMethod, MethodCall } from "../../src/grpc/server/method.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { grpcStatus } from "../../src/server/grpc-methods.ts";
 import { refusal } from "../../src/server/status.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { type Serving, serve } from "./grpc-room.ts";
 import { FabricComponent } from "./mesh.ts";

@@ -46,7 +46,7 @@ import { encodePolicySet } from "../../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";
-import type { Service } from "../../src/services/service.ts";
+import type { ServiceDefinition } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "./discovery-service.ts";
 import { queryBytes, responseText } from "./dns-text.ts";
 import { rule as plainRule, span } from "./policies.ts";
@@ -553,7 +553,7 @@ export class PolicyWorld {
     request: MessageInitShape<I>,
     output: O,
   ): Promise<MessageShape<O> | undefined> {
-    const services: readonly (Service | undefined)[] = [this.#inside.service, this.#policy?.service];
+    const services: readonly (ServiceDefinition | undefined)[] = [this.#inside.service, this.#policy?.service];
     const handler = services.map((service) => service?.handlers[rpc]).find((each) => each !== undefined);
     assert(handler?.kind === "unary", rpc);
     try {

@@ -27,7 +27,7 @@ import { type FollowedSummariesOptions } from "../../src/resolver/summaries/foll
 import { TrustedKeys } from "../../src/resolver/summaries/trusted-keys.ts";
 import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { coreProcess } from "./core-process.ts";

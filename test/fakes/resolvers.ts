@@ -15,7 +15,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
 import { Bookmarks } from "../../src/resolver/following/bookmarks.ts";
 import { Followed, FollowedWatch } from "../../src/resolver/following/followed.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { FabricComponent, type KnownOrigin } from "./mesh.ts";
 import { Model, plain } from "./model.ts";

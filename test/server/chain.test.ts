@@ -19,7 +19,7 @@ import {
 } from "../../src/server/chain.ts";
 import { UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import { HealthBoard } from "../../src/services/health.ts";
-import type { CallContext, Service } from "../../src/services/service.ts";
+import type { CallContext, ServiceDefinition } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 
 type RpcStatus = Parameters<UnaryExchange["fail"]>[0];
@@ -238,7 +238,7 @@ test("a draining server refuses new calls, and tells open streams to leave once"
   expect(told).toMatchObject([{ reason: "draining" }]);
 });
 
-function serviceMethod(chain: CallChain, service: Service, name: "catalogQuery" | "catalogWatch"): MethodChain {
+function serviceMethod(chain: CallChain, service: ServiceDefinition, name: "catalogQuery" | "catalogWatch"): MethodChain {
   return chain.method(DiscoveryService.method[name], service.handlers[name]);
 }
 

@@ -15,7 +15,7 @@ import type { RpcStatus } from "../../src/server/status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "../../src/server/streams.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
-import type { Answers, CallContext, RequestListener } from "../../src/services/service.ts";
+import type { AnswerSink, CallContext, RequestListener } from "../../src/services/service.ts";
 import { DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
 
 /** What was ordered, in order; nothing is taken, and no time passes, until a test says so. */
@@ -566,8 +566,8 @@ test("a credential that expired while no timer ran refuses the next request", ()
 
 test("the handler of a stream is told of everything, and of its end once; nothing is sent afterwards", () => {
   const told: string[] = [];
-  let given: Answers | undefined;
-  const open = (answers: Answers): RequestListener<never> => {
+  let given: AnswerSink | undefined;
+  const open = (answers: AnswerSink): RequestListener<never> => {
     given = answers;
     return {
       message: () => void told.push("message"),

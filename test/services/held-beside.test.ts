@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { besideHeld, type PagePart } from "../../src/services/resolving/held-beside.ts";
+import { besideHeld, type PagePart } from "../../src/services/resolving/retained-entries.ts";
 
 const part = (keys: string, isMore: boolean): PagePart => ({
   shown: Array.from(keys, (key) => ({ key, entry: create(EntrySchema), encoded: new Uint8Array() })),

@@ -10,7 +10,7 @@ import { DEFAULT_VIEW } from "../../src/dns/subject/subject.ts";
 import { DnsViews } from "../../src/dns/views/views.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { withNameReads } from "../../src/services/dns/answers.ts";
+import { withNameReads } from "../../src/services/dns/name-answers.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { at } from "../fakes/registry.ts";
 

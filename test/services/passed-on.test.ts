@@ -9,7 +9,7 @@ import {
   type ListPeersResponse,
   ListPeersResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { PassedOn } from "../../src/services/resolving/passed-on.ts";
+import { ProxiedCalls } from "../../src/services/resolving/proxied-calls.ts";
 
 /** Asks for peers `count` times at once. `stale`: what the upstream says of its answer. */
 async function asked(count: number, stale: boolean) {
@@ -20,7 +20,7 @@ async function asked(count: number, stale: boolean) {
     return create(ListPeersResponseSchema, { stale });
   };
   const now = () => ({ monoMs: 0, wallMs: 0 });
-  const passedOn = new PassedOn({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
+  const passedOn = new ProxiedCalls({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
   const { listPeers } = passedOn.handlers;
   if (listPeers.kind !== "unary") throw new TypeError("a unary method");
   const answer = () => listPeers.handle(create(ListPeersRequestSchema) as never, {} as never) as Promise<ListPeersResponse>;
@@ -41,7 +41,7 @@ test("the age of an answer is counted from the request, however late it arrives,
   const arriving = Promise.withResolvers<ListPeersResponse>();
   const ports = { call: () => arriving.promise } as never;
   const now = () => ({ monoMs, wallMs: 0 });
-  const { listPeers } = new PassedOn({ ports, servedBy: "me", now, holders: () => Promise.resolve(new Set()) }).handlers;
+  const { listPeers } = new ProxiedCalls({ ports, servedBy: "me", now, holders: () => Promise.resolve(new Set()) }).handlers;
   if (listPeers.kind !== "unary") throw new TypeError("a unary method");
   const ask = () => listPeers.handle(create(ListPeersRequestSchema) as never, {} as never) as Promise<ListPeersResponse>;
   const answers = [ask()];
@@ -60,7 +60,7 @@ test("callers that are sent upstream are never sent to another region", async ()
     return Promise.resolve(create(ClusterMapResponseSchema, { nodes: [{ detail }] }));
   };
   const now = () => ({ monoMs: 0, wallMs: 0 });
-  const passedOn = new PassedOn({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
+  const passedOn = new ProxiedCalls({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
   expect(await passedOn.urls()).toEqual(["grpc://n1:1"]);
   expect(requests).toMatchObject([{ scope: Scope.REGION }]);
 });

@@ -15,7 +15,7 @@ import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { filterOf } from "../../src/services/discovery/filter.ts";
-import { encodedPage, type PassedQuery, passQuery } from "../../src/services/resolving/upstream-query.ts";
+import { encodedPage, passQuery, type UpstreamQuery } from "../../src/services/resolving/upstream-query.ts";
 
 interface Stored {
   readonly namespace: string;
@@ -66,7 +66,7 @@ class Upstream {
     return { key: { kind: EntryKind.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" }, scope: Scope.ZONE, clusterId };
   }
 
-  page(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<PassedQuery> = {}): ReturnType<typeof passQuery> {
+  page(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<UpstreamQuery> = {}): ReturnType<typeof passQuery> {
     const message = create(CatalogQueryRequestSchema, request);
     const of = { request: message, filter: filterOf(message), salt: "query", seesIn: () => true, isShown: () => true };
     return passQuery(this.ports, {
@@ -80,7 +80,7 @@ class Upstream {
   }
 
   /** The names that a caller is told, page for page. */
-  async ask(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<PassedQuery> = {}): Promise<readonly string[]> {
+  async ask(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<UpstreamQuery> = {}): Promise<readonly string[]> {
     const names: string[] = [];
     for (let pageToken = ""; ; ) {
       const { response } = await this.page({ ...request, pageToken }, passed);
@@ -122,7 +122,7 @@ test("what an owner's rule hides keeps nothing of its namespace from the caller,
     ...many(2000, "svc.secret"),
     { namespace: "svc.x", name: "last" },
   ]);
-  const isShown: PassedQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
+  const isShown: UpstreamQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
   const seesIn = (namespace: string) => namespace !== "svc.secret";
   expect(await upstream.ask({ namespacePrefix: "svc", limit: 10 }, { isShown, seesIn })).toEqual(["z last"]);
   expect(upstream.limits.length).toBeLessThan(12);
@@ -130,7 +130,7 @@ test("what an owner's rule hides keeps nothing of its namespace from the caller,
 });
 
 /** What is held, by `limit` entries at a time. */
-function held(stored: readonly Stored[], limit: number): PassedQuery["heldAfter"] {
+function held(stored: readonly Stored[], limit: number): UpstreamQuery["heldAfter"] {
   const upstream = new Upstream(stored);
   return (afterKey) => {
     const left = upstream.after(afterKey);
@@ -148,7 +148,7 @@ test.each([1, 2, 3, 100])("what is held is in its place of the pages, %i at a ti
     { namespace: "svc.secret", name: "s" },
     { namespace: "svc.x", name: "p", clusterId: "c2" },
   ];
-  const isShown: PassedQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
+  const isShown: UpstreamQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
   const seesIn = (namespace: string) => namespace !== "svc.secret";
   const told = await upstream.ask({ namespacePrefix: "svc", limit }, { isShown, seesIn, heldAfter: held(ours, limit) });
   expect(told.join(" ").trim()).toBe("a b c d f g h i");
@@ -180,7 +180,7 @@ test("an answer of several pages has the age of its oldest page since the reques
 
 test("one call reads a bounded number of entries, and says so where it found nothing that may be shown", async () => {
   const upstream = new Upstream([...many(30_000, "svc", { clusterId: "c2" }), { namespace: "svc", name: "z" }]);
-  const isShown: PassedQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
+  const isShown: UpstreamQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
   await expect(upstream.ask({ namespacePrefix: "svc", limit: 10 }, { isShown })).rejects.toMatchObject({ reason: "quota_exceeded" });
   expect(upstream.limits.reduce((sum, limit) => sum + limit, 0)).toBeLessThan(11_000);
 });

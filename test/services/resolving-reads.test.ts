@@ -22,7 +22,7 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import { durationMs } from "../../src/services/contract.ts";
 import { resolvingHandlers } from "../../src/services/resolving/reads.ts";
-import type { Handler } from "../../src/services/service.ts";
+import type { MethodHandler } from "../../src/services/service.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
@@ -106,7 +106,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   /** When callers give up, and how much of that time passes before something is told that takes a part of it. */
   const waiting: { deadlineMonoMs: number | undefined; passMs: number } = { deadlineMonoMs: undefined, passMs: 100 };
   /** What a call is answered, in bytes, once what it waits for is here; or the reason of its refusal. */
-  const call = async (handler: Handler | undefined, request: object): Promise<Uint8Array | string> => {
+  const call = async (handler: MethodHandler | undefined, request: object): Promise<Uint8Array | string> => {
     assert(handler?.kind === "unary", "a unary method");
     const context = { caller: anonymousCaller("c1", ""), time: world.now, requestId: "", deadlineMonoMs: waiting.deadlineMonoMs };
     try {

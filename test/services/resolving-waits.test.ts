@@ -10,7 +10,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import type { ResolverOrder } from "../../src/resolver/io-types.ts";
-import { openRemoteLookups } from "../../src/services/resolving/elsewhere.ts";
+import { openRemoteLookups } from "../../src/services/resolving/remote-lookups.ts";
 import { resolverServices } from "../../src/services/resolving/services.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";

@@ -18,7 +18,7 @@ import type { RootLog } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import type { NameAnswersParts } from "../../services/dns/answers.ts";
+import type { NameAnswersParts } from "../../services/dns/name-answers.ts";
 import type { NodeIdentity } from "../../services/service.ts";
 import type { AccessLog } from "../access-log.ts";
 import type { Identities } from "../identity.io.ts";

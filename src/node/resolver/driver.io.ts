@@ -8,7 +8,7 @@ import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
 import type { Answer, Asked, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import type { ResyncOrder } from "../../resolver/upkeep/resync-notes.ts";
-import type { SaidBytes } from "../../services/resolving/ports.ts";
+import type { UpstreamAnswer } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
 import type { UpstreamCalls } from "./upstream-calls.io.ts";
@@ -96,7 +96,7 @@ export class ResolverDriver {
   }
 
   /** Passes a call on to the upstream, and to one other if that one is not reached. Rejects with a WaymarkError. */
-  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<SaidBytes> {
+  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<UpstreamAnswer> {
     const untilMonoMs = performance.now() + timeoutMs;
     let error = new WaymarkError("not_ready", "this resolver reaches no server");
     const upstreams = this.#machine.upstreams.usable.slice(0, 2);

@@ -10,7 +10,7 @@ import type { AuditEvent } from "../../policy/audit/record.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
-import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
+import type { CallAnswers, CallRequests } from "../../services/forwarding/messages.ts";
 import type { RouteRow } from "../../services/service.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
@@ -106,7 +106,7 @@ export interface ToWorker {
   readonly facts: NodeFacts;
   readonly report: NodeReport | undefined;
   /** Answers to calls that the worker passed on, in order. */
-  readonly answers: readonly AnsweredCalls[];
+  readonly answers: readonly CallAnswers[];
   readonly verdicts: readonly WatchVerdict[];
   readonly replies: readonly Reply[];
   readonly orders: readonly Order[];
@@ -134,7 +134,7 @@ export type Done =
 export interface FromWorker {
   readonly number: number;
   readonly heard: number;
-  readonly calls: AskedCalls | undefined;
+  readonly calls: CallRequests | undefined;
   readonly watches: readonly WatchNews[];
   readonly events: readonly AuditEvent[];
   readonly questions: readonly Question[];

@@ -22,7 +22,7 @@ import type { ScrapeResult } from "../../server/metrics.io.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../services/forwarding/worker-services.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { type CopyRooms, openCopyRooms } from "../core/copies/copy-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
@@ -210,7 +210,7 @@ class NodeWorker {
   }
 
   /** Reads are answered here, and all other calls by the main thread. */
-  #services(): readonly Service[] {
+  #services(): readonly ServiceDefinition[] {
     const reads = readHandlers({
       ...this.#rooms,
       endedStaticCount: () => this.#facts.endedStaticCount,

@@ -20,7 +20,7 @@ import { draining } from "../../server/status.ts";
 import { TurnBudget } from "../../server/turn-budget.ts";
 import { changesNothing } from "../../services/contract.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { NodeIdentity, Service } from "../../services/service.ts";
+import type { NodeIdentity, ServiceDefinition } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
 import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
 import { type Endpoints, portsAt } from "../core/endpoints.ts";
@@ -111,7 +111,7 @@ export interface WorkersOptions {
   readonly version: string;
   readonly core: WorkersCore;
   /** What read workers pass on. They apply the limits. */
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly report: () => NodeReport;

@@ -17,7 +17,7 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ListeningPort } from "../../lib/shared-port.io.ts";
 import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import type { CallChain, HeaderReader } from "../chain.ts";
 import { errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed, type RouteResponse } from "../http-routes.ts";
@@ -33,7 +33,7 @@ import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEv
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
 export interface EdgeListenerOptions extends ListeningPort {
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   readonly chain: CallChain;
   readonly sources: HttpSources;
   readonly metrics: Metrics;

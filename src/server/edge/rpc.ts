@@ -17,7 +17,7 @@ import { type Compression, type UniversalHandler, type UniversalServerRequest } 
 import { parseTimeout } from "../../grpc/wire/request-head.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { changesNothing } from "../../services/contract.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import type { CallChain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
@@ -26,7 +26,7 @@ import { PlainMethod } from "./plain-call.ts";
 import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 
 export interface EdgeRpcOptions {
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   readonly chain: CallChain;
   /** Largest message, also after decompression. */
   readonly maxMessageBytes: number;

@@ -22,12 +22,12 @@ import type { DnsCatalog } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { protocolWord } from "../../lib/protocols.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Writes } from "../discovery/write-handlers.ts";
-import type { CallContext, Service } from "../service.ts";
+import type { RegistrationWrites } from "../discovery/write-handlers.ts";
+import type { CallContext, ServiceDefinition } from "../service.ts";
 import { aliasNames, endpointNames, leadingNames, type NamedThing, unzoned } from "./full-names.ts";
 
 export interface RegistrationParts {
-  readonly writes: Writes;
+  readonly writes: RegistrationWrites;
   readonly reads: Pick<CatalogReads, "replica" | "verdict">;
   readonly leases: Pick<Leases, "leaseOf">;
   readonly dnsNames: Pick<DnsNames, "keysOf" | "view">;
@@ -38,7 +38,7 @@ export interface RegistrationParts {
   readonly catalogOf: (caller: Caller) => DnsCatalog;
 }
 
-export function registrationHandlers(parts: RegistrationParts): Service["handlers"] {
+export function registrationHandlers(parts: RegistrationParts): ServiceDefinition["handlers"] {
   const methods = new Registrations(parts);
   return {
     registerName: { kind: "unary", handle: (request: RegisterNameRequest, context) => methods.register(request, context) },

@@ -17,7 +17,7 @@ const RETRY_MS = 500;
 export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
 
 /** A request for names of one namespace. */
-export interface Names {
+export interface NamesRequest {
   readonly caller: Caller;
   readonly names: readonly QueriedName[];
   /** What is told may not be older, in ms. Undefined: as old as it may be served. */
@@ -53,7 +53,7 @@ export class NameCalls {
    * Undefined: `told` is called once, later, in the turn in which the last name arrives. `isAgain`: the same call asked before. It counts once, and so does
    * its namespace.
    */
-  ask(asked: Names, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
+  ask(asked: NamesRequest, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
     const { machine, isSeen } = this.#parts;
     const { caller, names, maxAgeMs } = asked;
     const namespace = names[0]?.namespace ?? "";
@@ -104,7 +104,7 @@ export class NameCalls {
   }
 
   /** The refusal of a caller that no server answers in time, if all names are known and too old for it. */
-  tooOld({ names, maxAgeMs }: Names): WaymarkError | undefined {
+  tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
     return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
   }

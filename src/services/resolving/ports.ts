@@ -6,10 +6,10 @@ import type { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import { type AnswerAge, SOURCE } from "../discovery/age.ts";
+import { type AnswerAge, SOURCE } from "../discovery/answer-age.ts";
 
 /** An answer, and the upstream that gave it. */
-export interface SaidBytes {
+export interface UpstreamAnswer {
   readonly bytes: Uint8Array;
   readonly upstream: string;
 }
@@ -41,7 +41,7 @@ export interface ResolverPorts {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I> | Uint8Array,
     withinMs?: number,
-  ): Promise<SaidBytes>;
+  ): Promise<UpstreamAnswer>;
   /** An upstream sent what no server of ours can have sent. */
   readonly garbled: (upstream: string, fault: string) => void;
   /** What is to be followed has changed, or a policy was heard of. */

@@ -14,7 +14,7 @@ import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/subject.ts"
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
-import { Redirects } from "../../../src/services/discovery/resolve.ts";
+import { ClusterRedirects } from "../../../src/services/discovery/resolve.ts";
 import { BAND, type Summary } from "../../../src/summary/summary.ts";
 import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { denialOf, ownerOf, readMessage, signatureFaults, signedQuery, TestKeys, TYPE } from "../../fakes/dnssec.ts";
@@ -326,7 +326,7 @@ test("a gateway that keeps its answers answers as one that does not, whatever ch
   fc.assert(
     fc.property(fc.array(someAct, { maxLength: 20 }), (acts) => {
       const world = node({}, [US, { ...AP, notAfterWallMs: WALL + 20_000 }]);
-      const redirects = new Redirects(world.world.summaries);
+      const redirects = new ClusterRedirects(world.world.summaries);
       for (const act of acts) {
         act(world);
         for (const [type, name] of [

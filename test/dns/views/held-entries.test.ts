@@ -6,7 +6,7 @@ import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingRemoteLookup } from "../../../src/dns/views/fetching-remote-lookup.ts";
 import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
-import { holds } from "../../../src/services/resolving/elsewhere.ts";
+import { holds } from "../../../src/services/resolving/remote-lookups.ts";
 import { responseText } from "../../fakes/dns-text.ts";
 import { KEYS } from "../../fakes/mesh.ts";
 import { version } from "../../fakes/policy-versions.ts";

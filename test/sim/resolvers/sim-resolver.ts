@@ -24,7 +24,7 @@ import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
 import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
 import type { CacheAct } from "../../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
-import type { AnswerAge } from "../../../src/services/discovery/age.ts";
+import type { AnswerAge } from "../../../src/services/discovery/answer-age.ts";
 import { NameCalls, type NamesOutcome } from "../../../src/services/resolving/name-calls.ts";
 import { ageOf } from "../../../src/services/resolving/ports.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";

@@ -17,8 +17,8 @@ import { NEVER, type Time } from "../../../lib/machine.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
-import type { OtherCluster } from "../../../services/regions/far-nodes.ts";
 import type { SummaryLag } from "../../../services/regions/lag.ts";
+import type { RemoteCluster } from "../../../services/regions/remote-nodes.ts";
 import type { KeyRegistry } from "../../../signing/key-registry.ts";
 import type { ClusterSigner, SignedBytes } from "../../../signing/signer.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
@@ -211,7 +211,7 @@ export class Summaries {
   }
 
   /** Where clusters of other regions take calls, by the beacons of those that are not dropped. */
-  otherClusters(time: Time): readonly OtherCluster[] {
+  otherClusters(time: Time): readonly RemoteCluster[] {
     return this.held.beacons(time).flatMap(({ source: clusterId, ageMs }) => {
       const region = this.held.regionOf(clusterId);
       if (region === undefined || region === this.#options.region) return [];

@@ -9,7 +9,7 @@ import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 
 /** What the last beacon of a cluster of another region says. */
-export interface OtherCluster {
+export interface RemoteCluster {
   readonly clusterId: string;
   /** By the settings. */
   readonly region: string;
@@ -19,8 +19,8 @@ export interface OtherCluster {
 }
 
 /** One ingress node. */
-export interface FarNode {
-  readonly cluster: OtherCluster;
+export interface RemoteNode {
+  readonly cluster: RemoteCluster;
   readonly node: IngressNode;
   /** The number of the node in its beacon, from 1. It has no other name here. */
   readonly number: number;
@@ -35,14 +35,14 @@ export function isFarToken(token: string): boolean {
 
 /** A page of far nodes, in the order of their clusters. `salt` names the filter. An empty token begins. */
 export function farPage(
-  clusters: readonly OtherCluster[],
-  isWanted: (far: FarNode) => boolean,
+  clusters: readonly RemoteCluster[],
+  isWanted: (far: RemoteNode) => boolean,
   { token, limit, salt }: { readonly token: string; readonly limit: number; readonly salt: string },
-): { readonly page: readonly FarNode[]; readonly nextToken: string } {
+): { readonly page: readonly RemoteNode[]; readonly nextToken: string } {
   const hash = hashHex(fnv64(`far\0${salt}`));
   const after = decodePageToken(token.slice(MARK.length), hash);
   const sorted = clusters.toSorted((a, b) => (a.clusterId < b.clusterId ? -1 : 1));
-  const all = sorted.flatMap((cluster) => cluster.ingress.map((node, i): FarNode => ({ cluster, node, number: i + 1 })));
+  const all = sorted.flatMap((cluster) => cluster.ingress.map((node, i): RemoteNode => ({ cluster, node, number: i + 1 })));
   const rest = all.filter((far) => placeOf(far) > after && isWanted(far));
   const page = rest.slice(0, limit);
   if (page.length === rest.length) return { page, nextToken: "" };
@@ -53,12 +53,12 @@ export function farPage(
 /** Before all places. A page of nodes may leave no room for the first. */
 const START = "\u0001";
 
-function placeOf({ cluster, number }: FarNode): string {
+function placeOf({ cluster, number }: RemoteNode): string {
   return `${cluster.clusterId}\0${String(number).padStart(3, "0")}`;
 }
 
 /** It has neither a node id nor a status, because it is no member. */
-export function farPeer({ cluster, node }: FarNode): Peer {
+export function farPeer({ cluster, node }: RemoteNode): Peer {
   const { clusterId, region, heardWallMs } = cluster;
   return create(PeerSchema, {
     clusterId,
@@ -69,7 +69,7 @@ export function farPeer({ cluster, node }: FarNode): Peer {
   });
 }
 
-export function farEntry({ cluster, node, number }: FarNode): Entry {
+export function farEntry({ cluster, node, number }: RemoteNode): Entry {
   const { clusterId, region, heardWallMs } = cluster;
   const name = `ingress-${number}`;
   return create(EntrySchema, {

@@ -6,7 +6,7 @@ import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { type QueryOptions, queryPage } from "../../catalog/query/query.ts";
-import { SOURCE } from "../discovery/age.ts";
+import { SOURCE } from "../discovery/answer-age.ts";
 import type { DiscoveryBytes } from "../discovery/response-bytes.ts";
 
 /** An entry of a page. */
@@ -38,7 +38,7 @@ export function besideHeld(upstream: PagePart, held: PagePart, limit: number): P
 }
 
 /** What of a query's answer is held, as a message of an upstream. Undefined: nothing. */
-export interface HeldPage {
+export interface RetainedPage {
   readonly bytes: Uint8Array;
   readonly isMore: boolean;
 }
@@ -49,7 +49,7 @@ export function heldPage(
   filter: EntryFilter,
   options: Pick<QueryOptions, "afterKey" | "allowed" | "limit" | "open" | "self" | "test">,
   bytes: Pick<DiscoveryBytes, "query">,
-): HeldPage | undefined {
+): RetainedPage | undefined {
   // Nearly always.
   if (held.size === 0) return undefined;
   const { records, nextKey } = queryPage(held, filter, { ...options, explain: false });

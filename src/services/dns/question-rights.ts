@@ -9,9 +9,9 @@ import { assert, invalid } from "../../lib/errors.ts";
 import { type Caller, demandRole, hasRole, viewerOf } from "../../policy/identity/caller.ts";
 
 /** Who asks, as far as `dns.views` looks at it. */
-export type NameAsker = Pick<QueryClient, "address" | "transport">;
+export type NameCaller = Pick<QueryClient, "address" | "transport">;
 
-export interface AskingParts {
+export interface QuestionRightsParts {
   /** Who sees what at the gateway, in the order of the views' indices, and which of them an asker has. */
   readonly viewers: readonly ViewerOfView[];
   readonly views: Pick<DnsViews, "choose">;
@@ -21,8 +21,8 @@ export interface AskingParts {
 }
 
 /** Whose rights a question has, and what its address adds to them. */
-export interface Asking {
-  readonly asker: NameAsker;
+export interface QuestionRights {
+  readonly asker: NameCaller;
   /** Whether that is the caller at its own address, which asks over gRPC or HTTP. */
   readonly isCallers: boolean;
   /** The view that the address has. Its index says whose serial is told: callers with rights of their own are told that of anonymous ones. */
@@ -37,7 +37,7 @@ export interface Asking {
  * As the gateway does with callers that show a credential over TLS: the rights are those of the caller, or of the viewer that it names, and the place is that of the
  * address. A source without a viewer has the rights of its view.
  */
-export function askingOf(parts: AskingParts, { viewer: named, source }: ResolveNameRequest, caller: Caller): Asking {
+export function askingOf(parts: QuestionRightsParts, { viewer: named, source }: ResolveNameRequest, caller: Caller): QuestionRights {
   const own = viewerFor(caller, named, parts.allowsViewerOverride);
   if (source !== undefined) demandRole(caller, "mesh.operate", ": an answer as from another address is asked for");
   const asker = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
@@ -58,7 +58,7 @@ function isListener(text: string): text is QueryClient["transport"] {
 }
 
 /** Throws `invalid_argument`. */
-function parseSource({ address, listener }: NameSource): NameAsker {
+function parseSource({ address, listener }: NameSource): NameCaller {
   if (parseAddress(address) === undefined) throw invalid("source.address", "is not an IPv4 or IPv6 address");
   if (listener === "") return { address, transport: "udp" };
   if (!isListener(listener)) throw invalid("source.listener", `is not one of ${Object.keys(LISTENERS).join(", ")}`);
@@ -81,7 +81,7 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
 }
 
 /** The view in words. */
-export function viewWords({ asker, isCallers, view, row, viewer, isRefused }: Asking): string {
+export function viewWords({ asker, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
   const from = `${asker.address}${isCallers ? ", as" : ""} over ${asker.transport}: ${row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`}`;
   if (isRefused) return `${from}; a source without a view is refused`;

@@ -20,7 +20,7 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
-import { type PassedQuery, passQuery } from "./upstream-query.ts";
+import { passQuery, type UpstreamQuery } from "./upstream-query.ts";
 
 /** Most entries of an answer. With more, the name counts as existing. */
 const MAX_TOLD = 100;
@@ -33,7 +33,7 @@ const DECODED_BYTES = 2000;
 /** Memory for what the upstream told of aliases and of what lies below names: for the viewers of the settings, and as much for callers with credentials. */
 const CARRIERS_BYTES = 8 * 1024 * 1024;
 
-export interface RoomsOfDns {
+export interface DnsRooms {
   readonly machine: ResolverMachine;
   readonly reads: CatalogReads;
   readonly policies: PolicySource;
@@ -47,10 +47,7 @@ interface RemoteLookupOptions {
 }
 
 /** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
-export function openRemoteLookups(
-  rooms: RoomsOfDns,
-  options: RemoteLookupOptions & { readonly viewers: readonly Caller[] },
-): RemoteLookups {
+export function openRemoteLookups(rooms: DnsRooms, options: RemoteLookupOptions & { readonly viewers: readonly Caller[] }): RemoteLookups {
   const { viewers } = options;
   const open = (viewer: Caller, parts: number) =>
     openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
@@ -74,7 +71,7 @@ function classOf({ cluster, tenant }: Pick<Caller, "cluster" | "tenant">): strin
 }
 
 function openRemoteLookup(
-  rooms: RoomsOfDns,
+  rooms: DnsRooms,
   { ports, resolver, now, viewer, maxBytes }: RemoteLookupOptions & { readonly viewer: Caller; readonly maxBytes: number },
 ): FetchingRemoteLookup {
   const { machine, reads } = rooms;
@@ -100,7 +97,7 @@ export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceNam
 }
 
 function askerOf(
-  { reads, policies }: Pick<RoomsOfDns, "policies" | "reads">,
+  { reads, policies }: Pick<DnsRooms, "policies" | "reads">,
   { ports, resolver, now, viewer }: RemoteLookupOptions & { readonly viewer: Caller },
 ): AliasOwnersQuery {
   const { clusterId, name: self } = resolver;
@@ -113,8 +110,8 @@ function askerOf(
 interface AliasOwnersQuery {
   readonly ports: Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
   /** What the viewer may see. */
-  readonly seesIn: PassedQuery["seesIn"];
-  readonly isShown: PassedQuery["isShown"];
+  readonly seesIn: UpstreamQuery["seesIn"];
+  readonly isShown: UpstreamQuery["isShown"];
   /** This resolver. */
   readonly via: readonly string[];
   readonly clusterId: string;

@@ -4,14 +4,14 @@ import { assert } from "../lib/errors.ts";
 import { mustAnswer, routesOf, rpcName } from "./contract.ts";
 import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
-import { rpcsOf, type Service } from "./service.ts";
+import { rpcsOf, type ServiceDefinition } from "./service.ts";
 
 /** The services of a process: the compiler names one that is left out. */
-export type Services = Readonly<Record<ServiceName, Service>>;
+export type ServiceTable = Readonly<Record<ServiceName, ServiceDefinition>>;
 
 export interface ServedServices {
   /** Without FabricService, which only the fabric listener serves. */
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** Keeps the health of these services. */
   readonly health: HealthBoard;
 }
@@ -19,7 +19,7 @@ export interface ServedServices {
 type FurtherHealth = ConstructorParameters<typeof HealthBoard>[1];
 
 /** Makes a service from each that is in the protos. */
-export function everyService(make: (desc: Service["desc"]) => Service): readonly Service[] {
+export function everyService(make: (desc: ServiceDefinition["desc"]) => ServiceDefinition): readonly ServiceDefinition[] {
   return Object.values(SERVICES).map(make);
 }
 
@@ -27,7 +27,7 @@ export function everyService(make: (desc: Service["desc"]) => Service): readonly
  * A service of the protos that is not among those built answers `unimplemented` to every call. `further`: as for `HealthBoard`. `descriptors` is the
  * `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
  */
-export function listServices(built: readonly Service[], descriptors?: Uint8Array, further?: FurtherHealth): ServedServices {
+export function listServices(built: readonly ServiceDefinition[], descriptors?: Uint8Array, further?: FurtherHealth): ServedServices {
   const own = everyService((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
   const health = new HealthBoard(own, further);
   const services = [...own, health.service];
@@ -35,10 +35,10 @@ export function listServices(built: readonly Service[], descriptors?: Uint8Array
 }
 
 /** Ends the start of a process that has no way to answer an rpc or a route of the protos, or that has a route which the proto does not name. */
-export function checkAnswered(services: readonly Service[], isResolver: boolean): void {
+export function checkAnswered(services: readonly ServiceDefinition[], isResolver: boolean): void {
   const paths = new Set(services.flatMap(({ routes = [] }) => routes.map(({ path }) => path)));
   for (const { methods, typeName } of Object.values(SERVICES)) {
-    const { handlers = {}, routes = [] }: Partial<Service> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
+    const { handlers = {}, routes = [] }: Partial<ServiceDefinition> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
     for (const method of methods) {
       const isAnswered = handlers[method.localName] !== undefined;
       assert(isAnswered || !mustAnswer(method, isResolver), "this process has no way to answer an rpc", { rpc: rpcName(method) });

@@ -2,7 +2,7 @@
 import type { Time } from "../lib/machine.ts";
 import type { StreamSource } from "./service.ts";
 
-export class LateSource implements StreamSource {
+export class DeferredStream implements StreamSource {
   #ports: Parameters<StreamSource["attach"]> | undefined;
   #source: StreamSource | undefined;
   #fault: { readonly thrown: unknown } | undefined;

@@ -18,7 +18,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 
-export interface Explained {
+export interface ExplainedAnswer {
   readonly question: QueryQuestion;
   readonly plan: AnswerPlan;
   readonly viewer: Caller;
@@ -38,19 +38,19 @@ export interface ReasonSources {
 /** Most entries in maintenance that are named. */
 const MAX_NAMED = 20;
 
-type Topic = "alias" | "maintenance" | "name" | "policy" | "tier" | "ttl" | "view";
+type ReasonTopic = "alias" | "maintenance" | "name" | "policy" | "tier" | "ttl" | "view";
 
-export interface Reason {
-  readonly topic: Topic;
+export interface AnswerReason {
+  readonly topic: ReasonTopic;
   readonly detail: string;
 }
 
 /** The facts that the answer rests on. Throws as the catalog does where something is not known yet. */
-export function reasonsOf(told: Explained, sources: ReasonSources): readonly Reason[] {
+export function reasonsOf(told: ExplainedAnswer, sources: ReasonSources): readonly AnswerReason[] {
   const { question, plan } = told;
   const { settings, catalog, nowWallMs } = sources;
-  const reasons: Reason[] = [];
-  const say = (topic: Topic, detail: string) => reasons.push({ topic, detail });
+  const reasons: AnswerReason[] = [];
+  const say = (topic: ReasonTopic, detail: string) => reasons.push({ topic, detail });
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
   for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
   for (const detail of lostAliasWords(question.name, sources)) say("alias", detail);
@@ -109,7 +109,7 @@ function entriesOf(relative: string, subject: DnsSubject & { readonly kind: "ent
 }
 
 /** A caller that may not know what is hidden is told the same of a hidden namespace as of one that is seen and has nothing. */
-function policyWords(namespace: string, { viewer, isOperator }: Explained, { reads }: ReasonSources): readonly string[] {
+function policyWords(namespace: string, { viewer, isOperator }: ExplainedAnswer, { reads }: ReasonSources): readonly string[] {
   if (!isOperator) return [];
   const { allowed, reason, rule } = reads.verdict(viewer, namespace);
   const by = rule === "" ? reason : `${reason}, rule ${rule}`;
@@ -176,13 +176,17 @@ const HEALTH_WORDS: Readonly<Record<Health, string>> = {
   [HEALTH.ORPHANED]: "ORPHANED",
 };
 
-interface Saying {
+interface ReasonContext {
   readonly settings: DnsSettings;
   readonly nowWallMs: number;
-  readonly say: (topic: Topic, detail: string) => void;
+  readonly say: (topic: ReasonTopic, detail: string) => void;
 }
 
-function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Explained, { settings, say, nowWallMs }: Saying): void {
+function sayEntries(
+  entries: readonly EntryView[],
+  { plan, shownCount }: ExplainedAnswer,
+  { settings, say, nowWallMs }: ReasonContext,
+): void {
   const counts = new Map<Health, number>();
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");

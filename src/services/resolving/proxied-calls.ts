@@ -16,7 +16,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Time } from "../../lib/machine.ts";
 import { durationMs } from "../contract.ts";
-import type { CallContext, Handler } from "../service.ts";
+import type { CallContext, MethodHandler } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
 
 /** Most answers that are remembered of each method. */
@@ -25,9 +25,9 @@ const MAX_KEPT = 100;
 const FRESH_MS = 1000;
 
 /** The fields that both answers have. */
-type Answer = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
+type CommonAnswerFields = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
 
-export interface PassedOnParts {
+export interface ProxiedCallsParts {
   readonly ports: Pick<ResolverPorts, "call">;
   readonly servedBy: string;
   readonly now: () => Time;
@@ -35,18 +35,18 @@ export interface PassedOnParts {
   readonly holders: (namespace: string, context: CallContext) => Promise<ReadonlySet<string>>;
 }
 
-export class PassedOn {
-  readonly #parts: PassedOnParts;
+export class ProxiedCalls {
+  readonly #parts: ProxiedCallsParts;
   readonly #maps: LastAnswers<ClusterMapResponse>;
   readonly #peers: LastAnswers<ListPeersResponse>;
 
-  constructor(parts: PassedOnParts) {
+  constructor(parts: ProxiedCallsParts) {
     this.#parts = parts;
     this.#maps = new LastAnswers(parts);
     this.#peers = new LastAnswers(parts);
   }
 
-  get handlers(): Readonly<Record<"clusterMap" | "listPeers", Handler>> {
+  get handlers(): Readonly<Record<"clusterMap" | "listPeers", MethodHandler>> {
     return {
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => this.#clusterMap(request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest) => this.#listPeers(request) },
@@ -97,12 +97,12 @@ interface CachedAnswer<A> {
   readonly monoMs: number;
 }
 
-class LastAnswers<A extends Answer> {
-  readonly #parts: Pick<PassedOnParts, "now" | "servedBy">;
+class LastAnswers<A extends CommonAnswerFields> {
+  readonly #parts: Pick<ProxiedCallsParts, "now" | "servedBy">;
   readonly #kept = new Map<string, CachedAnswer<A>>();
   readonly #running = new Map<string, Promise<CachedAnswer<A>>>();
 
-  constructor(parts: Pick<PassedOnParts, "now" | "servedBy">) {
+  constructor(parts: Pick<ProxiedCallsParts, "now" | "servedBy">) {
     this.#parts = parts;
   }
 

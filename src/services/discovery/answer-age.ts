@@ -19,14 +19,14 @@ const STALE_AGE_MS = 60_000;
 
 /** `waymark.catalog.v1.Source`: what an answer was made from. */
 export const SOURCE = { REPLICA: 1, FOLLOWED: 2, FETCHED: 3, DISK: 4 } as const;
-export type Source = (typeof SOURCE)[keyof typeof SOURCE];
+export type AnswerSource = (typeof SOURCE)[keyof typeof SOURCE];
 
 /** How good what an answer is made from is. */
 export interface AnswerAge {
   /** In whole ms. An unknown age is counted from 1970. */
   readonly ageMs: number;
   readonly isStale: boolean;
-  readonly source: Source;
+  readonly source: AnswerSource;
   /** Nodes that the age does not include. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
 }
@@ -85,26 +85,26 @@ const MAX_CURSORS = 1000;
 /** Longest reader text that is kept. A filter with a thousand names has a long one. */
 const MAX_KEPT_TEXT = 1000;
 
-interface Place {
+interface AnswerPosition {
   readonly revision: number;
   readonly cursor: string;
 }
 
 /** The parts of `CatalogReads` that places depend on. */
-interface Seen extends Pick<CatalogReads, "policyRevision"> {
+interface PositionInputs extends Pick<CatalogReads, "policyRevision"> {
   readonly replica: Pick<CatalogReads["replica"], "revision">;
   readonly node: Pick<CatalogReads["node"], "boot">;
 }
 
-export class Places {
-  readonly #reads: Seen;
+export class AnswerPositions {
+  readonly #reads: PositionInputs;
   #revision = -1;
   #policyRevision = -1;
   #boot = "";
   /** Cursors by reader text. The empty text has the cursor of no reader. */
   readonly #cursors = new Map<string, string>();
 
-  constructor(reads: Seen) {
+  constructor(reads: PositionInputs) {
     this.#reads = reads;
   }
 
@@ -112,7 +112,7 @@ export class Places {
    * The current place. `readerText` names the content of the answer (`CatalogReads.readerText`). Without it the cursor has only the revision, and a
    * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
    */
-  now(readerText = ""): Place {
+  now(readerText = ""): AnswerPosition {
     const { replica, node, policyRevision } = this.#reads;
     const { revision } = replica;
     if (this.#revision !== revision || this.#policyRevision !== policyRevision) {
@@ -134,7 +134,7 @@ export class Places {
 // What services and feeds need to know of the mesh: which nodes are there, and how old the data of this node may be.
 
 /** A node that this node believes to be alive or suspects. */
-export interface Presence {
+export interface LiveNode {
   readonly status: "alive" | "suspect";
   readonly lastSeenWallMs: number;
 }
@@ -149,7 +149,7 @@ export interface PeerDirectory {
   /** Nodes that may accept writes that this node does not receive, whatever the age. Undefined when there are none. */
   readonly unreachable: (time: Time) => UnreachableNodes | undefined;
   /** Undefined for a node that left, died or was never a member. */
-  readonly presence: (nodeId: string, time: Time) => Presence | undefined;
+  readonly presence: (nodeId: string, time: Time) => LiveNode | undefined;
 }
 
 /** The directory of a node without a fabric. */

@@ -11,13 +11,13 @@ import { PendingNameError } from "../../dns/subject/remote-lookup.ts";
 import type { DnsCatalog, DnsView } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
-import type { CallContext, Handler, Service } from "../service.ts";
-import { type AskingParts, askingOf, viewWords } from "./asking.ts";
+import type { CallContext, MethodHandler, ServiceDefinition } from "../service.ts";
+import { type AnswerReason, reasonsOf } from "./answer-reasons.ts";
 import { nameListHandlers } from "./names.ts";
-import { type Reason, reasonsOf } from "./reasons.ts";
+import { askingOf, type QuestionRightsParts, viewWords } from "./question-rights.ts";
 import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
-export interface NameAnswersParts extends AskingParts {
+export interface NameAnswersParts extends QuestionRightsParts {
   readonly settings: DnsSettings;
   /** The catalog as a viewer sees it in DNS, from the place of a view. */
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
@@ -29,7 +29,7 @@ export interface NameAnswersParts extends AskingParts {
   readonly random: () => number;
 }
 
-function resolveNameHandler(parts: NameAnswersParts): Handler {
+function resolveNameHandler(parts: NameAnswersParts): MethodHandler {
   return { kind: "unary", handle: (request: ResolveNameRequest, context) => resolveName(parts, request, context) };
 }
 
@@ -41,7 +41,7 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   const { settings, random, reads } = parts;
   const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
   const asking = askingOf(parts, request, caller);
-  const view: Reason = { topic: "view", detail: viewWords(asking) };
+  const view: AnswerReason = { topic: "view", detail: viewWords(asking) };
   const draw = (plan: AnswerPlan) => drawAnswer(plan, { random, answerLimit: asking.view.answerLimit });
   if (asking.isRefused) return said({ plan: REFUSED, answer: draw(REFUSED), reasons: [view] }, { request });
   parts.checkCaughtUp();
@@ -59,18 +59,18 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   return said(made, { request, serial: parts.serialOf(asking.view.index) });
 }
 
-interface Made {
+interface PlannedAnswer {
   readonly plan: AnswerPlan;
   readonly answer: DrawnAnswer;
-  readonly reasons: readonly Reason[];
+  readonly reasons: readonly AnswerReason[];
 }
 
-interface Saying {
+interface AnswerContext {
   readonly request: ResolveNameRequest;
   readonly serial?: number | undefined;
 }
 
-function said({ plan, answer, reasons }: Made, { request, serial }: Saying) {
+function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: AnswerContext) {
   const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
   return create(ResolveNameResponseSchema, {
     rcode: rcodeText(answer.rcode),
@@ -123,7 +123,7 @@ const NOT_OURS = /[^a-z0-9._-]/g;
 // DnsService as listeners serve it: its writes come with the services of the process, and what any copy of the catalog answers is added here.
 
 /** The services, of which DnsService has its reads too. Without DnsService or the queries of DiscoveryService they stay as they are. */
-export function withNameReads(services: readonly Service[], parts: NameAnswersParts): readonly Service[] {
+export function withNameReads(services: readonly ServiceDefinition[], parts: NameAnswersParts): readonly ServiceDefinition[] {
   const query = services.find(({ desc }) => desc === DiscoveryService)?.handlers["catalogQuery"];
   if (query === undefined) return services;
   const reads = { ...nameListHandlers({ query, zones: parts.settings.zones }), resolveName: resolveNameHandler(parts) };

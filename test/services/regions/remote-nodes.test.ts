@@ -12,25 +12,25 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { NO_POLICY, PENDING_POLICY } from "../../../src/policy/set/verdict.ts";
-import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
+import { lonePeerDirectory } from "../../../src/services/discovery/answer-age.ts";
 import { clusterMap, listPeers, type NodeParts } from "../../../src/services/discovery/nodes.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { nodeEntry } from "../../../src/services/node-entry.ts";
-import type { OtherCluster } from "../../../src/services/regions/far-nodes.ts";
+import type { RemoteCluster } from "../../../src/services/regions/remote-nodes.ts";
 import { at, caller, Registry } from "../../fakes/registry.ts";
 
 const HERE = { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" };
 const CONTEXT = { caller: caller("ann"), time: at(0), requestId: "r" };
 const node = (url: string, ...capabilities: string[]) => ({ urls: [url], scope: SCOPE.REGION, capabilities, tags: ["t"] });
-const US: OtherCluster = {
+const US: RemoteCluster = {
   clusterId: "us1",
   region: "us",
   heardWallMs: 5000.5,
   ingress: [node("grpc://us-a:1", "gpu"), node("grpc://us-b:1")],
 };
-const AP: OtherCluster = { clusterId: "ap1", region: "ap", heardWallMs: 6000, ingress: [node("grpc://ap-a:1")] };
+const AP: RemoteCluster = { clusterId: "ap1", region: "ap", heardWallMs: 6000, ingress: [node("grpc://ap-a:1")] };
 
-function partsOf(clusters: readonly OtherCluster[], nodeCount = 3): NodeParts {
+function partsOf(clusters: readonly RemoteCluster[], nodeCount = 3): NodeParts {
   const r = new Registry();
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
   const nodes = Array.from({ length: nodeCount }, (_, i) => {
