@@ -1,6 +1,6 @@
 /** Everything outside the command line that it uses, as one value: terminals, files, environment variables, the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { Effective } from "../config/load.ts";
+import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { MAX_TIMER_MS } from "../lib/duration.ts";
 import { UsageError } from "./exit.ts";
@@ -20,7 +20,7 @@ export interface ReadyFacts {
 }
 
 export interface ServeRequest {
-  readonly effective: Effective;
+  readonly effective: EffectiveSettings;
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
   readonly beforeReady?: (grpc: string) => Promise<void>;
   readonly onReady: (facts: ReadyFacts) => void;

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { anonymousAccess } from "../config/exposure.ts";
-import { type Effective, settingsDocument } from "../config/load.ts";
+import { type EffectiveSettings, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
 import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
@@ -71,7 +71,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   /** What the HTTP edge shows of the node itself. */
   readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
   /** The source of each setting. If absent, all are defaults. */
-  readonly origins?: Effective["origins"] | undefined;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
   /** Absent: no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
 }

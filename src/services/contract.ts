@@ -85,7 +85,7 @@ export function isRefusedByResolvers(desc: DescMethod): boolean {
  * Whether a resolver may pass calls of the method on without judging them. The upstream judges the resolver in place of its caller, so that what
  * depends on the caller needs a handler at the resolver, and so does a write, whose caller is to be in the audit.
  */
-export function isPassedOn(desc: DescMethod): desc is DescMethodUnary {
+export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
   const isForNode = answeredBy === AnsweredBy.NODE && resolver === ResolverBehavior.UNSPECIFIED;
   return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";

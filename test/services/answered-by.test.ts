@@ -130,12 +130,12 @@ test("a resolver passes a call on in the bytes that it came in, within the time 
 });
 
 test("a resolver passes on by itself only unary reads that the policy does not judge", () => {
-  const passedOn = METHODS.filter((method) => {
+  const proxied = METHODS.filter((method) => {
     const { [method.localName]: handler } = nodeCalls(method.parent, { ports: {} } as never);
     return handler !== undefined && getOption(method, call).resolver !== ResolverBehavior.REFUSE;
   });
-  expect(passedOn.map(({ name }) => name)).toContain("ListPeers");
-  for (const method of passedOn) {
+  expect(proxied.map(({ name }) => name)).toContain("ListPeers");
+  for (const method of proxied) {
     expect(getOption(method, call)).toMatchObject({
       answeredBy: AnsweredBy.NODE,
       cost: Cost.READ,

@@ -2,7 +2,7 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import type { Effective } from "../../config/load.ts";
+import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
@@ -31,7 +31,7 @@ export interface WorkerStart {
   readonly number: number;
   readonly settings: Settings;
   /** The source of each setting. */
-  readonly origins: Effective["origins"] | undefined;
+  readonly origins: EffectiveSettings["origins"] | undefined;
   readonly version: string;
   readonly nodeId: string;
   readonly generation: number;

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
-import type { Effective } from "../../config/load.ts";
+import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
@@ -106,7 +106,7 @@ export interface WorkersOptions {
   /** and how it is scraped: workers that are asked pass the question on. */
   readonly scrape: MetricsScraper;
   readonly settings: Settings;
-  readonly origins?: Effective["origins"] | undefined;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;

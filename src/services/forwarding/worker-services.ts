@@ -31,16 +31,16 @@ export function workerServices(calls: CallForwarder, { reads, routes, hasSummari
 function withSummaries(reads: ReadHandlers, calls: CallForwarder): ServiceDefinition["handlers"] {
   const { method } = DiscoveryService;
   const handlers = { ...reads.handlers, namespaceStatus: calls.handler(method.namespaceStatus) };
-  const passedOn = calls.handler(method.resolve);
+  const proxied = calls.handler(method.resolve);
   const { resolve } = reads.handlers;
-  if (resolve.kind !== "unary" || passedOn.kind !== "unary") return handlers;
+  if (resolve.kind !== "unary" || proxied.kind !== "unary") return handlers;
   const handle: UnaryHandler<never> = (request, context) => {
     try {
       return resolve.handle(request, context);
     } catch (error) {
       // Clients are not redirected for what the policy hides, and a second refusal would be in the audit.
       if (!(error instanceof WaymarkError) || !MISSES.has(error.reason) || !reads.maySee(request, context.caller)) throw error;
-      return passedOn.handle(request, context);
+      return proxied.handle(request, context);
     }
   };
   return { ...handlers, resolve: { ...resolve, handle } };

@@ -14,7 +14,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
-import { costOf, isPassedOn, isRefusedByResolvers, rpcName } from "../contract.ts";
+import { costOf, isProxied, isRefusedByResolvers, rpcName } from "../contract.ts";
 import { DeferredStream } from "../deferred-stream.ts";
 import { ClusterRedirects } from "../discovery/resolve.ts";
 import { bytesOf, keeping } from "../forwarding/call-forwarder.ts";
@@ -53,21 +53,21 @@ export interface ResolverServicesParts extends ResolvingParts {
 export function resolverServices(parts: ResolverServicesParts): readonly ServiceDefinition[] {
   const { ports, identity, now, upstreams, cache } = parts;
   const holders = (namespace: string, context: CallContext) => holdersOf(handlers.catalogQuery, namespace, context);
-  const passedOn = new ProxiedCalls({ ports, servedBy: identity.nodeId, now, holders });
+  const proxied = new ProxiedCalls({ ports, servedBy: identity.nodeId, now, holders });
   const { handlers, routes, resolveName } = resolvingHandlers({
     ...parts,
     redirects: parts.summaries && new ClusterRedirects(parts.summaries.reads),
   });
   const summaries = summariesOf(parts);
   const urls = async (): Promise<readonly string[]> => {
-    const known = await passedOn.urls();
+    const known = await proxied.urls();
     return known.length > 0 ? known : upstreams;
   };
   const policy = resolverPolicyReads(parts);
   const own: readonly ServiceDefinition[] = [
     {
       desc: DiscoveryService,
-      handlers: { ...handlers, ...summaries.handlers, ...passedOn.handlers },
+      handlers: { ...handlers, ...summaries.handlers, ...proxied.handlers },
       routes: [...routes, ...summaries.routes],
     },
     { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
@@ -167,7 +167,7 @@ export function nodeCalls({ methods }: DescService, parts: NodeCallsParts): Serv
   const handlers: Record<string, MethodHandler> = {};
   for (const method of methods) {
     if (isRefusedByResolvers(method)) handlers[method.localName] = refusing(method, parts);
-    if (isPassedOn(method)) handlers[method.localName] = passingOn(method, parts);
+    if (isProxied(method)) handlers[method.localName] = passingOn(method, parts);
   }
   return handlers;
 }

@@ -4,7 +4,7 @@ import { NODES_NAMESPACE, RESOLVERS_NAMESPACE } from "../../../src/catalog/entry
 import { findRoleNamespace, isOfNodes } from "../../../src/catalog/entry/rules.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/servers.ts";
+import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/server-list.ts";
 import { checkControlWrites, checkPublishing } from "../../../src/discovery/registrar/write-authorization.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";

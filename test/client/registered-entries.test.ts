@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { type Entry, EntrySchema, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryReportSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { KeptEntries } from "../../src/client/kept-entries.ts";
+import { RegisteredEntries } from "../../src/client/registered-entries.ts";
 
 const { CRITICAL, DEGRADED, HEALTHY } = HealthStatus;
 
@@ -22,8 +22,8 @@ const words = (all: readonly Spoken[]) =>
 const ids = (all: readonly { readonly instanceId: string }[]) => all.map(({ instanceId }) => instanceId);
 
 /** Entries 1 and 2, of which a server has taken that they are degraded and have 5 clients. */
-function reported(): KeptEntries {
-  const kept = new KeptEntries([entry("1"), entry("2")]);
+function reported(): RegisteredEntries {
+  const kept = new RegisteredEntries([entry("1"), entry("2")]);
   kept.note(report(DEGRADED, 5), undefined, []);
   kept.registration();
   kept.taken();
@@ -58,7 +58,7 @@ test("a health is new once, by instance, and only where it is kept or waits", ()
   expect([kept.note(report(DEGRADED), undefined, []), kept.note(report(undefined, 6), undefined, [])]).toEqual([false, false]);
   expect([kept.note(report(CRITICAL), "1", []), kept.note(report(CRITICAL), "1", [])]).toEqual([true, false]);
   expect([kept.note(report(CRITICAL), "9", []), kept.note(report(CRITICAL), "9", [entry("9")])]).toEqual([false, true]);
-  // An update that says no health leaves it as it is, so the same health is nothing new.
+  // An update that says no health leaves it is, so the same health is nothing new.
   expect(kept.note(report(DEGRADED), "2", [entry("2")])).toBe(false);
   kept.prune([]);
   kept.replace([entry("9")]);

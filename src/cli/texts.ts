@@ -2,7 +2,7 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { enumWord } from "../lib/enum-words.ts";
-import type { Column } from "./output.ts";
+import type { TableColumn } from "./output.ts";
 
 /** `host:port/protocol`, with brackets around an IPv6 address. A target without a port is `host/protocol`. */
 export function targetText({ host, port, protocol }: Target): string {
@@ -21,7 +21,7 @@ export function splitKey(text: string): { readonly namespace: string; readonly n
 }
 
 /** Columns of a list of entries. */
-export const ENTRY_COLUMNS: readonly Column<Entry>[] = [
+export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
   { title: "NAMESPACE", stored: ({ key }) => key?.namespace ?? "" },
   { title: "NAME", stored: ({ key }) => key?.name ?? "" },
   { title: "KIND", stored: ({ key }) => enumWord(EntryKind, key?.kind ?? EntryKind.UNSPECIFIED) },

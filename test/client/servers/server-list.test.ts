@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type FoundServer, MAX_FOUND, Servers } from "../../../src/client/servers/servers.ts";
+import { type FoundServer, MAX_FOUND, ServerList } from "../../../src/client/servers/server-list.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 
 const HERE = { region: "r1", zone: "z1" };
@@ -9,9 +9,9 @@ function found(server: string, more: Partial<FoundServer> = {}): FoundServer {
 }
 
 /** Servers that know these, all of them proven. */
-function knowing(servers: readonly FoundServer[], seeds: readonly string[] = ["seed:1"], seed = "servers"): Servers {
+function knowing(servers: readonly FoundServer[], seeds: readonly string[] = ["seed:1"], seed = "servers"): ServerList {
   const rng = new Rng(seed);
-  const book = new Servers({ seeds, place: HERE, random: () => rng.next() });
+  const book = new ServerList({ seeds, place: HERE, random: () => rng.next() });
   book.learn(servers, HERE, 0);
   book.proven(
     servers.map(({ server }) => server),
@@ -21,7 +21,7 @@ function knowing(servers: readonly FoundServer[], seeds: readonly string[] = ["s
 }
 
 test("seeds are used in the order given until others are found", () => {
-  const book = new Servers({ seeds: ["a:1", "b:1"], place: undefined, random: () => 0.5 });
+  const book = new ServerList({ seeds: ["a:1", "b:1"], place: undefined, random: () => 0.5 });
   expect([book.current("read"), book.current("write")]).toEqual(["a:1", "a:1"]);
   book.failed("a:1", 0);
   expect([book.current("read"), book.current("write")]).toEqual(["b:1", "b:1"]);
@@ -83,7 +83,7 @@ test("a server that the answers no longer name is kept for ten minutes, and then
 });
 
 test("an address that was only advertised is not used before it has answered, while anything else is left", () => {
-  const book = new Servers({ seeds: ["seed:1"], place: HERE, random: () => 0.5 });
+  const book = new ServerList({ seeds: ["seed:1"], place: HERE, random: () => 0.5 });
   book.learn([found("a:1"), found("b:1")], HERE, 0);
   expect(book.current("write")).toBe("seed:1");
   expect(book.toProve(0)).toEqual(["a:1", "b:1"]);
@@ -101,14 +101,14 @@ test("a program stays with its server while no nearer one is there, whatever the
 });
 
 test("the place is that of the first server that says it, when the program says none", () => {
-  const book = new Servers({ seeds: ["seed:1"], place: undefined, random: () => 0.5 });
+  const book = new ServerList({ seeds: ["seed:1"], place: undefined, random: () => 0.5 });
   book.learn([found("here:1"), found("there:1", { zone: "z2" })], { region: "r1", zone: "z2" }, 0);
   book.proven(["here:1", "there:1"], 0);
   expect(book.current("write")).toBe("there:1");
 });
 
 test("of equally far servers those that were named last are kept", () => {
-  const book = new Servers({ seeds: ["seed:1"], place: HERE, random: () => 0.5 });
+  const book = new ServerList({ seeds: ["seed:1"], place: HERE, random: () => 0.5 });
   book.learn(
     Array.from({ length: MAX_FOUND }, (_, i) => found(`old${i}:1`)),
     HERE,
@@ -158,7 +158,7 @@ test("the list of servers is bounded, and keeps the nearest", () => {
 });
 
 test("a server that fails again after its rest rests again, and for longer", () => {
-  const book = new Servers({ seeds: ["a:1", "b:1", "c:1"], place: HERE, random: () => 0.99 });
+  const book = new ServerList({ seeds: ["a:1", "b:1", "c:1"], place: HERE, random: () => 0.99 });
   book.failed("a:1", 0);
   book.failed("a:1", 1000);
   book.failed("b:1", 1100);

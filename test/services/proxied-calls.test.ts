@@ -20,8 +20,8 @@ async function asked(count: number, stale: boolean) {
     return create(ListPeersResponseSchema, { stale });
   };
   const now = () => ({ monoMs: 0, wallMs: 0 });
-  const passedOn = new ProxiedCalls({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
-  const { listPeers } = passedOn.handlers;
+  const proxied = new ProxiedCalls({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
+  const { listPeers } = proxied.handlers;
   if (listPeers.kind !== "unary") throw new TypeError("a unary method");
   const answer = () => listPeers.handle(create(ListPeersRequestSchema) as never, {} as never) as Promise<ListPeersResponse>;
   const answers = await Promise.all(Array.from({ length: count }, answer));
@@ -60,7 +60,7 @@ test("callers that are sent upstream are never sent to another region", async ()
     return Promise.resolve(create(ClusterMapResponseSchema, { nodes: [{ detail }] }));
   };
   const now = () => ({ monoMs: 0, wallMs: 0 });
-  const passedOn = new ProxiedCalls({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
-  expect(await passedOn.urls()).toEqual(["grpc://n1:1"]);
+  const proxied = new ProxiedCalls({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
+  expect(await proxied.urls()).toEqual(["grpc://n1:1"]);
   expect(requests).toMatchObject([{ scope: Scope.REGION }]);
 });

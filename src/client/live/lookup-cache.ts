@@ -16,19 +16,19 @@ export interface LookupName {
   readonly kind: EntryKind;
 }
 
-interface Known {
+interface KnownLookup {
   readonly name: LookupName;
   readonly fetchedMonoMs: number;
   /** Nodes at which entries of the name are called. */
   readonly nodes: readonly Entry[];
 }
 
-export class Lookups {
+export class LookupCache {
   readonly #ttlMs: number;
   readonly #maxNames: number;
   readonly #entries = new LiveEntries({ staleAfterMs: Number.POSITIVE_INFINITY });
   /** By name, the one used longest ago first. */
-  readonly #known = new Map<string, Known>();
+  readonly #known = new Map<string, KnownLookup>();
 
   constructor({ ttlMs, maxNames, time }: { readonly ttlMs: number; readonly maxNames: number; readonly time: Time }) {
     this.#ttlMs = ttlMs;

@@ -5,18 +5,18 @@ import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { entryKeyText } from "../consumer/watch-follower.ts";
 
 /** What was reported of an entry. What is absent stays as it was. */
-interface Said {
+interface ReportedState {
   readonly health?: HealthStatus;
   readonly load?: LoadReport;
 }
 
-export class KeptEntries {
+export class RegisteredEntries {
   /** As a server has taken them. */
   #kept: readonly Entry[];
   /** Reports that no server has been told yet, by key. */
-  readonly #reports = new Map<string, Said>();
+  readonly #reports = new Map<string, ReportedState>();
   /** Reports that a server is being told: the entries have them when it has taken them. */
-  readonly #sent = new Map<string, Said>();
+  readonly #sent = new Map<string, ReportedState>();
   /** Keys that a server was told to put, and may have put. */
   readonly #unsure = new Map<string, EntryKey>();
   /** Keys that may be under the lease, and are not kept. */
@@ -74,7 +74,7 @@ export class KeptEntries {
   }
 
   /** The reports that are due. They are being told from now on. */
-  reports(): readonly (Said & { readonly key: EntryKey })[] {
+  reports(): readonly (ReportedState & { readonly key: EntryKey })[] {
     this.#send();
     return this.#kept.flatMap((entry) => {
       const said = this.#sent.get(idOf(entry));

@@ -11,7 +11,7 @@ import { backoffMs } from "../../lib/backoff.ts";
 import { parseServer } from "../connect-options.ts";
 
 /** A call that may go to a resolver, or one that only a node takes. */
-export type Use = "read" | "write";
+export type CallUse = "read" | "write";
 
 export interface FoundServer extends ZoneLocality {
   /** `host:port`. */
@@ -30,14 +30,14 @@ export interface ServersOptions {
   readonly random: () => number;
 }
 
-interface Known extends FoundServer {
+interface KnownServer extends FoundServer {
   readonly seenMonoMs: number;
   /** It has answered. An address that others advertise need not lead anywhere from here. */
   readonly isProven: boolean;
 }
 
 /** A server that failed is asked again only after a rest, if there is another. */
-interface Failed {
+interface FailedServer {
   readonly count: number;
   readonly restsUntilMonoMs: number;
 }
@@ -50,11 +50,11 @@ export const MAX_FOUND = 64;
 /** Servers that are proven ahead of their use, of each kind. */
 const PROVEN_WANTED = { node: 4, resolver: 2 } as const;
 
-export class Servers {
+export class ServerList {
   readonly seeds: readonly string[];
   readonly #random: () => number;
-  readonly #found = new Map<string, Known>();
-  readonly #failed = new Map<string, Failed>();
+  readonly #found = new Map<string, KnownServer>();
+  readonly #failed = new Map<string, FailedServer>();
   #place: ZoneLocality | undefined;
   #writer: string;
   /** Servers that said that they take no writes: resolvers among the seeds. */
@@ -77,7 +77,7 @@ export class Servers {
   }
 
   /** The server that the next call of this use goes to. */
-  current(use: Use): string {
+  current(use: CallUse): string {
     return use === "read" ? (this.#reader ?? this.#writer) : this.#writer;
   }
 
@@ -204,15 +204,15 @@ export class Servers {
     return rested ?? candidates.toSorted((a, b) => until(a) - until(b))[0] ?? lost;
   }
 
-  #usable(kind: FoundServer["kind"], monoMs: number): readonly Known[] {
+  #usable(kind: FoundServer["kind"], monoMs: number): readonly KnownServer[] {
     return [...this.#found.values()].filter((one) => one.kind === kind && one.isProven && !this.#rests(one.server, monoMs));
   }
 
   /** Of the nearest ones the less loaded of two random ones, so that clients which start together do not all choose the same. */
-  #lighterOf(servers: readonly Known[]): string {
+  #lighterOf(servers: readonly KnownServer[]): string {
     const nearest = Math.min(...servers.map((one) => this.#distance(one)));
     const near = servers.filter((one) => this.#distance(one) === nearest);
-    const draw = (): Known | undefined => near[Math.floor(this.#random() * near.length)];
+    const draw = (): KnownServer | undefined => near[Math.floor(this.#random() * near.length)];
     const [one, other] = [draw(), draw()];
     const lighter = one !== undefined && other !== undefined && other.load < one.load ? other : one;
     return lighter?.server ?? this.#writer;

@@ -9,7 +9,7 @@ import { RequestError } from "../request-error.ts";
 /** What a server says that does not have the answer. */
 const HAS_NONE: readonly string[] = ["NOT_FOUND", "UNIMPLEMENTED", "FAILED_PRECONDITION"];
 
-export interface Answered<T> {
+export interface AnswerFrom<T> {
   readonly answer: T;
   /** The server that answered, as `host:port`. */
   readonly from: string;
@@ -21,7 +21,7 @@ export async function askedOf<I extends DescMessage, O extends DescMessage>(
   method: DescMethodUnary<I, O>,
   request: MessageInitShape<I>,
   options: CallOptions = {},
-): Promise<Answered<MessageShape<O>> | undefined> {
+): Promise<AnswerFrom<MessageShape<O>> | undefined> {
   const answer = await client.call(method, request, options).catch(noneIfAbsent);
   const { server, writeServer } = client;
   if (answer !== undefined) return { answer, from: server };
@@ -65,15 +65,15 @@ export class OwnCluster {
 /** Most answers of each kind; the one used longest ago goes first. */
 const MAX_KEPT = 1000;
 
-interface Row<T> {
+interface CacheRow<T> {
   readonly value: T;
   readonly untilMonoMs: number;
 }
 
 /** Answers that are kept until a time of their own, the newest of them. */
-export class Kept<T> {
+export class AnswerCache<T> {
   /** The one used longest ago first. */
-  readonly #rows = new BoundedMap<string, Row<T>>(MAX_KEPT);
+  readonly #rows = new BoundedMap<string, CacheRow<T>>(MAX_KEPT);
 
   /** The last answer, and whether it still counts. */
   find(id: string, monoMs: number): { readonly value: T; readonly isFresh: boolean } | undefined {

@@ -10,7 +10,7 @@ export function targetAt(server: string, addresses: readonly string[]): string {
 }
 
 /** The addresses of one channel, which stay. */
-class GivenAddresses implements experimental.Resolver {
+class FixedAddresses implements experimental.Resolver {
   readonly #endpoints: readonly experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;
   #isTold = false;
@@ -47,4 +47,4 @@ function serverIn(path: string): string {
   return path.slice(0, path.indexOf("/"));
 }
 
-experimental.registerResolver(SCHEME, GivenAddresses);
+experimental.registerResolver(SCHEME, FixedAddresses);

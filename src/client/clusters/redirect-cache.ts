@@ -3,10 +3,10 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client.ts";
 import { type Choice, kindIn, type ResolveOptions } from "../live/choice.ts";
-import type { LookupName } from "../live/lookups.ts";
+import type { LookupName } from "../live/lookup-cache.ts";
 import { RequestError } from "../request-error.ts";
-import { askedOf, Kept, type OwnCluster } from "./asking.ts";
-import type { Located, OtherClusters } from "./other-clusters.ts";
+import { AnswerCache, askedOf, type OwnCluster } from "./answer-cache.ts";
+import type { ClusterAddress, OtherClusters } from "./other-clusters.ts";
 
 /** Most redirects that one `resolve` follows. */
 const MAX_REDIRECTS = 2;
@@ -18,19 +18,19 @@ const FAILED_MS = 1000;
 const MAX_VISITED = 8;
 const CLUSTER_ID = /^[A-Za-z0-9._:/@+-]{1,64}$/;
 
-interface Target extends Located {
+interface RedirectTarget extends ClusterAddress {
   readonly ttlMs: number;
 }
 
 /** Where a name was found last, or why nowhere. */
-interface Known {
-  readonly target?: Target | undefined;
+interface KnownRedirect {
+  readonly target?: RedirectTarget | undefined;
   readonly failure?: RequestError | undefined;
   readonly sinceMonoMs: number;
 }
 
 /** What one `resolve` has tried. */
-interface Tried {
+interface RedirectAttempts {
   readonly choice?: Choice | undefined;
   readonly failure?: RequestError | undefined;
   /** Whoever names the next cluster. */
@@ -47,11 +47,11 @@ export interface RedirectParts {
   readonly nowMs: () => number;
 }
 
-export class Redirects {
+export class RedirectCache {
   readonly #parts: RedirectParts;
-  readonly #known = new Kept<Known>();
+  readonly #known = new AnswerCache<KnownRedirect>();
   /** Questions to the own cluster under way, one a name. */
-  readonly #asking = new Map<string, Promise<Known>>();
+  readonly #asking = new Map<string, Promise<KnownRedirect>>();
 
   constructor(parts: RedirectParts) {
     this.#parts = parts;
@@ -62,7 +62,7 @@ export class Redirects {
     const wanted = { namespace, name, kind: kindIn(options) };
     const id = JSON.stringify(wanted);
     const visited: string[] = [];
-    let tried: Tried = { asker: this.#parts.home };
+    let tried: RedirectAttempts = { asker: this.#parts.home };
     let ttlMs = Number.POSITIVE_INFINITY;
     while (visited.length < MAX_REDIRECTS) {
       const target = visited.length === 0 ? await this.#targetOf(id, wanted) : await this.#next(tried.asker, wanted, visited);
@@ -85,7 +85,12 @@ export class Redirects {
   }
 
   /** A cluster that has nothing names the next one; instead of one that fails, whoever named it does. */
-  async #tryAt(target: Target, { asker }: Tried, { namespace, name }: LookupName, options: ResolveOptions): Promise<Tried> {
+  async #tryAt(
+    target: RedirectTarget,
+    { asker }: RedirectAttempts,
+    { namespace, name }: LookupName,
+    options: ResolveOptions,
+  ): Promise<RedirectAttempts> {
     try {
       const cluster = this.#parts.clusters.at(target);
       return { choice: await cluster.client.resolve(namespace, name, options).catch(cluster.thrown), asker: cluster.client };
@@ -96,21 +101,21 @@ export class Redirects {
   }
 
   /** Where to go after the first cluster: one that has nothing, or answers no more, may know of fewer others than the own one. */
-  async #next(asker: Client, wanted: LookupName, visited: readonly string[]): Promise<Target | undefined> {
+  async #next(asker: Client, wanted: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const { home } = this.#parts;
     const named = asker === home ? undefined : await this.#ask(asker, wanted, visited).catch(noneIfRefused);
     return named ?? this.#ask(home, wanted, visited);
   }
 
   /** The first target of a name: what is kept, or what the own cluster says. Throws what is kept of a failure. */
-  async #targetOf(id: string, wanted: LookupName): Promise<Target | undefined> {
+  async #targetOf(id: string, wanted: LookupName): Promise<RedirectTarget | undefined> {
     const found = this.#known.find(id, this.#parts.nowMs());
     const known = found?.isFresh ? found.value : await this.#renewed(id, wanted, found?.value);
     if (known.failure !== undefined) throw known.failure;
     return known.target;
   }
 
-  #renewed(id: string, wanted: LookupName, before: Known | undefined): Promise<Known> {
+  #renewed(id: string, wanted: LookupName, before: KnownRedirect | undefined): Promise<KnownRedirect> {
     let asking = this.#asking.get(id);
     if (asking === undefined) {
       asking = this.#renew(id, wanted, before).finally(() => this.#asking.delete(id));
@@ -119,7 +124,7 @@ export class Redirects {
     return asking;
   }
 
-  async #renew(id: string, wanted: LookupName, before: Known | undefined): Promise<Known> {
+  async #renew(id: string, wanted: LookupName, before: KnownRedirect | undefined): Promise<KnownRedirect> {
     const named = await this.#ask(this.#parts.home, wanted, []);
     const nowMs = this.#parts.nowMs();
     const isHeld = before?.target !== undefined && nowMs - before.sinceMonoMs < HOLD_MS;
@@ -131,7 +136,7 @@ export class Redirects {
   }
 
   /** The cluster that was the target before, if the own one still names it when others are left out; else what is named now. */
-  async #sameIfOffered(wanted: LookupName, named: Target | undefined, before: string): Promise<Target | undefined> {
+  async #sameIfOffered(wanted: LookupName, named: RedirectTarget | undefined, before: string): Promise<RedirectTarget | undefined> {
     const others: string[] = [];
     for (let other = named; other !== undefined; other = await this.#ask(this.#parts.home, wanted, others)) {
       if (other.clusterId === before) return other;
@@ -142,7 +147,7 @@ export class Redirects {
   }
 
   /** The cluster that a server names, which is none of those. A server that names one of them is not followed. */
-  async #ask(asker: Client, { namespace, name, kind }: LookupName, visited: readonly string[]): Promise<Target | undefined> {
+  async #ask(asker: Client, { namespace, name, kind }: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const own = await this.#parts.own.id();
     const visitedClusters = own === "" ? [...visited] : [own, ...visited];
     const { place } = this.#parts.home;
@@ -155,7 +160,7 @@ export class Redirects {
     return { clusterId, urls, from: answered.from, ttlMs: ttl === undefined ? 0 : durationMs(ttl) };
   }
 
-  #keep(id: string, known: Known, ttlMs: number): void {
+  #keep(id: string, known: KnownRedirect, ttlMs: number): void {
     this.#known.set(id, known, this.#parts.nowMs() + ttlMs);
   }
 }

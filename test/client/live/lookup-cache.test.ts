@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKind, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { Lookups } from "../../../src/client/live/lookups.ts";
+import { LookupCache } from "../../../src/client/live/lookup-cache.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 const nameOf = (name: string) => ({ namespace: "svc", name, kind: EntryKind.SERVICE });
@@ -9,8 +9,8 @@ const WEB = nameOf("web");
 const entries = (name: string, ...ids: readonly string[]) =>
   ids.map((instanceId) => create(EntrySchema, { key: { ...nameOf(name), instanceId }, health: HealthStatus.HEALTHY }));
 
-const lookups = (maxNames = 10) => new Lookups({ ttlMs: 5000, maxNames, time: at(0) });
-const shown = (of: Lookups, name = WEB) =>
+const lookups = (maxNames = 10) => new LookupCache({ ttlMs: 5000, maxNames, time: at(0) });
+const shown = (of: LookupCache, name = WEB) =>
   [...(of.found(name)?.entries() ?? [])].map(({ key, health }) => `${key?.instanceId ?? ""} ${HealthStatus[health]}`);
 
 test("an answer has its age, an empty one too; a name that was not asked for is a miss", () => {

@@ -9,20 +9,20 @@ import { splitHostPort } from "../../lib/addresses.ts";
 import type { ClusterAccess, ConnectOptions, TlsFiles } from "../connect-options.ts";
 import { type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
 import { clusterNameFault, nearFault } from "./ingress-urls.ts";
-import type { ClusterWays } from "./other-clusters.ts";
-import type { AimedChannel, Looked } from "./proven-channel.ts";
+import type { ClusterAccessRules } from "./other-clusters.ts";
+import type { AimedChannel, ServerProbeResult } from "./proven-channel.ts";
 
 /** How one cluster is called. */
-interface Access {
+interface ClusterCredentials {
   readonly credentials: ChannelCredentials;
   readonly token?: string;
   readonly tls?: TlsFiles;
 }
 
-type OpenChannel = (server: string, access: Access) => AimedChannel;
+type OpenChannel = (server: string, access: ClusterCredentials) => AimedChannel;
 
 /** Throws a RangeError that names the file which cannot be used. */
-export function waysOf({ tls, clusters = {} }: ConnectOptions, open: OpenChannel): ClusterWays {
+export function clusterAccess({ tls, clusters = {} }: ConnectOptions, open: OpenChannel): ClusterAccessRules {
   const named = new Map(Object.entries(clusters).map(([id, access]) => [id, namedAccess(id, access)]));
   return {
     isTls: (clusterId) => tls !== undefined || named.has(clusterId),
@@ -45,7 +45,7 @@ function namedAccess(clusterId: string, { tls, token, serverName }: ClusterAcces
 }
 
 /** A cluster that the program has no credentials for. The authorities are no credential: who trusts by TLS at home does so elsewhere. */
-function strangeAccess(clusterId: string, home: TlsFiles | undefined): Access {
+function strangeAccess(clusterId: string, home: TlsFiles | undefined): ClusterCredentials {
   if (home === undefined) return { credentials: credentialsOf(undefined) };
   const tls = { ...(home.ca && { ca: home.ca }) };
   return { credentials: credentialsOf(tls, "tls", namesCluster(clusterId)), tls };
@@ -59,7 +59,7 @@ function namesCluster(clusterId: string): CheckIdentity {
 }
 
 /** The addresses of a name. It is not used when one of them is nearer than the server that named it. */
-async function addressesOf(server: string, from: string): Promise<Looked> {
+async function addressesOf(server: string, from: string): Promise<ServerProbeResult> {
   const { host } = splitHostPort(server);
   if (isIP(host) !== 0) return { addresses: [host] };
   const found = await dns.promises.lookup(host, { all: true }).catch(() => []);
