@@ -25,7 +25,7 @@ import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { Rule } from "../policy/set/rules.ts";
+import type { NamespaceRule } from "../policy/set/rules.ts";
 import {
   differentOwners,
   hasSameOwners,
@@ -34,8 +34,8 @@ import {
   type OnDenied,
   type Policy,
   type PolicySource,
+  type PolicyVerdict,
   seesAll,
-  type Verdict,
   type Viewer,
   VisibilityFilter,
   type VisiblePolicy,
@@ -108,11 +108,11 @@ export interface ReadsPolicy {
 
 /** The policy that decides of a namespace. */
 interface EffectiveRule {
-  readonly verdict: Verdict;
+  readonly verdict: PolicyVerdict;
   /** The label of the rule, or of the set. */
   readonly version: string;
   /** Undefined without one, and for a caller that may not see the namespace. */
-  readonly rule: Rule | undefined;
+  readonly rule: NamespaceRule | undefined;
   /** Of the version in force; 0 without one. */
   readonly number: number;
 }
@@ -195,7 +195,7 @@ export class CatalogReads {
   }
 
   /** Whether a caller may see a namespace, with the reason. */
-  verdict(caller: Caller, namespace: string): Verdict {
+  verdict(caller: Caller, namespace: string): PolicyVerdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 

@@ -9,8 +9,8 @@ import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Histogram, MetricSeries, Metrics } from "../lib/metrics/metrics.ts";
 import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
-import type { Peer } from "../policy/identity/tenants.ts";
-import type { Cost } from "../policy/limits/rate-limits.ts";
+import type { ConnectionPeer } from "../policy/identity/tenants.ts";
+import type { CallCost } from "../policy/limits/rate-limits.ts";
 import { authorise, changesNothing, costOf, type RequiredAccess, requestCheckOf, requiredAccessOf } from "../services/contract.ts";
 import type { AnswerSink, CallContext, MethodHandler, RequestListener, StreamSource } from "../services/service.ts";
 import { KnownStreams } from "./known-streams.ts";
@@ -41,7 +41,7 @@ export interface ChainPorts {
   /** What streams share of a turn of the event loop. */
   readonly turn: TurnBudget;
   /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
-  identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
+  identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller>;
   /** Most items of lists in requests, as the node's settings say. */
   readonly listBounds: ListBounds;
   /** Of names that are registered. Absent: the most that any node can be set to. */
@@ -57,7 +57,7 @@ export interface ChainPorts {
   /** A handler threw something that is not a WaymarkError: log it with its stack. */
   onBug(fault: unknown, call: CallName): void;
   /** Takes a token of the caller or throws `discovery_rate_limited`; absent where no limit is set. */
-  limit?: ((caller: Caller, cost: Cost, monoMs: number) => void) | undefined;
+  limit?: ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined;
   /** A caller was not known, or may not make this call: for the audit. */
   onRefused?: ((refusal: RefusedCall) => void) | undefined;
   /** Present only when calls are to be logged at debug. */
@@ -76,7 +76,7 @@ export interface RefusedCall extends CallName {
 export type HeaderReader = (name: string) => string | undefined;
 
 /** What the transport knows of a call when it arrives. */
-export interface CallArrival extends Peer {
+export interface CallArrival extends ConnectionPeer {
   readonly transport: string;
   readonly encoding: string;
   /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
@@ -536,7 +536,11 @@ function asRefusal(thrown: unknown): WaymarkError | undefined {
 }
 
 /** Takes a token of the caller. Callers that have the role of the method are not limited: a flood must not lock operators out. */
-function limitOf({ limit }: ChainPorts, cost: Cost | undefined, { role }: RequiredAccess): ((context: CallContext) => void) | undefined {
+function limitOf(
+  { limit }: ChainPorts,
+  cost: CallCost | undefined,
+  { role }: RequiredAccess,
+): ((context: CallContext) => void) | undefined {
   if (limit === undefined || cost === undefined) return undefined;
   return ({ caller, time }) => {
     if (role === undefined || !hasRole(caller, role)) limit(caller, cost, time.monoMs);

@@ -4,8 +4,8 @@
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Time } from "../lib/machine.ts";
-import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
-import type { Cost } from "../policy/limits/rate-limits.ts";
+import type { Caller, RequestedViewer } from "../policy/identity/caller.ts";
+import type { CallCost } from "../policy/limits/rate-limits.ts";
 import { costOf, type NamespacesOf, namespacesOf } from "./contract.ts";
 import { DeferredStream } from "./deferred-stream.ts";
 import type { CallContext, MethodHandler, ServiceDefinition, StreamSource } from "./service.ts";
@@ -16,18 +16,18 @@ export interface CallAdmission {
    * have no limit. `asked` is the viewer that the request names.
    */
   readonly admitIn:
-    | ((call: { context: CallContext; cost: Cost; namespaces: readonly string[]; asked: AskedViewer | undefined }) => void)
+    | ((call: { context: CallContext; cost: CallCost; namespaces: readonly string[]; asked: RequestedViewer | undefined }) => void)
     | undefined;
   /**
    * Counts a watch. The caller calls the returned function when the watch ends. Returns undefined if watches are not counted, and a promise if
    * another thread counts them. Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
    */
-  openWatch(caller: Caller, namespace: string, asked: AskedViewer | undefined): (() => void) | Promise<() => void> | undefined;
+  openWatch(caller: Caller, namespace: string, asked: RequestedViewer | undefined): (() => void) | Promise<() => void> | undefined;
 }
 
 /** The part of a method's options that limits need. */
 interface LimitOptions {
-  readonly cost: Cost;
+  readonly cost: CallCost;
   readonly namespacesOf: NamespacesOf;
   readonly hasViewer: boolean;
 }
@@ -43,9 +43,9 @@ function concernOf(desc: DescMethod): LimitOptions | undefined {
   return { cost, namespacesOf: namespaces, hasViewer: desc.input.fields.some(({ name }) => name === "viewer") };
 }
 
-function askedOf({ hasViewer }: LimitOptions, request: Message): AskedViewer | undefined {
+function askedOf({ hasViewer }: LimitOptions, request: Message): RequestedViewer | undefined {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field is the contract's Viewer
-  return hasViewer ? (request as { readonly viewer?: AskedViewer }).viewer : undefined;
+  return hasViewer ? (request as { readonly viewer?: RequestedViewer }).viewer : undefined;
 }
 
 /** The service with limits and quotas checked before its handlers run. */

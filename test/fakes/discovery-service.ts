@@ -20,7 +20,7 @@ import { withNameReads } from "../../src/services/dns/name-answers.ts";
 import type { ServiceDefinition } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
-import type { Store } from "../../src/store/control/store.ts";
+import type { ControlStore } from "../../src/store/control/store.ts";
 import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export interface DiscoveryInside {
@@ -40,7 +40,7 @@ export interface DiscoveryInside {
   responder(): DnsResponder;
   /** In memory. */
   readonly audit: AuditLog;
-  readonly store: Store;
+  readonly store: ControlStore;
   /** How old its data is, as its peers would make it. */
   readonly freshness: { ageMs: number };
   stop(): Promise<void>;

@@ -19,7 +19,7 @@ import { parsePlainBlock } from "../../src/lib/addresses.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { dnsSelection } from "../../src/node/dns/selection.ts";
-import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule, PolicySet } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { type NaiveAnswer, NaiveDns, type NaiveEntry, type NaiveHealth, type NaiveTarget, type NaiveView } from "./dns-answers.ts";
 import { TEST_DNS_SETTINGS } from "./dns-catalog.ts";
@@ -300,7 +300,7 @@ export class DnsWorld {
 
   #newSet(): PolicySet | undefined {
     if (this.#rng.int(6) === 0) return undefined;
-    const rules: Rule[] = NAMESPACES.flatMap((pattern) => {
+    const rules: NamespaceRule[] = NAMESPACES.flatMap((pattern) => {
       const kind = this.#rng.int(7);
       if (kind < 2) return [rule(pattern, { owners: [kind === 0 ? "c1" : "c2"] })];
       if (kind < 4) return [rule(pattern, { visibilityTenants: [kind === 2 ? "red" : "blue"] })];

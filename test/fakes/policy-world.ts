@@ -43,7 +43,7 @@ import { now as realNow } from "../../src/lib/stall-aware-time.io.ts";
 import { type NodePolicy, openNodePolicy } from "../../src/node/policy.io.ts";
 import { type Caller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { encodePolicySet } from "../../src/policy/set/codec.ts";
-import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule, PolicySet } from "../../src/policy/set/rules.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";
 import type { ServiceDefinition } from "../../src/services/service.ts";
@@ -432,7 +432,7 @@ export class PolicyWorld {
   // ---- chance ----
 
   #randomSet(): PolicySet {
-    const rules = new Map<string, Rule>();
+    const rules = new Map<string, NamespaceRule>();
     for (let i = this.#rng.int(this.#size.maxRules + 1); i > 0; i--) {
       const rule = this.#randomRule();
       rules.set(rule.pattern, rule);
@@ -450,7 +450,7 @@ export class PolicyWorld {
     return { ...before, version: "changed", rules };
   }
 
-  #randomRule(): Rule {
+  #randomRule(): NamespaceRule {
     const labels = this.#namespace().split(".");
     const prefix = labels.slice(0, 1 + this.#rng.int(labels.length)).join(".");
     const some = <T>(from: readonly T[], max: number): T[] => [

@@ -14,13 +14,13 @@ import { NodeLimits, type NodeLimitsOptions, nodeSharedLimits } from "../../src/
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { sharedBuckets } from "../../src/policy/limits/shared-limits.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { admitted } from "../../src/services/admission.ts";
 import type { CallContext, MethodHandler, ServiceDefinition, StreamSource } from "../../src/services/service.ts";
 import { HASH_KEY } from "../fakes/bucket-forms.ts";
 
-const RULE: Rule = {
+const RULE: NamespaceRule = {
   pattern: "hidden",
   owners: [],
   visibility: ["nobody"],
@@ -36,7 +36,7 @@ const RULE: Rule = {
 /** A service whose handlers only count, behind the limits of these settings. */
 function limited(
   env: Readonly<Record<string, string>>,
-  rules: readonly Rule[] = [],
+  rules: readonly NamespaceRule[] = [],
   more: Pick<NodeLimitsOptions, "audit" | "makeBuckets" | "watches"> = {},
 ) {
   const loaded = loadConfig({ env, flags: new Map() });

@@ -8,12 +8,12 @@ import { onlyView, type QueryClient, type ViewSelection } from "../../dns/views/
 import type { DnsViews, ViewerOfView } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
-import type { Peer } from "../../policy/identity/tenants.ts";
+import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
 import type { NodeLimits } from "../limits.ts";
 
 /** As `Identities`: finds the caller of a request, also by its headers, of which DNS has none. */
 interface CallerTable {
-  readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
+  readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
 }
 
 export interface DnsSelectionOptions extends Omit<DnsSources, "remoteLookup"> {

@@ -16,7 +16,7 @@ import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
 import { later, now, sharedOriginMs, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
-import { AskedWatches } from "../../policy/limits/host-watches.ts";
+import { WorkerWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { ScrapeResult } from "../../server/metrics.io.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
@@ -75,7 +75,7 @@ class NodeWorker {
   readonly #wakeup: WatchWaker;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
-  readonly #watches: AskedWatches;
+  readonly #watches: WorkerWatches;
   readonly #parts: Components;
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
@@ -98,7 +98,7 @@ class NodeWorker {
     this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: fieldsOf(start) });
     this.#main = new MainThread(node, this.#metrics);
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
-    this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
+    this.#watches = new WorkerWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
     const shared = { makeBuckets: bucketsOf(start.limits), watches: this.#watches, audit: this.#main };
     this.#rooms = openCopyRooms({
       ...start,

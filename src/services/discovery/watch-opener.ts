@@ -12,7 +12,7 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, MetricSeries } from "../../lib/metrics/metrics.ts";
-import { type AskedViewer, type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import { type Caller, type RequestedViewer, viewerOf } from "../../policy/identity/caller.ts";
 import { bookmarkMs } from "../contract.ts";
 import { DeferredStream } from "../deferred-stream.ts";
 import type { CallContext, StreamSource } from "../service.ts";
@@ -41,7 +41,7 @@ export interface RequestedWatch {
   /** Empty starts with a snapshot. */
   readonly cursor: string;
   readonly bookmarkInterval: Duration | undefined;
-  readonly viewer: AskedViewer | undefined;
+  readonly viewer: RequestedViewer | undefined;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
 }

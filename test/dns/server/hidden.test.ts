@@ -6,7 +6,7 @@ import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { onlyView } from "../../../src/dns/views/query-client.ts";
-import { Policy, type Verdict } from "../../../src/policy/set/verdict.ts";
+import { Policy, type PolicyVerdict } from "../../../src/policy/set/verdict.ts";
 import { SECRET_SETTINGS, secretCatalogs } from "../../fakes/dns-secrets.ts";
 import { queryBytes } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
@@ -61,7 +61,7 @@ test.each(["A", "SRV", "TXT", "PTR", "SOA", "CNAME", "ANY"])(
 class CountingPolicy extends Policy {
   count = 0;
 
-  override viewer(...about: Parameters<Policy["viewer"]>): Verdict {
+  override viewer(...about: Parameters<Policy["viewer"]>): PolicyVerdict {
     this.count += 1;
     return super.viewer(...about);
   }

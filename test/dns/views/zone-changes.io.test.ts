@@ -7,7 +7,7 @@ import { ZoneChanges, type ZoneChangesBounds, ZoneVersions } from "../../../src/
 import { runThrough } from "../../../src/lib/machine.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import type { Rule } from "../../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../../src/policy/set/rules.ts";
 import { Policy, visibilityOf } from "../../../src/policy/set/verdict.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -69,7 +69,7 @@ class Bench {
     await this.#inside.core.driver.durable();
   }
 
-  async policy(rules: readonly Rule[]): Promise<void> {
+  async policy(rules: readonly NamespaceRule[]): Promise<void> {
     const { core } = this.#inside;
     const { policies } = core;
     const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };

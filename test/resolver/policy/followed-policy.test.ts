@@ -4,12 +4,12 @@ import { expect, test } from "vitest";
 import { WatchPolicyResponseSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
 import { HISTORY_BOUNDS, PolicyEngine } from "../../../src/policy/versions/engine.ts";
-import type { Stage } from "../../../src/policy/versions/version.ts";
+import type { RolloutStage } from "../../../src/policy/versions/version.ts";
 import { readPolicyMessage } from "../../../src/resolver/codec.ts";
 import { FollowedPolicy } from "../../../src/resolver/policy/followed-policy.ts";
 import { type Version, version } from "../../fakes/policy-versions.ts";
 
-const ELSEWHERE: Stage = { by: "clusters", clusterIds: ["another"] };
+const ELSEWHERE: RolloutStage = { by: "clusters", clusterIds: ["another"] };
 
 class World {
   readonly engine = new PolicyEngine({ nodeId: "me", clusterId: "c1", ...HISTORY_BOUNDS });

@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { type FoundChanges, Watches, type WatchPosition } from "../../../src/store/control/watches.ts";
+import { type FoundChanges, StoreWatches, type WatchPosition } from "../../../src/store/control/store-watches.ts";
 
 const NOTHING: FoundChanges = { isReset: false, changes: [], revision: 5, isCurrent: true, storeRevision: 5 };
 const SOMETHING: FoundChanges = { ...NOTHING, changes: [{ key: "a", version: 6, item: undefined }], revision: 6, storeRevision: 6 };
 
 test("a wake-up that comes while a watch is reading is not lost", async () => {
   const answers = [NOTHING, SOMETHING];
-  const watches: Watches = new Watches((_prefix, _position) => {
+  const watches: StoreWatches = new StoreWatches((_prefix, _position) => {
     watches.changed();
     return Promise.resolve(answers.shift() ?? NOTHING);
   });
@@ -17,7 +17,7 @@ test("a wake-up that comes while a watch is reading is not lost", async () => {
 test("an error is the reader's to see, and the watch goes on from where it was", async () => {
   const positions: WatchPosition[] = [];
   let isFailing = true;
-  const watches = new Watches((_prefix, position) => {
+  const watches = new StoreWatches((_prefix, position) => {
     positions.push(position);
     return isFailing ? Promise.reject(new WaymarkError("store_unavailable", "the disk is away")) : Promise.resolve(SOMETHING);
   });
@@ -29,7 +29,7 @@ test("an error is the reader's to see, and the watch goes on from where it was",
 });
 
 test("a watch closed while it reads ends, whatever the store says", async () => {
-  const watches = new Watches(() => Promise.reject(new WaymarkError("store_unavailable", "closed")));
+  const watches = new StoreWatches(() => Promise.reject(new WaymarkError("store_unavailable", "closed")));
   const watch = watches.open("", 5);
   const next = watch.next();
   watch.close();
@@ -37,7 +37,7 @@ test("a watch closed while it reads ends, whatever the store says", async () => 
 });
 
 test("asking for the next changes twice at once is our own fault", () => {
-  const watches = new Watches(() => Promise.resolve(NOTHING));
+  const watches = new StoreWatches(() => Promise.resolve(NOTHING));
   const watch = watches.open("", 5);
   void watch.next();
   expect(() => watch.next()).toThrow("twice at once");

@@ -30,16 +30,16 @@ export function mustReset(
 type ReadChanges = (prefix: string, position: WatchPosition) => Promise<FoundChanges>;
 
 /** The open watches of one store. */
-export class Watches {
+export class StoreWatches {
   readonly #read: ReadChanges;
-  readonly #open = new Set<Watch>();
+  readonly #open = new Set<OpenStoreWatch>();
 
   constructor(read: ReadChanges) {
     this.#read = read;
   }
 
   open(prefix: string, fromRevision: number): StoreWatch {
-    const watch = new Watch(this.#read, { prefix, fromRevision, onClose: () => this.#open.delete(watch) });
+    const watch = new OpenStoreWatch(this.#read, { prefix, fromRevision, onClose: () => this.#open.delete(watch) });
     this.#open.add(watch);
     return watch;
   }
@@ -54,7 +54,7 @@ export class Watches {
   }
 }
 
-class Watch implements StoreWatch {
+class OpenStoreWatch implements StoreWatch {
   readonly #read: ReadChanges;
   readonly #prefix: string;
   readonly #onClose: () => void;
