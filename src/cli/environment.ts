@@ -26,7 +26,7 @@ export interface ServeRequest {
   readonly onReady: (facts: ReadyFacts) => void;
 }
 
-export interface PolicyProblem {
+export interface PolicyReadingProblem {
   /** Path of the field, for example `rules[3].owners[0]`; empty for the file as a whole. */
   readonly path: string;
   /** 1-based line of the file; 0 when unknown. */
@@ -39,7 +39,7 @@ export interface PolicyProblem {
 export interface PolicyReading {
   /** Undefined when the file has errors. */
   readonly policy: PolicySet | undefined;
-  readonly problems: readonly PolicyProblem[];
+  readonly problems: readonly PolicyReadingProblem[];
   /** Line of the field at a path, or of the nearest existing part above it. */
   readonly lineOf: (path: string) => number;
 }

@@ -28,7 +28,7 @@ import { RequestError } from "../../client/request-error.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import { type Environment, type PolicyProblem, type PolicyReading, readInput } from "../environment.ts";
+import { type Environment, type PolicyReading, type PolicyReadingProblem, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
@@ -91,7 +91,7 @@ function changeOf(flags: Flags) {
   };
 }
 
-function refuseFile(file: string, problems: readonly PolicyProblem[], out: CommandOutput): typeof EXIT.failed {
+function refuseFile(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): typeof EXIT.failed {
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
   out.error(`nothing was applied, because of ${counted(count, "problem")}`);
@@ -329,15 +329,18 @@ function stageWords(stage: Stage | undefined): string {
 }
 
 /** Problems as protobuf has them in JSON. */
-function problemsJson(problems: readonly PolicyProblem[]) {
+function problemsJson(problems: readonly PolicyReadingProblem[]) {
   return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
 /** The problems of the file, and those that a server found, by line, each once. An unknown severity counts as an error. */
-function allProblems({ problems, lineOf }: PolicyReading, told: { readonly problems: readonly Problem[] }): readonly PolicyProblem[] {
-  const nameOf = ({ path, severity, message }: PolicyProblem): string => [path, severity, message].join("\0");
+function allProblems(
+  { problems, lineOf }: PolicyReading,
+  told: { readonly problems: readonly Problem[] },
+): readonly PolicyReadingProblem[] {
+  const nameOf = ({ path, severity, message }: PolicyReadingProblem): string => [path, severity, message].join("\0");
   const known = new Set(problems.map(nameOf));
-  const theirs = told.problems.map(({ path, line, severity, message }): PolicyProblem => {
+  const theirs = told.problems.map(({ path, line, severity, message }): PolicyReadingProblem => {
     return { path, line: line > 0 ? line : lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
   });
   return [...problems, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
@@ -349,7 +352,7 @@ function placeText(file: string, line: number): string {
 }
 
 /** One line each on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
-function tellProblems(file: string, problems: readonly PolicyProblem[], out: CommandOutput): void {
+function tellProblems(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): void {
   for (const { path, line, severity, message } of problems) {
     const text = [placeText(file, line), ...(path === "" ? [] : [path]), message].join(": ");
     if (severity === "error") out.error(text);

@@ -8,7 +8,7 @@ import type { NameView } from "../../discovery/dns-names.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Answer, Asked } from "../../resolver/io-types.ts";
+import type { AnswerQuality, LookupOptions } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import {
   type AliasOwner,
@@ -25,13 +25,13 @@ export interface RemoteLookupParts {
     readonly fetchedLeftMs: (name: InstanceName, time: Time) => number | undefined;
     readonly fetchedMark: (name: InstanceName) => number | undefined;
     /** What `ask` would answer at once of a name that is not followed. Undefined: it would be fetched. */
-    readonly fetchedAnswer: (name: InstanceName, time: Time) => Answer | undefined;
+    readonly fetchedAnswer: (name: InstanceName, time: Time) => AnswerQuality | undefined;
     readonly upstreams: Pick<ResolverMachine["upstreams"], "cutOffMonoMs" | "isCutOff">;
   };
   /** Whether entries of a followed name are held, though they are probably gone upstream: what is told of it may be old then. */
   readonly isHeld: (name: InstanceName) => boolean;
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
-  readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
+  readonly ask: (name: InstanceName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void) => AnswerQuality | undefined;
   readonly aliasOwners: AliasOwnerCache;
   /** Asks the upstream about a name of a zone. `told` is called once, later: with nothing if that failed. */
   readonly askAliasOwners: (name: string, zone: string, told: (aliasOwners: AliasOwners | undefined) => void) => void;

@@ -5,9 +5,9 @@ import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
-import type { Answer, Asked, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
+import type { AnswerQuality, LookupOptions, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import type { ResyncOrder } from "../../resolver/upkeep/resync-notes.ts";
+import type { ResyncOrder } from "../../resolver/maintenance/resync-notes.ts";
 import type { UpstreamAnswer } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
@@ -82,7 +82,7 @@ export class ResolverDriver {
    * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later: with the error, or in the
    * turn in which the entries are where `lookupsOf` of the machine says, which may not be so any more in the next one. Throws a WaymarkError.
    */
-  ask(name: QueriedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined {
+  ask(name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {
     if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
     const answer = this.#machine.ask(
       name,

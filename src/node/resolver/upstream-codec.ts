@@ -16,8 +16,8 @@ import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
-import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
+import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
 
 /** What to follow at a server, and from where. */
 export interface WatchPlace {

@@ -18,9 +18,9 @@ import { HeldSummaries } from "../../summary/held/summaries.ts";
 import { BEACON_NAMESPACE } from "../../summary/keys.ts";
 import { SummaryStamper } from "../../summary/stamper.ts";
 import { readSummaryMessage, type SummaryMessage } from "../codec.ts";
-import { Bookmarks } from "../following/bookmarks.ts";
-import { Followed, FollowedWatch } from "../following/followed.ts";
-import { Freshness } from "../freshness.ts";
+import { UpstreamFreshness } from "../upstream-freshness.ts";
+import { WatchBookmarks } from "../watching/bookmarks.ts";
+import { UpstreamWatch, WatchedCatalog } from "../watching/watched-catalog.ts";
 
 export interface FollowedSummariesOptions extends HeldOptions {
   /** The namespaces that are followed, with those below them. An empty text stands for all. */
@@ -76,10 +76,10 @@ export class FollowedSummaries {
   fault: string | undefined;
   readonly #options: FollowedSummariesOptions;
   readonly #parts: FollowedSummariesParts;
-  readonly #followed: Followed;
+  readonly #followed: WatchedCatalog;
   readonly #prefixes: NamespacePrefixes;
-  #watch: FollowedWatch;
-  readonly #freshness = new Freshness();
+  #watch: UpstreamWatch;
+  readonly #freshness = new UpstreamFreshness();
   /** Of all that was told, shown or not. */
   #sum = new DigestSum();
   #upstream: string | undefined;
@@ -116,9 +116,9 @@ export class FollowedSummaries {
     };
     const onChange = { gone: ignore, ended: ignore, put: (key: KeyText) => this.#told(key) };
     const onTold = { told: ignore, listed: ignore };
-    this.#followed = new Followed({
+    this.#followed = new WatchedCatalog({
       replica,
-      bookmarks: new Bookmarks(replica),
+      bookmarks: new WatchBookmarks(replica),
       stamper: { isSealed: true, entryOfStored },
       onChange,
       onTold,
@@ -231,8 +231,8 @@ export class FollowedSummaries {
     this.mark += 1;
   }
 
-  #newWatch(): FollowedWatch {
-    return new FollowedWatch(new NamespacePrefixes([...this.#prefixes.list, BEACON_NAMESPACE]));
+  #newWatch(): UpstreamWatch {
+    return new UpstreamWatch(new NamespacePrefixes([...this.#prefixes.list, BEACON_NAMESPACE]));
   }
 
   /** Only messages with an age say how the upstream is. */

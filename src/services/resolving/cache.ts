@@ -14,13 +14,13 @@ import {
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type AuditSink, accessEvent } from "../../policy/audit/record.ts";
-import type { ActRequest, CacheAct } from "../../resolver/upkeep/cache-acts.ts";
-import { hitRatio, type ResolverStatistics } from "../../resolver/upkeep/statistics.ts";
+import type { CacheOperation, OperationRequest } from "../../resolver/maintenance/cache-operations.ts";
+import { hitRatio, type ResolverStatistics } from "../../resolver/maintenance/statistics.ts";
 import type { CallContext, HttpRoute, ServiceDefinition } from "../service.ts";
 
 export interface CacheParts {
   readonly statistics: (time: Time) => ResolverStatistics;
-  readonly act: (request: ActRequest) => void;
+  readonly act: (request: OperationRequest) => void;
   readonly audit: Pick<AuditSink, "record">;
   /** This resolver. */
   readonly servedBy: string;
@@ -28,7 +28,7 @@ export interface CacheParts {
 
 export function cacheHandlers(parts: CacheParts): ServiceDefinition["handlers"] {
   const { statistics } = parts;
-  const acted = (act: CacheAct, namespaces: readonly string[], context: CallContext) => actOn(parts, { act, namespaces }, context);
+  const acted = (act: CacheOperation, namespaces: readonly string[], context: CallContext) => actOn(parts, { act, namespaces }, context);
   return {
     cacheStats: { kind: "unary", handle: (_request, { time }) => statsOf(statistics(time)) },
     resync: {
@@ -79,7 +79,7 @@ export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Http
 /** Resolves with the number of entries. Rejects with the refusal. */
 async function actOn(
   { act: begin, audit }: CacheParts,
-  { act, namespaces }: Pick<ActRequest, "act" | "namespaces">,
+  { act, namespaces }: Pick<OperationRequest, "act" | "namespaces">,
   { caller, time }: CallContext,
 ): Promise<bigint> {
   const namespace = namespaces.length === 1 ? (namespaces[0] ?? "") : "";

@@ -29,7 +29,7 @@ import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/verdict.ts";
-import type { Answer } from "../../resolver/io-types.ts";
+import type { AnswerQuality } from "../../resolver/io-types.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
 import { durationMs } from "../contract.ts";
@@ -258,7 +258,7 @@ class ResolvingReads {
     const filter = filterOf(request);
     const caller = this.#viewer(context.caller, request.viewer);
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
-    const hereAs = (answer: Answer) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
+    const hereAs = (answer: AnswerQuality) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
     if (!request.forResolver && this.#isHidden(filter, caller)) return hereAs(machine.hiddenAnswer(baseOfFilter(filter), time));
     const named = namesOf(request);
     const source = named === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);

@@ -86,7 +86,7 @@ function openRemoteLookup(
     aliasOwners,
     askAliasOwners: (name, zone, told) => void reportAliasOwners(asker, { name, zone, maxBytes: aliasOwners.answerBytes }, told),
     inputCount: () => rooms.inputs.count,
-    judgedRevision: () => reads.policyRevision + machine.letGoCount,
+    judgedRevision: () => reads.policyRevision + machine.releaseCount,
     now,
   });
 }

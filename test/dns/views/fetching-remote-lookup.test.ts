@@ -15,8 +15,8 @@ import { FetchingRemoteLookup } from "../../../src/dns/views/fetching-remote-loo
 import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
-import type { Answer } from "../../../src/resolver/io-types.ts";
-import { AnswerCounts } from "../../../src/resolver/upkeep/statistics.ts";
+import type { AnswerQuality } from "../../../src/resolver/io-types.ts";
+import { AnswerCounts } from "../../../src/resolver/maintenance/statistics.ts";
 import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
@@ -166,7 +166,7 @@ class World {
     this.#dnsNames.refresh();
   }
 
-  #fetchedAnswer(key: string): Answer | undefined {
+  #fetchedAnswer(key: string): AnswerQuality | undefined {
     const arrivedMs = this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY;
     const isKnown = arrivedMs + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff);
     return isKnown ? { source: "fetched", isStale: false, ageMs: this.ms - arrivedMs, isNegative: !this.#found.has(key) } : undefined;

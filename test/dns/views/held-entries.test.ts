@@ -37,7 +37,7 @@ class World {
       aliasOwners: new AliasOwnerCache({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
       askAliasOwners: (name, zone, told) => queueMicrotask(() => told(aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes: 0 }))),
       inputCount: () => rooms.inputs.count,
-      judgedRevision: () => rooms.reads.policyRevision + machine.letGoCount,
+      judgedRevision: () => rooms.reads.policyRevision + machine.releaseCount,
       now: () => world.now,
     });
     const { reads, replica, dnsNames, policies } = rooms;

@@ -275,7 +275,7 @@ export class Summaries {
   }
 
   /** The process stood still for so long. Others may have exported meanwhile. */
-  stoodStill(lagMs: number, time: Time): void {
+  onProcessPause(lagMs: number, time: Time): void {
     this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
     // A busy machine has many of these.
