@@ -29,7 +29,7 @@ const PROCESS_TESTS: Readonly<Record<string, readonly string[]>> = {
   node: ["node-process", "read-workers", "cluster", "draining", "sighup", "resolver-mode", "resolver-dns"],
   policy: ["policy-scenarios", "policy-cli"],
   resolver: ["resolver-mode", "resolver-reads", "resolver-outage"],
-  seal: ["regions"],
+  signing: ["regions"],
   server: ["edge", "edge-hostile", "refused-bodies", "grpc-listener"],
   services: ["edge-ways", "extreme-calls", "maintenance", "resolver-reads"],
   store: ["durability", "journal-faults", "disk-faults", "crash-points"],

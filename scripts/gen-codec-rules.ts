@@ -22,7 +22,7 @@ const ADDRESS = "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\\]):[0-9
 
 const NAMESPACE = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
 
-/** A text of these characters has its check in `Problems`. */
+/** A text of these characters has its check in `FieldProblems`. */
 const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty: boolean }> = new Map([
   ["^[A-Za-z0-9._:/@+-]+$", { sort: "name", mayBeEmpty: false }],
   ["^[A-Za-z0-9._:/@+-]*$", { sort: "name", mayBeEmpty: true }],
@@ -101,7 +101,7 @@ export function rulesText(messages: readonly Message[], contract: Contract): str
   const checked = messages.filter((message) => !flat.has(message) && hasChecks(message, contract));
   const checks = checked.map((message) => checkText(message, contract)).join("\n\n");
   const { src } = contract;
-  const names = checks.includes("quoted(") ? "{ type Problems, quoted }" : "type { Problems }";
+  const names = checks.includes("quoted(") ? "{ type FieldProblems, quoted }" : "type { FieldProblems }";
   const isNoTime = checks.includes("isNoTime(") ? `import { isNoTime } from "${src}/lib/protowire.ts";\n` : "";
   return `import ${names} from "${src}/catalog/entry/names.ts";
 ${isNoTime}${contract.imports(checked)}
@@ -126,7 +126,7 @@ function checkText(message: Message, contract: Contract): string {
   const many = fields.flatMap((field) => manyText(field, contract));
   const alone = fields.filter((field) => !chosen.has(field)).map((field) => fieldText(field, contract));
   return `${many.join("\n\n")}${many.length > 0 ? "\n\n" : ""}/** Adds what breaks the contract's rules in \`${name}\`. */
-export function check${name}(value: ${name}${contract.suffix}, problems: Problems): void {
+export function check${name}(value: ${name}${contract.suffix}, problems: FieldProblems): void {
 ${alone.join("")}${cases.join("")}}`;
 }
 
@@ -306,7 +306,7 @@ function manyText(field: Field, contract: Contract): readonly string[] {
   return body === ""
     ? []
     : [
-        `function ${manyName(desc)}(many: ${message === undefined ? typeOf(field) : `readonly ${message.name}${contract.suffix}[]`}, problems: Problems): void {\n${body}}`,
+        `function ${manyName(desc)}(many: ${message === undefined ? typeOf(field) : `readonly ${message.name}${contract.suffix}[]`}, problems: FieldProblems): void {\n${body}}`,
       ];
 }
 

@@ -252,7 +252,7 @@ function requestsText(registry: FileRegistry, rulesOf: Layout["rulesOf"]): strin
     .map(([{ typeName }, { name }]) => `  ["${typeName}", check${name}],\n`);
   return `${REQUESTS_HEADER}${rulesText(messages, contract)}
 ${listsText(requests, rulesOf)}
-export type RequestCheck = (request: never, problems: Problems) => void;
+export type RequestCheck = (request: never, problems: FieldProblems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([\n${checks.join("")}]);\n`;

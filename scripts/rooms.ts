@@ -6,25 +6,25 @@
  */
 const PARTS: Readonly<Record<string, readonly string[]>> = {
   lib: [],
-  reading: ["lib"],
+  consumer: ["lib"],
   grpc: ["lib"],
   catalog: ["lib"],
   policy: ["lib", "catalog"],
-  seal: ["lib"],
-  summary: ["lib", "catalog", "policy", "seal"],
-  fabric: ["lib", "grpc", "catalog", "policy", "seal", "summary"],
-  discovery: ["lib", "reading", "catalog", "policy", "summary", "fabric"],
-  resolver: ["lib", "reading", "catalog", "policy", "summary"],
-  dns: ["lib", "reading", "catalog", "policy", "resolver", "discovery"],
+  signing: ["lib"],
+  summary: ["lib", "catalog", "policy", "signing"],
+  fabric: ["lib", "grpc", "catalog", "policy", "signing", "summary"],
+  discovery: ["lib", "consumer", "catalog", "policy", "summary", "fabric"],
+  resolver: ["lib", "consumer", "catalog", "policy", "summary"],
+  dns: ["lib", "consumer", "catalog", "policy", "resolver", "discovery"],
   store: ["lib", "catalog", "policy"],
   control: ["lib", "store", "fabric"],
   data: ["lib", "catalog", "policy", "fabric"],
   services: [
     "lib",
-    "reading",
+    "consumer",
     "catalog",
     "policy",
-    "seal",
+    "signing",
     "summary",
     "fabric",
     "discovery",
@@ -35,9 +35,9 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
     "data",
   ],
   server: ["lib", "grpc", "policy", "services"],
-  client: ["lib", "reading"],
+  client: ["lib", "consumer"],
   config: ["lib"],
-  cli: ["lib", "reading", "client", "config"],
+  cli: ["lib", "consumer", "client", "config"],
 };
 /** The programs beside the node. It does not import them. */
 const PROGRAMS = ["client", "cli"];
@@ -57,10 +57,10 @@ const DNS_FOLDERS = {
   records: ["names", "subject"],
   plan: ["names", "subject", "records"],
   signing: ["names", "records", "plan"],
-  keeping: ["names", "subject", "records", "plan", "signing"],
+  cache: ["names", "subject", "records", "plan", "signing"],
   wire: ["names", "views", "records", "plan"],
   transfer: ["names", "subject", "views", "records", "plan", "wire"],
-  server: ["subject", "views", "records", "plan", "signing", "keeping", "wire", "transfer"],
+  server: ["subject", "views", "records", "plan", "signing", "cache", "wire", "transfer"],
 } as const;
 
 /** Rooms whose folders have an order too: folder to the folders of its room that it may import, besides itself. All files of such a room are in one of them. */
@@ -81,7 +81,7 @@ export interface Fence {
 export const FENCES: readonly Fence[] = [
   {
     specifier: "gen/*_pb.js",
-    allowed: /^src\/(?:[a-z]+\/(?:[a-z]+\/)?(?:[a-z]+-)?codec\.ts|(?:services|server|client|cli)\/.*|reading\/follow\.ts)$/,
+    allowed: /^src\/(?:[a-z]+\/(?:[a-z]+\/)?(?:[a-z]+-)?codec\.ts|(?:services|server|client|cli)\/.*|consumer\/watch-follower\.ts)$/,
     why: "generated messages are turned into our own values at the edge: in codecs, services, server, client and cli; what follows a watch reads its messages",
   },
   {
@@ -96,8 +96,8 @@ export const FENCES: readonly Fence[] = [
   },
   {
     specifier: "gen/*fabric_codec.ts",
-    allowed: /^src\/(?:fabric\/(?:wire\/|[a-z]+\/options\.ts).*|(?:summary|seal)\/codec\.ts)$/,
-    why: "what nodes say to each other is turned into our own values in fabric/wire, and what they sign in summary and seal; its bounds are those of the machines",
+    allowed: /^src\/(?:fabric\/(?:wire\/|[a-z]+\/options\.ts).*|(?:summary|signing)\/codec\.ts)$/,
+    why: "what nodes say to each other is turned into our own values in fabric/wire, and what they sign in summary and signing; its bounds are those of the machines",
   },
   {
     specifier: "gen/*fabric_calls.ts",

@@ -104,15 +104,15 @@ const COMPOSER = /^src\/node\/(?:core(?:\.ts|\/)|resolver\/resolver-rooms\.ts$)/
 /** The classes and functions that rooms are built from and joined with, by the file that has them. */
 const JOINED = {
   "src/catalog/entry/codec.ts": "EntryStamper",
-  "src/catalog/query/lookup.ts": "Lookup",
+  "src/catalog/query/entry-index.ts": "EntryIndex",
   "src/catalog/replica/new-generation.ts": "startNewGeneration",
   "src/catalog/replica/replica.ts": "Replica",
   "src/discovery/dns-names.ts": "DnsNames",
   "src/discovery/fanout.ts": "Fanout",
-  "src/discovery/reads.ts": "Reads",
+  "src/discovery/reads.ts": "CatalogReads",
   "src/discovery/registrar/commit-cycle.ts": "CommitCycle",
   "src/discovery/registrar/registrar.ts": "Registrar",
-  "src/discovery/registrar/restore.ts": "Restoring|restoreLeases|soundNumbers",
+  "src/discovery/registrar/restore.ts": "JournalRestore|restoreLeases|soundNumbers",
   "src/discovery/switch-queue.ts": "SwitchQueue",
   "src/fabric/fabric.ts": "Fabric",
   "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",

@@ -1,5 +1,5 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
-import { type Problems, quoted } from "../../src/catalog/entry/names.ts";
+import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
@@ -8,7 +8,7 @@ import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, Regis
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
 
-function checkPeerServiceListRequest_statuses(many: readonly number[], problems: Problems): void {
+function checkPeerServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 4, "statuses");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -20,7 +20,7 @@ function checkPeerServiceListRequest_statuses(many: readonly number[], problems:
 }
 
 /** Adds what breaks the contract's rules in `PeerServiceListRequest`. */
-export function checkPeerServiceListRequest(value: PeerServiceListRequest, problems: Problems): void {
+export function checkPeerServiceListRequest(value: PeerServiceListRequest, problems: FieldProblems): void {
   if (value.statuses.length > 0) checkPeerServiceListRequest_statuses(value.statuses, problems);
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
@@ -29,7 +29,7 @@ export function checkPeerServiceListRequest(value: PeerServiceListRequest, probl
 }
 
 /** Adds what breaks the contract's rules in `PeerServiceWatchRequest`. */
-export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, problems: Problems): void {
+export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, problems: FieldProblems): void {
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
   if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
@@ -39,25 +39,25 @@ export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, pro
 }
 
 /** Adds what breaks the contract's rules in `PeerServiceGetRequest`. */
-export function checkPeerServiceGetRequest(value: PeerServiceGetRequest, problems: Problems): void {
+export function checkPeerServiceGetRequest(value: PeerServiceGetRequest, problems: FieldProblems): void {
   problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
 }
 
 /** Adds what breaks the contract's rules in `PeerServiceLagRequest`. */
-export function checkPeerServiceLagRequest(value: PeerServiceLagRequest, problems: Problems): void {
+export function checkPeerServiceLagRequest(value: PeerServiceLagRequest, problems: FieldProblems): void {
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
 
 /** Adds what breaks the contract's rules in `PeerServiceKeysRequest`. */
-export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, problems: Problems): void {
+export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, problems: FieldProblems): void {
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
 
 /** Adds what breaks the contract's rules in `RegisterRequest`. */
-export function checkRegisterRequest(value: RegisterRequest, problems: Problems): void {
+export function checkRegisterRequest(value: RegisterRequest, problems: FieldProblems): void {
   if (value.ttl !== undefined) {
     problems.duration(value.ttl, 315576000000000, "ttl");
   }
@@ -66,13 +66,13 @@ export function checkRegisterRequest(value: RegisterRequest, problems: Problems)
 }
 
 /** Adds what breaks the contract's rules in `EntryReport`. */
-export function checkEntryReport(value: EntryReport, problems: Problems): void {
+export function checkEntryReport(value: EntryReport, problems: FieldProblems): void {
   if (value.key === undefined) problems.add("key", "is required");
   if (value.health === 5) problems.add("health", "ORPHANED is for the server alone to say; one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE is not");
   problems.known(value.health, 5, "a health status", "health");
 }
 
-function checkRenewRequest_lease_ids(many: readonly string[], problems: Problems): void {
+function checkRenewRequest_lease_ids(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -81,7 +81,7 @@ function checkRenewRequest_lease_ids(many: readonly string[], problems: Problems
   }
 }
 
-function checkRenewRequest_reports(many: readonly EntryReport[], problems: Problems): void {
+function checkRenewRequest_reports(many: readonly EntryReport[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -92,12 +92,12 @@ function checkRenewRequest_reports(many: readonly EntryReport[], problems: Probl
 }
 
 /** Adds what breaks the contract's rules in `RenewRequest`. */
-export function checkRenewRequest(value: RenewRequest, problems: Problems): void {
+export function checkRenewRequest(value: RenewRequest, problems: FieldProblems): void {
   if (value.leaseIds.length > 0) checkRenewRequest_lease_ids(value.leaseIds, problems);
   if (value.reports.length > 0) checkRenewRequest_reports(value.reports, problems);
 }
 
-function checkKeepAliveRequest_lease_ids(many: readonly string[], problems: Problems): void {
+function checkKeepAliveRequest_lease_ids(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -106,7 +106,7 @@ function checkKeepAliveRequest_lease_ids(many: readonly string[], problems: Prob
   }
 }
 
-function checkKeepAliveRequest_reports(many: readonly EntryReport[], problems: Problems): void {
+function checkKeepAliveRequest_reports(many: readonly EntryReport[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -117,29 +117,29 @@ function checkKeepAliveRequest_reports(many: readonly EntryReport[], problems: P
 }
 
 /** Adds what breaks the contract's rules in `KeepAliveRequest`. */
-export function checkKeepAliveRequest(value: KeepAliveRequest, problems: Problems): void {
+export function checkKeepAliveRequest(value: KeepAliveRequest, problems: FieldProblems): void {
   if (value.leaseIds.length > 0) checkKeepAliveRequest_lease_ids(value.leaseIds, problems);
   if (value.reports.length > 0) checkKeepAliveRequest_reports(value.reports, problems);
 }
 
 /** Adds what breaks the contract's rules in `UnregisterRequest`. */
-export function checkUnregisterRequest(value: UnregisterRequest, problems: Problems): void {
+export function checkUnregisterRequest(value: UnregisterRequest, problems: FieldProblems): void {
   if (value.leaseId !== "") problems.text(value.leaseId, 256, "lease_id");
 }
 
 /** Adds what breaks the contract's rules in `SetMaintenanceRequest`. */
-export function checkSetMaintenanceRequest(value: SetMaintenanceRequest, problems: Problems): void {
+export function checkSetMaintenanceRequest(value: SetMaintenanceRequest, problems: FieldProblems): void {
   if (value.nodeId !== "") problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
   problems.bytes(value.reason, 256, "reason");
 }
 
 /** Adds what breaks the contract's rules in `Viewer`. */
-export function checkViewer(value: Viewer, problems: Problems): void {
+export function checkViewer(value: Viewer, problems: FieldProblems): void {
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (value.tenantId !== "") problems.name(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
 }
 
-function checkCatalogQueryRequest_names(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_names(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1000, "names");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -149,7 +149,7 @@ function checkCatalogQueryRequest_names(many: readonly string[], problems: Probl
   }
 }
 
-function checkCatalogQueryRequest_kinds(many: readonly number[], problems: Problems): void {
+function checkCatalogQueryRequest_kinds(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 16, "kinds");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -160,7 +160,7 @@ function checkCatalogQueryRequest_kinds(many: readonly number[], problems: Probl
   }
 }
 
-function checkCatalogQueryRequest_capabilities(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_capabilities(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "capabilities");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -170,7 +170,7 @@ function checkCatalogQueryRequest_capabilities(many: readonly string[], problems
   }
 }
 
-function checkCatalogQueryRequest_tags(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_tags(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "tags");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -180,7 +180,7 @@ function checkCatalogQueryRequest_tags(many: readonly string[], problems: Proble
   }
 }
 
-function checkCatalogQueryRequest_resources(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_resources(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "resources");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -190,7 +190,7 @@ function checkCatalogQueryRequest_resources(many: readonly string[], problems: P
   }
 }
 
-function checkCatalogQueryRequest_health(many: readonly number[], problems: Problems): void {
+function checkCatalogQueryRequest_health(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 16, "health");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -201,7 +201,7 @@ function checkCatalogQueryRequest_health(many: readonly number[], problems: Prob
   }
 }
 
-function checkCatalogQueryRequest_via(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_via(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 4, "via");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -211,7 +211,7 @@ function checkCatalogQueryRequest_via(many: readonly string[], problems: Problem
   }
 }
 
-function checkCatalogQueryRequest_aliases(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_aliases(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "aliases");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -221,7 +221,7 @@ function checkCatalogQueryRequest_aliases(many: readonly string[], problems: Pro
   }
 }
 
-function checkCatalogQueryRequest_hosts(many: readonly string[], problems: Problems): void {
+function checkCatalogQueryRequest_hosts(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "hosts");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -232,7 +232,7 @@ function checkCatalogQueryRequest_hosts(many: readonly string[], problems: Probl
 }
 
 /** Adds what breaks the contract's rules in `CatalogQueryRequest`. */
-export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: Problems): void {
+export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: FieldProblems): void {
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
   if (value.names.length > 0) checkCatalogQueryRequest_names(value.names, problems);
@@ -261,7 +261,7 @@ export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: P
   if (value.hosts.length > 0) checkCatalogQueryRequest_hosts(value.hosts, problems);
 }
 
-function checkCatalogWatchRequest_names(many: readonly string[], problems: Problems): void {
+function checkCatalogWatchRequest_names(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1000, "names");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -271,7 +271,7 @@ function checkCatalogWatchRequest_names(many: readonly string[], problems: Probl
   }
 }
 
-function checkCatalogWatchRequest_kinds(many: readonly number[], problems: Problems): void {
+function checkCatalogWatchRequest_kinds(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 16, "kinds");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -282,7 +282,7 @@ function checkCatalogWatchRequest_kinds(many: readonly number[], problems: Probl
   }
 }
 
-function checkCatalogWatchRequest_capabilities(many: readonly string[], problems: Problems): void {
+function checkCatalogWatchRequest_capabilities(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "capabilities");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -292,7 +292,7 @@ function checkCatalogWatchRequest_capabilities(many: readonly string[], problems
   }
 }
 
-function checkCatalogWatchRequest_tags(many: readonly string[], problems: Problems): void {
+function checkCatalogWatchRequest_tags(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "tags");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -302,7 +302,7 @@ function checkCatalogWatchRequest_tags(many: readonly string[], problems: Proble
   }
 }
 
-function checkCatalogWatchRequest_resources(many: readonly string[], problems: Problems): void {
+function checkCatalogWatchRequest_resources(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "resources");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -312,7 +312,7 @@ function checkCatalogWatchRequest_resources(many: readonly string[], problems: P
   }
 }
 
-function checkCatalogWatchRequest_health(many: readonly number[], problems: Problems): void {
+function checkCatalogWatchRequest_health(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 16, "health");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -323,7 +323,7 @@ function checkCatalogWatchRequest_health(many: readonly number[], problems: Prob
   }
 }
 
-function checkCatalogWatchRequest_via(many: readonly string[], problems: Problems): void {
+function checkCatalogWatchRequest_via(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 4, "via");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -333,7 +333,7 @@ function checkCatalogWatchRequest_via(many: readonly string[], problems: Problem
   }
 }
 
-function checkCatalogWatchRequest_namespace_prefixes(many: readonly string[], problems: Problems): void {
+function checkCatalogWatchRequest_namespace_prefixes(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1024, "namespace_prefixes");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -344,7 +344,7 @@ function checkCatalogWatchRequest_namespace_prefixes(many: readonly string[], pr
 }
 
 /** Adds what breaks the contract's rules in `CatalogWatchRequest`. */
-export function checkCatalogWatchRequest(value: CatalogWatchRequest, problems: Problems): void {
+export function checkCatalogWatchRequest(value: CatalogWatchRequest, problems: FieldProblems): void {
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
   if (value.names.length > 0) checkCatalogWatchRequest_names(value.names, problems);
@@ -371,12 +371,12 @@ export function checkCatalogWatchRequest(value: CatalogWatchRequest, problems: P
 }
 
 /** Adds what breaks the contract's rules in `Preference`. */
-export function checkPreference(value: Preference, problems: Problems): void {
+export function checkPreference(value: Preference, problems: FieldProblems): void {
   if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
   if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
 }
 
-function checkResolveRequest_visited_clusters(many: readonly string[], problems: Problems): void {
+function checkResolveRequest_visited_clusters(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 8, "visited_clusters");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -387,7 +387,7 @@ function checkResolveRequest_visited_clusters(many: readonly string[], problems:
 }
 
 /** Adds what breaks the contract's rules in `DiscoveryResolveRequest`. */
-export function checkDiscoveryResolveRequest(value: DiscoveryResolveRequest, problems: Problems): void {
+export function checkDiscoveryResolveRequest(value: DiscoveryResolveRequest, problems: FieldProblems): void {
   problems.known(value.kind, 6, "an entry kind", "kind");
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   problems.name(value.name, problems.bounds.maxNameLength, "name");
@@ -408,7 +408,7 @@ export function checkDiscoveryResolveRequest(value: DiscoveryResolveRequest, pro
   if (value.visitedClusters.length > 0) checkResolveRequest_visited_clusters(value.visitedClusters, problems);
 }
 
-function checkClusterMapRequest_capabilities(many: readonly string[], problems: Problems): void {
+function checkClusterMapRequest_capabilities(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "capabilities");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -418,7 +418,7 @@ function checkClusterMapRequest_capabilities(many: readonly string[], problems: 
   }
 }
 
-function checkClusterMapRequest_resources(many: readonly string[], problems: Problems): void {
+function checkClusterMapRequest_resources(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "resources");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -429,7 +429,7 @@ function checkClusterMapRequest_resources(many: readonly string[], problems: Pro
 }
 
 /** Adds what breaks the contract's rules in `ClusterMapRequest`. */
-export function checkClusterMapRequest(value: ClusterMapRequest, problems: Problems): void {
+export function checkClusterMapRequest(value: ClusterMapRequest, problems: FieldProblems): void {
   problems.known(value.scope, 4, "a scope", "scope");
   if (value.namespaceFilter !== "") problems.namespace(value.namespaceFilter, problems.bounds.maxNamespaceLength, "namespace_filter");
   if (value.capabilities.length > 0) checkClusterMapRequest_capabilities(value.capabilities, problems);
@@ -439,14 +439,14 @@ export function checkClusterMapRequest(value: ClusterMapRequest, problems: Probl
 }
 
 /** Adds what breaks the contract's rules in `ListPeersRequest`. */
-export function checkListPeersRequest(value: ListPeersRequest, problems: Problems): void {
+export function checkListPeersRequest(value: ListPeersRequest, problems: FieldProblems): void {
   problems.known(value.scope, 4, "a scope", "scope");
   if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
 
-function checkSummaryQueryRequest_ingress_capabilities(many: readonly string[], problems: Problems): void {
+function checkSummaryQueryRequest_ingress_capabilities(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "ingress_capabilities");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -456,7 +456,7 @@ function checkSummaryQueryRequest_ingress_capabilities(many: readonly string[], 
   }
 }
 
-function checkSummaryQueryRequest_ingress_tags(many: readonly string[], problems: Problems): void {
+function checkSummaryQueryRequest_ingress_tags(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "ingress_tags");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -466,7 +466,7 @@ function checkSummaryQueryRequest_ingress_tags(many: readonly string[], problems
   }
 }
 
-function checkSummaryQueryRequest_kinds(many: readonly number[], problems: Problems): void {
+function checkSummaryQueryRequest_kinds(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 16, "kinds");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -477,7 +477,7 @@ function checkSummaryQueryRequest_kinds(many: readonly number[], problems: Probl
   }
 }
 
-function checkSummaryQueryRequest_regions(many: readonly string[], problems: Problems): void {
+function checkSummaryQueryRequest_regions(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "regions");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -487,7 +487,7 @@ function checkSummaryQueryRequest_regions(many: readonly string[], problems: Pro
   }
 }
 
-function checkSummaryQueryRequest_via(many: readonly string[], problems: Problems): void {
+function checkSummaryQueryRequest_via(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 4, "via");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -498,7 +498,7 @@ function checkSummaryQueryRequest_via(many: readonly string[], problems: Problem
 }
 
 /** Adds what breaks the contract's rules in `SummaryQueryRequest`. */
-export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: Problems): void {
+export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: FieldProblems): void {
   problems.known(value.scope, 4, "a scope", "scope");
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.serviceId !== "") problems.name(value.serviceId, problems.bounds.maxNameLength, "service_id");
@@ -519,7 +519,7 @@ export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: P
   if (value.via.length > 0) checkSummaryQueryRequest_via(value.via, problems);
 }
 
-function checkSummaryWatchRequest_kinds(many: readonly number[], problems: Problems): void {
+function checkSummaryWatchRequest_kinds(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 16, "kinds");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -530,7 +530,7 @@ function checkSummaryWatchRequest_kinds(many: readonly number[], problems: Probl
   }
 }
 
-function checkSummaryWatchRequest_regions(many: readonly string[], problems: Problems): void {
+function checkSummaryWatchRequest_regions(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "regions");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -540,7 +540,7 @@ function checkSummaryWatchRequest_regions(many: readonly string[], problems: Pro
   }
 }
 
-function checkSummaryWatchRequest_via(many: readonly string[], problems: Problems): void {
+function checkSummaryWatchRequest_via(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 4, "via");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -550,7 +550,7 @@ function checkSummaryWatchRequest_via(many: readonly string[], problems: Problem
   }
 }
 
-function checkSummaryWatchRequest_namespace_prefixes(many: readonly string[], problems: Problems): void {
+function checkSummaryWatchRequest_namespace_prefixes(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1024, "namespace_prefixes");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -561,7 +561,7 @@ function checkSummaryWatchRequest_namespace_prefixes(many: readonly string[], pr
 }
 
 /** Adds what breaks the contract's rules in `SummaryWatchRequest`. */
-export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: Problems): void {
+export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: FieldProblems): void {
   problems.known(value.scope, 4, "a scope", "scope");
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
@@ -581,17 +581,17 @@ export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: P
 }
 
 /** Adds what breaks the contract's rules in `NamespaceStatusRequest`. */
-export function checkNamespaceStatusRequest(value: NamespaceStatusRequest, problems: Problems): void {
+export function checkNamespaceStatusRequest(value: NamespaceStatusRequest, problems: FieldProblems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
 }
 
 /** Adds what breaks the contract's rules in `RegisteredName`. */
-export function checkRegisteredName(value: RegisteredName, problems: Problems): void {
+export function checkRegisteredName(value: RegisteredName, problems: FieldProblems): void {
   problems.alias(value.name, 253, "name");
   if (value.key === undefined) problems.add("key", "is required");
 }
 
-function checkEndpoint_targets(many: readonly string[], problems: Problems): void {
+function checkEndpoint_targets(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "targets");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -601,7 +601,7 @@ function checkEndpoint_targets(many: readonly string[], problems: Problems): voi
   }
 }
 
-function checkEndpoint_tags(many: readonly string[], problems: Problems): void {
+function checkEndpoint_tags(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "tags");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -612,7 +612,7 @@ function checkEndpoint_tags(many: readonly string[], problems: Problems): void {
   problems.unique(many, "tags");
 }
 
-function checkEndpoint_capabilities(many: readonly string[], problems: Problems): void {
+function checkEndpoint_capabilities(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "capabilities");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -623,7 +623,7 @@ function checkEndpoint_capabilities(many: readonly string[], problems: Problems)
   problems.unique(many, "capabilities");
 }
 
-function checkEndpoint_metadata(many: Readonly<Record<string, string>>, problems: Problems): void {
+function checkEndpoint_metadata(many: Readonly<Record<string, string>>, problems: FieldProblems): void {
   let count = 0;
   for (const key in many) {
     count++;
@@ -636,7 +636,7 @@ function checkEndpoint_metadata(many: Readonly<Record<string, string>>, problems
   problems.items(count, 64, "metadata");
 }
 
-function checkEndpoint_aliases(many: readonly string[], problems: Problems): void {
+function checkEndpoint_aliases(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 64, "aliases");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -648,7 +648,7 @@ function checkEndpoint_aliases(many: readonly string[], problems: Problems): voi
 }
 
 /** Adds what breaks the contract's rules in `Endpoint`. */
-export function checkEndpoint(value: Endpoint, problems: Problems): void {
+export function checkEndpoint(value: Endpoint, problems: FieldProblems): void {
   problems.name(value.name, problems.bounds.maxNameLength, "name");
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.protocol !== "") problems.name(value.protocol, 32, "protocol");
@@ -668,7 +668,7 @@ export function checkEndpoint(value: Endpoint, problems: Problems): void {
 }
 
 /** Adds what breaks the contract's rules in `RegisterNameRequest`. */
-export function checkRegisterNameRequest(value: RegisterNameRequest, problems: Problems): void {
+export function checkRegisterNameRequest(value: RegisterNameRequest, problems: FieldProblems): void {
   if (value.leaseTtl !== undefined) {
     problems.duration(value.leaseTtl, 86400000, "lease_ttl", 1000);
   }
@@ -692,7 +692,7 @@ export function checkRegisterNameRequest(value: RegisterNameRequest, problems: P
 }
 
 /** Adds what breaks the contract's rules in `UnregisterNameRequest`. */
-export function checkUnregisterNameRequest(value: UnregisterNameRequest, problems: Problems): void {
+export function checkUnregisterNameRequest(value: UnregisterNameRequest, problems: FieldProblems): void {
   problems.name(value.name, 253, "name");
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.protocol !== "") problems.name(value.protocol, 32, "protocol");
@@ -700,7 +700,7 @@ export function checkUnregisterNameRequest(value: UnregisterNameRequest, problem
 }
 
 /** Adds what breaks the contract's rules in `ListNamesRequest`. */
-export function checkListNamesRequest(value: ListNamesRequest, problems: Problems): void {
+export function checkListNamesRequest(value: ListNamesRequest, problems: FieldProblems): void {
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
   if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
@@ -712,7 +712,7 @@ export function checkListNamesRequest(value: ListNamesRequest, problems: Problem
 }
 
 /** Adds what breaks the contract's rules in `DescribeNameRequest`. */
-export function checkDescribeNameRequest(value: DescribeNameRequest, problems: Problems): void {
+export function checkDescribeNameRequest(value: DescribeNameRequest, problems: FieldProblems): void {
   problems.text(value.name, 255, "name");
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   problems.known(value.kind, 6, "an entry kind", "kind");
@@ -724,13 +724,13 @@ export function checkDescribeNameRequest(value: DescribeNameRequest, problems: P
 }
 
 /** Adds what breaks the contract's rules in `NameSource`. */
-export function checkNameSource(value: NameSource, problems: Problems): void {
+export function checkNameSource(value: NameSource, problems: FieldProblems): void {
   problems.text(value.address, 45, "address");
   if (value.listener !== "") problems.text(value.listener, 8, "listener");
 }
 
 /** Adds what breaks the contract's rules in `ResolveNameRequest`. */
-export function checkResolveNameRequest(value: ResolveNameRequest, problems: Problems): void {
+export function checkResolveNameRequest(value: ResolveNameRequest, problems: FieldProblems): void {
   problems.text(value.name, 255, "name");
   if (value.recordType !== "") problems.text(value.recordType, 16, "record_type");
   if (value.viewer !== undefined) {
@@ -746,12 +746,12 @@ export function checkResolveNameRequest(value: ResolveNameRequest, problems: Pro
 }
 
 /** Adds what breaks the contract's rules in `ValidatePolicyRequest`. */
-export function checkValidatePolicyRequest(value: ValidatePolicyRequest, problems: Problems): void {
+export function checkValidatePolicyRequest(value: ValidatePolicyRequest, problems: FieldProblems): void {
   if (value.policy === undefined) problems.add("policy", "is required");
 }
 
 /** Adds what breaks the contract's rules in `ApplyPolicyRequest`. */
-export function checkApplyPolicyRequest(value: ApplyPolicyRequest, problems: Problems): void {
+export function checkApplyPolicyRequest(value: ApplyPolicyRequest, problems: FieldProblems): void {
   if (value.policy === undefined) problems.add("policy", "is required");
   if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
   if (value.reason !== "") problems.text(value.reason, 1024, "reason");
@@ -759,7 +759,7 @@ export function checkApplyPolicyRequest(value: ApplyPolicyRequest, problems: Pro
 }
 
 /** Adds what breaks the contract's rules in `RollbackPolicyRequest`. */
-export function checkRollbackPolicyRequest(value: RollbackPolicyRequest, problems: Problems): void {
+export function checkRollbackPolicyRequest(value: RollbackPolicyRequest, problems: FieldProblems): void {
   if (!(Number(value.toNumber) >= 0 && Number(value.toNumber) <= 9007199254740991)) problems.range(Number(value.toNumber), 0, 9007199254740991, "to_number");
   if (value.reason !== "") problems.text(value.reason, 1024, "reason");
   if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
@@ -767,13 +767,13 @@ export function checkRollbackPolicyRequest(value: RollbackPolicyRequest, problem
 }
 
 /** Adds what breaks the contract's rules in `PolicyHistoryRequest`. */
-export function checkPolicyHistoryRequest(value: PolicyHistoryRequest, problems: Problems): void {
+export function checkPolicyHistoryRequest(value: PolicyHistoryRequest, problems: FieldProblems): void {
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
 
 /** Adds what breaks the contract's rules in `PolicyPlace`. */
-export function checkPolicyPlace(value: PolicyPlace, problems: Problems): void {
+export function checkPolicyPlace(value: PolicyPlace, problems: FieldProblems): void {
   if (!(Number(value.number) >= 1 && Number(value.number) <= 9007199254740991)) problems.range(Number(value.number), 1, 9007199254740991, "number");
   if (!(Number(value.hlc) >= 0 && Number(value.hlc) <= 9007199254740991)) problems.range(Number(value.hlc), 0, 9007199254740991, "hlc");
   if (value.nodeId !== "") problems.text(value.nodeId, 64, "node_id");
@@ -781,7 +781,7 @@ export function checkPolicyPlace(value: PolicyPlace, problems: Problems): void {
   problems.pattern(value.checksum, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "checksum");
 }
 
-function checkWatchPolicyRequest_known(many: readonly PolicyPlace[], problems: Problems): void {
+function checkWatchPolicyRequest_known(many: readonly PolicyPlace[], problems: FieldProblems): void {
   problems.items(many.length, 100, "known");
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
@@ -792,7 +792,7 @@ function checkWatchPolicyRequest_known(many: readonly PolicyPlace[], problems: P
   }
 }
 
-function checkWatchPolicyRequest_via(many: readonly string[], problems: Problems): void {
+function checkWatchPolicyRequest_via(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 4, "via");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -803,13 +803,13 @@ function checkWatchPolicyRequest_via(many: readonly string[], problems: Problems
 }
 
 /** Adds what breaks the contract's rules in `WatchPolicyRequest`. */
-export function checkWatchPolicyRequest(value: WatchPolicyRequest, problems: Problems): void {
+export function checkWatchPolicyRequest(value: WatchPolicyRequest, problems: FieldProblems): void {
   if (value.known.length > 0) checkWatchPolicyRequest_known(value.known, problems);
   if (value.via.length > 0) checkWatchPolicyRequest_via(value.via, problems);
 }
 
 /** Adds what breaks the contract's rules in `ExplainRequest`. */
-export function checkExplainRequest(value: ExplainRequest, problems: Problems): void {
+export function checkExplainRequest(value: ExplainRequest, problems: FieldProblems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   if (value.action === 0) problems.add("action", "must be one of REGISTER, INGEST, QUERY, WATCH, EXPORT_SUMMARY, ADMIN");
   problems.known(value.action, 6, "an act", "action");
@@ -822,14 +822,14 @@ export function checkExplainRequest(value: ExplainRequest, problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `PolicyAuditRequest`. */
-export function checkPolicyAuditRequest(value: PolicyAuditRequest, problems: Problems): void {
+export function checkPolicyAuditRequest(value: PolicyAuditRequest, problems: FieldProblems): void {
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
   if (value.principal !== "") problems.text(value.principal, 256, "principal");
 }
 
 /** Adds what breaks the contract's rules in `AccessAuditRequest`. */
-export function checkAccessAuditRequest(value: AccessAuditRequest, problems: Problems): void {
+export function checkAccessAuditRequest(value: AccessAuditRequest, problems: FieldProblems): void {
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
   if (value.principal !== "") problems.text(value.principal, 256, "principal");
@@ -838,13 +838,13 @@ export function checkAccessAuditRequest(value: AccessAuditRequest, problems: Pro
 }
 
 /** Adds what breaks the contract's rules in `VerifyAuditRequest`. */
-export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: Problems): void {
+export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: FieldProblems): void {
   if (!(Number(value.knownNumber) >= 0 && Number(value.knownNumber) <= 9007199254740991)) problems.range(Number(value.knownNumber), 0, 9007199254740991, "known_number");
   problems.pattern(value.knownHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "known_hash");
 }
 
 /** Adds what breaks the contract's rules in `ResolverResolveRequest`. */
-export function checkResolverResolveRequest(value: ResolverResolveRequest, problems: Problems): void {
+export function checkResolverResolveRequest(value: ResolverResolveRequest, problems: FieldProblems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   problems.name(value.name, problems.bounds.maxNameLength, "name");
   problems.known(value.kind, 6, "an entry kind", "kind");
@@ -860,7 +860,7 @@ export function checkResolverResolveRequest(value: ResolverResolveRequest, probl
   }
 }
 
-function checkResyncRequest_namespaces(many: readonly string[], problems: Problems): void {
+function checkResyncRequest_namespaces(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1000, "namespaces");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -871,11 +871,11 @@ function checkResyncRequest_namespaces(many: readonly string[], problems: Proble
 }
 
 /** Adds what breaks the contract's rules in `ResyncRequest`. */
-export function checkResyncRequest(value: ResyncRequest, problems: Problems): void {
+export function checkResyncRequest(value: ResyncRequest, problems: FieldProblems): void {
   if (value.namespaces.length > 0) checkResyncRequest_namespaces(value.namespaces, problems);
 }
 
-function checkPrewarmRequest_namespaces(many: readonly string[], problems: Problems): void {
+function checkPrewarmRequest_namespaces(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1000, "namespaces");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -886,12 +886,12 @@ function checkPrewarmRequest_namespaces(many: readonly string[], problems: Probl
 }
 
 /** Adds what breaks the contract's rules in `PrewarmRequest`. */
-export function checkPrewarmRequest(value: PrewarmRequest, problems: Problems): void {
+export function checkPrewarmRequest(value: PrewarmRequest, problems: FieldProblems): void {
   if (value.namespaces.length === 0) problems.add("namespaces", "is empty, but must have 1 to 1000 items");
   else checkPrewarmRequest_namespaces(value.namespaces, problems);
 }
 
-function checkEvictRequest_namespaces(many: readonly string[], problems: Problems): void {
+function checkEvictRequest_namespaces(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, 1000, "namespaces");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -902,7 +902,7 @@ function checkEvictRequest_namespaces(many: readonly string[], problems: Problem
 }
 
 /** Adds what breaks the contract's rules in `EvictRequest`. */
-export function checkEvictRequest(value: EvictRequest, problems: Problems): void {
+export function checkEvictRequest(value: EvictRequest, problems: FieldProblems): void {
   if (value.namespaces.length > 0) checkEvictRequest_namespaces(value.namespaces, problems);
 }
 
@@ -984,7 +984,7 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.resolver.v1.EvictRequest.namespaces", 1000],
 ]);
 
-export type RequestCheck = (request: never, problems: Problems) => void;
+export type RequestCheck = (request: never, problems: FieldProblems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([

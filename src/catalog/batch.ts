@@ -37,7 +37,7 @@ export interface SeqNumbers {
 }
 
 /** Applied in the order of the fields. */
-export interface Batch extends SeqNumbers {
+export interface WriteBatch extends SeqNumbers {
   /** Keys whose collected tombstones are dropped. They come first, because the same batch may put such a key again. */
   readonly forget: readonly string[];
   /** Leases that were granted. */

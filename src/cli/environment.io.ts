@@ -5,7 +5,7 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { addAbortSignal, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { later } from "../lib/patient-time.io.ts";
+import { later } from "../lib/stall-aware-time.io.ts";
 import type { Environment, Terminal } from "./environment.ts";
 
 /** Folder with package.json and the files that are read at run time: the checkout, or `dist` of the package. */

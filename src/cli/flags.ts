@@ -1,6 +1,6 @@
 /** The flags of a command line, by name. A flag that the verb does not have is absent. */
 import { parseDurationMs } from "../lib/duration.ts";
-import { type Enum, enumValue } from "../lib/enum-words.ts";
+import { enumValue, type ProtoEnum } from "../lib/enum-words.ts";
 import { parseTime } from "../lib/formats/rfc3339.ts";
 import { UsageError } from "./exit.ts";
 
@@ -24,11 +24,11 @@ export class Flags {
   }
 
   /** The enum value of a flag; zero when absent. commander has checked the word against the choices of the flag. */
-  enum<E extends Enum>(name: string, values: E): E[keyof E] {
+  enum<E extends ProtoEnum>(name: string, values: E): E[keyof E] {
     return enumValue(values, this.text(name));
   }
 
-  enums<E extends Enum>(name: string, values: E): E[keyof E][] {
+  enums<E extends ProtoEnum>(name: string, values: E): E[keyof E][] {
     return this.list(name).map((word) => enumValue(values, word));
   }
 

@@ -1,18 +1,18 @@
 /** Reads lists page by page, because a server returns at most 1000 items per page. */
 import type { Flags } from "./flags.ts";
-import type { Output } from "./output.ts";
+import type { CommandOutput } from "./output.ts";
 
 /** The largest page of a server, which reduces a larger limit silently. */
 export const MAX_PAGE = 1000;
 /** The largest limit that a request can hold. */
 const MAX_COUNT = 2_147_483_647;
 
-interface Page {
+interface ListPage {
   nextPageToken: string;
 }
 
 /** Yields the pages of a list until the caller leaves the loop. */
-export async function* pagesOf<P extends Page>(read: (pageToken: string) => Promise<P>): AsyncGenerator<P> {
+export async function* pagesOf<P extends ListPage>(read: (pageToken: string) => Promise<P>): AsyncGenerator<P> {
   let pageToken = "";
   do {
     const page = await read(pageToken);
@@ -22,7 +22,7 @@ export async function* pagesOf<P extends Page>(read: (pageToken: string) => Prom
 }
 
 /** Prints how to continue an incomplete list. */
-export function noteMore(out: Output, { nextPageToken }: Page): void {
+export function noteMore(out: CommandOutput, { nextPageToken }: ListPage): void {
   if (nextPageToken !== "" && !out.isMachine) out.note(`more results: continue with --page-token ${nextPageToken}`);
 }
 
@@ -36,7 +36,7 @@ export function limitOf(flags: Flags): number | undefined {
  * all by default, or one page of the server with 0. `lists` names the fields of a page that are joined; the first has the items. All other fields
  * come from the first page, so that a watch from its revision or cursor misses no change.
  */
-export async function readPages<K extends string, P extends Page & Readonly<Record<K, unknown[]>>>(
+export async function readPages<K extends string, P extends ListPage & Readonly<Record<K, unknown[]>>>(
   flags: Flags,
   lists: readonly [K, ...K[]],
   read: (page: { readonly limit: number; readonly pageToken: string }) => Promise<P>,

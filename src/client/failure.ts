@@ -1,8 +1,8 @@
 /** Decodes a failed call from the wire into the error that the caller gets. */
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { findMessage, unpackDetail } from "../consumer/error-details.ts";
 import { codeName } from "../lib/errors.ts";
-import { findMessage, unpacked } from "../reading/error-details.ts";
 import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts";
 
 /** A failed call, as the transport knows it. */
@@ -50,13 +50,14 @@ export function decodeFailure(failed: FailedCall): RequestError {
   let retryMs: number | undefined;
   let metadata: Readonly<Record<string, string>> = {};
   for (const detail of findMessage(failed.details, StatusSchema)?.details ?? []) {
-    const info = unpacked(detail, ErrorInfoSchema);
+    const info = unpackDetail(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") {
       reason = info.reason;
       metadata = info.metadata;
     }
-    for (const { field, description } of unpacked(detail, BadRequestSchema)?.fieldViolations ?? []) violations.push({ field, description });
-    const delay = unpacked(detail, RetryInfoSchema)?.retryDelay;
+    for (const { field, description } of unpackDetail(detail, BadRequestSchema)?.fieldViolations ?? [])
+      violations.push({ field, description });
+    const delay = unpackDetail(detail, RetryInfoSchema)?.retryDelay;
     if (delay) retryMs = Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6);
   }
   const code = codeName(failed.code);

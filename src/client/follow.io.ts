@@ -4,9 +4,16 @@ import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { SummaryWatchRequestSchema } from "../../gen/waymark/discovery/v1/summary_pb.js";
-import { later, pause } from "../lib/patient-time.io.ts";
-import { entrySeen, type FollowEvent, Follower, type ReadPayload, summarySeen, type WatchMessage } from "../reading/follow.ts";
-import type { Calls } from "./calls.ts";
+import {
+  type FollowEvent,
+  type PayloadReader,
+  readEntryPayload,
+  readSummaryPayload,
+  WatchFollower,
+  type WatchMessage,
+} from "../consumer/watch-follower.ts";
+import { later, pause } from "../lib/stall-aware-time.io.ts";
+import type { ClientCalls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { RequestError } from "./request-error.ts";
 
@@ -50,47 +57,51 @@ const CATCHING_UP_MS = 90_000;
  * one is away. Only the watch goes elsewhere when a server has no room for it. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
  */
 export function follow(
-  client: Calls,
+  client: ClientCalls,
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
   const { catalogWatch } = DiscoveryService.method;
-  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
-  return following(client, { name: "follow", request, open, seen: entrySeen }, options);
+  const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
+  return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
 /** The same for summaries of services: tells those that are there now, and then every change, also when the source of one is lost or found. */
 export function followSummaries(
-  client: Calls,
+  client: ClientCalls,
   request: MessageInitShape<typeof SummaryWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent<ServiceSummary>> {
   const { summaryWatch } = DiscoveryService.method;
-  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
-  return following(client, { name: "followSummaries", request, open, seen: summarySeen }, options);
+  const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
+  return following(client, { name: "followSummaries", request, open, seen: readSummaryPayload }, options);
 }
 
 /** Where a stream begins. */
-interface Opening {
+interface StreamStart {
   readonly server: string;
   readonly cursor: string;
   readonly signal: AbortSignal;
 }
 
-interface Followed<Item> {
+interface FollowedStream<Item> {
   /** Of the function, for faults in its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
-  readonly open: (opening: Opening) => AsyncIterable<WatchMessage>;
-  readonly seen: ReadPayload<Item>;
+  readonly open: (opening: StreamStart) => AsyncIterable<WatchMessage>;
+  readonly seen: PayloadReader<Item>;
 }
 
-async function* following<Item>(client: Calls, followed: Followed<Item>, options: FollowOptions): AsyncIterable<FollowEvent<Item>> {
+async function* following<Item>(
+  client: ClientCalls,
+  followed: FollowedStream<Item>,
+  options: FollowOptions,
+): AsyncIterable<FollowEvent<Item>> {
   const { name, request, open, seen } = followed;
   checkOptions(name, options, RULES);
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
   const { silentMs = silentMsOf(request) } = options;
-  const follower = new Follower(request.cursor ?? "", { tellsUnknown, seen });
+  const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
   /** Servers that have no room for this watch. They serve other calls, so only this one leaves them. */
   const full = new Set<string>();
@@ -98,7 +109,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
     const server = serverFor(client, full);
     let failure: Error = new Error("the server ended the stream");
     const cursor = follower.open(server);
-    const silence = new Silence(signal);
+    const silence = new SilenceTimeout(signal);
     silence.await(CATCHING_UP_MS);
     let isSynced = false;
     try {
@@ -110,10 +121,10 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
         follower.message(message, events);
         isSynced ||= events.some(({ kind }) => kind === "synced");
         yield* events;
-        if (follower.isDoubtful) break;
+        if (follower.hasUnconfirmed) break;
         silence.await(isSynced ? silentMs : CATCHING_UP_MS);
       }
-      if (follower.isDoubtful) continue;
+      if (follower.hasUnconfirmed) continue;
     } catch (thrown) {
       if (signal.aborted) return;
       const error = silence.isTooLong ? silenceFailure(server) : thrown;
@@ -136,7 +147,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
 }
 
 /** The client's server, or another one when that has no room for the watch. When none has, they are asked anew. */
-function serverFor(client: Calls, full: Set<string>): string {
+function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
   const other = client.serverBeside(full);
@@ -150,7 +161,7 @@ export function isFull(error: unknown): error is RequestError {
 }
 
 /** Ends a stream when its server says nothing for too long. The time that the reader takes is not silence of the server. */
-class Silence {
+class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();
   readonly #onAbort = (): void => this.#abort.abort();
@@ -188,7 +199,7 @@ class Silence {
   }
 }
 
-function silentMsOf({ bookmarkInterval: interval }: Followed<unknown>["request"]): number {
+function silentMsOf({ bookmarkInterval: interval }: FollowedStream<unknown>["request"]): number {
   const bookmarkInterval = interval && create(DurationSchema, interval);
   return Math.max(
     LEAST_SILENT_MS,

@@ -9,7 +9,7 @@ export * from "../../gen/waymark/catalog/v1/viewer_pb.js";
 export * from "../../gen/waymark/catalog/v1/watch_pb.js";
 export * from "../../gen/waymark/discovery/v1/discovery_pb.js";
 export * from "../../gen/waymark/discovery/v1/summary_pb.js";
-export type { FollowEvent, RemovalCause } from "../reading/follow.ts";
+export type { FollowEvent, RemovalCause } from "../consumer/watch-follower.ts";
 export type { CallOptions, SummaryCallOptions } from "./calls.ts";
 export { connect } from "./channel.io.ts";
 export { Client, type ServiceClient } from "./client.ts";

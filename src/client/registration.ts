@@ -5,13 +5,13 @@
 
 import { HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
-import { type KeptLease, lostMonoMs, renewalMonoMs } from "../reading/kept-lease.ts";
 import type { Violation } from "./request-error.ts";
 
 /** How a call failed, as far as the machine must know. */
-export interface CallFailure {
+export interface RegistrationFailure {
   /** Another try may succeed: the server is away, is too busy, or did not answer in time. */
   readonly isPassing: boolean;
   /** The server refuses the caller. It may let in again whom it let in before: a policy that was a mistake is taken back. */
@@ -23,13 +23,13 @@ export interface CallFailure {
 export type RegistrationInput =
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly ttlMs: number | undefined }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
-  | { readonly kind: "failed"; readonly failure: CallFailure }
+  | { readonly kind: "failed"; readonly failure: RegistrationFailure }
   /** Whether other entries wait to take the place of those that are registered. */
   | { readonly kind: "update"; readonly isWaiting: boolean }
   /** The call of an update has ended, whatever it brought. */
   | { readonly kind: "updated" }
   /** It has failed, and is to be made again. */
-  | { readonly kind: "updateFailed"; readonly failure: CallFailure }
+  | { readonly kind: "updateFailed"; readonly failure: RegistrationFailure }
   /** Something is to be reported. What changes the health goes out at once, and the rest with the next renewal. */
   | { readonly kind: "report"; readonly isUrgent: boolean }
   | { readonly kind: "close" }
@@ -57,12 +57,12 @@ export type RegistrationStep =
   /** No try can succeed, such as for want of a permission. The machine stands still. */
   | { readonly kind: "failed" };
 
-type State =
+type RegistrationState =
   /** `sentMonoMs`: a registration is under way. Otherwise one is due at `atMonoMs`. */
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
       readonly kind: "held";
-      readonly lease: KeptLease;
+      readonly lease: ClientLease;
       readonly sentMonoMs: number | undefined;
       readonly atMonoMs: number;
       readonly isUrgent: boolean;
@@ -71,7 +71,7 @@ type State =
 
 export class Registration implements Machine<RegistrationInput, RegistrationOutput> {
   readonly #random: () => number;
-  #state: State;
+  #state: RegistrationState;
   #attempt = 1;
   #failures = 0;
   /** When an update is due while the lease is held. NEVER when none waits. */
@@ -155,7 +155,12 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   /** Renewals go on meanwhile: they say whether the lease is lost. */
-  #updateFailed(state: Exclude<State, { kind: "over" }>, { retryMs }: CallFailure, { monoMs }: Time, out: RegistrationOutput[]): void {
+  #updateFailed(
+    state: Exclude<RegistrationState, { kind: "over" }>,
+    { retryMs }: RegistrationFailure,
+    { monoMs }: Time,
+    out: RegistrationOutput[],
+  ): void {
     const waitMs = Math.max(returnMs(this.#updateFailures, this.#random()), retryMs ?? 0);
     this.#updateFailures += 1;
     this.#updateMonoMs = monoMs + waitMs;
@@ -163,7 +168,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     out.push({ kind: "told", event: { kind: "retrying", waitMs } });
   }
 
-  #hold({ leaseId, server, ttlMs, sinceMonoMs }: KeptLease, time: Time, out: RegistrationOutput[]): void {
+  #hold({ leaseId, server, ttlMs, sinceMonoMs }: ClientLease, time: Time, out: RegistrationOutput[]): void {
     const isAgain = this.#wasRegistered;
     this.#wasRegistered = true;
     this.#failures = 0;
@@ -175,7 +180,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   #renewed(
-    state: Extract<State, { kind: "held" }>,
+    state: Extract<RegistrationState, { kind: "held" }>,
     { isExpired, ttlMs }: Extract<RegistrationInput, { kind: "renewed" }>,
     time: Time,
     out: RegistrationOutput[],
@@ -188,14 +193,14 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#act(time, out);
   }
 
-  #keep(lease: KeptLease, isUrgent: boolean, { monoMs }: Time): void {
+  #keep(lease: ClientLease, isUrgent: boolean, { monoMs }: Time): void {
     const dueMonoMs = renewalMonoMs(lease, this.#random());
     this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
   }
 
   #failed(
-    state: Exclude<State, { kind: "over" }>,
-    { isPassing, isDenied, retryMs }: CallFailure,
+    state: Exclude<RegistrationState, { kind: "over" }>,
+    { isPassing, isDenied, retryMs }: RegistrationFailure,
     time: Time,
     out: RegistrationOutput[],
   ): void {
@@ -212,7 +217,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     } else {
       const { lease } = state;
       // The wait may end after the time at which the entries must be registered elsewhere.
-      const endMonoMs = lostMonoMs(lease);
+      const endMonoMs = leaseLostMonoMs(lease);
       if (time.monoMs >= endMonoMs) {
         out.push({ kind: "leave", server: lease.server });
         return this.#registerAgain(lease, "server", time, out);
@@ -222,7 +227,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     out.push({ kind: "told", event: { kind: "retrying", waitMs } });
   }
 
-  #registerAgain({ leaseId, server }: KeptLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
+  #registerAgain({ leaseId, server }: ClientLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
     // A server that lost its leases lost those of all its clients.
     const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;

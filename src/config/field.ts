@@ -16,16 +16,16 @@ export interface SettingFieldOptions<T> {
   readonly flag?: string;
 }
 
-type Defaulted<T> = SettingFieldOptions<T> & { readonly default: T };
+type WithDefault<T> = SettingFieldOptions<T> & { readonly default: T };
 
 /** One problem with a value, and where in the value it is: `[2, "roles"]`. */
-export interface Fault {
+export interface FieldFault {
   readonly at: readonly (string | number)[];
   readonly message: string;
 }
 
 /** The value, or everything that is wrong with it. */
-export type Parsed<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
+export type ParsedValue<T> = { readonly value: T } | { readonly faults: readonly FieldFault[] };
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly default: T;
@@ -41,10 +41,10 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   /** The settings inside a table, by their name in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
   /** Parses a value as read from a file. */
-  parse(raw: unknown): Parsed<T>;
+  parse(raw: unknown): ParsedValue<T>;
   /**
    * Converts text from the environment or a flag to the form in a file. Invalid text is returned unchanged, so that `parse` refuses it.
-   * JSON with a repeated key gives a `RepeatedKey`.
+   * JSON with a repeated key gives a `DuplicateKey`.
    */
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
@@ -54,7 +54,7 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
 }
 
 /** A fault of the value as a whole. */
-export function refused(message: string): { readonly faults: readonly Fault[] } {
+export function refused(message: string): { readonly faults: readonly FieldFault[] } {
   return { faults: [{ at: [], message }] };
 }
 
@@ -78,7 +78,7 @@ function row<T, D extends T | undefined>(
 type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
 
 /** A number within the bounds of its row. A fault shows the value and the bound in the unit that people write. */
-function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): Parsed<number> {
+function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): ParsedValue<number> {
   if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
   if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
   return { value };
@@ -173,7 +173,7 @@ interface TextRule {
   readonly what?: string;
 }
 
-function parseText(raw: unknown, { pattern, what }: TextRule): Parsed<string> {
+function parseText(raw: unknown, { pattern, what }: TextRule): ParsedValue<string> {
   if (typeof raw !== "string") return refused(`${shown(raw)} is not text`);
   if (pattern?.test(raw) === false) return refused(`${shown(raw)} is not ${what ?? `text matching ${pattern.source}`}`);
   return { value: raw };
@@ -233,7 +233,7 @@ interface ListRule extends TextRule {
 }
 
 /** A list of distinct texts; `a,b` in the environment and in flags. */
-export function list(options: Defaulted<readonly string[]> & ListRule): SettingField<readonly string[]> {
+export function list(options: WithDefault<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
     ...options,
@@ -258,7 +258,7 @@ export function list(options: Defaulted<readonly string[]> & ListRule): SettingF
   };
 }
 
-/** The value of a JSON text, a `RepeatedKey`, or `otherwise` when the text is not JSON. */
+/** The value of a JSON text, a `DuplicateKey`, or `otherwise` when the text is not JSON. */
 export function fromJson(raw: string, otherwise: string): unknown {
   try {
     return readJson(raw);
@@ -290,7 +290,7 @@ function repeatedName(raw: string): string | undefined {
 }
 
 /** A table of texts. In the environment and in flags it is JSON, as for every table, or `a=b,c=d`. */
-export function pairs(options: Defaulted<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
+export function pairs(options: WithDefault<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
     type: "table of text",
@@ -314,7 +314,7 @@ export function pairs(options: Defaulted<Readonly<Record<string, string>>> & Pai
 function parsePairs(
   raw: unknown,
   { maxItems, name: namePattern, nameWhat, maxValueLength }: PairsRule,
-): Parsed<Readonly<Record<string, string>>> {
+): ParsedValue<Readonly<Record<string, string>>> {
   const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
   if (repeated !== undefined) return refused(`the name ${repeated} is there twice`);
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);

@@ -17,7 +17,7 @@ import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
 /** The path of a setting, and the error in relation to other settings. */
-type Broken = readonly [path: string, message: string];
+type BrokenRule = readonly [path: string, message: string];
 
 /** The reason why clients cannot connect to this host, which can have a zone id. */
 function hostFault(host: string): string | undefined {
@@ -27,8 +27,8 @@ function hostFault(host: string): string | undefined {
 }
 
 /** All violated rules. */
-export function brokenRules(settings: Settings): readonly Broken[] {
-  const broken: Broken[] = [];
+export function brokenRules(settings: Settings): readonly BrokenRule[] {
+  const broken: BrokenRule[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
   const { tls, dns, fabric, listen } = settings;
   const fault = listen.advertiseHost === undefined ? undefined : hostFault(listen.advertiseHost);
@@ -81,21 +81,21 @@ export function brokenRules(settings: Settings): readonly Broken[] {
 }
 
 /** Summaries exist only in the main thread. */
-function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly Broken[] {
+function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly BrokenRule[] {
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
   if (node.mode === "resolver" && summary.resolverScopes.length === 0)
     return [[path, "needs summary.resolver_scopes on a resolver, which has no data of other clusters without it"]];
   if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
     return [[path, "needs summary.keys or fabric.borders: without them, the node has no data of other clusters"]];
-  const alone: readonly Broken[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
+  const alone: readonly BrokenRule[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;
 }
 
 /** Reverse zones must be blocks that end at a label, be distinct, and not be zones of services. */
-function reverseProblems({ dns }: Settings): readonly Broken[] {
+function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
-  return dns.reverseZones.flatMap((text): Broken[] => {
+  return dns.reverseZones.flatMap((text): BrokenRule[] => {
     const zone = parseReverseZone(text)?.zone;
     const path = "dns.reverse_zones";
     if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
@@ -108,7 +108,7 @@ function reverseProblems({ dns }: Settings): readonly Broken[] {
 }
 
 /** Prefixes of views must be distinct, and their total number is bounded. */
-function viewProblems({ dns }: Settings): readonly Broken[] {
+function viewProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { listener = "any", prefixes }] of dns.views.entries())
     for (const prefix of prefixes) {
@@ -124,7 +124,7 @@ function viewProblems({ dns }: Settings): readonly Broken[] {
 }
 
 /** Transfer keys must have distinct names. */
-function transferKeyProblems({ dns }: Settings): readonly Broken[] {
+function transferKeyProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { name = "" }] of dns.transferKeys.entries()) {
     const plain = name.toLowerCase().replace(/\.$/, "");
@@ -136,7 +136,7 @@ function transferKeyProblems({ dns }: Settings): readonly Broken[] {
 }
 
 /** The minimum lease TTL must not exceed the default, nor the default the maximum. */
-function leaseProblems({ catalog }: Settings): readonly Broken[] {
+function leaseProblems({ catalog }: Settings): readonly BrokenRule[] {
   const { minLeaseTtlMs, defaultLeaseTtlMs, maxLeaseTtlMs } = catalog;
   const pairs = [
     ["catalog.min_lease_ttl", minLeaseTtlMs, "catalog.default_lease_ttl", defaultLeaseTtlMs],
@@ -164,10 +164,10 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
 }
 
 /** Errors in the settings of a resolver, and settings that the mode does not use. */
-function modeProblems(settings: Settings): readonly Broken[] {
+function modeProblems(settings: Settings): readonly BrokenRule[] {
   const { node, resolver } = settings;
   const { ttlZoneMs, ttlRegionMs, ttlGlobalMs, maxEntries, maxBytes, tlsCertFile, tlsKeyFile } = resolver;
-  const problems: Broken[] = [];
+  const problems: BrokenRule[] = [];
   if (ttlRegionMs < ttlZoneMs)
     problems.push(["resolver.ttl_region", "is less than resolver.ttl_zone; a wider scope needs the same TTL or a longer one"]);
   if (ttlGlobalMs < ttlRegionMs)
@@ -187,9 +187,9 @@ function modeProblems(settings: Settings): readonly Broken[] {
   return [...problems, ...uselessSettings(settings)];
 }
 
-function resolverProblems(settings: Settings): readonly Broken[] {
+function resolverProblems(settings: Settings): readonly BrokenRule[] {
   const { upstreams, namespaces, maxWatches } = settings.resolver;
-  const problems: Broken[] = [];
+  const problems: BrokenRule[] = [];
   if (upstreams.length === 0)
     problems.push(["resolver.upstreams", "is empty; a resolver needs at least one server to read from (flag --upstream host:port)"]);
   const open = hasUpstreamTls(settings) ? undefined : upstreams.find((upstream) => !isLoopbackHost(splitHostPort(upstream).host));
@@ -206,9 +206,9 @@ function resolverProblems(settings: Settings): readonly Broken[] {
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
 
 /** Settings without effect in this mode. They are refused, because their intended effect would be missing. */
-function uselessSettings(settings: Settings): readonly Broken[] {
+function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
-  return SETTING_ROWS.flatMap((row): Broken[] => {
+  return SETTING_ROWS.flatMap((row): BrokenRule[] => {
     const why = mode === "resolver" ? row.setting.notForResolver : isOfResolver(row.path) ? ONLY_RESOLVER : undefined;
     if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
     return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];

@@ -2,11 +2,11 @@
 import type { EntryView } from "../catalog/entry/view.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
-import { type Address, type AddressBlock, blockHolds, parseAddress } from "../lib/addresses.ts";
-import { advertisedTargets } from "../reading/hosting.ts";
+import { advertisedTargets } from "../consumer/hosting.ts";
+import { type AddressBlock, blockHolds, type IpAddress, parseAddress } from "../lib/addresses.ts";
 
 /** An entry at an address. With its places in both lists it takes some 80 bytes, which is the whole cost of a name in a reverse zone. */
-interface Placed {
+interface AddressedKey {
   /** As `addressText` gives it. */
   readonly address: string;
   readonly key: KeyText;
@@ -15,15 +15,15 @@ interface Placed {
 export class AddressNames {
   readonly #blocks: readonly AddressBlock[];
   /** By address, and those of one address in key order, so that the entries of a name stand together. */
-  readonly #byAddress = new SortedBlocks<Placed>((a, b) => a.address < b.address || (a.address === b.address && a.key < b.key));
-  readonly #byKey = new SortedBlocks<Placed>((a, b) => a.key < b.key || (a.key === b.key && a.address < b.address));
+  readonly #byAddress = new SortedBlocks<AddressedKey>((a, b) => a.address < b.address || (a.address === b.address && a.key < b.key));
+  readonly #byKey = new SortedBlocks<AddressedKey>((a, b) => a.key < b.key || (a.key === b.key && a.address < b.address));
 
   constructor(blocks: readonly AddressBlock[]) {
     this.#blocks = blocks;
   }
 
   /** Keys of the entries at this address, whoever may see them, those of each name together (`nameOfKey`), in key order. */
-  *namesAt(address: Address): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
+  *namesAt(address: IpAddress): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
     const text = addressText(address);
     let [next] = this.#at(text, "");
     while (next !== undefined) {
@@ -77,7 +77,7 @@ export class AddressNames {
   }
 
   /** What is at an address, from a key on. */
-  *#at(address: string, from: string): Generator<Placed> {
+  *#at(address: string, from: string): Generator<AddressedKey> {
     for (const placed of this.#byAddress.from((each) => each.address > address || (each.address === address && each.key >= from))) {
       if (placed.address !== address) return;
       yield placed;
@@ -91,7 +91,7 @@ export class AddressNames {
     }
   }
 
-  *#of(key: KeyText): Generator<Placed> {
+  *#of(key: KeyText): Generator<AddressedKey> {
     for (const placed of this.#byKey.from((each) => each.key >= key)) {
       if (placed.key !== key) return;
       yield placed;
@@ -100,6 +100,6 @@ export class AddressNames {
 }
 
 /** An address as short text: a character for each byte. */
-export function addressText(address: Address): string {
+export function addressText(address: IpAddress): string {
   return String.fromCharCode(...address);
 }

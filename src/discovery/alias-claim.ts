@@ -9,7 +9,7 @@ import type { Policy } from "../policy/set/verdict.ts";
 import { mayBeSeen } from "../policy/set/verdict.ts";
 
 /** What a claim says of its registrant. */
-interface Claimant {
+interface AliasClaimant {
   readonly scope: Scope;
   readonly clusterId: string;
   readonly region: string;
@@ -18,7 +18,7 @@ interface Claimant {
   readonly isAdmins: boolean;
 }
 
-export interface Claim extends Claimant {
+export interface ParsedAliasClaim extends AliasClaimant {
   /** Namespace of the entry with the alias. */
   readonly namespace: string;
   /** The claimed name, below the zone. */
@@ -29,7 +29,7 @@ const SEPARATOR = "\0";
 const ADMINS = "admin";
 
 /** The claim of a record whose alias stands for that name. */
-export function claimOf({ namespace, scope, traits }: CatalogRecord, name: string): Claim {
+export function claimOf({ namespace, scope, traits }: CatalogRecord, name: string): ParsedAliasClaim {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
   return { namespace, name, scope, clusterId, region, tenant: tenantId, isAdmins };
 }
@@ -51,7 +51,7 @@ export function namesOf(alias: string, zones: readonly string[]): readonly strin
 }
 
 /** The fields of a text of `claimantOf`. */
-export function readClaimant(text: string): Claimant {
+export function readClaimant(text: string): AliasClaimant {
   const [scope = "", clusterId = "", region = "", tenant = "", admins = ""] = text.split(SEPARATOR);
   // Only `claimantOf` makes such texts.
   return { scope: Number(scope) as Scope, clusterId, region, tenant, isAdmins: admins === ADMINS }; // oxlint-disable-line typescript/no-unsafe-type-assertion
@@ -62,7 +62,7 @@ export function readClaimant(text: string): Claimant {
  * and no rule gives the name to others. A name of one label stands above all namespaces, so it needs an admin. Names of the control plane
  * cannot be claimed.
  */
-export function isRightful(policy: Policy, { name, scope, clusterId, region, tenant, isAdmins }: Claim, here: string): boolean {
+export function isRightful(policy: Policy, { name, scope, clusterId, region, tenant, isAdmins }: ParsedAliasClaim, here: string): boolean {
   if (!isAdmins && !name.includes(".")) return false;
   const from = { clusterId, region };
   for (let dot = name.indexOf("."), at = 0, depth = 0; ; depth += 1) {

@@ -16,7 +16,7 @@ const MAX_CLAIMANTS = 1024;
 const MAX_LOOKED_AT = 64;
 
 /** Entries of one name that have an alias by the same right. A run is never changed: another one takes its place. */
-export interface Run {
+export interface AliasRun {
   /** In plain form. */
   readonly alias: string;
   /** What all their claims say of the registrant (`claimantOf`). */
@@ -43,14 +43,14 @@ const NO_CHANGE: AliasChange = { aliases: new Set(), claimed: [] };
 
 export class AliasIndex {
   /** In key order. The nth list has the nth alias of each entry, so that its runs do not overlap. */
-  readonly #lists: SortedBlocks<Run>[] = [];
+  readonly #lists: SortedBlocks<AliasRun>[] = [];
   /** The same runs, in the order of the ends of their aliases. */
-  readonly runs = new SortedBlocks<Run>(isRunBefore);
+  readonly runs = new SortedBlocks<AliasRun>(isRunBefore);
   readonly #claimants = new Map<string, string>();
-  readonly #onRun: (run: Run, isThere: boolean) => void;
+  readonly #onRun: (run: AliasRun, isThere: boolean) => void;
 
   /** `onRun` is told of each run that comes or goes. */
-  constructor(onRun: (run: Run, isThere: boolean) => void) {
+  constructor(onRun: (run: AliasRun, isThere: boolean) => void) {
     this.#onRun = onRun;
   }
 
@@ -61,12 +61,12 @@ export class AliasIndex {
     const before = this.#runsOf(key);
     if (aliases.size === 0 && before.length === 0) return NO_CHANGE;
     const had = new Set(before.map(({ alias }) => alias));
-    const isKept = (run: Run) => run.claimant === claimant && aliases.has(run.alias);
+    const isKept = (run: AliasRun) => run.claimant === claimant && aliases.has(run.alias);
     const kept = new Set(before.filter(isKept).map(({ alias }) => alias));
     // In one order, so that entries with the same aliases share their runs.
     const added = this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
     const came = added.filter((alias) => !kept.has(alias));
-    const isLast = (run: Run) => run.keys.length === 1 && !this.#isClaimed(run);
+    const isLast = (run: AliasRun) => run.keys.length === 1 && !this.#isClaimed(run);
     const went = before.filter((run) => !isKept(run) && isLast(run));
     return { aliases: had.union(aliases), claimed: [...came, ...went.map(({ alias }) => alias)] };
   }
@@ -77,7 +77,7 @@ export class AliasIndex {
   }
 
   /** The entries with this alias, in runs, among all or some. */
-  *runsOf(alias: string, among = this.runs): Generator<Run> {
+  *runsOf(alias: string, among = this.runs): Generator<AliasRun> {
     for (const run of among.from((each) => !isEndBefore(each.alias, alias))) {
       if (run.alias !== alias) return;
       yield run;
@@ -124,8 +124,8 @@ export class AliasIndex {
   }
 
   /** The claims of the first runs that suit. */
-  *#claimsOf(runs: Iterable<Run>, suits: (run: Run) => boolean): Generator<AliasClaim> {
-    let last: Run | undefined;
+  *#claimsOf(runs: Iterable<AliasRun>, suits: (run: AliasRun) => boolean): Generator<AliasClaim> {
+    let last: AliasRun | undefined;
     for (const run of runs) {
       if (!suits(run)) return;
       const namespace = namespaceOfRun(run);
@@ -136,8 +136,8 @@ export class AliasIndex {
   }
 
   /** The runs with this key, one for each of its aliases. */
-  #runsOf(key: KeyText): readonly Run[] {
-    const runs: Run[] = [];
+  #runsOf(key: KeyText): readonly AliasRun[] {
+    const runs: AliasRun[] = [];
     for (const list of this.#lists) {
       const run = list.before((each) => firstKey(each) > key);
       if (run?.keys.includes(key) !== true) break;
@@ -147,7 +147,7 @@ export class AliasIndex {
   }
 
   /** Whether another entry of the namespace claims the alias by this right, as far as that is soon found. */
-  #isClaimed(own: Run): boolean {
+  #isClaimed(own: AliasRun): boolean {
     const { alias, claimant } = own;
     const start = `${namespaceOf(firstKey(own))}\0`;
     let lookedAt = 0;
@@ -160,20 +160,20 @@ export class AliasIndex {
   }
 
   /** Returns those of the aliases that were added and that nobody claimed by this right. */
-  #replace(key: KeyText, before: readonly Run[], aliases: readonly string[], claimant: string): readonly string[] {
+  #replace(key: KeyText, before: readonly AliasRun[], aliases: readonly string[], claimant: string): readonly string[] {
     const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
     // All go before any comes, since an alias may move to another list.
     for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), run, without(run, key));
     return aliases.filter((alias, n) => !stays(n) && this.#add(this.#list(n), runOf(alias, claimant, [key]), key) === "first");
   }
 
-  #list(n: number): SortedBlocks<Run> {
-    return (this.#lists[n] ??= new SortedBlocks<Run>((a, b) => firstKey(a) < firstKey(b)));
+  #list(n: number): SortedBlocks<AliasRun> {
+    return (this.#lists[n] ??= new SortedBlocks<AliasRun>((a, b) => firstKey(a) < firstKey(b)));
   }
 
   /** Whether the claim is the first of its alias and right, as far as `#isClaimed` knows. */
-  #add(list: SortedBlocks<Run>, own: Run, key: KeyText): "first" | "further" {
-    const isAfter = (run: Run) => firstKey(run) > key;
+  #add(list: SortedBlocks<AliasRun>, own: AliasRun, key: KeyText): "first" | "further" {
+    const isAfter = (run: AliasRun) => firstKey(run) > key;
     const before = list.before(isAfter);
     const isWithin = before !== undefined && (before.keys.at(-1) ?? "") > key;
     const [after] = isWithin ? [] : list.from(isAfter);
@@ -188,7 +188,7 @@ export class AliasIndex {
     return claim;
   }
 
-  #swap(list: SortedBlocks<Run>, gone: Run | undefined, instead: readonly Run[]): void {
+  #swap(list: SortedBlocks<AliasRun>, gone: AliasRun | undefined, instead: readonly AliasRun[]): void {
     const [next, ...others] = instead;
     if (gone !== undefined) this.#onRun(gone, false);
     for (const run of instead) this.#onRun(run, true);
@@ -210,16 +210,16 @@ export class AliasIndex {
 }
 
 /** In the order of the ends of the aliases. */
-export function isRunBefore(a: Run, b: Run): boolean {
+export function isRunBefore(a: AliasRun, b: AliasRun): boolean {
   return isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b));
 }
 
 /** The namespace of the entries of a run. */
-export function namespaceOfRun(run: Run): string {
+export function namespaceOfRun(run: AliasRun): string {
   return namespaceOf(firstKey(run));
 }
 
-function firstKey({ keys }: Run): string {
+function firstKey({ keys }: AliasRun): string {
   return keys[0] ?? "";
 }
 
@@ -227,12 +227,12 @@ function namespaceOf(key: string): string {
   return key.slice(0, key.indexOf("\0"));
 }
 
-function runOf(alias: string, claimant: string, keys: readonly KeyText[]): Run {
+function runOf(alias: string, claimant: string, keys: readonly KeyText[]): AliasRun {
   return { alias, claimant, keys };
 }
 
 /** Whether the entries of both may stand in one run. */
-function isAlike(a: Run, b: Run): boolean {
+function isAlike(a: AliasRun, b: AliasRun): boolean {
   const [aKey, bKey] = [a.keys[0], b.keys[0]];
   return (
     a.alias === b.alias && a.claimant === b.claimant && aKey !== undefined && bKey !== undefined && nameOfKey(aKey) === nameOfKey(bKey)
@@ -240,7 +240,7 @@ function isAlike(a: Run, b: Run): boolean {
 }
 
 /** The run with one more key, in halves if it is full. */
-function withKey({ alias, claimant, keys }: Run, key: KeyText): readonly Run[] {
+function withKey({ alias, claimant, keys }: AliasRun, key: KeyText): readonly AliasRun[] {
   // `toSpliced` and `slice` make arrays without spare room.
   const more = keys.toSpliced(indexIn(keys, key), 0, key);
   if (more.length <= RUN_SIZE) return [runOf(alias, claimant, more)];
@@ -248,12 +248,12 @@ function withKey({ alias, claimant, keys }: Run, key: KeyText): readonly Run[] {
   return [runOf(alias, claimant, more.slice(0, half)), runOf(alias, claimant, more.slice(half))];
 }
 
-function without({ alias, claimant, keys }: Run, key: KeyText): readonly Run[] {
+function without({ alias, claimant, keys }: AliasRun, key: KeyText): readonly AliasRun[] {
   return keys.length === 1 ? [] : [runOf(alias, claimant, keys.toSpliced(keys.indexOf(key), 1))];
 }
 
 /** The two parts of a run between which the key lies, and its own run between them. */
-function splitAt({ alias, claimant, keys }: Run, key: KeyText, own: Run): readonly Run[] {
+function splitAt({ alias, claimant, keys }: AliasRun, key: KeyText, own: AliasRun): readonly AliasRun[] {
   const at = indexIn(keys, key);
   return [runOf(alias, claimant, keys.slice(0, at)), own, runOf(alias, claimant, keys.slice(at))];
 }

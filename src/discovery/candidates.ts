@@ -3,17 +3,17 @@
 import { topicPatterns } from "../catalog/entry/codec.ts";
 import { matchesSubject, parseSubject, patternWords, SUBJECT_RULE } from "../catalog/entry/topic-patterns.ts";
 import { type EntryView, NO_PORTS, versionOf } from "../catalog/entry/view.ts";
-import type { Filter } from "../catalog/query/filter.ts";
-import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";
+import type { EntryFilter } from "../catalog/query/filter.ts";
+import { GOLDEN_RATIO, type NameSampling } from "../catalog/query/instances.ts";
 import type { EntryTest } from "../catalog/query/query.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import { type Fitness, healthOrder, isHosted } from "../consumer/fitness.ts";
+import { hostOf, hostTargets, isCalledAtNode } from "../consumer/hosting.ts";
+import { FIT_RANK, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../consumer/levels.ts";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
-import { type Fitness, healthOrder, isHosted } from "../reading/fitness.ts";
-import { hostOf, hostTargets, isCalledAtNode } from "../reading/hosting.ts";
-import { FIT_RANK, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../reading/levels.ts";
 
 /** What the part of a crowded name depends on. */
 export interface SampleOptions extends RankOptions {
@@ -29,7 +29,7 @@ export interface SampleOptions extends RankOptions {
  * The part of a crowded name that these options choose from. Each ROUND_ROBIN turn and each random number leads to another part, a hash key
  * always to the same one.
  */
-export function samplingOf(options: SampleOptions): Sampling {
+export function samplingOf(options: SampleOptions): NameSampling {
   const rank = (record: CatalogRecord) => rankOf(fitnessOf(record), record.traits, options);
   const ranks = { rank, ranksPerTier: LEVELS, ideal: idealRank(options), fit: FIT_RANK, wanted: options.limit };
   switch (options.policy) {
@@ -102,7 +102,7 @@ const STEPS_A_RECORD = 256;
  * The test whether a pattern of the topic matches the subject. Throws `invalid_argument` for text that
  * is not a subject, and if no topic is asked for.
  */
-export function subjectTest(subject: string, { kindMask, versions }: Filter, replica: Replica): EntryTest {
+export function subjectTest(subject: string, { kindMask, versions }: EntryFilter, replica: Replica): EntryTest {
   if (versions !== undefined) throw invalid("subject", "goes with topics and version_range with functions; give one of them");
   if (kindMask !== 0 && (kindMask & (1 << KIND.TOPIC)) === 0)
     throw invalid("subject", "only topics carry subjects, and kinds names others");

@@ -4,18 +4,18 @@
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
-import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
+import { type NameSampling, sampleOf } from "../catalog/query/instances.ts";
 import { isAtOrBelow, isEndBefore, SortedBlocks, suffixesOf } from "../catalog/query/sorted-blocks.ts";
-import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginStatus } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { Address, AddressBlock } from "../lib/addresses.ts";
+import type { AddressBlock, IpAddress } from "../lib/addresses.ts";
 import { hasField } from "../lib/protowire.ts";
 import { AddressNames } from "./address-names.ts";
-import { type Claim, claimantOf, claimOf, isSingleLabel, namesOf, readClaimant } from "./alias-claim.ts";
-import { AliasIndex, isRunBefore, namespaceOfRun, type Run } from "./alias-index.ts";
-import { SeenNames, type Seer } from "./seen-names.ts";
+import { claimantOf, claimOf, isSingleLabel, namesOf, type ParsedAliasClaim, readClaimant } from "./alias-claim.ts";
+import { AliasIndex, type AliasRun, isRunBefore, namespaceOfRun } from "./alias-index.ts";
+import { type ViewerClass, VisibleNames } from "./visible-names.ts";
 
 /** Field number of Entry.aliases. */
 const ALIASES = 9;
@@ -31,11 +31,11 @@ const MAX_ALIAS_SERVICES = 4;
 /** The part of the catalog that the asking viewer may see. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
-  readonly counts: (claim: Claim) => boolean;
+  readonly counts: (claim: ParsedAliasClaim) => boolean;
   /** Whether an alias of this name is seen, whoever has it. Absent: every one is. */
   readonly seesName?: (name: string) => boolean;
   /** The class of the viewer, so that looking takes no time for what is hidden from it. Absent: nothing is hidden, or the time is of no matter. */
-  readonly seer?: Seer | undefined;
+  readonly seer?: ViewerClass | undefined;
 }
 
 export interface FoundAlias {
@@ -45,8 +45,8 @@ export interface FoundAlias {
 }
 
 /** Entries that lookups find although they are not in the replica, which a resolver holds. Their bytes are in its slab, and none of their keys is shown there. */
-export interface EntriesBeside {
-  readonly lookup: Lookup;
+export interface SupplementaryEntries {
+  readonly lookup: EntryIndex;
   /** Whether lookups show those of a namespace. */
   shows(namespace: string): boolean;
   /** Keys that came or went since the last call. */
@@ -54,7 +54,7 @@ export interface EntriesBeside {
 }
 
 /** Hears of each change of what names in DNS stand for, just after it. */
-export interface NameFollower {
+export interface NameObserver {
   /** An entry of a name came, went or changed. `name`: as in `nameOfKey`. */
   entryChanged(name: string): void;
   /** An entry that has this alias, or had it, came, went or changed. In plain form. */
@@ -80,27 +80,27 @@ const NOBODY: FoundAlias = { records: [], isSample: false };
 
 export class DnsNames {
   /** Where the entries are. Those of two lists have no key in common. */
-  readonly lookups: readonly Lookup[];
+  readonly lookups: readonly EntryIndex[];
   readonly #replica: NamedReplica;
-  readonly #beside: EntriesBeside | undefined;
+  readonly #beside: SupplementaryEntries | undefined;
   /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
   /** Namespaces with entries, in the order of their ends. */
   readonly #namespaces = new SortedBlocks<string>(isEndBefore);
   readonly #aliases = new AliasIndex((run, isThere) => this.#seen.setRun(run, isThere));
-  readonly #seen = new SeenNames<Run>({
+  readonly #seen = new VisibleNames<AliasRun>({
     isBefore: isRunBefore,
     namespaceOf: namespaceOfRun,
     namesOf: ({ alias }) => namesOf(alias, this.#zones),
   });
   readonly #addresses: AddressNames | undefined;
-  readonly #followers = new Set<NameFollower>();
+  readonly #followers = new Set<NameObserver>();
   /** The lives of origins, as they were told to those who follow. */
-  readonly #lives = new Map<string, OriginLife>();
+  readonly #lives = new Map<string, OriginStatus>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
-  constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: EntriesBeside) {
+  constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: SupplementaryEntries) {
     this.lookups = beside === undefined ? [replica.lookup] : [replica.lookup, beside.lookup];
     this.#replica = replica;
     this.#beside = beside;
@@ -114,7 +114,7 @@ export class DnsNames {
   }
 
   /** Tells of all changes from now on, for as long as this object lives. */
-  follow(follower: NameFollower): void {
+  follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
 
@@ -124,7 +124,7 @@ export class DnsNames {
   }
 
   /** The claims of all aliases, whether they count or not, for each name that they may stand for. Some are told more than once. */
-  *claims(): Generator<Claim> {
+  *claims(): Generator<ParsedAliasClaim> {
     for (const { alias, namespace, claimant } of this.#aliases.claims())
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
   }
@@ -167,7 +167,7 @@ export class DnsNames {
       );
   }
 
-  #tell(what: (follower: NameFollower) => void): void {
+  #tell(what: (follower: NameObserver) => void): void {
     // HOT: once a changed record, and nearly always for one gateway.
     for (const follower of this.#followers) what(follower);
   }
@@ -227,17 +227,17 @@ export class DnsNames {
    * Visible records that rightly carry the name of that zone as an alias, as it is or in full, in key order; of many services that carry it only the first few, with
    * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
    */
-  findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
+  findAlias(name: string, zone: string, view: NameView, sampling?: NameSampling): FoundAlias {
     // HOT: for each name that somebody makes up.
     const aliases = [name, `${name}.${zone}`].filter((alias) => this.#aliases.has(alias));
     const keys = aliases.length === 0 ? NO_KEYS : this.#keysSeen(aliases, view);
     if (keys.size === 0) return NOBODY;
-    const carriers: CatalogRecord[] = [];
+    const aliasOwners: CatalogRecord[] = [];
     for (const key of keys) {
       const record = this.view(key);
-      if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) carriers.push(record);
+      if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) aliasOwners.push(record);
     }
-    const services = [...Map.groupBy(carriers.toSorted(byKey), serviceOf).values()];
+    const services = [...Map.groupBy(aliasOwners.toSorted(byKey), serviceOf).values()];
     // Each may have a thousand records in its sample, and anybody may register more services.
     const told = services.filter((records, at) => at < MAX_ALIAS_SERVICES || isAliasBelow(name, records));
     const sampled = sampling === undefined ? told : told.map((records) => sampleOf(records, sampling).records);
@@ -264,7 +264,7 @@ export class DnsNames {
     return keys;
   }
 
-  #makeSeen(seer: Seer | undefined) {
+  #makeSeen(seer: ViewerClass | undefined) {
     return seer && this.#seen.make(seer, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 
@@ -282,7 +282,7 @@ export class DnsNames {
   }
 
   /** Keys of the services and nodes that have a target at this address, whoever may see them, those of each name together. */
-  namesAt(address: Address): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
+  namesAt(address: IpAddress): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
     return this.#addresses?.namesAt(address) ?? NONE;
   }
 

@@ -3,13 +3,13 @@
  * woken.
  */
 
-import type { Feed } from "../catalog/watch/feed.ts";
+import type { WatchFeed } from "../catalog/watch/feed.ts";
 import { type NamedReader, NameIndex, type NameIndexBounds } from "../catalog/watch/name-index.ts";
 
 /** An open stream, as the fan-out sees it. */
-export interface Watcher {
+export interface WatchStream {
   /** What it is told next. The fan-out reads whom it concerns and when it is due, and a change of policy how far it came. */
-  readonly feed: Pick<Feed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
+  readonly feed: Pick<WatchFeed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
   /** Whether it is to be woken. Only the fan-out writes it. */
   isReady: boolean;
   wake(): void;
@@ -18,27 +18,27 @@ export interface Watcher {
 }
 
 /** Hears of what concerns all watchers, for watchers in other threads. */
-export interface FanoutFollower {
+export interface FanoutObserver {
   readiesAll(): void;
   ends(): void;
 }
 
 export class Fanout {
-  readonly followers = new Set<FanoutFollower>();
-  readonly #exact = new Map<string, Set<Watcher>>();
-  readonly #prefix = new Map<string, Set<Watcher>>();
-  readonly #everything = new Set<Watcher>();
-  readonly #watchers = new Set<Watcher>();
+  readonly followers = new Set<FanoutObserver>();
+  readonly #exact = new Map<string, Set<WatchStream>>();
+  readonly #prefix = new Map<string, Set<WatchStream>>();
+  readonly #everything = new Set<WatchStream>();
+  readonly #watchers = new Set<WatchStream>();
   /** The watchers that are told of changes by name, by their reader. */
-  readonly #named = new Map<NamedReader, Set<Watcher>>();
+  readonly #named = new Map<NamedReader, Set<WatchStream>>();
   #names: NameIndex | undefined;
   /**
    * The watchers to wake, in order. Each is in the list once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because
    * taking its first element skips all elements that were taken before.
    */
-  #ready: Watcher[] = [];
+  #ready: WatchStream[] = [];
   /** The watchers being woken, and the number already woken. */
-  #waking: Watcher[] = [];
+  #waking: WatchStream[] = [];
   #wokenCount = 0;
   #isEnding = false;
   readonly #onAgain: () => void;
@@ -74,7 +74,7 @@ export class Fanout {
     return this.readyCount > 0 || this.#names?.isBehind === true;
   }
 
-  add(watcher: Watcher): void {
+  add(watcher: WatchStream): void {
     const { namespace, prefix, resolved } = watcher.feed.reader.options.filter;
     this.#watchers.add(watcher);
     if (resolved !== undefined) this.#addBelow(resolved.list, watcher);
@@ -84,7 +84,7 @@ export class Fanout {
     if (this.#isEnding) watcher.stop();
   }
 
-  remove(watcher: Watcher): void {
+  remove(watcher: WatchStream): void {
     const { namespace, prefix, resolved } = watcher.feed.reader.options.filter;
     this.#watchers.delete(watcher);
     watcher.isReady = false;
@@ -100,7 +100,7 @@ export class Fanout {
    * The watcher has been told everything, and from now on only changes concern it. If its filter has names, those of other names do not
    * wake it any more.
    */
-  narrow(watcher: Watcher): void {
+  narrow(watcher: WatchStream): void {
     const { reader } = watcher.feed;
     const { names, namespace, prefix } = reader.options.filter;
     if (names.length === 0 || !this.#watchers.has(watcher)) return;
@@ -160,14 +160,14 @@ export class Fanout {
   }
 
   /** The watcher has not looked at everything yet, or has noted something to send. */
-  again(watcher: Watcher): void {
+  again(watcher: WatchStream): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);
     this.#onAgain();
   }
 
   /** Takes the next watcher to wake. There is none until all that changed was offered by name: who is woken then looks at it in one go. */
-  take(): Watcher | undefined {
+  take(): WatchStream | undefined {
     if (this.#names?.isBehind === true) return undefined;
     while (this.readyCount > 0) {
       if (this.#wokenCount === this.#waking.length) {
@@ -186,35 +186,35 @@ export class Fanout {
     return undefined;
   }
 
-  watchers(): Iterable<Watcher> {
+  watchers(): Iterable<WatchStream> {
     return this.#watchers;
   }
 
-  #addBelow(prefixes: readonly string[], watcher: Watcher): void {
+  #addBelow(prefixes: readonly string[], watcher: WatchStream): void {
     for (const prefix of prefixes) {
       if (prefix === "") this.#everything.add(watcher);
       else join(this.#prefix, prefix, watcher);
     }
   }
 
-  #readyAll(watchers: ReadonlySet<Watcher> | undefined): void {
+  #readyAll(watchers: ReadonlySet<WatchStream> | undefined): void {
     if (watchers !== undefined) for (const watcher of watchers) this.#readyOne(watcher);
   }
 
-  #readyOne(watcher: Watcher): void {
+  #readyOne(watcher: WatchStream): void {
     if (watcher.isReady) return;
     watcher.isReady = true;
     this.#ready.push(watcher);
   }
 }
 
-function join<K>(map: Map<K, Set<Watcher>>, key: K, watcher: Watcher): void {
+function join<K>(map: Map<K, Set<WatchStream>>, key: K, watcher: WatchStream): void {
   const set = map.get(key);
   if (set === undefined) map.set(key, new Set([watcher]));
   else set.add(watcher);
 }
 
-function leave<K>(map: Map<K, Set<Watcher>>, key: K, watcher: Watcher): void {
+function leave<K>(map: Map<K, Set<WatchStream>>, key: K, watcher: WatchStream): void {
   const set = map.get(key);
   if (set?.delete(watcher) === true && set.size === 0) map.delete(key);
 }

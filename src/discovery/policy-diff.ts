@@ -5,43 +5,43 @@
 
 import { isControlNamespace } from "../catalog/entry/names.ts";
 import { shardOf } from "../catalog/key-shards.ts";
-import { coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
+import { coveredNamespaces, type EntryFilter } from "../catalog/query/filter.ts";
 import { nameIndex } from "../catalog/query/sorted-blocks.ts";
 import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
-import type { Rule } from "../policy/set/rules.ts";
+import type { NamespaceRule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
 /** The namespaces that a viewer must be told anew, sorted. */
-export interface Difference {
+export interface VisibilityDiff {
   readonly gained: readonly string[];
   readonly lost: readonly string[];
 }
 
-type Change = "gained" | "lost" | "same";
+type NamespaceChange = "gained" | "lost" | "same";
 
 /** A viewer whose namespaces are not all judged yet. */
-interface Judging {
+interface PendingViewer {
   readonly viewer: string;
   /** By group of namespaces. */
-  readonly changes: Change[];
+  readonly changes: NamespaceChange[];
   readonly gained: string[];
   readonly lost: string[];
   /** Number of namespaces already looked at. */
   at: number;
 }
 
-const NONE: Difference = { gained: [], lost: [] };
+const NONE: VisibilityDiff = { gained: [], lost: [] };
 
 export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
   /** Number of each group of namespaces, by the rule of each policy that decides. Split over many maps, because a growing map is copied. */
-  readonly #groups: Map<Rule | undefined, Map<Rule | undefined, number>>[] = [];
+  readonly #groups: Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, number>>[] = [];
   /** One namespace of each group. The verdict on it holds for all of the group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
-  readonly #byViewer = new Map<string, Difference>();
-  #judging: Judging | undefined;
+  readonly #byViewer = new Map<string, VisibilityDiff>();
+  #judging: PendingViewer | undefined;
 
   constructor(before: Policy, after: Policy) {
     this.#before = before;
@@ -52,9 +52,12 @@ export class PolicyDiff {
   add(name: string, isHeld: boolean): void {
     if (isControlNamespace(name)) return;
     const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
-    const shard = (this.#groups[shardOf((after ?? before)?.pattern ?? "")] ??= new Map<Rule | undefined, Map<Rule | undefined, number>>());
+    const shard = (this.#groups[shardOf((after ?? before)?.pattern ?? "")] ??= new Map<
+      NamespaceRule | undefined,
+      Map<NamespaceRule | undefined, number>
+    >());
     let groups = shard.get(before);
-    if (groups === undefined) shard.set(before, (groups = new Map<Rule | undefined, number>()));
+    if (groups === undefined) shard.set(before, (groups = new Map<NamespaceRule | undefined, number>()));
     let group = groups.get(after);
     if (group === undefined) groups.set(after, (group = this.#examples.push(name) - 1));
     this.#namespaces.push({ name, group, isHeld });
@@ -89,13 +92,13 @@ export class PolicyDiff {
   }
 
   /** The added namespaces that the viewer sees only after the change, and the held ones that it saw only before. */
-  of(viewer: Viewer): Difference {
+  of(viewer: Viewer): VisibilityDiff {
     this.judge(viewer, Number.POSITIVE_INFINITY);
     return this.#byViewer.get(idOf(viewer)) ?? NONE;
   }
 
   /** The change of one namespace for the viewer, whether it was added or not. */
-  changeOf(namespace: string, viewer: Viewer): Change {
+  changeOf(namespace: string, viewer: Viewer): NamespaceChange {
     const [did, does] = [this.#before.viewer(namespace, viewer).allowed, this.#after.viewer(namespace, viewer).allowed];
     return did === does ? "same" : does ? "gained" : "lost";
   }
@@ -106,7 +109,7 @@ function idOf({ clusterId, tenant }: Viewer): string {
 }
 
 /** The namespaces of a sorted list that the filter covers. If there are too many to name, only enough to show that. */
-export function coveredIn(sorted: readonly string[], filter: Filter): readonly string[] {
+export function coveredIn(sorted: readonly string[], filter: EntryFilter): readonly string[] {
   const { namespace } = filter;
   if (namespace !== "" && sorted[nameIndex(sorted, namespace)] !== namespace) return [];
   const found: string[] = [];

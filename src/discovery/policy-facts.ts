@@ -1,20 +1,20 @@
 /** The facts of the catalog that changes of policy need: the entries for a dry run, and the known clusters and regions. */
 import { ANY } from "../catalog/query/filter.ts";
-import { Cursor } from "../catalog/query/ordered.ts";
+import { ListCursor } from "../catalog/query/ordered-records.ts";
 import { queryPage } from "../catalog/query/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "../catalog/record/record.ts";
 import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { CatalogFacts, HeldEntry } from "../policy/set/plan.ts";
+import type { CatalogFacts, PlanEntry } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
-import type { Reads } from "./reads.ts";
+import type { CatalogReads } from "./reads.ts";
 
 const ENTRIES_A_SLICE = 1000;
 
 /** `viewers`: the known viewers. `channels`: as in the facts. */
-export function catalogFacts(
+export function catalogFactsForPlan(
   { lookup, origins }: Replica,
-  { node }: Pick<Reads, "node">,
+  { node }: Pick<CatalogReads, "node">,
   { viewers, channels }: { readonly viewers: readonly Viewer[]; readonly channels: CatalogFacts["channels"] },
 ): CatalogFacts {
   return {
@@ -31,7 +31,7 @@ export function catalogFacts(
 }
 
 /** Yields in slices, so that its reader can take turns with other work. Later changes are read as they are then. */
-function* heldEntries(origins: Replica["origins"]): Generator<HeldEntry> {
+function* heldEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;
     for (let storedRecords: StoredRecord[] = []; ; storedRecords = []) {
@@ -52,7 +52,7 @@ function* heldEntries(origins: Replica["origins"]): Generator<HeldEntry> {
 /** Every cluster that has a node here, with its region. */
 export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
-  const nodes = new Cursor(lookup.ofKind(KIND.NODE));
+  const nodes = new ListCursor(lookup.ofKind(KIND.NODE));
   for (let node: CatalogRecord | undefined = nodes.next(); node !== undefined; node = nodes.next())
     found.set(node.traits.clusterId, node.traits.region);
   return found;

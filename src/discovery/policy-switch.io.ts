@@ -7,19 +7,19 @@ import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
 const STEP_COUNT = 128;
 
 /** A queue of changes: a node's, or that of a copy of its replica. */
-type Queue = Pick<
+type ChangeQueue = Pick<
   SwitchQueue,
   "isHeard" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
 >;
 
 export class PolicySwitcher {
-  readonly #queue: Queue;
+  readonly #queue: ChangeQueue;
   readonly #onShown: () => void;
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
   /** `onShown`: a change is complete, or complete but for copies, and readers must see it. */
-  constructor(queue: Queue, onShown: () => void) {
+  constructor(queue: ChangeQueue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
     queue.onFollowed = () => this.#go();
@@ -69,7 +69,7 @@ export class PolicySwitcher {
   }
 }
 
-function isAtWork({ isRunning, isWaiting }: Queue): boolean {
+function isAtWork({ isRunning, isWaiting }: ChangeQueue): boolean {
   return isRunning && !isWaiting;
 }
 

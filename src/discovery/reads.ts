@@ -3,29 +3,29 @@ import { decodeEntry } from "../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../catalog/query/filter.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
+import { ANY, coveredNamespaces, type EntryFilter, filterHash, filterText } from "../catalog/query/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, findJoined, type InstanceName } from "../catalog/query/instances.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
-import { Prefixes } from "../catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../catalog/query/prefixes.ts";
 import {
-  type Considered,
+  type ConsideredEntry,
   decodePageToken,
   type EntryTest,
   encodePageToken,
   joinedPage,
-  type Page,
   type QueryOptions,
+  type QueryPage,
   queryPage,
 } from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { Cursor } from "../catalog/watch/cursor.ts";
-import { type NodeFacts, Reader, type ReaderOptions } from "../catalog/watch/reader.ts";
+import type { WatchCursor } from "../catalog/watch/cursor.ts";
+import { type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { Rule } from "../policy/set/rules.ts";
+import type { NamespaceRule } from "../policy/set/rules.ts";
 import {
   differentOwners,
   hasSameOwners,
@@ -34,8 +34,8 @@ import {
   type OnDenied,
   type Policy,
   type PolicySource,
+  type PolicyVerdict,
   seesAll,
-  type Verdict,
   type Viewer,
   VisibilityFilter,
   type VisiblePolicy,
@@ -58,17 +58,17 @@ const PENDING_RETRY_MS = 500;
 const EPOCH_HASH_LENGTH = 12;
 
 /** Where a resolver has the entries that it answers with. At a node all are in the lookup of its replica. */
-export interface AnswerLists {
+export interface ResolverAnswerLists {
   /** The lists of all entries of a namespace and of those below it, which have no key in common. An empty text stands for all namespaces. */
-  of(namespace: string): readonly Lookup[];
+  of(namespace: string): readonly EntryIndex[];
   /** Whether an entry of these lists may be shown at all. */
   admits(record: CatalogRecord): boolean;
   readonly portableCursor: ReaderOptions["portableCursor"];
   readonly isAtPlace: ReaderOptions["isAtPlace"];
 }
 
-export interface PageRequest {
-  readonly filter: Filter;
+export interface QueryPageRequest {
+  readonly filter: EntryFilter;
   /** A result of `pageLimit`. */
   readonly limit: number;
   readonly token: string;
@@ -84,55 +84,55 @@ export interface PageRequest {
 export interface PageAnswer {
   readonly records: readonly CatalogRecord[];
   readonly nextToken: string;
-  readonly considered: readonly Considered[] | undefined;
+  readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
-export type WatchRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
+export type ReaderRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
-interface Shared {
-  readonly reader: Reader;
+interface SharedReader {
+  readonly reader: WatchReader;
   /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
   readonly viewer: Viewer | undefined;
-  /** Whether it was owed anything in this edition of the policy. */
-  owed: { readonly edition: number; readonly isAny: boolean } | undefined;
+  /** Whether it was owed anything in this version of the policy. */
+  owed: { readonly version: number; readonly isAny: boolean } | undefined;
 }
 
 export interface ReadsPolicy {
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   /** Of a resolver. */
-  readonly lists?: AnswerLists | undefined;
+  readonly lists?: ResolverAnswerLists | undefined;
   /** Of summaries: namespaces of which no reader but the watches of resolvers is shown anything. That is no denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
 /** The policy that decides of a namespace. */
-interface RuleInForce {
-  readonly verdict: Verdict;
+interface EffectiveRule {
+  readonly verdict: PolicyVerdict;
   /** The label of the rule, or of the set. */
   readonly version: string;
   /** Undefined without one, and for a caller that may not see the namespace. */
-  readonly rule: Rule | undefined;
+  readonly rule: NamespaceRule | undefined;
   /** Of the version in force; 0 without one. */
   readonly number: number;
 }
 
-export class Reads {
+export class CatalogReads {
   readonly replica: Replica;
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
-  readonly #lists: AnswerLists | undefined;
+  readonly #lists: ResolverAnswerLists | undefined;
   readonly #hides: ReadsPolicy["hides"];
   /** Names what else than records and policy decides what readers are told. Empty while nothing does. */
   #answers = "";
-  readonly #readers = new Map<string, Shared>();
+  readonly #readers = new Map<string, SharedReader>();
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
   /** Number of policy changes and settlements in this thread. */
-  #policyEdition = 0;
-  #boot: { readonly edition: number; readonly text: string };
-  #editionPolicy: Policy;
+  #policyRevision = 0;
+  #boot: { readonly version: number; readonly text: string };
+  #versionPolicy: Policy;
   /** The policy that all records already follow. */
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
@@ -142,10 +142,10 @@ export class Reads {
   #unsettled: readonly Policy[] = [];
   /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
   #unshown: readonly Policy[] = [];
-  /** Below which prefixes records may follow other owners than those of the policy in force, in one edition of the policy. */
-  #reowned = { edition: -1, prefixes: new Prefixes([]) };
+  /** Below which prefixes records may follow other owners than those of the policy in force, in one version of the policy. */
+  #reowned = { version: -1, prefixes: new NamespacePrefixes([]) };
 
-  constructor(replica: Replica, node: NodeFacts, policy: ReadsPolicy) {
+  constructor(replica: Replica, node: ReaderNode, policy: ReadsPolicy) {
     this.replica = replica;
     this.#lists = policy.lists;
     this.#hides = policy.hides;
@@ -154,11 +154,11 @@ export class Reads {
     this.#onDenied = (caller, denial) => {
       if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
     };
-    this.#editionPolicy = policy.policies.policy;
+    this.#versionPolicy = policy.policies.policy;
     this.#shownPolicy = policy.policies.policy;
     this.#settledPolicy = policy.policies.policy;
     this.#visible = { of: this.#shownPolicy, visible: this.#shownPolicy };
-    this.#boot = { edition: -1, text: "" };
+    this.#boot = { version: -1, text: "" };
     const bootOf = () => this.#bootOf(node.boot);
     this.node = {
       nodeId: node.nodeId,
@@ -195,12 +195,12 @@ export class Reads {
   }
 
   /** Whether a caller may see a namespace, with the reason. */
-  verdict(caller: Caller, namespace: string): Verdict {
+  verdict(caller: Caller, namespace: string): PolicyVerdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
   /** The verdict on a namespace under the policy in force. Its rule is given only to a caller that may see the namespace. */
-  rule(caller: Caller, namespace: string): RuleInForce {
+  rule(caller: Caller, namespace: string): EffectiveRule {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
     // No rule covers the control plane's namespaces.
@@ -233,9 +233,9 @@ export class Reads {
   }
 
   /** Changes at once with every policy, and again when the policy has settled. */
-  get policyEdition(): number {
+  get policyRevision(): number {
     this.#note(this.#policies.policy);
-    return this.#policyEdition;
+    return this.#policyRevision;
   }
 
   /** Another policy may be in force. To be called before anything arrives under it. */
@@ -250,13 +250,13 @@ export class Reads {
   noteAnswers(name: string): void {
     if (name === this.#answers) return;
     this.#answers = name;
-    this.#policyEdition += 1;
+    this.#policyRevision += 1;
   }
 
   #note(policy: Policy): void {
-    if (policy === this.#editionPolicy) return;
-    this.#editionPolicy = policy;
-    this.#policyEdition += 1;
+    if (policy === this.#versionPolicy) return;
+    this.#versionPolicy = policy;
+    this.#policyRevision += 1;
     this.#unsettled = [...this.#unsettled, policy];
     this.#unshown = [...this.#unshown, policy];
   }
@@ -287,11 +287,11 @@ export class Reads {
     const { policy: inForce } = this.#policies;
     this.#unshown = policy === inForce ? [] : this.#unshown.slice(this.#unshown.indexOf(policy) + 1);
     this.#visible = { of: inForce, visible: policy === inForce ? policy : visibilityBetween(policy, inForce) };
-    this.#policyEdition += 1;
+    this.#policyRevision += 1;
   }
 
   /** The viewer of a reader. Undefined for a resolver, and once the reader is released. */
-  viewerOf(reader: Reader): Viewer | undefined {
+  viewerOf(reader: WatchReader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
 
@@ -299,11 +299,11 @@ export class Reads {
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
-    this.#policyEdition += 1;
+    this.#policyRevision += 1;
   }
 
   /** A page in key order. Throws `invalid_argument` for a token of another filter. */
-  page(caller: Caller, request: PageRequest): PageAnswer {
+  page(caller: Caller, request: QueryPageRequest): PageAnswer {
     const { filter, limit, token, isExplained, salt } = request;
     // HOT: most queries have one page, so the hash is made only for those with a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
@@ -337,7 +337,7 @@ export class Reads {
    * Text of what a watch with this request shows this caller. A cursor of one watch is valid for another only if both texts are equal. HOT:
    * once a query.
    */
-  readerText(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
+  readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
     // A resolver says itself which namespaces it holds up to its cursor, and no viewer's rule hides anything from it.
     if (filter.resolved !== undefined) return "watch\0resolver";
     // LOCAL means something else on every node, so a cursor of such a watch is valid only at its node.
@@ -349,13 +349,13 @@ export class Reads {
    * The cursor, or undefined while a policy is being put in force: then it can only lead to a snapshot, because it is unknown what its
    * reader was told.
    */
-  placed(cursor: Cursor): Cursor | undefined {
+  placed(cursor: WatchCursor): WatchCursor | undefined {
     if (this.isSettled) return cursor;
     return cursor.kind === "short" ? undefined : { ...cursor, policyEpoch: "" };
   }
 
   /** The shared reader of equal watches. Call `release` when the stream closes. */
-  reader(caller: Caller, request: WatchRequest): Reader {
+  reader(caller: Caller, request: ReaderRequest): WatchReader {
     const text = this.readerText(caller, request);
     const isResolved = request.filter.resolved !== undefined;
     // The whole text, because a forged hash could give one tenant the reader of another.
@@ -375,7 +375,7 @@ export class Reads {
         portableCursor: this.#lists?.portableCursor,
         isAtPlace: this.#lists?.isAtPlace,
       };
-      shared = { reader: new Reader(options, this.replica, this.node), viewer, owed: undefined };
+      shared = { reader: new WatchReader(options, this.replica, this.node), viewer, owed: undefined };
       this.#readers.set(name, shared);
     }
     shared.reader.streamCount += 1;
@@ -387,7 +387,7 @@ export class Reads {
     return hides === undefined ? sees : (namespace) => !hides(namespace) && sees(namespace);
   }
 
-  release(reader: Reader): void {
+  release(reader: WatchReader): void {
     const { name } = reader.options;
     const shared = this.#readers.get(name);
     if (shared === undefined) return;
@@ -422,7 +422,7 @@ export class Reads {
    * All visible records in key order, in slices. Each slice costs a bounded part of a turn and has at most `SLICE_BYTES` of entries. A slice is
    * valid only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
    */
-  scan(caller: Caller, filter: Filter): Iterable<readonly CatalogRecord[]> {
+  scan(caller: Caller, filter: EntryFilter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
     const verdict = namespace === "" ? undefined : this.verdict(caller, namespace);
     if (verdict?.allowed === false) this.#onDenied(caller, { action: "query", namespace, verdict });
@@ -430,7 +430,7 @@ export class Reads {
   }
 
   /** Visible records, a page at a time. What a later page shows is decided when it is asked for. */
-  *#pages(caller: Caller, filter: Filter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
+  *#pages(caller: Caller, filter: EntryFilter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
       const { records, nextKey } = this.#pageOf(filter, options);
@@ -455,7 +455,7 @@ export class Reads {
     return findJoined(lists.of(name.namespace), name, { ...options, suits: (record) => lists.admits(record) && suits(record) });
   }
 
-  #pageOf(filter: Filter, options: QueryOptions): Page {
+  #pageOf(filter: EntryFilter, options: QueryOptions): QueryPage {
     const lists = this.#lists;
     if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
     const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
@@ -469,7 +469,7 @@ export class Reads {
   }
 
   /** NODE entries. With `namespaceFilter` only those of nodes with entries in that namespace or below it. */
-  nodes(caller: Caller, request: Omit<PageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
+  nodes(caller: Caller, request: Omit<QueryPageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
     const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
     if (namespaceFilter === "") return answer;
     const holders = this.#holders(caller, namespaceFilter, new Set(answer.records.map((record) => record.traits.nodeId)));
@@ -493,23 +493,23 @@ export class Reads {
   }
 
   /** Whether the owners may be others for a namespace that the filter covers. What they all hid until now is in no list of namespaces. */
-  #mayHaveOtherOwners({ namespace, prefix, resolved }: Filter): boolean {
+  #mayHaveOtherOwners({ namespace, prefix, resolved }: EntryFilter): boolean {
     if (namespace !== "") return false;
-    const edition = this.policyEdition;
-    if (this.#reowned.edition !== edition) {
+    const version = this.policyRevision;
+    if (this.#reowned.version !== version) {
       const { policy } = this.#policies;
-      this.#reowned = { edition, prefixes: new Prefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
+      this.#reowned = { version, prefixes: new NamespacePrefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
     }
     const { prefixes } = this.#reowned;
     return prefixes.meets(prefix) && (resolved === undefined || resolved.list.some((each) => prefixes.meets(each)));
   }
 
-  /** Cost: the namespaces that the reader may hold, once in each edition of the policy. Namespaces that appear meanwhile stop its scans. */
+  /** Cost: the namespaces that the reader may hold, once in each version of the policy. Namespaces that appear meanwhile stop its scans. */
   #owesAny(name: string): boolean {
     const shared = this.#readers.get(name);
     if (shared === undefined) return false;
-    const edition = this.policyEdition;
-    if (shared.owed?.edition !== edition) {
+    const version = this.policyRevision;
+    if (shared.owed?.version !== version) {
       const { filter } = shared.reader.options;
       let isAny = this.#mayHaveOtherOwners(filter);
       if (!isAny)
@@ -517,7 +517,7 @@ export class Reads {
           isAny = this.#isChanged(namespace, shared.viewer);
           if (isAny) break;
         }
-      shared.owed = { edition, isAny };
+      shared.owed = { version, isAny };
     }
     return shared.owed.isAny;
   }
@@ -529,10 +529,10 @@ export class Reads {
    * the holder has both epochs, cursors lead to a snapshot (`placed`), and afterwards the holder has one epoch and so is another. HOT: once a message.
    */
   #bootOf(boot: string): string {
-    const edition = this.policyEdition;
-    if (this.#boot.edition !== edition) {
+    const version = this.policyRevision;
+    if (this.#boot.version !== version) {
       const epoch = this.#policyEpoch;
-      this.#boot = { edition, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
+      this.#boot = { version, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
     }
     return this.#boot.text;
   }
@@ -572,7 +572,7 @@ function keptChars(name: string): number {
 }
 
 /** The filter of NODE entries. */
-export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
+export const NODES: EntryFilter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
 
 /** Number of records that fit, at least one. */
 function countWithin(records: readonly CatalogRecord[], maxBytes: number): number {

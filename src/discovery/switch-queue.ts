@@ -4,10 +4,10 @@ import { BODY, keyParts } from "../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
 import { assert } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
-import type { Policy, Source } from "../policy/set/verdict.ts";
+import type { Policy, RecordSource } from "../policy/set/verdict.ts";
 import { mayBeSeen, type PolicySource } from "../policy/set/verdict.ts";
-import { Hearing } from "./hearing.ts";
-import { type PolicyChange, PolicyTelling, type TellingParts } from "./policy-telling.ts";
+import { type NotifierParts, type PolicyChange, PolicyNotifier } from "./policy-notifier.ts";
+import { WatchAck } from "./watch-ack.ts";
 
 /** Number of a change in this process, from 1. */
 export type ChangeNumber = number;
@@ -24,7 +24,7 @@ export interface SwitchQueueParts extends SwitchParts {
 }
 
 /** A copy of the replica with readers of its own, which have to be told of a change before it is complete. */
-export interface SwitchFollower {
+export interface SwitchObserver {
   /** A change begins; numbers of these grow. A follower that was not there then is not told of the rest of that change. */
   begins(change: ChangeNumber): void;
   /** All records follow it. */
@@ -35,7 +35,7 @@ export interface SwitchFollower {
   readonly isHeard: boolean;
 }
 
-interface Running {
+interface RunningChange {
   readonly number: ChangeNumber;
   readonly work: PolicySwitch;
   /** The start of its first slice. */
@@ -51,12 +51,12 @@ interface Running {
  */
 export class SwitchQueue {
   /** The copies that are there. When one is taken away, call `onFollowed`. */
-  readonly followers = new Set<SwitchFollower>();
+  readonly followers = new Set<SwitchObserver>();
   /** Called when a follower is further than it was, or gone, and when a copy received more of its feed: `step` may have something to do again. */
   onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
-  readonly #hearing: Hearing;
-  #running: Running | undefined;
+  readonly #hearing: WatchAck;
+  #running: RunningChange | undefined;
   /** While a change runs: another policy may have come into force since it began. */
   #isNextDue = false;
   /** The policy that the last change led to. */
@@ -66,7 +66,7 @@ export class SwitchQueue {
   constructor(parts: SwitchQueueParts) {
     this.#parts = parts;
     this.#led = parts.policies.policy;
-    this.#hearing = new Hearing(parts.fanout);
+    this.#hearing = new WatchAck(parts.fanout);
   }
 
   /** All records follow the policy in force, and there are no watches: nothing has to change. */
@@ -169,14 +169,14 @@ export class SwitchQueue {
     this.#running = { number, work: new PolicySwitch(this.#parts, change, isCopy), sinceMonoMs: undefined, isThrough: false };
   }
 
-  #work({ work, number }: Running, maxCount: number): boolean {
+  #work({ work, number }: RunningChange, maxCount: number): boolean {
     const wasShown = work.isShown;
     const isDone = work.step(maxCount);
     if (work.isShown && !wasShown) for (const follower of this.followers) follower.shows(number);
     return isDone;
   }
 
-  #end({ number }: Running, time: Clock): void {
+  #end({ number }: RunningChange, time: Clock): void {
     this.#running = undefined;
     this.#shown = number;
     this.#hearing.begin(this.#parts.replica.revision, time);
@@ -187,7 +187,7 @@ export class SwitchQueue {
 
 // Changes from one policy to the next: touches the records whose visibility changed, then every watch is told what it may see now.
 
-interface SwitchParts extends TellingParts {
+interface SwitchParts extends NotifierParts {
   /** This node's cluster. */
   readonly clusterId: string;
 }
@@ -198,7 +198,7 @@ export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: stri
 }
 
 /** The source of a record. A received tombstone has only its key and its origin. */
-function sourceOf({ body, traits, key, origin }: StoredRecord): Source {
+function sourceOf({ body, traits, key, origin }: StoredRecord): RecordSource {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
@@ -207,7 +207,7 @@ function sourceOf({ body, traits, key, origin }: StoredRecord): Source {
 export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #change: PolicyChange;
-  readonly #telling: PolicyTelling;
+  readonly #telling: PolicyNotifier;
   /**
    * The origins to touch, each up to its number at the start of the change: later records already follow the new policy. Undefined for a copy, whose
    * records are touched by the replica that it follows.
@@ -218,7 +218,7 @@ export class PolicySwitch {
   constructor(parts: SwitchParts, change: PolicyChange, isCopy = false) {
     this.#parts = parts;
     this.#change = change;
-    this.#telling = new PolicyTelling(parts, change);
+    this.#telling = new PolicyNotifier(parts, change);
     const origins = () => [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
     this.#origins = isCopy ? undefined : origins();
   }

@@ -2,8 +2,8 @@
 
 import { findKind } from "../catalog/entry/kinds.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
-import type { OriginPlace } from "../catalog/replica/origins.ts";
-import { REASONS, type Reason } from "../lib/errors.ts";
+import type { OriginLocation } from "../catalog/replica/origins.ts";
+import { type ErrorReason, REASONS } from "../lib/errors.ts";
 import type { FabricInput, FabricOutput } from "./io-types.ts";
 import { isListed } from "./membership/members.ts";
 import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
@@ -13,7 +13,7 @@ import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts"
 const MAINTAIN_TIMEOUT_MS = 5000;
 
 export interface MaintenanceCallsParts {
-  readonly self: () => NodeRef & OriginPlace;
+  readonly self: () => NodeRef & OriginLocation;
   readonly find: (nodeId: string) => MemberUpdate | undefined;
 }
 
@@ -75,7 +75,7 @@ export function keysOf({ keys }: Pick<MaintainRequest, "keys">): readonly KeyTex
 }
 
 /** A word of another node. Newer versions may have more. */
-export function reasonOf(word: string): Reason {
+export function reasonOf(word: string): ErrorReason {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it was looked up
-  return Object.hasOwn(REASONS, word) ? (word as Reason) : "internal";
+  return Object.hasOwn(REASONS, word) ? (word as ErrorReason) : "internal";
 }

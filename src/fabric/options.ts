@@ -1,6 +1,6 @@
 /** What the room's machine is made of, and its options. */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
-import type { Bounds } from "../catalog/entry/names.ts";
+import type { EntryBounds } from "../catalog/entry/names.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
@@ -39,7 +39,7 @@ export interface FabricParts {
   readonly self: MemberFacts;
   readonly replica: Replica;
   readonly stamper: EntryStamper;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   readonly hlc: Hlc;
   readonly rng: Rng;
   /** Fabric addresses to join by; this node's own is passed over. */

@@ -1,9 +1,9 @@
 /** How the state of members changes the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 
-import type { OriginLife } from "../catalog/record/record.ts";
+import type { OriginStatus } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import { ENTRIES } from "../catalog/replica/sweeps.ts";
+import { ENTRIES } from "../catalog/replica/touch-sweeps.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { Roster } from "./freshness.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
@@ -157,7 +157,7 @@ export class OriginLifecycle implements FabricPart {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
   }
 
-  counts(): Readonly<Record<OriginLife | "kept", number>> {
+  counts(): Readonly<Record<OriginStatus | "kept", number>> {
     const counts = { live: 0, orphaned: 0, hidden: 0, kept: 0 };
     for (const { origin } of this.#rows.values()) counts[origin.life] += 1;
     for (const { absence } of this.#rows.values()) if (absence === "kept") counts.kept += 1;
@@ -442,10 +442,10 @@ export class OriginLifecycle implements FabricPart {
 
   // ---- changing ----
 
-  #change(row: Row, life: OriginLife): void {
+  #change(row: Row, life: OriginStatus): void {
     if (row.origin.life === life) return;
     row.origin.life = life;
-    this.#parts.replica.sweeps.owe(row.origin, ENTRIES);
+    this.#parts.replica.sweeps.scheduleTouch(row.origin, ENTRIES);
   }
 }
 

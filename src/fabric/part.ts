@@ -1,5 +1,5 @@
 /** A part of the fabric, and the news that parts have for each other. A new part is a file that implements `FabricPart`, and a row in `parts.ts`. */
-import type { Handlers, Part, Parts } from "../lib/part.ts";
+import type { MachinePart, MachineParts, PartHandlers } from "../lib/machine-part.ts";
 import type { BorderCount } from "./borders/border.ts";
 import type { FabricInput, FabricOutput, LinkId } from "./io-types.ts";
 import type { Goodbye, Hello, MemberStatus, MemberUpdate, NodeRef, PeerIdentity } from "./wire/messages.ts";
@@ -36,6 +36,6 @@ export type FabricNews =
   /** This node's links to other regions changed. */
   | { readonly kind: "borderCounts"; readonly counts: readonly BorderCount[] };
 
-export type FabricPart = Part<FabricInput | FabricNews, FabricOutput>;
-export type FabricPartList = Parts<FabricInput | FabricNews, FabricOutput>;
-export type FabricHandlers = Handlers<FabricInput | FabricNews, FabricOutput>;
+export type FabricPart = MachinePart<FabricInput | FabricNews, FabricOutput>;
+export type FabricPartList = MachineParts<FabricInput | FabricNews, FabricOutput>;
+export type FabricHandlers = PartHandlers<FabricInput | FabricNews, FabricOutput>;

@@ -1,7 +1,7 @@
 /** The parts of the fabric: this file builds them, and has the one list of them. */
 import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER } from "../lib/machine.ts";
-import { Parts } from "../lib/part.ts";
+import { MachineParts } from "../lib/machine-part.ts";
 import { Borders, type BordersParts } from "./borders/borders.ts";
 import { Freshness } from "./freshness.ts";
 import type { LinkId } from "./io-types.ts";
@@ -35,7 +35,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const { nodeId, clusterId, region } = self;
   const here = { clusterId, region };
   const facts = () => ({ ...(membership.find(nodeId) ?? self), generation: replica.self.generation });
-  const list: FabricPartList = new Parts();
+  const list: FabricPartList = new MachineParts();
   const seal = { isClosed: false };
   const foreigners = new Foreigners(here, trust, (id) => isListed(membership.find(id)?.status ?? "dead"));
   const peerAuth: PeerAuthFacts = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreigners };

@@ -22,7 +22,7 @@ export function withoutMapping(host: string): string {
 }
 
 /** 4 bytes (IPv4) or 16 bytes (IPv6), in network order. */
-export type Address = Uint8Array;
+export type IpAddress = Uint8Array;
 
 const ZERO = 48;
 const DOT = 46;
@@ -30,12 +30,12 @@ const IPV6_GROUPS = 8;
 const IPV6_GROUP = /^[0-9a-fA-F]{1,4}$/;
 
 /** Parses an address. Undefined for other texts, such as host names, zone ids (`fe80::1%eth0`) and `010.0.0.1`. */
-export function parseAddress(text: string): Address | undefined {
+export function parseAddress(text: string): IpAddress | undefined {
   return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
 }
 
 /** Parses four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`), with the character `separator` between. */
-export function parseIpv4(text: string, separator = DOT): Address | undefined {
+export function parseIpv4(text: string, separator = DOT): IpAddress | undefined {
   const bits = ipv4Bits(text, separator);
   if (bits === undefined) return undefined;
   const bytes = new Uint8Array(4);
@@ -74,7 +74,7 @@ function ipv4Bits(text: string, separator: number): number | undefined {
 }
 
 /** Parses an IPv6 address without a zone (RFC 4291, section 2.2). */
-function parseIpv6(text: string): Address | undefined {
+function parseIpv6(text: string): IpAddress | undefined {
   const gap = text.indexOf("::");
   const groups: number[] = [];
   if (gap < 0) return pushGroups(text, true, groups) && groups.length === IPV6_GROUPS ? addressOf(groups) : undefined;
@@ -105,7 +105,7 @@ function pushGroups(text: string, isEnd: boolean, groups: number[]): boolean {
 }
 
 /** The IPv6 address with these groups of 16 bits. */
-export function addressOf(groups: readonly number[]): Address {
+export function addressOf(groups: readonly number[]): IpAddress {
   const bytes = new Uint8Array(2 * groups.length);
   groups.forEach((group, i) => {
     bytes[2 * i] = group >> 8;
@@ -116,7 +116,7 @@ export function addressOf(groups: readonly number[]): Address {
 
 /** Addresses that share their first `prefixBits` bits with `bytes`: 4 of them for IPv4, 16 for IPv6. */
 export interface AddressBlock {
-  readonly bytes: Address;
+  readonly bytes: IpAddress;
   readonly prefixBits: number;
 }
 
@@ -148,13 +148,13 @@ export function isWithin(blocks: readonly AddressBlock[], address: string): bool
 }
 
 /** Like `parseAddress`, but an IPv4-mapped IPv6 address is returned as the IPv4 address. */
-function parsePlainAddress(text: string): Address | undefined {
+function parsePlainAddress(text: string): IpAddress | undefined {
   const parsed = parseAddress(text);
   return parsed !== undefined && isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
 }
 
 /** Whether a block holds an address of its own family. Unlike `isWithin` it takes an IPv4 address mapped into IPv6 for what it is. */
-export function blockHolds(block: AddressBlock, address: Address): boolean {
+export function blockHolds(block: AddressBlock, address: IpAddress): boolean {
   return (
     block.bytes.length === address.length &&
     block.bytes.every((byte, i) => ((byte ^ (address[i] ?? 0)) & maskOf(block.prefixBits, i)) === 0)
@@ -182,7 +182,7 @@ const LINK_LOCAL: readonly AddressBlock[] = [
 ];
 
 /** Blocks of IPv6 in which an IPv4 address follows the prefix: compatible, mapped, translated, NAT64 and 6to4 (RFC 4291, 2765, 6052, 3056). */
-export const IPV4_CARRIERS: readonly AddressBlock[] = [
+export const IPV4_EMBEDDING_BLOCKS: readonly AddressBlock[] = [
   { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
   { bytes: addressOf([0, 0, 0, 0, 0, 0xffff, 0, 0]), prefixBits: 96 },
   { bytes: addressOf([0, 0, 0, 0, 0xffff, 0, 0, 0]), prefixBits: 96 },
@@ -192,10 +192,10 @@ export const IPV4_CARRIERS: readonly AddressBlock[] = [
 
 /** A block of IPv4 addresses, and the same block in each form that it has in IPv6. */
 export function ipv4Forms(block: AddressBlock): readonly AddressBlock[] {
-  const inIpv6 = IPV4_CARRIERS.map((carrier) => {
-    const bytes = carrier.bytes.slice();
-    bytes.set(block.bytes, carrier.prefixBits / 8);
-    return { bytes, prefixBits: carrier.prefixBits + block.prefixBits };
+  const inIpv6 = IPV4_EMBEDDING_BLOCKS.map((aliasOwner) => {
+    const bytes = aliasOwner.bytes.slice();
+    bytes.set(block.bytes, aliasOwner.prefixBits / 8);
+    return { bytes, prefixBits: aliasOwner.prefixBits + block.prefixBits };
   });
   return [block, ...inIpv6];
 }
@@ -230,7 +230,7 @@ const OWN_NAMES = /^(?:(?:.+\.)?localhost|localhost[46]?(?:\.localdomain[46]?)?|
  * Why a client must not connect to a host that it got from a server: no client can connect to it, or it is on this machine or link but the server is not.
  * Undefined if the host is acceptable.
  */
-export function nearness(host: string, from: string): string | undefined {
+export function unsafeHostReason(host: string, from: string): string | undefined {
   const reason = uncallableReason(host);
   if (reason !== undefined) return reason;
   if (isOwnMachine(host) && !isOwnMachine(from)) return "at loopback";
@@ -238,8 +238,8 @@ export function nearness(host: string, from: string): string | undefined {
 }
 
 /** The same, where a listener at `listening` names the host to everyone whom it answers. One on all addresses of its machine answers others too. */
-export function nearnessToCallers(host: string, listening: string): ReturnType<typeof nearness> {
-  return nearness(host, isWithin(NOWHERE, listening) && !isLoopbackHost(listening) ? "" : listening);
+export function unsafeHostReasonForCallers(host: string, listening: string): ReturnType<typeof unsafeHostReason> {
+  return unsafeHostReason(host, isWithin(NOWHERE, listening) && !isLoopbackHost(listening) ? "" : listening);
 }
 
 function isOwnMachine(host: string): boolean {
@@ -268,7 +268,7 @@ function maskOf(prefixBits: number, i: number): number {
 }
 
 /** Whether the first bytes of an address are those of `::ffff:0:0/96`. */
-export function isMapped(bytes: Address): boolean {
+export function isMapped(bytes: IpAddress): boolean {
   return bytes.length > 4 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
 }
 
@@ -309,12 +309,12 @@ export function reverseZoneNames({ reverseZones }: { readonly reverseZones: read
 }
 
 /** The name of an address in a reverse zone. */
-export function reverseName(address: Address): string {
+export function reverseName(address: IpAddress): string {
   return [...labelsOf(address).toReversed(), address.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join(".");
 }
 
 /** The address that a name stands for, or `above` when it is the name of a block of addresses; undefined for other names. */
-export function parseReverseName(name: string): Address | "above" | undefined {
+export function parseReverseName(name: string): IpAddress | "above" | undefined {
   const v4 = labelsBelow(name, V4_SUFFIX);
   if (v4 !== undefined) {
     if (v4.length > V4_LABELS || !v4.every((label) => V4_LABEL.test(label) && Number(label) <= 255)) return undefined;
@@ -336,7 +336,7 @@ function labelsBelow(name: string, suffix: string): readonly string[] | undefine
     : undefined;
 }
 
-function labelsOf(bytes: Address): readonly string[] {
+function labelsOf(bytes: IpAddress): readonly string[] {
   if (bytes.length === V4_LABELS) return [...bytes].map(String);
   return [...bytes].flatMap((byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]);
 }

@@ -14,13 +14,13 @@ const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
 /** Whose file it is. */
-export interface OwnerOfFile {
+export interface FileOwner {
   readonly nodeId: string;
   readonly clusterId: string;
 }
 
 /** One block, read: `end` is where the next one begins. */
-export interface Block {
+export interface FileBlock {
   readonly kind: number;
   readonly payload: Uint8Array;
   readonly end: number;
@@ -38,7 +38,7 @@ export function blockOf(index: number, kind: number, payload: Uint8Array): Uint8
 }
 
 /** The block at that place; undefined when it is not the one that was written there. The payload is a view. */
-export function readBlock(bytes: Uint8Array, at: number, index: number): Block | undefined {
+export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlock | undefined {
   if (at + HEAD_BYTES > bytes.length) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset + at);
   const end = at + HEAD_BYTES + view.getUint32(0);
@@ -49,7 +49,7 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): Block |
 }
 
 /** Why a file whose first block says this is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
-export function ownerFault({ payload }: Pick<Block, "payload">, self: OwnerOfFile, knownFormat: number): string {
+export function ownerFault({ payload }: Pick<FileBlock, "payload">, self: FileOwner, knownFormat: number): string {
   const { format, nodeId, clusterId } = objectOf(payload);
   if (format !== knownFormat) return `it has the format ${String(format)}, which this version of waymark does not know`;
   if (nodeId !== self.nodeId) return `it is of the node ${String(nodeId)}`;

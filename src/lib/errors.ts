@@ -27,7 +27,7 @@ export function codeName(code: number): string {
   return CODE_NAMES[code] ?? "UNKNOWN";
 }
 
-/** The gRPC code of each reason. Clients match the reason, never the text. The enum `Reason` in the protos has the same names. */
+/** The gRPC code of each reason. Clients match the reason, never the text. The enum `ErrorReason` in the protos has the same names. */
 export const REASONS = {
   invalid_argument: CODES.INVALID_ARGUMENT,
   unauthenticated: CODES.UNAUTHENTICATED,
@@ -57,9 +57,9 @@ export const REASONS = {
   read_only: CODES.FAILED_PRECONDITION,
   origin_away: CODES.UNAVAILABLE,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
-export type Reason = keyof typeof REASONS;
+export type ErrorReason = keyof typeof REASONS;
 /** The code of a refused request. */
-export type Code = (typeof REASONS)[Reason];
+export type ErrorCode = (typeof REASONS)[ErrorReason];
 
 /** Maximum number of violations in one error: enough to repair a request, and a small answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;
@@ -82,10 +82,10 @@ export interface ErrorDetails {
 
 /** A refused request. The message starts in lower case and has no final period; the constructor puts the reason before it. */
 export class WaymarkError extends Error {
-  readonly reason: Reason;
+  readonly reason: ErrorReason;
   readonly details: ErrorDetails;
 
-  constructor(reason: Reason, message: string, details: ErrorDetails = {}) {
+  constructor(reason: ErrorReason, message: string, details: ErrorDetails = {}) {
     super(`${reason}: ${message}`, { cause: details.cause });
     this.name = "WaymarkError";
     this.reason = reason;
@@ -95,7 +95,7 @@ export class WaymarkError extends Error {
 
 /** A `WaymarkError` as plain values for another thread, without its stack and cause, which are never sent to clients. */
 export interface SentError {
-  readonly reason: Reason;
+  readonly reason: ErrorReason;
   /** Without the reason. */
   readonly text: string;
   readonly details: ErrorDetails & { readonly cause: undefined };
@@ -124,22 +124,22 @@ export function failedInside(): WaymarkError {
  * A bug of this program, found by `assert`. If all changes of the call were reverted (`isUndone`), only that call fails. Otherwise the
  * process ends, so that it restarts with clean state. Code that catches errors and continues must call `rethrowBroken` first.
  */
-export class BrokenInvariant extends Error {
+export class InvariantError extends Error {
   /** Set by code that reverted all changes since the call began. */
   isUndone = false;
 
   constructor(message: string) {
     super(message);
-    this.name = "BrokenInvariant";
+    this.name = "InvariantError";
   }
 }
 
 /** Rethrows a caught error if it is a bug whose changes were not reverted. */
 export function rethrowBroken(error: unknown): void {
-  if (error instanceof BrokenInvariant && !error.isUndone) throw error;
+  if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 
 /** Checks an invariant of the program. It is never used on input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
-  if (!condition) throw new BrokenInvariant(`assertion failed: ${message} ${JSON.stringify(facts)}`);
+  if (!condition) throw new InvariantError(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

@@ -88,7 +88,7 @@ export class Sum64 {
 }
 
 /** A place for a text in a table of so many, a power of two, and the hash that it comes from. Texts that share a place must do no harm: anybody can find some. HOT. */
-export function placeOf(text: string, places: number): { readonly place: number; readonly hash: number } {
+export function tableSlot(text: string, places: number): { readonly place: number; readonly hash: number } {
   let hash = 0;
   for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(i)) | 0;
   return { place: (hash ^ (hash >>> 12)) & (places - 1), hash };

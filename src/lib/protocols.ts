@@ -5,10 +5,10 @@
 
 import { GRPC_PORT } from "./addresses.ts";
 
-export type Transport = "tcp" | "udp" | "sctp";
+export type TransportProtocol = "tcp" | "udp" | "sctp";
 
 export interface Protocol {
-  readonly transport: Transport;
+  readonly transport: TransportProtocol;
   /** Protocol id that clients negotiate in TLS, from IANA's ALPN registry (RFC 7301). Absent if clients negotiate none. */
   readonly alpn?: "http/1.1" | "h2" | "h3";
   /** Default port of the protocol. Absent if it has none. */

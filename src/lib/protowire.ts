@@ -6,10 +6,10 @@ import { invalid, WaymarkError } from "./errors.ts";
 
 /** Wire types. Groups (3, 4) are refused, because no version of Waymark ever wrote one. */
 export const WIRE = { VARINT: 0, FIXED64: 1, BYTES: 2, FIXED32: 5 } as const;
-export type Wire = (typeof WIRE)[keyof typeof WIRE];
+export type WireType = (typeof WIRE)[keyof typeof WIRE];
 
 /** A field's tag as a number, ready for `writeVarint`. */
-export function tagOf(field: number, wire: Wire): number {
+export function tagOf(field: number, wire: WireType): number {
   return field * 8 + wire;
 }
 

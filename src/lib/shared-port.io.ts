@@ -17,7 +17,7 @@ import { assert } from "./errors.ts";
  */
 export type PortSharing = "first" | "further";
 
-export interface Port {
+export interface ListeningPort {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -26,14 +26,14 @@ export interface Port {
 }
 
 /** Listens on a TCP port; rejects with the error of the system if it cannot. */
-export async function listenOn(server: Server, at: Port, backlog?: number): Promise<void> {
+export async function listenOn(server: Server, at: ListeningPort, backlog?: number): Promise<void> {
   const port = at.sharing === "first" ? await freeTcpPort(at) : at.port;
   server.listen({ host: at.host, port, reusePort: at.sharing !== undefined, ...(backlog !== undefined && { backlog }) });
   await once(server, "listening");
 }
 
 /** Opens a socket on a UDP port; rejects with the error of the system if it cannot. */
-export async function bindUdp(options: SocketOptions, at: Port): Promise<UdpSocket> {
+export async function bindUdp(options: SocketOptions, at: ListeningPort): Promise<UdpSocket> {
   const port = at.sharing === "first" ? await freeUdpPort(options, at) : at.port;
   const socket = createSocket({ ...options, reusePort: at.sharing !== undefined });
   try {
@@ -46,7 +46,7 @@ export async function bindUdp(options: SocketOptions, at: Port): Promise<UdpSock
   }
 }
 
-async function freeTcpPort({ host, port }: Port): Promise<number> {
+async function freeTcpPort({ host, port }: ListeningPort): Promise<number> {
   const server = createServer();
   await listenOn(server, { host, port });
   const address = server.address();
@@ -55,7 +55,7 @@ async function freeTcpPort({ host, port }: Port): Promise<number> {
   return address.port;
 }
 
-async function freeUdpPort(options: SocketOptions, { host, port }: Port): Promise<number> {
+async function freeUdpPort(options: SocketOptions, { host, port }: ListeningPort): Promise<number> {
   const socket = await bindUdp(options, { host, port });
   const address = socket.address();
   socket.close();

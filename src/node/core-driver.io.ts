@@ -1,5 +1,5 @@
 /** Runs the machine of a node on journal, clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
-import type { Batch } from "../catalog/batch.ts";
+import type { WriteBatch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { LinkId } from "../fabric/io-types.ts";
 import type { TrafficRow } from "../fabric/transport/link-stream.ts";
@@ -26,7 +26,7 @@ export type DrivenMachine = Pick<
 
 export interface DriverPorts {
   now(): Time;
-  write(batch: Batch): Promise<void>;
+  write(batch: WriteBatch): Promise<void>;
   renewGeneration(generation: number): Promise<void>;
   /** Records became visible, `commitMs` after they were handed to the journal. */
   onCommitted(recordCount: number, commitMs: number): void;
@@ -306,7 +306,7 @@ export class CoreDriver {
     }
   }
 
-  #persist(batch: Batch): void {
+  #persist(batch: WriteBatch): void {
     const startMonoMs = performance.now();
     this.#ports.write(batch).then(
       () => this.#persisted(batch, startMonoMs),
@@ -314,7 +314,7 @@ export class CoreDriver {
     );
   }
 
-  #persisted({ puts }: Batch, startMonoMs: number): void {
+  #persisted({ puts }: WriteBatch, startMonoMs: number): void {
     this.input({ kind: "persisted" });
     this.#ports.onCommitted(puts.length, performance.now() - startMonoMs);
   }

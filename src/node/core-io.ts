@@ -1,18 +1,18 @@
 /** The inputs and outputs of a node's machine, for its driver and the simulator, and of the parts of the machine. */
-import type { Batch } from "../catalog/batch.ts";
+import type { WriteBatch } from "../catalog/batch.ts";
 import type { StampedEntry } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
-import type { CheckOrder } from "../discovery/checks/checks.ts";
-import type { Outcome } from "../discovery/checks/threshold.ts";
-import type { DoubtChange } from "../discovery/checks/turns.ts";
+import type { ProbeOutput } from "../discovery/checks/checks.ts";
+import type { SelfPreservationChange } from "../discovery/checks/state-changes.ts";
+import type { CheckOutcome } from "../discovery/checks/threshold.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Handlers, Part, Parts } from "../lib/part.ts";
+import type { MachinePart, MachineParts, PartHandlers } from "../lib/machine-part.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { Adopted } from "../policy/versions/policy-store.ts";
+import type { AdoptResult } from "../policy/versions/policy-store.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type { Draft } from "../summary/building/drafts.ts";
 import type { RefusalEvent } from "../summary/held/refusals.ts";
@@ -25,7 +25,7 @@ import type { KeepSnapshot } from "./core/snapshots.ts";
 type Internal = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
 
 /** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
-export type AdoptOutcome = Adopted | { readonly notKept: string };
+export type AdoptOutcome = AdoptResult | { readonly notKept: string };
 
 export interface OwnEntry {
   readonly caller: Caller;
@@ -55,7 +55,7 @@ export type NodeInput =
   /** The node's own entry. It is given once the addresses of the listeners are known. */
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** Answers `probe`. */
-  | { readonly kind: "probed"; readonly id: number; readonly outcome: Outcome }
+  | { readonly kind: "probed"; readonly id: number; readonly outcome: CheckOutcome }
   /** The name look-up of a probe has ended. */
   | { readonly kind: "resolved"; readonly id: number }
   /** Answers `measureLoad`. */
@@ -73,7 +73,7 @@ export type NodeOutput =
   /** Orders of the fabric for the sockets, the policy store and the readers of members. */
   | Exclude<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>
   /** A batch for the journal, one at a time. Answered by `persisted` or `notPersisted`. */
-  | { readonly kind: "persist"; readonly batch: Batch }
+  | { readonly kind: "persist"; readonly batch: WriteBatch }
   /** Answers all who wait for a batch up to this number: it is durable and visible, or refused for this reason. */
   | { readonly kind: "settled"; readonly through: BatchNumber; readonly refusal?: { readonly error: unknown } }
   /** A new generation for the journal. Answered by `generationKept` or `generationNotKept`. */
@@ -93,9 +93,9 @@ export type NodeOutput =
   /** Asks how busy the process is. Answered by `load`. */
   | { readonly kind: "measureLoad" }
   /** A check of one of this node's entries probes its target, which `probed` answers within the timeout of the probe. Or such a probe is stopped. */
-  | CheckOrder
-  /** Most checks changed state at the same time, so this node keeps their states for a while (`isDoubting`), or the doubt has ended. */
-  | ({ readonly kind: "doubt" } & DoubtChange)
+  | ProbeOutput
+  /** Most checks changed state at the same time, so this node keeps their states for a while (`isSelfPreserving`), or the doubt has ended. */
+  | ({ readonly kind: "doubt" } & SelfPreservationChange)
   /** The own entry, or its load, could not be written. It is tried again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
   /** What other nodes told, for a warm start, and the blocks of what a node holds of summaries. Answered by `snapshotKept`, which is about the former. */
@@ -147,6 +147,6 @@ export type NodeNews =
   | Extract<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>;
 
 /** A part of the machine. A new part is a file that implements this, and a row in `core/parts/list.ts`. */
-export type NodePart = Part<NodeInput | NodeNews, NodeOutput>;
-export type NodePartList = Parts<NodeInput | NodeNews, NodeOutput>;
-export type NodeHandlers = Handlers<NodeInput | NodeNews, NodeOutput>;
+export type NodePart = MachinePart<NodeInput | NodeNews, NodeOutput>;
+export type NodePartList = MachineParts<NodeInput | NodeNews, NodeOutput>;
+export type NodeHandlers = PartHandlers<NodeInput | NodeNews, NodeOutput>;

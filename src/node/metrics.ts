@@ -3,7 +3,7 @@
 import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { Leases } from "../catalog/leases.ts";
-import type { Lookup } from "../catalog/query/lookup.ts";
+import type { EntryIndex } from "../catalog/query/entry-index.ts";
 import { KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Fanout } from "../discovery/fanout.ts";
@@ -38,7 +38,7 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
 }
 
 /** Entries held, by kind and scope. `lookups`: they have no key in common. */
-export function observeEntries(metrics: Metrics, lookups: readonly Pick<Lookup, "count">[]): void {
+export function observeEntries(metrics: Metrics, lookups: readonly Pick<EntryIndex, "count">[]): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
       const count = lookups.reduce((sum, lookup) => sum + lookup.count(kind, scope), 0);

@@ -2,10 +2,10 @@
 
 import type { Scope } from "../catalog/entry/scope.ts";
 import type { Settings } from "../config/settings.ts";
-import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
+import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { now } from "../lib/patient-time.io.ts";
+import { now } from "../lib/stall-aware-time.io.ts";
 import { TaskRunner } from "../policy/run-tasks.io.ts";
 import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
@@ -13,10 +13,10 @@ import { PolicyFile } from "../policy/versions/policy-file.ts";
 import { PolicyStore } from "../policy/versions/policy-store.ts";
 import { auditHandlers } from "../services/audit.ts";
 import { policyService } from "../services/policy.ts";
-import type { Service } from "../services/service.ts";
+import type { ServiceDefinition } from "../services/service.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
-import type { Store } from "../store/control/store.ts";
+import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
@@ -28,7 +28,7 @@ import type { NodeCore } from "./rooms.io.ts";
 import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   /** To be called when this node is ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */
@@ -40,7 +40,7 @@ export interface NodePolicyOptions {
   readonly log: Log;
   readonly core: NodeCore;
   readonly audit: AuditLog;
-  readonly store: Store;
+  readonly store: ControlStore;
   /** Whether there may be other nodes with a policy that this node lacks: it is not ready yet, or serves alone. */
   readonly mayBeOthers: () => boolean;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -51,7 +51,7 @@ export interface NodePolicyOptions {
 function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): CatalogFacts {
   const exportScope = CHANNEL_OF[settings.summary.exportScope];
   const channels = (listed: readonly Scope[]) => channelsOf(listed, { ...settings.summary, exportScope });
-  return catalogFacts(replica, reads, { viewers: viewersOf(settings, identity.clusterId), channels });
+  return catalogFactsForPlan(replica, reads, { viewers: viewersOf(settings, identity.clusterId), channels });
 }
 
 /** Puts the last stored policy in force, then the policy file if it has changed. */
@@ -172,7 +172,7 @@ function tell(log: Log, { policies }: NodeCore): void {
 }
 
 /** Opens the policy store. A node whose store cannot be opened goes on and denies everything, because it cannot know its policy. */
-export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<Store> {
+export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<ControlStore> {
   const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
   if (ephemeral) return openMemoryStore();
   try {

@@ -1,17 +1,17 @@
 /** Builds the rooms of a node on the clocks, the random sources and the journal of this process. It opens no socket. */
 import { randomBytes, randomFillSync } from "node:crypto";
 import { Leases } from "../catalog/leases.ts";
-import type { Effective } from "../config/load.ts";
+import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
-import { Wakeup } from "../discovery/wakeup.io.ts";
+import { WatchWaker } from "../discovery/watch-waker.io.ts";
 import { importRule } from "../fabric/borders/rules/rules.ts";
 import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
-import type { Patience } from "../lib/patience.ts";
-import { now, patienceOfLoop } from "../lib/patient-time.io.ts";
+import type { StallAwareClock } from "../lib/stall-aware-clock.ts";
+import { clockOfLoop, now } from "../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../policy/versions/engine.ts";
 import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
@@ -23,7 +23,7 @@ import { isMarked } from "./fabric/members-file.io.ts";
 /** The rooms of a node, and what drives them. */
 export interface NodeCore extends Rooms {
   /** Wakes readers of the catalog, and of summaries. */
-  readonly wakeups: readonly Wakeup[];
+  readonly wakeups: readonly WatchWaker[];
   /** Called when readers may be woken, and what is said to read workers has changed. */
   readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
@@ -40,11 +40,11 @@ export interface NodeCore extends Rooms {
 export interface CoreOptions {
   readonly settings: Settings;
   /** The source of each setting. If absent, all are defaults. */
-  readonly origins?: Effective["origins"] | undefined;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
-  /** As `RegistrarOptions.patience`. Without it the clock of this process's event loop counts. */
-  readonly patience?: Patience;
+  /** As `RegistrarOptions.stallClock`. Without it the clock of this process's event loop counts. */
+  readonly stallClock?: StallAwareClock;
 }
 
 /** Has the seconds since 1970 in its high part and a random number in its low part, so generations of a node grow with time and never repeat. */
@@ -86,7 +86,7 @@ type Keys = Pick<Seals, "announcements" | "keys" | "signer">;
 
 /** Builds the rooms of a node and fills them with what the journal kept. */
 export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: Opened): Promise<NodeCore> {
-  const { settings, log, version, patience = patienceOfLoop() } = options;
+  const { settings, log, version, stallClock = clockOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const chance = { leases, newGeneration, newToken: tokens(), random: Math.random };
   const seals = keys && {
@@ -96,15 +96,15 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
     imports: importsOf(settings.fabric.borders, settings.node.region, keys.keys),
     onAgain: () => readersOfSummaries?.kick(),
   };
-  const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick(), seals };
+  const process = { stallClock, metrics, audit, now, onAgain: () => wakeup.kick(), seals };
   const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());
   await journal.replay((row) => opening.row(row));
   if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed);
   const { rooms, againCount } = opening.finish();
   if (againCount > 0) log.child("journal").warn({ againCount }, "records of another region are written again");
-  const wakeup = new Wakeup(rooms.fanout, now);
-  const readersOfSummaries = rooms.regions && new Wakeup(rooms.regions.reads.fanout, now);
+  const wakeup = new WatchWaker(rooms.fanout, now);
+  const readersOfSummaries = rooms.regions && new WatchWaker(rooms.regions.reads.fanout, now);
   const wakeups = readersOfSummaries === undefined ? [wakeup] : [wakeup, readersOfSummaries];
   const wakes = new Set([() => wakeups.forEach((each) => each.kick())]);
   const driver = new CoreDriver(rooms.machine, driverPorts(options, journal, { metrics, wakes }));

@@ -5,7 +5,7 @@ import { parseZone } from "../dns/names/names.ts";
 import { reverseZoneNames } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { now } from "../lib/patient-time.io.ts";
+import { now } from "../lib/stall-aware-time.io.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
 import type { OwnEntry } from "./core-io.ts";

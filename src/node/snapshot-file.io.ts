@@ -2,9 +2,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
-import { BrokenInvariant, rethrowBroken } from "../lib/errors.ts";
+import { InvariantError, rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { now } from "../lib/patient-time.io.ts";
+import { now } from "../lib/stall-aware-time.io.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
@@ -52,7 +52,7 @@ export class SnapshotFile {
       return warm;
     } catch (error) {
       // A bug stopped the restoring half way. No node goes on with half a snapshot, and the next start must not meet the bug again.
-      if (error instanceof BrokenInvariant) await setAsideSnapshotFile(this.#path);
+      if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowBroken(error);
       return this.#ignored(error instanceof Error ? error.message : String(error));
     }

@@ -12,9 +12,9 @@ import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
 import { joinUnreachable, MAX_UNREACHABLE_IDS, type UnreachableNodes } from "../catalog/unreachable-nodes.ts";
-import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../catalog/watch/cause.ts";
 import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
-import { ACTION, SNAPSHOT, type Snapshot } from "../catalog/watch/reader.ts";
+import { ACTION, SNAPSHOT, type SnapshotPhase } from "../catalog/watch/reader.ts";
 import { misplaced, readTime, timeMs, WireReader } from "../lib/protowire.ts";
 import type { VersionPlace } from "../policy/versions/version.ts";
 import type { SourceAge } from "../summary/held/options.ts";
@@ -61,12 +61,12 @@ export interface WatchDelta {
   readonly nodeId: string;
   readonly generation: number;
   readonly seq: number;
-  readonly change: { readonly entry: Uint8Array } | { readonly key: EntryKey; readonly text: KeyText; readonly cause: Cause };
+  readonly change: { readonly entry: Uint8Array } | { readonly key: EntryKey; readonly text: KeyText; readonly cause: ChangeCause };
 }
 
 export interface WatchMessage {
   readonly deltas: readonly WatchDelta[];
-  readonly snapshot: Snapshot;
+  readonly snapshot: SnapshotPhase;
   readonly replaces: readonly string[];
   /** Its text and its content. Undefined where the message is no place to go on from. */
   readonly place: { readonly text: string; readonly cursor: PortableCursor } | undefined;
@@ -189,14 +189,14 @@ function placeOf(text: string): WatchMessage["place"] {
   return { text, cursor };
 }
 
-function snapshotOf(value: number): Snapshot {
+function snapshotOf(value: number): SnapshotPhase {
   const known = Object.values(SNAPSHOT).find((one) => one === value);
   if (known === undefined) throw misplaced(`snapshot ${value}`);
   return known;
 }
 
 /** A cause of a newer version counts as none. */
-function causeOf(value: number): Cause {
+function causeOf(value: number): ChangeCause {
   return Object.values(CAUSE).find((one) => one === value) ?? CAUSE.NONE;
 }
 

@@ -2,9 +2,10 @@
  * Keeps the entry of this resolver in the catalog, as a state machine: registers it at the upstream under a lease, renews that, and registers again when the lease
  * or the server that holds it is lost, or when the entry changes (semantics.md, Resolver). `node/resolver/self-registration.io.ts` makes the calls.
  */
+
+import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
-import { type KeptLease, lostMonoMs, renewalMonoMs } from "../reading/kept-lease.ts";
 
 /** How a call failed, as far as the machine must know. */
 export type SelfFailure =
@@ -45,7 +46,7 @@ export type SelfStep =
   /** The upstream takes no writes and names no server that does. Told once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
-interface Call {
+interface RegistrationCall {
   readonly kind: "find" | "register" | "renew";
   readonly server: string;
   readonly sentMonoMs: number;
@@ -66,8 +67,8 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   #upstream: string | undefined;
   /** Where to register instead of at the upstream, which is a resolver. The first one is next. */
   #nodes: readonly string[] = [];
-  #lease: KeptLease | undefined;
-  #call: Call | undefined;
+  #lease: ClientLease | undefined;
+  #call: RegistrationCall | undefined;
   /** When the next registration is due, or with a lease the next renewal. */
   #atMonoMs = NEVER;
   #isChanged = false;
@@ -197,14 +198,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     }
     this.#pass(call.server);
     if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
-    const endMonoMs = lostMonoMs(lease);
+    const endMonoMs = leaseLostMonoMs(lease);
     if (time.monoMs >= endMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
     // The wait may end after the time at which the lease counts as lost.
     this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
   }
 
   /** A registration failed, and there is no lease. */
-  #unregistered(call: Call, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
+  #unregistered(call: RegistrationCall, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
     // Who cannot be asked is not suspected.
     if (call.kind === "find") this.#isDoubtful = false;
@@ -225,14 +226,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#nodes = this.#nodes.filter((node) => node !== server);
   }
 
-  #lose({ server }: KeptLease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
+  #lose({ server }: ClientLease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
     this.#lease = undefined;
     this.#atMonoMs = atMonoMs;
     out.push({ kind: "told", step: { kind: "lost", server, why } });
   }
 
   /** Its server does not know the lease any more: it is another life of that server, or another process registered the key. */
-  #ended(lease: KeptLease, { monoMs }: Time, out: SelfOrder[]): void {
+  #ended(lease: ClientLease, { monoMs }: Time, out: SelfOrder[]): void {
     this.#endedCount += 1;
     this.#isDoubtful = this.#endedCount > 1;
     this.#lose(lease, "expired", monoMs + this.#spreadMs(), out);
@@ -249,14 +250,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     out.push({ kind: "told", step: { kind: "contested", other } });
   }
 
-  #keep(lease: KeptLease): void {
+  #keep(lease: ClientLease): void {
     this.#lease = lease;
     this.#failures = 0;
     this.#hasToldLeftOut = false;
     this.#atMonoMs = renewalMonoMs(lease, this.#random());
   }
 
-  #answered(): Call | undefined {
+  #answered(): RegistrationCall | undefined {
     const call = this.#call;
     this.#call = undefined;
     return call;

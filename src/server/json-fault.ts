@@ -9,7 +9,7 @@ import {
   type JsonValue,
 } from "@bufbuild/protobuf";
 import type { FieldViolation } from "../lib/errors.ts";
-import { findRepeatedKey } from "../lib/formats/json-lines.ts";
+import { findDuplicateKey } from "../lib/formats/json-lines.ts";
 
 const MAX_SHOWN_CHARS = 80;
 /** A request is at most this deep; deeper ones were refused by the parser already. */
@@ -29,7 +29,7 @@ export function findJsonFault(desc: DescMessage, text: string): FieldViolation |
 
 /** A name that is twice in one object, of which a parse keeps the last. */
 function repeatedName(text: string): FieldViolation | undefined {
-  const found = findRepeatedKey(text);
+  const found = findDuplicateKey(text);
   if (found === undefined) return undefined;
   const path = found.path.reduce<string>((to, part) => (typeof part === "number" ? `${to}[${part}]` : joined(to, shown(part))), "");
   return { field: joined(path, shown(found.key)), description: "the name is there twice" };
@@ -70,14 +70,14 @@ function crowded(desc: DescMessage, value: JsonObject, path: string): FieldViola
   return undefined;
 }
 
-interface Place {
+interface JsonPosition {
   readonly key: string;
   readonly member: JsonValue;
   readonly path: string;
   readonly depth: number;
 }
 
-function faultOfField(desc: DescMessage, field: DescField, { key, member, path, depth }: Place): FieldViolation | undefined {
+function faultOfField(desc: DescMessage, field: DescField, { key, member, path, depth }: JsonPosition): FieldViolation | undefined {
   const place = joined(path, field.name);
   if (member === null) return undefined;
   switch (field.fieldKind) {

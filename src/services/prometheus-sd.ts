@@ -6,12 +6,12 @@ import type { TargetView } from "../catalog/entry/view.ts";
 import { hasPort, transportOf } from "../catalog/entry/view.ts";
 import { ANY } from "../catalog/query/filter.ts";
 import { type CatalogRecord, KIND, keyParts, viewHealth } from "../catalog/record/record.ts";
-import type { Reads } from "../discovery/reads.ts";
+import type { CatalogReads } from "../discovery/reads.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { invalid } from "../lib/errors.ts";
 import { protocolWord } from "../lib/protocols.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
-import type { Route } from "./service.ts";
+import type { HttpRoute } from "./service.ts";
 
 /** By number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
@@ -22,7 +22,7 @@ const MAX_PROTOCOL_CHARS = 32;
  * The list has the ports of every SERVICE entry that a query would show to the caller. The request is refused while the node may have only a part of the
  * catalog: Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
  */
-export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Reads; readonly checkCaughtUp: () => void }): Route {
+export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: CatalogReads; readonly checkCaughtUp: () => void }): HttpRoute {
   return {
     path: "/sd/prometheus",
     parameters: ["namespace", "tag", "protocol"],
@@ -56,7 +56,7 @@ function portFilter(protocol: string | undefined): PortFilter {
 
 /** The JSON document, in one piece per slice of records. It reads a slice only when the next piece is asked for. */
 function* renderTargetGroups(
-  reads: Pick<Reads, "entry">,
+  reads: Pick<CatalogReads, "entry">,
   slices: Iterable<readonly CatalogRecord[]>,
   isShown: PortFilter,
 ): Generator<string> {

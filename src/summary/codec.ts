@@ -24,12 +24,12 @@ import {
   checkSealedRecord,
   checkServiceSummary,
 } from "../../gen/waymark/fabric/v1/fabric_rules.ts";
-import { PROTOCOL_BOUNDS, Problems } from "../catalog/entry/names.ts";
+import { FieldProblems, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { assert, invalid } from "../lib/errors.ts";
 import { timeMs, timeOf, WireReader } from "../lib/protowire.ts";
-import { type Announcement, readAnnouncement } from "../seal/codec.ts";
+import { type KeyAnnouncement, readAnnouncement } from "../signing/codec.ts";
 import {
   BAND,
   type Band,
@@ -60,7 +60,7 @@ const MAX_WALL_MS = 253_402_300_799_999;
 export type Opened =
   | { readonly what: "summary"; readonly sealed: Sealed; readonly summary: Summary }
   | { readonly what: "beacon"; readonly sealed: Sealed; readonly beacon: Beacon }
-  | { readonly what: "key"; readonly sealed: Sealed; readonly key: Announcement };
+  | { readonly what: "key"; readonly sealed: Sealed; readonly key: KeyAnnouncement };
 
 /** Reads signed bytes, of which their sender says what they are. The signature is not verified here. */
 export function opened(what: Opened["what"], sealed: Sealed): Opened {
@@ -197,7 +197,7 @@ export function fitting(beacon: Beacon): Beacon {
 /** The entry of a node may hold more, and longer, than others take in a beacon. Undefined of a node that has no URL for them. */
 function fittingNode({ urls, scope, capabilities, tags }: IngressNode): IngressNode | undefined {
   const isTaken = (part: Partial<IngressNode>): boolean => {
-    const problems = new Problems(PROTOCOL_BOUNDS);
+    const problems = new FieldProblems(PROTOCOL_BOUNDS);
     checkIngressNode({ urls: [], scope, capabilities: [], tags: [], ...part }, problems);
     return problems.count === 0;
   };
@@ -211,8 +211,8 @@ function fittingNode({ urls, scope, capabilities, tags }: IngressNode): IngressN
   return node.urls.length === 0 ? undefined : node;
 }
 
-/** What the signed bytes of `src/seal/codec.ts` announce. */
-export function decodeAnnouncement(signed: Uint8Array): Announcement {
+/** What the signed bytes of `src/signing/codec.ts` announce. */
+export function decodeAnnouncement(signed: Uint8Array): KeyAnnouncement {
   checked(readKeyAnnouncement(within(signed, MAX_BEACON_BYTES)), announcementFaults);
   const announcement = readAnnouncement(signed);
   if (announcement === undefined) throw invalid("key", "contradicts itself");
@@ -234,14 +234,14 @@ function within(signed: Uint8Array, maxBytes: number): Uint8Array {
 }
 
 /** Gives back what breaks no rule. Throws `invalid_argument` naming the fields of what does. */
-function checked<Message>(message: Message, faultsOf: (message: Message, problems: Problems) => void): Message {
-  const problems = new Problems(PROTOCOL_BOUNDS);
+function checked<Message>(message: Message, faultsOf: (message: Message, problems: FieldProblems) => void): Message {
+  const problems = new FieldProblems(PROTOCOL_BOUNDS);
   faultsOf(message, problems);
   problems.throwIfAny();
   return message;
 }
 
-function summaryFaults(fields: ServiceSummaryFields, problems: Problems): void {
+function summaryFaults(fields: ServiceSummaryFields, problems: FieldProblems): void {
   checkServiceSummary(fields, problems);
   keyFaults({ ...fields, channel: fields.scope }, "scope", problems);
   problems.items(fields.regions.length, MAX_REGIONS, "regions");
@@ -253,7 +253,7 @@ function summaryFaults(fields: ServiceSummaryFields, problems: Problems): void {
   if (fields.tag === 0n) problems.add("tag", "is missing");
 }
 
-function beaconFaults(fields: BeaconFields, problems: Problems): void {
+function beaconFaults(fields: BeaconFields, problems: FieldProblems): void {
   checkBeacon(fields, problems);
   problems.items(fields.ingress.length, MAX_INGRESS, "ingress");
   for (const [i, { urls, capabilities, tags }] of fields.ingress.entries()) {
@@ -271,7 +271,7 @@ function beaconFaults(fields: BeaconFields, problems: Problems): void {
   }
 }
 
-function announcementFaults(fields: KeyAnnouncementFields, problems: Problems): void {
+function announcementFaults(fields: KeyAnnouncementFields, problems: FieldProblems): void {
   checkKeyAnnouncement(fields, problems);
   problems.pattern(fields.keyId, KEY_ID, "key_id");
   problems.pattern(fields.signedBy, KEY_ID, "signed_by");
@@ -279,7 +279,7 @@ function announcementFaults(fields: KeyAnnouncementFields, problems: Problems): 
   problems.range(fields.notBeforeMs, 1, MAX_WALL_MS, "not_before_ms");
 }
 
-function checkSignature({ length }: Uint8Array, field: string, problems: Problems): void {
+function checkSignature({ length }: Uint8Array, field: string, problems: FieldProblems): void {
   if (length !== 0 && length !== SIGNATURE_BYTES) problems.add(field, `has ${length} bytes, must have 64 or none`);
 }
 
@@ -291,7 +291,7 @@ interface KeyFields {
 }
 
 /** Beyond the contract's rules: what is summarised, and how far that may be shown. */
-function keyFaults({ kind, channel, version }: KeyFields & { readonly version: number }, field: string, problems: Problems): void {
+function keyFaults({ kind, channel, version }: KeyFields & { readonly version: number }, field: string, problems: FieldProblems): void {
   problems.range(kind, KIND.SERVICE, KIND.CACHE, "kind");
   problems.range(channel, SCOPE.ZONE, SCOPE.GLOBAL, field);
   problems.range(version, 1, MAX_VERSION, "version");

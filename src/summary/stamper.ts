@@ -1,12 +1,12 @@
 /** What the records of the summary replica say, and how a node puts one (docs/design/summaries.md, Bytes). */
 import type { StoredEntry } from "../catalog/entry/codec.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
-import { BODY, HEALTH, KIND, type Traits } from "../catalog/record/record.ts";
+import { BODY, HEALTH, KIND, type SharedTraits } from "../catalog/record/record.ts";
 import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import { NO_TRAITS, sameFilter } from "../catalog/record/traits.ts";
 import type { EntryReader } from "../catalog/replica/frames.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import { placeOf } from "../lib/hash64.ts";
+import { tableSlot } from "../lib/hash64.ts";
 import { decodeRecord, encodeRecord, type Opened } from "./codec.ts";
 import { announcementKey, BEACON_NAMESPACE, beaconKey, recordKey } from "./keys.ts";
 
@@ -19,7 +19,7 @@ export class SummaryStamper implements EntryReader {
   readonly isSealed = true;
   readonly #regionOf: (cluster: string) => string | undefined;
   readonly #texts = new SharedTexts(SHARED);
-  readonly #traits = new Map<string, Traits>();
+  readonly #traits = new Map<string, SharedTraits>();
 
   /** `regionOf`: the region of a cluster by the settings, since nobody believes what a message says of it. */
   constructor(regionOf: (cluster: string) => string | undefined) {
@@ -68,7 +68,7 @@ export class SummaryStamper implements EntryReader {
     return { kind: KIND.NODE, namespace: BEACON_NAMESPACE, name, scope: SCOPE.GLOBAL, health: HEALTH.UNSET, traits };
   }
 
-  #traitsOf(cluster: string): Traits {
+  #traitsOf(cluster: string): SharedTraits {
     const region = this.#regionOf(cluster) ?? "";
     const known = this.#traits.get(cluster);
     if (known?.region === region) return known;
@@ -91,7 +91,7 @@ export class SharedTexts {
 
   /** The copy of the text that was given last, or else this one. */
   text(text: string): string {
-    const { place } = placeOf(text, this.#texts.length);
+    const { place } = tableSlot(text, this.#texts.length);
     const known = this.#texts[place];
     if (known === text) return known;
     this.#texts[place] = text;

@@ -212,7 +212,7 @@ test.each(["are put again and ended", "are restarted with their journals"] as co
     if (what === "are put again and ended") for (const node of [b, c]) end(node, BODY.EXPIRED, 62_000);
     hearBoth();
     for (const node of [b, c]) {
-      node.replica.readmit("l", 1);
+      node.replica.restoreOrigin("l", 1);
       node.copy(l, "l/1", time(63_000));
     }
     expect([b, c].map(({ replica }) => replica.view(KEY)?.origin.id)).toEqual([undefined, undefined]);
@@ -244,7 +244,7 @@ test("what gives way to another end hands on that a lost origin may need it, als
   d.copy(b, "b/1", time(8));
   forget("u/1");
   forget("b/1");
-  d.replica.readmit("l", 1);
+  d.replica.restoreOrigin("l", 1);
   d.copy(l, "l/1", time(11));
   expect(d.replica.view(KEY)).toBeUndefined();
 });

@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
 import { shortHolder } from "../../src/catalog/watch/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
-import { type FeedMessage, Reader } from "../../src/catalog/watch/reader.ts";
+import { type FeedStart, WatchFeed } from "../../src/catalog/watch/feed.ts";
+import { type FeedMessage, WatchReader } from "../../src/catalog/watch/reader.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
@@ -15,14 +15,14 @@ const T = timeOf(1, 0);
 const LATER = timeOf(10_000, 0);
 
 class Watch {
-  readonly feed: Feed;
+  readonly feed: WatchFeed;
   /** A change of policy is still to be told. */
   isOwed = false;
 
   constructor(node: FabricComponent, from?: FeedStart["from"], allowed: (namespace: string) => boolean = () => true) {
     const viewer = { name: "w", hash: "h", policyEpoch: () => "e", allowed, isOwedAny: () => this.isOwed };
-    const reader = new Reader({ ...viewer, filter: ANY, isNamesOnly: false, withDigest: false }, node.replica, node.facts);
-    this.feed = new Feed(reader, { from, bookmarkIntervalMs: 100 }, T);
+    const reader = new WatchReader({ ...viewer, filter: ANY, isNamesOnly: false, withDigest: false }, node.replica, node.facts);
+    this.feed = new WatchFeed(reader, { from, bookmarkIntervalMs: 100 }, T);
   }
 
   next(time = T, budgetBytes = 100_000): FeedMessage | undefined {

@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND } from "../../src/catalog/record/record.ts";
 import { parseCursor } from "../../src/catalog/watch/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
-import { Reader } from "../../src/catalog/watch/reader.ts";
+import { type FeedStart, WatchFeed } from "../../src/catalog/watch/feed.ts";
+import { WatchReader } from "../../src/catalog/watch/reader.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS, V2 } from "../fakes/mesh.ts";
@@ -16,7 +16,7 @@ const T = timeOf(1, 0);
 const FIRST = { ...ANY, kindMask: 1 << KIND.FUNCTION, versions: new VersionRange("^1") };
 
 class Watch {
-  readonly #feed: Feed;
+  readonly #feed: WatchFeed;
   #last = "";
 
   constructor(node: FabricComponent, from?: FeedStart["from"]) {
@@ -29,7 +29,7 @@ class Watch {
       isNamesOnly: false,
       withDigest: false,
     };
-    this.#feed = new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 100 }, T);
+    this.#feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 100 }, T);
   }
 
   /** What it is told, as `+2 ~3 -2`. */

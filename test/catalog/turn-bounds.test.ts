@@ -1,10 +1,10 @@
 /** What one turn does is bounded in records, whatever the catalog holds (semantics.md, Watch 11). */
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
-import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
 import { BODY, deltaId } from "../../src/catalog/record/record.ts";
-import { Feed } from "../../src/catalog/watch/feed.ts";
-import { Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../src/catalog/watch/feed.ts";
+import { SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
 import { timeOf } from "../fakes/history.ts";
 import { counting, fill, keysOf } from "../fakes/many.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
@@ -19,9 +19,9 @@ function digestOf(ids: readonly string[]): bigint {
   return ids.reduce((sum, id) => BigInt.asUintN(64, sum + createHash("sha256").update(id).digest().readBigUInt64BE()), 0n);
 }
 
-function watch(node: FabricComponent, filter: Filter, withDigest = false): Feed {
+function watch(node: FabricComponent, filter: EntryFilter, withDigest = false): WatchFeed {
   const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest };
-  return new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 100 }, T);
+  return new WatchFeed(new WatchReader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 100 }, T);
 }
 
 test("a watch that most changes do not concern looks at some of them at a time, and says when it is to be asked again", () => {

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
-import { type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
+import { FrameReceiver, type OriginFrame } from "../../src/catalog/replica/frames.ts";
 import { timeOf } from "../fakes/history.ts";
 import { counting, fill, keysOf } from "../fakes/many.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
@@ -27,11 +27,11 @@ function known() {
   return { a, b, old, origin };
 }
 
-function news(a: FabricComponent, after: number): Frame {
+function news(a: FabricComponent, after: number): OriginFrame {
   return a.frame(a.replica.self, { after, isComplete: false }, 10_000);
 }
 
-function whole(of: FabricComponent): Frame {
+function whole(of: FabricComponent): OriginFrame {
   const origin = of.replica.origins.get("a/1");
   if (origin === undefined) throw new Error("it knows a");
   return of.frame(origin, { after: 0, isComplete: true }, 10_000);
@@ -104,7 +104,7 @@ test("forgotten in the middle, it is forgotten with all it had; whoever comes ba
     false,
     [],
   ]);
-  b.replica.readmit("a", 1);
+  b.replica.restoreOrigin("a", 1);
   b.copy(a, "a/1", T);
   const back = b.replica.origins.get("a/1");
   expect([back === origin, back?.through, b.replica.lookup.size]).toEqual([false, a.replica.self.through, KEYS.length - GONE]);

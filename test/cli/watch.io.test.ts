@@ -65,8 +65,8 @@ test("a watch ends at --timeout where a server takes the connection and says not
   await once(mute, "listening");
   const { port } = mute.address() as AddressInfo;
   const argv = ["discovery", "watch", "--timeout", "500ms", "--quiet", "--server"];
-  const patience = AbortSignal.timeout(60_000);
-  const ran = await waymark([...argv, `127.0.0.1:${port}`], { interrupt: patience });
+  const stallClock = AbortSignal.timeout(60_000);
+  const ran = await waymark([...argv, `127.0.0.1:${port}`], { interrupt: stallClock });
   mute.close();
   expect(ran).toMatchObject({ exit: 3, stdout: "" });
   expect(ran.stderr).toContain("no answer within 500ms");

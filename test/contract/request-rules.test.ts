@@ -6,7 +6,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { createValidator } from "@bufbuild/protovalidate";
 import { expect, test } from "vitest";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { PROTOCOL_BOUNDS, Problems } from "../../src/catalog/entry/names.ts";
+import { FieldProblems, PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 
 const set = fromBinary(FileDescriptorSetSchema, readFileSync(join(import.meta.dirname, "../../gen/descriptors.binpb")));
@@ -80,7 +80,7 @@ function isElsewhere({ parent, name }: DescField): boolean {
 
 function refusedByUs(request: Message): readonly string[] {
   // A request may name what any node may store: of that the contract says the defaults of settings.
-  const problems = new Problems({ ...PROTOCOL_BOUNDS, maxIdLength: 64, maxNameLength: 128, maxNamespaceLength: 200 });
+  const problems = new FieldProblems({ ...PROTOCOL_BOUNDS, maxIdLength: 64, maxNameLength: 128, maxNamespaceLength: 200 });
   REQUEST_CHECKS.get(request.$typeName)?.(request as never, problems);
   try {
     problems.throwIfAny();

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY, HEALTH } from "../../src/catalog/record/record.ts";
 import { applyMarks, ownMarked } from "../../src/catalog/replica/lost-marks.ts";
-import { type Claim, claimantOf, claimOf, isRightful, isSingleLabel, readClaimant } from "../../src/discovery/alias-claim.ts";
+import { claimantOf, claimOf, isRightful, isSingleLabel, type ParsedAliasClaim, readClaimant } from "../../src/discovery/alias-claim.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -15,7 +15,7 @@ const OWNED = new Policy(
   }),
   1,
 );
-const MINE: Claim = {
+const MINE: ParsedAliasClaim = {
   namespace: "svc.evil",
   name: "",
   scope: SCOPE.REGION,
@@ -83,7 +83,7 @@ test("a single label counts only where its registrant was an admin, and then as 
 function holders({ replica }: Registry): readonly (readonly string[])[] {
   const names = new DnsNames(replica, ["waymark"]);
   names.refresh();
-  const view = { sees: () => true, counts: (claim: Claim) => isRightful(NO_POLICY, claim, "c1") };
+  const view = { sees: () => true, counts: (claim: ParsedAliasClaim) => isRightful(NO_POLICY, claim, "c1") };
   expect(["pay", "root"].map((alias) => names.hasNameUnder(alias, "waymark", view))).toEqual([true, false]);
   return ["pay", "root"].map((alias) => names.findAlias(alias, "waymark", view).records.map(({ name }) => name));
 }

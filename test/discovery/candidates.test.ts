@@ -2,8 +2,8 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { healthOrder } from "../../src/consumer/fitness.ts";
 import { explainVersion, versionTest } from "../../src/discovery/candidates.ts";
-import { healthOrder } from "../../src/reading/fitness.ts";
 import { entryView } from "../fakes/dns-catalog.ts";
 
 test("a sample of a crowded name considers an orphan before an entry in MAINTENANCE, which DNS never shows", () => {

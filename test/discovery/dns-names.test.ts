@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { type KeyText, KIND, keyParts, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
@@ -11,10 +11,10 @@ import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { CAUSE } from "../../src/catalog/watch/cause.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
-import { DnsNames, type NameFollower, type NameView } from "../../src/discovery/dns-names.ts";
+import { DnsNames, type NameObserver, type NameView } from "../../src/discovery/dns-names.ts";
 import { parseAddress } from "../../src/lib/addresses.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { HeldEntries } from "../../src/resolver/keeping/held-entries.ts";
+import { RetainedEntries } from "../../src/resolver/cache/retained-entries.ts";
 import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
@@ -108,7 +108,7 @@ test("with much hidden, a class of viewers is told what a look at everything tel
           const sees = (namespace: string) => !own.has(namespace);
           const seesName = (name: string) => sees(name.slice(name.indexOf(".") + 1));
           const view: NameView = { sees, seesName, counts: ({ name }) => seesName(name) };
-          const bySeer: NameView = { ...view, seer: { key: `${tenant}`, edition: () => turn, sees, seesName } };
+          const bySeer: NameView = { ...view, seer: { key: `${tenant}`, version: () => turn, sees, seesName } };
           const told = (as: NameView) => [
             ...["top", "deep.top", "www.top", "n1.top", "x.deep.top"].map((suffix) => names.hasNameUnder(suffix, "waymark", as)),
             ...aliases.map((alias) => names.findAlias(alias, "waymark", as).records.map(({ key }) => key)),
@@ -122,7 +122,7 @@ test("with much hidden, a class of viewers is told what a look at everything tel
 });
 
 /** What its follower was told since it was last taken. */
-class Told implements NameFollower {
+class Told implements NameObserver {
   aliases = new Set<string>();
   below = new Set<string>();
   #addresses = new Set<string>();
@@ -352,7 +352,7 @@ test("an alias is known wherever its record came from: by a registration, by a p
   const r = new Registry();
   r.register("ann", [stamped("web", { aliases: ["www.shop.example"] }), stamped("db")], at(0));
   const place = { nodeId: "b", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
-  const peer = new Replica(new Lookup(), new Slab(), place);
+  const peer = new Replica(new EntryIndex(), new Slab(), place);
   const receiver = new FrameReceiver(peer, new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) }), BOUNDS);
   const frame = buildFrame(r.replica, r.replica.self, { after: 0, isComplete: false }, { relation: "cluster", clusterId: "c1" }, 10_000);
   receiver.apply(frame, at(1), { place: { clusterId: "c1", region: "r1" } });
@@ -369,7 +369,7 @@ test.each([
 ])("what is only held has its names while lookups show it, also when $what", ({ again }) => {
   const r = new Registry();
   const bounds = { minEntries: 1, windowMs: 10, holdMs: 1000 };
-  const held = new HeldEntries({ lookup: r.replica.lookup, slab: r.replica.slab, bounds, admits: () => true });
+  const held = new RetainedEntries({ lookup: r.replica.lookup, slab: r.replica.slab, bounds, admits: () => true });
   let isShown = true;
   const beside = { lookup: held.lookup, shows: () => isShown, takeTouched: () => held.takeTouched() };
   const names = new DnsNames(r.replica, ["waymark"], [], beside);

@@ -1,11 +1,11 @@
 /** Watches whose filter has names: which changes wake them once they were told everything, and what they look at. */
 import { expect, test } from "vitest";
-import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
 import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
-import { Feed } from "../../src/catalog/watch/feed.ts";
+import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { NAME_INDEX_BOUNDS, type NameIndexBounds } from "../../src/catalog/watch/name-index.ts";
-import { Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
 
@@ -23,14 +23,14 @@ class Watched {
   readonly node = new FabricComponent("a");
   readonly fanout: Fanout;
   readonly told: string[] = [];
-  readonly feeds = new Map<string, Feed>();
-  readonly watchers = new Map<string, Watcher>();
+  readonly feeds = new Map<string, WatchFeed>();
+  readonly watchers = new Map<string, WatchStream>();
 
   constructor(bounds: Partial<NameIndexBounds> = {}) {
     this.fanout = new Fanout(undefined, { ...NAME_INDEX_BOUNDS, ...bounds });
   }
 
-  open(who: string, filter: Partial<Filter>): void {
+  open(who: string, filter: Partial<EntryFilter>): void {
     const options = {
       filter: { ...ANY, ...filter },
       name: who,
@@ -40,8 +40,12 @@ class Watched {
       isNamesOnly: false,
       withDigest: false,
     };
-    const feed = new Feed(new Reader(options, this.node.replica, this.node.facts), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
-    const watcher: Watcher = { feed, isReady: false, wake: () => this.look(who), stop: () => undefined };
+    const feed = new WatchFeed(
+      new WatchReader(options, this.node.replica, this.node.facts),
+      { from: undefined, bookmarkIntervalMs: 1e9 },
+      T,
+    );
+    const watcher: WatchStream = { feed, isReady: false, wake: () => this.look(who), stop: () => undefined };
     this.feeds.set(who, feed);
     this.watchers.set(who, watcher);
     this.fanout.add(watcher);
@@ -83,7 +87,7 @@ class Watched {
   }
 }
 
-function opened(filters: Readonly<Record<string, Partial<Filter>>>): Watched {
+function opened(filters: Readonly<Record<string, Partial<EntryFilter>>>): Watched {
   const watched = new Watched();
   for (const [who, filter] of Object.entries(filters)) watched.open(who, filter);
   watched.show();
@@ -119,8 +123,8 @@ test("a watch is told of a change once, though its key changes while it waits an
 
 test("a watch that has not been told everything yet is woken by every change of its namespace", () => {
   const watched = new Watched();
-  const feed = new Feed(
-    new Reader(
+  const feed = new WatchFeed(
+    new WatchReader(
       {
         filter: { ...ANY, names: ["web"] },
         name: "w",
@@ -145,7 +149,7 @@ test("a watch that was closed is woken by nothing, and another of the same filte
   const watched = opened({ web: { names: ["web"] } });
   const { feed } = watched.watchers.get("web")!;
   let woken = 0;
-  const twin: Watcher = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
+  const twin: WatchStream = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
   watched.fanout.add(twin);
   watched.fanout.narrow(twin);
   watched.fanout.remove(watched.watchers.get("web")!);
@@ -268,7 +272,7 @@ test("a watch that comes back before its names are taken out is woken by each of
 });
 
 /** With changes shown of which only some can be offered at a time. */
-function sliced(filters: Readonly<Record<string, Partial<Filter>>>): Watched {
+function sliced(filters: Readonly<Record<string, Partial<EntryFilter>>>): Watched {
   const watched = new Watched({ offeredAtATime: 2 });
   for (const [who, filter] of Object.entries(filters)) watched.open(who, filter);
   watched.show();
@@ -327,7 +331,7 @@ test("a watch that ends between two slices is woken by none of the rest, and ano
   const first = watched.watchers.get("web")!;
   const { feed } = first;
   let woken = 0;
-  const twin: Watcher = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
+  const twin: WatchStream = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
   watched.put(...Array.from({ length: 6 }, (_, i) => keyOf("web", "svc", i)));
   fanout.changed(node.replica.takeTouched());
   fanout.add(twin);

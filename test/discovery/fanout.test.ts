@@ -1,14 +1,14 @@
 /** Fan-out: who is woken by a change, once each, in order. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
 
 interface Follows {
   readonly namespace?: string;
   readonly prefix?: string;
 }
 
-function watcher(name: string, follows: Follows, bookmarkDueMonoMs = 0): Watcher & { readonly name: string } {
+function watcher(name: string, follows: Follows, bookmarkDueMonoMs = 0): WatchStream & { readonly name: string } {
   const feed = { reader: { options: { filter: { namespace: "", prefix: "", ...follows } } }, bookmarkDueMonoMs };
   return { name, feed, isReady: false, wake: () => {}, stop: () => {} } as never;
 }
@@ -46,7 +46,7 @@ test("whatever changed, those are woken who follow one of the namespaces, in no 
         const left = watchers.filter((_, i) => !gone.includes(i));
         for (const each of watchers) if (!left.includes(each)) fanout.remove(each);
         fanout.changed(changed);
-        const concerns = ({ feed }: Watcher) => {
+        const concerns = ({ feed }: WatchStream) => {
           const { namespace, prefix } = feed.reader.options.filter;
           const isIn = (one: string) => one === namespace || (prefix !== "" && `${one}.`.startsWith(`${prefix}.`));
           return (namespace === "" && prefix === "") || changed.some(isIn);

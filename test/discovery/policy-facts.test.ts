@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { NODES_NAMESPACE } from "../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND, keyText } from "../../src/catalog/record/record.ts";
-import { catalogFacts, regionsOf } from "../../src/discovery/policy-facts.ts";
+import { catalogFactsForPlan, regionsOf } from "../../src/discovery/policy-facts.ts";
 import { isAdmitted } from "../../src/discovery/switch-queue.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { channels, rule, set } from "../fakes/policies.ts";
@@ -20,7 +20,7 @@ test("a dry run counts what is to be seen, and finds each entry that is held, al
     { isStatic: true },
   );
   const viewers = [{ clusterId: "c1", tenant: "blue" }];
-  const facts = catalogFacts(r.replica, { node: { clusterId: "c1", region: "r1", nodeId: "a", boot: "b" } }, { viewers, channels });
+  const facts = catalogFactsForPlan(r.replica, { node: { clusterId: "c1", region: "r1", nodeId: "a", boot: "b" } }, { viewers, channels });
   expect([facts.namespaces(), facts.count("svc"), facts.count("other")]).toEqual([["svc"], 1003, 0]);
   expect(facts.examples("svc", 2)).toMatchObject([
     { namespace: "svc", name: "web0" },

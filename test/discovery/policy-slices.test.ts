@@ -4,15 +4,15 @@ import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/switch-queue.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { runs } from "../fakes/effort.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
@@ -30,7 +30,7 @@ class Bench {
   readonly r = new Registry();
   readonly rng: Rng;
   readonly policies: { policy: Policy } = { policy: NO_POLICY };
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout = new Fanout();
   readonly clients: FoldingClient[] = [];
   #nowMs = 0;
@@ -40,7 +40,7 @@ class Bench {
     this.rng = new Rng(`slices/${seed}`);
     this.r.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, "c1"));
     const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
-    this.reads = new Reads(this.r.replica, facts, { policies: this.policies, onDenied: () => undefined });
+    this.reads = new CatalogReads(this.r.replica, facts, { policies: this.policies, onDenied: () => undefined });
     for (let i = 0; i < entries; i++) this.put();
     if (entries === 0) return;
     for (const tenant of ["red", "blue"])
@@ -48,7 +48,7 @@ class Bench {
         for (let twin = 0; twin < 2; twin++) this.watch({ ...caller("ann"), tenant }, filter);
   }
 
-  watch(who: Caller, filter: Filter): void {
+  watch(who: Caller, filter: EntryFilter): void {
     const client = new FoldingClient(this.reads, who, { filter, budgetBytes: 200 + this.rng.int(4000), isQueried: true });
     this.clients.push(client);
     this.fanout.add(client.watcher);
@@ -76,7 +76,7 @@ class Bench {
   }
 
   randomPolicy(): Policy {
-    const rules: Rule[] = NAMESPACES.flatMap((pattern) => {
+    const rules: NamespaceRule[] = NAMESPACES.flatMap((pattern) => {
       const kind = this.rng.int(6);
       if (kind < 2) return [rule(pattern, { owners: [kind === 0 ? "c1" : "c9"] })];
       return kind < 4 ? [rule(pattern, { visibilityTenants: [kind === 2 ? "red" : "nobody"] })] : [];

@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { KIND, keyText } from "../../src/catalog/record/record.ts";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/switch-queue.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
@@ -23,13 +23,13 @@ function open(count = 5) {
   const policies = { policy: NO_POLICY };
   r.replica.setAdmission((stored) => isAdmitted(policies.policy, stored, "c1"));
   const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
-  const reads = new Reads(r.replica, facts, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(r.replica, facts, { policies, onDenied: () => {} });
   const again = { count: 0 };
   const fanout = new Fanout(() => (again.count += 1));
   const heard: string[] = [];
   const watch = (who: Caller, prefix = "svc", lagRevisions = 0) => {
     const reader = reads.reader(who, { filter: { ...ANY, prefix }, isNamesOnly: false, withDigest: false });
-    const watcher: Watcher = {
+    const watcher: WatchStream = {
       feed: {
         bookmarkDueMonoMs: Number.POSITIVE_INFINITY,
         get revision() {

@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import type { Reader } from "../../src/catalog/watch/reader.ts";
+import type { WatchReader } from "../../src/catalog/watch/reader.ts";
 import { healthRank } from "../../src/discovery/candidates.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -26,7 +26,7 @@ function open(names: readonly string[] = ["a", "b", "c"]) {
   );
   const policies = { policy: NO_POLICY };
   const denials: string[] = [];
-  const reads = new Reads(r.replica, NODE, {
+  const reads = new CatalogReads(r.replica, NODE, {
     policies,
     onDenied: (who, { action, namespace, verdict }) => denials.push(`${who.tenant} ${action} ${namespace} ${verdict.reason}`),
   });
@@ -152,7 +152,7 @@ test("a namespace that the reads hide is shown to nobody, on no page and in no d
   const { reads: all } = open();
   const denials: string[] = [];
   const policies = { policy: HIDING };
-  const reads = new Reads(all.replica, NODE, {
+  const reads = new CatalogReads(all.replica, NODE, {
     policies,
     onDenied: (_, { namespace }) => denials.push(namespace),
     hides: (n) => n === "svc",
@@ -209,7 +209,7 @@ test("open watches keep so much text of long filters in all, short ones go on, a
   const { reads } = open();
   const names = Array.from({ length: 1_000 }, (_, i) => String(i).padEnd(128, "x"));
   const long = (number: number) => ({ filter: { ...ANY, names, region: `r${number}` }, isNamesOnly: false, withDigest: false });
-  const opened: Reader[] = [];
+  const opened: WatchReader[] = [];
   expect(() => {
     for (let i = 0; i < 10_000; i += 1) opened.push(reads.reader(RED, long(i)));
   }).toThrow("filters of the watches that are open");

@@ -1,9 +1,9 @@
 /** Changes of policy one after another, with time between them in which watches come to their END; the time is the test's own. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
-import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
+import { Fanout, type WatchStream } from "../../src/discovery/fanout.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
@@ -21,7 +21,7 @@ function open() {
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
   const policies = { policy: NO_POLICY };
-  const reads = new Reads(r.replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(r.replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
   const fanout = new Fanout();
   const reader = reads.reader(caller("ann"), { filter: ANY, isNamesOnly: false, withDigest: false });
   const feed = {
@@ -36,7 +36,7 @@ function open() {
     refresh: () => {},
   };
   // The queue looks at nothing else of a watcher.
-  fanout.add({ feed, isReady: false } as Partial<Watcher> as Watcher);
+  fanout.add({ feed, isReady: false } as Partial<WatchStream> as WatchStream);
   const queue = new SwitchQueue({ replica: r.replica, reads, fanout, clusterId: "c1", policies });
   const put = (policy: Policy) => {
     policies.policy = policy;
@@ -155,15 +155,15 @@ test.each([
   { filter: { prefix: "svc.mark" }, isOwed: false },
   { filter: { prefix: "svc.market-x" }, isOwed: false },
   { filter: { prefix: "svc.other" }, isOwed: false },
-  { filter: { resolved: new Prefixes(["svc.market", "svc.zebra"]) }, isOwed: true },
-  { filter: { resolved: new Prefixes(["svc.market-x", "svc.other"]) }, isOwed: false },
-  { filter: { resolved: new Prefixes(["svc"]), prefix: "svc.other" }, isOwed: false },
+  { filter: { resolved: new NamespacePrefixes(["svc.market", "svc.zebra"]) }, isOwed: true },
+  { filter: { resolved: new NamespacePrefixes(["svc.market-x", "svc.other"]) }, isOwed: false },
+  { filter: { resolved: new NamespacePrefixes(["svc"]), prefix: "svc.other" }, isOwed: false },
 ])(
   "a namespace whose owners change is owed to a watch of $filter also when none of its entries was seen until now: $isOwed",
   ({ filter, isOwed }) => {
     const policies = { policy: hiding("svc.market") };
     const { replica } = new Registry();
-    const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+    const reads = new CatalogReads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
     const { options } = reads.reader(caller("ann"), { filter: { ...ANY, ...filter }, isNamesOnly: false, withDigest: false });
     expect(options.isOwedAny?.()).toBe(false);
     const after = new Policy(set([], { defaultAllow: true }), 2);

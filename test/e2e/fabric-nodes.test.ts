@@ -4,7 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
@@ -41,7 +41,7 @@ class RealNode {
   constructor(spec: Spec) {
     this.#spec = spec;
     const origin = { nodeId: spec.nodeId, generation: 1, lastSeq: 0, floor: 0 };
-    this.replica = new Replica(new Lookup(), new Slab(), { ...origin, tombstoneTtlMs: 3_600_000, minTombstones: 1_000 });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { ...origin, tombstoneTtlMs: 3_600_000, minTombstones: 1_000 });
     this.fabric = new Fabric(FABRIC_OPTIONS, {
       self: this.#facts("127.0.0.1:1"),
       replica: this.replica,

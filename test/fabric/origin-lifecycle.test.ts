@@ -1,6 +1,6 @@
 /** What membership means for origins: orphaned, hidden, forgotten, back, protected (semantics.md, Orphans). */
 import { expect, test } from "vitest";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import type { Origin } from "../../src/catalog/record/stored-record.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
@@ -24,7 +24,7 @@ class Bench {
 
   constructor(options: Partial<OriginLifecycleOptions> = {}, replica?: Replica) {
     const numbers = { nodeId: "me", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
-    this.replica = replica ?? new Replica(new Lookup(), new Slab(), numbers);
+    this.replica = replica ?? new Replica(new EntryIndex(), new Slab(), numbers);
     const parts = lifecycleParts(this.replica, (nodeId) => this.members.get(nodeId));
     this.lifecycle = new OriginLifecycle({ ...ORIGIN_LIFECYCLE_OPTIONS, ...options }, parts);
   }
@@ -243,7 +243,7 @@ test("what its node stopped with is taken again where that word comes after it w
 
 test("our own earlier generation is an orphan", () => {
   const numbers = { nodeId: "me", generation: 2, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
-  const bench = new Bench({}, new Replica(new Lookup(), new Slab(), numbers));
+  const bench = new Bench({}, new Replica(new EntryIndex(), new Slab(), numbers));
   const old = bench.origin("me", 1);
   bench.run(0);
   expect([old.life, bench.replica.self.life]).toEqual(["orphaned", "live"]);

@@ -1,9 +1,9 @@
 /** A real catalog with its policy, as DNS reads it, and acts that change all that an answer may rest on. */
 import fc from "fast-check";
-import { BODY, HEALTH, type Health, type KeyText, KIND, type Kind, keyText, type OriginLife } from "../../src/catalog/record/record.ts";
-import { ENTRIES } from "../../src/catalog/replica/sweeps.ts";
+import { BODY, HEALTH, type Health, type KeyText, KIND, type Kind, keyText, type OriginStatus } from "../../src/catalog/record/record.ts";
+import { ENTRIES } from "../../src/catalog/replica/touch-sweeps.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import type { AddressBlock } from "../../src/lib/addresses.ts";
@@ -18,7 +18,7 @@ const KINDS = [KIND.SERVICE, KIND.FUNCTION] as const;
 const ALIASES = ["www.shop", "x.far.waymark", "deep.www.shop", "web.shop.waymark", "web.m.eu", "pay.m", "_x._tcp.far.m"] as const;
 const HOSTS = ["10.0.0.1", "10.0.0.2", "eu.m.waymark", "www.shop.waymark", "else.example"] as const;
 const CHANGING_BLOCK: AddressBlock = { bytes: Uint8Array.of(10, 0, 0, 0), prefixBits: 8 };
-const LIVES: readonly OriginLife[] = ["live", "orphaned"];
+const LIVES: readonly OriginStatus[] = ["live", "orphaned"];
 
 /** What is asked: names that exist, that are aliases, that lie above names, and that do not exist. */
 export const ASKED: readonly (readonly ["A" | "CNAME" | "PTR" | "SRV" | "TXT", string])[] = [
@@ -56,7 +56,7 @@ interface Entry {
 export type DnsAct =
   | { readonly does: "put"; readonly by: "a" | "b"; readonly entry: Entry; readonly aliases: readonly string[]; readonly host: string }
   | { readonly does: "end"; readonly by: "a" | "b"; readonly entry: Entry }
-  | { readonly does: "life"; readonly life: OriginLife }
+  | { readonly does: "life"; readonly life: OriginStatus }
   | { readonly does: "sweep" | "forget" }
   | { readonly does: "policy"; readonly hidden: readonly string[] };
 
@@ -94,12 +94,12 @@ export class ChangingDns {
   viewedCount = 0;
   readonly #registry = new Registry();
   readonly #policies: { policy: Policy } = { policy: NO_POLICY };
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   #turn = 0;
 
   constructor() {
     const { replica } = this.#registry;
-    this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => {} });
+    this.#reads = new CatalogReads(replica, NODE, { policies: this.#policies, onDenied: () => {} });
     this.names = new DnsNames(replica, ["waymark"], [CHANGING_BLOCK]);
     const { names } = this;
     const view: DnsNames["view"] = (key) => {
@@ -135,7 +135,7 @@ export class ChangingDns {
         // As the fabric does: the state changes at once, and the records are touched in slices.
         if (origin === undefined || origin.life === act.life) return;
         origin.life = act.life;
-        return replica.sweeps.owe(origin, ENTRIES);
+        return replica.sweeps.scheduleTouch(origin, ENTRIES);
       case "sweep":
         return void replica.sweep(1, time);
       case "forget":

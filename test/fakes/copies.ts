@@ -5,7 +5,7 @@ import { BODY } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
-import { Loads } from "../../src/discovery/registrar/loads.ts";
+import { LoadReports } from "../../src/discovery/registrar/load-reports.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { CopyFeed, type FedRooms } from "../../src/node/core/copies/copy-feed.ts";
 import { type CopyRooms, openCopyRooms } from "../../src/node/core/copies/copy-rooms.ts";
@@ -70,7 +70,7 @@ export class Copy {
 
 /** The rooms around a replica without callers and without policy. */
 export function bareRooms(replica: Replica): FedRooms {
-  const loads = new Loads(0);
+  const loads = new LoadReports(0);
   const switches = { followers: new Set<never>(), isBusy: false, onFollowed: () => {} };
   return { replica, policies: { policy: NO_POLICY }, registrar: { loads }, fanout: new Fanout(), switches };
 }

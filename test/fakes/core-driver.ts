@@ -1,6 +1,6 @@
 /** The driver of a node's machine, without a disk. */
 
-import { now } from "../../src/lib/patient-time.io.ts";
+import { now } from "../../src/lib/stall-aware-time.io.ts";
 import { CoreDriver, type DrivenMachine } from "../../src/node/core-driver.io.ts";
 import type { Told } from "../../src/node/core-io.ts";
 

@@ -6,14 +6,14 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../src/catalog/entry/view.ts";
 import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
+import { healthOrder } from "../../src/consumer/fitness.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
-import type { NameFollower } from "../../src/discovery/dns-names.ts";
+import type { NameObserver } from "../../src/discovery/dns-names.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
-import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
+import { DependencyRecorder, type PlanDependencies } from "../../src/dns/subject/plan-dependencies.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/subject.ts";
-import { type Address, parseAddress } from "../../src/lib/addresses.ts";
-import { healthOrder } from "../../src/reading/fitness.ts";
+import { type IpAddress, parseAddress } from "../../src/lib/addresses.ts";
 
 /** Kinds whose names have addresses. */
 const NAMED_KINDS: ReadonlySet<Kind> = new Set([KIND.SERVICE, KIND.NODE]);
@@ -22,9 +22,9 @@ export class FakeDnsCatalog implements DnsCatalog {
   readonly view: DnsView;
   /** Grows with each change. */
   revision = 1;
-  readonly edition = 1;
+  readonly version = 1;
   readonly changes = new FakeChanges();
-  readonly #rests = new RestsNotes();
+  readonly #rests = new DependencyRecorder();
   readonly #entries: EntryView[] = [];
 
   constructor(entries: readonly EntryView[] = [], view: Partial<DnsView> = {}) {
@@ -80,7 +80,7 @@ export class FakeDnsCatalog implements DnsCatalog {
       .slice(0, 8);
   }
 
-  atAddress(address: Address): ReturnType<DnsCatalog["atAddress"]> {
+  atAddress(address: IpAddress): ReturnType<DnsCatalog["atAddress"]> {
     const text = addressText(address);
     this.#rests.address(text);
     const urlsOf = (detail: LargeFields["detail"]) => (detail.case === "node" ? detail.value.advertisedUrls : []);
@@ -101,7 +101,7 @@ export class FakeDnsCatalog implements DnsCatalog {
     return { items: items.slice(0, 64), isCut: items.length > 64 };
   }
 
-  takeRests(): Rests {
+  takePlanDependencies(): PlanDependencies {
     return this.#rests.take();
   }
 
@@ -134,11 +134,11 @@ export class FakeDnsCatalog implements DnsCatalog {
 
 /** Tells of what was added. */
 class FakeChanges {
-  readonly #followers = new Set<NameFollower>();
+  readonly #followers = new Set<NameObserver>();
 
   catchUp(): void {}
 
-  follow(follower: NameFollower): void {
+  follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
 

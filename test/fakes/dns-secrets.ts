@@ -9,7 +9,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY, KIND, type Kind } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
@@ -72,7 +72,7 @@ export function secretCatalogs(onRead?: (what: string) => void, onHidden?: (name
     [`web.${word}`, `deep.below.${word}`].map((pattern) => rule(pattern, { visibilityTenants: [tenant] })),
   );
   const policies = { policy: new Policy(set([...rules, ...belowRules], { defaultAllow: true }), 1) };
-  const reads = new Reads(replica, NODE, { policies, onDenied: () => undefined });
+  const reads = new CatalogReads(replica, NODE, { policies, onDenied: () => undefined });
   const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
   replica.origin(NODE.nodeId, 1, NODE);
   for (const [i, made] of everything().entries()) {

@@ -1,15 +1,15 @@
 /** The versions of a zone in a world of DNS: cut as time goes on, kept, and told, by a node that starts again and whose clock is set back. */
 import assert from "node:assert/strict";
-import type { Reads } from "../../src/discovery/reads.ts";
+import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { classesOf, type ViewerOfView } from "../../src/dns/views/views.ts";
-import { isNewer, type Serials, ZoneChanges, type ZoneChangesSources, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
+import { type ClassSerials, isNewer, ZoneChanges, type ZoneChangesSources, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { visibilityOf } from "../../src/policy/set/verdict.ts";
 
 const START_WALL_MS = 1_800_000_000_000;
 
 export class ZoneOfWorld {
-  readonly #sources: ZoneChangesSources & { readonly reads: Reads };
+  readonly #sources: ZoneChangesSources & { readonly reads: CatalogReads };
   readonly #classes: ReturnType<typeof classesOf>;
   readonly #rng: Rng;
   readonly #told: Uint32Array;
@@ -20,7 +20,7 @@ export class ZoneOfWorld {
   #monoMs = 0;
   #wallMs = START_WALL_MS;
 
-  constructor(sources: ZoneChangesSources & { readonly reads: Reads }, viewers: readonly ViewerOfView[], rng: Rng) {
+  constructor(sources: ZoneChangesSources & { readonly reads: CatalogReads }, viewers: readonly ViewerOfView[], rng: Rng) {
     this.#sources = sources;
     this.#classes = classesOf(viewers);
     this.#rng = rng;
@@ -59,7 +59,7 @@ export class ZoneOfWorld {
     this.#last.set(view, serial);
   }
 
-  #started(kept: Serials): ZoneVersions {
+  #started(kept: ClassSerials): ZoneVersions {
     const classes = this.#classes.callers.map((caller) => ({
       key: `${caller.tenant} ${caller.cluster}`,
       sees: visibilityOf(this.#sources.reads, caller),

@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
@@ -132,7 +132,7 @@ export class WorldNode {
     this.address = spec.address ?? `${nodeId}:1`;
     const bounds = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
     const lastSeq = disk?.replica.lastSeq ?? 0;
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq, floor: 0, ...bounds });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { nodeId, generation, lastSeq, floor: 0, ...bounds });
     if (disk !== undefined) this.#restore(disk);
     const facts = { nodeId, generation, address: this.address, clusterId, region, zone: "z1", version: "1", healthScore: 0 };
     this.facts = { ...facts, protocolVersions: [2], transports: ["h2"], roles: spec.roles ?? [], labels: {} };

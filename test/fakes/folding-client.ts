@@ -1,17 +1,17 @@
 /** A client that folds one stream, and fails at the first END or bookmark that does not say what it folded. */
 import assert from "node:assert/strict";
-import type { Filter } from "../../src/catalog/query/filter.ts";
+import type { EntryFilter } from "../../src/catalog/query/filter.ts";
 import { deltaId } from "../../src/catalog/record/record.ts";
-import { Feed } from "../../src/catalog/watch/feed.ts";
+import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { ACTION, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
-import type { Watcher } from "../../src/discovery/fanout.ts";
-import type { Reads } from "../../src/discovery/reads.ts";
+import type { WatchStream } from "../../src/discovery/fanout.ts";
+import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { at } from "./registry.ts";
 
 export interface ClientOptions {
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   readonly budgetBytes: number;
   /** Compares with a query as well, which costs as much as there is. */
   readonly isQueried: boolean;
@@ -19,9 +19,9 @@ export interface ClientOptions {
 }
 
 export class FoldingClient {
-  readonly watcher: Watcher;
-  readonly feed: Feed;
-  readonly #reads: Reads;
+  readonly watcher: WatchStream;
+  readonly feed: WatchFeed;
+  readonly #reads: CatalogReads;
   readonly #caller: Caller;
   readonly #options: ClientOptions;
   /** Key to delta id. */
@@ -34,11 +34,11 @@ export class FoldingClient {
   restartCount = -1;
   onWake: () => void = () => undefined;
 
-  constructor(reads: Reads, who: Caller, options: ClientOptions) {
+  constructor(reads: CatalogReads, who: Caller, options: ClientOptions) {
     [this.#reads, this.#caller, this.#options] = [reads, who, options];
     const { filter, bookmarkIntervalMs = 1 } = options;
     const reader = reads.reader(who, { filter, isNamesOnly: false, withDigest: true });
-    const feed = new Feed(reader, { from: undefined, bookmarkIntervalMs }, at(0));
+    const feed = new WatchFeed(reader, { from: undefined, bookmarkIntervalMs }, at(0));
     this.feed = feed;
     this.watcher = { feed, isReady: false, wake: () => this.onWake(), stop: () => undefined };
   }

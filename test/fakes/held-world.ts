@@ -9,7 +9,7 @@ import type { BorderSummaries } from "../../src/fabric/borders/options.ts";
 import type { SourceReceipts } from "../../src/fabric/summaries/ages.ts";
 import type { Hash64 } from "../../src/lib/hash64.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import type { Context, Signer } from "../../src/seal/signer.ts";
+import type { ClusterSigner, SignatureContext } from "../../src/signing/signer.ts";
 import type { OwnSummaries } from "../../src/summary/building/builder.ts";
 import { decodeSummary, encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
 import type { DigestFilter } from "../../src/summary/held/digests.ts";
@@ -38,7 +38,7 @@ class FakeKeys {
   readonly regions = new Map<string, string>();
   readonly counting = new Set<string>();
 
-  add(cluster: string, region: string): Signer {
+  add(cluster: string, region: string): ClusterSigner {
     this.regions.set(cluster, region);
     const keyId = `key-of-${cluster}`;
     this.counting.add(`${cluster} ${keyId}`);
@@ -78,7 +78,7 @@ class FakeKeys {
   refusal(
     cluster: string,
     keyId: string,
-    context: Context,
+    context: SignatureContext,
     signed: Uint8Array,
     signature: Uint8Array,
   ): "unknown_key" | "bad_signature" | undefined {
@@ -87,7 +87,7 @@ class FakeKeys {
   }
 }
 
-export function signerOf(keyId: string): Signer {
+export function signerOf(keyId: string): ClusterSigner {
   return { keyId, sign: (context, bytes) => createHash("sha512").update(`${keyId} ${context}\0`).update(bytes).digest() };
 }
 

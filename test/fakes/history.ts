@@ -1,6 +1,6 @@
 /** Random histories of a mesh: what happens to whom, as plain tuples that shrink well. */
 import fc from "fast-check";
-import { BODY, type OriginLife } from "../../src/catalog/record/record.ts";
+import { BODY, type OriginStatus } from "../../src/catalog/record/record.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { type FabricComponent, KEYS } from "./mesh.ts";
 
@@ -15,7 +15,7 @@ export interface Step {
   readonly detail: number;
 }
 
-const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
+const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 
 export function steps(bounds: { readonly max: number; readonly without?: readonly StepKind[] }): fc.Arbitrary<readonly Step[]> {
   const kinds = KINDS.filter((kind) => bounds.without?.includes(kind) !== true);

@@ -1,9 +1,9 @@
 /** A node that stands alone, built from its rooms on virtual time: its probes are answered by the test. */
 
-import type { Batch } from "../../src/catalog/batch.ts";
+import type { WriteBatch } from "../../src/catalog/batch.ts";
 import { checksOf } from "../../src/catalog/entry/checks.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
+import { type CheckOutcome, PASSED } from "../../src/discovery/checks/threshold.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { openRooms } from "../../src/node/core/rooms.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
@@ -11,9 +11,9 @@ import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { SETTINGS } from "./options.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
 import { set } from "./policies.ts";
 import { at, caller, command, Disk, keyOf, type stamped } from "./registry.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 /** Its disk always takes what it is given. */
 export class LoneNode {
@@ -21,7 +21,7 @@ export class LoneNode {
   readonly rooms;
   readonly probes: Extract<NodeOutput, { readonly kind: "probe" }>[] = [];
   readonly doubts: boolean[] = [];
-  outcome: Outcome = PASSED;
+  outcome: CheckOutcome = PASSED;
   isAnswering = true;
   ms = 0;
   #tokens = 0;
@@ -36,7 +36,7 @@ export class LoneNode {
       random: () => 0.5,
       onAgain: () => {},
     };
-    const fixed = { version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
+    const fixed = { version: "1", history: HISTORY_BOUNDS, stallClock: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
     const { lastSeq, floor } = disk;
     const restored = { nodeId: "a", generation: 1, lastSeq, floor, leases: [...disk.leases.values()], boot: "b1" };
     const opening = openRooms(restored, { settings, metrics: new Metrics(), now: () => at(this.ms), ...fixed, ...chance }, at(0));
@@ -108,13 +108,13 @@ export class LoneNode {
 
   #obey(output: NodeOutput): void {
     if (output.kind === "persist") this.#persist(output.batch);
-    if (output.kind === "doubt") this.doubts.push(output.isDoubting);
+    if (output.kind === "doubt") this.doubts.push(output.isSelfPreserving);
     if (output.kind !== "probe") return;
     this.probes.push(output);
     if (this.isAnswering) this.answer(output.id);
   }
 
-  #persist(batch: Batch): void {
+  #persist(batch: WriteBatch): void {
     this.disk.write(batch);
     this.give({ kind: "persisted" });
   }

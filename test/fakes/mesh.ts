@@ -5,7 +5,7 @@ import type { BatchPut } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { encodeRecord } from "../../src/catalog/record/codec.ts";
 import {
   BODY,
@@ -15,16 +15,16 @@ import {
   KIND,
   keyParts,
   keyText,
-  type OriginLife,
+  type OriginStatus,
 } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { type Origin, type StoredRecord, settledOf } from "../../src/catalog/record/stored-record.ts";
 import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
-import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
+import { buildFrame, FrameReceiver, type FrameResult, type OriginFrame } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { endsBeforeHlc } from "../../src/catalog/replica/view.ts";
-import type { Places } from "../../src/catalog/watch/gap.ts";
-import type { NodeFacts } from "../../src/catalog/watch/reader.ts";
+import type { CursorSource } from "../../src/catalog/watch/cursor-gap.ts";
+import type { ReaderNode } from "../../src/catalog/watch/reader.ts";
 import { restoreRow } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -93,7 +93,7 @@ export interface KnownOrigin {
   /** Told up to here, and of everything up to `settled`. */
   readonly seq: number;
   readonly settled: number;
-  readonly life: OriginLife;
+  readonly life: OriginStatus;
 }
 
 export class FabricComponent {
@@ -101,14 +101,14 @@ export class FabricComponent {
   /** Tells a copy of the node that only readers use from the node itself. */
   readonly viewName: string = "";
   /** Where readers stand. A node knows it from its replica. */
-  readonly places: Places | undefined = undefined;
+  readonly places: CursorSource | undefined = undefined;
   /** Of the entries that it puts from now on. Those that have any have an address as well. */
   aliases: readonly string[] = [];
   readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
   replica: Replica;
   model: Model;
   receiver: FrameReceiver;
-  facts: NodeFacts;
+  facts: ReaderNode;
   readonly #hlc = new Hlc();
   readonly #pastTouches: number | undefined;
   #boots = 0;
@@ -206,7 +206,7 @@ export class FabricComponent {
   }
 
   /** The next frame of an origin for a peer of this cluster. */
-  frame(origin: Origin, from: { readonly after: number; readonly isComplete: boolean }, budgetBytes: number): Frame {
+  frame(origin: Origin, from: { readonly after: number; readonly isComplete: boolean }, budgetBytes: number): OriginFrame {
     const frame = buildFrame(this.replica, origin, from, { relation: "cluster", clusterId: "c1" }, budgetBytes);
     return { ...frame, records: frame.records.map((record) => Uint8Array.from(record)) };
   }
@@ -225,14 +225,14 @@ export class FabricComponent {
   }
 
   /** Applies a frame to the replica, and does all that then is to be done in slices. */
-  apply(frame: Frame, time: Time): Applied {
+  apply(frame: OriginFrame, time: Time): FrameResult {
     const applied = this.receiver.apply(frame, time);
     while (this.replica.origins.get(`${frame.nodeId}/${frame.generation}`)?.closing !== undefined) this.replica.sweep(1000, time);
     return applied;
   }
 
   /** Applies a frame to the replica, and the same, naively, to the model. */
-  receive(frame: Frame, time: Time, from: FabricComponent): Applied {
+  receive(frame: OriginFrame, time: Time, from: FabricComponent): FrameResult {
     const id = `${frame.nodeId}/${frame.generation}`;
     const known = this.replica.origins.get(id)?.through ?? 0;
     const applied = this.apply(frame, time);
@@ -249,7 +249,7 @@ export class FabricComponent {
     return applied;
   }
 
-  setLife(originId: string, life: OriginLife): void {
+  setLife(originId: string, life: OriginStatus): void {
     const origin = this.replica.origins.get(originId);
     if (origin === undefined || origin === this.replica.self) return;
     this.replica.setLife(origin, life);
@@ -304,10 +304,10 @@ export class FabricComponent {
     const { generation, lastSeq, floor } = this.disk;
     const past = this.#pastTouches === undefined ? {} : { pastTouches: this.#pastTouches };
     const bounds = { tombstoneTtlMs: TTL_MS, minTombstones: 4, ...past };
-    return new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, generation, lastSeq, floor, ...bounds });
+    return new Replica(new EntryIndex(), new Slab(), { nodeId: this.nodeId, generation, lastSeq, floor, ...bounds });
   }
 
-  #factsOf(): NodeFacts {
+  #factsOf(): ReaderNode {
     this.#boots += 1;
     return { nodeId: this.nodeId, clusterId: "c1", region: "r1", boot: `${this.nodeId}-${this.#boots}` };
   }

@@ -1,11 +1,11 @@
 /** What a replica should know, decided naively: a plain list of records, scanned in full for every question. */
-import { type Filter, type Locality, matches } from "../../src/catalog/query/filter.ts";
-import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginLife, viewHealth } from "../../src/catalog/record/record.ts";
+import { type EntryFilter, matches, type NodeLocality } from "../../src/catalog/query/filter.ts";
+import { BODY, type CatalogRecord, deltaId, type KeyText, type OriginStatus, viewHealth } from "../../src/catalog/record/record.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 
 export class Model {
   records: CatalogRecord[] = [];
-  readonly lifecycle = new Map<string, OriginLife>();
+  readonly lifecycle = new Map<string, OriginStatus>();
   /** What an origin wrote up to here stays hidden. Which marks there are is the replica's own affair. */
   markOf: (originId: string) => number = () => 0;
 
@@ -26,7 +26,7 @@ export class Model {
     this.records = this.records.map((r) => (isGone(r) && r.body === BODY.ENTRY ? { ...r, body: BODY.EXPIRED, sizeBytes: 0 } : r));
   }
 
-  lifeOf(originId: string): OriginLife {
+  lifeOf(originId: string): OriginStatus {
     return this.lifecycle.get(originId) ?? "live";
   }
 
@@ -53,7 +53,7 @@ export class Model {
   }
 
   /** What a reader of the filter should hold: one line a key, sorted. */
-  answer(filter: Filter, self: Locality, allowed: (namespace: string) => boolean): readonly string[] {
+  answer(filter: EntryFilter, self: NodeLocality, allowed: (namespace: string) => boolean): readonly string[] {
     const wanted = this.views().filter((record) => allowed(record.namespace) && matches(filter, record, self));
     return wanted.map((record) => lineOf(record.key, record));
   }

@@ -1,11 +1,11 @@
 /** A part of a node's machine, driven as the machine drives it. */
 import type { Time } from "../../src/lib/machine.ts";
-import { Parts } from "../../src/lib/part.ts";
+import { MachineParts } from "../../src/lib/machine-part.ts";
 import type { NodeInput, NodeNews, NodeOutput, NodePart, NodePartList } from "../../src/node/core-io.ts";
 
 /** Gives the part an input, and lets it do what is due; returns what it orders. */
 export function driven(part: NodePart): (input: NodeInput | NodeNews, time: Time) => readonly NodeOutput[] {
-  const list: NodePartList = new Parts();
+  const list: NodePartList = new MachineParts();
   list.add([part]);
   return (input, time) => {
     const out: NodeOutput[] = [];

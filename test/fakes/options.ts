@@ -1,5 +1,5 @@
 /** Options of machines as a node has them without any setting: read off the settings' rows. */
-import type { Bounds } from "../../src/catalog/entry/names.ts";
+import type { EntryBounds } from "../../src/catalog/entry/names.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
@@ -14,7 +14,7 @@ function defaults(): Settings {
 }
 
 export const SETTINGS: Settings = defaults();
-export const BOUNDS: Bounds = SETTINGS.limits;
+export const BOUNDS: EntryBounds = SETTINGS.limits;
 
 /** A stop in a test has half of the time that a node has. */
 export const FABRIC_OPTIONS: FabricOptions = { ...fabricOptions(SETTINGS), stopTimeoutMs: 5000 };
@@ -39,7 +39,7 @@ export function lifecycleParts(replica: Replica, find: OriginLifecycleParts["mem
       closed: () => {},
       disproved: { step: () => {} },
       forgetOrigin: (origin, time, isOver, maxCount) => replica.forgetOrigin(origin, time, isOver, maxCount),
-      readmit: (nodeId, generation) => replica.readmit(nodeId, generation),
+      readmit: (nodeId, generation) => replica.restoreOrigin(nodeId, generation),
     },
   };
 }

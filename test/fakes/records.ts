@@ -10,8 +10,8 @@ import {
   KIND,
   type Kind,
   keyText,
-  type OriginLife,
-  type Traits,
+  type OriginStatus,
+  type SharedTraits,
 } from "../../src/catalog/record/record.ts";
 
 export interface RecordSpec {
@@ -22,7 +22,7 @@ export interface RecordSpec {
   readonly clusterId?: string;
   readonly scope?: Scope;
   readonly health?: Health;
-  readonly life?: OriginLife;
+  readonly life?: OriginStatus;
   readonly nodeId?: string;
   readonly region?: string;
   readonly zone?: string;
@@ -36,9 +36,9 @@ export interface RecordSpec {
 }
 
 /** A record whose facets a test may change in place, as the replica does. */
-export type TestRecord = CatalogRecord & { traits: Traits; scope: Scope; health: Health; contentBytes: number };
+export type TestRecord = CatalogRecord & { traits: SharedTraits; scope: Scope; health: Health; contentBytes: number };
 
-export function testTraits(spec: RecordSpec): Traits {
+export function testTraits(spec: RecordSpec): SharedTraits {
   return {
     tags: spec.tags ?? [],
     capabilities: spec.capabilities ?? [],

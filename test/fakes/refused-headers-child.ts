@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import { connect } from "node:net";
-import { Reach } from "../../src/discovery/checks/reach.ts";
+import { ProbeAllowList } from "../../src/discovery/checks/probe-allow-list.ts";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { callUnary } from "../../src/grpc/client/unary.ts";
 import { Prober } from "../../src/node/checks/prober.io.ts";
@@ -13,7 +13,7 @@ import { CLIENT_LIMITS } from "./grpc-room.ts";
 const [kind = "", portText = ""] = process.argv.slice(2);
 const port = Number(portText);
 const [ROUNDS, AT_A_TIME] = [10, 50];
-const prober = new Prober(new Reach(["127.0.0.0/8"]));
+const prober = new Prober(new ProbeAllowList(["127.0.0.0/8"]));
 
 async function called(end: (connection: ClientConnection) => void): Promise<void> {
   const socket = connect({ host: "127.0.0.1", port });

@@ -2,27 +2,27 @@
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
+import type { BatchLease, BatchPut, WriteBatch } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Leases } from "../../src/catalog/leases.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
-import type { MaintenanceOrders } from "../../src/catalog/record/maintenance.ts";
-import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
+import type { MaintenanceOverrides } from "../../src/catalog/record/maintenance.ts";
+import { BODY, type BodyKind, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import { Loads } from "../../src/discovery/registrar/loads.ts";
+import { LoadReports } from "../../src/discovery/registrar/load-reports.ts";
 import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
+import { JournalRestore, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import { Quotas } from "../../src/policy/limits/quotas.ts";
+import { NamespaceQuotas } from "../../src/policy/limits/quotas.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { BOUNDS } from "./options.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export const WALL = 1_760_000_000_000;
 const HLC_PER_MS = 2048;
@@ -75,14 +75,14 @@ export function command(stampedEntries: readonly StampedEntry[], rest: Partial<R
   return { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: false, ...rest };
 }
 
-/** What a journal holds after its batches, applied in the order that `Batch` promises. */
+/** What a journal holds after its batches, applied in the order that `WriteBatch` promises. */
 export class Disk {
   rows = new Map<string, BatchPut>();
   leases = new Map<string, BatchLease>();
   lastSeq = 0;
   floor = 0;
 
-  write(batch: Batch): void {
+  write(batch: WriteBatch): void {
     for (const key of batch.forget) this.rows.delete(key);
     for (const lease of batch.leases) this.leases.set(lease.leaseId, lease);
     for (const put of batch.puts) this.rows.set(put.key, { ...put, record: Uint8Array.from(put.record) });
@@ -94,10 +94,10 @@ export class Disk {
 
 /** What another node says of a key. */
 interface ReceivedRecord {
-  readonly body: Body;
+  readonly body: BodyKind;
   readonly hlcMs: number;
   readonly nodeId: string;
-  readonly orders?: MaintenanceOrders;
+  readonly orders?: MaintenanceOverrides;
   /** Whose entry it is. Not set means ann. */
   readonly principal?: string;
 }
@@ -105,8 +105,8 @@ interface ReceivedRecord {
 const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
 
 /** No quota is set. */
-function noQuotas({ lookup }: Replica): Quotas {
-  return new Quotas({
+function noQuotas({ lookup }: Replica): NamespaceQuotas {
+  return new NamespaceQuotas({
     namespaceQuota: () => NO_QUOTA,
     tenantQuota: () => NO_QUOTA,
     namespaceUsage: (namespace) => lookup.namespaceUsage(namespace),
@@ -129,11 +129,11 @@ export class Registry {
   readonly refused: string[] = [];
   /** Whether old tombstones may go. */
   collectsBy: CollectsBy = "age";
-  #flight: Batch | undefined;
+  #flight: WriteBatch | undefined;
 
-  readonly #quotasOf: (replica: Replica) => Quotas;
+  readonly #quotasOf: (replica: Replica) => NamespaceQuotas;
 
-  constructor(disk = new Disk(), quotasOf: (replica: Replica) => Quotas = noQuotas) {
+  constructor(disk = new Disk(), quotasOf: (replica: Replica) => NamespaceQuotas = noQuotas) {
     this.disk = disk;
     this.#quotasOf = quotasOf;
     this.restart(at(0));
@@ -148,7 +148,7 @@ export class Registry {
   restart(time: Time, region?: string): void {
     const { lastSeq, floor } = this.disk;
     const options = { nodeId: "a", generation: 1, lastSeq, floor, tombstoneTtlMs: 3_600_000, minTombstones: 4 };
-    this.replica = new Replica(new Lookup(), new Slab(), options);
+    this.replica = new Replica(new EntryIndex(), new Slab(), options);
     this.leases = new Leases();
     const hlc = new Hlc();
     this.#flight = undefined;
@@ -165,20 +165,20 @@ export class Registry {
         maxIdempotencyKeys: 4,
         collectsBy: () => this.collectsBy,
         newToken: () => `${(this.#tokens += 1)}`,
-        patience: ALL_TIME_COUNTS,
+        stallClock: ALL_TIME_COUNTS,
       },
-      { replica: this.replica, leases: this.leases, stamper, hlc, loads: new Loads(30_000), quotas: this.#quotasOf(this.replica) },
+      { replica: this.replica, leases: this.leases, stamper, hlc, loads: new LoadReports(30_000), quotas: this.#quotasOf(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS, region };
-    const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
+    const restoring = new JournalRestore({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
     this.registrar.restored();
   }
 
   /** Another node's record of `svc/<name>` arrives, stamped `hlcMs` after the start by its clock. */
-  hear(name: string, body: Body, hlcMs: number, time: Time, nodeId = "b"): void {
+  hear(name: string, body: BodyKind, hlcMs: number, time: Time, nodeId = "b"): void {
     this.receive(stamped(name, { tags: ["theirs"] }), { body, hlcMs, nodeId }, time);
   }
 
@@ -197,7 +197,7 @@ export class Registry {
   }
 
   /** Hands the next batch to the journal, which has not answered yet. */
-  take(): Batch | undefined {
+  take(): WriteBatch | undefined {
     this.#flight ??= this.registrar.takeBatch();
     return this.#flight;
   }

@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { relationOf, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { encodeRecord } from "../../src/catalog/record/codec.ts";
 import { BODY, type CatalogRecord, HEALTH, type KeyText, KIND, keyParts } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
@@ -53,7 +53,7 @@ export class ReplicatingNode {
     this.place = { clusterId: spec.clusterId ?? "c1", region: spec.region ?? "r1" };
     this.#skewMs = spec.skewMs ?? 0;
     const numbers = { generation: spec.generation ?? 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
     const parts = { replica: this.replica, stamper, bounds: BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
     const { options, members = { find: () => undefined } } = spec;
     this.shared = new Replicator({ ...parts, options: { ...REPLICATION_OPTIONS, ...options }, members: { listed: () => [], ...members } });

@@ -4,30 +4,30 @@ import assert from "node:assert/strict";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { LoadView } from "../../src/catalog/entry/view.ts";
+import type { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import type { AskedName, InstanceName } from "../../src/catalog/query/instances.ts";
-import type { Lookup } from "../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import type { InstanceName, QueriedName } from "../../src/catalog/query/instances.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
 import type { Slab } from "../../src/catalog/record/slab.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { UnreachableNodes } from "../../src/catalog/unreachable-nodes.ts";
 import { parseCursor } from "../../src/catalog/watch/cursor.ts";
-import { Feed } from "../../src/catalog/watch/feed.ts";
-import { Reader } from "../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../src/catalog/watch/feed.ts";
+import { WatchReader } from "../../src/catalog/watch/reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
-import type { RestoredCopy } from "../../src/resolver/disk/restoring.ts";
-import type { WatchRefusal } from "../../src/resolver/following/refusals.ts";
-import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
+import type { RestoredCopy } from "../../src/resolver/disk/restore.ts";
+import type { AnswerQuality, LookupOptions, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
+import type { CacheOperation } from "../../src/resolver/maintenance/cache-operations.ts";
 import { type FollowedSummariesOptions } from "../../src/resolver/summaries/followed-summaries.ts";
 import { TrustedKeys } from "../../src/resolver/summaries/trusted-keys.ts";
-import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import type { WatchRefusal } from "../../src/resolver/watching/refusals.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { coreProcess } from "./core-process.ts";
@@ -94,7 +94,7 @@ export class Server {
 
 interface Watch {
   readonly server: Server;
-  readonly feed: Feed;
+  readonly feed: WatchFeed;
 }
 
 interface Restart {
@@ -241,7 +241,7 @@ export class ResolverWorld {
   }
 
   /** An operator acts on the cache. What he is told, once he is: a number of entries, or the reason of a refusal. */
-  act(act: CacheAct, ...namespaces: readonly string[]): (number | string)[] {
+  act(act: CacheOperation, ...namespaces: readonly string[]): (number | string)[] {
     const told: (number | string)[] = [];
     this.#do({
       kind: "act",
@@ -278,7 +278,7 @@ export class ResolverWorld {
   }
 
   /** As the shell asks for a name. What is fetched for it arrives when time passes. */
-  readonly port = (name: AskedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined => {
+  readonly port = (name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined => {
     const out: ResolverOrder[] = [];
     const answer = this.machine.ask(name, (outcome) => told("error" in outcome ? outcome.error : undefined), this.now, out, asked);
     this.#carryOut(out);
@@ -405,10 +405,10 @@ export class ResolverWorld {
       return void this.#later.push({ kind: "watch ended", stream, refusal: server.refusal });
     if (cursor === "") server.snapshotCount += 1;
     const { node } = server;
-    const filter = { ...ANY, resolved: new Prefixes(prefixes) };
+    const filter = { ...ANY, resolved: new NamespacePrefixes(prefixes) };
     const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest };
     const from = cursor === "" ? undefined : parseCursor(cursor);
-    const feed = new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 1000 }, this.now);
+    const feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 1000 }, this.now);
     this.#watches.set(stream, { server, feed });
   }
 
@@ -452,7 +452,7 @@ export class ResolverWorld {
   }
 }
 
-function linesOf(lookup: Lookup, filter: typeof ANY): readonly string[] {
+function linesOf(lookup: EntryIndex, filter: typeof ANY): readonly string[] {
   const self = { nodeId: "", clusterId: "", region: "" };
   const page = queryPage(lookup, filter, { limit: 10_000, afterKey: "", self, allowed: () => true, explain: false });
   return page.records.map((record) => lineOf(record.key, record));

@@ -2,27 +2,27 @@
 import assert from "node:assert/strict";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor.ts";
-import { Feed } from "../../src/catalog/watch/feed.ts";
-import { type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../src/catalog/watch/feed.ts";
+import { type FeedMessage, SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
-import { Bookmarks } from "../../src/resolver/following/bookmarks.ts";
-import { Followed, FollowedWatch } from "../../src/resolver/following/followed.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import { WatchBookmarks } from "../../src/resolver/watching/bookmarks.ts";
+import { UpstreamWatch, WatchedCatalog } from "../../src/resolver/watching/watched-catalog.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { FabricComponent, type KnownOrigin } from "./mesh.ts";
 import { Model, plain } from "./model.ts";
 import type { Stream } from "./stream.ts";
 import type { Views, WatchedWorld } from "./watch-history.ts";
 
-const EVERYTHING = new Prefixes([""]);
+const EVERYTHING = new NamespacePrefixes([""]);
 export const NOBODY = { gone: () => {}, ended: () => {}, put: () => {}, told: () => {}, listed: () => {} };
 const NO_LOADS = { of: () => undefined };
 const MESSAGE_BYTES = 400;
@@ -32,14 +32,14 @@ const FREQUENT = "resolver-0";
 /** A resolver that follows everything, as streams see it. */
 export class ResolverView extends FabricComponent {
   override readonly viewName = "resolver";
-  override readonly places: Bookmarks;
+  override readonly places: WatchBookmarks;
   readonly #world: WatchedWorld;
-  readonly #watch = new FollowedWatch(EVERYTHING);
-  readonly #followed: Followed;
+  readonly #watch = new UpstreamWatch(EVERYTHING);
+  readonly #followed: WatchedCatalog;
   #upstream: FabricComponent;
   /** The replica that the feed reads. A node that starts again has another one. */
   #of: Replica;
-  #feed: Feed;
+  #feed: WatchFeed;
   /** A snapshot began, so older records of any key can be sent again. */
   isAnew = false;
   /** Keys whose newest records can be lost with the last upstream (semantics.md, Resolver 6). */
@@ -55,10 +55,10 @@ export class ResolverView extends FabricComponent {
     this.#world = world;
     const past = pastTouches === undefined ? {} : { pastTouches };
     const bounds = { nodeId: name, generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4, ...past };
-    this.replica = new Replica(new Lookup(), new Slab(), bounds);
-    this.places = new Bookmarks(this.replica);
+    this.replica = new Replica(new EntryIndex(), new Slab(), bounds);
+    this.places = new WatchBookmarks(this.replica);
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
-    this.#followed = new Followed({ replica: this.replica, bookmarks: this.places, stamper, onChange: NOBODY, onTold: NOBODY });
+    this.#followed = new WatchedCatalog({ replica: this.replica, bookmarks: this.places, stamper, onChange: NOBODY, onTold: NOBODY });
     this.#upstream = upstream;
     this.#of = upstream.replica;
     this.#feed = this.#open(time);
@@ -106,7 +106,7 @@ export class ResolverView extends FabricComponent {
     this.replica.collect(time, maxCount);
   }
 
-  #open(time: Time): Feed {
+  #open(time: Time): WatchFeed {
     const options = {
       filter: { ...ANY, resolved: EVERYTHING },
       name: "resolver",
@@ -118,9 +118,9 @@ export class ResolverView extends FabricComponent {
     };
     this.#doubted = new Set(this.#watch.doubts.keys);
     const portable = this.#watch.move();
-    const reader = new Reader(options, this.#of, this.#upstream.facts);
+    const reader = new WatchReader(options, this.#of, this.#upstream.facts);
     const from = portable === "" ? undefined : parseCursor(portable);
-    return new Feed(reader, { from, bookmarkIntervalMs: this.#intervalMs }, time);
+    return new WatchFeed(reader, { from, bookmarkIntervalMs: this.#intervalMs }, time);
   }
 
   #hear(message: FeedMessage, time: Time): void {

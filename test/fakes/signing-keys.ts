@@ -1,16 +1,16 @@
 /** Signing keys of clusters, made from a number, so that tests and goldens always have the same. */
 import { createHash } from "node:crypto";
 import { ed25519PrivateKey } from "../../src/lib/crypto.ts";
-import type { ClusterKey } from "../../src/seal/cluster-keys.ts";
-import { type Announcing, sealAnnouncement } from "../../src/seal/codec.ts";
-import { type SealedText, type SigningKey, signerOf } from "../../src/seal/signer.ts";
+import type { ClusterKey } from "../../src/signing/cluster-keys.ts";
+import { type NewAnnouncement, signAnnouncement } from "../../src/signing/codec.ts";
+import { type SignedBytes, type SigningKey, signerOf } from "../../src/signing/signer.ts";
 
 /** A row of the settings, parsed. */
 export type KeyRow = ClusterKey;
 
 /** What a cluster signs to announce a key. */
-export function announcedKey(announcing: Announcing): SealedText {
-  return sealAnnouncement(announcing);
+export function announcedKey(announcing: NewAnnouncement): SignedBytes {
+  return signAnnouncement(announcing);
 }
 
 /** A private key of 32 bytes, in hexadecimal digits, as PEM (RFC 8410). */

@@ -1,13 +1,13 @@
 /** A reader of a feed: folds what it gets as the client does, and checks at every message what semantics.md promises. */
 import assert from "node:assert/strict";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/watch/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
+import { type FeedStart, WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { NAME_INDEX_BOUNDS, NameIndex } from "../../src/catalog/watch/name-index.ts";
-import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import { ACTION, type ChangeAction, type FeedMessage, SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
 import { isOfReader } from "../../src/catalog/watch/resume.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
@@ -15,7 +15,7 @@ import type { FabricComponent } from "./mesh.ts";
 import { lineOf } from "./model.ts";
 
 /** One filter for every field. */
-export const FILTERS: readonly Filter[] = [
+export const FILTERS: readonly EntryFilter[] = [
   ANY,
   { ...ANY, namespace: "svc" },
   { ...ANY, prefix: "svc" },
@@ -33,7 +33,7 @@ export const FILTERS: readonly Filter[] = [
   { ...ANY, healthMask: (1 << HEALTH.DEGRADED) | (1 << HEALTH.ORPHANED) },
 ];
 /** And those that simulated clients do not use. */
-export const WATCH_FILTERS: readonly Filter[] = [
+export const WATCH_FILTERS: readonly EntryFilter[] = [
   ...FILTERS,
   { ...ANY, kindMask: 1 << KIND.FUNCTION, versions: new VersionRange("^1") },
   { ...ANY, kindMask: 1 << KIND.FUNCTION, versions: new VersionRange(">=2"), tags: ["blue"] },
@@ -48,7 +48,7 @@ export interface Policy {
 
 /** A node's readers, shared by the streams of equal filters as they are in a node. */
 export class Readers {
-  readonly #byName = new Map<string, Reader>();
+  readonly #byName = new Map<string, WatchReader>();
   readonly #indexes = new WeakMap<Replica, NameIndex>();
   readonly #policy: Policy;
 
@@ -56,7 +56,7 @@ export class Readers {
     this.#policy = policy;
   }
 
-  of(node: FabricComponent, filter: number): Reader {
+  of(node: FabricComponent, filter: number): WatchReader {
     const name = `${node.facts.boot} ${node.viewName} ${filter}`;
     const policy = this.#policy;
     let reader = this.#byName.get(name);
@@ -72,7 +72,7 @@ export class Readers {
         withDigest: filter < DIGESTED,
         portableCursor: node.places?.portableCursor,
       };
-      reader = new Reader(options, node.replica, node.facts);
+      reader = new WatchReader(options, node.replica, node.facts);
       // Half of them keep no message for other streams.
       reader.streamCount = filter % 2;
       this.#byName.set(name, reader);
@@ -81,12 +81,12 @@ export class Readers {
   }
 
   /** Half of the changes are offered by name before streams look, one at a look, and the others are found in the log. */
-  offer({ replica }: Reader): void {
+  offer({ replica }: WatchReader): void {
     if (replica.revision % 2 === 0) this.#indexOf(replica).offer(() => undefined);
   }
 
   /** A stream of the reader was told everything: from now on changes are offered to it by name. */
-  narrow(reader: Reader): void {
+  narrow(reader: WatchReader): void {
     if (reader.options.filter.names.length > 0 && reader.touches === undefined) this.#indexOf(reader.replica).add(reader);
   }
 
@@ -102,7 +102,7 @@ export class Stream {
   readonly #readers: Readers;
   readonly #policy: Policy;
   node: FabricComponent;
-  feed: Feed;
+  feed: WatchFeed;
   /** Key to line; what the reader holds. */
   readonly held = new Map<string, string>();
   #staged: { readonly replaces: readonly string[]; readonly seen: Set<string> } | undefined;
@@ -188,7 +188,7 @@ export class Stream {
   }
 
   /** A full snapshot replaces what cursors of other readers stand for. */
-  #dropForeignCursors(reader: Reader): void {
+  #dropForeignCursors(reader: WatchReader): void {
     if (this.#short !== undefined && !isOfReader(this.#short.cursor, reader)) this.#short = undefined;
     if (this.portable !== undefined && !isOfReader(this.portable, reader)) this.portable = undefined;
   }
@@ -201,8 +201,8 @@ export class Stream {
     this.feed = this.#open(undefined, time);
   }
 
-  #open(from: FeedStart["from"], time: Time): Feed {
-    return new Feed(this.#readers.of(this.node, this.filter), { from, bookmarkIntervalMs: 100, places: this.node.places }, time);
+  #open(from: FeedStart["from"], time: Time): WatchFeed {
+    return new WatchFeed(this.#readers.of(this.node, this.filter), { from, bookmarkIntervalMs: 100, places: this.node.places }, time);
   }
 
   #take(message: FeedMessage, budgetBytes: number, isReady: boolean): void {
@@ -251,7 +251,7 @@ export class Stream {
     } else assert.equal(message.portableCursor, "");
   }
 
-  #count(action: Action, record: CatalogRecord): void {
+  #count(action: ChangeAction, record: CatalogRecord): void {
     const { key, namespace } = record;
     const staged = this.#staged;
     const isReplaced = staged !== undefined && (staged.replaces.length === 0 || staged.replaces.includes(namespace));

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { sealAnnouncement } from "../../src/seal/codec.ts";
+import { signAnnouncement } from "../../src/signing/codec.ts";
 import { BAND, type Beacon, MAX_HOPS, MAX_VERSION, type Sealed, type Summary, type Withdrawal } from "../../src/summary/summary.ts";
 import { signingKey } from "./signing-keys.ts";
 
@@ -46,7 +46,7 @@ export const BEACON: Beacon = {
 
 const announcing = { cluster: "eu-1", notBeforeWallMs: 1_764_259_200_000, notAfterWallMs: 1_764_345_600_000 };
 /** Signed bytes. */
-export const ANNOUNCEMENT: Uint8Array = sealAnnouncement({ ...announcing, key: signingKey(1), by: signingKey(0) }).signed;
+export const ANNOUNCEMENT: Uint8Array = signAnnouncement({ ...announcing, key: signingKey(1), by: signingKey(0) }).signed;
 
 /** Sealed with a signature that nobody verifies. */
 export function sealedAs(signed: Uint8Array, hops = 0): Sealed {
@@ -125,7 +125,7 @@ export const anyAnnouncement: fc.Arbitrary<Uint8Array> = fc
     forMs: fc.integer({ min: 1, max: 2 ** 40 }),
   })
   .map(({ forMs, ...rest }) => ({ ...rest, notAfterWallMs: rest.notBeforeWallMs + forMs, key: signingKey(1), by: signingKey(0) }))
-  .map((each) => sealAnnouncement(each).signed);
+  .map((each) => signAnnouncement(each).signed);
 
 /** The outer part of what is sealed, around this text. */
 export function anySealed(signed: Uint8Array): fc.Arbitrary<Sealed> {

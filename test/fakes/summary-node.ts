@@ -1,7 +1,7 @@
 /** A node's summary replica, which hears the frames of others. */
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
-import { buildFrame, type Frame, FrameReceiver, type Link } from "../../src/catalog/replica/frames.ts";
+import { buildFrame, FrameReceiver, type FrameReceiverSide, type OriginFrame } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { decodeRecord, encodeSummary, opened } from "../../src/summary/codec.ts";
 import { recordKey } from "../../src/summary/keys.ts";
@@ -24,7 +24,7 @@ export class SummaryNode {
     this.clusterId = clusterId;
     const bounds = { tombstoneTtlMs: 60_000, minTombstones: 1_000 };
     const place = { clusterId, region: "eu" };
-    this.replica = new Replica(new Lookup(), new Slab(), { ...bounds, nodeId, generation: 1, lastSeq: 0, floor: 0, place });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { ...bounds, nodeId, generation: 1, lastSeq: 0, floor: 0, place });
     this.#receiver = new FrameReceiver(this.replica, this.stamper, BOUNDS);
   }
 
@@ -38,13 +38,13 @@ export class SummaryNode {
     this.replica.commit(this.replica.lastSeq, T);
   }
 
-  hear(frame: Frame, from: SummaryNode) {
+  hear(frame: OriginFrame, from: SummaryNode) {
     return this.#receiver.apply(frame, T, { place: { clusterId: from.clusterId, region: "eu" } });
   }
 
   /** What it may tell another of its own records after a number. */
-  frame(to: SummaryNode, after: number): Frame {
-    const link: Link = { relation: to.clusterId === this.clusterId ? "cluster" : "region", clusterId: to.clusterId };
+  frame(to: SummaryNode, after: number): OriginFrame {
+    const link: FrameReceiverSide = { relation: to.clusterId === this.clusterId ? "cluster" : "region", clusterId: to.clusterId };
     return buildFrame(this.replica, this.replica.self, { after, isComplete: false }, link, 2_000);
   }
 

@@ -12,7 +12,7 @@ import {
   type SummaryWatchResponse,
   SummaryWatchResponseSchema,
 } from "../../gen/waymark/discovery/v1/summary_pb.js";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
@@ -23,7 +23,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { type SummaryParts, summaryHandlers } from "../../src/services/discovery/summaries.ts";
-import type { CallContext, Route, StreamSource } from "../../src/services/service.ts";
+import type { CallContext, HttpRoute, StreamSource } from "../../src/services/service.ts";
 import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
 import type { SourceAge } from "../../src/summary/held/options.ts";
 import { recordKey } from "../../src/summary/keys.ts";
@@ -67,11 +67,11 @@ export class SummaryWorld {
   #atMs = 0;
   readonly #stamper = new SummaryStamper((cluster) => REGIONS[cluster]);
   readonly #handlers: ReturnType<typeof summaryHandlers>["handlers"];
-  readonly routes: readonly Route[];
+  readonly routes: readonly HttpRoute[];
 
   constructor({ nodeId = NODE.nodeId, allowsViewerOverride = false } = {}) {
     const bounds = { tombstoneTtlMs: 1000, minTombstones: 4 };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place: NODE, ...bounds });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place: NODE, ...bounds });
     this.replica.setAdmission((stored) => !this.hidden.has(stored.key) && isAdmitted(this.policies.policy, stored, NODE.clusterId));
     this.summaries = new SummaryReads({
       replica: this.replica,

@@ -1,7 +1,7 @@
 /** The summary replica of a node in a `FabricWorld`: unsigned summaries, and receipts as plain numbers. */
 import type { StoredEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import { BODY, HEALTH, type KeyText, KIND, keyParts } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
@@ -49,7 +49,7 @@ export class SummarySpace implements SourceReceipts {
 
   constructor(nodeId: string, generation: number) {
     const bounds = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq: 0, floor: 0, ...bounds });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { nodeId, generation, lastSeq: 0, floor: 0, ...bounds });
   }
 
   put(key: KeyText, version: number, time: Time, padding = ""): void {

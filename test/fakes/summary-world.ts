@@ -3,8 +3,8 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../src/catalog/entry/scope.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
-import { BODY, HEALTH, type Health, KIND, type Kind, type OriginLife } from "../../src/catalog/record/record.ts";
+import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
+import { BODY, HEALTH, type Health, KIND, type Kind, type OriginStatus } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
@@ -83,8 +83,8 @@ export class SummaryNode {
   /** `held`: what its cluster says is held there, and not in `sent`. */
   constructor(id: string, options: Partial<BuilderOptions>, held?: OwnSummaries) {
     this.id = id;
-    this.catalog = new Replica(new Lookup(), new Slab(), { nodeId: id, ...CATALOG });
-    this.own = new Replica(new Lookup(), new Slab(), { nodeId: id, ...CATALOG });
+    this.catalog = new Replica(new EntryIndex(), new Slab(), { nodeId: id, ...CATALOG });
+    this.own = new Replica(new EntryIndex(), new Slab(), { nodeId: id, ...CATALOG });
     const keyId = () => this.keyId;
     const own = held ?? {
       replica: this.own,
@@ -202,7 +202,7 @@ export class SummaryWorld {
   }
 
   /** The state of all entries of a node, at all nodes. */
-  setLife(at: string, life: OriginLife): void {
+  setLife(at: string, life: OriginStatus): void {
     for (const { catalog, id } of this.nodes) catalog.setLife(id === at ? catalog.self : catalog.origin(at, 1), life);
   }
 

@@ -1,25 +1,25 @@
 /** The checks of a registry's entries, on virtual time: probes are answered by the test, and what turns is written like a client's report. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CheckSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type Checked, checksOf } from "../../src/catalog/entry/checks.ts";
+import { type CheckResults, checksOf } from "../../src/catalog/entry/checks.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../src/catalog/record/record.ts";
-import { Checks, type ChecksParts, type OrderedProbe } from "../../src/discovery/checks/checks.ts";
-import { type Outcome, PASSED } from "../../src/discovery/checks/threshold.ts";
-import type { AliasOf } from "../../src/discovery/checks/watched.ts";
+import { type ChecksParts, HealthChecks, type StartProbe } from "../../src/discovery/checks/checks.ts";
+import { type CheckOutcome, PASSED } from "../../src/discovery/checks/threshold.ts";
+import type { AliasTarget } from "../../src/discovery/checks/watched.ts";
 import { entryOwner } from "../../src/discovery/checks/watched.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { ALL_TIME_COUNTS } from "./patience.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "./registry.ts";
+import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export type CheckInit = MessageInitShape<typeof CheckSchema>;
 
 const ANN = caller("ann");
 
 /** Of a node without entries that have checks. */
-export function noChecks(): Checks {
+export function noChecks(): HealthChecks {
   const nothing = () => undefined;
   const parts = { checkedOf: nothing, ownerOf: () => "", aliasOf: nothing, write: nothing };
-  return new Checks({ isEnabled: false, patience: ALL_TIME_COUNTS, random: () => 0, ...parts });
+  return new HealthChecks({ isEnabled: false, stallClock: ALL_TIME_COUNTS, random: () => 0, ...parts });
 }
 
 /** `svc/<name>` with one target of that name, so that the test knows whom a probe looks at. */
@@ -29,18 +29,18 @@ export function watchedEntry(name: string, checks: readonly CheckInit[], rest: P
 
 export class WatchedWorld {
   readonly r: Registry;
-  checks!: Checks;
+  checks!: HealthChecks;
   ms = 0;
   isCaughtUp = true;
   /** What a probe of a host finds; by default it passes. */
-  readonly found = new Map<string, Outcome>();
+  readonly found = new Map<string, CheckOutcome>();
   /** Probes under way are kept here instead, while this is set. */
-  held: OrderedProbe[] | undefined;
+  held: StartProbe[] | undefined;
   /** Probes of these hosts are never answered. */
   isSilent = (_host: string): boolean => false;
   /** Look-ups of these names end only when the test calls `resolved`. */
   isResolving = (_host: string): boolean => false;
-  readonly resolving: OrderedProbe[] = [];
+  readonly resolving: StartProbe[] = [];
   /** Ids of the probes that were stopped. */
   readonly cut = new Set<number>();
   readonly probed: { readonly host: string; readonly ms: number }[] = [];
@@ -58,9 +58,9 @@ export class WatchedWorld {
   #open(): void {
     const { registrar, replica } = this.r;
     const rng = new Rng("checks");
-    this.checks = new Checks({
+    this.checks = new HealthChecks({
       isEnabled: true,
-      patience: ALL_TIME_COUNTS,
+      stallClock: ALL_TIME_COUNTS,
       random: () => rng.next(),
       checkedOf: (key) => this.#checked(replica.own(key)),
       ownerOf: (key) => {
@@ -87,11 +87,11 @@ export class WatchedWorld {
     this.#open();
   }
 
-  #checked(record: CatalogRecord | undefined): Checked | undefined {
+  #checked(record: CatalogRecord | undefined): CheckResults | undefined {
     return record?.body === BODY.ENTRY ? checksOf(this.r.replica.slab.view(record.at, record.sizeBytes)) : undefined;
   }
 
-  #aliasOf(key: KeyText): AliasOf | undefined {
+  #aliasOf(key: KeyText): AliasTarget | undefined {
     const record = this.r.replica.view(key);
     const checked = this.#checked(record);
     return record === undefined || checked === undefined ? undefined : { record, checked };
@@ -125,7 +125,7 @@ export class WatchedWorld {
   }
 
   /** Does what is due now, once. */
-  step(): readonly OrderedProbe[] {
+  step(): readonly StartProbe[] {
     const orders = this.checks.step(at(this.ms), this.isCaughtUp);
     const probes = orders.filter((order) => order.kind === "probe");
     for (const order of probes) {
@@ -153,7 +153,7 @@ export class WatchedWorld {
     this.ms = endMs;
   }
 
-  answer({ id, probe }: OrderedProbe): void {
+  answer({ id, probe }: StartProbe): void {
     this.checks.probed(id, this.found.get(probe.host) ?? PASSED, at(this.ms));
   }
 

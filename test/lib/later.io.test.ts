@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
-import { later } from "../../src/lib/patient-time.io.ts";
+import { later } from "../../src/lib/stall-aware-time.io.ts";
 import { until } from "../fakes/until.ts";
 
 test("a delay that is over already runs at once and gives no warning, and one longer than any timer never runs", async () => {

@@ -11,7 +11,7 @@ import {
   ResolveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { now } from "../../src/lib/patient-time.io.ts";
+import { now } from "../../src/lib/stall-aware-time.io.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";

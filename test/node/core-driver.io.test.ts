@@ -1,6 +1,6 @@
 /** Group commit: whose call waits for which batch, and what a refused one leaves behind. */
 import { afterEach, expect, test } from "vitest";
-import type { Batch } from "../../src/catalog/batch.ts";
+import type { WriteBatch } from "../../src/catalog/batch.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeMachine } from "../../src/node/core.ts";
@@ -17,7 +17,7 @@ const POLICIES = new PolicyEngine({ nodeId: "a", clusterId: "c1", maxVersions: 3
 const IDLE = { dnsNames: { refresh: () => {} }, limits: { nextDeadlineMs: () => Number.POSITIVE_INFINITY, tick: () => {} } };
 
 interface Write {
-  readonly batch: Batch;
+  readonly batch: WriteBatch;
   readonly land: () => void;
   readonly refuse: (error: Error) => void;
 }

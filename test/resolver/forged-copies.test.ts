@@ -8,7 +8,7 @@ import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/disco
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND, keyParts } from "../../src/catalog/record/record.ts";
-import { type Block, blockOf, readBlock } from "../../src/lib/blocks.ts";
+import { blockOf, type FileBlock, readBlock } from "../../src/lib/blocks.ts";
 import { writeVarint } from "../../src/lib/protowire.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import { COPY_KIND } from "../../src/resolver/disk/codec.ts";
@@ -22,8 +22,8 @@ const [DB1, DB2] = [KEYS[0]!, KEYS[1]!];
 const HELD_KEYS = ["x1", "x2", "x3"].map((id) => KEYS[2]!.replace("\u00001\u0000c1", `\u0000${id}\u0000c1`));
 const SECOND = 1000;
 
-function blocksOf(copy: Uint8Array): Block[] {
-  const blocks: Block[] = [];
+function blocksOf(copy: Uint8Array): FileBlock[] {
+  const blocks: FileBlock[] = [];
   for (let at = 0; at < copy.length; ) {
     const block = readBlock(copy, at, blocks.length)!;
     blocks.push(block);

@@ -1,8 +1,8 @@
 /** Where the answer to a query is found. */
 import { expect, test } from "vitest";
 import { namespaceCovers } from "../../src/catalog/entry/names.ts";
-import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { ANY, type EntryFilter } from "../../src/catalog/query/filter.ts";
+import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { querySourceOf } from "../../src/services/resolving/upstream-query.ts";
 
@@ -14,7 +14,7 @@ function isComplete(namespace: string): boolean {
   return namespaceCovers("svc", namespace);
 }
 
-test.each<{ what: string; filter: Partial<Filter>; want: string }>([
+test.each<{ what: string; filter: Partial<EntryFilter>; want: string }>([
   { what: "a namespace that is followed", filter: { namespace: "svc.eu" }, want: "followed" },
   { what: "all below a prefix that is followed, whatever else is asked", filter: { prefix: "svc", tags: ["blue"] }, want: "followed" },
   { what: "all below a prefix of which only a part is followed", filter: { prefix: "s" }, want: "upstream" },
@@ -41,12 +41,16 @@ test.each<{ what: string; filter: Partial<Filter>; want: string }>([
     filter: { namespace: "other", names: Array.from({ length: 101 }, (_, i) => `n${i}`), kindMask: SERVICE },
     want: "upstream",
   },
-  { what: "another resolver's query of what is followed", filter: { resolved: new Prefixes(["svc.a", "svc.b"]) }, want: "followed" },
-  { what: "another resolver's query of more than that", filter: { resolved: new Prefixes(["svc.a", "other"]) }, want: "upstream" },
-  { what: "another resolver's query of everything", filter: { resolved: new Prefixes([""]), namespace: "svc" }, want: "followed" },
+  {
+    what: "another resolver's query of what is followed",
+    filter: { resolved: new NamespacePrefixes(["svc.a", "svc.b"]) },
+    want: "followed",
+  },
+  { what: "another resolver's query of more than that", filter: { resolved: new NamespacePrefixes(["svc.a", "other"]) }, want: "upstream" },
+  { what: "another resolver's query of everything", filter: { resolved: new NamespacePrefixes([""]), namespace: "svc" }, want: "followed" },
   {
     what: "another resolver's query of a name elsewhere",
-    filter: { resolved: new Prefixes([""]), namespace: "other", names: ["db"], kindMask: SERVICE },
+    filter: { resolved: new NamespacePrefixes([""]), namespace: "other", names: ["db"], kindMask: SERVICE },
     want: "names 1 other db",
   },
 ])("$what is answered from: $want", ({ filter, want }) => {

@@ -4,7 +4,7 @@ import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { codeName, invalid, REASONS, type Reason, WaymarkError } from "../../src/lib/errors.ts";
+import { codeName, type ErrorReason, invalid, REASONS, WaymarkError } from "../../src/lib/errors.ts";
 import { refusal, statusBytes, statusFrom } from "../../src/server/status.ts";
 
 function decoded(error: WaymarkError) {
@@ -20,7 +20,7 @@ function decoded(error: WaymarkError) {
   };
 }
 
-test.each(Object.keys(REASONS) as Reason[])("%s carries its code, its reason in upper snake and the domain", (reason) => {
+test.each(Object.keys(REASONS) as ErrorReason[])("%s carries its code, its reason in upper snake and the domain", (reason) => {
   const { code, message, info } = decoded(new WaymarkError(reason, "was refused", { metadata: { have: "1" } }));
   expect(code).toBe(REASONS[reason]);
   expect(codeName(code)).not.toBe("UNKNOWN");

@@ -19,10 +19,10 @@ import {
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { Problems } from "../../src/catalog/entry/names.ts";
+import { FieldProblems } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import type { CallContext, Handler } from "../../src/services/service.ts";
+import type { CallContext, MethodHandler } from "../../src/services/service.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { runs } from "../fakes/effort.ts";
 
@@ -76,7 +76,7 @@ async function refusedByUs(
 ): Promise<readonly { readonly field: string; readonly description: string }[] | undefined> {
   const handler = discovery.service.handlers[rpc];
   // The bounds of the settings by default, which are those that the contract says.
-  const problems = new Problems(discovery.settings.limits);
+  const problems = new FieldProblems(discovery.settings.limits);
   const context = { caller: anonymousCaller("local", ""), time: discovery.now(), requestId: "" };
   try {
     REQUEST_CHECKS.get(message.$typeName)?.(message as never, problems);
@@ -96,7 +96,11 @@ async function refusedByUs(
 }
 
 /** Resolves when the first request of a stream is answered; rejects with why it is refused. */
-function answered(handler: Handler & { readonly kind: "client_streaming" | "bidi_streaming" }, message: Message, context: CallContext) {
+function answered(
+  handler: MethodHandler & { readonly kind: "client_streaming" | "bidi_streaming" },
+  message: Message,
+  context: CallContext,
+) {
   return new Promise<boolean>((resolve, reject) => {
     const send = () => (resolve(true), true);
     const answers = { send, onceRoomy: () => {}, pause: () => {}, resume: () => {}, end: () => {}, fail: reject };

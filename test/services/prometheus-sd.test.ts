@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import { CatalogReads } from "../../src/discovery/reads.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 import { prometheusRoute } from "../../src/services/prometheus-sd.ts";
 import type { RouteAnswer, RouteParameters } from "../../src/services/service.ts";
@@ -34,7 +34,7 @@ function catalogOf(...entries: readonly EntryInit[]): Registry {
 
 function ask({ replica }: Registry, parameters: RouteParameters = {}): RouteAnswer {
   const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
-  const reads = new Reads(replica, facts, { policies: { policy: NO_POLICY }, onDenied: () => {} });
+  const reads = new CatalogReads(replica, facts, { policies: { policy: NO_POLICY }, onDenied: () => {} });
   const route = prometheusRoute({ reads, checkCaughtUp: () => undefined });
   return route.answer(parameters, { caller: caller("ann"), time: at(0), requestId: "" }) as RouteAnswer;
 }

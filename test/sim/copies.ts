@@ -6,7 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import type { Watcher } from "../../src/discovery/fanout.ts";
+import type { WatchStream } from "../../src/discovery/fanout.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { caller, command, keyOf } from "../fakes/registry.ts";
 import type { Invariant } from "./checks.ts";
@@ -121,7 +121,7 @@ class Copies {
     const stop = () => void (watch.hasEnded = true);
     const filter = { namespace: "svc", prefix: "" };
     const feed = { reader: { options: { filter } }, bookmarkDueMonoMs: Number.POSITIVE_INFINITY, refresh: () => {}, isTelling: false };
-    this.#node(ORIGINAL).process?.fanout.add({ feed, wake: () => {}, isReady: false, stop } as unknown as Watcher);
+    this.#node(ORIGINAL).process?.fanout.add({ feed, wake: () => {}, isReady: false, stop } as unknown as WatchStream);
     return watch;
   }
 

@@ -1,6 +1,6 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
 import { isDeepStrictEqual } from "node:util";
-import { type Relation, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { type OriginRelation, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record/record.ts";
 import { settledOf } from "../../src/catalog/record/stored-record.ts";
 import { endsBeforeHlc, isNarrowing } from "../../src/catalog/replica/view.ts";
@@ -385,13 +385,13 @@ function withOlder({ name, process, disk }: SimNode, key: KeyText, hlc: number):
 }
 
 /** Whether a node may hold an entry, by the table of semantics.md. */
-export function mayHold(scope: Scope, relation: Relation): boolean {
+export function mayHold(scope: Scope, relation: OriginRelation): boolean {
   if (relation === "self") return true;
   if (relation === "cluster") return scope === SCOPE.ZONE || scope === SCOPE.REGION || scope === SCOPE.GLOBAL;
   return relation === "region" && (scope === SCOPE.REGION || scope === SCOPE.GLOBAL);
 }
 
-export function relationOf(node: SimNode, origin: SimNode): Relation {
+export function relationOf(node: SimNode, origin: SimNode): OriginRelation {
   if (node === origin) return "self";
   if (node.options.clusterId === origin.options.clusterId) return "cluster";
   return node.options.region === origin.options.region ? "region" : "remote";
@@ -475,7 +475,7 @@ export function wrongRecords(
   name: string,
   held: readonly CatalogRecord[],
   truth: readonly CatalogRecord[],
-  relation: Relation,
+  relation: OriginRelation,
   floor: number,
 ): readonly string[] {
   const lines = (records: readonly CatalogRecord[], isTruth: boolean) =>

@@ -37,7 +37,7 @@ export const DISCOVERY_MUTANTS = [
   {
     name: "the end of a static entry is not told",
     rule: "Several origins: a node tells of its static entries that another's word ended",
-    edits: [{ file: "src/discovery/registrar/endings.ts", find: "      this.#endedStatic.push(key);", replace: "" }],
+    edits: [{ file: "src/discovery/registrar/entry-removals.ts", find: "      this.#endedStatic.push(key);", replace: "" }],
     withinSeeds: 100,
   },
   {
@@ -45,7 +45,7 @@ export const DISCOVERY_MUTANTS = [
     rule: "Durability, numbers from outside: what ends an own record can always be stamped",
     edits: [
       {
-        file: "src/discovery/registrar/endings.ts",
+        file: "src/discovery/registrar/entry-removals.ts",
         find: "body === BODY.EXPIRED ? record.hlc : hlc.stampAbove",
         replace: "hlc.stampAbove",
       },
@@ -64,7 +64,7 @@ export const DISCOVERY_MUTANTS = [
     rule: "Several origins: what was unregistered at B does not show A's old record",
     edits: [
       {
-        file: "src/discovery/registrar/endings.ts",
+        file: "src/discovery/registrar/entry-removals.ts",
         find: "    this.#addTombstone(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));",
         replace: "    this.#addTombstone(record, BODY.EXPIRED, this.#stampOf(record, BODY.EXPIRED, time));",
       },
@@ -76,7 +76,7 @@ export const DISCOVERY_MUTANTS = [
     rule: "Load: reports replicate only when their band changes, at most once in an interval",
     edits: [
       {
-        file: "src/discovery/registrar/loads.ts",
+        file: "src/discovery/registrar/load-reports.ts",
         find: "    if (!isDue || toldForMs < this.#intervalMs) return false;",
         replace: "",
       },
@@ -119,7 +119,7 @@ export const DISCOVERY_MUTANTS = [
     rule: "Several origins: the stamp of an `expired` does not count for what is written after it",
     edits: [
       {
-        file: "src/discovery/registrar/endings.ts",
+        file: "src/discovery/registrar/entry-removals.ts",
         find: "  return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;",
         replace: "  return record.hlc;",
       },

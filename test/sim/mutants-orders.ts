@@ -88,7 +88,13 @@ export const ORDER_MUTANTS = [
   {
     name: "a late report takes a key back",
     rule: "Several origins: only a registration gives a record a new stamp",
-    edits: [{ file: "src/discovery/registrar/puts.ts", find: "keepsStamp = true }: Again", replace: "keepsStamp = false }: Again" }],
+    edits: [
+      {
+        file: "src/discovery/registrar/entry-puts.ts",
+        find: "keepsStamp = true }: RewriteOptions",
+        replace: "keepsStamp = false }: RewriteOptions",
+      },
+    ],
     withinSeeds: 20,
     isOfOrders: true,
     isCheap: true,

@@ -76,7 +76,7 @@ export const REGION_MUTANTS = [
     rule: "Bytes travel as they were made: readers believe only what is rightly signed",
     edits: [
       {
-        file: "src/seal/key-registry.ts",
+        file: "src/signing/key-registry.ts",
         find: 'return isSignedBy(key, context, { signed, signature }) ? undefined : "bad_signature";',
         replace: 'return isSignedBy(key, context, { signed, signature }) || true ? undefined : "bad_signature";',
       },
@@ -89,7 +89,7 @@ export const REGION_MUTANTS = [
     rule: "Authority: keys of a cluster are what we configured",
     edits: [
       {
-        file: "src/seal/key-registry.ts",
+        file: "src/signing/key-registry.ts",
         find: "const key = this.#clusters.get(cluster)?.keyAt(keyId, wallMs);",
         replace: "const owner = this.#configured.get(keyId) ?? cluster;\n    const key = this.#clusters.get(owner)?.keyAt(keyId, wallMs);",
       },

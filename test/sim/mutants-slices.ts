@@ -5,7 +5,7 @@ export const SLICE_MUTANTS = [
     rule: "Tombstones: what is not listed is withdrawn in slices, and the transfer is over when the last of it is gone",
     edits: [
       {
-        file: "src/catalog/replica/sweeps.ts",
+        file: "src/catalog/replica/touch-sweeps.ts",
         find: "      if (!transfer.isDone) break;\n      this.#closing.delete(transfer);\n",
         replace: "      this.#closing.delete(transfer);\n      if (!transfer.isDone) break;\n",
       },
@@ -15,7 +15,7 @@ export const SLICE_MUTANTS = [
   {
     name: "a withdrawal over with its first slice",
     rule: "Tombstones: V moves when the last of what was not listed is gone",
-    edits: [{ file: "src/catalog/replica/sweeps.ts", find: "      if (!transfer.isDone) break;\n", replace: "" }],
+    edits: [{ file: "src/catalog/replica/touch-sweeps.ts", find: "      if (!transfer.isDone) break;\n", replace: "" }],
     withinSeeds: 200,
   },
   {
@@ -73,7 +73,7 @@ export const SLICE_MUTANTS = [
     rule: "Watch 2: what was seen of a key is known while touches are owed to others",
     edits: [
       {
-        file: "src/catalog/replica/sweeps.ts",
+        file: "src/catalog/replica/touch-sweeps.ts",
         find: "    if (sweep === undefined) return NOTHING_OWED;",
         replace: '    if (sweep === undefined) return { before: "seen", since: 0, between: UNSURE };',
       },

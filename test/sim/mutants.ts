@@ -165,7 +165,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "a standstill ends leases",
     rule: "Deadlines and standstills: renewals that wait while a node stands still are heard before their leases end",
-    edits: [{ file: "src/lib/patience.ts", find: "if (gapMs > STANDSTILL_MS)", replace: "if (gapMs > Number.MAX_VALUE)" }],
+    edits: [{ file: "src/lib/stall-aware-clock.ts", find: "if (gapMs > STANDSTILL_MS)", replace: "if (gapMs > Number.MAX_VALUE)" }],
     withinSeeds: 40,
   },
   {
@@ -173,11 +173,11 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Deadlines and standstills: a renewal just after a standstill gives the whole ttl",
     edits: [
       {
-        file: "src/lib/patience.ts",
+        file: "src/lib/stall-aware-clock.ts",
         find: "    return monoMs - this.#skippedMs;",
         replace: "    return monoMs - this.#skippedMs - this.#graceMs;",
       },
-      { file: "src/lib/patience.ts", find: "this.nowMs(monoMs) - this.#graceMs", replace: "this.nowMs(monoMs)" },
+      { file: "src/lib/stall-aware-clock.ts", find: "this.nowMs(monoMs) - this.#graceMs", replace: "this.nowMs(monoMs)" },
     ],
     withinSeeds: 200,
     fromSeed: 81,
@@ -387,7 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Watch 2: an origin's change of state touches its records",
     edits: [
       {
-        file: "src/catalog/replica/sweeps.ts",
+        file: "src/catalog/replica/touch-sweeps.ts",
         find: "      for (const stored of storedRecords) if (isOf(sweep, stored)) this.#touch(stored, sweep);",
         replace: "      // not told",
       },

@@ -1,8 +1,8 @@
 /** A cluster changes its signing key while real node machines show its summaries in another region (docs/design/summaries.md, Changing a key). */
 import { expect, test } from "vitest";
 import { Rng } from "../../src/lib/rng.ts";
-import { sealAnnouncement } from "../../src/seal/codec.ts";
-import { CONTEXT } from "../../src/seal/signer.ts";
+import { signAnnouncement } from "../../src/signing/codec.ts";
+import { CONTEXT } from "../../src/signing/signer.ts";
 import { encodeBeacon } from "../../src/summary/codec.ts";
 import { some } from "../fakes/effort.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
@@ -15,7 +15,7 @@ const MINUTE = 60_000;
 const [OLD, OF_US, NEW] = [signingKey(1), signingKey(2), signingKey(9)];
 const row = (cluster: string, region: string, { publicKey }: typeof OLD) => ({ cluster, region, publicKey: publicKey.raw });
 const US = row("us1", "us", OF_US);
-const ANNOUNCED = sealAnnouncement({
+const ANNOUNCED = signAnnouncement({
   cluster: "eu1",
   key: NEW,
   by: OLD,

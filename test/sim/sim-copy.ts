@@ -1,6 +1,6 @@
 /** A read worker of a simulated node: a copy of the replica with rooms of its own, which clients read at as they do at the node. */
 import type { Fanout } from "../../src/discovery/fanout.ts";
-import type { Reads } from "../../src/discovery/reads.ts";
+import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { PolicySource } from "../../src/policy/set/verdict.ts";
@@ -14,7 +14,7 @@ export interface Place {
   readonly node: SimNode;
   readonly process: SimProcess;
   readonly replica: SimProcess["replica"];
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
   readonly policies: PolicySource;
   readonly waking: SimWaking;

@@ -2,13 +2,13 @@
  * One simulated node: a host with a disk, on which processes run one after the other. A process has the rooms and the machine of a real node, as
  * `openRooms` builds them, on a journal, clocks and a network of the simulator.
  */
-import type { Batch } from "../../src/catalog/batch.ts";
+import type { WriteBatch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { PASSED } from "../../src/discovery/checks/threshold.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
-import type { Reads } from "../../src/discovery/reads.ts";
+import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import type { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import type { ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
@@ -20,8 +20,8 @@ import type { CallRequest, CallResponse, Goodbye, LinkFrame, MemberStatus, PeerI
 import type { Hlc } from "../../src/lib/hlc.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { LOOK_MS as PATIENT_LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
+import { STALL_CHECK_MS as PATIENT_LOOK_MS, StallTracker } from "../../src/lib/stall-aware-clock.ts";
 import { openRooms, type RestoredNode, type Rooms, type RoomsOptions } from "../../src/node/core/rooms.ts";
 import { LOOK_MS } from "../../src/node/core/standing.ts";
 import type { Warm } from "../../src/node/core/warm-start.ts";
@@ -114,7 +114,7 @@ export class SimProcess {
   readonly registrar: Registrar;
   readonly policies: PolicyEngine;
   readonly tasks: SimTasks;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
   readonly warm: Warm | undefined;
   /** The age of the snapshot at the start, as the disk says. */
@@ -126,7 +126,7 @@ export class SimProcess {
   readonly boot: string;
   readonly machine: NodeMachine;
   /** The batch that the journal has not answered yet. */
-  flight: Batch | undefined;
+  flight: WriteBatch | undefined;
   #waiting: { readonly batch: BatchNumber; readonly done: Done }[] = [];
   /** The journal refuses everything. */
   isDiskFull = false;
@@ -255,10 +255,10 @@ export class SimProcess {
       seals: node.options.regional?.seals(this.time()),
       version: "0.0.0",
       history: { maxVersions: 10, maxBytes: 1 << 20 },
-      patience: {
+      stallClock: {
         nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
         dueMs: (monoMs: number) => this.#looked(monoMs).dueMs(monoMs),
-        dueMonoMs: (deadlineMs: number) => this.#patience.dueMonoMs(deadlineMs),
+        dueMonoMs: (deadlineMs: number) => this.#stallClock.dueMonoMs(deadlineMs),
       },
       metrics: new Metrics(),
       audit: undefined,
@@ -275,17 +275,17 @@ export class SimProcess {
 
   // ---- turns of the event loop ----
 
-  readonly #patience = new PatientClock();
+  readonly #stallClock = new StallTracker();
   /** When the machine of a loop that runs is to look at the clock next. */
   #machineLookMs = 1000;
   #lookedMs = 1000;
 
   /** A loop that runs looks at the clock all the time. A frozen one does not. */
-  #looked(monoMs: number): PatientClock {
+  #looked(monoMs: number): StallTracker {
     for (let atMs = this.#lookedMs + PATIENT_LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += PATIENT_LOOK_MS)
-      this.#patience.nowMs(atMs);
+      this.#stallClock.nowMs(atMs);
     this.#lookedMs = Math.max(this.#lookedMs, monoMs);
-    return this.#patience;
+    return this.#stallClock;
   }
 
   /** To be called when the loop stops and when it goes on. Nobody looks at the clock in between. */

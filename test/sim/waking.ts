@@ -1,7 +1,7 @@
-/** Wakes the watches of a simulated node, or of a copy of its replica: `Wakeups` says when, in virtual time. */
+/** Wakes the watches of a simulated node, or of a copy of its replica: `WakeupScheduler` says when, in virtual time. */
 import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
-import { Wakeups } from "../../src/discovery/wakeups.ts";
+import { WakeupScheduler } from "../../src/discovery/wakeup-scheduler.ts";
 import type { SimProcess } from "./sim-node.ts";
 
 /** Watches that one slice wakes: fewer than most nodes have. */
@@ -13,7 +13,7 @@ export class SimWaking {
   readonly #process: SimProcess;
   readonly #fanout: Fanout;
   readonly #isOver: () => boolean;
-  readonly #wakeups: Wakeups;
+  readonly #wakeups: WakeupScheduler;
   /** Watches are to be woken, and a slice for it is on its way. */
   #isComing = false;
 
@@ -21,7 +21,7 @@ export class SimWaking {
     this.#process = process;
     this.#fanout = fanout;
     this.#isOver = isOver;
-    this.#wakeups = new Wakeups(fanout, process.time());
+    this.#wakeups = new WakeupScheduler(fanout, process.time());
   }
 
   /** Wakes the watches whose turn is coming: whoever looks now would be woken before it looks again. */

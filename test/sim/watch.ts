@@ -4,9 +4,9 @@ import { type CatalogRecord, deltaId, type KeyText } from "../../src/catalog/rec
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor.ts";
-import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
-import { ACTION, type Action, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
-import type { Watcher } from "../../src/discovery/fanout.ts";
+import { type FeedStart, WatchFeed } from "../../src/catalog/watch/feed.ts";
+import { ACTION, type ChangeAction, type FeedMessage, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import type { WatchStream } from "../../src/discovery/fanout.ts";
 import { sha256 } from "../../src/lib/crypto.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { lineOf } from "../fakes/model.ts";
@@ -37,8 +37,8 @@ const MESSAGES = 12;
 interface Open {
   readonly place: Place;
   readonly process: SimProcess;
-  readonly feed: Feed;
-  readonly watcher: Watcher;
+  readonly feed: WatchFeed;
+  readonly watcher: WatchStream;
   /** It never resumed, and its node remembers what was seen before. */
   readonly isMeasured: boolean;
   readonly openedMs: number;
@@ -192,10 +192,10 @@ export class SimWatch {
     return this.#opened(place, reads.placed(portable), reader);
   }
 
-  #opened(place: Place, from: FeedStart["from"], reader: Feed["reader"]): Open {
+  #opened(place: Place, from: FeedStart["from"], reader: WatchFeed["reader"]): Open {
     const { process } = place;
-    const feed = new Feed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
-    const watcher: Watcher = {
+    const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
+    const watcher: WatchStream = {
       feed,
       isReady: false,
       wake: () => {
@@ -290,7 +290,7 @@ export class SimWatch {
     else if (this.index % 2 === 1 && this.settledCount % HOP_EVERY === 0) this.#close();
   }
 
-  #measure(open: Open, action: Action, record: CatalogRecord): void {
+  #measure(open: Open, action: ChangeAction, record: CatalogRecord): void {
     const { key, namespace } = record;
     const staged = this.#staged;
     const isReplaced = staged !== undefined && (staged.replaces.length === 0 || staged.replaces.includes(namespace));

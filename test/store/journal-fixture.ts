@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Batch, BatchLease, BatchPut, RestoredPut } from "../../src/catalog/batch.ts";
+import type { BatchLease, BatchPut, RestoredPut, WriteBatch } from "../../src/catalog/batch.ts";
 import { type JournalOptions, openJournal } from "../../src/store/journal/journal.io.ts";
 import type { Journal } from "../../src/store/journal/journal.ts";
 
@@ -54,7 +54,7 @@ export function rowOf({ key: _key, ...row }: BatchPut): RestoredPut {
 }
 
 /** `lastSeq` is that of the last put unless given. */
-export function batch(parts: Partial<Batch>): Batch {
+export function batch(parts: Partial<WriteBatch>): WriteBatch {
   return { forget: [], leases: [], puts: [], endedLeases: [], lastSeq: parts.puts?.at(-1)?.seq ?? 0, floor: 0, ...parts };
 }
 

@@ -7,7 +7,7 @@ import { ServiceSummarySchema } from "../../gen/waymark/catalog/v1/summary_pb.js
 import { BeaconSchema, KeyAnnouncementSchema, SealedRecordSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { readAnnouncement } from "../../src/seal/codec.ts";
+import { readAnnouncement } from "../../src/signing/codec.ts";
 import {
   decodeAnnouncement,
   decodeBeacon,

@@ -1,11 +1,11 @@
 /** The hashes of digests between regions. */
 import { expect, test } from "vitest";
 import { Sum64 } from "../../src/lib/hash64.ts";
-import { tagOf } from "../../src/seal/signer.ts";
+import { opaqueTag } from "../../src/signing/signer.ts";
 import { BUCKETS, bucketOf, contribution, tagHash } from "../../src/summary/held/digests.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 
-const KEYS = Array.from({ length: 64 }, (_, n) => tagOf(signingKey(1), `key ${n}`));
+const KEYS = Array.from({ length: 64 }, (_, n) => opaqueTag(signingKey(1), `key ${n}`));
 const hashOf = (tag: bigint) => tagHash("eu-1", tag);
 
 test("a key that is ahead here and another that is ahead there never cancel out, and the numbers of a bucket and of a contribution stay as they are", () => {

@@ -7,10 +7,10 @@ import { decodeRecord } from "../record/codec.ts";
 import { BODY, HEALTH, type KeyText, keyText } from "../record/record.ts";
 import { entryFields, type Origin, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
-import { type Owed, UNSURE } from "../replica/past-views.ts";
+import { type PendingTouch, UNSURE } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
+import { type ChangeMessage, MessageBufferReader, OP } from "./change-codec.ts";
 import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
-import { SAID, type Said, SaidReader } from "./said.ts";
 
 /** A copy drops nothing by age: it is told what goes. */
 const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
@@ -20,7 +20,7 @@ export interface ReplicaCopyOptions {
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   /** Called at each mark of the feed, when everything before it is done. It reads what belongs to the mark. */
-  readonly onMark?: (number: number, said: Pick<SaidReader, "number" | "text" | "value">) => void;
+  readonly onMark?: (number: number, said: Pick<MessageBufferReader, "number" | "text" | "value">) => void;
   /** Called when the copy has just become whole. */
   readonly onWhole?: () => void;
 }
@@ -40,42 +40,42 @@ export class ReplicaCopy {
   }
 
   /** Does what the feed says. */
-  hear(said: Said): void {
-    const reader = new SaidReader(said);
+  hear(said: ChangeMessage): void {
+    const reader = new MessageBufferReader(said);
     while (!reader.isDone) this.#do(reader.number(), reader);
   }
 
-  #do(what: number, said: SaidReader): void {
+  #do(what: number, said: MessageBufferReader): void {
     const { replica, onMark } = this.#options;
     switch (what) {
-      case SAID.ORIGIN:
+      case OP.ORIGIN:
         return this.#origin(said);
-      case SAID.INSTALL: {
+      case OP.INSTALL: {
         const origin = this.#originAt(said.number());
         const owed = readOwed(said);
         const fields = this.#record(origin, said);
         replica.install(new StoredRecord(fields), NO_TIME, this.#owedOf(fields.key, owed));
         return;
       }
-      case SAID.SUPERSEDE:
+      case OP.SUPERSEDE:
         return replica.supersede(new StoredRecord(this.#record(this.#originAt(said.number()), said)), NO_TIME);
-      case SAID.TOUCH:
-      case SAID.WITHDRAW:
+      case OP.TOUCH:
+      case OP.WITHDRAW:
         return this.#change(what, said);
-      case SAID.DROP:
+      case OP.DROP:
         return this.#drop(this.#originAt(said.number()), said);
-      case SAID.PASS:
+      case OP.PASS:
         replica.passRevision();
         return;
-      case SAID.FORGET:
+      case OP.FORGET:
         return replica.forgetName(this.#originAt(said.number()));
-      case SAID.READMIT:
-        return this.#readmit(said.text());
-      case SAID.PLACE:
+      case OP.READMIT:
+        return this.#restoreOrigin(said.text());
+      case OP.PLACE:
         return this.#place(said);
-      case SAID.START:
+      case OP.START:
         return this.#start(said);
-      case SAID.MARK:
+      case OP.MARK:
         onMark?.(said.number(), said);
         return;
       default:
@@ -83,7 +83,7 @@ export class ReplicaCopy {
     }
   }
 
-  #origin(said: SaidReader): void {
+  #origin(said: MessageBufferReader): void {
     const { replica } = this.#options;
     const [index, generation, life, markedSeq] = [said.number(), said.number(), said.number(), said.number()];
     const [through, floor, from, until, lackCount] = [said.number(), said.number(), said.number(), said.number(), said.number()];
@@ -100,7 +100,7 @@ export class ReplicaCopy {
     Object.assign(origin, { life: LIVES[life], markedSeq, through, floor, clusterId, region, unsettled, lacks });
   }
 
-  #record(origin: Origin, said: SaidReader): StoredRecordFields {
+  #record(origin: Origin, said: MessageBufferReader): StoredRecordFields {
     const { replica, stamper } = this.#options;
     const record = decodeRecord(said.bytes(), PROTOCOL_BOUNDS);
     if (record.body !== BODY.ENTRY) {
@@ -110,12 +110,12 @@ export class ReplicaCopy {
     return entryFields(record, stamper.entryOfStored(record.entry), { origin, slab: replica.slab });
   }
 
-  #owedOf(key: KeyText, { before, since, view }: ReturnType<typeof readOwed>): Owed {
+  #owedOf(key: KeyText, { before, since, view }: ReturnType<typeof readOwed>): PendingTouch {
     const between = view === UNSURE_VIEW ? UNSURE : view === NO_VIEW ? undefined : this.#held(key, this.#originAt(view));
     return { before, since, between };
   }
 
-  #change(what: number, said: SaidReader): void {
+  #change(what: number, said: MessageBufferReader): void {
     const { replica } = this.#options;
     const origin = this.#originAt(said.number());
     const owed = readOwed(said);
@@ -123,11 +123,11 @@ export class ReplicaCopy {
     const key = said.text() as KeyText;
     const stored = this.#held(key, origin);
     assert(stored !== undefined, "a feed speaks of a record that the copy does not hold", { key, origin: origin.id });
-    if (what === SAID.TOUCH) replica.touch(stored, this.#owedOf(key, owed));
+    if (what === OP.TOUCH) replica.touch(stored, this.#owedOf(key, owed));
     else replica.withdraw(stored, NO_TIME, this.#owedOf(key, owed));
   }
 
-  #drop(origin: Origin, said: SaidReader): void {
+  #drop(origin: Origin, said: MessageBufferReader): void {
     const { replica } = this.#options;
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
     const key = said.text() as KeyText;
@@ -137,12 +137,12 @@ export class ReplicaCopy {
     replica.drop(stored);
   }
 
-  #readmit(id: string): void {
+  #restoreOrigin(id: string): void {
     const slash = id.lastIndexOf("/");
-    this.#options.replica.readmit(id.slice(0, slash), Number(id.slice(slash + 1)));
+    this.#options.replica.restoreOrigin(id.slice(0, slash), Number(id.slice(slash + 1)));
   }
 
-  #place(said: SaidReader): void {
+  #place(said: MessageBufferReader): void {
     const { replica } = this.#options;
     const origin = this.#originAt(said.number());
     const [revision, bornRevision, filterRevision] = [said.number(), said.number(), said.number()];
@@ -150,7 +150,7 @@ export class ReplicaCopy {
     replica.place(Object.assign(stored, { revision, bornRevision, filterRevision }));
   }
 
-  #start(said: SaidReader): void {
+  #start(said: MessageBufferReader): void {
     const [revision, collectedRevision, forgottenCount, localCount] = [said.number(), said.number(), said.number(), said.number()];
     const forgotten = Array.from({ length: forgottenCount }, () => said.text());
     const localNamespaces = Array.from({ length: localCount }, () => said.text());
@@ -170,7 +170,7 @@ export class ReplicaCopy {
   }
 }
 
-function readOwed(said: SaidReader) {
+function readOwed(said: MessageBufferReader) {
   const [isRenamed, since, view] = [said.number() === 1, said.number(), said.number()];
   return { before: isRenamed ? ("renamed" as const) : ("seen" as const), since, view };
 }

@@ -4,20 +4,20 @@
  * same revisions.
  */
 import { encodeRecord } from "../record/codec.ts";
-import { BODY, keyParts, type OriginLife } from "../record/record.ts";
+import { BODY, keyParts, type OriginStatus } from "../record/record.ts";
 import { type Origin, StoredRecord } from "../record/stored-record.ts";
-import { type Owed, UNSURE } from "../replica/past-views.ts";
-import type { Follower, Replica } from "../replica/replica.ts";
-import { SAID, type Said, SaidWriter } from "./said.ts";
+import { type PendingTouch, UNSURE } from "../replica/past-views.ts";
+import type { Replica, ReplicaObserver } from "../replica/replica.ts";
+import { type ChangeMessage, MessageBuffer, OP } from "./change-codec.ts";
 
 /** The state of an origin as a number. */
-export const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
+export const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 /** In the place of the origin of the view in between: there was no view, or it is unknown which. */
 export const NO_VIEW = -1;
 export const UNSURE_VIEW = -2;
 
 /** The fields of an origin that the copy was told. */
-interface SaidOrigin {
+interface CopiedOrigin {
   readonly index: number;
   numbers: readonly number[];
   clusterId: string;
@@ -32,12 +32,12 @@ export interface ReplicaFeedOptions {
   readonly onSay?: () => void;
 }
 
-export class ReplicaFeed implements Follower {
+export class ReplicaFeed implements ReplicaObserver {
   readonly #replica: Replica;
   readonly #isHeldUp: () => boolean;
   readonly #onSay: () => void;
-  readonly #out = new SaidWriter();
-  readonly #origins = new Map<Origin, SaidOrigin>();
+  readonly #out = new MessageBuffer();
+  readonly #origins = new Map<Origin, CopiedOrigin>();
   #originCount = 0;
   /** While the copy is made: it holds everything that was last touched up to this revision. */
   #placedRevision: number | undefined = 0;
@@ -66,8 +66,8 @@ export class ReplicaFeed implements Follower {
   }
 
   /** Notes in the feed what must happen at the copy at just this place: a number, and numbers, texts and values that belong to it. */
-  mark(number: number): Pick<SaidWriter, "numbers" | "text" | "value"> {
-    this.#out.numbers(SAID.MARK, number);
+  mark(number: number): Pick<MessageBuffer, "numbers" | "text" | "value"> {
+    this.#out.numbers(OP.MARK, number);
     return this.#out;
   }
 
@@ -75,7 +75,7 @@ export class ReplicaFeed implements Follower {
    * What is new since the last call. While the copy is made that is about `maxCount` records at most. A copy that is whole is to be given all of
    * it before a reader of the replica is told of any.
    */
-  take(maxCount: number): Said {
+  take(maxCount: number): ChangeMessage {
     this.#onSay();
     if (this.#placedRevision !== undefined) this.#placeSome(this.#placedRevision, maxCount);
     // Vectors move without a record. A copy needs them for the cursors that other nodes take.
@@ -98,7 +98,7 @@ export class ReplicaFeed implements Follower {
     // What is still owed to many records would have to be handed over half done.
     if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isHeldUp()) return;
     const { revision, collectedRevision, forgotten, localNamespaces } = replica;
-    this.#out.numbers(SAID.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
+    this.#out.numbers(OP.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
     for (const text of [...forgotten.keys(), ...localNamespaces]) this.#out.text(text);
     this.#placedRevision = undefined;
   }
@@ -108,16 +108,16 @@ export class ReplicaFeed implements Follower {
     if (this.#replica.origins.get(stored.origin.id) !== stored.origin) return;
     const { revision, bornRevision, filterRevision } = stored;
     const index = this.#sayOrigin(stored.origin);
-    this.#out.numbers(SAID.PLACE, index, revision, bornRevision, filterRevision);
+    this.#out.numbers(OP.PLACE, index, revision, bornRevision, filterRevision);
     this.#record(stored);
   }
 
   // ---- as a follower ----
-  installs(next: StoredRecord, any: StoredRecord | undefined, owed: Owed): void {
+  installs(next: StoredRecord, any: StoredRecord | undefined, owed: PendingTouch): void {
     this.#onSay();
     if (!this.isWhole) return;
     this.#sayOriginsOf(any);
-    this.#out.numbers(SAID.INSTALL, this.#sayOrigin(next.origin));
+    this.#out.numbers(OP.INSTALL, this.#sayOrigin(next.origin));
     this.#owed(owed);
     this.#record(next);
   }
@@ -129,42 +129,42 @@ export class ReplicaFeed implements Follower {
       if (any !== undefined && any.origin !== next.origin) this.drops(any);
       return;
     }
-    this.#out.numbers(SAID.SUPERSEDE, this.#sayOrigin(next.origin));
+    this.#out.numbers(OP.SUPERSEDE, this.#sayOrigin(next.origin));
     this.#record(next);
   }
 
-  touches(stored: StoredRecord, owed: Owed): void {
-    this.#changes(SAID.TOUCH, stored, owed);
+  touches(stored: StoredRecord, owed: PendingTouch): void {
+    this.#changes(OP.TOUCH, stored, owed);
   }
 
-  withdraws(stored: StoredRecord, owed: Owed): void {
-    this.#changes(SAID.WITHDRAW, stored, owed);
+  withdraws(stored: StoredRecord, owed: PendingTouch): void {
+    this.#changes(OP.WITHDRAW, stored, owed);
   }
 
   drops(stored: StoredRecord): void {
     this.#onSay();
     if (!this.#origins.has(stored.origin)) return;
-    this.#out.numbers(SAID.DROP, this.#sayOrigin(stored.origin));
+    this.#out.numbers(OP.DROP, this.#sayOrigin(stored.origin));
     this.#out.text(stored.key);
   }
 
   passes(): void {
     this.#onSay();
-    if (this.isWhole) this.#out.numbers(SAID.PASS);
+    if (this.isWhole) this.#out.numbers(OP.PASS);
   }
 
   forgets(origin: Origin): void {
     this.#onSay();
-    if (this.#origins.has(origin)) this.#out.numbers(SAID.FORGET, this.#sayOrigin(origin));
+    if (this.#origins.has(origin)) this.#out.numbers(OP.FORGET, this.#sayOrigin(origin));
   }
 
-  readmits(id: string): void {
+  restoresOrigin(id: string): void {
     this.#onSay();
-    this.#out.numbers(SAID.READMIT);
+    this.#out.numbers(OP.READMIT);
     this.#out.text(id);
   }
 
-  #changes(what: number, stored: StoredRecord, owed: Owed): void {
+  #changes(what: number, stored: StoredRecord, owed: PendingTouch): void {
     this.#onSay();
     if (!this.isWhole) return;
     this.#sayOriginsOf(stored);
@@ -173,7 +173,7 @@ export class ReplicaFeed implements Follower {
     this.#out.text(stored.key);
   }
 
-  #owed({ before, since, between }: Owed): void {
+  #owed({ before, since, between }: PendingTouch): void {
     const view = between instanceof StoredRecord ? this.#sayOrigin(between.origin) : between === UNSURE ? UNSURE_VIEW : NO_VIEW;
     this.#out.numbers(before === "renamed" ? 1 : 0, since, view);
   }
@@ -201,7 +201,7 @@ export class ReplicaFeed implements Follower {
     said ??= { index: this.#originCount++, numbers, clusterId, region };
     Object.assign(said, { numbers, clusterId, region });
     this.#origins.set(origin, said);
-    this.#out.numbers(SAID.ORIGIN, said.index, ...numbers);
+    this.#out.numbers(OP.ORIGIN, said.index, ...numbers);
     for (const text of [nodeId, clusterId, region]) this.#out.text(text);
     return said.index;
   }

@@ -9,7 +9,7 @@ import {
 import { protocolOf } from "../../lib/protocols.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
-import type { Problems } from "./names.ts";
+import type { FieldProblems } from "./names.ts";
 import { quoted } from "./names.ts";
 import { hasPort } from "./view.ts";
 
@@ -18,7 +18,7 @@ export type Target = TargetFields;
 /** The fields of an entry that its checks are made of. */
 export type WithChecks = Pick<EntryFields, "checks" | "targets">;
 /** What the stored bytes of an entry say of its checks, and of what these have found. */
-export type Checked = WithChecks &
+export type CheckResults = WithChecks &
   Pick<EntryFields, "health" | "reportedHealth" | "maintenance"> & { readonly checkStates: readonly CheckState[] };
 
 /** Only a check that is not run has a last health. */
@@ -56,7 +56,7 @@ export const FAILURE = {
   ALIAS: 9,
   NOT_RUN: 10,
 } as const;
-export type Failure = (typeof FAILURE)[keyof typeof FAILURE];
+export type CheckFailure = (typeof FAILURE)[keyof typeof FAILURE];
 
 /** Of a check that has no result yet, or that nobody runs. */
 export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
@@ -101,7 +101,7 @@ export function targetOf(check: CheckFields, targets: readonly TargetFields[]): 
 }
 
 /** Of a finished entry or its content. Cost: a decode. */
-export function checksOf(sealed: Uint8Array): Checked {
+export function checksOf(sealed: Uint8Array): CheckResults {
   return readEntry(sealed).entry;
 }
 
@@ -116,7 +116,7 @@ export function worstOf(reported: number, states: readonly CheckState[]): number
 }
 
 /** What the client reported. A version that knows no checks changes only the health that readers see. */
-export function reportedOf({ reportedHealth, health }: Pick<Checked, "health" | "reportedHealth">): Health {
+export function reportedOf({ reportedHealth, health }: Pick<CheckResults, "health" | "reportedHealth">): Health {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- of an own record, which this node wrote
   return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health;
 }
@@ -139,7 +139,7 @@ export function identityOf(check: Check, targets: readonly TargetFields[]): stri
 }
 
 /** For each check the state of the same check before, each of which counts once. */
-export function carriedStates(now: WithChecks, before: Pick<Checked, "checks" | "targets" | "checkStates">): readonly CheckState[] {
+export function carriedStates(now: WithChecks, before: Pick<CheckResults, "checks" | "targets" | "checkStates">): readonly CheckState[] {
   const known = before.checks.map((check) => identityOf(check, before.targets));
   return now.checks.map((check) => {
     const at = known.indexOf(identityOf(check, now.targets));
@@ -150,7 +150,7 @@ export function carriedStates(now: WithChecks, before: Pick<Checked, "checks" | 
 }
 
 /** Adds the faults of the checks of a client's entry. */
-export function checkChecks({ checks, targets }: WithChecks, problems: Problems): void {
+export function checkChecks({ checks, targets }: WithChecks, problems: FieldProblems): void {
   checks.forEach((check, i) => {
     const before = problems.count;
     if (check.probe.case === undefined) problems.add("probe", `is required: one of ${Object.keys(CHECK_KINDS).join(", ")}`);
@@ -164,7 +164,7 @@ function looksAtTarget({ probe }: CheckFields): boolean {
   return probe.case !== undefined && CHECK_KINDS[probe.case].looksAtTarget;
 }
 
-function checkTarget(check: CheckFields, targets: readonly TargetFields[], problems: Problems): void {
+function checkTarget(check: CheckFields, targets: readonly TargetFields[], problems: FieldProblems): void {
   const { probe } = check;
   const target = targetOf(check, targets);
   if (target === undefined)
@@ -180,7 +180,7 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
   if (min < 100) problems.add("http.status_min", `${min} is not 0 and less than 100, the lowest status of HTTP`);
 }
 
-function checkNoTarget({ target, timeout, probe }: CheckFields, problems: Problems): void {
+function checkNoTarget({ target, timeout, probe }: CheckFields, problems: FieldProblems): void {
   if (target !== "") problems.add("target", `must be empty: a check of the kind ${probe.case} looks at no target`);
   if (timeout !== undefined) problems.add("timeout", `must be absent: a check of the kind ${probe.case} waits for nothing`);
 }

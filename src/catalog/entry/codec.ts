@@ -25,25 +25,25 @@ import {
   type KeyText,
   type Kind,
   keyText,
-  type OriginLife,
+  type OriginStatus,
+  type SharedTraits,
   shownWhile,
-  type Traits,
 } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
 import { storedStates } from "./checks.ts";
-import { type Condition, inCondition, shownHealth, withNode, withRegion } from "./edit.ts";
+import { type HealthInputs, inCondition, shownHealth, withNode, withRegion } from "./edit.ts";
 import { findKind } from "./kinds.ts";
-import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS, Problems } from "./names.ts";
+import { type EntryBounds, FieldProblems, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { checkEntry, kindOf } from "./rules.ts";
 import { SCOPE, type Scope } from "./scope.ts";
 import {
+  type EntryTail,
   type EntryView,
   type LargeFields,
   type LoadView,
   loadViewOf,
   MAX_TAIL_BYTES,
   portWords,
-  type Tail,
   versionOf,
   writeTail,
 } from "./view.ts";
@@ -73,7 +73,7 @@ export interface StampedEntry {
   readonly name: string;
   readonly scope: Scope;
   readonly health: Health;
-  readonly traits: Traits;
+  readonly traits: SharedTraits;
   readonly hasAliases: boolean;
   readonly hasChecks: boolean;
   /** The encoded entry without load and times. Equal bytes mean equal content. */
@@ -100,16 +100,16 @@ const CHECK_STATES_ROOM = 48;
 const NO_STATES: readonly never[] = [];
 
 export interface EntryStamperOptions {
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   readonly traits: TraitsPool;
 }
 
 /** Makes stamped entries. It keeps a scratch buffer, so a node needs only one. */
 export class EntryStamper {
-  readonly #bounds: Bounds;
+  readonly #bounds: EntryBounds;
   readonly #traits: TraitsPool;
-  readonly #problems: Problems;
-  readonly #stored = new Problems(PROTOCOL_BOUNDS, true);
+  readonly #problems: FieldProblems;
+  readonly #stored = new FieldProblems(PROTOCOL_BOUNDS, true);
   readonly #scratch = new Uint8Array(65_536);
   /** The shared texts of the key that was made last. */
   #namespace = "";
@@ -118,7 +118,7 @@ export class EntryStamper {
   constructor(options: EntryStamperOptions) {
     this.#bounds = options.bounds;
     this.#traits = options.traits;
-    this.#problems = new Problems(options.bounds);
+    this.#problems = new FieldProblems(options.bounds);
   }
 
   /** Longest ttl that an entry may advise. */
@@ -261,7 +261,7 @@ function withPlainProtocols(entry: EntryFields): EntryFields {
  * A stamped entry in this condition, with a state for each check. All other bytes stay. A reason for which the entry is too large is left out. Throws
  * `quota_exceeded` when it is too large without it.
  */
-export function withCondition(stamped: StampedEntry, condition: Condition): StampedEntry {
+export function withCondition(stamped: StampedEntry, condition: HealthInputs): StampedEntry {
   const { maintenance } = condition;
   const stored = { ...condition, states: storedStates(condition.states) };
   let content = inCondition(stamped.content, stamped.hasChecks, stored);
@@ -274,8 +274,8 @@ export function withCondition(stamped: StampedEntry, condition: Condition): Stam
 }
 
 /** The key in a request, with this cluster's id if the request has none. Throws `invalid_argument` for an impossible key. */
-export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: Bounds): KeyText {
-  const problems = new Problems(bounds);
+export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: EntryBounds): KeyText {
+  const problems = new FieldProblems(bounds);
   checkEntryKey(key, problems);
   if (problems.count > 0) problems.throwIfAny(`${path}.`);
   const kind = kindOf(key, { case: undefined });
@@ -283,15 +283,15 @@ export function parseKey(key: EntryKeyFields, path: string, clusterId: string, b
 }
 
 /** A load report of a request. Throws `invalid_argument`. */
-export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: number, bounds: Bounds): LoadView {
-  const problems = new Problems(bounds);
+export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: number, bounds: EntryBounds): LoadView {
+  const problems = new FieldProblems(bounds);
   checkLoadReport(load, problems);
   if (problems.count > 0) problems.throwIfAny(`${path}.`);
   return loadViewOf(load, receivedWallMs);
 }
 
 /** Checks the fields that a record's entry must have and a client's entry need not have. */
-function checkStamps(entry: EntryFields, problems: Problems): void {
+function checkStamps(entry: EntryFields, problems: FieldProblems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
   if (entry.registeredAt !== undefined) problems.time(entry.registeredAt, "registered_at");
@@ -303,12 +303,12 @@ function checkStamps(entry: EntryFields, problems: Problems): void {
   if (entry.tenantId !== "" && !isName(entry.tenantId, maxIdLength)) problems.add("tenant_id", nameRule(entry.tenantId, maxIdLength));
 }
 
-function tooLarge(sizeBytes: number, bounds: Bounds): string {
+function tooLarge(sizeBytes: number, bounds: EntryBounds): string {
   return `is ${sizeBytes} bytes encoded, at most ${bounds.maxEntryBytes}`;
 }
 
 /** Content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content. */
-export function finishEntry(content: Uint8Array, tail: Tail): Uint8Array {
+export function finishEntry(content: Uint8Array, tail: EntryTail): Uint8Array {
   const tailBytes = writeTail(tailScratch, 0, tail);
   const sealed = takeBytes(content.length + tailBytes);
   sealed.set(content);
@@ -360,7 +360,7 @@ const LARGE: Readonly<Record<keyof LargeFields, number>> = {
 };
 
 /** A finished entry as plain values. `life` is the state of its origin. Its large fields are skipped, and decoded by `read`. */
-export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
+export function decodeEntry(bytes: Uint8Array, life: OriginStatus): EntryView {
   const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
   const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
   assert(key !== undefined && findKind(key.kind) !== undefined, "a sealed entry has a key with a kind", { kind: key?.kind });

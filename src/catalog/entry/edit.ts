@@ -28,7 +28,7 @@ function withText(sealed: Uint8Array, tag: number, text: string): Uint8Array {
 }
 
 /** What is said of the health of an entry, beside what its client registered. */
-export interface Condition {
+export interface HealthInputs {
   /** What the client reported. */
   readonly reported: Health;
   /** What its checks have found. */
@@ -37,7 +37,7 @@ export interface Condition {
 }
 
 /** The health that readers see. */
-export function shownHealth({ reported, states, maintenance }: Condition): Health {
+export function shownHealth({ reported, states, maintenance }: HealthInputs): Health {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one of those that it is made of
   return maintenance === undefined ? (worstOf(reported, states) as Health) : HEALTH.MAINTENANCE;
 }
@@ -46,7 +46,7 @@ export function shownHealth({ reported, states, maintenance }: Condition): Healt
  * The content of an entry, without its tail, in this condition. Without checks and maintenance the bytes are those that its client's registration
  * makes.
  */
-export function inCondition(content: Uint8Array, hasChecks: boolean, condition: Condition): Uint8Array {
+export function inCondition(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
   const isTold = hasChecks || maintenance !== undefined;
   const found = takeBytes(

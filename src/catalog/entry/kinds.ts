@@ -3,12 +3,12 @@
 import parseSemver from "semver/functions/parse.js";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
-import type { Problems } from "./names.ts";
+import type { FieldProblems } from "./names.ts";
 import { quoted } from "./names.ts";
 import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 
 /** The source of an entry: a client (reserved namespaces are refused), this node itself, or a stored record. */
-export type Writer = "client" | "node" | "record";
+export type EntrySource = "client" | "node" | "record";
 
 export interface KindRow {
   /** Labels of its names in DNS (`_svc._tcp.<name>…`). Answers use the first one. Empty if the kind has no names in DNS. */
@@ -17,7 +17,7 @@ export interface KindRow {
    * Adds the faults of a detail of this kind, beyond the contract's rules. A word that this version does not know belongs to another
    * version: it is refused from a client, but kept and passed on in a record.
    */
-  readonly check?: (detail: DetailFields, problems: Problems, writer: Writer) => void;
+  readonly check?: (detail: DetailFields, problems: FieldProblems, writer: EntrySource) => void;
 }
 
 export const KINDS: Readonly<Record<Kind, KindRow>> = {
@@ -41,7 +41,7 @@ export function findKind(wire: number): Kind | undefined {
   return wire >= 1 && wire <= LAST_KIND && Number.isInteger(wire) ? (wire as Kind) : undefined;
 }
 
-function checkFunction(detail: DetailFields, problems: Problems): void {
+function checkFunction(detail: DetailFields, problems: FieldProblems): void {
   if (detail.case !== "function") return;
   const { version } = detail.value;
   if (version !== "" && !isSemver(version)) problems.add("version", `${quoted(version)} must be a semantic version such as 1.4.0`);
@@ -53,14 +53,14 @@ function isSemver(text: string): boolean {
   return first >= 48 && first <= 57 && text.trim() === text && parseSemver(text) !== null;
 }
 
-function checkTopic(detail: DetailFields, problems: Problems, writer: Writer): void {
+function checkTopic(detail: DetailFields, problems: FieldProblems, writer: EntrySource): void {
   if (detail.case !== "topic" || writer !== "client") return;
   detail.value.patterns.forEach((pattern, i) => {
     if (pattern !== "" && parsePattern(pattern) === undefined) problems.add(`patterns[${i}]`, `${quoted(pattern)} ${PATTERN_RULE}`);
   });
 }
 
-function checkQueue(detail: DetailFields, problems: Problems, writer: Writer): void {
+function checkQueue(detail: DetailFields, problems: FieldProblems, writer: EntrySource): void {
   if (detail.case !== "queue" || writer !== "client") return;
   detail.value.deliveryGuarantees.forEach((word, i) => {
     checkWord(word, DELIVERY_GUARANTEES, `delivery_guarantees[${i}]`, problems);
@@ -68,10 +68,10 @@ function checkQueue(detail: DetailFields, problems: Problems, writer: Writer): v
   problems.unique(detail.value.deliveryGuarantees, "delivery_guarantees");
 }
 
-function checkCache(detail: DetailFields, problems: Problems, writer: Writer): void {
+function checkCache(detail: DetailFields, problems: FieldProblems, writer: EntrySource): void {
   if (detail.case === "cache" && writer === "client") checkWord(detail.value.role, CACHE_ROLES, "role", problems);
 }
 
-function checkWord(word: string, known: readonly string[], field: string, problems: Problems): void {
+function checkWord(word: string, known: readonly string[], field: string, problems: FieldProblems): void {
   if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} is none of ${known.join(", ")}`);
 }

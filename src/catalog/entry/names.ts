@@ -12,19 +12,19 @@ export type Namespace = string & { readonly __brand: "Namespace" };
 export type Name = string & { readonly __brand: "Name" };
 
 /** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
-export interface Bounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
+export interface EntryBounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
   /** They are not the settings of a node but the most that any node can be set to. Refusals say so. */
   readonly isOfAnyNode?: true;
 }
 
 /** Bounds of existing records, whichever node wrote them. `lib/bounds.ts` has the table. */
-export const PROTOCOL_BOUNDS: Bounds = { ...RECORD_BOUNDS, isOfAnyNode: true };
+export const PROTOCOL_BOUNDS: EntryBounds = { ...RECORD_BOUNDS, isOfAnyNode: true };
 
 /**
  * Bounds of a request that registers nothing. Its names may be as large as any node may store, even if this node allows its own clients
  * less. The number of names in a request is this node's setting.
  */
-export function askedBounds({ maxRequestEntries, maxRequestBytes }: Bounds): Bounds {
+export function askedBounds({ maxRequestEntries, maxRequestBytes }: EntryBounds): EntryBounds {
   return { ...PROTOCOL_BOUNDS, maxRequestEntries, maxRequestBytes };
 }
 
@@ -40,13 +40,13 @@ export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 const NODE_NAMESPACE = "node";
 
 /** Throws `invalid_argument` that names `field`. */
-export function parseNamespace(text: string, field: string, bounds: Bounds): Namespace {
+export function parseNamespace(text: string, field: string, bounds: EntryBounds): Namespace {
   if (!isNamespace(text, bounds)) throw invalid(field, namespaceRule(text, bounds));
   return text as Namespace; // The only cast to Namespace.
 }
 
 /** Throws `invalid_argument` that names `field`. */
-export function parseName(text: string, field: string, bounds: Bounds): Name {
+export function parseName(text: string, field: string, bounds: EntryBounds): Name {
   if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength, bounds));
   return text as Name; // The only cast to Name.
 }
@@ -110,7 +110,7 @@ export function isName(text: string, maxLength: number): boolean {
   return text.length > 0 && consistsOf(text, CHARS.NAME, maxLength);
 }
 
-export function isNamespace(text: string, bounds: Bounds): boolean {
+export function isNamespace(text: string, bounds: EntryBounds): boolean {
   const length = text.length;
   if (length === 0 || length > bounds.maxNamespaceLength) return false;
   let labelStart = 0;
@@ -135,13 +135,13 @@ export function quoted(text: string): string {
 const OF_ANY_NODE = " (the most that any node can be set to allow)";
 
 /** `bounds` where the length is one of theirs. */
-export function nameRule(text: string, maxLength: number, bounds?: Bounds): string {
+export function nameRule(text: string, maxLength: number, bounds?: EntryBounds): string {
   const isOfAnyNode = bounds?.isOfAnyNode === true && (maxLength === bounds.maxNameLength || maxLength === bounds.maxIdLength);
   const rule = `1 to ${maxLength} of [A-Za-z0-9._:/@+-]${isOfAnyNode ? OF_ANY_NODE : ""}`;
   return text === "" ? `is required: ${rule}` : `${quoted(text)} (${counted(text.length, "character")}) must be ${rule}`;
 }
 
-export function namespaceRule(text: string, bounds: Bounds): string {
+export function namespaceRule(text: string, bounds: EntryBounds): string {
   if (text === "") return "is required: dot-separated labels of [a-z0-9-]";
   return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} a label and ${bounds.maxNamespaceLength} in all${bounds.isOfAnyNode === true ? OF_ANY_NODE : ""}`;
 }
@@ -155,8 +155,8 @@ const MAX_TIMESTAMP_SECONDS = 253_402_300_799;
 // A host as a name, an IPv4 literal, or an IPv6 literal in brackets.
 const ADDRESS = /^(?:[A-Za-z0-9._-]{1,253}|\[(?=[^\]]{1,253}\])[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(\d{1,5})$/;
 
-export class Problems {
-  readonly bounds: Bounds;
+export class FieldProblems {
+  readonly bounds: EntryBounds;
   /** Number of faults. Only the first of them are kept. */
   count = 0;
   readonly #violations: FieldViolation[] = [];
@@ -165,7 +165,7 @@ export class Problems {
   #goodNamespace: string | undefined;
 
   /** `isOfRecord`: an unknown enum value comes from a newer version, and is kept and passed on. */
-  constructor(bounds: Bounds, isOfRecord = false) {
+  constructor(bounds: EntryBounds, isOfRecord = false) {
     this.bounds = bounds;
     this.#isOfRecord = isOfRecord;
   }

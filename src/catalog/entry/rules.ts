@@ -11,22 +11,22 @@ import { uncallableReason } from "../../lib/addresses.ts";
 import { METADATA_KEY, NODE_BOUNDS } from "../../lib/bounds.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
-import { findKind, KINDS, type Writer } from "./kinds.ts";
+import { type EntrySource, findKind, KINDS } from "./kinds.ts";
 import {
+  type FieldProblems,
   findHostForm,
   isControlNamespace,
   isName,
   isReservedNamespace,
   NODES_NAMESPACE,
   nameRule,
-  type Problems,
   quoted,
   RESOLVERS_NAMESPACE,
 } from "./names.ts";
 import { SCOPE } from "./scope.ts";
 
 /** Adds all faults of an entry. */
-export function checkEntry(entry: EntryFields, problems: Problems, writer: Writer): void {
+export function checkEntry(entry: EntryFields, problems: FieldProblems, writer: EntrySource): void {
   checkContract(entry, problems);
   const { key, detail, targets } = entry;
   if (key !== undefined) checkPlace(key, detail, problems, writer);
@@ -47,7 +47,7 @@ export function kindOf(key: EntryKeyFields, detail: EntryFields["detail"]): Kind
   return findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
 }
 
-function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems: Problems, writer: Writer): void {
+function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems: FieldProblems, writer: EntrySource): void {
   const kind = findKind(key.kind);
   if (writer === "record" && kind === undefined) problems.add("key.kind", key.kind === 0 ? "is required" : `${key.kind} is not a kind`);
   if (kind !== undefined && detail.case !== undefined && KIND_OF_DETAIL[detail.case] !== kind) {
@@ -55,14 +55,14 @@ function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems
   }
 }
 
-/** Which callers may register there is another question: `discovery/registrar/may-write.ts` has the answer. */
-function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: Problems): void {
+/** Which callers may register there is another question: `discovery/registrar/write-authorization.ts` has the answer. */
+function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const row = findRoleNamespace(key.namespace);
   if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
   else row.check(entry, key, problems);
 }
 
-function checkTargetHosts(targets: readonly TargetFields[], problems: Problems): void {
+function checkTargetHosts(targets: readonly TargetFields[], problems: FieldProblems): void {
   for (let i = 0; i < targets.length; i++) {
     const host = targets[i]?.host ?? "";
     const reason = uncallableReason(host);
@@ -72,7 +72,7 @@ function checkTargetHosts(targets: readonly TargetFields[], problems: Problems):
   }
 }
 
-function checkTargetNames(targets: readonly TargetFields[], problems: Problems): void {
+function checkTargetNames(targets: readonly TargetFields[], problems: FieldProblems): void {
   const seen = new Set<string>();
   for (let i = 0; i < targets.length; i++) {
     const name = targets[i]?.name ?? "";
@@ -88,7 +88,7 @@ const DNS_PREFIX = "waymark.dns.";
 const DNS_KEYS: readonly string[] = Object.values(METADATA_KEY).filter((key) => key.startsWith(DNS_PREFIX));
 
 /** Adds the problems of a client's metadata to `problems`. */
-function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Problems): void {
+function checkMetadata(metadata: Readonly<Record<string, string>>, problems: FieldProblems): void {
   const { maxHostLength, maxNameLength } = problems.bounds;
   for (const key of Object.keys(metadata))
     if (key.startsWith(DNS_PREFIX) && !DNS_KEYS.includes(key))
@@ -116,7 +116,7 @@ interface NodesNamespace {
 export interface RoleNamespace {
   readonly writers: "mesh.resolve";
   /** Adds the faults of an entry that does not belong there. */
-  readonly check: (entry: EntryFields, key: EntryKeyFields, problems: Problems) => void;
+  readonly check: (entry: EntryFields, key: EntryKeyFields, problems: FieldProblems) => void;
   /** Most entries that one principal may have there. */
   readonly maxEntries: number;
   /** Most bytes of an encoded entry without load and times. */
@@ -145,7 +145,7 @@ export function findRoleNamespace(namespace: string): RoleNamespace | undefined 
 }
 
 /** A resolver is a SERVICE under its own id. It claims no other name, has no node probe anything, and is for readers of its own region. */
-function checkResolver({ aliases, checks, detail, scope }: EntryFields, key: EntryKeyFields, problems: Problems): void {
+function checkResolver({ aliases, checks, detail, scope }: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const { name, instanceId } = key;
   const kind = findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
   if (kind !== KIND.SERVICE) problems.add("key.kind", `an entry of ${RESOLVERS_NAMESPACE} must be a service`);

@@ -12,26 +12,26 @@ export function widest(a: Scope, b: Scope): Scope {
 }
 
 /** The relation of a node to a record's origin. */
-export type Relation = "self" | "cluster" | "region" | "remote";
+export type OriginRelation = "self" | "cluster" | "region" | "remote";
 
-interface Place {
+interface OriginLocality {
   readonly clusterId: string;
   readonly region: string;
 }
 
 /** The relation of two places. */
-export function relationOf(a: Place, b: Place): Exclude<Relation, "self"> {
+export function relationOf(a: OriginLocality, b: OriginLocality): Exclude<OriginRelation, "self"> {
   if (a.clusterId === b.clusterId) return "cluster";
   return a.region === b.region ? "region" : "remote";
 }
 
 /** The narrowest scope that reaches from one place to the other. */
-export function scopeBetween(a: Place, b: Place): Scope {
+export function scopeBetween(a: OriginLocality, b: OriginLocality): Scope {
   return { cluster: SCOPE.ZONE, region: SCOPE.REGION, remote: SCOPE.GLOBAL }[relationOf(a, b)];
 }
 
 /** Whether a node with this relation to the origin may hold a record of this scope. */
-export function mayHold(scope: Scope, relation: Relation): boolean {
+export function mayHold(scope: Scope, relation: OriginRelation): boolean {
   switch (relation) {
     case "self":
       return true;

@@ -1,7 +1,7 @@
 /** Subject patterns of topics, and the subjects that they match. */
 
 /** The words of a pattern. `*` stands for one word, `#` for any number of words, including none. */
-export type Pattern = readonly string[];
+export type TopicPattern = readonly string[];
 
 export const PATTERN_RULE =
   "must be words separated by dots, where * stands for one word, # for any number of words, and > at the end for one or more";
@@ -11,14 +11,14 @@ const MAX_LENGTH = 256;
 const WORD = /^[^.*#>\s\p{Cc}]+$/u;
 
 /** Undefined for text that is not a pattern. */
-export function parsePattern(text: string): Pattern | undefined {
+export function parsePattern(text: string): TopicPattern | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = patternWords(text);
   return words.every((word) => word === "*" || word === "#" || WORD.test(word)) ? words : undefined;
 }
 
 /** The words of a valid pattern. A `>` at the end is like `#`, as in NATS, but stands for at least one word. */
-export function patternWords(text: string): Pattern {
+export function patternWords(text: string): TopicPattern {
   const words = text.split(".");
   if (words.at(-1) === ">") words.splice(-1, 1, "*", "#");
   return words;
@@ -32,7 +32,7 @@ export function parseSubject(text: string): readonly string[] | undefined {
 }
 
 /** Whether a pattern matches the subject. `tally` counts the compared words: usually the sum of both lengths, at most their product. */
-export function matchesSubject(pattern: Pattern, subject: readonly string[], tally = { steps: 0 }): boolean {
+export function matchesSubject(pattern: TopicPattern, subject: readonly string[], tally = { steps: 0 }): boolean {
   let at = 0;
   let said = 0;
   // The last `#`, and the subject's word after those that it covers so far.

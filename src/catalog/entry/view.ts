@@ -10,7 +10,7 @@ import {
   type TargetFields,
   writeLoadReport,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
-import { protocolOf, type Transport } from "../../lib/protocols.ts";
+import { protocolOf, type TransportProtocol } from "../../lib/protocols.ts";
 import { misplaced, readTime, timeMs, timeOf, WireReader, writeTimeField, writeVarint } from "../../lib/protowire.ts";
 import { type EntryKey, HEALTH, type Health } from "../record/record.ts";
 import type { Scope } from "./scope.ts";
@@ -56,9 +56,9 @@ export function viewOfPlaces(
 // decode it.
 
 /** A leading space makes these words unlike any name. */
-const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const satisfies Record<Transport, string>;
+const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const satisfies Record<TransportProtocol, string>;
 
-export const TRANSPORTS: readonly Transport[] = ["tcp", "udp", "sctp"];
+export const TRANSPORTS: readonly TransportProtocol[] = ["tcp", "udp", "sctp"];
 
 /** The words of an entry with one plain target, as most have. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
@@ -72,7 +72,7 @@ const LOWER_CASE_BIT = 0x20;
 const SMALL_S = 0x73;
 const SMALL_U = 0x75;
 
-export function transportOf({ protocol }: Pick<TargetView, "protocol">): Transport {
+export function transportOf({ protocol }: Pick<TargetView, "protocol">): TransportProtocol {
   // HOT: no lower-case copy unless the protocol begins with u or s (bench/codec.ts).
   const first = protocol.charCodeAt(0) | LOWER_CASE_BIT;
   if (first !== SMALL_S && first !== SMALL_U) return "tcp";
@@ -80,7 +80,7 @@ export function transportOf({ protocol }: Pick<TargetView, "protocol">): Transpo
 }
 
 /** The word of a named port, or of a transport. */
-export function portWord(transport: Transport, port?: string): string {
+export function portWord(transport: TransportProtocol, port?: string): string {
   if (port === undefined) return TRANSPORT_WORDS[transport];
   // HOT: most ports use TCP, and an unchanged name costs nothing (bench/codec.ts).
   return transport === "tcp" ? port : `${port} ${transport}`;
@@ -107,7 +107,7 @@ export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "
 
 // The end of an entry's stored bytes: load and times, which change without a change of content.
 
-export interface Tail {
+export interface EntryTail {
   readonly registeredWallMs: number;
   readonly updatedWallMs: number;
   readonly load: LoadView | undefined;
@@ -121,7 +121,7 @@ const ORPHANED_BYTES = 4;
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
 /** Writes load and times; `out` has `MAX_TAIL_BYTES` after `start`. Returns the offset after it. */
-export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: Tail): number {
+export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: EntryTail): number {
   const at = load === undefined ? start : writeLoad(out, start, load);
   return writeTimeField(
     out,
@@ -179,7 +179,7 @@ export function readLatencyMs(sealed: Uint8Array, from: number): number {
 }
 
 /** A stored entry as a view showed it: what it says beside the stored bytes comes after them. */
-interface Shown {
+interface StoredView {
   /** Bytes of the entry as its origin stored it. */
   readonly storedBytes: number;
   /** Whether its origin was away. */
@@ -199,7 +199,7 @@ export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadVi
 }
 
 /** Tells the stored bytes of an entry from what a view added. Throws `invalid_argument` for bytes that no view can have shown. */
-export function readShown(bytes: Uint8Array): Shown {
+export function readShown(bytes: Uint8Array): StoredView {
   const reader = new WireReader(bytes);
   let [storedBytes, updatedWallMs, isOrphaned] = [0, 0, false];
   let load: LoadView | undefined;

@@ -4,11 +4,11 @@ import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { namespaceCovers } from "../entry/names.ts";
 import { SCOPE, SCOPE_NAMES, type Scope, widest } from "../entry/scope.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "../record/record.ts";
-import type { Prefixes } from "./prefixes.ts";
+import type { NamespacePrefixes } from "./prefixes.ts";
 import { nameIndex, type SortedNames } from "./sorted-blocks.ts";
 
 /** A filter. Empty texts, lists and masks filter nothing. Fields combine with AND. */
-export interface Filter {
+export interface EntryFilter {
   /** Exactly this namespace. */
   readonly namespace: string;
   /** This namespace and those below it, on label boundaries. */
@@ -30,21 +30,21 @@ export interface Filter {
   /** Only functions whose version is in the range. `kindMask` then says FUNCTION. */
   readonly versions: VersionRange | undefined;
   /** Present for a resolver, which holds no LOCAL entries: only others, below any of these prefixes. */
-  readonly resolved: Prefixes | undefined;
+  readonly resolved: NamespacePrefixes | undefined;
   /** Present for readers of summaries that ask for some of them. */
-  readonly summaries: SummaryTerms | undefined;
+  readonly summaries: SummaryFilterFields | undefined;
 }
 
 /** What only a filter of summaries asks for. It stands in no filter of entries. */
-export interface SummaryTerms {
-  /** At least this channel, wherever the source is. `Filter.scope` would also ask for a place. */
+export interface SummaryFilterFields {
+  /** At least this channel, wherever the source is. `EntryFilter.scope` would also ask for a place. */
   readonly channel: Scope;
   /** A source in any of these regions; in code-unit order. Empty means anywhere. */
   readonly regions: readonly string[];
 }
 
 /** Matches everything. */
-export const ANY: Filter = {
+export const ANY: EntryFilter = {
   namespace: "",
   prefix: "",
   names: [],
@@ -62,14 +62,14 @@ export const ANY: Filter = {
 };
 
 /** The place of the serving node, from which LOCAL, ZONE and REGION are measured. */
-export interface Locality {
+export interface NodeLocality {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
 }
 
 /** The field of the filter that excludes a record, in the words of `Explanation.reason`. */
-export type DropReason =
+export type ExclusionReason =
   | "namespace"
   | "names"
   | "kinds"
@@ -84,17 +84,17 @@ export type DropReason =
   | "version_range";
 
 /** The fields that a filter looks at, besides the health that readers see. */
-export type Filtered = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
+export type FilterFields = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
   readonly origin: Pick<OriginRef, "nodeId">;
 };
 
 /** Whether the filter matches the record. */
-export function matches(filter: Filter, record: CatalogRecord, self: Locality): boolean {
+export function matches(filter: EntryFilter, record: CatalogRecord, self: NodeLocality): boolean {
   return whyNot(filter, record, self, viewHealth(record)) === undefined;
 }
 
 /** The first reason to exclude a record that is seen with this health, or undefined. Allocates nothing. */
-export function whyNot(filter: Filter, record: Filtered, self: Locality, health: Health): DropReason | undefined {
+export function whyNot(filter: EntryFilter, record: FilterFields, self: NodeLocality, health: Health): ExclusionReason | undefined {
   const { traits } = record;
   if (!coversNamespace(filter, record.namespace)) return "namespace";
   if (filter.names.length > 0 && !hasName(filter.names, record.name)) return "names";
@@ -114,19 +114,19 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
   return undefined;
 }
 
-function whyNoSummary({ channel, regions }: SummaryTerms, { scope, traits }: Filtered): DropReason | undefined {
+function whyNoSummary({ channel, regions }: SummaryFilterFields, { scope, traits }: FilterFields): ExclusionReason | undefined {
   if (scope < channel) return "scope";
   return regions.length === 0 || regions.includes(traits.region) ? undefined : "region";
 }
 
 /** Whether entries of this namespace can be part of the answer. */
-export function coversNamespace(filter: Filter, namespace: string): boolean {
+export function coversNamespace(filter: EntryFilter, namespace: string): boolean {
   if (filter.namespace !== "" && filter.namespace !== namespace) return false;
   return namespaceCovers(filter.prefix, namespace) && filter.resolved?.covers(namespace) !== false;
 }
 
 /** The sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
-export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Filter): Generator<string> {
+export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: EntryFilter): Generator<string> {
   const { namespace } = filter;
   if (namespace !== "") {
     if (coversNamespace(filter, namespace)) yield namespace;
@@ -147,13 +147,13 @@ export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Fil
 }
 
 /** The least text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if it covers none. */
-export function namespacesStart({ prefix, resolved }: Filter): string | undefined {
+export function namespacesStart({ prefix, resolved }: EntryFilter): string | undefined {
   const start = resolved === undefined ? "" : resolved.start;
   return start === undefined || start > prefix ? start : prefix;
 }
 
 /** The same above a namespace that the filter does not cover. */
-export function namespacesAbove({ prefix, resolved }: Filter, namespace: string): string | undefined {
+export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: string): string | undefined {
   if (prefix !== "" && namespace < prefix) return prefix;
   // `p-x` and the like lie between `p` and `p.y`.
   const below = prefix === "" ? "" : `${prefix}.`;
@@ -163,7 +163,7 @@ export function namespacesAbove({ prefix, resolved }: Filter, namespace: string)
 }
 
 /** A reason in words, with the values that were compared. */
-export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropReason): string {
+export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: ExclusionReason): string {
   const { traits } = record;
   switch (reason) {
     case "namespace":
@@ -193,13 +193,13 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
   }
 }
 
-function leastScope({ scope, resolved, summaries }: Filter): Scope {
+function leastScope({ scope, resolved, summaries }: EntryFilter): Scope {
   const least = widest(scope, summaries?.channel ?? SCOPE.UNSET);
   return resolved === undefined ? least : widest(least, SCOPE.ZONE);
 }
 
 /** Whether the filter looks at nothing but namespaces. That of a resolver does too. */
-export function isNamespaceOnly(filter: Filter): boolean {
+export function isNamespaceOnly(filter: EntryFilter): boolean {
   return filterText({ ...filter, namespace: "", prefix: "", resolved: undefined }, "") === filterText(ANY, "");
 }
 
@@ -211,12 +211,12 @@ const ITEM = "\u0002";
  * A stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not cover viewer, limit and page.
  * The order of lists matters. `salt` distinguishes the lists of different methods.
  */
-export function filterHash(filter: Filter, salt = ""): string {
+export function filterHash(filter: EntryFilter, salt = ""): string {
   return textHash(filterText(filter, salt));
 }
 
 /** The text behind `filterHash`. Different filters have different texts. HOT: once a query. */
-export function filterText(filter: Filter, salt: string): string {
+export function filterText(filter: EntryFilter, salt: string): string {
   const { names, capabilities, tags, resources, versions } = filter;
   const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
   const place = `${filter.clusterId}${PART}${filter.region}`;
@@ -238,7 +238,7 @@ function joined(list: readonly string[]): string {
 
 const PLACES = ["fleet", "node", "cluster", "region", "fleet"] as const;
 
-function isWithin(scope: Scope, record: Filtered, self: Locality): boolean {
+function isWithin(scope: Scope, record: FilterFields, self: NodeLocality): boolean {
   switch (scope) {
     case SCOPE.LOCAL:
       return record.origin.nodeId === self.nodeId;

@@ -1,8 +1,8 @@
 /** Chooses the instances of one name that an answer considers, so that each has its turn and a crowded name costs at most a thousand. */
 import { assert } from "../../lib/errors.ts";
 import { type CatalogRecord, type EntryKey, KIND, type Kind } from "../record/record.ts";
-import type { Lookup } from "./lookup.ts";
-import { lowerBound, OrderedRecords } from "./ordered.ts";
+import type { EntryIndex } from "./entry-index.ts";
+import { lowerBound, OrderedRecords } from "./ordered-records.ts";
 
 /** Most instances that an answer considers and decodes. */
 const MAX_INSTANCES = 1000;
@@ -21,14 +21,14 @@ export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name"> & { rea
 export type WholeName = Pick<EntryKey, "namespace" | "name">;
 
 /** A name of one kind, or without a kind of all kinds. */
-export type AskedName = WholeName & { readonly kind?: Kind };
+export type QueriedName = WholeName & { readonly kind?: Kind };
 
 /**
  * How a crowded name is sampled. `at` is in [0, 1). `spread` takes every n-th instance in key order, so the sample is like the whole, and
  * with even values of `at` each instance is chosen equally often. `stretch` takes neighbours in key order; when one instance comes or goes,
  * a stretch changes by one or two.
  */
-export interface Sampling {
+export interface NameSampling {
   readonly form: "spread" | "stretch";
   readonly at: number;
   /** A small whole number. Records of a lower rank are considered before all of a higher rank. */
@@ -46,7 +46,7 @@ export interface Sampling {
   readonly whole?: number;
 }
 
-export interface Instances {
+export interface NameInstances {
   /** In no particular order. */
   readonly records: readonly CatalogRecord[];
   /** Number of all instances of the name. It exceeds `records` for a sample. */
@@ -61,23 +61,23 @@ export interface Instances {
  * All instances of a name, or a sample of them. Cost: at most `most` records, and the ranks of all instances if too few of the best are
  * found.
  */
-export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sampling): Instances {
+export function sampleInstances(lookup: EntryIndex, name: InstanceName, sampling: NameSampling): NameInstances {
   return sampled(instanceRange(lookup, name), sampling);
 }
 
 /** Number of the instances of a name. Cost: a search. */
-export function instanceCount(lookup: Lookup, name: InstanceName): number {
+export function instanceCount(lookup: EntryIndex, name: InstanceName): number {
   return instanceRange(lookup, name).count;
 }
 
 /** Number of the instances of a name. Cost: a search for each kind that is asked for. */
-export function askedCount(lookup: Lookup, { kind, namespace, name }: AskedName): number {
+export function askedCount(lookup: EntryIndex, { kind, namespace, name }: QueriedName): number {
   if (kind !== undefined) return instanceCount(lookup, { kind, namespace, name });
   return KINDS.reduce((sum, each) => sum + instanceCount(lookup, { kind: each, namespace, name }), 0);
 }
 
 export interface FindOptions<T> {
-  readonly sampling: Sampling;
+  readonly sampling: NameSampling;
   /** Whether a record fits the answer, judged by the record alone, because it may be asked of all instances. Absent means that all fit. */
   readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
   /** Makes a part of the answer from a fitting record. */
@@ -97,7 +97,7 @@ export interface FoundInstances<T> {
  * traffic, all instances are looked at, best rank first and from a place that `at` chooses, until there are enough for an answer. Cost:
  * `read` of the records found, and `suits` of all.
  */
-export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
+export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
   const { records, count, ranks } = sampleInstances(lookup, name, sampling);
   const isSample = records.length < count;
   if (suits === undefined) return { found: records.map(read), isSample, ranks };
@@ -115,7 +115,7 @@ export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling,
 }
 
 /** As `findInstances`, of a name whose instances are in several lists, which have no key in common. */
-export function findJoined<T>(lookups: readonly Lookup[], name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
+export function findJoined<T>(lookups: readonly EntryIndex[], name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
   const all = lookups.filter((lookup) => instanceCount(lookup, name) > 0).map((lookup) => findInstances(lookup, name, options));
   const [one] = all;
   if (one !== undefined && all.length === 1) return one;
@@ -127,13 +127,13 @@ export function findJoined<T>(lookups: readonly Lookup[], name: InstanceName, op
 function suitedRanks(
   seen: readonly number[],
   taken: { readonly records: readonly CatalogRecord[]; readonly suited: readonly CatalogRecord[] },
-  { rank }: Sampling,
+  { rank }: NameSampling,
 ): readonly number[] {
   const [of, fitting] = [taken.records, taken.suited].map((records) => countRanks(records, rank));
   return seen.map((count, i) => (count * (fitting?.[i] ?? 0)) / Math.max(1, of?.[i] ?? 0));
 }
 
-function countRanks(records: readonly CatalogRecord[], rank: Sampling["rank"]): readonly number[] {
+function countRanks(records: readonly CatalogRecord[], rank: NameSampling["rank"]): readonly number[] {
   const counts: number[] = [];
   for (const record of records) {
     const of = rank(record);
@@ -143,11 +143,11 @@ function countRanks(records: readonly CatalogRecord[], rank: Sampling["rank"]): 
 }
 
 /** Like `sampleInstances`, for the given records. */
-export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling): Instances {
+export function sampleOf(records: readonly CatalogRecord[], sampling: NameSampling): NameInstances {
   return sampled({ count: records.length, at: (index) => existing(records[index]), all: () => records }, sampling);
 }
 
-function sampled(range: InstanceRange, sampling: Sampling): Instances {
+function sampled(range: InstanceRange, sampling: NameSampling): NameInstances {
   const { count } = range;
   const most = sampling.most ?? MAX_INSTANCES;
   if (count <= (sampling.whole ?? most)) return { records: range.all(), count, stride: 1, ranks: undefined };
@@ -168,20 +168,20 @@ function sampled(range: InstanceRange, sampling: Sampling): Instances {
 }
 
 /** All instances of a name, in key order. Cost: their number. */
-export function allInstances(lookup: Lookup, name: InstanceName): readonly CatalogRecord[] {
+export function allInstances(lookup: EntryIndex, name: InstanceName): readonly CatalogRecord[] {
   return instanceRange(lookup, name).all();
 }
 
 /** Keeps the best `most` of the records that it receives, of a tier about as many of each rank. */
 class BestRanks {
-  readonly #sampling: Sampling;
+  readonly #sampling: NameSampling;
   readonly #most: number;
   readonly #byRank: CatalogRecord[][] = [];
   /** Records received, by rank. */
   readonly counts: number[] = [];
   seenCount = 0;
 
-  constructor(sampling: Sampling, most: number) {
+  constructor(sampling: NameSampling, most: number) {
     this.#sampling = sampling;
     this.#most = most;
   }
@@ -244,7 +244,7 @@ interface InstanceRange {
 const NO_RECORDS: readonly CatalogRecord[] = [];
 const NO_RANGE: InstanceRange = { count: 0, at: (index) => existing(NO_RECORDS[index]), all: () => NO_RECORDS };
 
-function instanceRange(lookup: Lookup, { kind, namespace, name, onlyInstanceId }: InstanceName): InstanceRange {
+function instanceRange(lookup: EntryIndex, { kind, namespace, name, onlyInstanceId }: InstanceName): InstanceRange {
   const list = lookup.names.list(name);
   // HOT: for each name that somebody makes up.
   if (!(list instanceof OrderedRecords) && list.length === 0) return NO_RANGE;

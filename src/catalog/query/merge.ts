@@ -1,9 +1,9 @@
 /** Walks several cursors as one, in key order: for names without a namespace, and for several kinds. */
 
 import type { CatalogRecord } from "../record/record.ts";
-import type { RecordCursor } from "./ordered.ts";
+import type { RecordCursor } from "./ordered-records.ts";
 
-interface Head {
+interface CursorHead {
   readonly cursor: RecordCursor;
   record: CatalogRecord;
 }
@@ -12,7 +12,7 @@ interface Head {
 export class MergeCursor implements RecordCursor {
   readonly #cursors: readonly RecordCursor[];
   // A binary heap by key of the cursors that are not at their end.
-  #heap: Head[] = [];
+  #heap: CursorHead[] = [];
 
   constructor(cursors: readonly RecordCursor[]) {
     this.#cursors = cursors;
@@ -49,7 +49,7 @@ export class MergeCursor implements RecordCursor {
     this.#heap.sort((a, b) => (a.record.key < b.record.key ? -1 : 1));
   }
 
-  #sink(from: number, head: Head): void {
+  #sink(from: number, head: CursorHead): void {
     const heap = this.#heap;
     let place = from;
     for (;;) {

@@ -1,7 +1,7 @@
 /** Namespaces below any of several prefixes, on label boundaries. A resolver follows all of them with one watch. */
 import { firstIndex } from "../../lib/bisect.ts";
 
-export class Prefixes {
+export class NamespacePrefixes {
   /** In code-unit order, and none is below another. */
   readonly list: readonly string[];
   readonly #set = new Set<string>();

@@ -5,20 +5,20 @@ import { invalid } from "../../lib/errors.ts";
 import { fnv64 } from "../../lib/hash64.ts";
 import { SCOPE } from "../entry/scope.ts";
 import { type CatalogRecord, type KeyText, KIND, viewHealth } from "../record/record.ts";
+import type { EntryIndex } from "./entry-index.ts";
 import {
   coversNamespace,
-  type DropReason,
   dropDetail,
-  type Filter,
-  type Locality,
+  type EntryFilter,
+  type ExclusionReason,
+  type NodeLocality,
   namespacesAbove,
   namespacesStart,
   whyNot,
 } from "./filter.ts";
-import type { Lookup } from "./lookup.ts";
 import { MergeCursor } from "./merge.ts";
-import type { Postings } from "./ordered.ts";
-import { Cursor, type RecordCursor } from "./ordered.ts";
+import type { Postings } from "./ordered-records.ts";
+import { ListCursor, type RecordCursor } from "./ordered-records.ts";
 
 /** Most records that a page examines. Then the page ends short, with a key to continue from. */
 export const SCAN_BUDGET = 10_000;
@@ -46,7 +46,7 @@ export interface QueryOptions {
   readonly limit: number;
   /** Only records after this key; empty for the first page. */
   readonly afterKey: string;
-  readonly self: Locality;
+  readonly self: NodeLocality;
   /** Whether the reader may see a namespace. Asked once for each run of a namespace. A hidden namespace is treated as absent. */
   readonly allowed: (namespace: string) => boolean;
   /**
@@ -63,19 +63,19 @@ export interface QueryOptions {
 /** Where a page begins. */
 export type PageStart = Pick<QueryOptions, "afterKey" | "allowed">;
 
-export interface Considered {
+export interface ConsideredEntry {
   readonly key: KeyText;
   readonly kept: boolean;
-  readonly reason: "kept" | "after_page" | DropReason | NonNullable<ReturnType<EntryTest>["fault"]>["reason"];
+  readonly reason: "kept" | "after_page" | ExclusionReason | NonNullable<ReturnType<EntryTest>["fault"]>["reason"];
   readonly detail: string;
 }
 
-export interface Page {
+export interface QueryPage {
   readonly records: readonly CatalogRecord[];
   /** The next page starts after this key. Undefined at the end. A short page may have a next one. */
   readonly nextKey: KeyText | undefined;
   /** With `explain`, at most MAX_CONSIDERED. */
-  readonly considered: readonly Considered[] | undefined;
+  readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
 /** The `limit` of a list request, which is not negative: 0 means 100, and values above 1000 mean 1000. */
@@ -84,11 +84,11 @@ export function pageLimit(limit: number): number {
 }
 
 /** One page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
-export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions): Page {
+export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: QueryOptions): QueryPage {
   const { limit, self, allowed, afterKey, test } = options;
   const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
   const records: CatalogRecord[] = [];
-  const considered: Considered[] | undefined = options.explain ? [] : undefined;
+  const considered: ConsideredEntry[] | undefined = options.explain ? [] : undefined;
   const source = options.open === undefined ? openSource(lookup, filter, options.explain) : options.open(options);
   if (source === undefined) return { records, nextKey: undefined, considered };
   const start = startKey(filter);
@@ -134,7 +134,7 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
  * One page of what several lists have together, which have no key in common. Each of their pages is known up to its end, and the joined one up to the first
  * of these ends. Cost: as `queryPage` for each list.
  */
-export function joinedPage(lookups: readonly Lookup[], filter: Filter, options: QueryOptions): Page {
+export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, options: QueryOptions): QueryPage {
   const [first] = lookups;
   if (first !== undefined && lookups.length === 1) return queryPage(first, filter, options);
   const pages = lookups.map((lookup) => queryPage(lookup, filter, options));
@@ -148,11 +148,11 @@ export function joinedPage(lookups: readonly Lookup[], filter: Filter, options: 
 }
 
 /** A resolver is told nothing of LOCAL entries, not even that they were left out. */
-function isUntold({ resolved }: Filter, { scope }: CatalogRecord): boolean {
+function isUntold({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
   return resolved !== undefined && scope === SCOPE.LOCAL;
 }
 
-function note(considered: Considered[] | undefined, record: CatalogRecord, reason: Considered["reason"], detail: string): void {
+function note(considered: ConsideredEntry[] | undefined, record: CatalogRecord, reason: ConsideredEntry["reason"], detail: string): void {
   if (considered === undefined || considered.length >= MAX_CONSIDERED) return;
   considered.push({ key: record.key, kept: reason === "kept", reason, detail });
 }
@@ -161,7 +161,12 @@ function note(considered: Considered[] | undefined, record: CatalogRecord, reaso
  * The next namespace that the filter covers and the reader may see. Hidden namespaces cost one question each and no scan budget, because a
  * page that is cut among them would have to name one of them in its token.
  */
-function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean, after: string): string | undefined {
+function nextNamespace(
+  lookup: EntryIndex,
+  filter: EntryFilter,
+  allowed: (namespace: string) => boolean,
+  after: string,
+): string | undefined {
   if (filter.namespace !== "") return undefined;
   let start: string | undefined = after;
   while (start !== undefined) {
@@ -181,20 +186,20 @@ function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: stri
 }
 
 /** Lower bound of all matching keys. */
-function startKey(filter: Filter): string {
+function startKey(filter: EntryFilter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
   return namespacesStart(filter) ?? filter.prefix;
 }
 
 /** The smallest list that contains every match. Undefined if nothing can match. */
-function openSource(lookup: Lookup, filter: Filter, isExplaining: boolean): RecordCursor | undefined {
+function openSource(lookup: EntryIndex, filter: EntryFilter, isExplaining: boolean): RecordCursor | undefined {
   const namesCount = filter.names.length === 0 ? Infinity : sum(filter.names, (name) => lookup.names.count(name));
   if (namesCount <= SHORT || (isExplaining && namesCount < Infinity)) return openNames(lookup, filter.names);
   if (isExplaining) return lookup.cursor();
   return openSmallest(lookup, filter);
 }
 
-function openSmallest(lookup: Lookup, filter: Filter): RecordCursor | undefined {
+function openSmallest(lookup: EntryIndex, filter: EntryFilter): RecordCursor | undefined {
   const [from, to] = bounds(filter);
   let least = filter.namespace === "" ? lookup.all.estimateRange(from, to) : lookup.namespaceCount(filter.namespace);
   let open: () => RecordCursor = () => lookup.cursor();
@@ -210,7 +215,7 @@ function openSmallest(lookup: Lookup, filter: Filter): RecordCursor | undefined 
     const count = sum(kinds, (kind) => lookup.ofKind(kind).estimateRange(from, to));
     if (count < least) {
       least = count;
-      open = () => merged(kinds.map((kind) => new Cursor(lookup.ofKind(kind))));
+      open = () => merged(kinds.map((kind) => new ListCursor(lookup.ofKind(kind))));
     }
   }
   const fields: readonly (readonly [Postings, readonly string[]])[] = [
@@ -231,18 +236,18 @@ function openSmallest(lookup: Lookup, filter: Filter): RecordCursor | undefined 
 }
 
 /** Every matching key is in [from, to). With a prefix this range includes keys such as `p-x`, which the walk skips. */
-function bounds(filter: Filter): readonly [string, string] {
+function bounds(filter: EntryFilter): readonly [string, string] {
   if (filter.namespace !== "") return [`${filter.namespace}\0`, `${filter.namespace}\u0001`];
   return filter.prefix === "" ? ["", "\uffff"] : [filter.prefix, `${filter.prefix}/`];
 }
 
-function openNames(lookup: Lookup, names: readonly string[]): RecordCursor {
+function openNames(lookup: EntryIndex, names: readonly string[]): RecordCursor {
   const [first] = names;
   if (first !== undefined && names.length === 1) return lookup.names.cursor(first);
   return merged([...new Set(names)].map((name) => lookup.names.cursor(name)));
 }
 
-function merged(cursors: readonly Cursor[]): RecordCursor {
+function merged(cursors: readonly ListCursor[]): RecordCursor {
   const [first] = cursors;
   return first !== undefined && cursors.length === 1 ? first : new MergeCursor(cursors);
 }

@@ -19,10 +19,10 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 import { findKind } from "../entry/kinds.ts";
-import type { Bounds } from "../entry/names.ts";
-import { Problems } from "../entry/names.ts";
+import type { EntryBounds } from "../entry/names.ts";
+import { FieldProblems } from "../entry/names.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import { type MaintenanceOrder, readOrder, roomOrders, writeOrders } from "./maintenance.ts";
+import { type MaintenanceOverride, readOrder, roomOrders, writeOrders } from "./maintenance.ts";
 import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 
 /** The highest number of a change. It is the same on every node and leaves room for arithmetic. */
@@ -97,12 +97,12 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
  * malformed bytes and for broken relations: seqs start at 1, an earlier seq is not after the record's own, the reach is known, there is one
  * body; and for numbers after which no node could continue.
  */
-export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
+export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord {
   const reader = new WireReader(bytes);
   const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
   let unregisteredHlc: number | undefined;
-  let operators: MaintenanceOrder | undefined;
-  let owners: MaintenanceOrder | undefined;
+  let operators: MaintenanceOverride | undefined;
+  let owners: MaintenanceOverride | undefined;
   let body: RecordBody | undefined;
   let unknown: UnknownFields | undefined;
   while (!reader.isDone()) {
@@ -155,7 +155,7 @@ function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
   return both;
 }
 
-function readTombstone(reader: WireReader, bounds: Bounds): { readonly body: RecordBody; readonly unknown: Uint8Array } {
+function readTombstone(reader: WireReader, bounds: EntryBounds): { readonly body: RecordBody; readonly unknown: Uint8Array } {
   let key: EntryKey | undefined;
   let cause = 0;
   let unknown: Uint8Array = NOTHING;
@@ -177,9 +177,9 @@ function readTombstone(reader: WireReader, bounds: Bounds): { readonly body: Rec
 }
 
 /** A key with its kind and cluster. Throws `invalid_argument` for one that no record has. */
-export function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
+export function readStampedKey(reader: WireReader, bounds: EntryBounds): EntryKey {
   const key = readEntryKey(reader);
-  const problems = new Problems(bounds);
+  const problems = new FieldProblems(bounds);
   checkEntryKey(key, problems);
   problems.throwIfAny("key.");
   if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("a key without kind or cluster");

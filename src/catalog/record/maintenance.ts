@@ -18,7 +18,7 @@ const MAX_REASON_BYTES = 256;
 const MAX_GIVER_LENGTH = 512;
 
 /** What somebody ordered about a key. */
-export interface MaintenanceOrder {
+export interface MaintenanceOverride {
   /** Stamp of the hybrid logical clock. */
   readonly hlc: number;
   readonly isOn: boolean;
@@ -33,20 +33,20 @@ export interface MaintenanceOrder {
  * What the records of a key carry. Of all orders of operators the one with the greatest stamp counts, and of all orders of owners. Neither replaces the
  * other, because an owner must not end what an operator ordered, not even by an order that crosses it.
  */
-export interface MaintenanceOrders {
+export interface MaintenanceOverrides {
   /** For the entries of all principals. */
-  readonly operators?: MaintenanceOrder | undefined;
+  readonly operators?: MaintenanceOverride | undefined;
   /** Of the principal of an entry, for entries of that principal alone. */
-  readonly owners?: MaintenanceOrder | undefined;
+  readonly owners?: MaintenanceOverride | undefined;
 }
 
 /** Whether the maintenance lasts at this time. An order that has ended is still known, so that an older one does not count again. */
-export function isInForce(order: MaintenanceOrder | undefined, wallMs: number): order is MaintenanceOrder {
+export function isInForce(order: MaintenanceOverride | undefined, wallMs: number): order is MaintenanceOverride {
   return order !== undefined && order.isOn && (order.untilMs === 0 || order.untilMs > wallMs);
 }
 
 /** The order that an entry of this principal goes by at this time. An operator's comes first. */
-export function lastingOrder(orders: MaintenanceOrders | undefined, principal: string, wallMs: number): MaintenanceOrder | undefined {
+export function lastingOrder(orders: MaintenanceOverrides | undefined, principal: string, wallMs: number): MaintenanceOverride | undefined {
   if (isInForce(orders?.operators, wallMs)) return orders?.operators;
   const owners = orders?.owners;
   return isInForce(owners, wallMs) && owners.giver === principal ? owners : undefined;
@@ -56,7 +56,7 @@ export function lastingOrder(orders: MaintenanceOrders | undefined, principal: s
  * What is left of orders when this principal has registered the key since: an order of another owner has ended. The end is stamped one step above the
  * order, not by the clock, so that all who conclude it say the same, and so that it ends nothing newer.
  */
-export function ordersFor(principal: string, orders: MaintenanceOrders | undefined): MaintenanceOrders | undefined {
+export function ordersFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   const owners = orders?.owners;
   if (owners === undefined || !owners.isOn || owners.giver === principal) return orders;
   const end = { hlc: Math.min(owners.hlc + 1, MAX_STAMP), isOn: false, reason: "", untilMs: 0, giver: owners.giver };
@@ -66,54 +66,54 @@ export function ordersFor(principal: string, orders: MaintenanceOrders | undefin
 /** The orders that this entry's record carries, where these are known. One of another owner has ended if the entry was registered after it. */
 export function ordersOf(
   { principal, hlc }: { readonly principal: string; readonly hlc: number },
-  orders: MaintenanceOrders | undefined,
-): MaintenanceOrders | undefined {
+  orders: MaintenanceOverrides | undefined,
+): MaintenanceOverrides | undefined {
   return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? ordersFor(principal, orders) : orders;
 }
 
 /** Whether `a` has an order that counts where `b` is known. */
-export function hasNewerOrder(a: MaintenanceOrders | undefined, b: MaintenanceOrders | undefined): a is MaintenanceOrders {
+export function hasNewerOrder(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
 /** All that counts of both. It is `a` itself if `b` adds nothing. */
-export function newerOrders(a: MaintenanceOrders | undefined, b: MaintenanceOrders | undefined): MaintenanceOrders | undefined {
+export function newerOrders(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   if (!hasNewerOrder(b, a)) return a;
   if (!hasNewerOrder(a, b)) return b;
   return { operators: newerOrder(a.operators, b.operators), owners: newerOrder(a.owners, b.owners) };
 }
 
 /** Whether `a` counts where `b` is known. Two nodes can give out one stamp; then all nodes choose the same order, an end rather than a beginning. */
-function isNewer(a: MaintenanceOrder | undefined, b: MaintenanceOrder | undefined): a is MaintenanceOrder {
+function isNewer(a: MaintenanceOverride | undefined, b: MaintenanceOverride | undefined): a is MaintenanceOverride {
   if (a === undefined || b === undefined) return a !== undefined;
   return a.hlc === b.hlc ? wordsOf(a) > wordsOf(b) : a.hlc > b.hlc;
 }
 
-function newerOrder(a: MaintenanceOrder | undefined, b: MaintenanceOrder | undefined): MaintenanceOrder | undefined {
+function newerOrder(a: MaintenanceOverride | undefined, b: MaintenanceOverride | undefined): MaintenanceOverride | undefined {
   return isNewer(b, a) ? b : a;
 }
 
 /** Two orders with the same words are equal. */
-function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOrder): string {
+function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOverride): string {
   return `${isOn ? 0 : 1} ${String(untilMs).padStart(16, "0")} ${giver.length} ${giver}${reason}`;
 }
 
 /** Bytes that surely hold the orders with their tags. */
-export function roomOrders(orders: MaintenanceOrders | undefined): number {
+export function roomOrders(orders: MaintenanceOverrides | undefined): number {
   return orders === undefined ? 0 : roomOrder(orders.operators) + roomOrder(orders.owners);
 }
 
-function roomOrder(order: MaintenanceOrder | undefined): number {
+function roomOrder(order: MaintenanceOverride | undefined): number {
   return order === undefined ? 0 : 45 + 3 * (order.reason.length + order.giver.length);
 }
 
 /** Writes the orders as fields of a record. Returns the offset after them. */
-export function writeOrders(out: Uint8Array, start: number, { operators, owners }: MaintenanceOrders): number {
+export function writeOrders(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
   const at = operators === undefined ? start : writeOrder(out, start, RECORD_TAG.order, operators);
   return owners === undefined ? at : writeOrder(out, at, RECORD_TAG.ownerOrder, owners);
 }
 
-function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, reason, untilMs, giver }: MaintenanceOrder): number {
+function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, reason, untilMs, giver }: MaintenanceOverride): number {
   const inner = openLength(writeVarint(out, start, tag));
   let at = writeNumberField(out, inner, MAINTENANCE_ORDER_TAG.hlc, hlc);
   at = writeNumberField(out, at, MAINTENANCE_ORDER_TAG.on, isOn ? 1 : 0);
@@ -123,7 +123,7 @@ function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, re
 }
 
 /** Reads an order after its tag. Throws `invalid_argument` for one that no node may have given. */
-export function readOrder(reader: WireReader): MaintenanceOrder {
+export function readOrder(reader: WireReader): MaintenanceOverride {
   let [hlc, on, untilMs, reason, giver] = [0, 0, 0, "", ""];
   const outer = reader.enter();
   while (!reader.isDone()) {

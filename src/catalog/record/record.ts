@@ -1,11 +1,11 @@
 /**
  * The newest statement of one origin about one key: a live entry or a tombstone. It is plain mutable state of the replica, and all other
- * holders of a reference only read it. The bytes of entries live in the slab and filterable sets in shared `Traits`, so that a record costs
+ * holders of a reference only read it. The bytes of entries live in the slab and filterable sets in shared `SharedTraits`, so that a record costs
  * one small object.
  */
 import { KIND as KIND_NUMBERS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import type { Scope } from "../entry/scope.ts";
-import type { MaintenanceOrders } from "./maintenance.ts";
+import type { MaintenanceOverrides } from "./maintenance.ts";
 
 /** `namespace \0 name \0 kind digit \0 instance \0 cluster`: code-unit order is the catalog's key order. */
 export type KeyText = string & { readonly __brand: "KeyText" };
@@ -27,7 +27,7 @@ export interface EntryKey {
 }
 
 /** Values that many entries share. They are interned by content. */
-export interface Traits {
+export interface SharedTraits {
   readonly tags: readonly string[];
   readonly capabilities: readonly string[];
   readonly resources: readonly string[];
@@ -46,17 +46,17 @@ export interface Traits {
 
 /** The statement of a record. `expired` ends the statements of its own node; `unregistered` hides older records of any origin. */
 export const BODY = { ENTRY: 0, EXPIRED: 1, UNREGISTERED: 2 } as const;
-export type Body = (typeof BODY)[keyof typeof BODY];
+export type BodyKind = (typeof BODY)[keyof typeof BODY];
 
 /** The state of an origin at this node (semantics.md, Orphans). */
-export type OriginLife = "live" | "orphaned" | "hidden";
+export type OriginStatus = "live" | "orphaned" | "hidden";
 
 /** A node in one generation; `id` is `<node_id>/<generation>`. */
 export interface OriginRef {
   readonly id: string;
   readonly nodeId: string;
   readonly generation: number;
-  readonly life: OriginLife;
+  readonly life: OriginStatus;
   /** The cluster of its node. Empty or absent while unknown. */
   readonly clusterId?: string;
   /** Its records up to this seq stay hidden (`lost-marks.ts`). Absent or 0 means none. */
@@ -79,13 +79,13 @@ export interface CatalogRecord {
   readonly filterSeq: number;
   /** This node's number of the last touch of this record. 0 while it is staged. */
   readonly revision: number;
-  readonly body: Body;
+  readonly body: BodyKind;
   readonly scope: Scope;
   /** The widest scope of the key since its last collected tombstone. */
   readonly reach: Scope;
   /** The registered health. `viewHealth` gives the health that readers see. */
   readonly health: Health;
-  readonly traits: Traits;
+  readonly traits: SharedTraits;
   /** The principal that registered it. Empty for anonymous. */
   readonly principal: string;
   /**
@@ -94,7 +94,7 @@ export interface CatalogRecord {
    */
   readonly unregisteredHlc?: number | undefined;
   /** The newest orders about the maintenance of the key that its origin knew. */
-  readonly orders?: MaintenanceOrders | undefined;
+  readonly orders?: MaintenanceOverrides | undefined;
   /** Address of the entry's bytes in the slab. Without meaning for a tombstone. */
   readonly at: number;
   /** Encoded size in bytes; 0 for a tombstone. */
@@ -109,7 +109,7 @@ export function viewHealth({ health, origin }: Pick<CatalogRecord, "health"> & {
 }
 
 /** The same, of an entry whose health is not in a record. */
-export function shownWhile(life: OriginLife, health: Health): Health {
+export function shownWhile(life: OriginStatus, health: Health): Health {
   return life === "live" || health === HEALTH.MAINTENANCE ? health : HEALTH.ORPHANED;
 }
 

@@ -20,7 +20,7 @@ const NEXT = 0;
 const PREVIOUS = 1;
 const UNITS = 2;
 
-interface Chunk {
+interface SlabChunk {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
   /** Units in use. */
@@ -36,7 +36,7 @@ export interface SlabStats {
 
 export class Slab {
   readonly #maxUnits: number;
-  readonly #chunks: Chunk[] = [];
+  readonly #chunks: SlabChunk[] = [];
   /** Empty chunks that can be cut again. */
   readonly #empty: number[] = [];
   /** First free block of each size in units. */
@@ -197,7 +197,7 @@ export class Slab {
     if (next !== NONE) this.#chunk(next).words[wordOf(next) + PREVIOUS] = previous;
   }
 
-  #chunk(at: number): Chunk {
+  #chunk(at: number): SlabChunk {
     const chunk = this.#chunks[chunkOf(at)];
     assert(chunk !== undefined, "slab address is not one of ours", { at });
     return chunk;

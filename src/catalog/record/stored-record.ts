@@ -6,17 +6,17 @@ import type { Scope } from "../entry/scope.ts";
 import type { ChangeLog } from "../replica/change-log.ts";
 import { compareForView } from "../replica/view.ts";
 import type { RecordHead, UnknownFields } from "./codec.ts";
-import type { MaintenanceOrders } from "./maintenance.ts";
+import type { MaintenanceOverrides } from "./maintenance.ts";
 import {
   BODY,
-  type Body,
+  type BodyKind,
   type CatalogRecord,
   type Health,
   type KeyText,
   type Kind,
-  type OriginLife,
   type OriginRef,
-  type Traits,
+  type OriginStatus,
+  type SharedTraits,
   viewHealth,
 } from "./record.ts";
 import type { Slab } from "./slab.ts";
@@ -29,12 +29,12 @@ export interface Origin extends OriginRef {
   /** The cluster of its node. Empty while unknown. */
   clusterId: string;
   region: string;
-  life: OriginLife;
+  life: OriginStatus;
   markedSeq: number;
   /** All of its newest records up to this seq are held. This is its entry in the version vector. */
   through: number;
   /** Present while the records held differ from those that the origin had at `through`; see `settledOf`. */
-  unsettled?: Unsettled | undefined;
+  unsettled?: UnsettledRange | undefined;
   /**
    * Present while some of its records were refused here. The origin is *partial* until it has arrived whole (semantics.md, Replication).
    */
@@ -46,7 +46,7 @@ export interface Origin extends OriginRef {
   /** This node holds more changes of the origin than its node ever wrote, so its tombstones did not end anything. */
   isDisproved?: true;
   /** Present while records that a whole transfer did not list are being withdrawn. */
-  closing?: Closing | undefined;
+  closing?: ClosingTransfer | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
   /** Its records by seq. */
@@ -56,7 +56,7 @@ export interface Origin extends OriginRef {
 /**
  * A whole transfer whose last frame has arrived. It counts as under way, and V stays, until all records that it did not list are withdrawn.
  */
-export interface Closing {
+export interface ClosingTransfer {
   /** Everything up to this seq has arrived, with this transfer or after it. V moves here at the end. */
   reached: number;
   /** The highest seq that its senders knew. */
@@ -78,7 +78,7 @@ export interface Lacking {
  * Frames carry only newest records. A frame that was cut at `through` lacks the keys that had changed again by then. So of the keys touched
  * after `from`, some may be missing or old here until everything up to `until` has arrived.
  */
-export interface Unsettled {
+export interface UnsettledRange {
   readonly from: number;
   readonly until: number;
 }
@@ -131,7 +131,7 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
 }
 
 /** More was received while a whole transfer is being closed. */
-export function followClosing(origin: Origin, closing: Closing, through: number, knownSeq: number): void {
+export function followClosing(origin: Origin, closing: ClosingTransfer, through: number, knownSeq: number): void {
   closing.reached = Math.max(closing.reached, through);
   closing.knownSeq = Math.max(closing.knownSeq, knownSeq);
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
@@ -182,7 +182,7 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
 }
 
 /** Orders by stored record. Few records have any, so they take no room in the others. */
-const ordersOf = new WeakMap<StoredRecord, MaintenanceOrders>();
+const ordersOf = new WeakMap<StoredRecord, MaintenanceOverrides>();
 
 /** Bits of the packed small fields. Packing saves 40 B a record, which is 40 MB at 1M entries. */
 const KIND_SHIFT = 0;
@@ -219,7 +219,7 @@ export class StoredRecord implements CatalogRecord {
   #hlcLow: number;
   firstSeq: number;
   filterSeq: number;
-  traits: Traits;
+  traits: SharedTraits;
   principal: string;
   /** Not 0 for none, because a number field that is mostly 0 would cost every record a box of its own. */
   unregisteredHlc: number | undefined;
@@ -264,8 +264,8 @@ export class StoredRecord implements CatalogRecord {
   get kind(): Kind {
     return ((this.#bits >> KIND_SHIFT) & KIND_BITS) as Kind;
   }
-  get body(): Body {
-    return ((this.#bits >> BODY_SHIFT) & 3) as Body;
+  get body(): BodyKind {
+    return ((this.#bits >> BODY_SHIFT) & 3) as BodyKind;
   }
   get scope(): Scope {
     return ((this.#bits >> SCOPE_SHIFT) & THREE_BITS) as Scope;
@@ -288,7 +288,7 @@ export class StoredRecord implements CatalogRecord {
   get mayHaveChecks(): boolean {
     return (this.#bits & NO_CHECKS) === 0;
   }
-  get orders(): MaintenanceOrders | undefined {
+  get orders(): MaintenanceOverrides | undefined {
     return (this.#bits & HAS_ORDERS) === 0 ? undefined : ordersOf.get(this);
   }
   /** What the owner of the replica found out about this content, in five bits. 0 until it has looked, and again when a newer record takes its place. */

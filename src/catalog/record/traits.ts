@@ -1,16 +1,16 @@
 /** Shares values that many entries have in common, so that a record costs one small object. */
 import { assert } from "../../lib/errors.ts";
 import { NO_PORTS, PLAIN_PORTS } from "../entry/view.ts";
-import type { CatalogRecord, Traits } from "./record.ts";
+import type { CatalogRecord, SharedTraits } from "./record.ts";
 
 /** The fields that filters use; see `sameFilter`. */
-export type Filterable = Pick<CatalogRecord, "scope" | "health" | "traits">;
+export type FilterTraits = Pick<CatalogRecord, "scope" | "health" | "traits">;
 
 /**
  * Whether no filterable field differs: scope, health, tags, capabilities, resources, cluster, region, version. It decides whether a change
  * moves a record's `filterSeq`. Shared traits are compared by identity.
  */
-export function sameFilter(a: Filterable, b: Filterable): boolean {
+export function sameFilter(a: FilterTraits, b: FilterTraits): boolean {
   if (a.scope !== b.scope || a.health !== b.health) return false;
   if (a.traits === b.traits) return true;
   return (
@@ -30,7 +30,7 @@ function sameList(a: readonly string[], b: readonly string[]): boolean {
 }
 
 /** The traits that an entry gives directly. Version and ports come from parts of it. */
-type GivenTraits = Omit<Traits, "version" | "ports">;
+type DirectTraits = Omit<SharedTraits, "version" | "ports">;
 
 const NOTHING: readonly string[] = [];
 const LIST_END = 0x2c;
@@ -44,7 +44,7 @@ const ROW_SLOTS = 1 << ROW_BITS;
 export class TraitsPool {
   readonly #maxSize: number;
   /** A row of slots is made when something comes to lie in it: most pools hold little, and all slots take 512 KiB and 0.3 ms. */
-  readonly #rows: ((Traits | undefined)[] | undefined)[];
+  readonly #rows: ((SharedTraits | undefined)[] | undefined)[];
   readonly #texts = new Map<string, string>();
 
   /** Holds at most `maxSize` traits, a power of two, and as many texts. */
@@ -62,13 +62,13 @@ export class TraitsPool {
   }
 
   /** The shared copy of these traits, which is made if needed. The given lists are not kept. */
-  intern(fields: GivenTraits, version: string, ports: readonly string[]): Traits {
+  intern(fields: DirectTraits, version: string, ports: readonly string[]): SharedTraits {
     // HOT: once for each stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
     const slot = hashOf(fields, version, ports) & (this.#maxSize - 1);
     const row = (this.#rows[slot >> ROW_BITS] ??= new Array<undefined>(Math.min(this.#maxSize, ROW_SLOTS)).fill(undefined));
     const known = row[slot & (ROW_SLOTS - 1)];
     if (known !== undefined && known.version === version && sameTraits(known, fields) && sameList(known.ports, ports)) return known;
-    const traits: Traits = {
+    const traits: SharedTraits = {
       tags: this.#list(fields.tags),
       capabilities: this.#list(fields.capabilities),
       resources: this.#list(fields.resources),
@@ -100,7 +100,7 @@ export class TraitsPool {
 }
 
 /** Compares traits without versions and ports. */
-function sameTraits(a: Traits, b: GivenTraits): boolean {
+function sameTraits(a: SharedTraits, b: DirectTraits): boolean {
   return (
     a.clusterId === b.clusterId &&
     a.region === b.region &&
@@ -115,7 +115,7 @@ function sameTraits(a: Traits, b: GivenTraits): boolean {
 }
 
 /** Of the ids only node and zone are hashed: they differ when the others differ. */
-function hashOf(fields: GivenTraits, version: string, ports: readonly string[]): number {
+function hashOf(fields: DirectTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
   hash = hashList(hash, fields.tags);
@@ -140,7 +140,7 @@ function hashText(start: number, text: string): number {
 }
 
 /** The traits of a tombstone that was read back: its filterable fields are not stored. */
-export const NO_TRAITS: Traits = {
+export const NO_TRAITS: SharedTraits = {
   tags: NOTHING,
   capabilities: NOTHING,
   resources: NOTHING,

@@ -7,7 +7,7 @@
 /** Slots of a chunk. This also bounds the work of one append or retire. */
 const CHUNK_SLOTS = 2048;
 
-interface Chunk<T> {
+interface LogChunk<T> {
   /** Ascending over the whole log, each less `base`. A chunk that was full keeps them packed: 4 bytes less for each record of each log. */
   orders: number[] | Uint32Array;
   /** 0 while they are not packed. */
@@ -19,7 +19,7 @@ interface Chunk<T> {
 
 export class ChangeLog<T> {
   readonly #orderOf: (record: T) => number;
-  readonly #chunks: Chunk<T>[] = [];
+  readonly #chunks: LogChunk<T>[] = [];
   #live = 0;
   #addedCount = 0;
 
@@ -196,13 +196,13 @@ export class ChangeLog<T> {
 }
 
 /** The highest number of a chunk; -1 of one without slots. */
-function lastOf({ orders, base }: Chunk<unknown>): number {
+function lastOf({ orders, base }: LogChunk<unknown>): number {
   // HOT: some ten times a change. With `at`, and a callback in `pack`, a change of a log of 500,000 took twice as long.
   return orders.length === 0 ? -1 : base + (orders[orders.length - 1] ?? 0);
 }
 
 /** A chunk that is full seldom grows again. Lists that grew by one at a time have room for a third more. */
-function pack(chunk: Chunk<unknown>): void {
+function pack(chunk: LogChunk<unknown>): void {
   chunk.records = chunk.records.slice();
   const base = chunk.base + (chunk.orders[0] ?? 0);
   if (chunk.base > 0 || lastOf(chunk) - base > MAX_UINT32) return;
@@ -215,7 +215,7 @@ function pack(chunk: Chunk<unknown>): void {
 const MAX_UINT32 = 2 ** 32 - 1;
 
 /** The numbers of a chunk, to be changed. */
-function unpacked(chunk: Chunk<unknown>): number[] {
+function unpacked(chunk: LogChunk<unknown>): number[] {
   const { orders, base } = chunk;
   const plain = Array.isArray(orders) ? orders : Array.from(orders, (order) => base + order);
   chunk.orders = plain;

@@ -6,8 +6,8 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryStamper, StoredEntry } from "../entry/codec.ts";
-import { type Bounds, NODES_NAMESPACE } from "../entry/names.ts";
-import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
+import { type EntryBounds, NODES_NAMESPACE } from "../entry/names.ts";
+import { mayHold, type OriginRelation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
 import { hasNewerOrder } from "../record/maintenance.ts";
 import { BODY, HEALTH, type KeyText, keyParts, keyText } from "../record/record.ts";
@@ -23,12 +23,12 @@ import {
   unknownOf,
 } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
-import type { OriginPlace } from "./origins.ts";
+import type { OriginLocation } from "./origins.ts";
 import type { Replica } from "./replica.ts";
 import { endsBeforeHlc } from "./view.ts";
 import { WholeTransfer } from "./whole-transfer.ts";
 
-export interface Frame {
+export interface OriginFrame {
   readonly nodeId: string;
   readonly generation: number;
   /** The frame applies only where at least this seq is known. */
@@ -52,8 +52,8 @@ export interface Frame {
 const MAX_LOOKED = 10_000;
 
 /** The receiver of a frame. */
-export interface Link {
-  readonly relation: Relation;
+export interface FrameReceiverSide {
+  readonly relation: OriginRelation;
   readonly clusterId: string;
 }
 
@@ -67,9 +67,9 @@ export function buildFrame(
   replica: Replica,
   origin: Origin,
   from: { readonly after: number; readonly isComplete: boolean; readonly upTo?: number },
-  link: Link,
+  link: FrameReceiverSide,
   budgetBytes: number,
-): Frame {
+): OriginFrame {
   const isComplete = from.isComplete || from.after < origin.floor;
   const after = isComplete && !from.isComplete ? 0 : from.after;
   const upTo = Math.min(from.upTo ?? origin.through, origin.through);
@@ -110,7 +110,7 @@ export function buildFrame(
 }
 
 /** The form in which a peer may receive a record: the record itself, a tombstone if it is now out of the peer's reach, or nothing. */
-function encodeFor(replica: Replica, stored: StoredRecord, link: Link): Uint8Array | undefined {
+function encodeFor(replica: Replica, stored: StoredRecord, link: FrameReceiverSide): Uint8Array | undefined {
   if (!mayHold(stored.reach, link.relation)) return undefined;
   const key = keyParts(stored.key);
   // No record goes back into its origin's cluster by way of another cluster, because the nodes there would believe that they had
@@ -126,8 +126,8 @@ function encodeFor(replica: Replica, stored: StoredRecord, link: Link): Uint8Arr
   return encodeRecord({ seq, hlc, reach, filterSeq, firstSeq, principal, unregisteredHlc: hlc }, { body: BODY.EXPIRED, key });
 }
 
-export type Applied =
-  | Readonly<Pick<Taken, "kind" | "refused" | "superseded" | "maxHlc" | "beyondHlc" | "changedCount">>
+export type FrameResult =
+  | Readonly<Pick<FrameOutcome, "kind" | "refused" | "superseded" | "maxHlc" | "beyondHlc" | "changedCount">>
   /** Records in between are unknown here: ask from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
   /** The origin is forgotten or our own, or the frame is invalid. */
@@ -148,7 +148,7 @@ export function sealed(stamper: EntryReader): EntryReader {
 export class FrameReceiver {
   readonly #replica: Replica;
   readonly #stamper: EntryReader;
-  readonly #bounds: Bounds;
+  readonly #bounds: EntryBounds;
   /** Whole transfers under way, by origin. */
   readonly #transfers = new Map<string, WholeTransfer>();
 
@@ -157,7 +157,7 @@ export class FrameReceiver {
 
   readonly #maxOriginRecords: number;
 
-  constructor(replica: Replica, stamper: EntryReader, bounds: Bounds, maxOriginRecords: number = Number.POSITIVE_INFINITY) {
+  constructor(replica: Replica, stamper: EntryReader, bounds: EntryBounds, maxOriginRecords: number = Number.POSITIVE_INFINITY) {
     this.#maxOriginRecords = maxOriginRecords;
     this.#replica = replica;
     this.#stamper = stamper;
@@ -176,12 +176,12 @@ export class FrameReceiver {
    * Applies a frame. A repeated, late or reordered frame leaves the same replica (P5). Stamps more than `maxSkewMs` ahead of the wall clock
    * are reported apart, because they must not move this node's clock.
    */
-  apply(frame: Frame, time: Time, { place, maxSkewMs = 60_000 }: { place?: OriginPlace; maxSkewMs?: number } = {}): Applied {
+  apply(frame: OriginFrame, time: Time, { place, maxSkewMs = 60_000 }: { place?: OriginLocation; maxSkewMs?: number } = {}): FrameResult {
     const { self } = this.#replica;
     const id = `${frame.nodeId}/${frame.generation}`;
     if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
-    const taken = new Taken(time.wallMs + maxSkewMs);
+    const taken = new FrameOutcome(time.wallMs + maxSkewMs);
     // Whole transfers are taken one after the other. A node that is still behind after this one asks again.
     if (frame.isComplete && origin.closing !== undefined) return taken;
     const isGap = frame.isComplete ? !this.#continues(frame, origin) : frame.after > takenThrough(origin);
@@ -205,14 +205,14 @@ export class FrameReceiver {
   }
 
   /** Records covered by V are held, or were removed and their tombstones collected. A late frame must not bring them back (P5). */
-  #knownIn(frame: Frame, origin: Origin): number {
+  #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
     // A tombstone above the common state is gone, so the sender may not have heard of that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
 
-  #take(bytes: Uint8Array, of: { frame: Frame; origin: Origin; known: number }, time: Time, taken: Taken): void {
+  #take(bytes: Uint8Array, of: { frame: OriginFrame; origin: Origin; known: number }, time: Time, taken: FrameOutcome): void {
     const { frame, origin, known } = of;
     const record = decodeRecord(bytes, this.#bounds);
     if (record.seq <= frame.after || record.seq > frame.through)
@@ -246,7 +246,7 @@ export class FrameReceiver {
    * Whether a frame is the next one of its whole transfer; the first frame starts the transfer anew. After a lost frame, the keys that it
    * listed would count as removed.
    */
-  #continues({ after, through, knownSeq = through }: Frame, origin: Origin): boolean {
+  #continues({ after, through, knownSeq = through }: OriginFrame, origin: Origin): boolean {
     let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
       // This frame was not asked for, because its keys are unknown to the sender's vector. Refused records are not held although V covers
@@ -262,7 +262,7 @@ export class FrameReceiver {
   }
 
   /** A refused record makes its origin partial: its vector moves, but it is not whole. */
-  #note({ lackCount, refused }: Taken, frame: Frame, origin: Origin): void {
+  #note({ lackCount, refused }: FrameOutcome, frame: OriginFrame, origin: Origin): void {
     if (lackCount === 0) return;
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (transfer !== undefined) transfer.lackCount += lackCount;
@@ -271,7 +271,7 @@ export class FrameReceiver {
     origin.lacks = { ...before, count: (before?.count ?? 0) + lackCount, why: (before?.why ?? why).slice(0, MAX_WHY) };
   }
 
-  #settle(frame: Frame, origin: Origin): void {
+  #settle(frame: OriginFrame, origin: Origin): void {
     if (!frame.isComplete) {
       if (origin.through === 0) origin.floor = Math.max(origin.floor, frame.floor);
       if (origin.closing !== undefined) followClosing(origin, origin.closing, frame.through, frame.knownSeq ?? 0);
@@ -370,12 +370,12 @@ class OutOfReach extends WaymarkError {
 }
 
 /** Whether the numbers of a frame are possible: no node could continue after higher ones. */
-function isSound({ generation, after, through, floor, knownSeq = 0 }: Frame): boolean {
+function isSound({ generation, after, through, floor, knownSeq = 0 }: OriginFrame): boolean {
   return [generation, after, through, floor, knownSeq].every(isSeq) && through >= after;
 }
 
 /** The result of one frame. */
-class Taken {
+class FrameOutcome {
   readonly kind = "applied";
   /** Records that were refused alone, with the reasons. */
   readonly refused: WaymarkError[] = [];

@@ -3,7 +3,7 @@
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
-import type { Sweeps } from "./sweeps.ts";
+import type { TouchSweeps } from "./touch-sweeps.ts";
 import { isMarked } from "./view.ts";
 
 /** The parts of a replica that marks use. */
@@ -11,7 +11,7 @@ export interface Marking {
   readonly lost: LostOrigins;
   readonly self: Origin;
   readonly origins: ReadonlyMap<string, Origin>;
-  readonly sweeps: Sweeps;
+  readonly sweeps: TouchSweeps;
 }
 
 /**
@@ -28,7 +28,7 @@ export function applyMarks(replica: Marking): boolean {
     const shownSeq = origin.markedSeq;
     if (mark <= shownSeq) continue;
     origin.markedSeq = mark;
-    replica.sweeps.owe(origin, { after: shownSeq, until: mark, withEnds: false });
+    replica.sweeps.scheduleTouch(origin, { after: shownSeq, until: mark, withEnds: false });
   }
   return self.markedSeq > before;
 }

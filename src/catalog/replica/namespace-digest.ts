@@ -9,7 +9,7 @@ import { sha256Halves } from "../../lib/crypto.ts";
 import { Sum64 } from "../../lib/hash64.ts";
 import { SCOPE } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
-import { type CatalogRecord, deltaId as idOf, type Traits } from "../record/record.ts";
+import { type CatalogRecord, deltaId as idOf, type SharedTraits } from "../record/record.ts";
 
 export interface ViewDigest {
   readonly count: number;
@@ -72,29 +72,29 @@ function deltaOf(counted: string): string {
 }
 
 /** The delta id of an entry, with a mark if it is LOCAL. */
-function countedOf(entry: Entry): string {
+function countedOf(entry: DigestEntry): string {
   return entry.scope === SCOPE.LOCAL ? `${LOCAL_MARK}${idOf(entry)}` : idOf(entry);
 }
 
 /** A namespace that is being summed for the first time. */
-interface Filling {
+interface PendingSum {
   readonly sums: NamespaceSums;
   /** Keys up to this one are in the sum, which is kept up to date for them. */
   upTo: string;
 }
 
-type Entry = Pick<CatalogRecord, "key" | "origin" | "scope" | "seq">;
+type DigestEntry = Pick<CatalogRecord, "key" | "origin" | "scope" | "seq">;
 
 /** Sums by namespace. A namespace with entries is tracked after its first summing, which may take many turns. */
 export class NamespaceDigests {
   readonly #sums = new Map<string, NamespaceSums>();
-  readonly #filling = new Map<string, Filling>();
+  readonly #filling = new Map<string, PendingSum>();
 
   /**
    * Sums at most `maxCount` more entries of an untracked namespace. `after` gives the visible entries after a key, in key order. Returns
    * the number of summed entries.
    */
-  fill(namespace: string, maxCount: number, after: (key: string) => () => Entry | undefined): number {
+  fill(namespace: string, maxCount: number, after: (key: string) => () => DigestEntry | undefined): number {
     const filling = this.#filling.get(namespace) ?? { sums: new NamespaceSums(), upTo: namespace };
     const next = after(filling.upTo);
     for (let count = 0; count < maxCount; count++) {
@@ -160,51 +160,51 @@ export class NamespaceDigests {
 // The usage of namespaces and tenants among visible records: entries, and bytes of content. It follows each change.
 
 /** Number of visible entries, and their bytes without load and times. */
-export interface Usage {
+export interface NamespaceUsage {
   readonly entries: number;
   readonly bytes: number;
 }
 
-interface Sum {
+interface UsageSum {
   entries: number;
   bytes: number;
 }
 
-const NOTHING: Usage = { entries: 0, bytes: 0 };
+const NOTHING: NamespaceUsage = { entries: 0, bytes: 0 };
 
 /** The fields of an entry that count. */
-interface Weight {
-  readonly traits: Pick<Traits, "tenantId">;
+interface UsageFields {
+  readonly traits: Pick<SharedTraits, "tenantId">;
   readonly contentBytes: number;
 }
 
 export class UsageTable {
-  readonly #namespaces = new KeyShards<string, Sum>();
-  readonly #tenants = new KeyShards<string, Sum>();
+  readonly #namespaces = new KeyShards<string, UsageSum>();
+  readonly #tenants = new KeyShards<string, UsageSum>();
 
-  ofNamespace(namespace: string): Usage {
+  ofNamespace(namespace: string): NamespaceUsage {
     return this.#namespaces.get(namespace) ?? NOTHING;
   }
 
   /** Usage of entries that callers of this tenant registered. */
-  ofTenant(tenant: string): Usage {
+  ofTenant(tenant: string): NamespaceUsage {
     return this.#tenants.get(tenant) ?? NOTHING;
   }
 
   // HOT: once a change; two look-ups of interned names.
-  enter(namespace: string, { traits, contentBytes }: Weight): void {
+  enter(namespace: string, { traits, contentBytes }: UsageFields): void {
     add(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") add(this.#tenants, traits.tenantId, contentBytes);
   }
 
   /** `weight` must be the one with which it entered. */
-  leave(namespace: string, { traits, contentBytes }: Weight): void {
+  leave(namespace: string, { traits, contentBytes }: UsageFields): void {
     subtract(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") subtract(this.#tenants, traits.tenantId, contentBytes);
   }
 }
 
-function add(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
+function add(sums: KeyShards<string, UsageSum>, name: string, bytes: number): void {
   const sum = sums.get(name);
   if (sum === undefined) sums.replace(name, { entries: 1, bytes });
   else {
@@ -213,7 +213,7 @@ function add(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
   }
 }
 
-function subtract(sums: KeyShards<string, Sum>, name: string, bytes: number): void {
+function subtract(sums: KeyShards<string, UsageSum>, name: string, bytes: number): void {
   const sum = sums.get(name);
   if (sum === undefined) return;
   sum.entries -= 1;

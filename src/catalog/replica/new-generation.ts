@@ -3,7 +3,7 @@
  */
 import { assert } from "../../lib/errors.ts";
 import type { Replica } from "./replica.ts";
-import { ENTRIES } from "./sweeps.ts";
+import { ENTRIES } from "./touch-sweeps.ts";
 
 /**
  * Turns all records of this node, including staged ones, into records of a new generation, in one step and with the same numbers and
@@ -17,5 +17,5 @@ export function startNewGeneration(replica: Replica, generation: number): void {
   // Digests sum delta ids, which contain the generation.
   digests.forget();
   replica.renameSelf(generation);
-  sweeps.owe(self, { ...ENTRIES, withEnds: true, before: "renamed" });
+  sweeps.scheduleTouch(self, { ...ENTRIES, withEnds: true, before: "renamed" });
 }

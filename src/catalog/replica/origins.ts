@@ -8,17 +8,17 @@ import { LostOrigins } from "./lost-origins.ts";
 const MAX_FORGOTTEN = 10_000;
 
 /** The cluster and region of an origin. It decides over which links its records may travel. */
-export interface OriginPlace {
+export interface OriginLocation {
   readonly clusterId: string;
   readonly region: string;
 }
 
 /** Whether an origin is known to be of another cluster than `here`. */
-export function isOfOtherCluster({ clusterId }: OriginPlace, here: string): boolean {
+export function isOfOtherCluster({ clusterId }: OriginLocation, here: string): boolean {
   return clusterId !== "" && clusterId !== here;
 }
 
-export class Origins {
+export class OriginTable {
   readonly #known = new Map<string, Origin>();
   readonly #forgotten = new BoundedMap<string, true>(MAX_FORGOTTEN);
   readonly lost = new LostOrigins();
@@ -32,7 +32,7 @@ export class Origins {
   }
 
   /** The origin of that name, which is added if it is unknown. Its first known place stays. */
-  take(nodeId: string, generation: number, place: OriginPlace | undefined): Origin {
+  take(nodeId: string, generation: number, place: OriginLocation | undefined): Origin {
     const id = `${nodeId}/${generation}`;
     let origin = this.#known.get(id);
     if (origin === undefined) {
@@ -67,7 +67,7 @@ export class Origins {
   }
 
   /** Accepts frames of the origin again, from 0 on. */
-  readmit(id: string): void {
+  restoreOrigin(id: string): void {
     this.#forgotten.delete(id);
   }
 }

@@ -5,8 +5,17 @@
  */
 
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import { type Filter, type Filtered, type Locality, whyNot } from "../query/filter.ts";
-import { type CatalogRecord, HEALTH, type Health, KIND, type Kind, type OriginRef, type Traits, viewHealth } from "../record/record.ts";
+import { type EntryFilter, type FilterFields, type NodeLocality, whyNot } from "../query/filter.ts";
+import {
+  type CatalogRecord,
+  HEALTH,
+  type Health,
+  KIND,
+  type Kind,
+  type OriginRef,
+  type SharedTraits,
+  viewHealth,
+} from "../record/record.ts";
 import { StoredRecord } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 
@@ -14,7 +23,7 @@ import { NO_TRAITS } from "../record/traits.ts";
 const DEFAULT_TOUCHES = 16_384;
 
 /** How the view before a touch relates to the record as it is now. `renamed`: it had another generation. */
-export type Before = "seen" | "renamed";
+export type PriorView = "seen" | "renamed";
 
 /** Several changes happened before the record was touched. A reader that looked in between may have seen any of their results. */
 export const UNSURE = "unsure";
@@ -24,35 +33,35 @@ export const NO_REVISION = Number.MAX_SAFE_INTEGER;
 const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
 /** The view of a key changed at a revision, and the key is not touched for that yet (semantics.md, Watch 2). */
-export interface Owed {
+export interface PendingTouch {
   /** How the view before that change relates to the record as it is now. */
-  readonly before: Before;
+  readonly before: PriorView;
   /** The revision of the change. After all others if nothing is owed. */
   readonly since: number;
   /** The view since then. */
   readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
-export const NOTHING_OWED: Owed = { before: "seen", since: NO_REVISION };
+export const NOTHING_OWED: PendingTouch = { before: "seen", since: NO_REVISION };
 
 /** Whether a reader may have been told of a key, given the view before and the owed change. */
-export function wasSeen(seen: CatalogRecord | undefined, { between }: Owed): boolean {
+export function wasSeen(seen: CatalogRecord | undefined, { between }: PendingTouch): boolean {
   return seen !== undefined || between !== undefined;
 }
 
 /** The fields of a record that filters use, as readers were told. */
-type Shown = Filtered & Pick<CatalogRecord, "origin" | "health">;
+type ShownFields = FilterFields & Pick<CatalogRecord, "origin" | "health">;
 
 /** One touch. */
 class PastView {
-  before: Before | "nothing" = "nothing";
+  before: PriorView | "nothing" = "nothing";
   /** Revision of the touch of this key before this one. 0 if no reader could ask for it. */
   previous = 0;
   namespace = "";
   name = "";
   kind: Kind = KIND.SERVICE;
   scope: Scope = SCOPE.UNSET;
-  traits: Traits = NO_TRAITS;
+  traits: SharedTraits = NO_TRAITS;
   origin: OriginRef = NOBODY;
   generation = 0;
   seq = 0;
@@ -61,26 +70,26 @@ class PastView {
   /** A reader that looked at this revision or later, before the touch, may have seen the key with that health, or another view. */
   since = NO_REVISION;
   healthSince: Health = HEALTH.UNSET;
-  between: Shown | typeof UNSURE | undefined;
+  between: ShownFields | typeof UNSURE | undefined;
 }
 
 /** One look of a reader: it told every key whose last touch was after `from` and up to `to`, as it was seen at `at`. */
-export interface Told {
+export interface ReadSpan {
   readonly from: number;
   readonly to: number;
   readonly at: number;
 }
 
 /** A reader holds each key as it was seen at some revision from `settled` to `until`. */
-export interface Standpoint {
+export interface ReaderPosition {
   readonly settled: number;
   readonly until: number;
   /** The reader's looks between these two revisions. */
-  readonly told?: readonly Told[] | undefined;
+  readonly told?: readonly ReadSpan[] | undefined;
 }
 
 /** What a reader holds of a key, compared with the current view. `other` also if only the health differs. */
-export type Holding = "unknown" | "nothing" | "same" | "other";
+export type ReaderView = "unknown" | "nothing" | "same" | "other";
 
 export class PastViews {
   readonly #max: number;
@@ -106,7 +115,12 @@ export class PastViews {
    * Before the next touch: `seen` is the view of the key, with what was owed to it. Every revision is noted, in order. Returns the
    * revision.
    */
-  note(revision: number, previous: number, seen: CatalogRecord | undefined, { before, since, between }: Owed = NOTHING_OWED): number {
+  note(
+    revision: number,
+    previous: number,
+    seen: CatalogRecord | undefined,
+    { before, since, between }: PendingTouch = NOTHING_OWED,
+  ): number {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
     const view = this.#at(revision);
@@ -130,7 +144,7 @@ export class PastViews {
   }
 
   /** After that touch `now` is the view of the key. If it equals the view before and in between, the key was seen all the time. */
-  touched(revision: number, now: CatalogRecord | undefined, { between }: Owed): void {
+  touched(revision: number, now: CatalogRecord | undefined, { between }: PendingTouch): void {
     const view = this.#at(revision);
     if (between !== now || view === undefined || (now === undefined) !== (view.before === "nothing")) return;
     const isSame = now === undefined || (now.origin === view.origin && now.seq === view.seq && viewHealth(now) === view.health);
@@ -138,7 +152,7 @@ export class PastViews {
   }
 
   /** What a reader of the filter holds of a key whose last touch is `revision`. `now` is its current view. */
-  holding(revision: number, now: StoredRecord | undefined, place: Standpoint, filter: Filter, self: Locality): Holding {
+  holding(revision: number, now: StoredRecord | undefined, place: ReaderPosition, filter: EntryFilter, self: NodeLocality): ReaderView {
     if (revision <= place.until) return "unknown";
     const held = this.#held(revision, place);
     if (held === undefined) return "unknown";
@@ -153,7 +167,10 @@ export class PastViews {
   }
 
   /** The touch before which the reader was last told of the key, and whether nothing that decides on its visibility had changed by then. */
-  #held(revision: number, { settled, until, told = [] }: Standpoint): { readonly view: PastView; readonly isSure: boolean } | undefined {
+  #held(
+    revision: number,
+    { settled, until, told = [] }: ReaderPosition,
+  ): { readonly view: PastView; readonly isSure: boolean } | undefined {
     let view = this.#noted(revision);
     let since = view?.since ?? NO_REVISION;
     let lookedAt = settled;
@@ -186,14 +203,14 @@ export class PastViews {
 }
 
 /** Whether the view in between matched: in a page the record before, elsewhere the view after. */
-function mayHaveMatched(filter: Filter, view: PastView, self: Locality): boolean {
+function mayHaveMatched(filter: EntryFilter, view: PastView, self: NodeLocality): boolean {
   const { before, between, healthSince } = view;
   if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;
   return typeof between === "object" && whyNot(filter, between, self, between.health) === undefined;
 }
 
 /** A copy, because the view of the record may change before it is needed. */
-function shownOf(record: CatalogRecord): Shown {
+function shownOf(record: CatalogRecord): ShownFields {
   const { namespace, name, kind, scope, traits, origin } = record;
   return { namespace, name, kind, scope, traits, origin, health: viewHealth(record) };
 }

@@ -7,22 +7,22 @@ import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { SCOPE, widest } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
-import type { Lookup } from "../query/lookup.ts";
-import { type MaintenanceOrders, newerOrders } from "../record/maintenance.ts";
-import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "../record/record.ts";
+import type { EntryIndex } from "../query/entry-index.ts";
+import { type MaintenanceOverrides, newerOrders } from "../record/maintenance.ts";
+import { BODY, type CatalogRecord, type KeyText, type OriginStatus } from "../record/record.ts";
 import type { Slab } from "../record/slab.ts";
 import { join, lastTouchOf, leave, type Origin, recordOf, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
-import { CAUSE, type Cause, causeOf } from "../watch/cause.ts";
+import { CAUSE, type ChangeCause, causeOf } from "../watch/cause.ts";
 import { ChangeLog } from "./change-log.ts";
-import { Forgetting } from "./forgetting.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { EmptiedNamespaces, NamespaceDigests } from "./namespace-digest.ts";
-import { type OriginPlace, Origins } from "./origins.ts";
-import { NO_REVISION, type Owed, PastViews, wasSeen } from "./past-views.ts";
-import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
-import { Sweeps } from "./sweeps.ts";
+import { OriginRemoval } from "./origin-removal.ts";
+import { type OriginLocation, OriginTable } from "./origins.ts";
+import { NO_REVISION, PastViews, type PendingTouch, wasSeen } from "./past-views.ts";
+import { endOf, type OwnPut, RecordStaging, stampWith, type TombstoneFields } from "./staging.ts";
 import { carriedHlc, knownEndHlc, Tombstones, type TombstonesOptions } from "./tombstones.ts";
+import { TouchSweeps } from "./touch-sweeps.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
 /** A copy collects nothing by age. */
@@ -34,24 +34,24 @@ export interface ReplicaOptions extends TombstonesOptions {
   readonly lastSeq: number;
   readonly floor: number;
   /** The cluster and region of this node. Required as soon as there are links. */
-  readonly place?: OriginPlace;
+  readonly place?: OriginLocation;
   /** Number of touches for which the earlier view is remembered. */
   readonly pastTouches?: number;
 }
 
 /** Hears of each change of a replica just before it is made, in order. That is enough to keep an exact copy (`src/catalog/copy/`). */
-export interface Follower {
+export interface ReplicaObserver {
   /** A record is taken in. `any` is a held record of its key. */
-  installs(next: StoredRecord, any: StoredRecord | undefined, owed: Owed): void;
+  installs(next: StoredRecord, any: StoredRecord | undefined, owed: PendingTouch): void;
   /** A record is taken in, in the place of all that is held of its key. `any` is one of these. */
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void;
-  touches(stored: StoredRecord, owed: Owed): void;
-  withdraws(stored: StoredRecord, owed: Owed): void;
+  touches(stored: StoredRecord, owed: PendingTouch): void;
+  withdraws(stored: StoredRecord, owed: PendingTouch): void;
   drops(stored: StoredRecord): void;
   /** A revision passes at which no record is touched. */
   passes(): void;
   forgets(origin: Origin): void;
-  readmits(id: string): void;
+  restoresOrigin(id: string): void;
 }
 
 /** Where a copy begins. */
@@ -63,7 +63,7 @@ export interface CopyStart {
 }
 
 export class Replica {
-  readonly lookup: Lookup;
+  readonly lookup: EntryIndex;
   readonly slab: Slab;
   readonly self: Origin;
   readonly digests = new NamespaceDigests();
@@ -72,36 +72,36 @@ export class Replica {
   /** Namespaces in which this node has had LOCAL entries. */
   readonly localNamespaces = new Set<string>();
   /** Touches and removals that are owed to many records. `sweep` does them. */
-  readonly sweeps = new Sweeps(this, () => this.passRevision());
+  readonly sweeps = new TouchSweeps(this, () => this.passRevision());
   /** Why keys are gone, where the records do not say it: in what is told by another place. */
-  readonly causes = new WeakMap<StoredRecord, Cause>();
+  readonly causes = new WeakMap<StoredRecord, ChangeCause>();
   /** Unregistered keys that nobody saw any more, because they had expired: readers are told of them once more, since they may keep for a while what expired. */
   readonly endedAgain = new WeakSet<StoredRecord>();
   /** They hear of every change from when they are added. */
-  readonly followers = new Set<Follower>();
+  readonly followers = new Set<ReplicaObserver>();
   /** Whether a record with an order about maintenance has been here since the start. */
   hasOrders = false;
-  #forgetting: Forgetting | undefined;
+  #forgetting: OriginRemoval | undefined;
   /** Number of origins forgotten in this process. */
   forgottenCount = 0;
   readonly #tombstones: Tombstones;
   /** Whether a record may be seen at all. A record that the owner rule denies is held, but hidden. */
   #admits: ((stored: StoredRecord) => boolean) | undefined;
-  readonly #origins = new Origins();
+  readonly #origins = new OriginTable();
   /** A stored record of every key that has records but no view: tombstones, hidden orphans. */
   readonly #absent = new KeyShards<KeyText, StoredRecord>();
   readonly #byRevision = new ChangeLog<StoredRecord>((stored) => stored.revision);
   #revision = 0;
   #collectedRevision = 0;
-  readonly #staging: Staging;
+  readonly #staging: RecordStaging;
   #touched = new Set<string>();
 
-  constructor(lookup: Lookup, slab: Slab, options: ReplicaOptions) {
+  constructor(lookup: EntryIndex, slab: Slab, options: ReplicaOptions) {
     this.lookup = lookup;
     this.slab = slab;
     this.#tombstones = new Tombstones(options, this.lost);
     this.past = new PastViews(options.pastTouches);
-    this.#staging = new Staging(options.lastSeq);
+    this.#staging = new RecordStaging(options.lastSeq);
     this.self = this.origin(options.nodeId, options.generation, options.place);
     Object.assign(this.self, { through: options.lastSeq, floor: options.floor });
   }
@@ -144,7 +144,7 @@ export class Replica {
   }
 
   /** The origin of that name, which is added if it is unknown. Its first known place stays. */
-  origin(nodeId: string, generation: number, place?: OriginPlace): Origin {
+  origin(nodeId: string, generation: number, place?: OriginLocation): Origin {
     return this.#origins.take(nodeId, generation, place);
   }
 
@@ -162,7 +162,7 @@ export class Replica {
    * The newest orders that records of the key carry (semantics.md, Maintenance): of any origin of the key's cluster, staged ones included, and of
    * entries and tombstones alike. So the next registration of the key goes by them, at whatever node. HOT: where no record has an order, it looks nothing up.
    */
-  newestOrders(key: KeyText): MaintenanceOrders | undefined {
+  newestOrders(key: KeyText): MaintenanceOverrides | undefined {
     if (!this.hasOrders) return undefined;
     let newest = this.own(key)?.orders;
     for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);
@@ -236,7 +236,7 @@ export class Replica {
    * maintenance.
    */
   stageTombstone(
-    of: Ended,
+    of: TombstoneFields,
     body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED,
     hlc: number,
     orders = this.newestOrders(of.key),
@@ -278,7 +278,7 @@ export class Replica {
    * Takes in a record that is no longer staged, or was received, or comes from the journal. A record that is not newer than the held one of
    * its origin is skipped. Does not move the version vector. Returns whether anything changed. A copy is told what is owed to the key.
    */
-  install(next: StoredRecord, time: Time, told?: Owed): boolean {
+  install(next: StoredRecord, time: Time, told?: PendingTouch): boolean {
     const seen = this.lookup.find(next.key);
     const any = seen instanceof StoredRecord ? seen : this.#absent.get(next.key);
     const held = recordOf(any, next.origin);
@@ -368,7 +368,7 @@ export class Replica {
     this.#touch(stored, owed);
   }
 
-  #touch(stored: StoredRecord, owed: Owed): void {
+  #touch(stored: StoredRecord, owed: PendingTouch): void {
     const seen = this.lookup.find(stored.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
@@ -509,7 +509,7 @@ export class Replica {
     this.forgetName(origin);
     this.sweeps.dropClosing(origin);
     this.forgottenCount += 1;
-    this.#forgetting = new Forgetting(origin, isOver, this, (stored) => this.drop(stored));
+    this.#forgetting = new OriginRemoval(origin, isOver, this, (stored) => this.drop(stored));
     this.sweep(maxCount, time);
   }
 
@@ -534,14 +534,14 @@ export class Replica {
   }
 
   /** A forgotten origin is a live member again: its frames are accepted, from 0 on (semantics.md, Orphans). */
-  readmit(nodeId: string, generation: number): void {
+  restoreOrigin(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
-    for (const follower of this.followers) follower.readmits(id);
-    this.#origins.readmit(id);
+    for (const follower of this.followers) follower.restoresOrigin(id);
+    this.#origins.restoreOrigin(id);
   }
 
   /** Changes an origin's state and touches its records, so that readers visit their keys again. */
-  setLife(origin: Origin, life: OriginLife): void {
+  setLife(origin: Origin, life: OriginStatus): void {
     if (origin.life === life) return;
     origin.life = life;
     for (const stored of origin.log.list()) if (stored.body === BODY.ENTRY) this.touch(stored);

@@ -16,12 +16,15 @@ export interface OwnPut
 }
 
 /** The fields of a record that its tombstone takes over. */
-export type Ended = Pick<CatalogRecord, "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal">;
+export type TombstoneFields = Pick<
+  CatalogRecord,
+  "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal"
+>;
 
 /** The tombstone that ends `of`. */
 // HOT: one literal; spreading its parts costs a hundredth of an entry that comes and goes (`versions`).
 export function endOf(
-  of: Ended,
+  of: TombstoneFields,
   said: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "orders">,
 ): StoredRecordFields {
   return {
@@ -56,7 +59,7 @@ export function stampWith(hlc: number, unregisteredHlc: number | undefined): num
   return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
 }
 
-export class Staging {
+export class RecordStaging {
   #lastSeq: number;
   readonly #storedRecords: StoredRecord[] = [];
   readonly #byKey = new KeyShards<KeyText, StoredRecord>();

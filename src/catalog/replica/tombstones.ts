@@ -7,7 +7,7 @@ import type { LostOrigins } from "./lost-origins.ts";
 import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
 /** The place of a tombstone in the order of arrival. It stays when its key comes back, until it is compacted. */
-interface Slot {
+interface TombstoneSlot {
   readonly stored: StoredRecord;
   readonly seq: number;
   readonly addedMonoMs: number;
@@ -34,7 +34,7 @@ export interface TombstonesOptions {
 
 export class Tombstones {
   readonly #options: TombstonesOptions;
-  #slots: Slot[] = [];
+  #slots: TombstoneSlot[] = [];
   #first = 0;
   readonly #lost: LostOrigins;
   /** Tombstones in a row that were kept for lost origins while there was no room. */
@@ -59,7 +59,7 @@ export class Tombstones {
     if (this.#slots.length - this.#first > 2 * this.count + SPARE_SLOTS) this.#compact((slot) => !isStale(slot));
   }
 
-  #compact(isKept: (slot: Slot) => boolean): void {
+  #compact(isKept: (slot: TombstoneSlot) => boolean): void {
     this.#slots = this.#slots.slice(this.#first).filter(isKept);
     this.#first = 0;
   }
@@ -125,7 +125,7 @@ export class Tombstones {
 }
 
 /** Whether the stored record has changed since. */
-function isStale({ stored, seq }: Slot): boolean {
+function isStale({ stored, seq }: TombstoneSlot): boolean {
   return stored.seq !== seq || stored.body === BODY.ENTRY;
 }
 

@@ -4,7 +4,7 @@ import { SCOPE, type Scope, widest } from "../entry/scope.ts";
 import { BODY, type CatalogRecord, isKeyOf } from "../record/record.ts";
 
 /** The fields that decide which records a record ends. */
-type Ending = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
+type EndingFields = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
  * Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher node id, and of one node the
@@ -62,13 +62,13 @@ export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, 
  * nodes hold its records twice, but its leases end only once. Records of the generation in which a node lives are ended only by that node,
  * and no cluster ends records under another cluster's keys.
  */
-export function endsEarlierGeneration(end: Ending, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
+export function endsEarlierGeneration(end: EndingFields, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
   if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
   return isEndForEarlier(end) && end.hlc >= entry.hlc;
 }
 
 /** A record that no other node receives, or one of another cluster than the key's, ends only its own origin's record. */
-function isEndForEarlier(end: Ending): boolean {
+function isEndForEarlier(end: EndingFields): boolean {
   return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
 }
 

@@ -6,7 +6,7 @@
 
 import { KeyShards } from "../key-shards.ts";
 import { BODY } from "../record/record.ts";
-import { type Closing, followClosing, type Lacking, moveThrough, type Origin, type StoredRecord } from "../record/stored-record.ts";
+import { type ClosingTransfer, followClosing, type Lacking, moveThrough, type Origin, type StoredRecord } from "../record/stored-record.ts";
 
 /** Number of records that can be checked and kept at the cost of one withdrawal. */
 const LOOKS_A_WITHDRAWAL = 20;
@@ -20,7 +20,7 @@ interface LastFrame {
   readonly floor: number;
 }
 
-export class WholeTransfer implements Closing {
+export class WholeTransfer implements ClosingTransfer {
   readonly origin: Origin;
   readonly #listed = new KeyShards<string, true>();
   /** Records that were held when the frame that covers them arrived, and were not listed by then. */

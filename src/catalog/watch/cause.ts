@@ -5,10 +5,10 @@ import { endsBeforeHlc, isNarrowing, isShown } from "../replica/view.ts";
 
 /** The numbers of DiscoveryDelta.Cause. */
 export const CAUSE = { NONE: 0, UNREGISTERED: 1, EXPIRED: 2, ORIGIN_AWAY: 3, NO_MATCH: 4 } as const;
-export type Cause = (typeof CAUSE)[keyof typeof CAUSE];
+export type ChangeCause = (typeof CAUSE)[keyof typeof CAUSE];
 
 /** `stored`: the record whose touch made the key go. */
-export function causeOf(stored: StoredRecord): Cause {
+export function causeOf(stored: StoredRecord): ChangeCause {
   const ended = endedHlc(stored);
   if (stored.body === BODY.ENTRY) {
     if (ended > stored.hlc) return CAUSE.UNREGISTERED;

@@ -7,7 +7,7 @@ import { decodeBase64url, sha256 } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, type Hash64 } from "../../lib/hash64.ts";
 import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
-import type { OriginLife } from "../record/record.ts";
+import type { OriginStatus } from "../record/record.ts";
 
 export interface ShortCursor {
   readonly kind: "short";
@@ -25,7 +25,7 @@ export interface CursorOrigin {
   readonly seq: number;
   /** and of everything up to this one. Absent if both are equal (`Unsettled`). */
   readonly settled?: number;
-  readonly life: OriginLife;
+  readonly life: OriginStatus;
 }
 
 export interface PortableCursor {
@@ -42,7 +42,7 @@ export interface PortableCursor {
   readonly origins: readonly CursorOrigin[];
 }
 
-export type Cursor = ShortCursor | PortableCursor;
+export type WatchCursor = ShortCursor | PortableCursor;
 
 const [AT, WITHOUT] = ["at ", "without "];
 
@@ -78,7 +78,7 @@ function originOf(local: string): string {
   return local.slice(local.indexOf(" ") + 1);
 }
 
-const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
+const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
 /** Most origins in a portable cursor. A cursor with more is not one of ours. */
 const MAX_ORIGINS = 10_000;
@@ -132,7 +132,7 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
 }
 
 /** Throws `invalid_argument` for text that is not a cursor of ours: forged, truncated, or of an unknown form. */
-export function parseCursor(text: string): Cursor {
+export function parseCursor(text: string): WatchCursor {
   if (text.startsWith("s2.")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
   throw malformed();
@@ -167,7 +167,7 @@ function parsePortable(text: string): PortableCursor {
 function readPortable(body: Uint8Array): PortableCursor {
   const reader = new WireReader(body);
   let [clusterId, readerHash, policyEpoch, local] = ["", "", "", ""];
-  const origins: { nodeId: string; generation: number; seq: number; settled?: number; life: OriginLife }[] = [];
+  const origins: { nodeId: string; generation: number; seq: number; settled?: number; life: OriginStatus }[] = [];
   while (!reader.isDone()) {
     const field = Math.floor(reader.tag() / 8);
     const origin = origins.at(-1);

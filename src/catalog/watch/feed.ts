@@ -6,22 +6,22 @@ import type { Time } from "../../lib/machine.ts";
 import { queryPage } from "../query/query.ts";
 import type { KeyText } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
-import type { Standpoint, Told } from "../replica/past-views.ts";
-import type { Cursor } from "./cursor.ts";
-import type { Gap, Places } from "./gap.ts";
-import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
+import type { ReaderPosition, ReadSpan } from "../replica/past-views.ts";
+import type { WatchCursor } from "./cursor.ts";
+import type { CursorGap, CursorSource } from "./cursor-gap.ts";
+import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange, type WatchReader } from "./reader.ts";
 import { isOfReader, ResumeGap } from "./resume.ts";
-import { ToldPages } from "./told-pages.ts";
+import { SentPages } from "./sent-pages.ts";
 
 export interface FeedStart {
   /** The position to continue from. Without one, or with a cursor of another reader, the stream starts with a snapshot. */
-  readonly from: Cursor | undefined;
+  readonly from: WatchCursor | undefined;
   readonly bookmarkIntervalMs: number;
   /** Finds out what a reader with a cursor of another place must be told. Absent at a node. */
-  readonly places?: Pick<Places, "gap"> | undefined;
+  readonly places?: Pick<CursorSource, "gap"> | undefined;
 }
 
-type Phase =
+type FeedPhase =
   | { readonly kind: "live" }
   /** Pages of a snapshot, with `scopes` of a scoped one. `after` is the last key sent. */
   | {
@@ -30,14 +30,14 @@ type Phase =
       scope: number;
       after: KeyText | undefined;
       isBegun: boolean;
-      readonly told: ToldPages;
+      readonly told: SentPages;
     }
   /** The pages are sent. Changes since BEGIN that they did not include follow, and then END. */
-  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: ToldPages }
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: SentPages }
   /** The difference between a portable cursor and the records held here, origin by origin. */
-  | { readonly kind: "gap"; readonly gap: Gap }
+  | { readonly kind: "gap"; readonly gap: CursorGap }
   /** A snapshot is due, but this node is behind the reader's cursor: removed keys would come back with it. */
-  | { readonly kind: "waiting"; readonly gap: Gap };
+  | { readonly kind: "waiting"; readonly gap: CursorGap };
 
 /** Most letters of namespaces in one message (semantics.md, Watch 10). Above it the snapshot is a full one. */
 export const MAX_SCOPES_LENGTH = 4096;
@@ -49,12 +49,12 @@ const PAGE_ENTRIES = 256;
 const MAX_LOOKS = 64;
 /** How much earlier or later a bookmark may come at a resolver, so that it has a cursor that is good everywhere. Its upstream sends a bookmark once a second. */
 const [MAX_EARLY_MS, MAX_LATE_MS] = [500, 1250];
-const NO_LOOKS: readonly Told[] = [];
+const NO_LOOKS: readonly ReadSpan[] = [];
 
-export class Feed {
-  readonly reader: Reader;
+export class WatchFeed {
+  readonly reader: WatchReader;
   readonly #bookmarkIntervalMs: number;
-  #phase: Phase;
+  #phase: FeedPhase;
   /** Everything up to this revision has been sent. */
   #revision: number;
   /** Up to this revision the reader knows of every key, */
@@ -72,13 +72,13 @@ export class Feed {
   /** Letters in their names. Above the bound everything is sent anew. */
   #scopesLength = 0;
   /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to look at again. */
-  #behind: Gap | undefined;
+  #behind: CursorGap | undefined;
   /** `next` returned nothing but has not looked at everything. Ask it again after the other streams. */
   isUnfinished = false;
   /** Number of times that this stream was too old for deltas and started anew. */
   restartCount = 0;
 
-  constructor(reader: Reader, start: FeedStart, time: Time) {
+  constructor(reader: WatchReader, start: FeedStart, time: Time) {
     this.reader = reader;
     this.#bookmarkIntervalMs = start.bookmarkIntervalMs;
     this.#bookmarkDueMonoMs = time.monoMs + start.bookmarkIntervalMs;
@@ -154,7 +154,7 @@ export class Feed {
       case "gap":
         return this.#fillGap(phase.gap, time, budgetBytes, isReady);
       case "waiting":
-        if (phase.gap.standing(time, isReady) === "behind") return undefined;
+        if (phase.gap.coverage(time, isReady) === "behind") return undefined;
         this.#phase = snapshotPhase();
         return this.next(time, budgetBytes, isReady);
       case "live":
@@ -171,7 +171,7 @@ export class Feed {
     return isPlace && this.reader.prepareDigest() ? this.#bookmark(time) : undefined;
   }
 
-  #startPhase({ from: cursor, places }: FeedStart, time: Time): Phase {
+  #startPhase({ from: cursor, places }: FeedStart, time: Time): FeedPhase {
     if (cursor === undefined || !isOfReader(cursor, this.reader)) return snapshotPhase();
     if (cursor.kind === "short") {
       if (cursor.revision < this.reader.replica.collectedRevision) return snapshotPhase();
@@ -191,7 +191,7 @@ export class Feed {
     this.restartCount += 1;
     const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
     this.#behind = undefined;
-    this.#phase = gap?.standing(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
+    this.#phase = gap?.coverage(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
   }
 
   /** A verdict changed. A snapshot under way may already be wrong, so it starts again. */
@@ -207,7 +207,7 @@ export class Feed {
     this.#phase = snapshotPhase(isWhole || isAll ? undefined : scopes);
   }
 
-  get #place(): Standpoint {
+  get #place(): ReaderPosition {
     return { settled: this.#settled, until: this.#until, told: this.#told };
   }
 
@@ -241,7 +241,7 @@ export class Feed {
     this.#until = this.#revision;
   }
 
-  #page(phase: Phase & { kind: "pages" }, budgetBytes: number): FeedMessage {
+  #page(phase: FeedPhase & { kind: "pages" }, budgetBytes: number): FeedMessage {
     const { reader } = this;
     const snapshot = phase.isBegun ? SNAPSHOT.CONTINUE : SNAPSHOT.BEGIN;
     const { revision } = reader.replica;
@@ -249,7 +249,7 @@ export class Feed {
       this.#moveTo(revision);
       this.#stand();
     }
-    const changes: Change[] = [];
+    const changes: WatchChange[] = [];
     const isDone =
       phase.scopes === undefined
         ? this.#fillPage(phase, "", changes, budgetBytes)
@@ -261,7 +261,7 @@ export class Feed {
     return reader.message({ changes, revision: this.#revision, snapshot, replaces });
   }
 
-  #fillScopes(phase: Phase & { kind: "pages" }, scopes: readonly string[], changes: Change[], budgetBytes: number): boolean {
+  #fillScopes(phase: FeedPhase & { kind: "pages" }, scopes: readonly string[], changes: WatchChange[], budgetBytes: number): boolean {
     for (; phase.scope < scopes.length; phase.scope++, phase.after = undefined) {
       if (!this.#fillPage(phase, scopes[phase.scope] ?? "", changes, budgetBytes)) return false;
     }
@@ -269,7 +269,7 @@ export class Feed {
   }
 
   /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether that was all. */
-  #fillPage(phase: Phase & { kind: "pages" }, namespace: string, changes: Change[], budgetBytes: number): boolean {
+  #fillPage(phase: FeedPhase & { kind: "pages" }, namespace: string, changes: WatchChange[], budgetBytes: number): boolean {
     const { reader } = this;
     const { filter, allowed } = reader.options;
     if (namespace !== "" && !reader.mayHoldNamespace(namespace)) return true;
@@ -282,7 +282,7 @@ export class Feed {
     });
     let left = budgetBytes - changes.reduce((sum, change) => sum + reader.sizeOf(change), 0);
     for (const record of page.records) {
-      const change: Change = { action: ACTION.CREATE, record, revision: record.revision };
+      const change: WatchChange = { action: ACTION.CREATE, record, revision: record.revision };
       left -= reader.sizeOf(change);
       if (left < 0 && changes.length > 0) return false;
       changes.push(change);
@@ -292,7 +292,7 @@ export class Feed {
     return page.nextKey === undefined;
   }
 
-  #close(phase: Phase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+  #close(phase: FeedPhase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, ...this.#place };
@@ -318,9 +318,9 @@ export class Feed {
     });
   }
 
-  #fillGap(gap: Gap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+  #fillGap(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     // Records were collected or forgotten before they were sent, or are known to no node any more.
-    if (!gap.isTellable() || gap.standing(time, isReady) === "lost") {
+    if (!gap.isTellable() || gap.coverage(time, isReady) === "lost") {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }
@@ -337,9 +337,9 @@ export class Feed {
    * Deltas while this node is behind the reader's cursor: without a cursor or bookmark, and without keys of which the reader may have a
    * newer state.
    */
-  #catchUp(gap: Gap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+  #catchUp(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const standing = gap.standing(time, isReady);
+    const standing = gap.coverage(time, isReady);
     // A withdrawn namespace may be known to the reader and not yet to this node.
     if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.held.isOverflown)) {
       this.#restart(time, isReady);
@@ -382,7 +382,7 @@ export class Feed {
     return monoMs >= this.#bookmarkDueMonoMs + (isAtPlace() ? -earlyMs : MAX_LATE_MS);
   }
 
-  #bookmark(time: Time, changes: readonly Change[] = []): FeedMessage {
+  #bookmark(time: Time, changes: readonly WatchChange[] = []): FeedMessage {
     const { reader } = this;
     this.#stand();
     this.#bookmarkDueMonoMs = time.monoMs + this.#bookmarkIntervalMs;
@@ -398,7 +398,7 @@ export class Feed {
 }
 
 /** Whether the phase continues from a revision and so needs every tombstone since then. */
-function isPlaced(phase: Phase): boolean {
+function isPlaced(phase: FeedPhase): boolean {
   return phase.kind !== "pages" && phase.kind !== "waiting";
 }
 
@@ -407,6 +407,6 @@ function lengthOf(names: readonly string[]): number {
 }
 
 /** The beginning of a snapshot: of the whole, or of these namespaces. */
-function snapshotPhase(scopes?: readonly string[]): Phase {
-  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
+function snapshotPhase(scopes?: readonly string[]): FeedPhase {
+  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new SentPages() };
 }

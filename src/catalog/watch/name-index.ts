@@ -2,7 +2,7 @@
  * Finds the readers that a change concerns by its name. Ten thousand readers that follow fifty names each are told of a change by the few that
  * follow its name, and find it without looking at the others since (semantics.md, Watch 12).
  */
-import type { Filter } from "../query/filter.ts";
+import type { EntryFilter } from "../query/filter.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Replica } from "../replica/replica.ts";
 
@@ -25,13 +25,13 @@ const SLOWER = 0.95;
 
 /** A reader whose filter has names. */
 export interface NamedReader {
-  readonly options: { readonly filter: Pick<Filter, "names"> };
+  readonly options: { readonly filter: Pick<EntryFilter, "names"> };
   mayHoldNamespace(namespace: string): boolean;
   /** Only the index writes it. */
   touches: NamedTouches | undefined;
 }
 
-interface Touch {
+interface NameTouch {
   readonly stored: StoredRecord;
   readonly revision: number;
   /** Touches up to this revision were offered in earlier rounds. An earlier touch of the same record, after it, was not offered. */
@@ -41,7 +41,7 @@ interface Touch {
 /** The touches of one reader's names, oldest first. */
 export class NamedTouches {
   readonly #index: NameIndex;
-  readonly #touches: Touch[] = [];
+  readonly #touches: NameTouch[] = [];
   /** Every touch after this revision, and up to that of the index, is here. */
   #since: number;
 
@@ -51,7 +51,7 @@ export class NamedTouches {
   }
 
   /** Returns whether it is the first of those that are offered together. */
-  add(touch: Touch): boolean {
+  add(touch: NameTouch): boolean {
     if (touch.revision <= this.#since) return true;
     const isFirst = this.#touches.at(-1)?.after !== touch.after;
     this.#touches.push(touch);
@@ -249,7 +249,7 @@ export class NameIndex {
   }
 
   /** Returns the number of readers of that name. */
-  #offerOne(touch: Touch, concerns: (reader: NamedReader) => void): number {
+  #offerOne(touch: NameTouch, concerns: (reader: NamedReader) => void): number {
     const { name, namespace } = touch.stored;
     const known = this.#byName.get(name);
     if (known === undefined) return 0;

@@ -4,40 +4,40 @@
  */
 
 import { SCOPE } from "../entry/scope.ts";
-import { coveredNamespaces, coversNamespace, type Filter, hasName, type Locality, matches } from "../query/filter.ts";
+import { coveredNamespaces, coversNamespace, type EntryFilter, hasName, matches, type NodeLocality } from "../query/filter.ts";
 import { BODY, type CatalogRecord } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import type { ViewDigest } from "../replica/namespace-digest.ts";
-import type { Standpoint, Told } from "../replica/past-views.ts";
+import type { ReaderPosition, ReadSpan } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
-import { type Cause, causeOf } from "./cause.ts";
+import { type ChangeCause, causeOf } from "./cause.ts";
 import { type CursorOrigin, portableCursorText, resolverPlace, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 
 /** The numbers of DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
-export type Action = (typeof ACTION)[keyof typeof ACTION];
+export type ChangeAction = (typeof ACTION)[keyof typeof ACTION];
 
 /** The numbers of waymark.catalog.v1.Snapshot. */
 export const SNAPSHOT = { NONE: 0, BEGIN: 1, CONTINUE: 2, END: 3 } as const;
-export type Snapshot = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
+export type SnapshotPhase = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
 
-export interface Change {
-  readonly action: Action;
+export interface WatchChange {
+  readonly action: ChangeAction;
   /** The record to put, or for REMOVE any record of the key. Encode it in this turn, because its bytes may move. */
   readonly record: CatalogRecord;
   readonly revision: number;
   /** For REMOVE: why the key is gone. */
-  readonly cause?: Cause;
+  readonly cause?: ChangeCause;
 }
 
 export interface FeedMessage {
-  readonly changes: readonly Change[];
+  readonly changes: readonly WatchChange[];
   readonly revision: number;
   /** Empty if a reader cannot resume from this message. */
   readonly cursor: string;
   readonly portableCursor: string;
-  readonly snapshot: Snapshot;
+  readonly snapshot: SnapshotPhase;
   readonly replaces: readonly string[];
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
@@ -46,7 +46,7 @@ export interface FeedMessage {
 }
 
 export interface ReaderOptions {
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   /** Stands for filter, viewer and options. Streams with equal names share a reader. */
   readonly name: string;
   /**
@@ -70,7 +70,7 @@ export interface ReaderOptions {
   readonly isAtPlace?: (() => boolean) | undefined;
 }
 
-export interface NodeFacts extends Locality {
+export interface ReaderNode extends NodeLocality {
   /** This process, for short cursors. */
   readonly boot: string;
 }
@@ -89,43 +89,43 @@ const NO_NAMES: readonly string[] = [];
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
 /** What a reader is told next: everything up to `to`. `isShort`: it was not all looked at. */
-interface Live {
+interface LiveRange {
   readonly message: FeedMessage | undefined;
   readonly to: number;
   readonly isShort: boolean;
 }
 
-interface Kept extends Standpoint, Live {
+interface ReaderState extends ReaderPosition, LiveRange {
   readonly from: number;
   readonly budgetBytes: number;
   /** The verdicts under which it was made. */
   readonly policyEpoch: string;
 }
 
-export interface ScanOptions extends Standpoint {
+export interface ScanOptions extends ReaderPosition {
   /** The reader's position for keys that a page has sent. Undefined for other keys. */
-  readonly pageOf?: (stored: StoredRecord) => Standpoint | undefined;
+  readonly pageOf?: (stored: StoredRecord) => ReaderPosition | undefined;
   readonly isAhead?: boolean;
 }
 
-export interface Scan {
-  readonly changes: Change[];
+export interface ScanResult {
+  readonly changes: WatchChange[];
   /** Everything up to this revision is in `changes` or does not concern the reader. */
   readonly to: number;
   /** More records remain: the scan reached its bound. */
   readonly isShort: boolean;
 }
 
-export class Reader {
+export class WatchReader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   /** What was touched of its names lately, while all its streams are told of changes by name. */
   touches: NamedTouches | undefined;
   /** Open streams of this reader. */
   streamCount = 0;
   /** Messages made at the revision below: with the next change they are of no use. */
-  #kept: Kept[] = [];
+  #kept: ReaderState[] = [];
   #keptRevision = 0;
   #shortCursors: { readonly boot: string; readonly texts: ShortCursorTexts } | undefined;
   #portable: {
@@ -135,7 +135,7 @@ export class Reader {
     readonly text: string;
   } = NO_CURSOR;
 
-  constructor(options: ReaderOptions, replica: Replica, node: NodeFacts) {
+  constructor(options: ReaderOptions, replica: Replica, node: ReaderNode) {
     this.options = options;
     this.replica = replica;
     this.node = node;
@@ -182,7 +182,7 @@ export class Reader {
   }
 
   /** The message that continues from `from`. All streams at that position share it. */
-  live(from: number, budgetBytes: number, place: Standpoint): Live {
+  live(from: number, budgetBytes: number, place: ReaderPosition): LiveRange {
     const { revision } = this.replica;
     if (from === revision) return { message: undefined, to: revision, isShort: false };
     // HOT: bench/watch.ts. What is kept outlives its turn, and a thousand streams with a filter each would keep a message each that none asks for again.
@@ -200,7 +200,7 @@ export class Reader {
     return made;
   }
 
-  #keptAt(from: number, budgetBytes: number, { settled, until, told }: Standpoint): Kept | undefined {
+  #keptAt(from: number, budgetBytes: number, { settled, until, told }: ReaderPosition): ReaderState | undefined {
     const { revision } = this.replica;
     if (this.#keptRevision !== revision) {
       this.#keptRevision = revision;
@@ -214,7 +214,7 @@ export class Reader {
     return undefined;
   }
 
-  #keep(made: Kept): void {
+  #keep(made: ReaderState): void {
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
   }
@@ -224,9 +224,9 @@ export class Reader {
    * sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may hold keys that were never
    * seen here; it is told that they are gone.
    */
-  scan(from: number, budgetBytes: number, options: ScanOptions): Scan {
+  scan(from: number, budgetBytes: number, options: ScanOptions): ScanResult {
     const { pageOf, isAhead = false } = options;
-    const changes: Change[] = [];
+    const changes: WatchChange[] = [];
     const { replica } = this;
     let left = budgetBytes;
     let to = from;
@@ -269,7 +269,7 @@ export class Reader {
   }
 
   /** The change that a reader at that position gets for a touched record's key, or undefined. */
-  #changeOf(stored: StoredRecord, revision: number, place: Standpoint, isAhead: boolean): Change | undefined {
+  #changeOf(stored: StoredRecord, revision: number, place: ReaderPosition, isAhead: boolean): WatchChange | undefined {
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
     const isSeen = winner !== undefined && matches(filter, winner, this.node);
@@ -289,7 +289,7 @@ export class Reader {
   }
 
   /** Whether a reader with unknown state may hold a key that it should not hold now. */
-  #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: Standpoint, isAhead: boolean): boolean {
+  #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: ReaderPosition, isAhead: boolean): boolean {
     // The reader never had the key if no filterable field has changed since its position (filter_seq). With several origins it may have had
     // another origin's record. A key that was already hidden at the reader's position is not sent either.
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
@@ -305,7 +305,7 @@ export class Reader {
   }
 
   /** Why the key of a touched record is gone. */
-  causeOf(stored: StoredRecord): Cause {
+  causeOf(stored: StoredRecord): ChangeCause {
     return (stored.body === BODY.ENTRY ? undefined : this.replica.causes.get(stored)) ?? causeOf(stored);
   }
 
@@ -332,7 +332,7 @@ export class Reader {
   }
 
   /** Approximate size of a change in a message. */
-  sizeOf(change: Change): number {
+  sizeOf(change: WatchChange): number {
     const { record } = change;
     if (change.action === ACTION.REMOVE || this.options.isNamesOnly) return CHANGE_BYTES + record.key.length;
     return CHANGE_BYTES + record.sizeBytes;
@@ -413,7 +413,7 @@ export class Reader {
   }
 }
 
-function areSame(some: readonly Told[] = [], others: readonly Told[] = []): boolean {
+function areSame(some: readonly ReadSpan[] = [], others: readonly ReadSpan[] = []): boolean {
   // HOT: readers that keep up have no looks.
   if (some === others || some.length !== others.length) return some === others;
   return some.every(({ from, to, at }, i) => from === others[i]?.from && to === others[i]?.to && at === others[i]?.at);

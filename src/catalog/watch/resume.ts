@@ -5,12 +5,12 @@ import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import { isOfOtherCluster } from "../replica/origins.ts";
 import type { Replica } from "../replica/replica.ts";
-import { type Cursor, isSamePlace, type PortableCursor, shortHolder } from "./cursor.ts";
-import { type Gap, HeldKeys, MAX_WAIT_MS, type Standing } from "./gap.ts";
-import { ACTION, type Change, type Reader } from "./reader.ts";
+import { isSamePlace, type PortableCursor, shortHolder, type WatchCursor } from "./cursor.ts";
+import { type CursorCoverage, type CursorGap, MAX_WAIT_MS, WithheldKeys } from "./cursor-gap.ts";
+import { ACTION, type WatchChange, type WatchReader } from "./reader.ts";
 
 /** Whether the cursor belongs to a reader of the same content in this cluster. Any other reader needs a snapshot. */
-export function isOfReader(cursor: Cursor, { node, options }: Reader): boolean {
+export function isOfReader(cursor: WatchCursor, { node, options }: WatchReader): boolean {
   if (cursor.kind === "short") return cursor.holder === shortHolder(node.boot, options.hash);
   return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
 }
@@ -23,36 +23,36 @@ export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
 /** How long to wait for the rest of a cut frame. */
 const MAX_UNSETTLED_MS = 5000;
 
-interface Stretch {
+interface OriginRange {
   readonly origin: Origin;
   after: number;
   /** The reader knows another state of the origin, so its keys are sent again. */
   readonly isLifeChanged: boolean;
 }
 
-export class ResumeGap implements Gap {
-  readonly #reader: Reader;
+export class ResumeGap implements CursorGap {
+  readonly #reader: WatchReader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
   /** Origin id to the seq up to which the reader may have been told, */
   readonly #told = new Map<string, number>();
   /** and to the seq up to which it knows of everything. */
   readonly #known = new Map<string, number>();
-  readonly #stretches: Stretch[] = [];
+  readonly #stretches: OriginRange[] = [];
   /** The keys that the stretches do not tell are told as they change from here on. */
   readonly from: number;
-  readonly held: HeldKeys;
+  readonly held: WithheldKeys;
   /** Origins of which this node knew less than the cursor at the start. */
   readonly #late = new Set<string>();
   /** Whether the cursor comes from a node with the same LOCAL entries: from this one, or from one without any for the reader. */
   readonly #isOfPlace: boolean;
 
-  constructor(cursor: PortableCursor, reader: Reader, time: Time) {
+  constructor(cursor: PortableCursor, reader: WatchReader, time: Time) {
     this.#reader = reader;
     this.#cursor = cursor;
     this.#sinceMonoMs = time.monoMs;
     this.from = reader.replica.revision;
-    this.held = new HeldKeys(reader);
+    this.held = new WithheldKeys(reader);
     this.#isOfPlace = isSamePlace(cursor.local, reader.local);
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
@@ -92,7 +92,7 @@ export class ResumeGap implements Gap {
     return (this.#told.get(replica.self.id) ?? 0) <= replica.self.through;
   }
 
-  standing(time: Time, isReady: boolean): Standing {
+  coverage(time: Time, isReady: boolean): CursorCoverage {
     const { replica, node } = this.#reader;
     const waitedMs = isReady ? time.monoMs - this.#sinceMonoMs : 0;
     const [hasWaited, isOverdue] = [waitedMs >= MAX_WAIT_MS, waitedMs >= MAX_UNSETTLED_MS];
@@ -129,8 +129,8 @@ export class ResumeGap implements Gap {
     return !all.some(({ nodeId, generation }) => nodeId === origin.nodeId && generation > origin.generation);
   }
 
-  take(budgetBytes: number): Change[] {
-    const changes: Change[] = [];
+  take(budgetBytes: number): WatchChange[] {
+    const changes: WatchChange[] = [];
     const told = new Set<KeyText>();
     let left = budgetBytes;
     for (let stretch = this.#stretches[0]; stretch !== undefined; stretch = this.#stretches[0]) {
@@ -154,7 +154,7 @@ export class ResumeGap implements Gap {
     return changes;
   }
 
-  maySend(change: Change): boolean {
+  maySend(change: WatchChange): boolean {
     const { origin, seq } = change.record;
     const told = this.#told.get(origin.id) ?? 0;
     if (seq > told || settledIn(this.#reader.replica, origin.id) >= told) {
@@ -165,7 +165,7 @@ export class ResumeGap implements Gap {
     return false;
   }
 
-  #changeOf(stored: StoredRecord, isLifeChanged: boolean): Change | undefined {
+  #changeOf(stored: StoredRecord, isLifeChanged: boolean): WatchChange | undefined {
     const { replica, options, node } = this.#reader;
     if (!options.allowed(stored.namespace) || !this.#reader.mayHoldKey(stored)) return undefined;
     // For a hidden origin that the reader does not know, only unregisters matter.

@@ -5,13 +5,13 @@ import { createValidator } from "@bufbuild/protovalidate";
 import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
-import { type LineProblem, type Place, readDocuments } from "../../lib/formats/documents.ts";
+import { type DocumentNode, type LineProblem, readDocuments } from "../../lib/formats/documents.ts";
 import { didYouMean } from "../../lib/nearest.ts";
 
 /** An entry and its position in the file. */
 export interface FileEntry {
   readonly entry: Entry;
-  readonly place: Place;
+  readonly place: DocumentNode;
 }
 
 export interface EntryFile {
@@ -38,7 +38,7 @@ export function readEntryFile(text: string): EntryFile {
   return { entries, problems: problems.toSorted((a, b) => a.line - b.line) };
 }
 
-function entryPlaces(place: Place): readonly Place[] {
+function entryPlaces(place: DocumentNode): readonly DocumentNode[] {
   const { value } = place;
   if (Array.isArray(value)) return value.map((_, index) => place.at(index));
   if (typeof value !== "object" || value === null) return [place];
@@ -51,7 +51,7 @@ function entryPlaces(place: Place): readonly Place[] {
 /** Returns the entries that obey the rules of the protos and have unique keys. Reports a problem for each other entry. */
 export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
   const validator = createValidator();
-  const firstOfKey = new Map<string, Place>();
+  const firstOfKey = new Map<string, DocumentNode>();
   return found.filter(({ entry, place }) => {
     const before = problems.length;
     const refuse = (message: string): void => void problems.push({ line: place.line(), message });
@@ -81,7 +81,7 @@ export function keyOf({ key, detail }: Entry): string {
 }
 
 /** Returns the value as JSON that `fromJson` accepts completely, or undefined after reporting the problems. */
-function normalise(place: Place, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
+function normalise(place: DocumentNode, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     problems.push({ line: place.line(), message: `${shown(value)} is not ${desc === EntrySchema ? "an entry" : `a ${desc.name}`}` });
@@ -102,8 +102,8 @@ function normalise(place: Place, desc: DescMessage, problems: LineProblem[]): Js
   return json;
 }
 
-interface Spot {
-  readonly place: Place;
+interface EntrySpot {
+  readonly place: DocumentNode;
   readonly line: number;
 }
 
@@ -111,7 +111,7 @@ function isOwn(message: DescMessage | undefined): message is DescMessage {
   return message !== undefined && message.typeName.startsWith("waymark.");
 }
 
-function normaliseField({ place, line }: Spot, field: DescField, problems: LineProblem[]): JsonValue | undefined {
+function normaliseField({ place, line }: EntrySpot, field: DescField, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (isOwn(field.message) && field.fieldKind === "message") return normalise(place, field.message, problems);
   if (isOwn(field.message) && field.fieldKind === "list" && Array.isArray(value)) {

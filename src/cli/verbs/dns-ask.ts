@@ -4,8 +4,8 @@ import { findNearest } from "../../lib/nearest.ts";
 import { visibleText } from "../../lib/text/visible-text.ts";
 import { type AnsweredRecord, askDns, type DnsQuestion, type DnsReply } from "../dns-client.io.ts";
 import { bytesText } from "../dns-data.ts";
-import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";
-import type { Output } from "../output.ts";
+import { CommandError, EXIT, type ExitCode, UsageError } from "../exit.ts";
+import type { CommandOutput } from "../output.ts";
 
 const DNS_PORT = 53;
 /** Record types that can be queried by name, with their numbers (IANA, DNS parameters). */
@@ -83,14 +83,14 @@ export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | unde
   return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port };
 }
 
-export interface AskedOf extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
+export interface DnsQueryRequest extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
   readonly isTcp: boolean;
   /** Name of the server in messages. */
   readonly server: string;
 }
 
 /** Sends a query. Throws a CommandError with advice if no answer arrives. */
-export async function askOf({ isTcp, server, name, type, ...place }: AskedOf): Promise<DnsReply & { readonly rcode: string }> {
+export async function askOf({ isTcp, server, name, type, ...place }: DnsQueryRequest): Promise<DnsReply & { readonly rcode: string }> {
   const number = numberOf(type);
   const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
   const reply = await askDns(asked, isTcp).catch((error: unknown) => {
@@ -115,7 +115,7 @@ export function dataOf(reply: DnsReply, type: string): readonly string[] {
   return own.map((record) => printable(dataText(Reflect.get(record, "data"), record.type, "")));
 }
 
-export async function askServer(words: readonly string[], out: Output): Promise<Exit> {
+export async function askServer(words: readonly string[], out: CommandOutput): Promise<ExitCode> {
   const [word = "", ...rest] = words;
   const server = word.slice(1);
   const { name, type, isTcp } = questionOf(rest);
@@ -137,7 +137,7 @@ export async function askServer(words: readonly string[], out: Output): Promise<
   return exitFor(rcode, sections.answer.length);
 }
 
-function exitFor(rcode: string, count: number): Exit {
+function exitFor(rcode: string, count: number): ExitCode {
   if (rcode === "NXDOMAIN" || (rcode === "NOERROR" && count === 0)) return EXIT.notFound;
   return rcode === "NOERROR" ? EXIT.done : EXIT.failed;
 }

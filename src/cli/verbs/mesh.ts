@@ -24,16 +24,16 @@ import { sleep } from "../environment.ts";
 import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Column, Output } from "../output.ts";
+import type { CommandOutput, TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
-import { shortDuration } from "../words.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { shortDuration } from "../texts.ts";
 import { cacheLag } from "./resolver.ts";
 import { borderTable, noteExports, sourceTable } from "./summary-lag.ts";
 
 const RETRY_MS = 1000;
 
-const PEER_COLUMNS: readonly Column<Peer>[] = [
+const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "NODE", text: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
   { title: "CLUSTER", text: ({ clusterId }) => clusterId },
   { title: "REGION", text: ({ region }) => region },
@@ -49,14 +49,14 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
   { title: "ADDRESS", text: ({ address }) => address },
 ];
 
-export const list: Verb = async ({ flags, out, client }) => {
+export const list: VerbFunction = async ({ flags, out, client }) => {
   const filter = { ...whereOf(flags), statuses: flags.enums("status", PeerStatus) };
   const { peers, servedBy } = await readPages(flags, ["peers"], (page) => client().call(PeerService.method.list, { ...filter, ...page }));
   const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
 };
 
-export const watch: Verb = async ({ environment, flags, out, client }) => {
+export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
   const isOneRound = flags.isOn("untilCurrent");
   const printer = new MemberPrinter(out);
   while (!environment.interrupt.aborted) {
@@ -81,7 +81,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
 
 /** Merges the messages of successive streams, and prints each change as one line. */
 class MemberPrinter {
-  readonly #out: Output;
+  readonly #out: CommandOutput;
   readonly #held = new Map<string, Peer>();
   /** Node ids in the snapshot that is arriving; undefined between snapshots. */
   #listed: Set<string> | undefined;
@@ -90,7 +90,7 @@ class MemberPrinter {
   /** Whether every member was printed once. */
   isCurrent = false;
 
-  constructor(out: Output) {
+  constructor(out: CommandOutput) {
     this.#out = out;
   }
 
@@ -133,7 +133,7 @@ class MemberPrinter {
   }
 }
 
-const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
+const EVENT_COLUMNS: readonly TableColumn<PeerEvent>[] = [
   { title: "TIME", text: ({ at }) => timeText(at) },
   { title: "EVENT", text: ({ kind }) => enumWord(PeerEventKind, kind) },
   { title: "BY", text: ({ by }) => by },
@@ -142,12 +142,12 @@ const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
   { title: "DETAIL", text: ({ detail }) => detail },
 ];
 
-export const get: Verb = async ({ args, out, client }) => {
+export const get: VerbFunction = async ({ args, out, client }) => {
   const { peer, json } = await member(args, client());
   out.document(json, { columns: PEER_COLUMNS, rows: peer === undefined ? [] : [peer] });
 };
 
-export const explain: Verb = async ({ args, out, client }) => {
+export const explain: VerbFunction = async ({ args, out, client }) => {
   const { peer, events, suspicionEndsAt, confirmedBy, json } = await member(args, client());
   if (!out.isMachine && peer !== undefined) {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
@@ -165,7 +165,7 @@ async function member([nodeId = ""]: readonly string[], client: Client) {
   return { ...answer, json: { ...wholeJson(PeerServiceGetResponseSchema, answer), events } };
 }
 
-const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
+const ORIGIN_COLUMNS: readonly TableColumn<OriginLag>[] = [
   { title: "SOURCE", text: ({ nodeId }) => nodeId },
   { title: "GENERATION", text: ({ generation }) => String(generation) },
   { title: "STATE", text: ({ state }) => enumWord(OriginState, state) },
@@ -178,7 +178,7 @@ const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "REASON", isWide: true, text: ({ whyPartial }) => whyPartial },
 ];
 
-const LINK_COLUMNS: readonly Column<LinkLag>[] = [
+const LINK_COLUMNS: readonly TableColumn<LinkLag>[] = [
   { title: "PEER", text: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
   { title: "STATE", text: ({ state }) => enumWord(LinkState, state) },
   { title: "OPENED BY", isWide: true, text: ({ incoming }) => (incoming ? "peer" : "this node") },
@@ -188,7 +188,7 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "ADDRESS", text: ({ address }) => address },
 ];
 
-export const lag: Verb = async (asked) => {
+export const lag: VerbFunction = async (asked) => {
   try {
     await nodeLag(asked);
   } catch (error) {
@@ -198,7 +198,7 @@ export const lag: Verb = async (asked) => {
   }
 };
 
-const nodeLag: Verb = async ({ flags, out, client }) => {
+const nodeLag: VerbFunction = async ({ flags, out, client }) => {
   if (["links", "borders", "sources"].filter((flag) => flags.isOn(flag)).length > 1)
     throw new UsageError("--links, --borders and --sources exclude each other");
   const answer = await readPages(flags, ["origins"], (page) => client().call(PeerService.method.lag, page));

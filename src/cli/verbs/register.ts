@@ -15,11 +15,11 @@ import { RequestError } from "../../client/request-error.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { parseCheck } from "../entries/check-flag.ts";
 import { sleep } from "../environment.ts";
-import { EXIT, type Exit, UsageError } from "../exit.ts";
+import { EXIT, type ExitCode, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
-import type { Verb, VerbContext } from "../table/verb.ts";
-import { keyWords } from "../words.ts";
+import type { VerbContext, VerbFunction } from "../table/verb.ts";
+import { keyWords } from "../texts.ts";
 
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
@@ -80,7 +80,7 @@ function entryOf(flags: Flags): Entry {
   });
 }
 
-export const register: Verb = async (context) => {
+export const register: VerbFunction = async (context) => {
   const { flags, out, client } = context;
   const entry = entryOf(flags);
   const isKept = flags.isOn("keep");
@@ -105,7 +105,7 @@ export const register: Verb = async (context) => {
   });
 };
 
-interface Kept {
+interface KeptRegistration {
   readonly request: { readonly entries: Entry[] };
   readonly leaseId: string;
   readonly ttlMs: number;
@@ -118,7 +118,7 @@ const CHECK_INTERVAL_MS = 10_000;
  * Renews the lease at a third of its TTL, registers again if the lease has expired, and unregisters at the end. Each renewal also reports for the
  * `ttl` checks of the entry, so the period is at most a third of their shortest interval.
  */
-async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: Kept): Promise<Exit> {
+async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: KeptRegistration): Promise<ExitCode> {
   const { interrupt } = environment;
   let leaseId = first;
   let failures = 0;
@@ -157,7 +157,7 @@ function isPassing(error: unknown): error is RequestError {
   return error instanceof RequestError && (error.isAway || ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code));
 }
 
-export const unregister: Verb = async ({ flags, out, client }) => {
+export const unregister: VerbFunction = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
   const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");

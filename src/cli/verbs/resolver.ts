@@ -11,14 +11,14 @@ import {
 import { durationText } from "../../lib/duration.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { wholeJson } from "../messages.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
-export const cacheStats: Verb = async ({ out, client }) => {
+export const cacheStats: VerbFunction = async ({ out, client }) => {
   showStats(out, await client().call(ResolverService.method.cacheStats, {}));
 };
 
 /** Prints the lag of the cache in a sentence, and then the statistics. */
-export const cacheLag: Verb = async ({ out, client }) => {
+export const cacheLag: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(ResolverService.method.cacheStats, {});
   if (!out.isMachine) out.note(lagText(answer));
   showStats(out, answer);
@@ -32,7 +32,7 @@ function lagText({ upstream, lag }: CacheStatsResponse): string {
   return `this resolver reads ${upstream}, and ${behind}`;
 }
 
-function showStats(out: Parameters<Verb>[0]["out"], answer: CacheStatsResponse): void {
+function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsResponse): void {
   const json = wholeJson(CacheStatsResponseSchema, answer);
   const rows = Object.entries(json).map(([name, value]) => ({ name, value: textOf(value) }));
   out.document(json, {
@@ -44,18 +44,18 @@ function showStats(out: Parameters<Verb>[0]["out"], answer: CacheStatsResponse):
   });
 }
 
-export const resync: Verb = async ({ args, out, client }) => {
+export const resync: VerbFunction = async ({ args, out, client }) => {
   const answer = await client().call(ResolverService.method.resync, { namespaces: [...args] });
   const none = "this resolver follows no namespace with entries; names that it fetched are fetched again at their next lookup";
   print(out, answer.entries === 0n ? none : `${entries(answer, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, answer));
 };
 
-export const prewarm: Verb = async ({ args, out, client }) => {
+export const prewarm: VerbFunction = async ({ args, out, client }) => {
   const answer = await client().call(ResolverService.method.prewarm, { namespaces: [...args] });
   print(out, `${entries(answer, "is", "are")} cached in these namespaces`, wholeJson(PrewarmResponseSchema, answer));
 };
 
-export const evict: Verb = async ({ args, out, client }) => {
+export const evict: VerbFunction = async ({ args, out, client }) => {
   const answer = await client().call(ResolverService.method.evict, { namespaces: [...args] });
   print(out, `${entries(answer, "was", "were")} evicted`, wholeJson(EvictResponseSchema, answer));
 };
@@ -64,7 +64,7 @@ function entries(answer: { readonly entries: bigint }, one: string, many: string
   return counted(Number(answer.entries), `entry ${one}`, `entries ${many}`);
 }
 
-function print(out: Parameters<Verb>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
+function print(out: Parameters<VerbFunction>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
   if (out.isMachine) out.json(json);
   else out.note(text);
 }

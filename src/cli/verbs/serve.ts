@@ -5,7 +5,7 @@ import { SETTING_ROWS, type Settings } from "../../config/settings.ts";
 import { GRPC_PORT, hostPort, splitHostPort } from "../../lib/addresses.ts";
 import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
 
 function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
@@ -19,7 +19,7 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
   return given;
 }
 
-export const serve: Verb = async ({ environment, flags, out }) => {
+export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
   const { settings } = effective;
   const { node, tls } = settings;
@@ -44,10 +44,10 @@ export const serve: Verb = async ({ environment, flags, out }) => {
   });
 };
 
-type Listeners = Readonly<Record<string, string>>;
+type ListenerAddresses = Readonly<Record<string, string>>;
 
 /** Like `readyLines`, for a resolver, which accepts no registrations. */
-function resolverLines(nodeId: string, listeners: Listeners, settings: Settings): readonly string[] {
+function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: Settings): readonly string[] {
   const flags = connectionFlags(listeners, settings, "read");
   const server = flags === "" ? ` --server ${listeners["grpc"] ?? ""}` : flags;
   const tries = [`  ./bin/waymark discovery query${server}`, `  ./bin/waymark resolver cache-stats${server}`];
@@ -60,7 +60,7 @@ const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
  * Flags with which a command reaches this node and is allowed to `access` the catalog; empty when the defaults of the command line suffice.
  * Values that the node does not know are placeholders in capitals. Over TLS the host is the advertised one, because the certificate is for it.
  */
-function connectionFlags({ grpc = "" }: Listeners, settings: Settings, access: "read" | "write"): string {
+function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "write"): string {
   const { tls, listen } = settings;
   const isTls = isTlsOf(settings);
   const server = isTls && listen.advertiseHost !== undefined ? hostPort(listen.advertiseHost, splitHostPort(grpc).port) : grpc;
@@ -79,7 +79,7 @@ const LISTENER_NAMES = { grpc: "gRPC", http: "HTTP", dns: "DNS", dot: "DNS over 
 const TLS_SCHEMES: Readonly<Record<string, string>> = { grpc: "grpcs://", http: "https://" };
 
 /** All listener addresses: `gRPC 127.0.0.1:17420, HTTP …`, or with TLS `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
-function placesText(listeners: Listeners, isTls: boolean): string {
+function placesText(listeners: ListenerAddresses, isTls: boolean): string {
   const places = Object.entries(LISTENER_NAMES).map(([key, name]) =>
     listeners[key] === undefined ? "" : `${name} ${isTls ? (TLS_SCHEMES[key] ?? "") : ""}${listeners[key]}`,
   );
@@ -94,7 +94,7 @@ function readyLines(
     settings,
     fault,
     hasDemo,
-  }: { readonly listeners: Listeners; readonly settings: Settings; readonly fault: string; readonly hasDemo: boolean },
+  }: { readonly listeners: ListenerAddresses; readonly settings: Settings; readonly fault: string; readonly hasDemo: boolean },
 ): readonly string[] {
   const { http = "", dns } = listeners;
   const flags = connectionFlags(listeners, settings, hasDemo ? "read" : "write");

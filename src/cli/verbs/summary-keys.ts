@@ -5,14 +5,14 @@ import { DAY_MS } from "../../lib/duration.ts";
 import type { AnnouncedKey } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Column } from "../output.ts";
+import type { TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
 /** A key that is valid for longer belongs in the settings. */
 const MAX_FOR_MS = 3650 * DAY_MS;
 
-const KEY_COLUMNS: readonly Column<ClusterKey>[] = [
+const KEY_COLUMNS: readonly TableColumn<ClusterKey>[] = [
   { title: "CLUSTER", text: ({ clusterId }) => clusterId },
   { title: "REGION", text: ({ region }) => region },
   { title: "KEY", text: ({ keyId, signs }) => (signs ? `${keyId} *` : keyId) },
@@ -23,7 +23,7 @@ const KEY_COLUMNS: readonly Column<ClusterKey>[] = [
   { title: "PUBLIC KEY", isWide: true, text: ({ publicKey }) => Buffer.from(publicKey).toString("base64") },
 ];
 
-export const list: Verb = async ({ flags, out, client }) => {
+export const list: VerbFunction = async ({ flags, out, client }) => {
   const clusterId = flags.text("clusterId") ?? "";
   const { keys, servedBy } = await readPages(flags, ["keys"], (page) => client().call(PeerService.method.keys, { clusterId, ...page }));
   const json = { servedBy, keys: keys.map((key) => wholeJson(ClusterKeySchema, key)) };
@@ -32,7 +32,7 @@ export const list: Verb = async ({ flags, out, client }) => {
   if (!out.isMachine && keys.some(({ signs }) => signs)) out.note(`* ${servedBy} signs with this key`);
 };
 
-export const announce: Verb = async ({ environment, flags, out }) => {
+export const announce: VerbFunction = async ({ environment, flags, out }) => {
   const [cluster = "", keyFile = "", newKeyFile = ""] = ["clusterId", "keyFile", "newKeyFile"].map((name) => flags.text(name));
   if (!ID.pattern.test(cluster)) throw new UsageError(`invalid --cluster-id ${cluster}: expected ${ID.what}`);
   const forMs = flags.durationMs("for") ?? 0;

@@ -1,5 +1,5 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
-import { isHost, nearness, splitHostPort } from "../../lib/addresses.ts";
+import { isHost, splitHostPort, unsafeHostReason } from "../../lib/addresses.ts";
 import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
@@ -15,7 +15,7 @@ export interface IngressOptions {
   readonly isTls: boolean;
 }
 
-export interface Ingress {
+export interface IngressUrls {
   /** `host:port` each: those of gRPC first, in the order in which they were named. */
   readonly servers: readonly string[];
   /** What is wrong with each of the others, in words. */
@@ -23,7 +23,7 @@ export interface Ingress {
 }
 
 /** Sorts urls into servers that may be called and faults. */
-export function ingressIn(urls: readonly string[], options: IngressOptions): Ingress {
+export function ingressIn(urls: readonly string[], options: IngressOptions): IngressUrls {
   const [grpc, http, faults]: [string[], string[], string[]] = [[], [], []];
   for (const [at, url] of urls.entries()) {
     const read = at < MAX_URLS ? readUrl(url, options) : "one too many";
@@ -51,7 +51,7 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
 
 /** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */
 export function nearFault(host: string, from: string): string | undefined {
-  return nearness(host, splitHostPort(from).host);
+  return unsafeHostReason(host, splitHostPort(from).host);
 }
 
 // Whether the certificate of a server names a cluster, as those of nodes do: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`.

@@ -1,10 +1,10 @@
 /** The addresses that a gRPC channel is given for a name: those of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Candidate } from "../../consumer/endpoint.ts";
+import { isReachable } from "../../consumer/fitness.ts";
+import { rankOf, SELECT_POLICY, tierIn, type ZoneLocality } from "../../consumer/levels.ts";
+import { preferredTargets } from "../../consumer/targets.ts";
 import { protocolOf } from "../../lib/protocols.ts";
-import type { Candidate } from "../../reading/endpoint.ts";
-import { isReachable } from "../../reading/fitness.ts";
-import { type Place, rankOf, SELECT_POLICY, tierIn } from "../../reading/levels.ts";
-import { preferredTargets } from "../../reading/targets.ts";
 
 export interface HostPort {
   readonly host: string;
@@ -36,7 +36,7 @@ export function parseServiceName(path: string): ServiceName | undefined {
  * Each entry of the best tier of health, the nearest entries first and equally near ones in the order of `draw`, a number for each instance id: a channel that takes the first address
  * must not choose the same one as all other channels. Entries in MAINTENANCE and without a port are left out.
  */
-export function addressesOf(entries: Iterable<Entry>, place: Place, draw: (key: string) => number): readonly AddressedEntry[] {
+export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw: (key: string) => number): readonly AddressedEntry[] {
   const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
   const ranked = [...entries]
     .map((entry) => {

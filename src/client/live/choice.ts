@@ -2,12 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, type Target, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Chooser } from "../../consumer/chooser.ts";
+import type { Endpoint } from "../../consumer/endpoint.ts";
+import { hostOf, hostTargets, isCalledAtNode } from "../../consumer/hosting.ts";
+import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/levels.ts";
+import { drawTarget } from "../../consumer/targets.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Chooser } from "../../reading/chooser.ts";
-import type { Endpoint } from "../../reading/endpoint.ts";
-import { hostOf, hostTargets, isCalledAtNode } from "../../reading/hosting.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
-import { drawTarget } from "../../reading/targets.ts";
 import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";
 import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
 
@@ -125,17 +125,17 @@ export const NODES_NAMESPACE = "discovery.nodes";
 export type NodesOf = (nodeId: string) => Iterable<Entry>;
 
 /** Where the program is, its clock, and the nodes that it knows. */
-export interface Surroundings {
-  readonly place: Place | undefined;
+export interface ClientContext {
+  readonly place: ZoneLocality | undefined;
   readonly now: () => Time;
   readonly nodesOf: NodesOf;
 }
 
-const NOWHERE: Place = { region: "", zone: "" };
-const chance: { random: () => number; place: Place } = { random: Math.random, place: NOWHERE };
+const NOWHERE: ZoneLocality = { region: "", zone: "" };
+const chance: { random: () => number; place: ZoneLocality } = { random: Math.random, place: NOWHERE };
 
 /** Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT: bench/resolve.ts. */
-export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: Surroundings): Choice | undefined {
+export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: ClientContext): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
   chance.place = place ?? NOWHERE;
   const chooser = group.chooser(policyOf(policy), chance);

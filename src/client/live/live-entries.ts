@@ -1,11 +1,11 @@
 /**
  * The entries that a watch tells, as a map that is whole at all times: a snapshot shows only when it is complete, and entries that vanish all at once are
- * held for a while (`reading/guard.ts`). Nothing here waits; `watch.io.ts` opens the streams.
+ * held for a while (`consumer/mass-loss-guard.ts`). Nothing here waits; `watch.io.ts` opens the streams.
  */
 import { type Entry, type EntryKey, type EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { GUARD_DEFAULTS, type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
+import { entryKeyText, type FollowEvent, type RemovalCause, type UnreachableSample } from "../../consumer/watch-follower.ts";
 import type { Time } from "../../lib/machine.ts";
-import { type FollowEvent, type RemovalCause, textOf, type Unreachable } from "../../reading/follow.ts";
-import { GUARD_DEFAULTS, Guard, type GuardOptions } from "../../reading/guard.ts";
 import { NamedEntries, type NameStats } from "./named-entries.ts";
 
 export type LiveChange =
@@ -23,7 +23,7 @@ export interface Freshness {
    * Nodes that `ageMs` does not include: the server considers them dead, but they may still accept writes that the map lacks. Undefined when there are none, and
    * before the first snapshot is complete.
    */
-  readonly unreachable: Unreachable | undefined;
+  readonly unreachable: UnreachableSample | undefined;
   /** Entries that are still shown, as ORPHANED or in MAINTENANCE, because they vanished with most others of their name. */
   readonly heldCount: number;
   /** The node or resolver that spoke last. */
@@ -38,8 +38,8 @@ export interface LiveEntriesOptions {
   readonly minKept?: number;
 }
 
-type Synced = Extract<FollowEvent, { readonly kind: "synced" }>;
-type Told = Exclude<FollowEvent, Synced>;
+type SyncedEvent = Extract<FollowEvent, { readonly kind: "synced" }>;
+type EntryEvent = Exclude<FollowEvent, SyncedEvent>;
 
 /** So many entries may be held or remembered as lost where a map never showed as many; else as many as it showed. */
 const MIN_KEPT = 10_000;
@@ -56,21 +56,21 @@ export interface CountsOfName extends NameStats {
 export class LiveEntries {
   /** Namespace to name to the groups of the name, one a kind. Names of one kind are the rule. */
   readonly #names = new Map<string, Map<string, NamedEntries>>();
-  readonly #guard: Guard<Entry>;
+  readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
   /** Told by a snapshot that is not complete yet, by key. Nothing of it shows. */
-  readonly #staged = new Map<string, Told>();
+  readonly #staged = new Map<string, EntryEvent>();
   readonly #minKept: number;
   #size = 0;
   /** The most entries that were there at once, without held ones. */
   #peak = 0;
-  #said: (Pick<Synced, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
+  #said: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
     this.#staleAfterMs = staleAfterMs;
     this.#minKept = minKept;
-    this.#guard = new Guard(guard);
+    this.#guard = new MassLossGuard(guard);
   }
 
   /** Entries that show, held ones included. */
@@ -86,7 +86,7 @@ export class LiveEntries {
   /** Takes what a watch told. Returns what changed of what shows, at most one change a key. */
   take(event: FollowEvent, time: Time): readonly LiveChange[] {
     if (event.kind !== "synced") {
-      const key = textOf(event.key);
+      const key = entryKeyText(event.key);
       if (event.isStaged || this.#said === undefined) {
         // Set anew, so that the order is that of the last word on each key.
         this.#staged.delete(key);
@@ -116,7 +116,7 @@ export class LiveEntries {
   }
 
   get(key: EntryKey): Entry | undefined {
-    return this.named(key.namespace, key.name, key.kind)?.find(textOf(key));
+    return this.named(key.namespace, key.name, key.kind)?.find(entryKeyText(key));
   }
 
   named(namespace: string, name: string, kind: EntryKind): NamedEntries | undefined {
@@ -150,17 +150,17 @@ export class LiveEntries {
         for (let group: NamedEntries | undefined = first; group !== undefined; group = group.next) yield { namespace, name, group };
   }
 
-  #apply(text: string, event: Told, { monoMs }: Time): void {
+  #apply(text: string, event: EntryEvent, { monoMs }: Time): void {
     const { key } = event;
     const name = `${key.kind}\0${key.namespace}\0${key.name}`;
     if (event.kind === "put") {
-      this.#guard.returned(name, text);
+      this.#guard.noteReturn(name, text);
       this.#show(text, event.entry, event.key);
       return;
     }
     const group = this.named(key.namespace, key.name, key.kind);
     if (!DOUBTFUL.has(event.cause)) {
-      this.#guard.ended(name, text, monoMs);
+      this.#guard.noteEnd(name, text, monoMs);
       this.#forget(text, key, event.cause);
       return;
     }
@@ -168,9 +168,9 @@ export class LiveEntries {
     if (group === undefined || entry === undefined) return;
     const remaining = group.live.size - 1;
     this.#forget(text, key, event.cause);
-    for (const lost of this.#guard.lost({ name, key: text, entry }, remaining, monoMs)) this.#hold(lost.key, lost.entry);
+    for (const lost of this.#guard.noteLoss({ name, key: text, entry }, remaining, monoMs)) this.#hold(lost.key, lost.entry);
     while (this.#guard.keptCount > Math.max(this.#minKept, this.#peak)) {
-      const oldest = this.#guard.letOldestGo();
+      const oldest = this.#guard.releaseOldest();
       if (oldest !== undefined) this.#forget(oldest.key, oldest.entry.key, "expired");
     }
   }

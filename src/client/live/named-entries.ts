@@ -1,10 +1,10 @@
 /** The entries of one name in a live map, the choice among them, and what came of the calls to them. */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { Chooser } from "../../reading/chooser.ts";
-import type { Candidate } from "../../reading/endpoint.ts";
-import { isHosted } from "../../reading/fitness.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import { Chooser } from "../../consumer/chooser.ts";
+import type { Candidate } from "../../consumer/endpoint.ts";
+import { isHosted } from "../../consumer/fitness.ts";
+import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/levels.ts";
 
 /** An entry as the chooser sees it. */
 export interface LiveEntry extends Candidate {
@@ -25,11 +25,11 @@ export interface NameStats {
 }
 
 /** What the choice takes from outside. */
-export interface Chance {
+export interface ChoiceInputs {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** The preferred place. */
-  readonly place: Place;
+  readonly place: ZoneLocality;
 }
 
 export class NamedEntries {
@@ -47,7 +47,7 @@ export class NamedEntries {
   readonly #choosers = new Map<SelectPolicy, Chooser<LiveEntry>>();
   #usual: Chooser<LiveEntry> | undefined;
   /** The place for which they were made. */
-  #place: Place | undefined;
+  #place: ZoneLocality | undefined;
   /** Counts of choosers that were made for another place. */
   #earlier = { choices: 0, byLoad: 0 };
 
@@ -87,7 +87,7 @@ export class NamedEntries {
   }
 
   /** HOT: once a `resolve` (bench/resolve.ts), so it makes nothing when the chooser is there. */
-  chooser(policy: SelectPolicy, { random, place }: Chance): Chooser<LiveEntry> {
+  chooser(policy: SelectPolicy, { random, place }: ChoiceInputs): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;
     let chooser = this.#choosers.get(policy);
@@ -117,7 +117,7 @@ export class NamedEntries {
   }
 
   /** The place of the program became known, so nearness must be judged anew. */
-  #moveTo(place: Place): void {
+  #moveTo(place: ZoneLocality): void {
     this.#earlier = this.#counts();
     this.#choosers.clear();
     this.#usual = undefined;

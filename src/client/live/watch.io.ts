@@ -3,11 +3,11 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { isCalledAtNode } from "../../consumer/hosting.ts";
+import type { ZoneLocality } from "../../consumer/levels.ts";
 import type { Time } from "../../lib/machine.ts";
-import { later } from "../../lib/patient-time.io.ts";
-import { isCalledAtNode } from "../../reading/hosting.ts";
-import type { Place } from "../../reading/levels.ts";
-import type { Calls } from "../calls.ts";
+import { later } from "../../lib/stall-aware-time.io.ts";
+import type { ClientCalls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
 import { closedFailure, lateFailure } from "../request-error.ts";
@@ -38,9 +38,9 @@ const NO_OPTIONS: ResolveOptions = {};
 export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
 
 /** What `watch` uses of a client. */
-export interface WatchingCalls extends Calls {
+export interface WatchingCalls extends ClientCalls {
   /** Where the program runs, when that is known. */
-  readonly place: Place | undefined;
+  readonly place: ZoneLocality | undefined;
 }
 
 /**
@@ -79,7 +79,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   readonly #queues = new Set<ChangeQueue>();
   readonly #following: Promise<void>;
   /** HOT: one object for all choices. */
-  readonly #here: { place: Place | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
+  readonly #here: { place: ZoneLocality | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
     place: undefined,
     now: sharedNow,
     nodesOf: (nodeId) => this.#nodes?.named(NODES_NAMESPACE, nodeId, EntryKind.NODE) ?? [],

@@ -7,15 +7,15 @@ import { parseAddress } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
-import type { Reach } from "./reach.ts";
+import type { ProbeAllowList } from "./probe-allow-list.ts";
 
 /** What an alias check says. */
-type AliasOf = Extract<Check["probe"], { readonly case: "alias" }>["value"];
+type AliasProbe = Extract<Check["probe"], { readonly case: "alias" }>["value"];
 
 export interface AdmissionParts {
   /** The setting `checks.enabled`. */
   readonly isEnabled: boolean;
-  readonly reach: Reach;
+  readonly reach: ProbeAllowList;
   readonly clusterId: string;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
@@ -61,7 +61,7 @@ export class CheckAdmission {
     throw invalid(field, `${host} is not within checks.allowed of this node, so no check may connect to it`);
   }
 
-  #checkAlias({ key }: AliasOf, own: KeyText | undefined, withAlias: ReadonlySet<KeyText>, caller: Caller, field: string): void {
+  #checkAlias({ key }: AliasProbe, own: KeyText | undefined, withAlias: ReadonlySet<KeyText>, caller: Caller, field: string): void {
     const { clusterId, policies, onDenied, hasAlias } = this.#parts;
     if (key === undefined) throw invalid(field, "is required");
     const other = parseKey(key, field, clusterId, PROTOCOL_BOUNDS);

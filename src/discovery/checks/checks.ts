@@ -2,19 +2,19 @@
  * Runs the checks of the entries that are registered here: when each looks, when it turns, and what its entry shows then (semantics.md, Checks).
  * It opens no connections: it orders probes and receives their outcomes.
  */
-import { type Check, type Checked, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { type Check, type CheckResults, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { assert, rethrowBroken } from "../../lib/errors.ts";
 
 import { DeadlineHeap } from "../../lib/heap.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Patience } from "../../lib/patience.ts";
-import type { EntryFollower } from "../registrar/registrar.ts";
+import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
+import type { EntryObserver } from "../registrar/registrar.ts";
 import { FairShareLimiter } from "./fair-share-limiter.ts";
-import { isName, type Probe, probeOf } from "./probe.ts";
-import { failed, type Outcome, PASSED } from "./threshold.ts";
-import { type DoubtChange, Turns } from "./turns.ts";
-import { type AliasOf, aliasOutcome, statesOf, textOf, type Watch, WatchedEntries, type WatchedEntry } from "./watched.ts";
+import { type HealthProbe, isName, probeOf } from "./probe.ts";
+import { type SelfPreservationChange, StateChanges } from "./state-changes.ts";
+import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
+import { type AliasTarget, aliasOutcome, statesOf, textOf, type WatchedCheck, WatchedEntries, type WatchedEntry } from "./watched.ts";
 
 /** Most probes that are under way. */
 export const MAX_IN_FLIGHT = 256;
@@ -40,15 +40,15 @@ export interface ChecksParts {
   /** The setting `checks.enabled`. While it is false no check runs, and entries that have checks show that nothing is known of them. */
   readonly isEnabled: boolean;
   /** The clock in which a program has time to renew a `ttl` check. */
-  readonly patience: Patience;
+  readonly stallClock: StallAwareClock;
   /** A number from 0 to below 1. */
   readonly random: () => number;
   /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
-  readonly checkedOf: (key: KeyText) => Checked | undefined;
+  readonly checkedOf: (key: KeyText) => CheckResults | undefined;
   /** The `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
   /** The entry that an alias check of an own entry goes by. Undefined when it does not exist, or its registrant may not see it. */
-  readonly aliasOf: (key: AliasKey, own: KeyText) => AliasOf | undefined;
+  readonly aliasOf: (key: AliasKey, own: KeyText) => AliasTarget | undefined;
   /** Writes what the checks of an own entry have found. Throws when it cannot be stamped. */
   readonly write: (key: KeyText, states: readonly CheckState[], time: Time) => void;
 }
@@ -57,40 +57,40 @@ export interface ChecksParts {
  * An order to probe. `probed` answers it with the same id. Where the host is a name, `resolved` comes when its look-up is over, which may be later than the
  * outcome.
  */
-export interface OrderedProbe {
+export interface StartProbe {
   readonly kind: "probe";
   readonly id: number;
-  readonly probe: Probe;
+  readonly probe: HealthProbe;
 }
 
 /** An order to stop a probe, so that another owner gets its slot. No answer is expected. */
-interface CutProbe {
+interface CancelProbe {
   readonly kind: "cutProbe";
   readonly id: number;
 }
 
-export type CheckOrder = OrderedProbe | CutProbe;
+export type ProbeOutput = StartProbe | CancelProbe;
 
-const NO_ORDERS: readonly CheckOrder[] = [];
+const NO_ORDERS: readonly ProbeOutput[] = [];
 
-interface Flight {
-  readonly watch: Watch;
+interface ProbeInFlight {
+  readonly watch: WatchedCheck;
   readonly fromMonoMs: number;
   /** This process stood still meanwhile, so that the outcome says nothing. */
   isVoid: boolean;
 }
 
-export class Checks implements EntryFollower {
+export class HealthChecks implements EntryObserver {
   readonly #parts: ChecksParts;
   readonly #entries = new WatchedEntries();
-  readonly #turns = new Turns();
+  readonly #turns = new StateChanges();
   /** When each watch looks next. */
   readonly #heap = new DeadlineHeap();
-  readonly #flights = new Map<number, Flight>();
+  readonly #flights = new Map<number, ProbeInFlight>();
   /** Slots of the running probes, which are listed in `#flights`. */
-  readonly #probeSlots = new FairShareLimiter<Watch>({ slotCount: MAX_IN_FLIGHT, reservedCount: 0 });
+  readonly #probeSlots = new FairShareLimiter<WatchedCheck>({ slotCount: MAX_IN_FLIGHT, reservedCount: 0 });
   /** A look-up cannot be stopped, so one stays free for owners that run none. */
-  readonly #lookupSlots = new FairShareLimiter<Watch>({ slotCount: MAX_LOOKUPS, reservedCount: 1 });
+  readonly #lookupSlots = new FairShareLimiter<WatchedCheck>({ slotCount: MAX_LOOKUPS, reservedCount: 1 });
   /** Owners of the running look-ups, by the ids of their probes. */
   readonly #lookupOwners = new Map<number, string>();
   /** A check began to wait, or a probe or look-up slot became free. */
@@ -108,12 +108,12 @@ export class Checks implements EntryFollower {
     this.#parts = parts;
   }
 
-  get doubt(): Turns["doubt"] {
+  get doubt(): StateChanges["doubt"] {
     return this.#turns.doubt;
   }
 
   /** The doubts that began or ended since the last call. */
-  takeDoubtChanges(): readonly DoubtChange[] {
+  takeDoubtChanges(): readonly SelfPreservationChange[] {
     return this.#turns.takeChanges();
   }
 
@@ -184,7 +184,7 @@ export class Checks implements EntryFollower {
     this.#note(changed.entry);
   }
 
-  #drop(watch: Watch): void {
+  #drop(watch: WatchedCheck): void {
     const { owner } = watch.entry;
     this.#heap.remove(watch.id);
     this.#turns.dropped(watch);
@@ -194,17 +194,17 @@ export class Checks implements EntryFollower {
     if (this.#parts.isEnabled && isNamed(watch)) this.#lookupSlots.unregister(owner);
   }
 
-  #add(watch: Watch, { monoMs }: Time): void {
+  #add(watch: WatchedCheck, { monoMs }: Time): void {
     this.#turns.added(watch);
     if (!this.#parts.isEnabled) return;
     if (isNamed(watch)) this.#lookupSlots.register(watch.entry.owner);
-    const { patience, random } = this.#parts;
+    const { stallClock, random } = this.#parts;
     const { intervalMs } = watch.times;
-    watch.outcomeMs = patience.nowMs(monoMs);
+    watch.outcomeMs = stallClock.nowMs(monoMs);
     const isRenewed = watch.check.probe.case === "ttl";
     // What the disk kept holds until the first outcome. Probes of all entries of a restart are spread over their interval.
     const withinMs = watch.threshold.isKnown ? intervalMs : Math.min(FIRST_MS, intervalMs);
-    this.#heap.set(watch.id, isRenewed ? patience.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
+    this.#heap.set(watch.id, isRenewed ? stallClock.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
   }
 
   /** Notes an entry whose record says something else. */
@@ -223,7 +223,7 @@ export class Checks implements EntryFollower {
    * Does what is due, and returns the probes to run and to stop. To be called after each input and at `nextDeadlineMs`. `isCaughtUp`: whether what this node
    * does not hold does not exist. HOT: once an input of the node, and mostly there is nothing.
    */
-  step(time: Time, isCaughtUp: boolean): readonly CheckOrder[] {
+  step(time: Time, isCaughtUp: boolean): readonly ProbeOutput[] {
     if (this.#isEnded || !this.#hasWork(time)) return NO_ORDERS;
     if (this.#mustReadAgain) {
       this.#mustReadAgain = false;
@@ -235,7 +235,7 @@ export class Checks implements EntryFollower {
       this.#heap.remove(watch.id);
       this.#look(watch, time, isCaughtUp);
     }
-    const orders: CheckOrder[] = [];
+    const orders: ProbeOutput[] = [];
     if (this.#mayLaunch) this.#launchWaiting(time, orders);
     for (const watch of this.#turns.turn(time.monoMs)) {
       this.totals.turned += 1;
@@ -250,7 +250,7 @@ export class Checks implements EntryFollower {
   }
 
   /** Answers an ordered probe. A second answer changes nothing. */
-  probed(id: number, outcome: Outcome, time: Time): void {
+  probed(id: number, outcome: CheckOutcome, time: Time): void {
     const flight = this.#flights.get(id);
     if (flight === undefined) return;
     this.#flights.delete(id);
@@ -272,7 +272,7 @@ export class Checks implements EntryFollower {
   }
 
   /** This process stood still: probes that are under way may have missed their answers. */
-  stoodStill(): void {
+  onProcessPause(): void {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 
@@ -288,7 +288,7 @@ export class Checks implements EntryFollower {
     return Math.min(this.#heap.nextDeadlineMs(), this.#turns.nextDeadlineMs(), writeMs);
   }
 
-  #look(watch: Watch, time: Time, isCaughtUp: boolean): void {
+  #look(watch: WatchedCheck, time: Time, isCaughtUp: boolean): void {
     const { probe } = watch.check;
     switch (probe.case) {
       case "ttl":
@@ -309,30 +309,30 @@ export class Checks implements EntryFollower {
     }
   }
 
-  #lookAtOther(watch: Watch, key: AliasKey | undefined, time: Time): void {
+  #lookAtOther(watch: WatchedCheck, key: AliasKey | undefined, time: Time): void {
     const outcome = key === undefined ? undefined : aliasOutcome(this.#parts.aliasOf(key, watch.entry.key));
     if (outcome !== undefined) this.#conclude(watch, outcome, time);
   }
 
   /** A check of a name waits until a look-up and a probe slot are free, so that no check holds one while it waits for the other. */
-  #wait(watch: Watch): void {
+  #wait(watch: WatchedCheck): void {
     watch.isWaiting = true;
     (isNamed(watch) ? this.#lookupSlots : this.#probeSlots).enqueue(watch.entry.owner, watch);
     this.#mayLaunch = true;
-    if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.patience.dueMonoMs(notRunMs(watch)));
+    if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.stallClock.dueMonoMs(notRunMs(watch)));
   }
 
-  #lookAtWaiting(watch: Watch, { monoMs }: Time): void {
-    const { patience } = this.#parts;
-    if (patience.dueMs(monoMs) < notRunMs(watch)) {
-      this.#heap.set(watch.id, patience.dueMonoMs(notRunMs(watch)));
+  #lookAtWaiting(watch: WatchedCheck, { monoMs }: Time): void {
+    const { stallClock } = this.#parts;
+    if (stallClock.dueMs(monoMs) < notRunMs(watch)) {
+      this.#heap.set(watch.id, stallClock.dueMonoMs(notRunMs(watch)));
       return;
     }
     watch.threshold.notRun();
     this.#note(watch.entry);
   }
 
-  #launchWaiting(time: Time, orders: CheckOrder[]): void {
+  #launchWaiting(time: Time, orders: ProbeOutput[]): void {
     this.#mayLaunch = false;
     const canAcquire = (owner: string) => this.#probeSlots.canAcquire(owner) || this.#probeSlots.preemptibleFor(owner) !== undefined;
     while (!this.#probeSlots.isExhausted) {
@@ -354,7 +354,7 @@ export class Checks implements EntryFollower {
     }
   }
 
-  #launch(watch: Watch, { monoMs }: Time, orders: CheckOrder[]): void {
+  #launch(watch: WatchedCheck, { monoMs }: Time, orders: ProbeOutput[]): void {
     const probe = probeOf(watch);
     assert(probe !== undefined, "only checks that connect wait for a slot");
     const { owner } = watch.entry;
@@ -367,7 +367,7 @@ export class Checks implements EntryFollower {
   }
 
   /** Stops the newest probe of an owner, because the least work is lost. Its check waits again. O(running probes). */
-  #cut(owner: string, orders: CheckOrder[]): void {
+  #cut(owner: string, orders: ProbeOutput[]): void {
     const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
     const flight = this.#flights.get(id);
     assert(flight !== undefined, "an owner has a probe for each slot that it uses", { owner });
@@ -377,20 +377,20 @@ export class Checks implements EntryFollower {
     if (!flight.watch.isGone) this.#wait(flight.watch);
   }
 
-  #again({ id, times: { intervalMs } }: Watch, fromMonoMs: number, { monoMs }: Time): void {
+  #again({ id, times: { intervalMs } }: WatchedCheck, fromMonoMs: number, { monoMs }: Time): void {
     const jitter = 1 + JITTER * (2 * this.#parts.random() - 1);
     this.#heap.set(id, Math.max(monoMs, fromMonoMs + intervalMs * jitter));
   }
 
-  #lookAtRenewal(watch: Watch, time: Time): void {
-    const { patience } = this.#parts;
+  #lookAtRenewal(watch: WatchedCheck, time: Time): void {
+    const { stallClock } = this.#parts;
     const { intervalMs } = watch.times;
-    const dueMs = patience.dueMs(time.monoMs);
+    const dueMs = stallClock.dueMs(time.monoMs);
     if (dueMs >= watch.outcomeMs + intervalMs) this.#conclude(watch, failed(FAILURE.NOT_RENEWED), time, dueMs);
-    this.#heap.set(watch.id, patience.dueMonoMs(watch.outcomeMs + intervalMs));
+    this.#heap.set(watch.id, stallClock.dueMonoMs(watch.outcomeMs + intervalMs));
   }
 
-  #conclude(watch: Watch, outcome: Outcome, { monoMs }: Time, outcomeMs = this.#parts.patience.nowMs(monoMs)): void {
+  #conclude(watch: WatchedCheck, outcome: CheckOutcome, { monoMs }: Time, outcomeMs = this.#parts.stallClock.nowMs(monoMs)): void {
     const { isNotRun } = watch.threshold;
     watch.outcomeMs = outcomeMs;
     this.totals[outcome.health === HEALTH.CRITICAL ? "failed" : "passed"] += 1;
@@ -420,11 +420,11 @@ export class Checks implements EntryFollower {
 }
 
 /** Its target is a name, which each probe looks up. */
-function isNamed({ target }: Watch): boolean {
+function isNamed({ target }: WatchedCheck): boolean {
   return target !== undefined && isName(target.host);
 }
 
-/** In patient ms. */
-function notRunMs({ outcomeMs, times: { intervalMs } }: Watch): number {
+/** In stall-aware ms. */
+function notRunMs({ outcomeMs, times: { intervalMs } }: WatchedCheck): number {
   return outcomeMs + NOT_RUN_INTERVALS * intervalMs;
 }

@@ -3,7 +3,7 @@ import { FAILURE } from "../../catalog/entry/checks.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
-import { failed, type Outcome, PASSED } from "./threshold.ts";
+import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
 
 /** Most bytes that are read of an answer. */
 export const MAX_ANSWER_BYTES = 4096;
@@ -74,7 +74,7 @@ export interface HealthAnswer {
 }
 
 /** `isGreeted`: the server said that it speaks HTTP/2. One that says anything else is a server of something else. */
-export function healthOutcome({ status, message, isFromServer, isMalformed }: HealthAnswer, isGreeted: boolean): Outcome {
+export function healthOutcome({ status, message, isFromServer, isMalformed }: HealthAnswer, isGreeted: boolean): CheckOutcome {
   if (isMalformed) return failed(FAILURE.MALFORMED);
   if (!isFromServer)
     return failed(status.code === CODES.DEADLINE_EXCEEDED ? FAILURE.TIMEOUT : isGreeted ? FAILURE.REFUSED : FAILURE.MALFORMED);
@@ -84,7 +84,7 @@ export function healthOutcome({ status, message, isFromServer, isMalformed }: He
   return outcomeOf(message);
 }
 
-function outcomeOf(message: Uint8Array): Outcome {
+function outcomeOf(message: Uint8Array): CheckOutcome {
   try {
     const reader = new WireReader(message);
     let status = 0;

@@ -1,9 +1,9 @@
 /** What the shell of the checks is told to connect to, and how. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
 import { parseAddress } from "../../lib/addresses.ts";
-import type { Watch } from "./watched.ts";
+import type { WatchedCheck } from "./watched.ts";
 
-interface Connecting {
+interface ConnectTarget {
   /** A name, or an IPv4 or IPv6 literal. */
   readonly host: string;
   readonly port: number;
@@ -11,7 +11,7 @@ interface Connecting {
   readonly timeoutMs: number;
 }
 
-export type Probe = Connecting &
+export type HealthProbe = ConnectTarget &
   (
     | { readonly kind: "tcp" }
     | {
@@ -29,7 +29,7 @@ export function isName(host: string): boolean {
 }
 
 /** Undefined for a check that connects to nothing. */
-export function probeOf({ check: { probe }, target, times: { timeoutMs } }: Watch): Probe | undefined {
+export function probeOf({ check: { probe }, target, times: { timeoutMs } }: WatchedCheck): HealthProbe | undefined {
   if (target === undefined) return undefined;
   const connecting = { host: target.host, port: target.port, timeoutMs };
   switch (probe.case) {

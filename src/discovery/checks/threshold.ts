@@ -1,12 +1,12 @@
 /** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
-import { type CheckState, type CheckTimes, FAILURE, type Failure, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { type CheckFailure, type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 
-export class Threshold {
+export class CheckThreshold {
   readonly #times: Pick<CheckTimes, "failing" | "passing">;
   #state: CheckState;
   /** The newest outcome that says something else than the state, and how many in a row have said it. */
-  #next: Outcome | undefined;
+  #next: CheckOutcome | undefined;
   #inARow = 0;
   #isNotRun: boolean;
 
@@ -31,12 +31,12 @@ export class Threshold {
   }
 
   /** The last outcome contradicts what the check had turned to. */
-  get isSwaying(): boolean {
+  get isChanging(): boolean {
     return this.isKnown && this.#next !== undefined;
   }
 
   /** What the check is to turn to. Undefined while it stays as it is. */
-  get due(): Outcome | undefined {
+  get due(): CheckOutcome | undefined {
     if (this.#next === undefined) return undefined;
     const { failing, passing } = this.#times;
     return this.#inARow >= (this.#next.health === HEALTH.CRITICAL ? failing : passing) ? this.#next : undefined;
@@ -47,7 +47,7 @@ export class Threshold {
     this.#isNotRun = true;
   }
 
-  conclude(outcome: Outcome): void {
+  conclude(outcome: CheckOutcome): void {
     const wasNotRun = this.#isNotRun;
     this.#isNotRun = false;
     if (outcome.health === this.#state.health) {
@@ -72,15 +72,15 @@ export class Threshold {
 // What one probe of a check found, and what a check has turned to: both are a health, and why it is not a good one.
 
 /** As `CheckState`, with a health that is known. */
-export interface Outcome extends CheckState {
+export interface CheckOutcome extends CheckState {
   readonly health: typeof HEALTH.HEALTHY | typeof HEALTH.DEGRADED | typeof HEALTH.CRITICAL;
 }
 
-export const PASSED: Outcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
+export const PASSED: CheckOutcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 /** Only an alias has it: the other entry is degraded. */
-export const DEGRADED: Outcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
+export const DEGRADED: CheckOutcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
 /** `httpStatus` goes with `FAILURE.STATUS`. */
-export function failed(failure: Exclude<Failure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): Outcome {
+export function failed(failure: Exclude<CheckFailure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): CheckOutcome {
   return { health: HEALTH.CRITICAL, failure, httpStatus, lastHealth: HEALTH.UNSET };
 }

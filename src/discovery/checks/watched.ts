@@ -1,7 +1,7 @@
 /** The checks of own entries that this node watches, and what is known of each. */
 import {
   type Check,
-  type Checked,
+  type CheckResults,
   type CheckState,
   type CheckTimes,
   FAILURE,
@@ -14,10 +14,10 @@ import {
   worstOf,
 } from "../../catalog/entry/checks.ts";
 import { type CatalogRecord, HEALTH, type KeyText, viewHealth } from "../../catalog/record/record.ts";
-import { DEGRADED, failed, type Outcome, PASSED, Threshold } from "./threshold.ts";
+import { type CheckOutcome, CheckThreshold, DEGRADED, failed, PASSED } from "./threshold.ts";
 
 /** One check of one entry. */
-export interface Watch {
+export interface WatchedCheck {
   /** Reused after the watch is gone. */
   readonly id: number;
   readonly entry: WatchedEntry;
@@ -27,8 +27,8 @@ export interface Watch {
   /** See `identityOf`. */
   readonly identity: string;
   readonly times: CheckTimes;
-  readonly threshold: Threshold;
-  /** Time of its last outcome, in patient ms. Before the first outcome, the time when it was added. */
+  readonly threshold: CheckThreshold;
+  /** Time of its last outcome, in stall-aware ms. Before the first outcome, the time when it was added. */
   outcomeMs: number;
   /** It is due and waits for a look-up or a probe. */
   isWaiting: boolean;
@@ -43,23 +43,23 @@ export interface WatchedEntry {
   /** See `entryOwner`. When the owner changes, a new object is created. */
   readonly owner: string;
   /** In the order of the entry's checks. */
-  watches: readonly Watch[];
+  watches: readonly WatchedCheck[];
   /** What the own record says of its checks, or is about to say. */
   recorded: string;
 }
 
 /** What becomes of the watches of an entry. */
-export interface Changed {
+export interface CheckChanges {
   readonly entry: WatchedEntry;
-  readonly added: readonly Watch[];
-  readonly dropped: readonly Watch[];
+  readonly added: readonly WatchedCheck[];
+  readonly dropped: readonly WatchedCheck[];
 }
 
-const NOTHING: Pick<Checked, "checks" | "targets" | "checkStates"> = { checks: [], targets: [], checkStates: [] };
+const NOTHING: Pick<CheckResults, "checks" | "targets" | "checkStates"> = { checks: [], targets: [], checkStates: [] };
 
 export class WatchedEntries {
   readonly #byKey = new Map<KeyText, WatchedEntry>();
-  readonly #byId: (Watch | undefined)[] = [];
+  readonly #byId: (WatchedCheck | undefined)[] = [];
   readonly #freeIds: number[] = [];
 
   find(key: KeyText): WatchedEntry | undefined {
@@ -72,11 +72,11 @@ export class WatchedEntries {
   }
 
   /** O(checks). */
-  *list(): Generator<Watch, undefined> {
+  *list(): Generator<WatchedCheck, undefined> {
     for (const { watches } of this.#byKey.values()) yield* watches;
   }
 
-  byId(id: number): Watch | undefined {
+  byId(id: number): WatchedCheck | undefined {
     return this.#byId[id];
   }
 
@@ -84,7 +84,7 @@ export class WatchedEntries {
    * The record of a key says this now; undefined when it is gone. A check that was there before is the same watch still, with all that is known of
    * it. Undefined when the key has no checks and had none.
    */
-  set(key: KeyText, checked: Checked | undefined, ownerOf: (key: KeyText) => string): Changed | undefined {
+  set(key: KeyText, checked: CheckResults | undefined, ownerOf: (key: KeyText) => string): CheckChanges | undefined {
     const known = this.#byKey.get(key);
     const { checks, targets, checkStates } = checked ?? NOTHING;
     if (known === undefined && checks.length === 0) return undefined;
@@ -93,7 +93,7 @@ export class WatchedEntries {
       known !== undefined && known.owner === owner ? known : { key, owner: owner ?? "", watches: [], recorded: "" };
     const before = [...entry.watches];
     const others = known === undefined || known === entry ? [] : known.watches;
-    const added: Watch[] = [];
+    const added: WatchedCheck[] = [];
     entry.watches = checks.map((check, i) => {
       const identity = identityOf(check, targets);
       const at = before.findIndex((watch) => watch.identity === identity);
@@ -115,11 +115,11 @@ export class WatchedEntries {
     return { entry, added, dropped };
   }
 
-  #newWatch(of: Pick<Watch, "entry" | "check" | "identity" | "target">, state: CheckState = UNKNOWN_STATE): Watch {
+  #newWatch(of: Pick<WatchedCheck, "entry" | "check" | "identity" | "target">, state: CheckState = UNKNOWN_STATE): WatchedCheck {
     const id = this.#freeIds.pop() ?? this.#byId.length;
     const times = timesOf(of.check);
-    const threshold = new Threshold(times, state);
-    const watch: Watch = { ...of, id, times, threshold, outcomeMs: 0, dueMonoMs: undefined, isWaiting: false, isGone: false };
+    const threshold = new CheckThreshold(times, state);
+    const watch: WatchedCheck = { ...of, id, times, threshold, outcomeMs: 0, dueMonoMs: undefined, isWaiting: false, isGone: false };
     this.#byId[id] = watch;
     return watch;
   }
@@ -145,13 +145,13 @@ export function textOf(states: readonly CheckState[]): string {
 // The outcome of an alias check: the health of another entry, as this node knows it.
 
 /** The other entry: its record, if readers see one and the registrant may, and what it says of its checks. */
-export interface AliasOf {
+export interface AliasTarget {
   readonly record: CatalogRecord;
-  readonly checked: Checked;
+  readonly checked: CheckResults;
 }
 
 /** Undefined where the other entry says nothing: its node cannot be reached, and its program may be well. */
-export function aliasOutcome(other: AliasOf | undefined): Outcome | undefined {
+export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | undefined {
   if (other === undefined) return failed(FAILURE.ALIAS);
   if (viewHealth(other.record) === HEALTH.ORPHANED) return undefined;
   const health = ownHealth(other);
@@ -163,7 +163,7 @@ export function aliasOutcome(other: AliasOf | undefined): Outcome | undefined {
  * The health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time. If these counted,
  * neither could become healthy again once one of them was not.
  */
-function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasOf): number {
+function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasTarget): number {
   if (maintenance !== undefined || !checks.some(({ probe }) => probe.case === "alias")) return record.health;
   return worstOf(
     reportedHealth,

@@ -1,6 +1,6 @@
 /** Group commit: while one batch is on its way to the journal, the next one collects calls (semantics.md, Durability). */
 
-import type { Batch } from "../../catalog/batch.ts";
+import type { WriteBatch } from "../../catalog/batch.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Registrar } from "./registrar.ts";
 
@@ -14,23 +14,23 @@ const MAX_LOOK_MS = 1000;
 /** Shortest time between two looks, in ms, so that leases that end shortly after each other end together. */
 const MIN_LOOK_MS = 5;
 
-type Committing = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
+type CommitTarget = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
 
 /**
  * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are looked at. It writes nothing: the driver
  * gives each batch of `start` to the journal, and calls `landed` or `refused` when the journal has answered.
  */
 export class CommitCycle {
-  readonly #registrar: Committing;
+  readonly #registrar: CommitTarget;
   /** The number of the last started batch. */
   #started: BatchNumber = NOTHING_TO_WAIT_FOR;
   /** The batch that is on its way. */
-  #flight: Batch | undefined;
+  #flight: WriteBatch | undefined;
   #lookedMonoMs: number;
   /** Kept until a look, a commit or a refusal changes it, because asking the registrar is expensive. */
   #dueMonoMs: number | undefined;
 
-  constructor(registrar: Committing, { monoMs }: Pick<Time, "monoMs">) {
+  constructor(registrar: CommitTarget, { monoMs }: Pick<Time, "monoMs">) {
     this.#registrar = registrar;
     this.#lookedMonoMs = monoMs;
   }
@@ -42,7 +42,7 @@ export class CommitCycle {
   }
 
   /** The next batch for the journal. Undefined while one is on its way, and when nothing is staged. */
-  start(): Batch | undefined {
+  start(): WriteBatch | undefined {
     if (this.#flight !== undefined) return undefined;
     this.#flight = this.#registrar.takeBatch();
     if (this.#flight !== undefined) this.#started += 1;

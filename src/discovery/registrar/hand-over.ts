@@ -9,7 +9,7 @@ import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import type { MaintenanceOrders } from "../../catalog/record/maintenance.ts";
+import type { MaintenanceOverrides } from "../../catalog/record/maintenance.ts";
 import { BODY, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
@@ -18,11 +18,11 @@ import { endsBeforeHlc } from "../../catalog/replica/view.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Endings } from "./endings.ts";
-import type { QuotaGate } from "./may-write.ts";
+import type { EntryRemovals } from "./entry-removals.ts";
+import type { QuotaGate } from "./write-authorization.ts";
 
 /** A node that may take entries over. */
-export interface Taker {
+export interface HandOverTarget {
   readonly nodeId: string;
   /** Number of its refusals. */
   readonly refusals: number;
@@ -30,7 +30,7 @@ export interface Taker {
   readonly runsChecks: boolean;
 }
 
-export interface Offer {
+export interface HandOverOffer {
   readonly nodeId: string;
   readonly seqs: readonly number[];
 }
@@ -40,25 +40,25 @@ export interface HandOverParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly gate: QuotaGate;
-  readonly endings: Endings;
+  readonly endings: EntryRemovals;
   /** Grants a new static lease of a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
   /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
   /** An entry was taken over that goes by these orders. */
-  readonly onOrders: (key: KeyText, orders: MaintenanceOrders) => void;
+  readonly onOrders: (key: KeyText, orders: MaintenanceOverrides) => void;
 }
 
 /** A record as it was when it was looked at. Its stored record may have changed since. */
-interface Own {
+interface OwnedEntry {
   readonly stored: StoredRecord;
   readonly seq: number;
   /** Which nodes it may be offered to: with an unknown check to none, because this node cannot know which nodes run the check. */
   readonly offeredTo: "all" | "checking" | "none";
 }
 
-interface Asked {
-  readonly storedRecords: readonly Own[];
+interface PendingOffer {
+  readonly storedRecords: readonly OwnedEntry[];
   readonly refusals: number;
   readonly untilMonoMs: number;
 }
@@ -77,8 +77,8 @@ const ALONE_MS = 500;
 export class HandOver {
   readonly #parts: HandOverParts;
   /** Records to be offered, oldest first. */
-  #waiting: Own[] = [];
-  readonly #asked = new Map<string, Asked>();
+  #waiting: OwnedEntry[] = [];
+  readonly #asked = new Map<string, PendingOffer>();
   /** Node id to the monotonic ms until which it is left alone. */
   readonly #resting = new Map<string, number>();
   /** Records that were offered to a node that neither took nor refused them in time. A node that stood still may take them later. */
@@ -134,7 +134,7 @@ export class HandOver {
     this.#servedMonoMs = time.monoMs;
   }
 
-  #offeredTo({ mayHaveChecks, at, sizeBytes }: StoredRecord): Own["offeredTo"] {
+  #offeredTo({ mayHaveChecks, at, sizeBytes }: StoredRecord): OwnedEntry["offeredTo"] {
     const checks = mayHaveChecks ? checksOf(this.#parts.replica.slab.view(at, sizeBytes)).checks : [];
     if (checks.some(({ probe }) => probe.case === undefined)) return "none";
     return checks.length > 0 ? "checking" : "all";
@@ -143,9 +143,9 @@ export class HandOver {
   /**
    * Stages the end of the records that others have taken, and returns the next offers. `isOver`: no record is left, or no node to take it.
    */
-  step(takers: readonly Taker[], time: Time): { readonly offers: readonly Offer[]; readonly isOver: boolean } {
+  step(takers: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
     for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
-    const offers: Offer[] = [];
+    const offers: HandOverOffer[] = [];
     for (const taker of takers) {
       const { nodeId, refusals } = taker;
       if (this.#asked.has(nodeId) || (this.#resting.get(nodeId) ?? 0) > time.monoMs) continue;
@@ -160,20 +160,20 @@ export class HandOver {
   }
 
   /** Whether anything waits that the node may be offered. */
-  #hasFor(taker: Taker): boolean {
+  #hasFor(taker: HandOverTarget): boolean {
     return this.#waiting.some((own) => mayOffer(own, taker));
   }
 
   /** The next offer, oldest first. */
-  #takeWaiting(taker: Taker): readonly Own[] {
-    const taken: Own[] = [];
-    const left: Own[] = [];
+  #takeWaiting(taker: HandOverTarget): readonly OwnedEntry[] {
+    const taken: OwnedEntry[] = [];
+    const left: OwnedEntry[] = [];
     for (const own of this.#waiting) (taken.length < OFFER_COUNT && mayOffer(own, taker) ? taken : left).push(own);
     this.#waiting = left;
     return taken;
   }
 
-  #look(nodeId: string, asked: Asked, takers: readonly Taker[], time: Time): void {
+  #look(nodeId: string, asked: PendingOffer, takers: readonly HandOverTarget[], time: Time): void {
     const { replica, endings } = this.#parts;
     const storedRecords = asked.storedRecords.filter(({ stored, seq }) => {
       // The record ended meanwhile, because somebody unregistered it.
@@ -259,7 +259,7 @@ export class HandOver {
   }
 }
 
-function mayOffer({ offeredTo }: Own, { runsChecks }: Taker): boolean {
+function mayOffer({ offeredTo }: OwnedEntry, { runsChecks }: HandOverTarget): boolean {
   return offeredTo === "all" || (offeredTo === "checking" && runsChecks);
 }
 

@@ -10,7 +10,7 @@ import { type KeyText, namespaceOfKey } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import { deniedPublishing, type Publishing } from "./may-write.ts";
+import { deniedPublishing, type WriteAuthorizer } from "./write-authorization.ts";
 
 export interface LeaseRightsParts {
   readonly leases: Leases;
@@ -18,21 +18,21 @@ export interface LeaseRightsParts {
 }
 
 /** What a verdict depends on beside the lease: the policy, and who the caller is to it. */
-type Asker = Pick<Caller, "cluster" | "roles" | "tenant">;
+type LeaseCaller = Pick<Caller, "cluster" | "roles" | "tenant">;
 
 /** Most askers whose marks are known under one policy. With more of them leases are judged again. */
 const MAX_ASKERS = 10_000;
 
 export class LeaseRights {
-  readonly #publishing: Publishing;
+  readonly #publishing: WriteAuthorizer;
   readonly #parts: LeaseRightsParts;
   /** Under this policy. */
   readonly #marks = new Map<string, number>();
   #policy: Policy | undefined;
-  #last: { readonly asker: Asker; readonly mark: number } | undefined;
+  #last: { readonly asker: LeaseCaller; readonly mark: number } | undefined;
   #markCount = 0;
 
-  constructor(publishing: Publishing, parts: LeaseRightsParts) {
+  constructor(publishing: WriteAuthorizer, parts: LeaseRightsParts) {
     this.#publishing = publishing;
     this.#parts = parts;
   }

@@ -2,22 +2,22 @@
  * The maintenance of own entries (semantics.md, Maintenance): takes orders, takes up those that records of other nodes carry, and ends what is over.
  * Orders are part of the key's newest record here, be it an entry or a tombstone.
  */
-import { hasNewerOrder, isInForce, type MaintenanceOrders, ordersOf } from "../../catalog/record/maintenance.ts";
+import { hasNewerOrder, isInForce, type MaintenanceOverrides, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { type Reason, WaymarkError } from "../../lib/errors.ts";
+import { type ErrorReason, WaymarkError } from "../../lib/errors.ts";
 import { type Hlc, MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Puts } from "./puts.ts";
+import type { EntryPuts } from "./entry-puts.ts";
 import type { UndoLog } from "./undo-log.ts";
 
 /** What somebody orders. */
-export interface OrderedMaintenance {
+export interface RequestedOverride {
   readonly isOn: boolean;
   /** At most 256 bytes of UTF-8. Empty for an end. */
   readonly reason: string;
-  /** As in `MaintenanceOrder`. 0 for an end. */
+  /** As in `MaintenanceOverride`. 0 for an end. */
   readonly untilMs: number;
   /** The principal that orders it. */
   readonly giver: string;
@@ -26,26 +26,26 @@ export interface OrderedMaintenance {
 }
 
 /** What became of an order for one key. */
-export type OrderOutcome =
+export type OverrideOutcome =
   | { readonly kind: "changed" }
   /** It was so before. */
   | { readonly kind: "unchanged" }
-  | { readonly kind: "refused"; readonly reason: Reason; readonly detail: string };
+  | { readonly kind: "refused"; readonly reason: ErrorReason; readonly detail: string };
 
 export interface MaintenanceParts {
   readonly replica: Replica;
   readonly hlc: Hlc;
   readonly undo: UndoLog;
-  readonly puts: Pick<Puts, "again" | "reordered">;
+  readonly puts: Pick<EntryPuts, "rewrite" | "rewriteWithOverrides">;
 }
 
-const CHANGED: OrderOutcome = { kind: "changed" };
-const UNCHANGED: OrderOutcome = { kind: "unchanged" };
+const CHANGED: OverrideOutcome = { kind: "changed" };
+const UNCHANGED: OverrideOutcome = { kind: "unchanged" };
 
 /** Maintenances that a tick ends, so that many which end at once do not stop the node. */
 const TICK_COUNT = 1000;
 
-export class Maintenance {
+export class MaintenanceWriter {
   readonly #parts: MaintenanceParts;
   /** When the next order about an own entry ends by itself, in ms of wall clock. A key may be here whose order was replaced meanwhile. */
   readonly #ends = new Map<KeyText, number>();
@@ -58,7 +58,7 @@ export class Maintenance {
   }
 
   /** An own entry goes by these orders, which may be staged. What ended before this time has been seen to. */
-  note(key: KeyText, orders: MaintenanceOrders, sinceMs: number): void {
+  note(key: KeyText, orders: MaintenanceOverrides, sinceMs: number): void {
     const endMs = nextEndMs(orders, sinceMs);
     if (endMs === undefined) return;
     this.#ends.set(key, endMs);
@@ -72,11 +72,11 @@ export class Maintenance {
   }
 
   /** Stages an order for keys that are registered here, or were here last. Throws `clock_skew` when it cannot be stamped. */
-  order(keys: readonly KeyText[], ordered: OrderedMaintenance, time: Time): readonly OrderOutcome[] {
+  order(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return keys.map((key) => this.#order(key, ordered, time));
   }
 
-  #order(key: KeyText, ordered: OrderedMaintenance, time: Time): OrderOutcome {
+  #order(key: KeyText, ordered: RequestedOverride, time: Time): OverrideOutcome {
     const { replica } = this.#parts;
     const own = replica.own(key);
     const refusal = refusalOf(own, replica, key, ordered);
@@ -92,7 +92,7 @@ export class Maintenance {
       owners: wanted.isOwners ? order : known?.owners,
     };
     try {
-      if (own.body === BODY.ENTRY) this.#parts.puts.reordered(key, time, orders);
+      if (own.body === BODY.ENTRY) this.#parts.puts.rewriteWithOverrides(key, time, orders);
       else replica.stageTombstone(own, own.body, own.hlc, orders);
       return CHANGED;
     } catch (error) {
@@ -103,7 +103,7 @@ export class Maintenance {
   }
 
   /** The stamp of a new order: above all orders that are known, and above the record, because an order that is older than a registration may have ended with it. */
-  #stampOf(own: StoredRecord, known: MaintenanceOrders | undefined, time: Time): number {
+  #stampOf(own: StoredRecord, known: MaintenanceOverrides | undefined, time: Time): number {
     const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);
     return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
@@ -116,7 +116,7 @@ export class Maintenance {
   }
 
   /** A record was taken over from another node, with its orders. This node may know newer ones. */
-  taken(key: KeyText, orders: MaintenanceOrders): void {
+  taken(key: KeyText, orders: MaintenanceOverrides): void {
     this.note(key, orders, 0);
     this.#adopting.add(key);
   }
@@ -142,7 +142,7 @@ export class Maintenance {
     if (own?.body !== BODY.ENTRY || own.orders === undefined) return;
     const { orders } = own;
     if (own.health === HEALTH.MAINTENANCE && endsOf(orders).includes(untilMs)) {
-      puts.reordered(key, time);
+      puts.rewriteWithOverrides(key, time);
       // If the batch is refused, the entry is still in maintenance.
       undo.push(() => this.note(key, orders, 0));
     }
@@ -154,7 +154,7 @@ export class Maintenance {
     for (const key of this.#adopting) {
       const own = replica.own(key);
       if (own?.body === BODY.ENTRY && hasNewerOrder(ordersOf(own, replica.newestOrders(key)), own.orders)) {
-        puts.reordered(key, time);
+        puts.rewriteWithOverrides(key, time);
         undo.push(() => this.#adopting.add(key));
       }
       this.#adopting.delete(key);
@@ -162,9 +162,9 @@ export class Maintenance {
   }
 }
 
-const NOT_HERE: OrderOutcome = { kind: "refused", reason: "not_found", detail: "no such entry is registered" };
+const NOT_HERE: OverrideOutcome = { kind: "refused", reason: "not_found", detail: "no such entry is registered" };
 
-function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: OrderedMaintenance): OrderOutcome | undefined {
+function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: RequestedOverride): OverrideOutcome | undefined {
   const seen = replica.view(key);
   if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, ordered);
   // Its client registered it elsewhere since the caller's node looked.
@@ -173,24 +173,24 @@ function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText
   return own === undefined ? NOT_HERE : refusalOfOwner(own, ordered);
 }
 
-function refusalOfOwner(own: StoredRecord, { giver, isOperator }: OrderedMaintenance): OrderOutcome | undefined {
+function refusalOfOwner(own: StoredRecord, { giver, isOperator }: RequestedOverride): OverrideOutcome | undefined {
   if (isOperator || own.principal === giver) return undefined;
   return { kind: "refused", reason: "discovery_access_denied", detail: "is registered by another principal" };
 }
 
 /** Which orders are to be replaced by what is ordered now. */
-interface Replaced {
+interface ReplacedOverrides {
   readonly isOperators: boolean;
   readonly isOwners: boolean;
 }
 
 /** What an order changes. Undefined for nothing. */
 function begun(
-  known: MaintenanceOrders | undefined,
+  known: MaintenanceOverrides | undefined,
   own: StoredRecord,
-  { reason, untilMs, giver, isOperator }: OrderedMaintenance,
+  { reason, untilMs, giver, isOperator }: RequestedOverride,
   { wallMs }: Time,
-): Replaced | undefined {
+): ReplacedOverrides | undefined {
   const said = isOperator ? known?.operators : known?.owners;
   const isSame = isInForce(said, wallMs) && said.reason === reason && said.untilMs === untilMs && (isOperator || said.giver === giver);
   return isSame && own.orders === known ? undefined : { isOperators: isOperator, isOwners: !isOperator };
@@ -198,11 +198,11 @@ function begun(
 
 /** What an end changes. An operator ends all that lasts, and an owner what an owner ordered. Undefined for nothing. */
 function ended(
-  known: MaintenanceOrders | undefined,
+  known: MaintenanceOverrides | undefined,
   own: StoredRecord,
-  { isOperator }: OrderedMaintenance,
+  { isOperator }: RequestedOverride,
   { wallMs }: Time,
-): Replaced | OrderOutcome | undefined {
+): ReplacedOverrides | OverrideOutcome | undefined {
   const isOwners = isInForce(known?.owners, wallMs);
   const isOperators = isInForce(known?.operators, wallMs);
   if (isOperator ? isOperators || isOwners : isOwners) return { isOperators: isOperator && isOperators, isOwners };
@@ -212,19 +212,19 @@ function ended(
   return isLeft ? { isOperators: isOperator, isOwners: !isOperator } : undefined;
 }
 
-const OF_OPERATOR: OrderOutcome = {
+const OF_OPERATOR: OverrideOutcome = {
   kind: "refused",
   reason: "discovery_access_denied",
   detail: "is in maintenance by order of an operator, which only the role mesh.operate ends",
 };
 
 /** When orders end by themselves. */
-function endsOf({ operators, owners }: MaintenanceOrders): readonly number[] {
+function endsOf({ operators, owners }: MaintenanceOverrides): readonly number[] {
   return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
 }
 
 /** The first of these ends that is after this time. */
-function nextEndMs(orders: MaintenanceOrders, sinceMs: number): number | undefined {
+function nextEndMs(orders: MaintenanceOverrides, sinceMs: number): number | undefined {
   const ends = endsOf(orders).filter((endMs) => endMs > sinceMs);
   return ends.length === 0 ? undefined : Math.min(...ends);
 }

@@ -3,7 +3,7 @@
  * become visible, or are undone, when their journal batch has succeeded or failed (semantics.md, Leases and life).
  */
 
-import { type Batch, type BatchLease, putOf } from "../../catalog/batch.ts";
+import { type BatchLease, putOf, type WriteBatch } from "../../catalog/batch.ts";
 import type { CheckState } from "../../catalog/entry/checks.ts";
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -11,18 +11,29 @@ import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { BrokenInvariant, invalid, WaymarkError } from "../../lib/errors.ts";
+import { InvariantError, invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Patience } from "../../lib/patience.ts";
+import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Quotas } from "../../policy/limits/quotas.ts";
-import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
-import { Endings } from "./endings.ts";
+import type { NamespaceQuotas } from "../../policy/limits/quotas.ts";
+import { EntryPuts, FunctionIds } from "./entry-puts.ts";
+import { EntryRemovals } from "./entry-removals.ts";
 import { HandOver } from "./hand-over.ts";
+import {
+  attemptOf,
+  IdempotentAnswers,
+  NO_ATTEMPT,
+  type RegisterFields,
+  type RegisterResult,
+  type RetryIdentity,
+  restoredAttempt,
+  storedAttempt,
+} from "./idempotent-answers.ts";
 import { LeaseRights } from "./lease-rights.ts";
-import type { Loads, Renewed, Report } from "./loads.ts";
-import { Maintenance, type OrderedMaintenance, type OrderOutcome } from "./maintenance.ts";
+import type { EntryReport, LoadReports, RenewalResult } from "./load-reports.ts";
+import { MaintenanceWriter, type OverrideOutcome, type RequestedOverride } from "./maintenance.ts";
+import { UndoLog } from "./undo-log.ts";
 import {
   checkControlWrites,
   checkEnding,
@@ -35,18 +46,16 @@ import {
   isAdmin,
   lastRemoval,
   mayEndExpired,
-  type Publishing,
   presentFor,
   QuotaGate,
   unknownLease,
-} from "./may-write.ts";
-import { FunctionIds, Puts } from "./puts.ts";
-import { UndoLog } from "./undo-log.ts";
+  type WriteAuthorizer,
+} from "./write-authorization.ts";
 
 /** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */
 export type CollectsBy = "age" | "count" | "nothing";
 
-export interface RegistrarOptions extends Publishing {
+export interface RegistrarOptions extends WriteAuthorizer {
   readonly nodeId: string;
   readonly defaultLeaseTtlMs: number;
   readonly minLeaseTtlMs: number;
@@ -61,11 +70,11 @@ export interface RegistrarOptions extends Publishing {
   /** The random part of a new lease id, about 16 characters. */
   readonly newToken: () => string;
   /** The clock of leases, in which standstills of this node hardly count. */
-  readonly patience: Patience;
+  readonly stallClock: StallAwareClock;
 }
 
 /** Hears what becomes of own entries. It may be told of entries without checks too, and reads the record. */
-export interface EntryFollower {
+export interface EntryObserver {
   /** Whether this key had checks when it heard of it last. */
   follows(key: KeyText): boolean;
   /** The own records of these keys are durable, or their entries have ended. */
@@ -81,16 +90,16 @@ export interface RegistrarParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly hlc: Hlc;
-  readonly quotas: Quotas;
-  readonly loads: Loads;
+  readonly quotas: NamespaceQuotas;
+  readonly loads: LoadReports;
 }
 
-export interface RegisterCommand extends Asked {
+export interface RegisterCommand extends RegisterFields {
   readonly stampedEntries: readonly StampedEntry[];
 }
 
 /** The node that takes an order about a key. */
-export interface OrderTarget {
+export interface OverrideTarget {
   readonly nodeId: string;
   readonly isAway: boolean;
 }
@@ -104,20 +113,20 @@ export class Registrar {
   readonly #leases: Leases;
   readonly #rights: LeaseRights;
   readonly #undo = new UndoLog();
-  readonly #answers: Answers;
-  readonly loads: Loads;
+  readonly #answers: IdempotentAnswers;
+  readonly loads: LoadReports;
   readonly #gate: QuotaGate;
-  readonly #puts: Puts;
+  readonly #puts: EntryPuts;
   readonly functionIds: FunctionIds;
-  readonly endings: Endings;
-  readonly #maintenance: Maintenance;
+  readonly endings: EntryRemovals;
+  readonly #maintenance: MaintenanceWriter;
   /** Hands over static entries, when this node or another one leaves. */
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #takenSeq: number;
   /** They hear of own entries with checks, from when they are added. */
-  readonly followers = new Set<EntryFollower>();
+  readonly followers = new Set<EntryObserver>();
   /** The keys of the batch on its way that may have checks, or had them. */
   #mayBeChecked: readonly KeyText[] = [];
   /** Number of leases that ran out since the start. */
@@ -129,20 +138,20 @@ export class Registrar {
     this.#leases = parts.leases;
     this.#rights = new LeaseRights(options, parts);
     this.#takenSeq = parts.replica.lastSeq;
-    this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
+    this.#answers = new IdempotentAnswers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
     this.loads = parts.loads;
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
     this.functionIds = new FunctionIds(parts.replica);
     const held = { undo: this.#undo, loads: this.loads, gate: this.#gate };
-    this.#puts = new Puts({
+    this.#puts = new EntryPuts({
       ...parts,
       ...held,
       onEmptied: (leaseId) => this.endings.emptied(leaseId),
       onOrders: (key, orders, time) => this.#maintenance.note(key, orders, time.wallMs),
     });
-    this.#maintenance = new Maintenance({ ...parts, undo: this.#undo, puts: this.#puts });
-    const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
-    this.endings = new Endings({ ...parts, ...held, answers: this.#answers, putAgain });
+    this.#maintenance = new MaintenanceWriter({ ...parts, undo: this.#undo, puts: this.#puts });
+    const putAgain = (key: KeyText, time: Time) => this.#puts.rewrite(key, time);
+    this.endings = new EntryRemovals({ ...parts, ...held, answers: this.#answers, putAgain });
     this.handOver = new HandOver({
       ...parts,
       endings: this.endings,
@@ -165,9 +174,9 @@ export class Registrar {
   }
 
   /** Puts all entries under a lease, or none. The answer is valid once the next batch is durable. */
-  register(caller: Caller, command: RegisterCommand, time: Time): Registered {
+  register(caller: Caller, command: RegisterCommand, time: Time): RegisterResult {
     const asked = attemptOf(command);
-    const answered = this.#answers.find(caller, asked, this.#options.patience.dueMs(time.monoMs));
+    const answered = this.#answers.find(caller, asked, this.#options.stallClock.dueMs(time.monoMs));
     if (answered !== undefined) return answered;
     this.#checkKeys(caller, command.stampedEntries);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
@@ -199,7 +208,7 @@ export class Registrar {
    * Extends leases of this node. Leases that do not exist here, belong to another principal, or have an entry that the caller may not register any more, are
    * reported as expired.
    */
-  renew(caller: Caller, leaseIds: readonly string[], reports: readonly Report[], time: Time): Renewed {
+  renew(caller: Caller, leaseIds: readonly string[], reports: readonly EntryReport[], time: Time): RenewalResult {
     for (const report of reports) this.#checkReport(caller, report);
     const expiredLeaseIds: string[] = [];
     const leaseMs = this.leaseMs(time);
@@ -253,7 +262,7 @@ export class Registrar {
     return [...found.keys()];
   }
 
-  /** Ends all own entries except those to be handed over, in parts, because the node leaves: see `Endings.own`. */
+  /** Ends all own entries except those to be handed over, in parts, because the node leaves: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
@@ -263,7 +272,7 @@ export class Registrar {
    * at most 2,000 old tombstones. What is left is due at the next call again.
    */
   tick(time: Time): void {
-    const dueMs = this.#options.patience.dueMs(time.monoMs);
+    const dueMs = this.#options.stallClock.dueMs(time.monoMs);
     let left = TICK_COUNT;
     for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
       if (left <= 0) break;
@@ -280,7 +289,7 @@ export class Registrar {
 
   /** The time at which a lease starts its ttl. Standstills of this node hardly count in it. */
   leaseMs({ monoMs }: Time): number {
-    return this.#options.patience.nowMs(monoMs);
+    return this.#options.stallClock.nowMs(monoMs);
   }
 
   /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
@@ -288,11 +297,11 @@ export class Registrar {
     const collectMonoMs = this.#replica.nextCollectMonoMs();
     // Asked at every frame: whether tombstones may be collected costs a look at all peers, and matters only where there are some.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
-    return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
+    return Math.min(this.#options.stallClock.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
   /** Takes an order about the maintenance of keys that are registered here. The outcomes are those of the keys, valid once the next batch is durable. */
-  orderMaintenance(keys: readonly KeyText[], ordered: OrderedMaintenance, time: Time): readonly OrderOutcome[] {
+  orderMaintenance(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return this.#whole(() => this.#maintenance.order(keys, ordered, time));
   }
 
@@ -300,7 +309,7 @@ export class Registrar {
    * Which node an order about the key goes to: where it is registered, or where its last removal is remembered. Undefined if neither is known, or may not
    * be known to the caller. Throws `discovery_access_denied` if the caller may not order it.
    */
-  orderTarget(caller: Caller, key: KeyText, field: string): OrderTarget | undefined {
+  orderTarget(caller: Caller, key: KeyText, field: string): OverrideTarget | undefined {
     const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));
     if (record === undefined) return undefined;
     checkMaintaining(this.#options, caller, record, field);
@@ -335,7 +344,7 @@ export class Registrar {
   // ---- batches ----
 
   /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
-  takeBatch(): Batch | undefined {
+  takeBatch(): WriteBatch | undefined {
     if (!this.hasWork) return undefined;
     const takenSeq = this.#takenSeq;
     const isNewest = (stored: StoredRecord) => stored.seq > takenSeq && this.#replica.own(stored.key) === stored;
@@ -347,7 +356,7 @@ export class Registrar {
     if (this.#puts.moved.size > 0) newest.sort((x, y) => x.seq - y.seq);
     this.#mayBeChecked = newest.filter((stored) => this.#isFollowed(stored)).map(({ key }) => key);
     const puts = newest.map((stored) => putOf(this.#replica, this.#leases, stored));
-    const batch: Batch = {
+    const batch: WriteBatch = {
       forget: this.#forget,
       leases: this.#newLeases,
       puts,
@@ -363,7 +372,7 @@ export class Registrar {
   }
 
   /** The batch is on disk: its records become visible. */
-  commit(batch: Batch, time: Time): void {
+  commit(batch: WriteBatch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
     this.#gate.quotas.commit(batch.lastSeq);
@@ -372,7 +381,7 @@ export class Registrar {
   }
 
   /** The batch was refused. It is undone together with everything staged after it. */
-  abort(batch: Batch): void {
+  abort(batch: WriteBatch): void {
     this.#replica.abort();
     this.#undo.undo();
     this.#mayBeChecked = [];
@@ -399,7 +408,7 @@ export class Registrar {
       this.#undo.undoTo(mark);
       this.#newLeases.length = leaseCount;
       this.endings.forgetAfter(endedCount);
-      if (error instanceof BrokenInvariant) error.isUndone = true;
+      if (error instanceof InvariantError) error.isUndone = true;
       throw error;
     }
   }
@@ -429,7 +438,7 @@ export class Registrar {
       throw invalid("ttl", `must be ${minLeaseTtlMs / 1000} s to ${maxLeaseTtlMs / 1000} s, is ${ttlMs / 1000} s`);
   }
 
-  #grant({ principal }: Pick<Caller, "principal">, asked: Attempt, ttlMs: number | undefined, time: Time): string {
+  #grant({ principal }: Pick<Caller, "principal">, asked: RetryIdentity, ttlMs: number | undefined, time: Time): string {
     const idempotencyKey = storedAttempt(asked);
     const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
     this.#leases.grant(id, { ttlMs, principal }, this.leaseMs(time));
@@ -438,13 +447,13 @@ export class Registrar {
     return id;
   }
 
-  #checkReport(caller: Caller, report: Report): void {
+  #checkReport(caller: Caller, report: EntryReport): void {
     const own = presentFor(this.#options, caller, this.#replica.own(report.key));
     if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
     checkOwner(this.#options, caller, own, { action: "renew", field: report.path });
   }
 
-  #report(report: Report, time: Time): void {
+  #report(report: EntryReport, time: Time): void {
     const own = this.#replica.own(report.key);
     if (own === undefined) return;
     this.#tellReported([report], time);
@@ -465,14 +474,14 @@ export class Registrar {
     for (const follower of this.followers) for (const { key } of of) follower.reported(key, time);
   }
 
-  #remember(caller: Caller, asked: Attempt, answer: Registered, time: Time): Registered {
+  #remember(caller: Caller, asked: RetryIdentity, answer: RegisterResult, time: Time): RegisterResult {
     this.#answers.keep(caller, asked, answer, this.leaseMs(time));
     if (asked.key !== "") this.#undo.push(() => this.#answers.forget(caller, asked.key));
     return answer;
   }
 
   /** Restores an answer from before a restart, from the journal's information about the request. */
-  restoreAnswer(principal: string, stored: string, answer: Registered, leaseMs: number): void {
+  restoreAnswer(principal: string, stored: string, answer: RegisterResult, leaseMs: number): void {
     this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }
 }

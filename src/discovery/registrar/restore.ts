@@ -2,7 +2,7 @@
 
 import type { BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { decodeRecord } from "../../catalog/record/codec.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
@@ -12,30 +12,30 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import { newestHlc } from "./endings.ts";
+import { newestHlc } from "./entry-removals.ts";
 import type { Registrar } from "./registrar.ts";
 
 export interface RestoreParts {
   readonly replica: Replica;
   readonly leases: Leases;
   readonly stamper: EntryStamper;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   /** The region of this node. The replica does not know it before there is a fabric. Undefined: entries are in the one that they say. */
   readonly region: string | undefined;
 }
 
-export interface RestoringParts extends RestoreParts {
+export interface JournalRestoreParts extends RestoreParts {
   readonly hlc: Hlc;
   readonly maxClockSkewMs: number;
 }
 
 /** All rows of a journal, in their order. */
-export class Restoring {
-  readonly #parts: RestoringParts;
+export class JournalRestore {
+  readonly #parts: JournalRestoreParts;
   readonly #time: Time;
   readonly #again: RestoredPut[] = [];
 
-  constructor(parts: RestoringParts, time: Time) {
+  constructor(parts: JournalRestoreParts, time: Time) {
     this.#parts = parts;
     this.#time = time;
   }
@@ -67,7 +67,7 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 
 /**
  * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
- * undefined for a row that must be put again (`Restoring`): it says another region than the node is in now, and peers would refuse it.
+ * undefined for a row that must be put again (`JournalRestore`): it says another region than the node is in now, and peers would refuse it.
  */
 export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
@@ -89,7 +89,7 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
  * Stages the entry of a row under a new number and a current stamp, under its old lease. Call this after all rows, in their order. Peers
  * replace the old row with it.
  */
-function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
+function putAgain(row: RestoredPut, parts: JournalRestoreParts, time: Time): void {
   const { replica, leases, bounds, hlc } = parts;
   const record = decodeRecord(row.record, bounds);
   if (record.body !== BODY.ENTRY) return;
@@ -105,7 +105,7 @@ function isElsewhere({ traits }: StoredEntry, region: string | undefined): regio
 }
 
 /** The entry, with the region of this node. */
-function inOwnRegion(entry: Uint8Array, { region, stamper }: RestoringParts): ReturnType<EntryStamper["storedInRegion"]> {
+function inOwnRegion(entry: Uint8Array, { region, stamper }: JournalRestoreParts): ReturnType<EntryStamper["storedInRegion"]> {
   const stamped = stamper.entryOfStored(entry);
   if (isElsewhere(stamped, region)) {
     try {

@@ -1,13 +1,13 @@
 /** The steps to undo changes that are not durable yet. */
 
-type Undo = () => void;
+type UndoStep = () => void;
 
 /** Steps in the order of the changes. The steps of a batch are dropped when it is on disk; when it is refused, all are undone. */
 export class UndoLog {
-  #open: Undo[] = [];
-  #sealed: { readonly through: number; readonly steps: Undo[] }[] = [];
+  #open: UndoStep[] = [];
+  #sealed: { readonly through: number; readonly steps: UndoStep[] }[] = [];
 
-  push(step: Undo): void {
+  push(step: UndoStep): void {
     this.#open.push(step);
   }
 

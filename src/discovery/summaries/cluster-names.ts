@@ -5,13 +5,13 @@
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { type EntryView, viewOfPlaces } from "../../catalog/entry/view.ts";
 import { type EntryKey, HEALTH, type Health, nameOfKey } from "../../catalog/record/record.ts";
-import { isHost, nearnessToCallers } from "../../lib/addresses.ts";
+import { advertisedTarget } from "../../consumer/hosting.ts";
+import { isHost, unsafeHostReasonForCallers } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { advertisedTarget } from "../../reading/hosting.ts";
 import { beaconKey } from "../../summary/keys.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
-import { DnsNames, type NameFollower, type NameView, plainName } from "../dns-names.ts";
+import { DnsNames, type NameObserver, type NameView, plainName } from "../dns-names.ts";
 import { type BestCluster, BestClusters } from "./best-clusters.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
@@ -51,7 +51,7 @@ export class ClusterNames {
   readonly #dnsNames: ClusterNamesParts["dnsNames"];
   readonly #names: DnsNames;
   readonly #clusters: BestClusters;
-  readonly #followers = new Set<NameFollower>();
+  readonly #followers = new Set<NameObserver>();
 
   constructor({ summaries, dnsNames, hosts, zones, now }: ClusterNamesParts) {
     this.now = now;
@@ -71,7 +71,7 @@ export class ClusterNames {
     this.#names.catchUp();
   }
 
-  follow(follower: NameFollower): void {
+  follow(follower: NameObserver): void {
     this.#followers.add(follower);
     this.#dnsNames.follow(follower);
     this.#names.follow(follower);
@@ -119,6 +119,6 @@ function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: Best
 /** Whether whoever asks can be led to the place that a url names. A name in our own zones is none of a stranger's: it leads where we say, and some of them to any address. */
 function mayTell(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
   const { host = "", port = 0 } = advertisedTarget(url) ?? {};
-  if (port === 0 || !isHost(host) || hosts.some((listening) => nearnessToCallers(host, listening) !== undefined)) return false;
+  if (port === 0 || !isHost(host) || hosts.some((listening) => unsafeHostReasonForCallers(host, listening) !== undefined)) return false;
   return !zones.some((zone) => `.${plainName(host)}`.endsWith(`.${plainName(zone)}`));
 }

@@ -4,8 +4,8 @@
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
-import { coversNamespace, type Filter, filterHash } from "../../catalog/query/filter.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
+import { coversNamespace, type EntryFilter, filterHash } from "../../catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { type CatalogRecord, nameOfKey } from "../../catalog/record/record.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -15,7 +15,7 @@ import { draftOf } from "../../summary/building/drafts.ts";
 import { Outlets } from "../../summary/building/outlets.ts";
 import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { Channel, SummaryFacts } from "../../summary/summary.ts";
-import type { Reads } from "../reads.ts";
+import type { CatalogReads } from "../reads.ts";
 
 export interface OnDemandPage {
   readonly items: readonly SummaryFacts[];
@@ -23,7 +23,7 @@ export interface OnDemandPage {
 }
 
 interface OnDemandRequest {
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   readonly token: string;
   readonly limit: number;
 }
@@ -54,11 +54,11 @@ class SliceBudget {
 }
 
 export class OnDemandSummaries {
-  readonly #reads: Reads;
+  readonly #reads: CatalogReads;
   readonly #policies: PolicySource;
   #outlets: { readonly policy: Policy; readonly byChannel: ReadonlyMap<Channel, Outlets> } | undefined;
 
-  constructor(reads: Reads, policies: PolicySource) {
+  constructor(reads: CatalogReads, policies: PolicySource) {
     this.#reads = reads;
     this.#policies = policies;
   }
@@ -117,7 +117,7 @@ export class OnDemandSummaries {
     }
   }
 
-  #mayMatch({ namespace, summaries }: Filter, sees: (namespace: string) => boolean): boolean {
+  #mayMatch({ namespace, summaries }: EntryFilter, sees: (namespace: string) => boolean): boolean {
     if (summaries !== undefined && summaries.regions.length > 0 && !summaries.regions.includes(this.#reads.node.region)) return false;
     return namespace === "" || sees(namespace);
   }
@@ -125,7 +125,7 @@ export class OnDemandSummaries {
   *#factsOf(
     service: Pick<SummaryFacts, "kind" | "namespace" | "serviceId">,
     counting: Counting,
-    { summaries }: Filter,
+    { summaries }: EntryFilter,
     wallMs: number,
   ): Generator<SummaryFacts> {
     const { policy, byChannel } = this.#outletsNow();
@@ -155,21 +155,21 @@ export class OnDemandSummaries {
   }
 }
 
-function kindsOf({ kindMask }: Filter): number {
+function kindsOf({ kindMask }: EntryFilter): number {
   return kindMask === 0 ? SUMMARISED_MASK : kindMask & SUMMARISED_MASK;
 }
 
 /** The first key that the filter may match. */
-function firstKey({ namespace, prefix }: Filter): string {
+function firstKey({ namespace, prefix }: EntryFilter): string {
   return namespace === "" ? prefix : `${namespace}${SEPARATOR}`;
 }
 
-function isPast(filter: Filter, namespace: string): boolean {
+function isPast(filter: EntryFilter, namespace: string): boolean {
   return filter.namespace === "" ? !namespace.startsWith(filter.prefix) : namespace !== filter.namespace;
 }
 
 /** The first record at or after a key. If the filter names a service, only its records count. */
-function firstFrom(lookup: Lookup, { names: [name] }: Filter, from: string): CatalogRecord | undefined {
+function firstFrom(lookup: EntryIndex, { names: [name] }: EntryFilter, from: string): CatalogRecord | undefined {
   const cursor = name === undefined ? lookup.cursor() : lookup.names.cursor(name);
   cursor.seek(from);
   return cursor.next();

@@ -7,7 +7,7 @@ import { ANY } from "../../catalog/query/filter.ts";
 import { queryPage } from "../../catalog/query/query.ts";
 import type { CatalogRecord, EntryKey } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import type { NodeFacts, Reader } from "../../catalog/watch/reader.ts";
+import type { ReaderNode, WatchReader } from "../../catalog/watch/reader.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -18,9 +18,9 @@ import type { SourceAge } from "../../summary/held/options.ts";
 import type { HeldSummaries } from "../../summary/held/summaries.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
-import { Hearing } from "../hearing.ts";
-import { type AnswerLists, Reads } from "../reads.ts";
-import { type ChangeNumber, PolicySwitch, type SwitchFollower } from "../switch-queue.ts";
+import { CatalogReads, type ResolverAnswerLists } from "../reads.ts";
+import { type ChangeNumber, PolicySwitch, type SwitchObserver } from "../switch-queue.ts";
+import { WatchAck } from "../watch-ack.ts";
 
 /** What is known of the clusters that summaries are about. */
 export interface KnownSources {
@@ -39,12 +39,12 @@ export interface KnownSources {
 export interface SummaryReadsParts {
   /** The second replica. The records in its view are what readers may be shown: verified, in force, and by a source that owns the namespace. */
   readonly replica: Replica;
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   readonly sources: KnownSources;
   /** Of a resolver. */
-  readonly lists?: AnswerLists;
+  readonly lists?: ResolverAnswerLists;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
   readonly now: () => Time;
@@ -56,12 +56,12 @@ const NAME_LENGTH = 12;
 const MAX_SUMMARIES = 1000;
 
 /** It follows changes of policy: begun by the queue of the catalog, and done in slices by `step`. */
-export class SummaryReads implements SwitchFollower {
-  readonly reads: Reads;
+export class SummaryReads implements SwitchObserver {
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
   readonly sources: KnownSources;
   readonly #parts: SummaryReadsParts;
-  readonly #hearing: Hearing;
+  readonly #hearing: WatchAck;
   readonly #onTurned: ((sources: ReadonlySet<string>) => void)[] = [];
   /** The policy that the last change led to. */
   #told: Policy;
@@ -73,9 +73,9 @@ export class SummaryReads implements SwitchFollower {
     this.sources = sources;
     this.#told = policies.policy;
     this.fanout = new Fanout(parts.onAgain);
-    this.#hearing = new Hearing(this.fanout);
+    this.#hearing = new WatchAck(this.fanout);
     // The control plane's namespaces have no summaries; there stand beacons.
-    this.reads = new Reads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
+    this.reads = new CatalogReads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
 
   /** The watches become ready, and end, with those of the catalog. */
@@ -101,7 +101,7 @@ export class SummaryReads implements SwitchFollower {
     for (const tell of this.#onTurned) tell(sources);
     if (this.fanout.size === 0) return;
     const namespaces = this.#namespacesOf(sources);
-    const told = new Map<Reader, readonly string[]>();
+    const told = new Map<WatchReader, readonly string[]>();
     for (const watcher of this.fanout.watchers()) {
       const { reader } = watcher.feed;
       const { allowed, filter } = reader.options;

@@ -4,9 +4,9 @@
  */
 import { KINDS } from "../../catalog/entry/kinds.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
-import { type Address, addressOf, parseIpv4 } from "../../lib/addresses.ts";
+import { addressOf, type IpAddress, parseIpv4 } from "../../lib/addresses.ts";
 import { invalid } from "../../lib/errors.ts";
-import type { Transport } from "../../lib/protocols.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 import { decodeLabel, encodeLabel, MAX_LABEL_BYTES, MAX_NAME_CHARS, mayEndLonger, SAFE_LABEL, wordsOf } from "./labels.ts";
 
 /** The form of a name below a zone. Whether the name exists is for the catalog to say. */
@@ -17,7 +17,7 @@ export type DnsName =
   | {
       readonly form: "located";
       readonly kind: Kind;
-      readonly transport: Transport;
+      readonly transport: TransportProtocol;
       /** Name of the port; undefined for all ports. */
       readonly port?: string | undefined;
       readonly name: string;
@@ -26,7 +26,7 @@ export type DnsName =
   /** `<instance>._svc._tcp.<name>.<namespace>`: one instance of a service (RFC 6763, 4.1). */
   | {
       readonly form: "instance";
-      readonly transport: Transport;
+      readonly transport: TransportProtocol;
       readonly instanceId: string;
       readonly name: string;
       readonly namespace: string;
@@ -34,13 +34,13 @@ export type DnsName =
   /** `_services._dns-sd._udp.<domain>`: the service types of a domain (RFC 6763, 9), which is a namespace or `<name>.<namespace>`, or may be both. */
   | { readonly form: "types"; readonly domain: string }
   /** `_tcp.<name>.<namespace>`: has no records of its own, but names below it. */
-  | { readonly form: "transport"; readonly transport: Transport; readonly name: string; readonly namespace: string }
+  | { readonly form: "transport"; readonly transport: TransportProtocol; readonly name: string; readonly namespace: string }
   /** `<name>.<namespace>`: the service's addresses. */
   | { readonly form: "direct"; readonly name: string; readonly namespace: string }
   /** `<node>.node`. */
   | { readonly form: "node"; readonly nodeId: string }
   /** `<address>.addr.node`: the name of an IP target, because an SRV target must be a name. */
-  | { readonly form: "address"; readonly address: Address }
+  | { readonly form: "address"; readonly address: IpAddress }
   /** `node`: always exists, without records of its own. */
   | { readonly form: "fixed" }
   /** Any other name. It may still be an alias, or lie above a namespace. */
@@ -50,7 +50,7 @@ export type DnsName =
 const KIND_LABELS: ReadonlyMap<string, Kind> = new Map(
   Object.values(KIND).flatMap((kind) => KINDS[kind].dnsLabels.map((label) => [label, kind] as const)),
 );
-const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
+const TRANSPORT_LABELS: ReadonlyMap<string, TransportProtocol> = new Map([
   ["_tcp", "tcp"],
   ["_udp", "udp"],
   ["_sctp", "sctp"],
@@ -294,7 +294,7 @@ const LABEL_GROUP = /^(?:0|[1-9a-f][0-9a-f]{0,3})$/;
 const IPV6_GROUPS = 8;
 
 /** The label of an address: `10-0-0-1`, or all eight groups, `2001-db8-0-0-0-0-0-1`. */
-export function addressLabel(address: Address): string {
+export function addressLabel(address: IpAddress): string {
   if (address.length === 4) return address.join("-");
   return groupsOf(address)
     .map((group) => group.toString(16))
@@ -302,7 +302,7 @@ export function addressLabel(address: Address): string {
 }
 
 /** The reverse of `addressLabel`; undefined for every label that `addressLabel` does not make. */
-export function parseAddressLabel(label: string): Address | undefined {
+export function parseAddressLabel(label: string): IpAddress | undefined {
   const v4 = parseIpv4(label, HYPHEN);
   if (v4 !== undefined) return v4;
   const parts = label.split("-");
@@ -310,7 +310,7 @@ export function parseAddressLabel(label: string): Address | undefined {
   return addressOf(parts.map((part) => Number.parseInt(part, 16)));
 }
 
-function groupsOf(bytes: Address): number[] {
+function groupsOf(bytes: IpAddress): number[] {
   const groups: number[] = [];
   for (let i = 0; i < bytes.length; i += 2) groups.push(((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0));
   return groups;

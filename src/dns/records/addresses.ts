@@ -1,14 +1,14 @@
 /** A and AAAA records, and the host name in their place. */
-import type { Address } from "../../lib/addresses.ts";
+import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { addressLabel, parseHostName } from "../names/names.ts";
-import type { Subject } from "../subject/subject.ts";
+import type { DnsSubject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
 import { seconds, setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets } from "./shown.ts";
 
 /** The address record of the name of an IP target, for the additional section. */
-export function addressRecord(name: string, address: Address, ttl: number): DnsRecord {
+export function addressRecord(name: string, address: IpAddress, ttl: number): DnsRecord {
   return { type: address.length === 4 ? "A" : "AAAA", name, ttlSeconds: ttl, data: { address } };
 }
 
@@ -16,7 +16,7 @@ export function addressRecord(name: string, address: Address, ttl: number): DnsR
 export function addressRecords<T extends "A" | "AAAA">(
   type: T,
   sizeBytes: number,
-  subject: Subject,
+  subject: DnsSubject,
   context: RecordContext,
 ): RecordOf<T>[][] {
   const { owner, settings } = context;
@@ -27,7 +27,7 @@ export function addressRecords<T extends "A" | "AAAA">(
   // `_svc._tcp` names have SRV and TXT; addresses are at the service's own name.
   if (subject.kind !== "entries" || subject.shape === "located") return [];
   const shown = bestTargets(subject.targets).filter(({ address }) => address?.length === sizeBytes);
-  const unique = new Map<string, Address>();
+  const unique = new Map<string, IpAddress>();
   for (const { address } of shown) if (address !== undefined) unique.set(addressLabel(address), address);
   const ttl = setTtlSeconds(
     shown.map(({ entry }) => entry),
@@ -37,7 +37,7 @@ export function addressRecords<T extends "A" | "AAAA">(
 }
 
 /** The CNAME of a name without addresses: to the host name of its best target, or of its entries' metadata. */
-export function hostNameRecord(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CNAME"> | undefined {
+export function hostNameRecord(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CNAME"> | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);
   if (best.some((target) => target.address !== undefined)) return undefined;

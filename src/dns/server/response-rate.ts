@@ -4,11 +4,11 @@
  * (semantics.md, DNS).
  */
 import { type AddressBlock, isWithin, networkOf } from "../../lib/addresses.ts";
-import type { Buckets } from "../../lib/buckets/token-bucket.ts";
-import { placeOf } from "../../lib/hash64.ts";
+import type { KeyedBuckets } from "../../lib/buckets/token-bucket.ts";
+import { tableSlot } from "../../lib/hash64.ts";
 import { type MakeBuckets, ownBuckets } from "../../policy/limits/shared-limits.ts";
 import { RCODE } from "../plan/answer.ts";
-import type { Prepared } from "../wire/prepared.ts";
+import type { PreparedResponse } from "../wire/prepared-response.ts";
 
 export interface ResponseRateOptions {
   /** Whole answers of one class a second for one network; above 0. */
@@ -33,8 +33,8 @@ const MARKS = 1 << 12;
 const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 
 export class ResponseRates {
-  readonly #buckets: Buckets;
-  readonly #large: Buckets;
+  readonly #buckets: KeyedBuckets;
+  readonly #large: KeyedBuckets;
   readonly #trusted: readonly AddressBlock[];
   readonly #pauseMs: (monoMs: number) => number;
   readonly #wasCut = new Uint8Array(MARKS);
@@ -58,7 +58,7 @@ export class ResponseRates {
     if (this.trusts(address)) return "whole";
     const key = prefixOf(address) + rateClass;
     if (this.#takes(this.#buckets, key, monoMs)) return "whole";
-    const { place: mark } = placeOf(key, MARKS);
+    const { place: mark } = tableSlot(key, MARKS);
     const wasCut = this.#wasCut[mark] ?? 0;
     this.#wasCut[mark] = 1 - wasCut;
     return wasCut === 1 ? "dropped" : "cut";
@@ -70,7 +70,7 @@ export class ResponseRates {
   }
 
   /** Takes a token. After a pause, the tokens that were added during the pause are used first, even if they are more than a bucket can hold. */
-  #takes(buckets: Buckets, key: string, monoMs: number): boolean {
+  #takes(buckets: KeyedBuckets, key: string, monoMs: number): boolean {
     const pauseMs = Math.min(this.#pauseMs(monoMs), MAX_PAUSE_MS);
     for (let atMs = monoMs - pauseMs; atMs < monoMs; atMs += WINDOW_MS) if (buckets.take(key, atMs) === 0) return true;
     return buckets.take(key, monoMs) === 0;
@@ -88,7 +88,7 @@ export class ResponseRates {
 }
 
 /** Answers that a network may have a whole rate of. "No such name" is counted for each zone, whatever the names are. */
-export function rateClassOf({ rcode, hasAnswers, zone }: Prepared): string {
+export function rateClassOf({ rcode, hasAnswers, zone }: PreparedResponse): string {
   if (rcode === RCODE.NXDOMAIN) return `!${zone}`;
   if (rcode !== RCODE.NOERROR) return "?";
   return hasAnswers ? "" : "-";

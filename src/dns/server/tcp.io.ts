@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from "node:net";
-import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
+import { type StallAwareTimeout, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DropReason } from "./counts.ts";
 
@@ -147,7 +147,7 @@ class TcpConnection {
   readonly #socket: Socket;
   readonly #limits: TcpLimits;
   readonly #handlers: ConnectionHandlers;
-  readonly #idle: PatientTimeout;
+  readonly #idle: StallAwareTimeout;
   /** Answers of many messages that are being made. */
   #streamCount = 0;
   #onRoom = Promise.withResolvers<void>();
@@ -165,7 +165,7 @@ class TcpConnection {
     this.#limits = limits;
     this.#handlers = handlers;
     // Only whole queries refresh it, so that sending single bytes does not keep a connection open.
-    this.#idle = patientTimeout(() => {
+    this.#idle = stallAwareTimeout(() => {
       // It is this side that is slow.
       if (this.#streamCount > 0 && !this.#isWaitingForDrain) return this.#idle.refresh();
       handlers.dropped("idle");

@@ -3,8 +3,8 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
-import type { Transport } from "../../lib/protocols.ts";
-import { isDrained } from "../../reading/fitness.ts";
+import { isDrained } from "../../consumer/fitness.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 
 /** Most names that one answer lists. */
@@ -14,7 +14,7 @@ export const MAX_BROWSED = 500;
 export const MAX_AT_ADDRESS = 64;
 
 /** Items in order. `isCut`: there are more, or there may be. */
-export interface Listed<T> {
+export interface TruncatedList<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
   /** Whether there are others that are in maintenance: then the list exists, though it may be empty. Absent: no. */
@@ -28,22 +28,22 @@ export type TtlSource = Pick<EntryView, "health" | "ttlMs">;
 
 export interface ListedService {
   readonly name: string;
-  readonly transports: readonly Transport[];
+  readonly transports: readonly TransportProtocol[];
 }
 
-export interface Browsable {
+export interface BrowsableCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
   /** The services of a namespace that have an entry to show, in order of their names. */
-  services(namespace: string): Listed<ListedService>;
+  services(namespace: string): TruncatedList<ListedService>;
 }
 
 /** Full names to browse: those of the services of the namespace that the domain spells, and those of the service that it spells. */
-export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
+export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog): TruncatedList<string> {
   const { service, namespace } = parseDomain(domain);
   let hasDrained = false;
   const ttlSources: TtlSource[] = [];
   const names = new Set<string>();
-  const add = (name: string, of: string, transports: readonly Transport[]): void => {
+  const add = (name: string, of: string, transports: readonly TransportProtocol[]): void => {
     for (const transport of transports) {
       const text = formatName({ form: "located", kind: KIND.SERVICE, transport, name, namespace: of }, zone);
       if (text !== undefined) names.add(text);
@@ -51,7 +51,7 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
   };
   if (service !== undefined) {
     const { name, namespace: of } = service;
-    const has = (transport: Transport) => {
+    const has = (transport: TransportProtocol) => {
       const found = catalog.find(KIND.SERVICE, of, name, portWord(transport));
       const shown = found.filter((entry) => !isDrained(entry));
       if (found.length > shown.length && shown.length === 0) hasDrained = true;
@@ -70,6 +70,6 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
 }
 
 /** Whether the name that lists the types exists. What is drained still does, as its other names do. */
-export function hasTypes({ items, hasDrained }: Listed<string>): boolean {
+export function hasTypes({ items, hasDrained }: TruncatedList<string>): boolean {
   return items.length > 0 || hasDrained === true;
 }

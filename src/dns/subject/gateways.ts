@@ -2,8 +2,8 @@
 import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord } from "../../catalog/entry/view.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
-import { Cursor } from "../../catalog/query/ordered.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
+import { ListCursor } from "../../catalog/query/ordered-records.ts";
 import { type CatalogRecord, HEALTH, KIND, viewHealth } from "../../catalog/record/record.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 
@@ -20,10 +20,10 @@ const DNS_PORT = "dns";
  * that listens on loopback, at a node that does not, is left out, because nobody reaches it.
  */
 export function findGateways(
-  lookup: Lookup,
+  lookup: EntryIndex,
   { clusterId, zone, read }: { readonly clusterId: string; readonly zone: string; readonly read: (record: CatalogRecord) => EntryView },
 ): readonly EntryView[] {
-  const cursor = new Cursor(lookup.ofKind(KIND.NODE));
+  const cursor = new ListCursor(lookup.ofKind(KIND.NODE));
   cursor.seek(`${NODES_NAMESPACE}\0`);
   const found: EntryView[] = [];
   let decodedCount = 0;

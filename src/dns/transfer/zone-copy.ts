@@ -3,12 +3,12 @@ import { ReplicaCopy } from "../../catalog/copy/replica-copy.ts";
 import { ReplicaFeed } from "../../catalog/copy/replica-feed.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { Lookup } from "../../catalog/query/lookup.ts";
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
 import { DnsNames } from "../../discovery/dns-names.ts";
-import { Reads } from "../../discovery/reads.ts";
+import { CatalogReads } from "../../discovery/reads.ts";
 import { isAdmitted } from "../../discovery/switch-queue.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
@@ -17,7 +17,7 @@ import type { PolicySource } from "../../policy/set/verdict.ts";
 const STEP_RECORDS = 50;
 
 export interface CopySources {
-  readonly reads: Pick<Reads, "node" | "policy" | "replica">;
+  readonly reads: Pick<CatalogReads, "node" | "policy" | "replica">;
   readonly policies: PolicySource;
   readonly clusterId: string;
   readonly zones: readonly string[];
@@ -27,7 +27,7 @@ export interface CopySources {
 }
 
 export class ZoneCopy {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly dnsNames: DnsNames;
   readonly policies: PolicySource;
   readonly #sources: CopySources;
@@ -42,7 +42,13 @@ export class ZoneCopy {
     const { replica: from, node } = reads;
     const { policy } = policies;
     const { nodeId } = node;
-    const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation: from.self.generation, lastSeq: 0, floor: 0, ...catalog });
+    const replica = new Replica(new EntryIndex(), new Slab(), {
+      nodeId,
+      generation: from.self.generation,
+      lastSeq: 0,
+      floor: 0,
+      ...catalog,
+    });
     replica.setAdmission((stored) => isAdmitted(policy, stored, clusterId));
     this.#sources = sources;
     this.#replica = replica;
@@ -50,7 +56,7 @@ export class ZoneCopy {
     this.#feed = new ReplicaFeed({ replica: from, isHeldUp: () => !this.#isSettled });
     this.#copy = new ReplicaCopy({ replica, stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }) });
     this.dnsNames = new DnsNames(this.#namedReplica(replica), zones, blocks);
-    this.reads = new Reads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
+    this.reads = new CatalogReads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
   }
 
   /** Whether it is whole: then it stays as it is. */

@@ -1,7 +1,7 @@
 /** A zone as a list: all records of one view, name by name, from a catalog that stays as it is. */
 import { KINDS } from "../../catalog/entry/kinds.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { type CatalogRecord, KIND, keyParts } from "../../catalog/record/record.ts";
 import { namesOf } from "../../discovery/alias-claim.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
@@ -30,7 +30,7 @@ export interface ZoneSources {
   readonly zone: string;
   /** As the view sees it, with the whole of crowded names. */
   readonly catalog: DnsCatalog;
-  readonly lookup: Pick<Lookup, "cursor">;
+  readonly lookup: Pick<EntryIndex, "cursor">;
   readonly dnsNames: Pick<DnsNames, "addresses" | "aliases">;
   readonly settings: DnsSettings;
   /** Is told of each name that has more targets than its records tell. */
@@ -160,7 +160,7 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
 }
 
 /** The records of the catalog, those of one name and kind together. They come in the order of their keys. */
-function* nameGroups(lookup: Pick<Lookup, "cursor">): Generator<readonly CatalogRecord[]> {
+function* nameGroups(lookup: Pick<EntryIndex, "cursor">): Generator<readonly CatalogRecord[]> {
   const cursor = lookup.cursor();
   let group: CatalogRecord[] = [];
   for (let record = cursor.next(); record !== undefined; record = cursor.next()) {

@@ -1,11 +1,11 @@
 /** Which services a namespace has. */
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
-import { Cursor } from "../../catalog/query/ordered.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
+import { ListCursor } from "../../catalog/query/ordered-records.ts";
 import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";
-import type { Transport } from "../../lib/protocols.ts";
-import { isDrained } from "../../reading/fitness.ts";
-import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
+import { isDrained } from "../../consumer/fitness.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
+import type { ListedService, TruncatedList, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */
 const MAX_SEEN = 20_000;
@@ -18,12 +18,12 @@ export interface ListOptions {
 }
 
 /** Services with an entry that is not in maintenance, in order of their names: at most so many, and as many as MAX_SEEN entries have. Cost: their entries, of each of which the ttl is read. */
-export function listServices(lookup: Lookup, namespace: string, { most, read }: ListOptions): Listed<ListedService> {
-  const cursor = new Cursor(lookup.ofKind(KIND.SERVICE));
+export function listServices(lookup: EntryIndex, namespace: string, { most, read }: ListOptions): TruncatedList<ListedService> {
+  const cursor = new ListCursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
-  const found = new Map<string, Set<Transport>>();
+  const found = new Map<string, Set<TransportProtocol>>();
   const ttlSources = new Map<string, TtlSource>();
-  const listed = (isCut: boolean): Listed<ListedService> => {
+  const listed = (isCut: boolean): TruncatedList<ListedService> => {
     const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));
     const facts = { ...(ttlSources.size > 0 && { ttlSources: [...ttlSources.values()] }), ...(hasDrained && { hasDrained }) };
     return { items, isCut, ...facts };

@@ -2,7 +2,7 @@
  * Server cookies (RFC 7873) in the form that all servers of one address share (RFC 9018): version, reserved, time stamp, and a hash of these, the client's
  * cookie and the client's address. A client that returns one has shown that it receives what is sent to its address.
  */
-import { type Address, parseAddress, withoutMapping } from "../../lib/addresses.ts";
+import { type IpAddress, parseAddress, withoutMapping } from "../../lib/addresses.ts";
 import { type SipKey, sipHash24, sipKeyOf } from "./siphash.ts";
 
 export const CLIENT_COOKIE_BYTES = 8;
@@ -22,7 +22,7 @@ export class ServerCookies {
   readonly #hash = new Uint8Array(8);
   /** The last address, because many queries come from one. */
   #addressText = "";
-  #address: Address = new Uint8Array();
+  #address: IpAddress = new Uint8Array();
 
   /** `secrets`: 16 bytes each, one or two, the one for new cookies first. */
   constructor(secrets: readonly Uint8Array[]) {

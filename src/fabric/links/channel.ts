@@ -1,5 +1,5 @@
 /** A channel: one subject of what two nodes say to each other on a link that is up. */
-import type { Relation } from "../../catalog/entry/scope.ts";
+import type { OriginRelation } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { BorderPeer } from "../borders/border.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
@@ -9,7 +9,7 @@ import type { Hello, LinkFrame } from "../wire/messages.ts";
 /** Facts of a link that came up. */
 export interface Greeted {
   readonly hello: Hello;
-  readonly relation: Relation;
+  readonly relation: OriginRelation;
   /** When this node greeted on the link, at the earliest. */
   readonly greetedMonoMs: number;
   /** Of a border link. Its channels are other ones than those of members' links. */

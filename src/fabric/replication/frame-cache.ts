@@ -3,14 +3,14 @@
  * kept once and shared by all links).
  */
 import type { Origin } from "../../catalog/record/stored-record.ts";
-import { buildFrame, type Frame, type Link } from "../../catalog/replica/frames.ts";
+import { buildFrame, type FrameReceiverSide, type OriginFrame } from "../../catalog/replica/frames.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { ReplicationOptions } from "./options.ts";
 
 type FrameCacheOptions = Pick<ReplicationOptions, "maxCachedFrames" | "maxCachedBytes">;
 
 interface Shelved {
-  readonly frame: Frame;
+  readonly frame: OriginFrame;
   readonly floor: number;
   readonly sizeBytes: number;
 }
@@ -41,9 +41,9 @@ export class FrameCache {
     replica: Replica,
     origin: Origin,
     from: { readonly after: number; readonly isComplete: boolean; readonly upTo: number },
-    link: Link,
+    link: FrameReceiverSide,
     budgetBytes: number,
-  ): Frame {
+  ): OriginFrame {
     // Frames of a whole transfer belong to the transfer they are part of.
     if (from.isComplete || from.after < origin.floor) {
       this.builtCount += 1;

@@ -3,11 +3,11 @@
  * of it (semantics.md, Membership: Whose word counts).
  */
 
-import type { Relation } from "../../catalog/entry/scope.ts";
+import type { OriginRelation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
-import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { ENTRIES } from "../../catalog/replica/sweeps.ts";
+import { ENTRIES } from "../../catalog/replica/touch-sweeps.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
@@ -20,13 +20,13 @@ const MAX_CLUSTERS = 1000;
 const DOUBT_MS = 5000;
 
 interface Speaker {
-  readonly relation: Relation;
+  readonly relation: OriginRelation;
   readonly clusterId: string;
 }
 
 /** The table of members. */
 interface MemberTable {
-  find(nodeId: string): (OriginPlace & { readonly generation: number }) | undefined;
+  find(nodeId: string): (OriginLocation & { readonly generation: number }) | undefined;
 }
 
 /** In which generation a node of another cluster lived at a time, as was said first hand. */
@@ -173,7 +173,7 @@ export class Disproved {
     const { sweeps } = this.#origins.replica;
     if (origin.life !== "hidden") {
       origin.life = "hidden";
-      sweeps.owe(origin, ENTRIES);
+      sweeps.scheduleTouch(origin, ENTRIES);
     }
     return !sweeps.isOwedTo(origin);
   }

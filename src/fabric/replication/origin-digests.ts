@@ -1,6 +1,6 @@
 /** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
 
-import { mayHold, type Relation } from "../../catalog/entry/scope.ts";
+import { mayHold, type OriginRelation } from "../../catalog/entry/scope.ts";
 import { BODY } from "../../catalog/record/record.ts";
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -20,7 +20,7 @@ export interface Summed {
 
 interface Scan {
   readonly origin: Origin;
-  readonly relation: Relation;
+  readonly relation: OriginRelation;
   readonly through: number;
   readonly sum: Sum64;
   at: number;
@@ -50,7 +50,7 @@ export class OriginDigests {
    * The sum of what a link of that relation may carry, at the origin's present number; undefined while it is being computed, or cannot be:
    * in the middle of a transfer what is held is not what was at any number.
    */
-  find(origin: Origin, relation: Relation, time: Time): Summed | undefined {
+  find(origin: Origin, relation: OriginRelation, time: Time): Summed | undefined {
     if (!isFirm(origin)) return undefined;
     const key = keyOf(origin, relation);
     const held = this.#sums.get(key);
@@ -103,6 +103,6 @@ export class OriginDigests {
   }
 }
 
-function keyOf(origin: Origin, relation: Relation): string {
+function keyOf(origin: Origin, relation: OriginRelation): string {
   return `${origin.id} ${relation}`;
 }

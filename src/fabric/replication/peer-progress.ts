@@ -1,9 +1,9 @@
 /** What one link knows of its peer: who it is, what its vector said, whom it is linked to, and where each origin stands there. */
 
-import type { Relation } from "../../catalog/entry/scope.ts";
+import type { OriginRelation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
-import type { Frame } from "../../catalog/replica/frames.ts";
-import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { OriginFrame } from "../../catalog/replica/frames.ts";
+import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import { Sum64 } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Heartbeat, NodeRef, VectorEntry } from "../wire/messages.ts";
@@ -23,9 +23,9 @@ export interface Disproved {
   readonly seq: number;
 }
 
-export interface ReplicationPeer extends NodeRef, OriginPlace {
+export interface ReplicationPeer extends NodeRef, OriginLocation {
   /** How the two nodes stand to each other; decides what the link may carry. */
-  readonly relation: Relation;
+  readonly relation: OriginRelation;
 }
 
 /** An origin that the peer named: its id is made once. */
@@ -338,7 +338,7 @@ export class OriginProgress {
   }
 
   /** The frame that starts there is on its way; `upTo` is what there is to send now. */
-  sent(frame: Frame, origin: Origin, upTo: number): void {
+  sent(frame: OriginFrame, origin: Origin, upTo: number): void {
     this.#isWholeWanted = false;
     if (frame.isComplete && !frame.isLast) {
       this.#transfer = { after: frame.through, startThrough: this.#transfer?.startThrough ?? origin.through };

@@ -1,8 +1,8 @@
 /** What one link does with the records that arrive: it checks who may send what, applies them, counts, tells of faults, and moves the clock. */
 import { relationOf } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
-import { type Applied, FrameReceiver } from "../../catalog/replica/frames.ts";
-import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import { FrameReceiver, type FrameResult } from "../../catalog/replica/frames.ts";
+import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -69,7 +69,7 @@ export class LinkReceiver {
   }
 
   /** A peer that lets foreign nodes in, or is older, passes their records on. From then on they are not asked for, and not logged again. */
-  #isForeign(nodeId: string, place: OriginPlace, time: Time, out: FabricOutput[]): boolean {
+  #isForeign(nodeId: string, place: OriginLocation, time: Time, out: FabricOutput[]): boolean {
     const { foreigners, stats } = this.#replicator;
     const refusal = place.clusterId === "" ? undefined : foreigners?.refusalOf(place);
     if (foreigners === undefined || refusal === undefined) return false;
@@ -81,7 +81,7 @@ export class LinkReceiver {
   }
 
   /** Why a frame of that origin is refused, whatever its records are. */
-  #refusalOf(nodeId: string, id: string, place: OriginPlace): string | undefined {
+  #refusalOf(nodeId: string, id: string, place: OriginLocation): string | undefined {
     const { replica, place: here } = this.#replicator;
     const { relation } = this.#view.peer;
     if (relation === "remote") return "from another region";
@@ -115,7 +115,7 @@ export class LinkReceiver {
   }
 
   /** Whether other nodes know more about the origin and are to be asked. This is no fault of a peer that passes on what it knows. */
-  #isDoubtful(id: string, { clusterId }: OriginPlace, time: Time): boolean {
+  #isDoubtful(id: string, { clusterId }: OriginLocation, time: Time): boolean {
     if (this.#replicator.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
   }
@@ -134,7 +134,7 @@ export class LinkReceiver {
     if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
   }
 
-  #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, out: FabricOutput[]): void {
+  #learn(applied: FrameResult & { kind: "applied" }, id: string, time: Time, out: FabricOutput[]): void {
     const { hlc, stats, options } = this.#replicator;
     stats.appliedRecords += applied.changedCount;
     if (applied.maxHlc > 0) hlc?.merge(applied.maxHlc, time.wallMs, options.maxClockSkewMs);

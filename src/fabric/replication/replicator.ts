@@ -1,10 +1,10 @@
 /** What all links of a node share in replication: the vector, the cache of frames, and which link fetches which origin. */
 
-import type { Bounds } from "../../catalog/entry/names.ts";
-import type { Relation } from "../../catalog/entry/scope.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
+import type { OriginRelation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { EntryReader } from "../../catalog/replica/frames.ts";
-import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -48,7 +48,7 @@ const NO_STATS = {
 };
 
 interface MemberTable {
-  find(nodeId: string): (OriginPlace & { readonly generation: number; readonly status?: MemberStatus }) | undefined;
+  find(nodeId: string): (OriginLocation & { readonly generation: number; readonly status?: MemberStatus }) | undefined;
   /** The others that are alive or suspect. */
   listed(): readonly NodeRef[];
 }
@@ -56,12 +56,12 @@ interface MemberTable {
 export interface ReplicatorParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   /** Learns of the stamps of others. Undefined where stamps are no times. */
   readonly hlc: Pick<Hlc, "merge"> | undefined;
   readonly rng: Rng;
   /** Where this node is at home. */
-  readonly place: OriginPlace;
+  readonly place: OriginLocation;
   readonly options: ReplicationOptions;
   readonly foreigners?: Foreigners;
   readonly members: MemberTable;
@@ -71,15 +71,15 @@ export interface ReplicatorParts {
 
 /**
  * One for each node. The composition of the room calls `changed` when own records were committed, `setLinked` when links come and go, and
- * `forgetOrigin` and `readmit` instead of the replica's methods with those names. It notes at once what the replica already holds.
+ * `forgetOrigin` and `restoreOrigin` instead of the replica's methods with those names. It notes at once what the replica already holds.
  */
 export class Replicator {
   readonly replica: Replica;
   readonly stamper: EntryReader;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   readonly hlc: Pick<Hlc, "merge"> | undefined;
   readonly rng: Rng;
-  readonly place: OriginPlace;
+  readonly place: OriginLocation;
   readonly options: ReplicationOptions;
   readonly foreigners: Foreigners | undefined;
   readonly vector: Vector;
@@ -257,7 +257,7 @@ export class Replicator {
   /** The node of a forgotten origin is a live member again. A disproved origin waits until its last record is gone. */
   readmit(nodeId: string, generation: number): void {
     if (this.disproved.isUnderWay(`${nodeId}/${generation}`)) return;
-    this.replica.readmit(nodeId, generation);
+    this.replica.restoreOrigin(nodeId, generation);
     this.reconsider(nodeId, generation);
   }
 
@@ -298,13 +298,13 @@ export class Replicator {
   }
 
   /** Sets the cluster and region of an origin, as its own node names them. */
-  rehome(origin: Origin, { clusterId, region }: OriginPlace): void {
+  rehome(origin: Origin, { clusterId, region }: OriginLocation): void {
     if (origin.clusterId === clusterId && origin.region === region) return;
     origin.clusterId = clusterId;
     origin.region = region;
     this.#countedSize = -1;
     // The place of their origin decides what its records end.
-    this.replica.sweeps.owe(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
+    this.replica.sweeps.scheduleTouch(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
     this.heldChanged(origin);
   }
@@ -379,7 +379,7 @@ export class Replicator {
   }
 
   /** A link is up, to a node of our own cluster or of another. */
-  linkedTo({ relation }: { readonly relation: Relation }): void {
+  linkedTo({ relation }: { readonly relation: OriginRelation }): void {
     this.#hasWitness ||= relation === "cluster";
   }
 

@@ -1,6 +1,6 @@
 /** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
-import type { Link } from "../../catalog/replica/frames.ts";
+import type { FrameReceiverSide } from "../../catalog/replica/frames.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -28,7 +28,7 @@ interface LinkParts {
 export class LinkSender {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  readonly #link: Link;
+  readonly #link: FrameReceiverSide;
   readonly #rng: Rng;
   readonly #saidTimes: SaidTimes;
   readonly #isHeld: () => boolean;

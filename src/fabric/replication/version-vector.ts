@@ -2,7 +2,7 @@
 
 import { relationOf } from "../../catalog/entry/scope.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
-import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { type Hash64, mix32 } from "../../lib/hash64.ts";
 import type { NodeRef, VectorEntry } from "../wire/messages.ts";
@@ -61,7 +61,7 @@ export interface Mark {
 }
 
 /** Whom a vector is for. */
-export interface VectorReader extends OriginPlace {
+export interface VectorReader extends OriginLocation {
   readonly nodeId: string;
 }
 
@@ -69,7 +69,7 @@ export interface VectorReader extends OriginPlace {
 const MAX_GONE = 1000;
 
 export class Vector {
-  readonly #place: OriginPlace;
+  readonly #place: OriginLocation;
   readonly #marks = new Map<string, Mark>();
   readonly #moves = new ChangeLog<Mark>((mark) => mark.order);
   readonly #gone = new BoundedMap<string, true>(MAX_GONE, (id) => this.#forget(id));
@@ -77,7 +77,7 @@ export class Vector {
   readonly #byShort = new Map<number, Set<Mark>>();
   #order = 0;
 
-  constructor(place: OriginPlace) {
+  constructor(place: OriginLocation) {
     this.#place = place;
   }
 
@@ -145,7 +145,7 @@ export class Vector {
   }
 
   /** Its place was not known when it was noted first. */
-  #rehome(mark: Mark, { clusterId, region }: OriginPlace): void {
+  #rehome(mark: Mark, { clusterId, region }: OriginLocation): void {
     mark.clusterId = clusterId;
     mark.region = region;
   }
@@ -182,7 +182,7 @@ export class Vector {
    * Whether a node may be told anything of an origin: never of its own cluster's by a node of another, which would make it believe
    * that it had everything; nothing across regions; nothing of an origin whose place is unknown but within the cluster.
    */
-  mayName(origin: OriginPlace, reader: VectorReader): boolean {
+  mayName(origin: OriginLocation, reader: VectorReader): boolean {
     switch (relationOf(this.#place, reader)) {
       case "cluster":
         return true;

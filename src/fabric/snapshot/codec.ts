@@ -2,10 +2,10 @@
 
 import { isName } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
-import type { OriginLife } from "../../catalog/record/record.ts";
+import type { OriginStatus } from "../../catalog/record/record.ts";
 import { bytesOfKeys, keysOfBytes, type LostKeys } from "../../catalog/replica/lost-keys.ts";
 import type { LostOrigin } from "../../catalog/replica/lost-origins.ts";
-import { type Block, blockOf, jsonBytes, type OwnerOfFile, objectOf, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
+import { blockOf, type FileBlock, type FileOwner, jsonBytes, objectOf, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
@@ -20,7 +20,7 @@ export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROST
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const COUNT_BYTES = 4;
 /** Whose snapshot it is, and of when. */
-export interface SnapshotHeader extends OwnerOfFile {
+export interface SnapshotHeader extends FileOwner {
   /** 0 where it says none that may be computed with. */
   readonly savedWallMs: number;
   /** Origins that are not to be taken in again. */
@@ -38,7 +38,7 @@ export interface SnapshotHeader extends OwnerOfFile {
  * computed with it is the latest there is, which its reader bounds by its own clock: no origin is forgotten for it.
  */
 export interface SnapshotOrigin {
-  readonly life: OriginLife;
+  readonly life: OriginStatus;
   readonly absentWallMs: number | undefined;
   /** Its node has left, or lives in a later generation: nobody writes it any more. */
   readonly isOver?: boolean;
@@ -61,12 +61,12 @@ export function headerBlock(index: number, header: SnapshotHeader): Uint8Array {
 }
 
 /** The members of a node's own cluster (`Roster`), as a file. */
-export function rosterFile(self: OwnerOfFile, nodeIds: readonly string[]): Uint8Array {
+export function rosterFile(self: FileOwner, nodeIds: readonly string[]): Uint8Array {
   return blockOf(0, KIND.ROSTER, jsonBytes({ format: FORMAT, nodeId: self.nodeId, clusterId: self.clusterId, nodeIds }));
 }
 
 /** What is in such a file, at most `max`; ids that no version writes are passed over. Throws `invalid_argument` when it is of no use here. */
-export function readRosterFile(bytes: Uint8Array, self: OwnerOfFile, max: number): readonly string[] {
+export function readRosterFile(bytes: Uint8Array, self: FileOwner, max: number): readonly string[] {
   const block = readBlock(bytes, 0, 0);
   if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is cut off or changed");
   const fault = block.kind === KIND.ROSTER ? ownerFault(block, self, FORMAT) : "it is no list of members";
@@ -90,7 +90,7 @@ export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, ke
 }
 
 /** Throws `invalid_argument` on what no version writes. */
-export function readLostKeys({ payload }: Block): { readonly id: string; readonly keys: LostKeys } {
+export function readLostKeys({ payload }: FileBlock): { readonly id: string; readonly keys: LostKeys } {
   const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
   const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
   if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
@@ -101,12 +101,12 @@ export function readLostKeys({ payload }: Block): { readonly id: string; readonl
 }
 
 /** Why a snapshot with this first block is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
-export function headerFault(block: Block, self: OwnerOfFile): string {
+export function headerFault(block: FileBlock, self: FileOwner): string {
   return block.kind === KIND.HEADER ? ownerFault(block, self, FORMAT) : "it does not begin with a header";
 }
 
 /** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
-export function readHeader({ payload }: Block): SnapshotHeader {
+export function readHeader({ payload }: FileBlock): SnapshotHeader {
   const { nodeId, clusterId, savedWallMs, forgotten, lost, starts, sourceAges } = objectOf(payload);
   if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
   if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
@@ -126,7 +126,7 @@ export function readHeader({ payload }: Block): SnapshotHeader {
 }
 
 /** Undefined for an origin whose generation nobody can go on from: a peer named it. Throws `invalid_argument` on what no version writes. */
-export function readOrigin({ payload }: Block): OriginBlock | undefined {
+export function readOrigin({ payload }: FileBlock): OriginBlock | undefined {
   const {
     nodeId,
     generation,
@@ -165,7 +165,7 @@ function isPlace(value: unknown): value is string {
   return value === "" || isId(value);
 }
 
-function isLife(value: unknown): value is OriginLife {
+function isLife(value: unknown): value is OriginStatus {
   return value === "live" || value === "orphaned" || value === "hidden";
 }
 

@@ -4,9 +4,9 @@
  * has its blocks; one without its last block is none.
  */
 
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
-import { buildFrame, type EntryReader, type Frame, FrameReceiver } from "../../catalog/replica/frames.ts";
+import { buildFrame, type EntryReader, FrameReceiver, type OriginFrame } from "../../catalog/replica/frames.ts";
 import type { LostKeys } from "../../catalog/replica/lost-keys.ts";
 import { applyMarks } from "../../catalog/replica/lost-marks.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -48,7 +48,7 @@ export interface ReplicaSnapshot {
 /** An origin and its records; undefined for one whose numbers nobody can go on from. */
 interface OriginFrames {
   readonly origin: OriginBlock | undefined;
-  readonly frames: Frame[];
+  readonly frames: OriginFrame[];
 }
 
 /** What a restored snapshot brought. */
@@ -189,7 +189,7 @@ export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefine
 export interface RestoreParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   /** Of clusters that are not let in any more nothing is restored. */
   readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
 }

@@ -2,9 +2,9 @@
  * Summaries inside a region: a second replica of each node, which is replicated as the catalog is, in frames of its own
  * (docs/design/summaries.md, In a region). Nodes whose hello says that they have none get nothing of it.
  */
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import { type EntryReader, sealed } from "../../catalog/replica/frames.ts";
-import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -38,9 +38,9 @@ export interface SummaryParts {
 }
 
 export interface SummaryChannelParts extends SummaryParts {
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   readonly rng: Rng;
-  readonly place: OriginPlace;
+  readonly place: OriginLocation;
   readonly foreigners: Foreigners;
   readonly members: {
     find(nodeId: string): MemberUpdate | undefined;

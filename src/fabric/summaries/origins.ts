@@ -6,7 +6,7 @@
 import { BODY, keyParts } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
-import { ENTRIES } from "../../catalog/replica/sweeps.ts";
+import { ENTRIES } from "../../catalog/replica/touch-sweeps.ts";
 import { compareForView } from "../../catalog/replica/view.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -180,7 +180,7 @@ export class SummaryOrigins {
   /** Its node is back before it was forgotten. */
   #show(origin: Origin): void {
     origin.life = "live";
-    this.#replication.replica.sweeps.owe(origin, ENTRIES);
+    this.#replication.replica.sweeps.scheduleTouch(origin, ENTRIES);
   }
 
   /** Decides whether an origin goes. Returns the number of records looked at. */
@@ -295,7 +295,7 @@ export class SummaryOrigins {
       if (!row.isToGo) continue;
       if (origin.life !== "hidden") {
         origin.life = "hidden";
-        replica.sweeps.owe(origin, ENTRIES);
+        replica.sweeps.scheduleTouch(origin, ENTRIES);
       }
       if (replica.isForgetting || replica.sweeps.isOwedTo(origin)) {
         this.#isGoing = true;

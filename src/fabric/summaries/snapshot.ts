@@ -1,5 +1,5 @@
 /** The summaries that a node holds, and how long ago their sources were heard of, for its next start (docs/design/summaries.md, Restart). */
-import type { Bounds } from "../../catalog/entry/names.ts";
+import type { EntryBounds } from "../../catalog/entry/names.ts";
 import { sealed } from "../../catalog/replica/frames.ts";
 import type { Time } from "../../lib/machine.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../snapshot/snapshot.ts";
@@ -48,7 +48,7 @@ export function* restoreSummaries(
 
 export interface RestoreParts {
   readonly clusterId: string;
-  readonly bounds: Bounds;
+  readonly bounds: EntryBounds;
   /** Of clusters that are not let in any more nothing is restored. */
   readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
 }

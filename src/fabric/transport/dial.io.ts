@@ -4,7 +4,7 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ClientConnection, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
-import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { isPlainEnough } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import type { BorderAuthority } from "./border-gate.ts";
@@ -60,7 +60,7 @@ export function dial(options: DialOptions): Dial {
       reject(new DialError(`${options.address}: ${why}`, { isRefused }));
     };
     cancel = () => fail("given up");
-    const timer = patientTimeout(() => fail("no connection in time"), options.timeoutMs);
+    const timer = stallAwareTimeout(() => fail("no connection in time"), options.timeoutMs);
     socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, meansRefusal(error, socket)));
     socket.once("close", () => {
       if (isOver) return;

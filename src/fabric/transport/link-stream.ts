@@ -3,7 +3,7 @@
  * it is told what comes, and given the stream as a port. What is said on it, the greeting first, is decided in `links/links.ts`.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
-import type { Call } from "../../grpc/server/method.ts";
+import type { MethodCall } from "../../grpc/server/method.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/message-reader.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.ts";
@@ -33,7 +33,7 @@ export interface LinkPort {
 }
 
 export interface LinkClock {
-  /** By the patient clock, for what judges the peer. */
+  /** By the stall-aware clock, for what judges the peer. */
   readonly patientMs: () => number;
   readonly monoMs: () => number;
   /** Runs when this turn of the event loop is over. */
@@ -99,7 +99,7 @@ export class LinkStream {
     this.#parts.port.cut(0);
   }
 
-  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
   check(dueMs: number): void {
     const { stuckMs, drainMs, goodbyeMs } = this.#parts.limits;
     if (this.#restUntilMs !== undefined && dueMs >= this.#restUntilMs) {
@@ -276,5 +276,5 @@ export interface ServiceParts<Events> {
   readonly traffic: WireTraffic;
   readonly clock: LinkClock;
   /** Throws where calls are not taken any more. */
-  readonly peerOf: (call: Call) => CallingPeer;
+  readonly peerOf: (call: MethodCall) => CallingPeer;
 }

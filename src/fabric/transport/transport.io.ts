@@ -6,9 +6,9 @@ import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { ConnectionPool } from "../../grpc/client/pool.io.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
-import { Metadata } from "../../grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
-import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
+import { stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
 import { isPlainEnough, nodeOfCertificate, tokenToShow } from "../links/peer-auth.ts";
 import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
@@ -68,7 +68,7 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
 
 const CHECK_MS = 250;
 
-const CLOCK: LinkClock = { patientMs: patientNowMs, monoMs: () => performance.now(), defer: setImmediate };
+const CLOCK: LinkClock = { patientMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
 
 /** It travels in a header. */
 function checkToken(token: string): void {
@@ -115,7 +115,7 @@ export class FabricTransport {
       refused: (why: string, address: string) => events.refused(why, address),
     };
     this.#listener = new FabricListener({ ...options, traffic, limits: this.#limits, clock: CLOCK }, listened);
-    this.#timer = setInterval(() => this.#check(patientDueMs()), CHECK_MS).unref();
+    this.#timer = setInterval(() => this.#check(stallAwareDueMs()), CHECK_MS).unref();
   }
 
   open(): Promise<void> {
@@ -159,7 +159,7 @@ export class FabricTransport {
     const bytes = encodeCallRequest(request);
     this.traffic.count("sent", kind, bytes.length);
     const token = tokenToShow(this.#tls !== undefined, this.#clusterToken);
-    const metadata = token === "" ? undefined : new Metadata().add(TOKEN_HEADER, token);
+    const metadata = token === "" ? undefined : new GrpcMetadata().add(TOKEN_HEADER, token);
     this.#pool.call({ address: to, path: pathOf(kind), message: bytes, metadata, timeoutMs }, (answer) => {
       const { connection, message } = answer;
       const identity = connection === undefined ? undefined : this.#identities.get(connection);
@@ -177,7 +177,7 @@ export class FabricTransport {
 
   /** Opens a link, to a node of the border with that cluster where one is given; `opened` or `closed` comes. */
   openLink(link: LinkId, to: string, border?: string): void {
-    const started = patientNowMs();
+    const started = stallAwareNowMs();
     const tls = border === undefined ? this.#tls : this.#borderTls.get(border);
     // A border without an authority is known by its token, on plain connections of this machine alone.
     if (tls === undefined && this.#tls !== undefined)
@@ -186,7 +186,7 @@ export class FabricTransport {
     const isInsecure = border === undefined && this.#options.isInsecure;
     const dialled = dial({ address: to, tls, isInsecure, timeoutMs: this.#limits.openTimeoutMs, connection });
     this.#dials.set(link, dialled);
-    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (patientDueMs() - started));
+    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (stallAwareDueMs() - started));
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
   }
 
@@ -240,7 +240,7 @@ export class FabricTransport {
       connection.destroy();
       this.#neverOpened(link, `${identity.address}: ${why}`);
     };
-    const timer = patientTimeout(() => fail("no answer in time"), Math.max(0, leftMs));
+    const timer = stallAwareTimeout(() => fail("no answer in time"), Math.max(0, leftMs));
     const call = connection.start(
       { path: pathOf("link"), isSingleResponse: false },
       {

@@ -16,7 +16,7 @@ import {
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { checkLinkFrame } from "../../../gen/waymark/fabric/v1/fabric_rules.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
-import type { Frame } from "../../catalog/replica/frames.ts";
+import type { OriginFrame } from "../../catalog/replica/frames.ts";
 import { PREFIX_BYTES, writePrefix } from "../../grpc/wire/message-reader.ts";
 import { invalid } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
@@ -221,9 +221,9 @@ interface EncodedRecords {
 }
 
 /** A frame is one origin's, so its cluster and region are always the same. */
-const encoded = new WeakMap<Frame, EncodedRecords>();
+const encoded = new WeakMap<OriginFrame, EncodedRecords>();
 
-/** The whole message of a frame of records, as both directions send it; the same arrays for the same `Frame`. HOT. */
+/** The whole message of a frame of records, as both directions send it; the same arrays for the same `OriginFrame`. HOT. */
 export function encodeRecords(records: RecordsFrame): EncodedRecords {
   const known = encoded.get(records.frame);
   if (known !== undefined) return known;

@@ -27,8 +27,8 @@ import type {
   VectorEntryFields,
   VectorFrameFields,
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
-import { PROTOCOL_BOUNDS, Problems } from "../../catalog/entry/names.ts";
-import type { Frame } from "../../catalog/replica/frames.ts";
+import { FieldProblems, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import type { OriginFrame } from "../../catalog/replica/frames.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 
 /** A node in one life of its journal. */
@@ -136,7 +136,7 @@ export type Goodbye = (typeof GOODBYES)[number];
 /** Records of one origin, and its cluster and region. */
 export interface RecordsFrame {
   readonly kind: "records";
-  readonly frame: Frame;
+  readonly frame: OriginFrame;
   readonly clusterId: string;
   readonly region: string;
 }
@@ -238,8 +238,8 @@ export const MESSAGE_BOUNDS = {
 } as const;
 
 /** Gives back what breaks no rule. Throws `invalid_argument` naming the fields of what does. */
-export function checked<Message>(message: Message, check: (message: Message, problems: Problems) => void): Message {
-  const problems = new Problems(PROTOCOL_BOUNDS);
+export function checked<Message>(message: Message, check: (message: Message, problems: FieldProblems) => void): Message {
+  const problems = new FieldProblems(PROTOCOL_BOUNDS);
   check(message, problems);
   problems.throwIfAny();
   return message;

@@ -11,8 +11,8 @@ import {
   type Server as TlsServer,
 } from "node:tls";
 import { assert } from "../../lib/errors.ts";
-import { isJustAwake } from "../../lib/patient-time.io.ts";
-import { listenOn, type Port } from "../../lib/shared-port.io.ts";
+import { type ListeningPort, listenOn } from "../../lib/shared-port.io.ts";
+import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
 
 /** Certificates of a listener, already read: PEM. */
 export interface TlsMaterial {
@@ -32,7 +32,7 @@ export interface TlsMaterial {
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
 }
 
-export interface AcceptOptions extends Port {
+export interface AcceptOptions extends ListeningPort {
   /** The flag that sets the port, for the message when it is taken. */
   readonly portFlag: string;
   readonly tls?: TlsMaterial | undefined;
@@ -51,7 +51,7 @@ export interface AcceptOptions extends Port {
   readonly onError?: (error: Error) => void;
 }
 
-export interface Acceptor {
+export interface TlsAcceptor {
   /** As bound: `host:port`, IPv6 in brackets. */
   readonly address: string;
   readonly host: string;
@@ -77,7 +77,7 @@ const MIN_HANDSHAKES = 8;
 const ALL_HANDSHAKES_SHARE = 1 / 4;
 
 /** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
-export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
+export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor> {
   const sockets = new Set<Socket>();
   const accept = (socket: Socket) => {
     socket.setNoDelay(true);
@@ -175,7 +175,7 @@ class Handshakes {
     const fault = this.#lastFault;
     this.#lastFault = undefined;
     // A client that gave up while this process stood still was not refused.
-    if (fault !== undefined || !isJustAwake()) this.#onFailed(fault ?? GIVEN_UP, address);
+    if (fault !== undefined || !isJustResumed()) this.#onFailed(fault ?? GIVEN_UP, address);
   }
 
   /** Forgets a handshake. Returns whether it was under way. */

@@ -29,7 +29,7 @@ export const ENDLESS: LifetimeLimits = {
  */
 export type LifetimeOrder = "ping" | "close" | "cut";
 
-/** What the shell reads of a connection. Times are patient ms (lib/patience.ts). */
+/** What the shell reads of a connection. Times are stall-aware ms (lib/stall-aware-clock.ts). */
 export interface LifetimeSample {
   readonly nowMs: number;
   readonly dueMs: number;

@@ -4,7 +4,7 @@
  * that a pause of this process delayed a call until its client gave up.
  */
 import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
-import type { ProcessPause } from "../../lib/patience.ts";
+import type { ProcessPause } from "../../lib/stall-aware-clock.ts";
 
 export interface ResetLimits {
   /** Resets in one burst, in addition to one per long-lived stream, because all watches of a client may end together. */

@@ -22,7 +22,7 @@ export class Keepalive {
   }
 
   /**
-   * Looks at the clock; called a few times a second. Times are patient ms (lib/patience.ts): silence begins at `nowMs` and lasted until
+   * Looks at the clock; called a few times a second. Times are stall-aware ms (lib/stall-aware-clock.ts): silence begins at `nowMs` and lasted until
    * `dueMs`. Anything that was read proves that the peer lives, the answer to a ping among it.
    */
   check({

@@ -10,7 +10,7 @@
  */
 import type { Hash64 } from "../hash64.ts";
 import { type HashKey, keyedHash } from "./keyed-hash.ts";
-import type { BucketOptions, Buckets } from "./token-bucket.ts";
+import type { BucketOptions, KeyedBuckets } from "./token-bucket.ts";
 
 export interface SharedBucketsOptions extends BucketOptions {
   /** Of `bucketTable`, with the same `maxKeys`. */
@@ -39,7 +39,7 @@ export function bucketTable(maxKeys: number): SharedArrayBuffer {
   return new SharedArrayBuffer(slotCount * BigInt64Array.BYTES_PER_ELEMENT);
 }
 
-export class SharedBuckets implements Buckets {
+export class SharedBuckets implements KeyedBuckets {
   readonly #hashKey: HashKey;
   readonly #originMs: number;
   readonly #slots: BigInt64Array;

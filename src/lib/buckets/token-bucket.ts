@@ -46,7 +46,7 @@ export interface BucketOptions {
 }
 
 /** A bucket for each key, full at first. */
-export interface Buckets {
+export interface KeyedBuckets {
   /** How many buckets are kept now. There is a bound. */
   readonly size: number;
   /** Takes one token and returns 0, or takes nothing and returns the ms until there will be one. */
@@ -56,7 +56,7 @@ export interface Buckets {
 }
 
 /** Buckets of one thread. It keeps at most `maxKeys`, and drops the half used longest ago. */
-export class TokenBuckets implements Buckets {
+export class TokenBuckets implements KeyedBuckets {
   readonly #options: BucketOptions;
   readonly #halfCount: number;
   // A key that is used moves to the young generation. When this has half of the keys, the old generation is dropped. In a `BoundedMap`, each use would

@@ -1,6 +1,6 @@
 /** YAML and JSON documents with the line of every value. Readers of files that people write build on it. Bounds protect against bombs. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
-import { findRepeatedKey, JsonPlaces } from "./json-lines.ts";
+import { findDuplicateKey, JsonPositions } from "./json-lines.ts";
 
 export interface LineProblem {
   /** 1-based line of the file. */
@@ -9,15 +9,15 @@ export interface LineProblem {
 }
 
 /** The line of the value at a path, or of the nearest existing part above it. */
-type Locator = (path: readonly PropertyKey[]) => number;
+type LineLocator = (path: readonly PropertyKey[]) => number;
 
 /** A part of a document: its value and its place. Lines are looked up only when asked for, because few values are wrong. */
-export class Place {
+export class DocumentNode {
   readonly value: unknown;
   readonly #path: readonly PropertyKey[];
-  readonly #locator: Locator;
+  readonly #locator: LineLocator;
 
-  constructor(value: unknown, path: readonly PropertyKey[], locator: Locator) {
+  constructor(value: unknown, path: readonly PropertyKey[], locator: LineLocator) {
     this.value = value;
     this.#path = path;
     this.#locator = locator;
@@ -29,15 +29,15 @@ export class Place {
   }
 
   /** An item of a list, or the named part of a map. */
-  at(step: PropertyKey): Place {
+  at(step: PropertyKey): DocumentNode {
     const value: unknown = typeof this.value === "object" && this.value !== null ? Reflect.get(this.value, step) : undefined;
-    return new Place(value, [...this.#path, step], this.#locator);
+    return new DocumentNode(value, [...this.#path, step], this.#locator);
   }
 }
 
-export interface Documents {
+export interface ParsedDocuments {
   /** Documents that parse and are not empty. */
-  readonly places: readonly Place[];
+  readonly places: readonly DocumentNode[];
   readonly problems: readonly LineProblem[];
 }
 
@@ -52,17 +52,17 @@ const MAX_DEPTH = 64;
  * Reads every document of a text. A broken document is a problem, and the others are still read. Never throws. A repeated key
  * is a problem in YAML. In JSON it is one only with `refusesRepeatedKeys`, which reads the text a second time.
  */
-export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}): Documents {
+export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}): ParsedDocuments {
   const json = parseJson(text);
   if (json !== undefined) {
-    const repeated = refusesRepeatedKeys ? findRepeatedKey(text) : undefined;
+    const repeated = refusesRepeatedKeys ? findDuplicateKey(text) : undefined;
     if (repeated !== undefined) {
       const message = `the key ${JSON.stringify(repeated.key.slice(0, 64))} is there twice`;
       return { places: [], problems: [{ line: lineAt(text, repeated.offset), message }] };
     }
     if (isTooDeep(json)) return { places: [], problems: [{ line: 1, message: TOO_DEEP }] };
-    const where = new JsonPlaces(text);
-    return { places: [new Place(json, [], (path) => where.line(path))], problems: [] };
+    const where = new JsonPositions(text);
+    return { places: [new DocumentNode(json, [], (path) => where.line(path))], problems: [] };
   }
   if (text.length > MAX_YAML_CHARS) {
     return {
@@ -94,10 +94,10 @@ function lineAt(text: string, offset: number): number {
   return line;
 }
 
-function readYaml(text: string): Documents {
+function readYaml(text: string): ParsedDocuments {
   const lines = new LineCounter();
   const problems: LineProblem[] = [];
-  const places: Place[] = [];
+  const places: DocumentNode[] = [];
   let documents: readonly Document[];
   try {
     documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: "silent" });
@@ -113,7 +113,7 @@ function readYaml(text: string): Documents {
       const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
       if (isTooDeep(value)) problems.push({ line, message: TOO_DEEP });
       else if (value !== null && value !== undefined)
-        places.push(new Place(value, [], (path) => lines.linePos(yamlOffset(document, path)).line));
+        places.push(new DocumentNode(value, [], (path) => lines.linePos(yamlOffset(document, path)).line));
     } catch (error) {
       problems.push({ line, message: broken(error) });
     }

@@ -1,7 +1,7 @@
 /** The places of values in a JSON text, for messages about files that are too large to parse with all positions. */
 import { firstIndex } from "../bisect.ts";
 
-interface Found {
+interface ValueLines {
   readonly value: number;
   /** The offset that a message points at: for a value in a map, its key. */
   readonly shown: number;
@@ -11,10 +11,10 @@ interface Found {
 const LONG_CHARS = 4096;
 
 /** The places of the values of one JSON text. A long list or map is read once, however many of its parts are asked for. */
-export class JsonPlaces {
+export class JsonPositions {
   readonly #text: string;
   /** Parts of the long lists and maps seen so far, by offset. */
-  readonly #parts = new Map<number, ReadonlyMap<string, Found>>();
+  readonly #parts = new Map<number, ReadonlyMap<string, ValueLines>>();
   #lineEnds: readonly number[] | undefined;
 
   /** The text must be valid JSON. */
@@ -41,7 +41,7 @@ export class JsonPlaces {
     return firstIndex(ends.length, (index) => (ends[index] ?? 0) >= offset) + 1;
   }
 
-  #partsOf(container: number): ReadonlyMap<string, Found> {
+  #partsOf(container: number): ReadonlyMap<string, ValueLines> {
     const known = this.#parts.get(container);
     if (known !== undefined) return known;
     const { parts, end } = this.#text[container] === "[" ? items(this.#text, container) : members(this.#text, container);
@@ -56,13 +56,13 @@ function lineEnds(text: string): readonly number[] {
   return ends;
 }
 
-interface Parts {
-  readonly parts: ReadonlyMap<string, Found>;
+interface ContainerParts {
+  readonly parts: ReadonlyMap<string, ValueLines>;
   readonly end: number;
 }
 
-function items(text: string, list: number): Parts {
-  const parts = new Map<string, Found>();
+function items(text: string, list: number): ContainerParts {
+  const parts = new Map<string, ValueLines>();
   let at = skipSpace(text, list + 1);
   for (let item = 0; text[at] !== "]" && at < text.length; item++) {
     parts.set(String(item), { value: at, shown: at });
@@ -73,8 +73,8 @@ function items(text: string, list: number): Parts {
 }
 
 /** The last member of each name, as JSON.parse takes it; no members for text that is not a map. */
-function members(text: string, map: number): Parts {
-  const parts = new Map<string, Found>();
+function members(text: string, map: number): ContainerParts {
+  const parts = new Map<string, ValueLines>();
   if (text[map] !== "{") return { parts, end: map };
   let at = skipSpace(text, map + 1);
   while (text[at] === '"') {
@@ -119,7 +119,7 @@ function endOfString(text: string, from: number): number {
 }
 
 /** A key that stands twice in a map of a JSON text. */
-export class RepeatedKey {
+export class DuplicateKey {
   readonly key: string;
   /** Path of the map. */
   readonly path: readonly (string | number)[];
@@ -136,11 +136,11 @@ export class RepeatedKey {
 /** The value of a JSON text, or its first repeated key, of which JSON.parse would silently take the last. Throws as JSON.parse does. */
 export function readJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
-  return findRepeatedKey(text) ?? value;
+  return findDuplicateKey(text) ?? value;
 }
 
 /** The first repeated key of a JSON text. The text must be valid JSON. */
-export function findRepeatedKey(text: string): RepeatedKey | undefined {
+export function findDuplicateKey(text: string): DuplicateKey | undefined {
   /** The maps and lists around this place: the keys of each map so far, and the part that is being read. */
   const open: { readonly keys?: Set<string>; part: string | number }[] = [];
   for (let at = 0; at < text.length; at++) {
@@ -156,7 +156,7 @@ export function findRepeatedKey(text: string): RepeatedKey | undefined {
         const key = String(JSON.parse(text.slice(at, end + 1)));
         if (inner.keys.has(key)) {
           const path = open.slice(0, -1).map(({ part }) => part);
-          return new RepeatedKey(key, path, at);
+          return new DuplicateKey(key, path, at);
         }
         inner.keys.add(key);
         inner.part = key;

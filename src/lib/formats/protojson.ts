@@ -4,7 +4,7 @@
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
-import { tagOf, WIRE, type Wire } from "../protowire.ts";
+import { tagOf, WIRE, type WireType } from "../protowire.ts";
 
 /**
  * Gives the JSON of an encoded message, or undefined where only the library can tell. Each character of the text is one byte of UTF-8 ("latin1"),
@@ -16,14 +16,14 @@ export type JsonText = (encoded: Uint8Array) => string | undefined;
 const LEFT = 0;
 const DEFAULT = 1;
 const WRITTEN = 2;
-type Outcome = typeof LEFT | typeof DEFAULT | typeof WRITTEN;
+type WriteOutcome = typeof LEFT | typeof DEFAULT | typeof WRITTEN;
 
 /** Reads a value where `input` stands, and writes it. */
-type ValueWriter = (input: Input, out: Output) => Outcome;
+type ValueWriter = (input: WireInput, out: JsonOutput) => WriteOutcome;
 
 interface ValuePlan {
   readonly write: ValueWriter;
-  readonly wire: Wire;
+  readonly wire: WireType;
 }
 
 interface FieldPlan extends ValuePlan {
@@ -65,15 +65,15 @@ export function jsonTextOf(desc: DescMessage): JsonText | undefined {
   if (plan === undefined) return undefined;
   return (encoded) => {
     placesTop = 0;
-    const input = new Input(encoded);
-    const out = new Output();
+    const input = new WireInput(encoded);
+    const out = new JsonOutput();
     const isWhole = writeMessage(input, out, plan, encoded.length) && input.at === encoded.length;
     return out.take(isWhole);
   };
 }
 
 /** Bytes and a place among them. Beyond the end they are zeros: whoever reads sees afterwards whether the place is still inside. */
-class Input {
+class WireInput {
   readonly bytes: Uint8Array;
   at = 0;
 
@@ -132,7 +132,7 @@ class Input {
 let scratch = Buffer.allocUnsafeSlow(START_BYTES);
 
 /** What is written so far. One at a time: it writes into what the one before has left. */
-class Output {
+class JsonOutput {
   at = 0;
 
   /** The text; undefined where it is of no use. */
@@ -227,14 +227,14 @@ const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d];
  * append theirs to stored entries. Returns whether it is written.
  */
 // HOT: once for each message inside an answer. bench/query.ts
-function writeMessage(input: Input, out: Output, plan: MessagePlan, end: number): boolean {
+function writeMessage(input: WireInput, out: JsonOutput, plan: MessagePlan, end: number): boolean {
   const isFound = find(input, plan, end) && writeFound(input, out, plan, end);
   placesTop -= plan.fields.length;
   input.at = end;
   return isFound;
 }
 
-function writeFound(input: Input, out: Output, { fields }: MessagePlan, end: number): boolean {
+function writeFound(input: WireInput, out: JsonOutput, { fields }: MessagePlan, end: number): boolean {
   const base = placesTop - fields.length;
   out.byte(OPEN);
   let isFirst = true;
@@ -259,7 +259,7 @@ let places = new Int32Array(256);
 let placesTop = 0;
 
 /** Fills the places of a message, the last ones; false where only the library can tell. */
-function find(input: Input, { fields, byTag, numbers }: MessagePlan, end: number): boolean {
+function find(input: WireInput, { fields, byTag, numbers }: MessagePlan, end: number): boolean {
   const base = placesTop;
   placesTop += fields.length;
   if (placesTop > places.length) places = Int32Array.from({ length: placesTop * 2 }, (_, i) => places[i] ?? 0);
@@ -286,7 +286,7 @@ function find(input: Input, { fields, byTag, numbers }: MessagePlan, end: number
 }
 
 /** All values of a field that repeats, which stand one behind the other. */
-function writeAll(input: Input, out: Output, field: FieldPlan, end: number): Outcome {
+function writeAll(input: WireInput, out: JsonOutput, field: FieldPlan, end: number): WriteOutcome {
   if (field.kind === "packed") return writePacked(input, out, field);
   const isList = field.kind === "list";
   const keys: string[] = [];
@@ -304,7 +304,7 @@ function writeAll(input: Input, out: Output, field: FieldPlan, end: number): Out
   return WRITTEN;
 }
 
-function writePacked(input: Input, out: Output, field: FieldPlan): Outcome {
+function writePacked(input: WireInput, out: JsonOutput, field: FieldPlan): WriteOutcome {
   const end = input.end();
   if (input.at === end) return LEFT;
   out.byte(OPEN_LIST);
@@ -317,7 +317,7 @@ function writePacked(input: Input, out: Output, field: FieldPlan): Outcome {
 }
 
 /** A pair of a map, whole and with its key first, as every encoder writes it. Of two with one key the library takes the last. */
-function writePair(input: Input, out: Output, { key, write, wire }: FieldPlan, keys: string[]): boolean {
+function writePair(input: WireInput, out: JsonOutput, { key, write, wire }: FieldPlan, keys: string[]): boolean {
   const end = input.end();
   if (key === undefined || input.varint() !== 8 + key.wire) return false;
   const before = out.at;
@@ -387,7 +387,7 @@ function valuePlan(field: DescField, known: Map<string, MessagePlan>): ValuePlan
   return { write, wire: WIRE.BYTES };
 }
 
-type MessageWriter = (input: Input, out: Output, end: number) => boolean;
+type MessageWriter = (input: WireInput, out: JsonOutput, end: number) => boolean;
 
 function messageWriter(desc: DescMessage, known: Map<string, MessagePlan>): MessageWriter | undefined {
   if (desc.typeName === "google.protobuf.Timestamp") return writeTimestamp;
@@ -447,11 +447,11 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
   }
 }
 
-function told(_: void, isDefault: boolean): Outcome {
+function told(_: void, isDefault: boolean): WriteOutcome {
   return isDefault ? DEFAULT : WRITTEN;
 }
 
-function writeText(input: Input, out: Output): Outcome {
+function writeText(input: WireInput, out: JsonOutput): WriteOutcome {
   const end = input.end();
   if (end > input.bytes.length) return LEFT;
   out.quoted(input.bytes, input.at, end);
@@ -460,7 +460,7 @@ function writeText(input: Input, out: Output): Outcome {
   return isEmpty ? DEFAULT : WRITTEN;
 }
 
-function writeBytes(input: Input, out: Output): Outcome {
+function writeBytes(input: WireInput, out: JsonOutput): WriteOutcome {
   const end = input.end();
   const { bytes, at } = input;
   const size = Math.max(0, Math.min(end, bytes.length) - at);
@@ -469,19 +469,19 @@ function writeBytes(input: Input, out: Output): Outcome {
   return size === 0 ? DEFAULT : WRITTEN;
 }
 
-function writeUint(value: number, out: Output): Outcome {
+function writeUint(value: number, out: JsonOutput): WriteOutcome {
   out.digits(value);
   return value === 0 ? DEFAULT : WRITTEN;
 }
 
-function writeSmall(value: number, out: Output): Outcome {
+function writeSmall(value: number, out: JsonOutput): WriteOutcome {
   if (value < 0) out.ascii(String(value));
   else out.digits(value);
   return value === 0 ? DEFAULT : WRITTEN;
 }
 
 /** JSON's numbers are not safe beyond 2^53, so numbers of 64 bits are texts. */
-function writeWide(value: number | bigint, out: Output): Outcome {
+function writeWide(value: number | bigint, out: JsonOutput): WriteOutcome {
   out.byte(QUOTE);
   if (typeof value === "number" && value >= 0) out.digits(value);
   else out.ascii(String(value));
@@ -489,7 +489,7 @@ function writeWide(value: number | bigint, out: Output): Outcome {
   return value === 0 || value === 0n ? DEFAULT : WRITTEN;
 }
 
-function writeDouble(value: number, out: Output): Outcome {
+function writeDouble(value: number, out: JsonOutput): WriteOutcome {
   if (Object.is(value, -0)) return LEFT;
   out.ascii(Number.isFinite(value) ? JSON.stringify(value) : `"${value}"`);
   return value === 0 ? DEFAULT : WRITTEN;
@@ -498,7 +498,7 @@ function writeDouble(value: number, out: Output): Outcome {
 /** Reads seconds and nanoseconds up to `end` into `time`; false where there is more. */
 const time = { seconds: 0, nanos: 0 };
 
-function readTime(input: Input, end: number): boolean {
+function readTime(input: WireInput, end: number): boolean {
   time.seconds = 0;
   time.nanos = 0;
   while (input.at < end) {
@@ -518,7 +518,7 @@ const [MIN_SECONDS, MAX_SECONDS] = [-62_135_596_800, 253_402_300_799];
 const DAY_SECONDS = 86_400;
 
 // HOT: twice an entry. Date's own text of each costs a tenth of an answer.
-function writeTimestamp(input: Input, out: Output, end: number): boolean {
+function writeTimestamp(input: WireInput, out: JsonOutput, end: number): boolean {
   if (!readTime(input, end)) return false;
   const { seconds, nanos } = time;
   if (seconds < MIN_SECONDS || seconds > MAX_SECONDS || nanos < 0 || nanos > 999_999_999) return false;
@@ -553,7 +553,7 @@ function dayBytes(day: number): Uint8Array {
 
 const MAX_DURATION_SECONDS = 315_576_000_000;
 
-function writeDuration(input: Input, out: Output, end: number): boolean {
+function writeDuration(input: WireInput, out: JsonOutput, end: number): boolean {
   if (!readTime(input, end)) return false;
   const { seconds, nanos } = time;
   if (Math.abs(seconds) > MAX_DURATION_SECONDS || Math.abs(nanos) > 999_999_999 || seconds * nanos < 0) return false;
@@ -567,7 +567,7 @@ function writeDuration(input: Input, out: Output, end: number): boolean {
 }
 
 /** With 0, 3, 6 or 9 digits. */
-function writeFraction(nanos: number, out: Output): void {
+function writeFraction(nanos: number, out: JsonOutput): void {
   if (nanos === 0) return;
   out.byte(POINT);
   if (nanos % 1_000_000 === 0) out.digits(nanos / 1_000_000, 3);

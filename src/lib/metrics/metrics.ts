@@ -237,7 +237,7 @@ type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
 
 /** The value for one set of labels. Frequent callers keep the object. */
-export class Series {
+export class MetricSeries {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
 
@@ -282,8 +282,8 @@ export class Histogram {
 }
 
 /** All values of one metric. */
-export type Family =
-  | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, Series> }
+export type MetricFamily =
+  | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, MetricSeries> }
   | { readonly name: MetricName; readonly row: MetricRow; readonly histograms: ReadonlyMap<string, Histogram> };
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
@@ -293,7 +293,7 @@ const MAX_STARTING_SERIES = 64;
 
 /** The values of METRICS. A process has one instance. */
 export class Metrics {
-  readonly #series = new Map<MetricName, Map<string, Series>>();
+  readonly #series = new Map<MetricName, Map<string, MetricSeries>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
   readonly #seen = new Map<string, Set<string>>();
   readonly #collectors: (() => void)[] = [];
@@ -307,11 +307,11 @@ export class Metrics {
     }
   }
 
-  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): Series {
+  counter<N extends CounterName>(name: N, labels: LabelsOf<N>): MetricSeries {
     return this.#seriesAt(name, labels);
   }
 
-  gauge<N extends GaugeName>(name: N, labels: LabelsOf<N>): Series {
+  gauge<N extends GaugeName>(name: N, labels: LabelsOf<N>): MetricSeries {
     return this.#seriesAt(name, labels);
   }
 
@@ -334,7 +334,7 @@ export class Metrics {
   }
 
   /** Every series of a counter or gauge so far. */
-  seriesOf(name: CounterName | GaugeName): Iterable<Series> {
+  seriesOf(name: CounterName | GaugeName): Iterable<MetricSeries> {
     return this.#series.get(name)?.values() ?? [];
   }
 
@@ -344,7 +344,7 @@ export class Metrics {
   }
 
   /** The series or histogram of any metric. Label values that its row does not allow become `other`. */
-  at(name: MetricName, given: Readonly<Record<string, string>>): Series | Histogram {
+  at(name: MetricName, given: Readonly<Record<string, string>>): MetricSeries | Histogram {
     const row: MetricRow = METRICS[name];
     const exact = keyOf(row, given);
     const existing = this.#series.get(name)?.get(exact) ?? this.#histograms.get(name)?.get(exact);
@@ -353,7 +353,7 @@ export class Metrics {
     const key = keyOf(row, labels);
     const histograms = this.#histograms.get(name);
     if (histograms !== undefined) return entryOf(histograms, key, () => new Histogram(labels, row.buckets ?? []));
-    return entryOf(this.#series.get(name) ?? new Map<string, Series>(), key, () => new Series(labels));
+    return entryOf(this.#series.get(name) ?? new Map<string, MetricSeries>(), key, () => new MetricSeries(labels));
   }
 
   /** Runs `fill` before values are collected, for gauges that are cheaper to compute on demand. */
@@ -362,18 +362,18 @@ export class Metrics {
   }
 
   /** Every metric with its current values, in the order of the table. */
-  collect(): readonly Family[] {
+  collect(): readonly MetricFamily[] {
     for (const fill of this.#collectors) fill();
-    return METRIC_NAMES.map((name): Family => {
+    return METRIC_NAMES.map((name): MetricFamily => {
       const row: MetricRow = METRICS[name];
       const histograms = this.#histograms.get(name);
       return histograms === undefined ? { name, row, series: this.#series.get(name) ?? new Map() } : { name, row, histograms };
     });
   }
 
-  #seriesAt(name: MetricName, labels: Readonly<Record<string, string>>): Series {
+  #seriesAt(name: MetricName, labels: Readonly<Record<string, string>>): MetricSeries {
     const found = this.at(name, labels);
-    if (!(found instanceof Series)) throw new Error(`${name} is a histogram`);
+    if (!(found instanceof MetricSeries)) throw new Error(`${name} is a histogram`);
     return found;
   }
 

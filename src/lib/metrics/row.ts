@@ -11,7 +11,7 @@ type LabelBounds = Readonly<Record<string, LabelBound>>;
  * The value of a scrape if several threads have one: the sum, the maximum, or the value of the scraped thread. The last is for values that
  * every thread has for the node as a whole.
  */
-export type Across = "sum" | "largest" | "own";
+export type ThreadAggregation = "sum" | "largest" | "own";
 
 export interface MetricRow<T extends MetricType = MetricType, L extends LabelBounds = LabelBounds> {
   readonly type: T;
@@ -21,7 +21,7 @@ export interface MetricRow<T extends MetricType = MetricType, L extends LabelBou
   readonly labels: L;
   /** Of a histogram: upper bounds of the buckets, ascending. +Inf is added. */
   readonly buckets?: readonly number[];
-  readonly across: Across;
+  readonly across: ThreadAggregation;
 }
 
 /** The row of a metric that only grows. */
@@ -30,7 +30,12 @@ export function counter<const L extends LabelBounds>(unit: string, labels: L, he
 }
 
 /** The row of a metric that goes up and down. */
-export function gauge<const L extends LabelBounds>(unit: string, labels: L, help: string, across: Across = "sum"): MetricRow<"gauge", L> {
+export function gauge<const L extends LabelBounds>(
+  unit: string,
+  labels: L,
+  help: string,
+  across: ThreadAggregation = "sum",
+): MetricRow<"gauge", L> {
   return { type: "gauge", unit, help, labels, across };
 }
 

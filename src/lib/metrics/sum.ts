@@ -2,15 +2,15 @@
 import { assert } from "../errors.ts";
 import {
   type CounterName,
-  type Family,
   type GaugeName,
   Histogram,
   type HistogramName,
   isMetricName,
   METRICS,
+  type MetricFamily,
   type MetricName,
+  MetricSeries,
   Metrics,
-  Series,
 } from "./metrics.ts";
 import type { MetricRow } from "./row.ts";
 
@@ -26,7 +26,7 @@ export interface MetricsValues {
 export function valuesOf(metrics: Pick<Metrics, "collect">): MetricsValues {
   const texts: string[] = [];
   const numbers: number[] = [];
-  const name = (of: Family, labels: Readonly<Record<string, string>>) => {
+  const name = (of: MetricFamily, labels: Readonly<Record<string, string>>) => {
     texts.push(of.name);
     for (const label in of.row.labels) texts.push(labels[label] ?? "");
   };
@@ -54,12 +54,12 @@ export interface OtherMetrics {
   end(): void;
 }
 
-type Place = Series | Histogram;
+type SummedMetric = MetricSeries | Histogram;
 
 interface PlacedValue {
   readonly row: MetricRow;
   /** The series or histogram to which the value is added. */
-  readonly place: Place;
+  readonly place: SummedMetric;
   readonly numbers: Float64Array;
 }
 
@@ -69,12 +69,12 @@ interface PlacedValue {
  */
 export class MetricsSum {
   readonly #own: Metrics;
-  readonly #ownPlaces = new Map<string, Place>();
+  readonly #ownPlaces = new Map<string, SummedMetric>();
   /** Counts of ended threads. It has every label of the sum. */
   readonly #ended = new Metrics();
   readonly #others = new Map<OtherMetrics, readonly PlacedValue[]>();
   /** Sums of histograms at the last scrape: adding in a different order rounds differently, so a sum could decrease. */
-  readonly #shownSums = new Map<Place, number>();
+  readonly #shownSums = new Map<SummedMetric, number>();
 
   constructor(own: Metrics) {
     this.#own = own;
@@ -82,7 +82,7 @@ export class MetricsSum {
 
   /** Adds a new thread, whose values are zero. */
   begin(): OtherMetrics {
-    const places = new Map<string, Place>();
+    const places = new Map<string, SummedMetric>();
     const other: OtherMetrics = {
       set: (values) => {
         if (this.#others.has(other)) this.#others.set(other, this.#placed(values, places));
@@ -94,9 +94,9 @@ export class MetricsSum {
   }
 
   /** Every metric with its current values, in the order of the table. */
-  collect(): readonly Family[] {
+  collect(): readonly MetricFamily[] {
     const own = this.#placed(valuesOf(this.#own), this.#ownPlaces);
-    const sums = new Map<Place, Place>();
+    const sums = new Map<SummedMetric, SummedMetric>();
     const families = this.#ended.collect().map((family) => copyOf(family, sums));
     for (const value of own) addAt(sums, value);
     for (const values of this.#others.values()) for (const value of values) if (value.row.across !== "own") addAt(sums, value);
@@ -105,7 +105,7 @@ export class MetricsSum {
   }
 
   /** Every series of a counter or gauge so far, as copies. */
-  seriesOf(name: CounterName | GaugeName): Iterable<Series> {
+  seriesOf(name: CounterName | GaugeName): Iterable<MetricSeries> {
     const family = this.collect().find((each) => each.name === name);
     return family !== undefined && "series" in family ? family.series.values() : [];
   }
@@ -121,13 +121,13 @@ export class MetricsSum {
     this.#others.delete(other);
   }
 
-  #keepSum(place: Place, histogram: Histogram): void {
+  #keepSum(place: SummedMetric, histogram: Histogram): void {
     histogram.sum = Math.max(histogram.sum, this.#shownSums.get(place) ?? 0);
     this.#shownSums.set(place, histogram.sum);
   }
 
   /** `places`: the targets of the thread's earlier values, by metric and labels. A label above its bound is thus counted only once. */
-  #placed({ texts, numbers }: MetricsValues, places: Map<string, Place>): readonly PlacedValue[] {
+  #placed({ texts, numbers }: MetricsValues, places: Map<string, SummedMetric>): readonly PlacedValue[] {
     const values: PlacedValue[] = [];
     let textAt = 0;
     let numberAt = 0;
@@ -154,7 +154,7 @@ function metricName(text: string | undefined): MetricName {
 }
 
 /** Copies all values of a metric, and adds each copy to `copies`. */
-function copyOf(family: Family, copies: Map<Place, Place>): Family {
+function copyOf(family: MetricFamily, copies: Map<SummedMetric, SummedMetric>): MetricFamily {
   const { name, row } = family;
   if ("histograms" in family) {
     const histograms = new Map<string, Histogram>();
@@ -166,9 +166,9 @@ function copyOf(family: Family, copies: Map<Place, Place>): Family {
     }
     return { name, row, histograms };
   }
-  const series = new Map<string, Series>();
+  const series = new Map<string, MetricSeries>();
   for (const [key, each] of family.series) {
-    const copy = new Series(each.labels);
+    const copy = new MetricSeries(each.labels);
     copy.set(each.value);
     series.set(key, copy);
     copies.set(each, copy);
@@ -176,13 +176,13 @@ function copyOf(family: Family, copies: Map<Place, Place>): Family {
   return { name, row, series };
 }
 
-function addAt(sums: ReadonlyMap<Place, Place>, { row, place, numbers }: PlacedValue): void {
+function addAt(sums: ReadonlyMap<SummedMetric, SummedMetric>, { row, place, numbers }: PlacedValue): void {
   const sum = sums.get(place);
   if (sum !== undefined) add(sum, row, numbers);
 }
 
-function add(to: Place, row: MetricRow, numbers: ArrayLike<number>): void {
-  if (to instanceof Series) {
+function add(to: SummedMetric, row: MetricRow, numbers: ArrayLike<number>): void {
+  if (to instanceof MetricSeries) {
     const value = numbers[0] ?? 0;
     to.set(row.across === "largest" ? Math.max(to.value, value) : to.value + value);
     return;

@@ -2,9 +2,9 @@
 
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import type { Settings } from "../../config/settings.ts";
-import type { OrderedProbe } from "../../discovery/checks/checks.ts";
-import { Reach } from "../../discovery/checks/reach.ts";
-import { DOUBT_MS } from "../../discovery/checks/self-doubt.ts";
+import type { StartProbe } from "../../discovery/checks/checks.ts";
+import { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
+import { DOUBT_MS } from "../../discovery/checks/self-preservation.ts";
 import { failed } from "../../discovery/checks/threshold.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -16,7 +16,7 @@ import { Prober } from "./prober.io.ts";
 export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
 
 export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Component {
-  const prober = new Prober(new Reach(checks.allowed));
+  const prober = new Prober(new ProbeAllowList(checks.allowed));
   const unfollow = core.driver.follow((told) => follow(told, core, prober, log));
   return {
     start: () => {
@@ -42,17 +42,17 @@ function follow(told: Told, { driver }: ChecksCore, prober: Prober, log: Log): v
   if (told.kind === "probe") void run(told, driver, prober, log);
   if (told.kind === "cutProbe") prober.cut(told.id);
   if (told.kind !== "doubt") return;
-  const { owner = "all", checkCount, swayingCount } = told;
-  if (told.isDoubting)
+  const { owner = "all", checkCount, changingCount } = told;
+  if (told.isSelfPreserving)
     log.warn(
-      { owner, checkCount, swayingCount, doubtMs: DOUBT_MS },
+      { owner, checkCount, changingCount, doubtMs: DOUBT_MS },
       "most checks changed state at the same time: this node doubts itself and keeps the previous states for a while",
     );
-  else log.info({ owner, checkCount, swayingCount }, "self-doubt ended: checks change state again");
+  else log.info({ owner, checkCount, changingCount }, "self-doubt ended: checks change state again");
 }
 
 /** Never rejects, except for a bug that ends the process. */
-async function run({ id, probe }: OrderedProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
+async function run({ id, probe }: StartProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
   let outcome = failed(FAILURE.REFUSED);
   try {
     outcome = await prober.probe(probe, { id, onResolved: () => driver.input({ kind: "resolved", id }) });
@@ -72,7 +72,7 @@ function detailOf({ checks }: ChecksCore): string | undefined {
   const late =
     notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more checks are waiting than the node can run`;
   const counts = `${passing} passing, ${failing} failing, ${unknown} unknown${late}`;
-  return checks.doubt.isDoubting
+  return checks.doubt.isSelfPreserving
     ? `${counts}; this node doubts itself, because most checks of a tenant or of the node changed state at the same time: it keeps the previous states for ${DOUBT_MS / 1000} s`
     : counts;
 }
@@ -84,7 +84,7 @@ function observe({ checks, metrics }: ChecksCore): void {
   metrics.set("waymark_checks", { state: "unknown" }, unknown);
   metrics.set("waymark_checks", { state: "unwatched" }, unwatched);
   metrics.set("waymark_checks_not_run", {}, checks.notRunCount);
-  metrics.set("waymark_checks_doubting", {}, checks.doubt.isDoubting ? 1 : 0);
+  metrics.set("waymark_checks_doubting", {}, checks.doubt.isSelfPreserving ? 1 : 0);
   metrics.set("waymark_check_probes_in_flight", {}, checks.inFlightCount);
   metrics.set("waymark_check_probes_waiting", {}, checks.waitingCount);
   const { passed, failed: failures, turned } = checks.totals;

@@ -15,14 +15,14 @@ import {
   MAX_ANSWER_BYTES,
   StatusReader,
 } from "../../discovery/checks/dialogue.ts";
-import { isName, type Probe } from "../../discovery/checks/probe.ts";
-import type { Reach } from "../../discovery/checks/reach.ts";
-import { failed, type Outcome, PASSED } from "../../discovery/checks/threshold.ts";
+import { type HealthProbe, isName } from "../../discovery/checks/probe.ts";
+import type { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
+import { type CheckOutcome, failed, PASSED } from "../../discovery/checks/threshold.ts";
 import { ClientConnection, type ClientLimits } from "../../grpc/client/connection.io.ts";
 import { callUnary } from "../../grpc/client/unary.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
-import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
 export type Resolve = (host: string) => Promise<readonly string[]>;
@@ -79,21 +79,21 @@ class Attempt {
 
 /** A step failed in a way that is an outcome. */
 class Failed extends Error {
-  readonly outcome: Outcome;
+  readonly outcome: CheckOutcome;
 
-  constructor(outcome: Outcome) {
+  constructor(outcome: CheckOutcome) {
     super("the probe failed");
     this.outcome = outcome;
   }
 }
 
 export class Prober {
-  readonly #reach: Reach;
+  readonly #reach: ProbeAllowList;
   readonly #resolve: Resolve;
   /** Ends what is under way, by its id; without one, by its attempt. */
-  readonly #ends = new Map<Attempt | number, (outcome: Outcome) => void>();
+  readonly #ends = new Map<Attempt | number, (outcome: CheckOutcome) => void>();
 
-  constructor(reach: Reach, resolve: Resolve = systemAddresses) {
+  constructor(reach: ProbeAllowList, resolve: Resolve = systemAddresses) {
     this.#reach = reach;
     this.#resolve = resolve;
   }
@@ -102,11 +102,11 @@ export class Prober {
    * Never rejects, except for a bug. Resolves within the timeout of the probe, or when it is cut. `onResolved` is called when the name
    * look-up has ended, possibly after the outcome, because a look-up cannot be stopped.
    */
-  async probe(probe: Probe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<Outcome> {
+  async probe(probe: HealthProbe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<CheckOutcome> {
     const attempt = new Attempt(onResolved);
-    const late = Promise.withResolvers<Outcome>();
+    const late = Promise.withResolvers<CheckOutcome>();
     this.#ends.set(id ?? attempt, late.resolve);
-    const timer = patientTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
+    const timer = stallAwareTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
     try {
       return await Promise.race([this.#run(probe, attempt), late.promise]);
     } finally {
@@ -126,7 +126,7 @@ export class Prober {
     for (const end of this.#ends.values()) end(failed(FAILURE.TIMEOUT));
   }
 
-  async #run(probe: Probe, attempt: Attempt): Promise<Outcome> {
+  async #run(probe: HealthProbe, attempt: Attempt): Promise<CheckOutcome> {
     try {
       const addresses = await this.#addresses(probe.host, attempt);
       return await converse(probe, await connected(addresses, probe.port, attempt), attempt);
@@ -177,7 +177,7 @@ async function connected(addresses: readonly string[], port: number, attempt: At
   throw new Failed(failed(FAILURE.REFUSED));
 }
 
-async function converse(probe: Probe, socket: Socket, attempt: Attempt): Promise<Outcome> {
+async function converse(probe: HealthProbe, socket: Socket, attempt: Attempt): Promise<CheckOutcome> {
   switch (probe.kind) {
     case "tcp":
       return PASSED;
@@ -219,14 +219,14 @@ function httpStatus(socket: Socket, request: string): Promise<number> {
   });
 }
 
-function statusOutcome(status: number, { min, max }: { readonly min: number; readonly max: number }): Outcome {
+function statusOutcome(status: number, { min, max }: { readonly min: number; readonly max: number }): CheckOutcome {
   return status >= min && status <= max ? PASSED : failed(FAILURE.STATUS, status);
 }
 
 function health(
   stream: ShortAnswer,
-  { host, port, service, isTls, timeoutMs }: Extract<Probe, { readonly kind: "grpc" }>,
-): Promise<Outcome> {
+  { host, port, service, isTls, timeoutMs }: Extract<HealthProbe, { readonly kind: "grpc" }>,
+): Promise<CheckOutcome> {
   const scheme = isTls ? "https" : "http";
   const authority = hostPort(host, port);
   // node:http2 makes a URL of it, and throws for a name whose last label looks like a part of an address, such as `web.0x1`.

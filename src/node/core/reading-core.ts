@@ -2,15 +2,15 @@
  * Everything that answers readers from a catalog: reads, watches, DNS names, changes of policy and limits. A node, a read worker and a resolver each make
  * theirs here. They differ in where the catalog and the policy come from, and in what writes to the catalog.
  */
-import { Lookup } from "../../catalog/query/lookup.ts";
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
 import type { Settings } from "../../config/settings.ts";
-import { DnsNames, type EntriesBeside, plainName } from "../../discovery/dns-names.ts";
+import { DnsNames, plainName, type SupplementaryEntries } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
-import { type AnswerLists, Reads } from "../../discovery/reads.ts";
-import type { Loads } from "../../discovery/registrar/loads.ts";
+import { CatalogReads, type ResolverAnswerLists } from "../../discovery/reads.ts";
+import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { isAdmitted, SwitchQueue } from "../../discovery/switch-queue.ts";
 import { reverseBlocks } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
@@ -37,11 +37,11 @@ export interface ReadingCoreOptions<P extends PolicySource>
   readonly replica: Replica;
   readonly policies: P;
   /** The last reports about the node's own entries. */
-  readonly loads: Pick<Loads, "of">;
+  readonly loads: Pick<LoadReports, "of">;
   /** When the node started, by the monotonic clock of this thread. */
   readonly startedMonoMs: number;
   /** Entries that a resolver has in addition to its replica. */
-  readonly beside?: { readonly lists: AnswerLists; readonly names: EntriesBeside } | undefined;
+  readonly beside?: { readonly lists: ResolverAnswerLists; readonly names: SupplementaryEntries } | undefined;
 }
 
 export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick<ReadingCoreOptions<P>, "loads" | "policies" | "replica"> {
@@ -50,7 +50,7 @@ export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick
   readonly listeners: Record<string, string>;
   readonly fanout: Fanout;
   readonly dnsNames: DnsNames;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly switches: SwitchQueue;
   readonly bytes: DiscoveryBytes;
   readonly accessLog: AccessLog;
@@ -65,7 +65,7 @@ export function openReplica(
   { catalog, node }: Pick<Settings, "catalog" | "node">,
   policies: PolicySource,
 ): Replica {
-  const replica = new Replica(new Lookup(), new Slab(), { ...numbers, ...catalog });
+  const replica = new Replica(new EntryIndex(), new Slab(), { ...numbers, ...catalog });
   replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
   return replica;
 }
@@ -92,7 +92,7 @@ export function openReadingCore<P extends PolicySource>(options: ReadingCoreOpti
   };
   const fanout = new Fanout(options.onAgain, options.nameBounds);
   const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName), reverseBlocks(settings.dns), beside?.names);
-  const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied, lists: beside?.lists });
+  const reads = new CatalogReads(replica, identity, { policies, onDenied: accessLog.onDenied, lists: beside?.lists });
   const switches = new SwitchQueue({ policies, replica, reads, fanout, clusterId });
   const bytes = new DiscoveryBytes(replica.slab, loads);
   const show = showing(replica, { fanout, dnsNames });

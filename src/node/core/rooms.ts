@@ -14,25 +14,25 @@ import { TraitsPool } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
-import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
-import { Reach } from "../../discovery/checks/reach.ts";
-import { type AliasOf, entryOwner } from "../../discovery/checks/watched.ts";
-import { Loads } from "../../discovery/registrar/loads.ts";
+import { type AliasKey, HealthChecks } from "../../discovery/checks/checks.ts";
+import { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
+import { type AliasTarget, entryOwner } from "../../discovery/checks/watched.ts";
+import { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases } from "../../discovery/registrar/restore.ts";
+import { JournalRestore, restoreLeases } from "../../discovery/registrar/restore.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Patience } from "../../lib/patience.ts";
+import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { RefusedAct } from "../../policy/audit/record.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
-import type { Restored } from "../../store/journal/journal.ts";
+import type { RestoredJournal } from "../../store/journal/journal.ts";
 import { NodeMachine } from "../core.ts";
 import { FabricGuard } from "./open-fabric.ts";
 import { type CoreProcess, openReadingCore, openReplica } from "./reading-core.ts";
 import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */
-export type RestoredNode = Pick<Restored, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
+export type RestoredNode = Pick<RestoredJournal, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
 
 /** What a node that holds summaries knows of clusters, and how it wakes who watches them. */
 export type Seals = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
@@ -42,7 +42,7 @@ export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   /** How many versions of the policy are remembered, and how large they may be together. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
   /** The clock of leases, in which standstills of this process hardly count. */
-  readonly patience: Patience;
+  readonly stallClock: StallAwareClock;
   /** Whether the data directory has the mark that other nodes were there. */
   readonly isMarked: boolean;
   /** No leases are granted yet. They come from outside because their hash takes a random seed. */
@@ -92,7 +92,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
   const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
-  const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs, region: settings.node.region }, time);
+  const restoring = new JournalRestore({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs, region: settings.node.region }, time);
   const finish = () => {
     const againCount = restoring.finish();
     const rooms = { ...restorable, machine, guard, regions: summaries };
@@ -153,12 +153,12 @@ function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptio
 export const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs }: Time, collectsBy: () => CollectsBy) {
-  const { settings, leases, newToken, random, patience } = options;
+  const { settings, leases, newToken, random, stallClock } = options;
   const { node, catalog } = settings;
   const { nodeId, boot } = restored;
   const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
   const replica = openReplica(restored, settings, policies);
-  const loads = new Loads(catalog.loadIntervalMs);
+  const loads = new LoadReports(catalog.loadIntervalMs);
   const core = openReadingCore({
     ...options,
     boot,
@@ -180,12 +180,12 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
     nodeId,
     collectsBy,
     newToken,
-    patience,
+    stallClock,
   };
   const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, loads, quotas: limits.quotas });
-  const checks = new Checks({
+  const checks = new HealthChecks({
     isEnabled: settings.checks.enabled,
-    patience,
+    stallClock,
     random,
     checkedOf: (key) => checkedOf(replica, replica.own(key)),
     ownerOf: (key) => {
@@ -198,7 +198,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
   registrar.followers.add(checks);
   const checkAdmission = new CheckAdmission({
     isEnabled: settings.checks.enabled,
-    reach: new Reach(settings.checks.allowed),
+    reach: new ProbeAllowList(settings.checks.allowed),
     clusterId: node.clusterId,
     policies,
     onDenied: accessLog.onDenied,
@@ -217,7 +217,7 @@ function aliasSource({
   readonly policies: PolicyEngine;
   readonly clusterId: string;
 }) {
-  return (asked: AliasKey, own: KeyText): AliasOf | undefined => {
+  return (asked: AliasKey, own: KeyText): AliasTarget | undefined => {
     const key = parseKey(asked, "key", clusterId, PROTOCOL_BOUNDS);
     const tenant = replica.own(own)?.traits.tenantId ?? "";
     const isSeen = policies.policy.viewer(keyParts(key).namespace, { clusterId, tenant }).allowed;

@@ -4,7 +4,7 @@
  */
 import type { Roster } from "../../fabric/freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
-import type { OwnerOfFile } from "../../lib/blocks.ts";
+import type { FileOwner } from "../../lib/blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 
@@ -14,7 +14,7 @@ const RETRY_MS = 1000;
 /** A node that has joined others. */
 interface Joined {
   readonly fabric: { readonly lifecycle: { readonly roster: Pick<Roster, "version" | "list"> } };
-  readonly facts: OwnerOfFile;
+  readonly facts: FileOwner;
 }
 
 /** One file is written at a time. What changes meanwhile is in the next one. */

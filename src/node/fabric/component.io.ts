@@ -8,7 +8,7 @@ import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { now } from "../../lib/patient-time.io.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
 import type { Component } from "../components.io.ts";
 import { joinOthers } from "../core/joining.ts";
 import type { Warm, WarmParts } from "../core/warm-start.ts";

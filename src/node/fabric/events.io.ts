@@ -5,7 +5,7 @@ import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { now } from "../../lib/patient-time.io.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { HandedOver } from "../core/departure.ts";
 import type { Told } from "../core-io.ts";

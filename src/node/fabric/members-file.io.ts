@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
 import { MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
 import { readRosterFile } from "../../fabric/snapshot/codec.ts";
-import type { OwnerOfFile } from "../../lib/blocks.ts";
+import type { FileOwner } from "../../lib/blocks.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
@@ -23,7 +23,7 @@ export class MembersFile {
   readonly #stop = new AbortController();
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor({ dataDir, ephemeral }: Pick<Settings["persistence"], "dataDir" | "ephemeral">, self: OwnerOfFile, log: Pick<Log, "warn">) {
+  constructor({ dataDir, ephemeral }: Pick<Settings["persistence"], "dataDir" | "ephemeral">, self: FileOwner, log: Pick<Log, "warn">) {
     this.#log = log;
     this.#path = ephemeral ? undefined : join(dataDir, DATA_FILES.members);
     this.remembered = this.#read(self);
@@ -44,7 +44,7 @@ export class MembersFile {
   }
 
   /** A file that cannot be read keeps no node from starting, because the members tell who they are. */
-  #read(self: OwnerOfFile): readonly string[] {
+  #read(self: FileOwner): readonly string[] {
     if (this.#path === undefined) return [];
     try {
       return readRosterFile(readFileSync(this.#path), self, MEMBERSHIP_FIXED.maxMembers);

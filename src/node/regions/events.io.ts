@@ -1,6 +1,6 @@
 /** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
 import type { Log } from "../../lib/log.io.ts";
-import { now } from "../../lib/patient-time.io.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
 import { NODE_ACT } from "../../policy/audit/record.ts";
 import type { Draft } from "../../summary/building/drafts.ts";
 import type { RefusalEvent } from "../../summary/held/refusals.ts";

@@ -2,10 +2,10 @@
 
 import type { Settings } from "../../config/settings.ts";
 import { equalBytes } from "../../lib/crypto.ts";
-import { readAnnouncement } from "../../seal/codec.ts";
-import { clusterKeys } from "../../seal/configured-keys.ts";
-import { readSigningKeys, type SigningKeys } from "../../seal/key-file.io.ts";
-import { keyIdOf } from "../../seal/signer.ts";
+import { readAnnouncement } from "../../signing/codec.ts";
+import { clusterKeys } from "../../signing/configured-keys.ts";
+import { readSigningKeys, type SigningKeys } from "../../signing/key-file.io.ts";
+import { keyIdOf } from "../../signing/signer.ts";
 
 /** Each fault is one line that names the setting, and the file where it is about one. */
 export function keyFaults(settings: Settings): readonly string[] {

@@ -3,11 +3,11 @@
 import type { Settings } from "../../config/settings.ts";
 import { equalBytes } from "../../lib/crypto.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { now } from "../../lib/patient-time.io.ts";
-import { KEY_BOUNDS } from "../../seal/cluster-keys.ts";
-import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../seal/key-file.io.ts";
-import { KeyRegistry, type ListedKey } from "../../seal/key-registry.ts";
-import type { SealedText, Signer } from "../../seal/signer.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
+import { KEY_BOUNDS } from "../../signing/cluster-keys.ts";
+import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../signing/key-file.io.ts";
+import { KeyRegistry, type ListedKey } from "../../signing/key-registry.ts";
+import type { ClusterSigner, SignedBytes } from "../../signing/signer.ts";
 import type { Component } from "../components.io.ts";
 import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 
@@ -15,9 +15,9 @@ import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 export interface NodeSeals {
   readonly keys: KeyRegistry;
   /** Undefined at a node without the key of its cluster. It signs with the key that the file held last. */
-  readonly signer: Signer | undefined;
+  readonly signer: ClusterSigner | undefined;
   /** What the cluster announces of its keys. The same list while it is the same. */
-  announcements(): readonly SealedText[];
+  announcements(): readonly SignedBytes[];
   /** Every key that is known here, and whether this node signs with it. */
   listed(wallMs: number): readonly (ListedKey & { readonly signs: boolean })[];
   readonly component: Component;
@@ -44,7 +44,7 @@ export function openSeals(settings: Settings, log: Log): NodeSeals {
     keys.configure(isNamed ? named : [...named, { cluster: clusterId, region, publicKey: own }], now());
   };
   configure();
-  const signer: Signer | undefined = file && {
+  const signer: ClusterSigner | undefined = file && {
     get keyId() {
       return file.keys.key.keyId;
     },
@@ -60,4 +60,4 @@ export function openSeals(settings: Settings, log: Log): NodeSeals {
   return { keys, signer, announcements: () => file?.keys.announcements ?? NONE, listed, component };
 }
 
-const NONE: readonly SealedText[] = [];
+const NONE: readonly SignedBytes[] = [];

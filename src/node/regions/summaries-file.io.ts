@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { SummaryParts } from "../../fabric/summaries/channel.ts";
 import { type RestoreParts, restoreSummaries } from "../../fabric/summaries/snapshot.ts";
-import { BrokenInvariant, rethrowBroken } from "../../lib/errors.ts";
+import { InvariantError, rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
@@ -50,7 +50,7 @@ export class SummariesFile {
       this.#log.info({ recordCount, refusedCount, tookMs }, "the summaries that this node held are back from its disk");
     } catch (error) {
       // A bug stopped the restoring half way. No node goes on with half of it, and the next start must not meet the bug again.
-      if (error instanceof BrokenInvariant) await setAsideSnapshotFile(path);
+      if (error instanceof InvariantError) await setAsideSnapshotFile(path);
       rethrowBroken(error);
       await this.#setAside(path, error instanceof Error ? error.message : String(error));
     }

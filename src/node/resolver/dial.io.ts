@@ -2,9 +2,9 @@
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
-import type { Dial } from "../../grpc/client/pool.io.ts";
+import type { PendingConnection } from "../../grpc/client/pool.io.ts";
 import { GRPC_PORT, hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
-import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { UpstreamCredentials } from "./credentials.io.ts";
 
 export interface DialOptions {
@@ -36,7 +36,7 @@ export const CONNECTION_LIMITS: ClientLimits = {
 };
 
 /** `done` rejects with an error for people when no server of HTTP/2 is there in time, or none that may be shown the credential. */
-export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): Dial {
+export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): PendingConnection {
   const place = placeOf(address);
   const scheme = tls === undefined ? "http" : "https";
   if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))
@@ -50,7 +50,7 @@ export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, 
     socket.destroy();
     reject(new Error(why));
   };
-  const timer = patientTimeout(() => fail(`no connection to ${authority} in time`), timeoutMs);
+  const timer = stallAwareTimeout(() => fail(`no connection to ${authority} in time`), timeoutMs);
   socket.on("error", (error: NodeJS.ErrnoException) => fail(wordsOf(error)));
   socket.once("close", () => fail("the connection was closed before the server greeted"));
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {

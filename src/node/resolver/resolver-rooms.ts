@@ -7,7 +7,7 @@ import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
-import type { NodeFacts } from "../../catalog/watch/reader.ts";
+import type { ReaderNode } from "../../catalog/watch/reader.ts";
 import { EVERYTHING } from "../../config/resolver.ts";
 import type { Settings } from "../../config/settings.ts";
 import { heldSources, SummaryReads, staleSourcesOf } from "../../discovery/summaries/summary-reads.ts";
@@ -168,7 +168,7 @@ export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<Resolv
 export interface ResolverSummariesParts {
   readonly policies: PolicyEngine;
   readonly keys: FollowedKeys;
-  readonly node: NodeFacts;
+  readonly node: ReaderNode;
   readonly onDenied: OnDenied;
   /** Called when a watcher of summaries must be woken. */
   readonly onAgain: () => void;

@@ -3,7 +3,7 @@ import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
-import { later } from "../../lib/patient-time.io.ts";
+import { later } from "../../lib/stall-aware-time.io.ts";
 import { type SelfFailure, type SelfInput, type SelfOrder, SelfRegistration, type SelfStep } from "../../resolver/self-registration.ts";
 import {
   type Entry,

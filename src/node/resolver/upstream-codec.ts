@@ -11,13 +11,13 @@ import {
 import { SummaryWatchRequestSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { WholeName } from "../../catalog/query/instances.ts";
-import type { Status } from "../../grpc/wire/status.ts";
-import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
+import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
+import type { GrpcStatus } from "../../grpc/wire/status.ts";
+import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
-import { findMessage, unpacked } from "../../reading/error-details.ts";
-import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
+import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
 
 /** What to follow at a server, and from where. */
 export interface WatchPlace {
@@ -101,7 +101,7 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
  * What a caller of the resolver is told of a call to an upstream that failed. Where the upstream refused the resolver itself, for its credential or its rate, the
  * caller did nothing wrong: it learns that the resolver is not ready. `isSaid`: the server sent the status itself.
  */
-export function refusalOf(upstream: string, { code, message, details }: Status, isSaid: boolean): WaymarkError {
+export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isSaid: boolean): WaymarkError {
   const said = readDetails(details);
   const retry = said.retryMs === undefined ? {} : { retryMs: said.retryMs };
   const text = textOf(message, said.reason);
@@ -116,14 +116,14 @@ export function refusalOf(upstream: string, { code, message, details }: Status, 
 }
 
 /** What a server means that ended a watch: that it will not tell of what was asked for, or, where undefined, that it failed. */
-export function watchRefusalOf({ code, details }: Status): WatchRefusal | undefined {
+export function watchRefusalOf({ code, details }: GrpcStatus): WatchRefusal | undefined {
   if (code === CODES.PERMISSION_DENIED) return "access";
   if (code === CODES.RESOURCE_EXHAUSTED) return readDetails(details).reason === "quota_exceeded" ? "prefix" : undefined;
   return code === CODES.NOT_FOUND || code === CODES.INVALID_ARGUMENT ? "prefix" : undefined;
 }
 
 /** Reasons that are about the request, or about the state of the mesh, whoever asks. */
-const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
+const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
   // Of these two only the registration of the resolver itself hears.
   "lease_not_found",
   "read_only",
@@ -137,7 +137,7 @@ const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
 ]);
 
 interface Details {
-  readonly reason: Reason | undefined;
+  readonly reason: ErrorReason | undefined;
   readonly retryMs: number | undefined;
   /** Where a resolver that takes no writes says that nodes are. */
   readonly urls: string | undefined;
@@ -145,25 +145,25 @@ interface Details {
 
 /** Details that do not decode are ignored, because the code still names the failure. */
 function readDetails(bytes: Uint8Array | undefined): Details {
-  let reason: Reason | undefined;
+  let reason: ErrorReason | undefined;
   let retryMs: number | undefined;
   let urls: string | undefined;
   for (const detail of findMessage(bytes, StatusSchema)?.details ?? []) {
-    const info = unpacked(detail, ErrorInfoSchema);
+    const info = unpackDetail(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") [reason, urls] = [reasonOf(info.reason), info.metadata["urls"]];
-    const delay = unpacked(detail, RetryInfoSchema)?.retryDelay;
+    const delay = unpackDetail(detail, RetryInfoSchema)?.retryDelay;
     if (delay !== undefined) retryMs = Math.min(MAX_RETRY_MS, Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6)));
   }
   return { reason, retryMs, urls };
 }
 
-function reasonOf(text: string): Reason | undefined {
+function reasonOf(text: string): ErrorReason | undefined {
   const name = text.toLowerCase();
-  return Object.hasOwn(REASONS, name) ? (name as Reason) : undefined;
+  return Object.hasOwn(REASONS, name) ? (name as ErrorReason) : undefined;
 }
 
 /** The words of a status without the reason before them. */
-function textOf(message: string, reason: Reason | undefined): string {
+function textOf(message: string, reason: ErrorReason | undefined): string {
   const text = reason !== undefined && message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
   return text.slice(0, MAX_TEXT_CHARS).toWellFormed();
 }

@@ -1,16 +1,16 @@
 /** What the main thread of a node and its workers say to each other: plain values, which can be cloned to another thread or process. */
 import type { JsonValue } from "@bufbuild/protobuf";
-import type { Said } from "../../catalog/copy/said.ts";
+import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import type { Effective } from "../../config/load.ts";
+import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
 import type { AuditEvent } from "../../policy/audit/record.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
-import type { HttpSources, Readiness } from "../../server/http-routes.ts";
-import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
+import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
+import type { CallAnswers, CallRequests } from "../../services/forwarding/messages.ts";
 import type { RouteRow } from "../../services/service.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
@@ -19,7 +19,7 @@ export type WorkerRole = "callers" | "dns";
 
 /** How the rate limits of the node are shared out. */
 export type WorkerLimits =
-  /** Among threads by memory that all of them have. One that is started again finds it as it is. */
+  /** Among threads by memory that all of them have. One that is started again finds it is. */
   | { readonly kind: "shared"; readonly limits: SharedLimits }
   /** Processes share no memory: each of so many has its part. */
   | { readonly kind: "part"; readonly of: number };
@@ -31,7 +31,7 @@ export interface WorkerStart {
   readonly number: number;
   readonly settings: Settings;
   /** The source of each setting. */
-  readonly origins: Effective["origins"] | undefined;
+  readonly origins: EffectiveSettings["origins"] | undefined;
   readonly version: string;
   readonly nodeId: string;
   readonly generation: number;
@@ -73,7 +73,7 @@ export interface NodeFacts {
 
 /** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */
 export interface NodeReport {
-  readonly readiness: Readiness;
+  readonly readiness: ReadinessReport;
   readonly persistence: JsonValue;
 }
 
@@ -100,13 +100,13 @@ export interface ToWorker {
   readonly number: number;
   /** Number of the worker's last message that was heard. */
   readonly heard: number;
-  readonly said: Said;
+  readonly said: ChangeMessage;
   /** Whether somebody waits until the worker has heard this. */
   readonly isAwaited: boolean;
   readonly facts: NodeFacts;
   readonly report: NodeReport | undefined;
   /** Answers to calls that the worker passed on, in order. */
-  readonly answers: readonly AnsweredCalls[];
+  readonly answers: readonly CallAnswers[];
   readonly verdicts: readonly WatchVerdict[];
   readonly replies: readonly Reply[];
   readonly orders: readonly Order[];
@@ -134,7 +134,7 @@ export type Done =
 export interface FromWorker {
   readonly number: number;
   readonly heard: number;
-  readonly calls: AskedCalls | undefined;
+  readonly calls: CallRequests | undefined;
   readonly watches: readonly WatchNews[];
   readonly events: readonly AuditEvent[];
   readonly questions: readonly Question[];

@@ -1,9 +1,9 @@
 /** One worker as the main thread has it: what it is told, and what it says. */
 import { WaymarkError } from "../../lib/errors.ts";
-import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
+import type { CallAnswers } from "../../services/forwarding/messages.ts";
 import type { CopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import type { OpenChannel, WorkerChannel } from "./channel.io.ts";
@@ -36,7 +36,7 @@ export interface WorkerEndParts {
 
 /** What waits for the next message. */
 interface Waiting {
-  readonly answers: AnsweredCalls[];
+  readonly answers: CallAnswers[];
   report: NodeReport | undefined;
   readonly verdicts: WatchVerdict[];
   readonly replies: Reply[];
@@ -66,7 +66,7 @@ export class WorkerEnd {
   readonly #unheard: { readonly number: number; readonly bytes: number }[] = [];
   #unheardBytes = 0;
   /** When the worker last heard something, or had nothing to hear. */
-  #heardPatientMs = patientNowMs();
+  #heardPatientMs = stallAwareNowMs();
   #uncovered: { readonly number: number; readonly resolve: () => void }[] = [];
   #awaited: Awaited[] = [];
   /** It has said that its copy is whole. It opens listeners only afterwards. */
@@ -144,9 +144,9 @@ export class WorkerEnd {
 
   /** To be called a few times a second: ends a worker that hears nothing any more. */
   look(): void {
-    if (this.#unheard.length === 0) this.#heardPatientMs = patientNowMs();
+    if (this.#unheard.length === 0) this.#heardPatientMs = stallAwareNowMs();
     const maxMs = this.#isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
-    const isSilent = patientDueMs() - this.#heardPatientMs > maxMs;
+    const isSilent = stallAwareDueMs() - this.#heardPatientMs > maxMs;
     if (isSilent || this.#unheardBytes > this.#parts.maxUnheardBytes) this.terminate(new Error("it does not hear what it is told"));
   }
 
@@ -199,7 +199,7 @@ export class WorkerEnd {
   #cover(number: number): void {
     if (number <= this.#coveredNumber) return;
     this.#coveredNumber = number;
-    this.#heardPatientMs = patientNowMs();
+    this.#heardPatientMs = stallAwareNowMs();
     const count = this.#unheard.findIndex((message) => message.number > number);
     for (const { bytes } of this.#unheard.splice(0, count < 0 ? this.#unheard.length : count)) this.#unheardBytes -= bytes;
     for (const { resolve } of this.#uncovered.filter((each) => each.number <= number)) resolve();

@@ -7,22 +7,22 @@ import { flushCompileCache } from "node:module";
 import { performance } from "node:perf_hooks";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
-import { Wakeup } from "../../discovery/wakeup.io.ts";
+import { WatchWaker } from "../../discovery/watch-waker.io.ts";
 import { receivedError, WaymarkError } from "../../lib/errors.ts";
 import { openLog, type RootLog } from "../../lib/log.io.ts";
 import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
-import { later, now, patientDueMs, patientNowMs, sharedOriginMs } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
-import { AskedWatches } from "../../policy/limits/host-watches.ts";
+import { later, now, sharedOriginMs, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
+import { WorkerWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
-import type { Scrape } from "../../server/metrics.io.ts";
+import type { ScrapeResult } from "../../server/metrics.io.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../services/forwarding/worker-services.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { type CopyRooms, openCopyRooms } from "../core/copies/copy-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
@@ -72,15 +72,15 @@ class NodeWorker {
   readonly #metrics = new Metrics();
   readonly #main: MainThread;
   readonly #rooms: CopyRooms;
-  readonly #wakeup: Wakeup;
+  readonly #wakeup: WatchWaker;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
-  readonly #watches: AskedWatches;
+  readonly #watches: WorkerWatches;
   readonly #parts: Components;
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
-  #factsPatientMs = patientNowMs();
+  #factsPatientMs = stallAwareNowMs();
   #report: NodeReport = { readiness: { isDraining: false, checks: [] }, persistence: {} };
   #isWhole = false;
   #zoneSerials: SharedArrayBuffer | undefined;
@@ -98,7 +98,7 @@ class NodeWorker {
     this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: fieldsOf(start) });
     this.#main = new MainThread(node, this.#metrics);
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
-    this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
+    this.#watches = new WorkerWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
     const shared = { makeBuckets: bucketsOf(start.limits), watches: this.#watches, audit: this.#main };
     this.#rooms = openCopyRooms({
       ...start,
@@ -108,7 +108,7 @@ class NodeWorker {
       startedMonoMs: performance.now() - start.uptimeMs,
       onAgain: () => this.#wakeup.kick(),
     });
-    this.#wakeup = new Wakeup(this.#rooms.fanout, now);
+    this.#wakeup = new WatchWaker(this.#rooms.fanout, now);
     this.#switcher = new PolicySwitcher(this.#rooms.switches, () => this.#shown());
     this.#parts = new Components(this.#log.child("node"));
   }
@@ -130,7 +130,7 @@ class NodeWorker {
     const { said, facts, report, answers, verdicts, orders, isAwaited } = message;
     if (said.numbers.length > 0) this.#rooms.copy.hear(said);
     this.#factsMonoMs = performance.now();
-    this.#factsPatientMs = patientNowMs();
+    this.#factsPatientMs = stallAwareNowMs();
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (report !== undefined) this.#report = report;
@@ -210,7 +210,7 @@ class NodeWorker {
   }
 
   /** Reads are answered here, and all other calls by the main thread. */
-  #services(): readonly Service[] {
+  #services(): readonly ServiceDefinition[] {
     const reads = readHandlers({
       ...this.#rooms,
       endedStaticCount: () => this.#facts.endedStaticCount,
@@ -269,7 +269,7 @@ class NodeWorker {
         },
         dnsPresence: this.#dnsPresence,
         sources: {
-          isAlive: () => patientDueMs() - this.#factsPatientMs < SILENT_MS,
+          isAlive: () => stallAwareDueMs() - this.#factsPatientMs < SILENT_MS,
           readiness: async () => (await this.#reported()).readiness,
           scrape: (accept) => this.#scrape(accept),
           persistence: async () => (await this.#reported()).persistence,
@@ -320,7 +320,7 @@ class NodeWorker {
     return this.#parts.open("event loop", open, (watch) => watch);
   }
 
-  async #scrape(accept: string): Promise<Scrape> {
+  async #scrape(accept: string): Promise<ScrapeResult> {
     const reply = await this.#answerWithin(SCRAPE_MS, { kind: "scrape", accept });
     if (reply === undefined)
       throw new WaymarkError("not_ready", "the main thread of this node is held up, and has the metrics of all threads", {

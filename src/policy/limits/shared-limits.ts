@@ -2,11 +2,11 @@
 
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
 import { bucketTable, SharedBuckets } from "../../lib/buckets/shared-buckets.ts";
-import { type BucketOptions, type Buckets, TokenBuckets } from "../../lib/buckets/token-bucket.ts";
-import { BrokenInvariant } from "../../lib/errors.ts";
+import { type BucketOptions, type KeyedBuckets, TokenBuckets } from "../../lib/buckets/token-bucket.ts";
+import { InvariantError } from "../../lib/errors.ts";
 
 /** Makes the buckets of one sort. Every sort has its name, the same in all threads. */
-export type MakeBuckets = (sort: string, options: BucketOptions) => Buckets;
+export type MakeBuckets = (sort: string, options: BucketOptions) => KeyedBuckets;
 
 /** Made once, and handed to each thread when it starts: it can be cloned, and the clones have the same memory. */
 export interface SharedLimits {
@@ -46,7 +46,7 @@ export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) 
 export function sharedBuckets({ hashKey, tables }: SharedLimits, originMs: number): MakeBuckets {
   return (sort, options) => {
     const table = tables.get(sort);
-    if (table === undefined) throw new BrokenInvariant(`no memory is shared for the buckets of ${sort}`);
+    if (table === undefined) throw new InvariantError(`no memory is shared for the buckets of ${sort}`);
     return new SharedBuckets({ ...options, table, hashKey, originMs });
   };
 }

@@ -5,7 +5,7 @@
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { ACTION } from "../../catalog/watch/reader.ts";
-import { type Block, blockOf, isObject, jsonBytes, type OwnerOfFile, objectOf, odd } from "../../lib/blocks.ts";
+import { blockOf, type FileBlock, type FileOwner, isObject, jsonBytes, objectOf, odd } from "../../lib/blocks.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import {
   closeLength,
@@ -62,7 +62,7 @@ const DELTA_ROOM = 64;
 /** Of the largest number that is written. */
 const VARINT_ROOM = 8;
 
-export function headerBlock({ nodeId, clusterId }: OwnerOfFile): Uint8Array {
+export function headerBlock({ nodeId, clusterId }: FileOwner): Uint8Array {
   return blockOf(0, COPY_KIND.HEADER, jsonBytes({ format: COPY_FORMAT, nodeId, clusterId }));
 }
 
@@ -89,12 +89,12 @@ export function entriesBlock(index: number, entries: readonly CopiedEntry[]): Ui
 }
 
 /** An entry that is held, and when that ends by the wall clock with which the copy was made. */
-export interface CopiedHold extends CopiedEntry {
+export interface CopiedRetention extends CopiedEntry {
   readonly endsWallMs: number;
 }
 
 /** The number of entries, when the hold of each ends, and the entries. */
-export function heldBlock(index: number, holds: readonly CopiedHold[]): Uint8Array {
+export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uint8Array {
   const message = messageOf(holds);
   const out = new Uint8Array(VARINT_ROOM * (holds.length + 1) + message.length);
   let at = writeVarint(out, 0, holds.length);
@@ -104,7 +104,7 @@ export function heldBlock(index: number, holds: readonly CopiedHold[]): Uint8Arr
 }
 
 /** Reads the payload of a block of held entries. Throws `invalid_argument` on what no version writes. */
-export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedHold, "endsWallMs">)[] {
+export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedRetention, "endsWallMs">)[] {
   const reader = new WireReader(payload);
   const count = reader.varint();
   if (count > payload.length) throw odd("how many entries are held", count);
@@ -127,7 +127,7 @@ function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
 }
 
 /** Throws `invalid_argument` on what no version writes. */
-export function readState({ payload }: Block): CopyState {
+export function readState({ payload }: FileBlock): CopyState {
   if (payload.length > MAX_STATE_BYTES) throw odd("its state", payload.length);
   const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released = [], policy } = objectOf(payload);
   if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS)) throw odd("when it was saved", savedWallMs);

@@ -10,12 +10,12 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { type Connection, ConnectionGuard, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
+import { ConnectionGuard, type GuardedConnection, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
 import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
-import { CONNECTION_LIMITS, type Share, type TurnBounds } from "../../grpc/server/connection-limits.ts";
+import { CONNECTION_LIMITS, type SchedulerShare, type TurnBounds } from "../../grpc/server/connection-limits.ts";
 import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
 import type { UnreadLimits } from "../../grpc/server/unread-answers.ts";
-import { isJustAwake, patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
+import { isJustResumed, stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
@@ -78,11 +78,11 @@ const CHECK_INTERVAL_MS = 1_000;
 
 export interface EdgeSocketEvents {
   onRequest(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void;
-  onCut(why: CutReason, address: string): void;
+  onCut(why: EdgeCutReason, address: string): void;
 }
 
 /** Why a connection was cut: it sent nothing, queued too many requests, did not read an answer (over HTTP/2 only that stream is cut), or abused HTTP/2. */
-type CutReason = GuardReason | "silent" | "queued_requests";
+type EdgeCutReason = GuardReason | "silent" | "queued_requests";
 
 /** Both servers; neither listens, connections are given to `accept`. */
 export class EdgeSockets {
@@ -93,7 +93,7 @@ export class EdgeSockets {
   readonly #guard: ConnectionGuard;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #undecided = new Set<Socket>();
-  readonly #shares = new WeakMap<Socket, Share>();
+  readonly #shares = new WeakMap<Socket, SchedulerShare>();
   readonly #http1Connections: Http1Connections;
 
   constructor(limits: EdgeLimits, events: EdgeSocketEvents) {
@@ -126,7 +126,7 @@ export class EdgeSockets {
     if (!isIn) this.#cut(socket, "queued_requests");
   }
 
-  #cut(socket: Socket, why: CutReason): void {
+  #cut(socket: Socket, why: EdgeCutReason): void {
     this.#events.onCut(why, socket.remoteAddress ?? "");
     socket.destroy();
   }
@@ -146,7 +146,7 @@ export class EdgeSockets {
     });
   }
 
-  #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: Connection): void {
+  #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: GuardedConnection): void {
     if (request.stream.closed || request.stream.destroyed || connection.isOver) return;
     if (connection.meter.isTaking) this.#hand(request, response, "h2");
     else connection.meter.park(() => this.#begin(request, response, connection));
@@ -166,20 +166,20 @@ export class EdgeSockets {
     response.end(`the headers of a request are at most ${MAX_HEADER_PAIRS} fields and ${maxHeaderBytes} bytes\n`);
   }
 
-  #inTurn(share: Share, act: () => void): void {
+  #inTurn(share: SchedulerShare, act: () => void): void {
     const { turns } = this.#guard;
     if (turns.mayAct(share)) act();
     else turns.wait(share, act);
   }
 
-  #shareOf(socket: Socket): Share {
+  #shareOf(socket: Socket): SchedulerShare {
     const share = this.#shares.get(socket) ?? this.#guard.turns.join();
     this.#shares.set(socket, share);
     return share;
   }
 
   /** The watched connection an HTTP/2 request came on. */
-  connectionOf(request: EdgeRequest): Connection | undefined {
+  connectionOf(request: EdgeRequest): GuardedConnection | undefined {
     const session = request instanceof Http2ServerRequest ? request.stream.session : undefined;
     return session === undefined ? undefined : this.#guard.connectionOf(session);
   }
@@ -202,7 +202,7 @@ export class EdgeSockets {
   #peek(socket: Socket): void {
     this.#undecided.add(socket);
     let head: Buffer = Buffer.alloc(0);
-    let timer = patientTimeout(() => this.#cut(socket, "silent"), this.#limits.headersTimeoutMs);
+    let timer = stallAwareTimeout(() => this.#cut(socket, "silent"), this.#limits.headersTimeoutMs);
     const leave = () => {
       timer.clear();
       this.#undecided.delete(socket);
@@ -218,7 +218,7 @@ export class EdgeSockets {
       if (isPreface && head.length < PREFACE.length) {
         if (!isFirst) return;
         timer.clear();
-        timer = patientTimeout(() => this.#cut(socket, "slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
+        timer = stallAwareTimeout(() => this.#cut(socket, "slow_preface"), Math.min(PREFACE_TIMEOUT_MS, this.#limits.headersTimeoutMs));
         return;
       }
       leave();
@@ -272,7 +272,7 @@ function openHttp1(limits: EdgeLimits): Http1Server {
   server.setTimeout(2 * limits.idleTimeoutMs);
   // Also for what keepAliveTimeout ends. While we stood still nobody was read: then a socket has its time once more.
   server.on("timeout", (socket: Socket) => {
-    if (isJustAwake()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
+    if (isJustResumed()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
     else socket.destroy();
   });
   // It never listens itself, but this is what starts the watch over its timeouts.
@@ -351,11 +351,11 @@ class Http1Connections {
   }
 
   #rest(socket: Socket): void {
-    this.#resting.set(socket, patientNowMs());
+    this.#resting.set(socket, stallAwareNowMs());
   }
 
   #check(): void {
-    const dueMs = patientDueMs();
+    const dueMs = stallAwareDueMs();
     for (const [socket, sinceMs] of this.#resting) {
       if (dueMs - sinceMs <= this.#limits.idleMs) return;
       socket.destroy();

@@ -2,15 +2,15 @@
 import type { CatalogQueryRequest, CatalogWatchRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
-import type { Filter } from "../../catalog/query/filter.ts";
-import { Prefixes } from "../../catalog/query/prefixes.ts";
+import type { EntryFilter } from "../../catalog/query/filter.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { KIND } from "../../catalog/record/record.ts";
-import type { AskedNames } from "../../discovery/dns-carriers.ts";
+import type { RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 
 /** The filter of a request. Throws `invalid_argument` for fields that do not go together, and for text that is not a range of versions. */
-export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): Filter {
+export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): EntryFilter {
   const { namespace, clusterId, region } = request;
   const kindMask = maskOf(request.kinds);
   const versions = versionsOf(request.versionRange, kindMask);
@@ -33,7 +33,7 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): Fi
 }
 
 /** The names in DNS that a query asks for. Undefined for none. Throws `invalid_argument` for both kinds of names. */
-export function namesOf({ aliases, hosts }: CatalogQueryRequest): AskedNames | undefined {
+export function namesOf({ aliases, hosts }: CatalogQueryRequest): RequestedNames | undefined {
   if (aliases.length === 0 && hosts.length === 0) return undefined;
   if (aliases.length > 0 && hosts.length > 0) throw invalid("hosts", "does not go with aliases, which are hosts as well; give one of them");
   return { aliases, hosts };
@@ -44,10 +44,10 @@ type ForResolver =
   | Pick<CatalogQueryRequest, "forResolver" | "via" | "viewer">
   | Pick<CatalogWatchRequest, "forResolver" | "namespacePrefixes" | "via" | "viewer">;
 
-const EVERYWHERE = new Prefixes([""]);
+const EVERYWHERE = new NamespacePrefixes([""]);
 
 /** Throws `invalid_argument` for fields of a resolver in a request of others, and for fields that do not go with those of a resolver. */
-export function resolvedOf(request: ForResolver): Prefixes | undefined {
+export function resolvedOf(request: ForResolver): NamespacePrefixes | undefined {
   const prefixes = "namespacePrefixes" in request ? request.namespacePrefixes : undefined;
   if (!request.forResolver) {
     if (request.via.length > 0) throw invalid("via", "goes with for_resolver only");
@@ -58,7 +58,7 @@ export function resolvedOf(request: ForResolver): Prefixes | undefined {
   if (request.viewer !== undefined) throw invalid("viewer", "does not go with for_resolver: a resolver judges its own callers");
   if (prefixes === undefined) return EVERYWHERE;
   if (prefixes.length === 0) throw invalid("namespace_prefixes", "is empty: name at least one, or an empty text for all namespaces");
-  return new Prefixes(prefixes);
+  return new NamespacePrefixes(prefixes);
 }
 
 /** A prefix beside a namespace must cover it. Otherwise nothing could match, and an empty answer would not say why. */

@@ -2,12 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type NamespaceStatusRequest, NamespaceStatusResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import type { Time } from "../../lib/machine.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/verdict.ts";
 import type { CallContext } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
+import type { PeerDirectory } from "./answer-age.ts";
 import { freshness, wireScope } from "./nodes.ts";
 
 /** What the cluster of a node exports of a namespace, and whether it may. */
@@ -20,7 +20,7 @@ export interface NamespaceExports {
 }
 
 export interface StatusParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
   /** Absent where no summaries are held. */

@@ -10,42 +10,42 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { ANY, type EntryFilter, isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
-import type { Places } from "../../catalog/watch/gap.ts";
+import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { type NamedEntries, openCarriers } from "../../discovery/dns-carriers.ts";
+import { type AliasNames, openAliasOwners } from "../../discovery/dns-alias-owners.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
-import type { PageRequest, Reads } from "../../discovery/reads.ts";
-import type { Loads } from "../../discovery/registrar/loads.ts";
+import type { CatalogReads, QueryPageRequest } from "../../discovery/reads.ts";
+import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import type { CallContext, Handler, NodeIdentity, Service, StreamSource } from "../service.ts";
+import type { CallContext, MethodHandler, NodeIdentity, ServiceDefinition, StreamSource } from "../service.ts";
 import { demandResolver } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
-import { type AnswerAge, answerAge, checkAge, Places as ShortPlaces, SOURCE, type StalenessBound } from "./age.ts";
+import type { PeerDirectory } from "./answer-age.ts";
+import { type AnswerAge, answerAge, checkAge, AnswerPositions as ShortPlaces, SOURCE, type StalenessBound } from "./answer-age.ts";
 import { filterOf, namesOf } from "./filter.ts";
 import { namespaceStatus, type StatusParts } from "./namespace-status.ts";
-import type { Redirects } from "./resolve.ts";
+import type { ClusterRedirects } from "./resolve.ts";
 import { encodeExplanations, resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
-import { type AskedWatch, WatchOpener } from "./watch-opener.ts";
+import { type RequestedWatch, WatchOpener } from "./watch-opener.ts";
 
 export interface ReadParts {
   /** `ServerInfo` tells it. */
   readonly identity: NodeIdentity;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly fanout: Fanout;
-  readonly dnsNames: NamedEntries;
+  readonly dnsNames: AliasNames;
   readonly bytes: DiscoveryBytes;
   /** The last reports about entries of this node, including those that were not sent to other nodes. */
-  readonly loads: Pick<Loads, "of">;
+  readonly loads: Pick<LoadReports, "of">;
   /** Static entries of this node that ended. */
   readonly endedStaticCount: () => number;
   readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
@@ -75,9 +75,9 @@ export interface ReadParts {
   /** Of a resolver: whether it knows that it lacks a version of the policy, so that watches are told nothing. Absent at a node. */
   readonly isPaused?: (() => boolean) | undefined;
   /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
-  readonly resumes?: Pick<Places, "gap"> | undefined;
+  readonly resumes?: Pick<CursorSource, "gap"> | undefined;
   /** As in `ResolveParts`. */
-  readonly redirects?: Redirects | undefined;
+  readonly redirects?: ClusterRedirects | undefined;
   /** As in `StatusParts`. */
   readonly exportsOf?: StatusParts["exportsOf"];
   /** Tells the audit of an answered read. */
@@ -91,14 +91,14 @@ const NOBODY: readonly string[] = [];
 export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
 
 /** What a copy of the catalog answers. */
-export interface ReadHandlers extends Required<Pick<Service, "routes">> {
-  readonly handlers: Readonly<Record<ReadMethod, Handler>>;
+export interface ReadHandlers extends Required<Pick<ServiceDefinition, "routes">> {
+  readonly handlers: Readonly<Record<ReadMethod, MethodHandler>>;
   /** `Resolve` of ResolverService. */
-  readonly resolveName: Handler;
+  readonly resolveName: MethodHandler;
   /** Whether the caller of `Resolve` may see the namespace. The audit is not told. */
   readonly maySee: (request: Pick<ResolveRequest, "namespace" | "viewer">, caller: Caller) => boolean;
   /** `CatalogQuery` for a caller that has made the filter of the request already. */
-  readonly query: (request: CatalogQueryRequest, context: CallContext, filter: Filter) => Uint8Array;
+  readonly query: (request: CatalogQueryRequest, context: CallContext, filter: EntryFilter) => Uint8Array;
 }
 
 export function readHandlers(parts: ReadParts): ReadHandlers {
@@ -110,7 +110,7 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
     namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => namespaceStatus(parts, request, context) },
     serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
   };
-  const resolveName: Handler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
+  const resolveName: MethodHandler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
   return {
     handlers,
     routes: [prometheusRoute(parts)],
@@ -120,11 +120,11 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
   };
 }
 
-interface AskedPage {
+interface RequestedPage {
   readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
-  readonly filter: Filter;
+  readonly filter: EntryFilter;
   readonly test: EntryTest | undefined;
-  readonly open: PageRequest["open"];
+  readonly open: QueryPageRequest["open"];
   readonly salt: string;
   readonly isExplained: boolean;
   /** Whether a watch can go on from the first page. */
@@ -156,7 +156,7 @@ class ReadMethods {
     });
   }
 
-  query(request: CatalogQueryRequest, context: CallContext, made?: Filter): Uint8Array {
+  query(request: CatalogQueryRequest, context: CallContext, made?: EntryFilter): Uint8Array {
     const { reads, identity, bytes, dnsNames } = this.#parts;
     const age = this.#ageWithin(request, context);
     if (request.forResolver) {
@@ -169,7 +169,7 @@ class ReadMethods {
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const names = namesOf(request);
-    const open = names && ((start: PageStart) => openCarriers(names, dnsNames, filter, start));
+    const open = names && ((start: PageStart) => openAliasOwners(names, dnsNames, filter, start));
     const salt = querySalt(request);
     // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;
@@ -218,7 +218,7 @@ class ReadMethods {
     return age;
   }
 
-  #page({ request, filter, test, open, salt, isExplained, isFollowed }: AskedPage, context: CallContext) {
+  #page({ request, filter, test, open, salt, isExplained, isFollowed }: RequestedPage, context: CallContext) {
     const { reads, allowsViewerOverride } = this.#parts;
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const page = reads.page(caller, { filter, test, open, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
@@ -278,11 +278,11 @@ export function querySalt(request: CatalogQueryRequest): string {
   return `query${subject === "" ? "" : `\0\0${subject}`}${names === undefined ? "" : `\0\0\0${JSON.stringify(names)}`}`;
 }
 
-function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: CatalogWatchRequest): Omit<AskedWatch, "filter"> {
+function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: CatalogWatchRequest): Omit<RequestedWatch, "filter"> {
   return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 
 /** Whether a resolver's watch asks for nothing but namespaces. */
-function isForResolver({ namesOnly }: CatalogWatchRequest, filter: Filter): boolean {
+function isForResolver({ namesOnly }: CatalogWatchRequest, filter: EntryFilter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }

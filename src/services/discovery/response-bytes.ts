@@ -34,8 +34,8 @@ import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../..
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/cause.ts";
-import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
-import type { Loads, Renewed } from "../../discovery/registrar/loads.ts";
+import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
+import type { LoadReports, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import {
   closeLength,
@@ -55,7 +55,7 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 import type { RequestReader } from "../service.ts";
-import type { AnswerAge } from "./age.ts";
+import type { AnswerAge } from "./answer-age.ts";
 
 /** Most bytes that a view adds to an entry: a health or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
@@ -95,11 +95,11 @@ export interface ResolvedMark {
 }
 
 /** A delta with its tag, as it stands in a message. */
-interface Delta extends Pick<Change, "action" | "revision"> {
+interface EncodedDelta extends Pick<WatchChange, "action" | "revision"> {
   readonly bytes: Uint8Array;
 }
 
-export interface WatchOptions {
+export interface WatchMessageOptions {
   readonly isNamesOnly: boolean;
   readonly sentWallMs: number;
   readonly servedBy: string;
@@ -121,15 +121,15 @@ export interface DeltaPayload {
 /** Writes responses into a scratch buffer and copies them out, so that no size has to be computed first. */
 export class DiscoveryBytes {
   readonly #slab: Slab;
-  readonly #loads: Pick<Loads, "of">;
+  readonly #loads: Pick<LoadReports, "of">;
   readonly #summaries: DeltaPayload | undefined;
   #scratch = Buffer.allocUnsafeSlow(256 * 1024);
   /** Deltas of one millisecond, which differing filters pass alike. */
-  readonly #deltas = new Map<CatalogRecord, Delta>();
+  readonly #deltas = new Map<CatalogRecord, EncodedDelta>();
   #deltasWallMs = 0;
 
   /** With `summaries`, the records of watches are summaries. */
-  constructor(slab: Slab, loads: Pick<Loads, "of">, summaries?: DeltaPayload) {
+  constructor(slab: Slab, loads: Pick<LoadReports, "of">, summaries?: DeltaPayload) {
     this.#slab = slab;
     this.#loads = loads;
     this.#summaries = summaries;
@@ -179,7 +179,7 @@ export class DiscoveryBytes {
     return Buffer.from(out.subarray(0, at));
   }
 
-  watch(message: FeedMessage, options: WatchOptions): Buffer {
+  watch(message: FeedMessage, options: WatchMessageOptions): Buffer {
     let room = WATCH_ROOM + 3 * options.servedBy.length + message.cursor.length + message.portableCursor.length + roomOf(options.resolved);
     room += unreachableRoom(options.age.unreachable);
     for (const namespace of message.replaces) room += namespace.length + 8;
@@ -253,7 +253,7 @@ export class DiscoveryBytes {
   }
 
   /** A delta of which readers with many filters are told. HOT: once a change and filter; bench/watch.ts. */
-  #sharedDelta(out: Uint8Array, at: number, change: Change, options: WatchOptions): number {
+  #sharedDelta(out: Uint8Array, at: number, change: WatchChange, options: WatchMessageOptions): number {
     if (options.sentWallMs !== this.#deltasWallMs) {
       this.#deltas.clear();
       this.#deltasWallMs = options.sentWallMs;
@@ -274,7 +274,12 @@ export class DiscoveryBytes {
     return end;
   }
 
-  #delta(out: Uint8Array, tagged: number, change: Change, options: Pick<WatchOptions, "isNamesOnly" | "resolved" | "sentWallMs">): number {
+  #delta(
+    out: Uint8Array,
+    tagged: number,
+    change: WatchChange,
+    options: Pick<WatchMessageOptions, "isNamesOnly" | "resolved" | "sentWallMs">,
+  ): number {
     const { record, action } = change;
     const start = openLength(tagged);
     let at = writeText(out, writeVarint(out, start, DELTA.deltaId), deltaId(record));
@@ -300,7 +305,7 @@ export class DiscoveryBytes {
 let renewed: { readonly ttlMs: number | undefined; readonly bytes: Uint8Array } | undefined;
 
 // HOT: once a renewal. The same bytes are given again, so that their frame need not be made again either.
-export function keepAliveBytes({ expiredLeaseIds, ttlMs }: Renewed): Uint8Array {
+export function keepAliveBytes({ expiredLeaseIds, ttlMs }: RenewalResult): Uint8Array {
   if (expiredLeaseIds.length === 0 && renewed?.ttlMs === ttlMs && renewed !== undefined) return renewed.bytes;
   const out = new Uint8Array(KEPT_ALIVE_ROOM + textsRoom(expiredLeaseIds));
   let at = writeTexts(out, 0, KEPT_ALIVE.expiredLeaseIds, expiredLeaseIds);

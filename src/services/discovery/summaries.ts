@@ -7,7 +7,7 @@ import {
   type SummaryWatchRequest,
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { ANY, type EntryFilter, isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
@@ -16,9 +16,9 @@ import { textsRoom } from "../../lib/protowire.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { IngressNode } from "../../summary/summary.ts";
-import type { CallContext, Handler, NodeIdentity, StreamSource } from "../service.ts";
+import type { CallContext, MethodHandler, NodeIdentity, StreamSource } from "../service.ts";
 import { demandResolver } from "../service.ts";
-import { answerAge } from "./age.ts";
+import { answerAge } from "./answer-age.ts";
 import { maskOf, prefixOf, resolvedOf, scopeOf, sorted } from "./filter.ts";
 import type { ReadParts } from "./read-handlers.ts";
 import { DiscoveryBytes } from "./response-bytes.ts";
@@ -59,7 +59,7 @@ const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
 
 export function summaryHandlers(parts: SummaryParts) {
   const methods = new SummaryMethods(parts);
-  const handlers: Readonly<Record<SummaryMethod, Handler>> = {
+  const handlers: Readonly<Record<SummaryMethod, MethodHandler>> = {
     summaryQuery: { kind: "unary", handle: (request: SummaryQueryRequest, context) => methods.query(request, context) },
     summaryWatch: { kind: "server_streaming", open: (request: SummaryWatchRequest, context) => methods.watch(request, context) },
   };
@@ -173,7 +173,7 @@ function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): re
 }
 
 /** The filter of a request. Throws `invalid_argument` for fields that do not go together. */
-export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): Filter {
+export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): EntryFilter {
   const { namespace, namespacePrefix, kinds, regions } = request;
   const kindMask = maskOf(kinds);
   if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)

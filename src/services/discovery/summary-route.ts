@@ -7,10 +7,10 @@ import {
   type SummaryQueryResponse,
   SummaryQueryResponseSchema,
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
-import { type Enum, enumValue } from "../../lib/enum-words.ts";
+import { enumValue, type ProtoEnum } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import { requestCheckOf } from "../contract.ts";
-import type { CallContext, Route, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
+import type { CallContext, HttpRoute, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
 
 const FILTERS = ["namespace", "namespace_prefix", "service_id", "kind", "region", "scope", "include_ingress", "ingress_limit"] as const;
 
@@ -20,9 +20,9 @@ export const SUMMARY_ROUTE: RouteRow = {
   rpc: "summaryQuery",
 };
 
-type Query = (request: SummaryQueryRequest, context: CallContext) => SummaryQueryResponse | Promise<SummaryQueryResponse>;
+type SummaryQueryCall = (request: SummaryQueryRequest, context: CallContext) => SummaryQueryResponse | Promise<SummaryQueryResponse>;
 
-export function summaryRoute(query: Query): Route {
+export function summaryRoute(query: SummaryQueryCall): HttpRoute {
   return {
     ...SUMMARY_ROUTE,
     answer: (asked, context) => {
@@ -64,7 +64,7 @@ function listOf(text = ""): string[] {
   return text === "" ? [] : text.split(",");
 }
 
-function valueOf<E extends Enum>(values: E, word: string | undefined, field: string): E[keyof E] {
+function valueOf<E extends ProtoEnum>(values: E, word: string | undefined, field: string): E[keyof E] {
   const value = enumValue(values, word);
   if (word !== undefined && value === 0) throw invalid(field, `${JSON.stringify(word.slice(0, 64))} is none that there is`);
   return value;

@@ -1,29 +1,29 @@
 /** Opens watches of one replica, of entries or of summaries: each from its cursor, as its viewer. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
-import type { Filter } from "../../catalog/query/filter.ts";
-import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
-import { Feed } from "../../catalog/watch/feed.ts";
-import type { Places } from "../../catalog/watch/gap.ts";
-import { type FeedMessage, type Reader, SNAPSHOT } from "../../catalog/watch/reader.ts";
+import type { EntryFilter } from "../../catalog/query/filter.ts";
+import { parseCursor, type WatchCursor } from "../../catalog/watch/cursor.ts";
+import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
+import { WatchFeed } from "../../catalog/watch/feed.ts";
+import { type FeedMessage, SNAPSHOT, type WatchReader } from "../../catalog/watch/reader.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
-import type { Fanout, Watcher } from "../../discovery/fanout.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { Fanout, WatchStream } from "../../discovery/fanout.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
-import { type AskedViewer, type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import type { Histogram, MetricSeries } from "../../lib/metrics/metrics.ts";
+import { type Caller, type RequestedViewer, viewerOf } from "../../policy/identity/caller.ts";
 import { bookmarkMs } from "../contract.ts";
-import { LateSource } from "../late-source.ts";
+import { DeferredStream } from "../deferred-stream.ts";
 import type { CallContext, StreamSource } from "../service.ts";
-import type { AnswerAge, PeerDirectory } from "./age.ts";
+import type { AnswerAge, PeerDirectory } from "./answer-age.ts";
 import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
 
 /** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
 
 export interface WatchOpenerParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly identity: { readonly boot: string };
   readonly mesh: Pick<PeerDirectory, "hasPeers">;
   readonly isReady: () => boolean;
@@ -32,23 +32,23 @@ export interface WatchOpenerParts {
   readonly now: () => Time;
   readonly allowsViewerOverride: boolean;
   /** As in `ReadParts`. */
-  readonly resumes?: Pick<Places, "gap"> | undefined;
+  readonly resumes?: Pick<CursorSource, "gap"> | undefined;
 }
 
 /** What a watch asks for, apart from who asks. */
-export interface AskedWatch {
-  readonly filter: Filter;
+export interface RequestedWatch {
+  readonly filter: EntryFilter;
   /** Empty starts with a snapshot. */
   readonly cursor: string;
   readonly bookmarkInterval: Duration | undefined;
-  readonly viewer: AskedViewer | undefined;
+  readonly viewer: RequestedViewer | undefined;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
 }
 
-type Placed = Omit<AskedWatch, "bookmarkInterval" | "cursor"> & {
+type ParsedWatch = Omit<RequestedWatch, "bookmarkInterval" | "cursor"> & {
   readonly bookmarkIntervalMs: number;
-  readonly cursor: Cursor | undefined;
+  readonly cursor: WatchCursor | undefined;
 };
 
 export class WatchOpener {
@@ -61,16 +61,16 @@ export class WatchOpener {
   }
 
   /** Throws `invalid_argument` for a cursor that is none of ours, and `discovery_access_denied` for exactly one namespace that the viewer may not see. */
-  open(request: AskedWatch, { caller, time }: CallContext): StreamSource {
+  open(request: RequestedWatch, { caller, time }: CallContext): StreamSource {
     const { caughtUp, now } = this.#parts;
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
     const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
     const asked = { ...request, bookmarkIntervalMs, cursor };
     if (caughtUp === undefined || cursor === undefined || !this.#isAhead(cursor)) return this.#open(asked, caller, time);
-    return new LateSource(caughtUp().then(() => this.#open(asked, caller, now())));
+    return new DeferredStream(caughtUp().then(() => this.#open(asked, caller, now())));
   }
 
-  #open({ filter, viewer, isNamesOnly, withDigest, bookmarkIntervalMs, cursor }: Placed, by: Caller, time: Time): StreamSource {
+  #open({ filter, viewer, isNamesOnly, withDigest, bookmarkIntervalMs, cursor }: ParsedWatch, by: Caller, time: Time): StreamSource {
     const { reads, allowsViewerOverride } = this.#parts;
     const from = cursor === undefined ? undefined : this.#from(cursor);
     const caller = viewerOf(by, viewer, allowsViewerOverride);
@@ -78,12 +78,12 @@ export class WatchOpener {
     const reader = reads.reader(caller, { filter, isNamesOnly, withDigest });
     // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
     const intervalMs = bookmarkIntervalMs - BOOKMARK_SLACK_MS;
-    const feed = new Feed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
+    const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
     return new WatchSource(feed, this.#ports);
   }
 
   /** The cursor to start from. Undefined leads to a snapshot. Throws for a short cursor of this process with a future revision: it was forged. */
-  #from(cursor: Cursor): Cursor | undefined {
+  #from(cursor: WatchCursor): WatchCursor | undefined {
     const { reads, mesh, isReady } = this.#parts;
     if (cursor.kind === "portable") {
       reads.checkResume();
@@ -97,7 +97,7 @@ export class WatchOpener {
   }
 
   /** Whether the cursor knows of changes that are not here. A short cursor tells it only of the process that gave it out. */
-  #isAhead(cursor: Cursor): boolean {
+  #isAhead(cursor: WatchCursor): boolean {
     const { reads, identity } = this.#parts;
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
     return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
@@ -128,15 +128,15 @@ interface WatchPorts {
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
   random(): number;
-  release(reader: Reader): void;
+  release(reader: WatchReader): void;
   /** How long after the stamp of its change a delta is encoded, in ms. */
   readonly deltaLag: Pick<Histogram, "observe">;
   /** Streams that are too far behind for deltas, and get a snapshot. */
-  readonly dropped: Pick<Series, "inc">;
+  readonly dropped: Pick<MetricSeries, "inc">;
 }
 
-export class WatchSource implements StreamSource, Watcher {
-  readonly feed: Feed;
+export class WatchSource implements StreamSource, WatchStream {
+  readonly feed: WatchFeed;
   readonly #ports: WatchPorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
@@ -147,7 +147,7 @@ export class WatchSource implements StreamSource, Watcher {
   #isNarrow = false;
   #isOver = false;
 
-  constructor(feed: Feed, ports: WatchPorts) {
+  constructor(feed: WatchFeed, ports: WatchPorts) {
     this.feed = feed;
     this.#ports = ports;
   }

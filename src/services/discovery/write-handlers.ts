@@ -18,9 +18,9 @@ import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalo
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import type { CheckAdmission } from "../../discovery/checks/admission.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
-import type { Reads } from "../../discovery/reads.ts";
-import type { Registered } from "../../discovery/registrar/answers.ts";
-import type { Renewed, Report } from "../../discovery/registrar/loads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
+import type { RegisterResult } from "../../discovery/registrar/idempotent-answers.ts";
+import type { EntryReport, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -29,17 +29,20 @@ import type { RefusedAct } from "../../policy/audit/record.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { checkAliases, durationMs } from "../contract.ts";
-import type { CallContext, Handler, NodeIdentity } from "../service.ts";
-import { Places } from "./age.ts";
-import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
+import type { CallContext, MethodHandler, NodeIdentity } from "../service.ts";
+import { AnswerPositions } from "./answer-age.ts";
+import { MaintenanceMethods, type MaintenanceServiceParts } from "./maintenance.ts";
 import { keepAliveBytes, readKeepAliveRequest, readRegisterRequest } from "./response-bytes.ts";
 
 export interface WriteParts
-  extends Pick<MaintenanceParts, "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"> {
+  extends Pick<
+    MaintenanceServiceParts,
+    "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"
+  > {
   /** Entries are stamped with it. */
   readonly identity: NodeIdentity;
   readonly registrar: Registrar;
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly stamper: EntryStamper;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
   readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
@@ -65,21 +68,21 @@ export interface AcceptedWrite {
 }
 
 /** A registration that waits for the disk. */
-interface Staged {
-  readonly registered: Registered;
+interface StagedRegistration {
+  readonly registered: RegisterResult;
   readonly keys: readonly KeyText[];
 }
 
 /** Registrations and their ends, for other services that make them. */
-export interface Writes {
+export interface RegistrationWrites {
   /** As `Register`, of what `make` gives in the turn in which it is staged. Nothing can be registered between the two. */
   register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse>;
   unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse>;
 }
 
-type WrittenHandlers = Readonly<Record<"keepAlive" | "register" | "renew" | "setMaintenance" | "unregister", Handler>>;
+type WrittenHandlers = Readonly<Record<"keepAlive" | "register" | "renew" | "setMaintenance" | "unregister", MethodHandler>>;
 
-export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHandlers; readonly writes: Writes } {
+export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHandlers; readonly writes: RegistrationWrites } {
   const methods = new WriteMethods(parts);
   const maintenance = new MaintenanceMethods(parts);
   const handlers: WrittenHandlers = {
@@ -96,13 +99,13 @@ export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHa
   return { handlers, writes: methods };
 }
 
-class WriteMethods implements Writes {
+class WriteMethods implements RegistrationWrites {
   readonly #parts: WriteParts;
-  readonly #places: Places;
+  readonly #places: AnswerPositions;
 
   constructor(parts: WriteParts) {
     this.#parts = parts;
-    this.#places = new Places(parts.reads);
+    this.#places = new AnswerPositions(parts.reads);
   }
 
   async register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse> {
@@ -110,7 +113,7 @@ class WriteMethods implements Writes {
   }
 
   /** Puts the entries of a request. They are not durable yet. */
-  async #staged(make: () => RegisterRequest, context: CallContext): Promise<Staged> {
+  async #staged(make: () => RegisterRequest, context: CallContext): Promise<StagedRegistration> {
     const { confirmed, checkWrites, registrar, metrics } = this.#parts;
     try {
       await confirmed();
@@ -126,7 +129,7 @@ class WriteMethods implements Writes {
   }
 
   /** HOT: it does not hold the request while it waits for the disk. Otherwise collections of garbage would copy each entry twice (`bench/register.ts`). */
-  async #answered({ registered, keys }: Staged, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
+  async #answered({ registered, keys }: StagedRegistration, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
     await this.#settled();
     this.#parts.onWrite(caller, { action: "register", requestId, leaseId: registered.leaseId, keys, count: keys.length });
     const { revision, cursor } = this.#places.now();
@@ -190,7 +193,7 @@ class WriteMethods implements Writes {
     return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
   }
 
-  #renew(request: Pick<RenewRequest, "leaseIds" | "reports">, context: CallContext): Renewed {
+  #renew(request: Pick<RenewRequest, "leaseIds" | "reports">, context: CallContext): RenewalResult {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
@@ -201,7 +204,7 @@ class WriteMethods implements Writes {
     return this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
   }
 
-  #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
+  #report(report: RenewRequest["reports"][number], path: string, time: Time): EntryReport {
     if (report.key === undefined) throw invalid(`${path}.key`, "is required");
     const health: number = report.health;
     return {
@@ -241,4 +244,4 @@ class WriteMethods implements Writes {
   }
 }
 
-const NO_REPORTS: readonly Report[] = [];
+const NO_REPORTS: readonly EntryReport[] = [];

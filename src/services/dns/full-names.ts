@@ -14,7 +14,7 @@ import {
   zoneOf,
 } from "../../dns/names/names.ts";
 import { type DnsCatalog, leadsTo } from "../../dns/subject/subject.ts";
-import type { Transport } from "../../lib/protocols.ts";
+import type { TransportProtocol } from "../../lib/protocols.ts";
 
 /** Kinds whose entries have names in DNS. */
 export const NAMED_KINDS: readonly Kind[] = [...LOCATED_KINDS, KIND.NODE];
@@ -31,11 +31,11 @@ export interface NamedThing {
  */
 export function fullNames(
   { kind, namespace, name }: NamedThing,
-  transports: readonly Transport[],
+  transports: readonly TransportProtocol[],
   zones: readonly string[],
   all: readonly string[] = zones,
 ): { readonly fqdns: readonly string[]; readonly why: string } {
-  const located = (transport: Transport): DnsName => ({ form: "located", kind, transport, name, namespace });
+  const located = (transport: TransportProtocol): DnsName => ({ form: "located", kind, transport, name, namespace });
   // A function or a queue without targets is at its node. A service without any has no SRV records.
   const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
   const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
@@ -46,7 +46,7 @@ export function fullNames(
   return { fqdns, why };
 }
 
-const TCP: readonly Transport[] = ["tcp"];
+const TCP: readonly TransportProtocol[] = ["tcp"];
 
 /** What lies in a longer zone is another name there, or none. */
 function inOwnZone(name: NameInDns, zone: string, zones: readonly string[]): NameInDns {

@@ -3,7 +3,7 @@
 import { RCODE } from "../../dns/plan/answer.ts";
 import type { DnsRecord, RecordData, RecordType } from "../../dns/records/record.ts";
 import { findRecordType, RECORDS } from "../../dns/records/records.ts";
-import type { Address } from "../../lib/addresses.ts";
+import type { IpAddress } from "../../lib/addresses.ts";
 import { invalid } from "../../lib/errors.ts";
 
 /** The data of a record of each type. Names are written with the final dot. */
@@ -78,7 +78,7 @@ function bindingText(data: RecordData["SVCB"]): string {
 }
 
 /** IPv4 with dots, IPv6 in the form of RFC 5952: the longest run of zeros is `::`. */
-function addressText(address: Address): string {
+function addressText(address: IpAddress): string {
   if (address.length === 4) return address.join(".");
   const groups: string[] = [];
   for (let i = 0; i < address.length; i += 2) groups.push((((address[i] ?? 0) << 8) | (address[i + 1] ?? 0)).toString(16));

@@ -2,7 +2,7 @@
  * What a read worker and the main thread say to each other about calls that the worker forwards. The numbers, texts and bytes of what is said lie
  * in three lists, as in the feed of a copy, because a message to another thread moves such lists at the least cost.
  */
-import { type Said, SaidWriter } from "../../catalog/copy/said.ts";
+import { type ChangeMessage, MessageBuffer } from "../../catalog/copy/change-codec.ts";
 import { assert, type SentError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { RouteAnswer, RouteParameters } from "../service.ts";
@@ -19,8 +19,8 @@ export const ASKED = {
   CLOSE: 4,
 } as const;
 
-export interface AskedCalls {
-  readonly said: Said;
+export interface CallRequests {
+  readonly said: ChangeMessage;
   readonly callers: readonly Caller[];
 }
 
@@ -38,8 +38,8 @@ export const ANSWERED = {
   ENDED: 5,
 } as const;
 
-export interface AnsweredCalls {
-  readonly said: Said;
+export interface CallAnswers {
+  readonly said: ChangeMessage;
   readonly errors: readonly SentError[];
 }
 
@@ -69,8 +69,8 @@ function textOf({ buffer, byteOffset, length }: Uint8Array): string {
 }
 
 /** Gathers what is said with objects of one kind, until it is taken. */
-export class Outbox<T> {
-  readonly out = new SaidWriter();
+export class ObjectBuffer<T> {
+  readonly out = new MessageBuffer();
   readonly #wake: () => void;
   #objects: T[] = [];
   #places = new Map<T, number>();
@@ -97,7 +97,7 @@ export class Outbox<T> {
   }
 
   /** All that was said since the last call; undefined if nothing was. */
-  take(): { readonly said: Said; readonly objects: readonly T[] } | undefined {
+  take(): { readonly said: ChangeMessage; readonly objects: readonly T[] } | undefined {
     this.#isAwake = false;
     if (this.out.isEmpty) return undefined;
     const taken = { said: this.out.take(), objects: this.#objects };

@@ -10,20 +10,20 @@ import {
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
 import { OnDemandSummaries } from "../../discovery/summaries/on-demand-summaries.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
-import type { PeerDirectory } from "../discovery/age.ts";
+import type { PeerDirectory } from "../discovery/answer-age.ts";
 import { freshness, wireScope } from "../discovery/nodes.ts";
 import { type SummaryMethod, summaryFilter } from "../discovery/summaries.ts";
 import { summaryRoute } from "../discovery/summary-route.ts";
-import type { CallContext, Handler } from "../service.ts";
+import type { CallContext, MethodHandler } from "../service.ts";
 
 export interface OnDemandParts {
-  readonly reads: Reads;
+  readonly reads: CatalogReads;
   readonly policies: PolicySource;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
@@ -38,7 +38,7 @@ export interface OnDemandParts {
 export function onDemandSummaryHandlers(parts: OnDemandParts) {
   const counted = new OnDemandSummaries(parts.reads, parts.policies);
   const query = (request: SummaryQueryRequest, context: CallContext) => answer(parts, counted, request, context);
-  const handlers: Readonly<Record<SummaryMethod, Handler>> = {
+  const handlers: Readonly<Record<SummaryMethod, MethodHandler>> = {
     summaryQuery: { kind: "unary", handle: query },
     summaryWatch: { kind: "server_streaming", open: () => refuse("this node stores no summaries to watch") },
   };

@@ -2,12 +2,12 @@
  * Calls that ask a resolver for names: the policy first, then the verdict on the namespace, then what is followed or fetched; and after a wait all of that
  * again, because what arrived may have changed it (semantics.md, Resolver). It waits for nothing itself. The simulator runs it too.
  */
-import { type AskedName, askedCount } from "../../catalog/query/instances.ts";
+import { askedCount, type QueriedName } from "../../catalog/query/instances.ts";
 import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Answer } from "../../resolver/io-types.ts";
+import type { AnswerQuality } from "../../resolver/io-types.ts";
 import { isPolicyHere } from "./policy-gate.ts";
 import type { ResolverPorts } from "./ports.ts";
 
@@ -17,9 +17,9 @@ const RETRY_MS = 500;
 export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
 
 /** A request for names of one namespace. */
-export interface Names {
+export interface NamesRequest {
   readonly caller: Caller;
-  readonly names: readonly AskedName[];
+  readonly names: readonly QueriedName[];
   /** What is told may not be older, in ms. Undefined: as old as it may be served. */
   readonly maxAgeMs: number | undefined;
 }
@@ -35,7 +35,7 @@ export interface NameCallsParts extends Pick<ResolverPorts, "ask"> {
 
 export type NamesOutcome =
   /** The entries are here in this turn, and may not be in the next one. What the caller may not see is told as absent. */
-  | { readonly kind: "here"; readonly answer: Answer }
+  | { readonly kind: "here"; readonly answer: AnswerQuality }
   /** The policy is not here, or more was heard meanwhile than what arrived tells. Nothing may be told; ask again when the policy is here. */
   | { readonly kind: "again" }
   | { readonly kind: "refused"; readonly error: WaymarkError };
@@ -53,7 +53,7 @@ export class NameCalls {
    * Undefined: `told` is called once, later, in the turn in which the last name arrives. `isAgain`: the same call asked before. It counts once, and so does
    * its namespace.
    */
-  ask(asked: Names, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
+  ask(asked: NamesRequest, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
     const { machine, isSeen } = this.#parts;
     const { caller, names, maxAgeMs } = asked;
     const namespace = names[0]?.namespace ?? "";
@@ -63,7 +63,7 @@ export class NameCalls {
     // A query is one answer, of however many names and kinds.
     const isOne = names.length === 1;
     const isWhole = !isOne && !isAgain;
-    const known: Answer[] = [];
+    const known: AnswerQuality[] = [];
     let waitCount = 0;
     let isOver = false;
     const tell = (outcome: NamesOutcome): void => {
@@ -72,8 +72,8 @@ export class NameCalls {
       isOver = true;
     };
     /** Names that no server told of in time, and of which there are older answers. */
-    let unheard: Set<AskedName> | undefined;
-    const arrived = (error: WaymarkError | undefined, name: AskedName): void => {
+    let unheard: Set<QueriedName> | undefined;
+    const arrived = (error: WaymarkError | undefined, name: QueriedName): void => {
       waitCount -= 1;
       if (error !== undefined && !this.#isTellable(error, name, maxAgeMs)) return tell(this.#refused(error, name, maxAgeMs));
       if (error !== undefined) (unheard ??= new Set()).add(name);
@@ -81,7 +81,7 @@ export class NameCalls {
     };
     for (const [i, name] of names.entries()) {
       waitCount += 1;
-      let found: Answer | undefined;
+      let found: AnswerQuality | undefined;
       try {
         found = this.#parts.ask(name, { maxAgeMs, isFurther: i > 0 || isAgain, isCounted: isOne && !isAgain }, (error) =>
           arrived(error, name),
@@ -104,13 +104,13 @@ export class NameCalls {
   }
 
   /** The refusal of a caller that no server answers in time, if all names are known and too old for it. */
-  tooOld({ names, maxAgeMs }: Names): WaymarkError | undefined {
+  tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
     return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
   }
 
   /** What is told of these names now that the last one is here. */
-  #arrived(names: readonly AskedName[], unheard: ReadonlySet<AskedName> | undefined): NamesOutcome {
+  #arrived(names: readonly QueriedName[], unheard: ReadonlySet<QueriedName> | undefined): NamesOutcome {
     const { machine, now } = this.#parts;
     if (!isPolicyHere(machine, names[0]?.namespace ?? "")) return AGAIN;
     // What was evicted while another name arrived is unknown again, and not absent.
@@ -126,19 +126,19 @@ export class NameCalls {
   }
 
   /** While no server answers nothing expires: whoever waits is told what there was, as stale. */
-  #isTellable({ reason }: WaymarkError, name: AskedName, maxAgeMs: number | undefined): boolean {
+  #isTellable({ reason }: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): boolean {
     const { machine, now } = this.#parts;
     if (maxAgeMs !== undefined || !AWAY.has(reason)) return false;
     return machine.isComplete(name.namespace) || machine.lastAnswer(name, now()) !== undefined;
   }
 
   /** What is not known at all is not too old. */
-  #refused(error: WaymarkError, name: AskedName, maxAgeMs: number | undefined): NamesOutcome {
+  #refused(error: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): NamesOutcome {
     return { kind: "refused", error: this.#isHere(name) ? tooStale(error, maxAgeMs) : error };
   }
 
   /** Whether anything is known of a name, however old that is. */
-  #isHere(name: AskedName): boolean {
+  #isHere(name: QueriedName): boolean {
     const { machine } = this.#parts;
     return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }
@@ -158,11 +158,11 @@ function noRoom(): WaymarkError {
 }
 
 /** Of several answers what is true of all together. */
-function here(answers: readonly Answer[]): NamesOutcome {
+function here(answers: readonly AnswerQuality[]): NamesOutcome {
   const [one] = answers;
   if (one !== undefined && answers.length === 1) return { kind: "here", answer: one };
   const ageMs = Math.max(...answers.map((answer) => answer.ageMs));
   const source = answers.some((answer) => answer.source === "fetched") ? "fetched" : (answers[0]?.source ?? "followed");
-  const unreachable = answers.reduce<Answer["unreachable"]>((all, answer) => joinUnreachable(all, answer.unreachable), undefined);
+  const unreachable = answers.reduce<AnswerQuality["unreachable"]>((all, answer) => joinUnreachable(all, answer.unreachable), undefined);
   return { kind: "here", answer: { source, isStale: answers.some(({ isStale }) => isStale), ageMs, unreachable } };
 }

@@ -3,14 +3,14 @@
  * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
  */
 
-import type { Batch, BatchLease, RestoredPut } from "../../catalog/batch.ts";
+import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts";
 import type { JournalMeta } from "./format.ts";
 
 /**
  * What a directory knew when it was opened. The generation is new when the directory was empty, when a new one is forced, and always without a
  * disk; else it is as at the start before. Rows keep their seqs in a new generation.
  */
-export interface Restored extends JournalMeta {
+export interface RestoredJournal extends JournalMeta {
   readonly leases: readonly BatchLease[];
   /** The name of this start, which no other start of any directory has. Durable when `nameStart` resolves. */
   readonly boot: string;
@@ -50,7 +50,7 @@ export interface JournalStats {
 
 /** One open data directory. */
 export interface Journal extends AsyncDisposable {
-  readonly restored: Restored;
+  readonly restored: RestoredJournal;
   /**
    * Gives every row to `onRow` in order of seq, and then opens the file for writing. To be called once, before `write`.
    * Rejects with `store_unavailable` when a row is damaged (the files stay as they were), and when the disk refuses the note
@@ -62,7 +62,7 @@ export interface Journal extends AsyncDisposable {
    * behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses the batch; then nothing of it is kept.
    * `batch` is copied before this returns.
    */
-  write(batch: Batch): Promise<void>;
+  write(batch: WriteBatch): Promise<void>;
   /**
    * Makes the rows those of another generation, and resolves when that is on disk. To be called after `replay`. Rejects with
    * `store_unavailable` when the disk refuses; the generation is then the one before.

@@ -1,7 +1,7 @@
 /** Counts the entries of one service, in slices, because a name may have a hundred thousand (docs/design/summaries.md, Building). */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { readLatencyMs } from "../../catalog/entry/view.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { type CatalogRecord, HEALTH, isKeyOf, viewHealth } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { HealthCounts } from "./band.ts";
@@ -68,7 +68,7 @@ export class Counting {
   }
 
   /** Looks at no more than so many entries. Returns how many more it could have looked at: 0 when it has to go on. */
-  step(lookup: Lookup, slab: Slab, maxCount: number): number {
+  step(lookup: EntryIndex, slab: Slab, maxCount: number): number {
     const cursor = lookup.names.cursor(this.#name);
     cursor.seek(this.#from);
     for (let left = maxCount; left > 0; left -= 1) {

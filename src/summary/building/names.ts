@@ -1,6 +1,6 @@
 /** Finds the services whose records changed, and all that there are, in slices (docs/design/summaries.md, Building). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import type { Lookup } from "../../catalog/query/lookup.ts";
+import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { isKeyOf, type KeyText, KIND, type Kind, nameOfKey } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -99,12 +99,12 @@ export class RecordWalk {
 
 /** Walks the names of all summarised services of which there is a visible record. */
 export class NameSweep {
-  readonly #lookup: Lookup;
+  readonly #lookup: EntryIndex;
   readonly #clusterId: string;
   /** Where the walk goes on. Undefined when it is over. */
   #from: string | undefined;
 
-  constructor(lookup: Lookup, clusterId: string) {
+  constructor(lookup: EntryIndex, clusterId: string) {
     this.#lookup = lookup;
     this.#clusterId = clusterId;
   }

@@ -3,7 +3,7 @@
 import { BODY } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Time } from "../../lib/machine.ts";
-import { CONTEXT } from "../../seal/signer.ts";
+import { CONTEXT } from "../../signing/signer.ts";
 import type { Opened } from "../codec.ts";
 import type { Sealed, SummaryRefusal } from "../summary.ts";
 import type { HeldOptions, HeldParts, Via } from "./options.ts";

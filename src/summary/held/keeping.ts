@@ -3,7 +3,7 @@
  * in `chores.ts`; what comes and goes is in `taking.ts` and `saying.ts`.
  */
 
-import { Lookup } from "../../catalog/query/lookup.ts";
+import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { BODY, clusterOfKey, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
@@ -80,7 +80,7 @@ export class Keeping {
     this.withdrawals = new Withdrawals(withdrawalMemoryMs(options));
     const { nodeId, generation, clusterId, region } = options;
     const start = { lastSeq: 0, floor: 0, place: { clusterId, region } };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, ...start, ...TOMBSTONES, pastTouches: PAST_TOUCHES });
+    this.replica = new Replica(new EntryIndex(), new Slab(), { nodeId, generation, ...start, ...TOMBSTONES, pastTouches: PAST_TOUCHES });
     this.replica.setAdmission((stored) => this.#admits(stored));
     this.replica.followers.add({ ...DEAF, drops: ({ key }) => this.again.add(key) });
     this.own = new OwnRecords(this.replica, new SummaryStamper((source) => this.judge.regionOf(source)));
@@ -423,4 +423,13 @@ const NOBODY: readonly StoredRecord[] = [];
 const deaf = (): void => {
   // Changes are read from the replica's log.
 };
-const DEAF = { installs: deaf, supersedes: deaf, touches: deaf, withdraws: deaf, drops: deaf, passes: deaf, forgets: deaf, readmits: deaf };
+const DEAF = {
+  installs: deaf,
+  supersedes: deaf,
+  touches: deaf,
+  withdraws: deaf,
+  drops: deaf,
+  passes: deaf,
+  forgets: deaf,
+  restoresOrigin: deaf,
+};

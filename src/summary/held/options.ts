@@ -2,8 +2,8 @@
 
 import type { Scope } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
-import type { KeyRegistry } from "../../seal/key-registry.ts";
-import type { Signer } from "../../seal/signer.ts";
+import type { KeyRegistry } from "../../signing/key-registry.ts";
+import type { ClusterSigner } from "../../signing/signer.ts";
 import type { Sealed, SummaryKey, SummaryRefusal } from "../summary.ts";
 
 export interface HeldOptions {
@@ -36,7 +36,7 @@ export type ClusterKeys = Pick<KeyRegistry, "allRegions" | "announce" | "announc
 export interface HeldParts {
   readonly keys: ClusterKeys;
   /** Absent at a node without the key of its cluster. */
-  readonly signer: Signer | undefined;
+  readonly signer: ClusterSigner | undefined;
   /** Whether this node is the one that says anew what its cluster says of a key. Absent: whoever has the key of the cluster is. */
   readonly isExporterOf?: (key: KeyText) => boolean;
   /** Whether this node's policy lets the source own the namespace. */

@@ -3,7 +3,7 @@ import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import { CONTEXT, type Context, type Signer, tagOf } from "../../seal/signer.ts";
+import { type ClusterSigner, CONTEXT, opaqueTag, type SignatureContext } from "../../signing/signer.ts";
 import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import {
@@ -32,11 +32,11 @@ export class Saying {
   readonly unsaid = new Unsaid();
   readonly #keeping: Keeping;
   readonly #echoes: Echoes;
-  readonly #signer: Signer | undefined;
+  readonly #signer: ClusterSigner | undefined;
   /** The withdrawals of this cluster, in turn. */
   #turn: Iterator<readonly [KeyText, Fact]> | undefined;
 
-  constructor(keeping: Keeping, echoes: Echoes, signer: Signer | undefined) {
+  constructor(keeping: Keeping, echoes: Echoes, signer: ClusterSigner | undefined) {
     this.#keeping = keeping;
     this.#echoes = echoes;
     this.#signer = signer;
@@ -101,10 +101,10 @@ export class Saying {
   #tagOf(key: KeyText, time: Time): bigint {
     this.#keeping.settle(key, time);
     const best = this.#keeping.best(key);
-    return best === undefined ? (this.#echoes.tagOf(key) ?? tagOf(this.#signer, key)) : this.#keeping.tagOf(best);
+    return best === undefined ? (this.#echoes.tagOf(key) ?? opaqueTag(this.#signer, key)) : this.#keeping.tagOf(best);
   }
 
-  #seal(context: Context, signed: Uint8Array): Sealed {
+  #seal(context: SignatureContext, signed: Uint8Array): Sealed {
     return { signed, signature: this.#signer?.sign(context, signed) ?? UNSIGNED, hops: 0 };
   }
 

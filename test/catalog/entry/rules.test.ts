@@ -15,7 +15,7 @@ import {
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { CACHE_ROLES, DELIVERY_GUARANTEES, LAST_KIND, type Writer } from "../../../src/catalog/entry/kinds.ts";
+import { CACHE_ROLES, DELIVERY_GUARANTEES, type EntrySource, LAST_KIND } from "../../../src/catalog/entry/kinds.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { DETAILS, edgesOf } from "../../fakes/any-entry.ts";
@@ -60,7 +60,7 @@ const TIMES = { registeredAt: { seconds: 1n, nanos: 0 }, updatedAt: { seconds: 1
 const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 
 /** As a client registers it, as a node registers it of itself, or as it comes in a record: then with all that a node stamps. */
-function write(entry: Entry, writer: Writer): void {
+function write(entry: Entry, writer: EntrySource): void {
   if (writer === "client") stamper.entryOf(entry, 0, { ...STAMP, receivedWallMs: 0 });
   else if (writer === "node") stamper.entryOfNode(entry, { ...STAMP, receivedWallMs: 0 });
   else {
@@ -72,7 +72,7 @@ function write(entry: Entry, writer: Writer): void {
   }
 }
 
-function violationsOf(entry: Entry, writer: Writer): readonly { readonly field: string; readonly description: string }[] {
+function violationsOf(entry: Entry, writer: EntrySource): readonly { readonly field: string; readonly description: string }[] {
   try {
     write(entry, writer);
   } catch (error) {
@@ -309,7 +309,7 @@ test.each(places.map((place) => ({ ...place, name: `${place.field.parent.name}.$
 
 const PLAIN = { key: { kind: 1, namespace: "svc", name: "web", instanceId: "i-1" } } satisfies EntryInit;
 
-test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says: string }>([
+test.each<{ what: string; init: EntryInit; writer?: EntrySource; field: string; says: string }>([
   {
     what: "two targets of one name",
     init: {

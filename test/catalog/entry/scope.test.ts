@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
-import { mayHold, type Relation, SCOPE, SCOPE_NAMES } from "../../../src/catalog/entry/scope.ts";
+import { mayHold, type OriginRelation, SCOPE, SCOPE_NAMES } from "../../../src/catalog/entry/scope.ts";
 
 // semantics.md, Scopes: who holds the entry itself.
-test.each<{ scope: keyof typeof SCOPE; holders: readonly Relation[] }>([
+test.each<{ scope: keyof typeof SCOPE; holders: readonly OriginRelation[] }>([
   { scope: "LOCAL", holders: ["self"] },
   { scope: "ZONE", holders: ["self", "cluster"] },
   { scope: "REGION", holders: ["self", "cluster", "region"] },
   { scope: "GLOBAL", holders: ["self", "cluster", "region"] },
 ])("P1: an entry of scope $scope is held by $holders and nobody else", ({ scope, holders }) => {
-  const relations: readonly Relation[] = ["self", "cluster", "region", "remote"];
+  const relations: readonly OriginRelation[] = ["self", "cluster", "region", "remote"];
   expect(relations.filter((relation) => mayHold(SCOPE[scope], relation))).toEqual(holders);
 });
 

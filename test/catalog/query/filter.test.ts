@@ -4,13 +4,13 @@ import {
   ANY,
   coversNamespace,
   dropDetail,
-  type Filter,
+  type EntryFilter,
   filterHash,
   isNamespaceOnly,
   matches,
   whyNot,
 } from "../../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { HEALTH, KIND, viewHealth } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
@@ -28,7 +28,7 @@ test.each([
   expect(coversNamespace({ ...ANY, prefix }, namespace)).toBe(below);
 });
 
-const ROWS: readonly { filter: Partial<Filter>; record: RecordSpec; want: string | undefined; says?: string }[] = [
+const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: string | undefined; says?: string }[] = [
   { filter: {}, record: { scope: SCOPE.LOCAL }, want: undefined },
   { filter: { namespace: "svc.market" }, record: {}, want: undefined },
   { filter: { namespace: "svc" }, record: {}, want: "namespace", says: "namespace svc.market is not svc" },
@@ -71,15 +71,15 @@ const ROWS: readonly { filter: Partial<Filter>; record: RecordSpec; want: string
   { filter: { versions: V1 }, record: { version: "1.4.0" }, want: undefined },
   { filter: { versions: V1 }, record: { version: "2.0.0" }, want: "version_range", says: "version 2.0.0 is not in ^1.2.0" },
   { filter: { versions: V1 }, record: {}, want: "version_range", says: "version (none) is not in ^1.2.0" },
-  { filter: { resolved: new Prefixes([""]) }, record: { scope: SCOPE.ZONE }, want: undefined },
+  { filter: { resolved: new NamespacePrefixes([""]) }, record: { scope: SCOPE.ZONE }, want: undefined },
   {
-    filter: { resolved: new Prefixes([""]) },
+    filter: { resolved: new NamespacePrefixes([""]) },
     record: { scope: SCOPE.LOCAL },
     want: "scope",
     says: "scope local is less than zone",
   },
-  { filter: { resolved: new Prefixes(["other", "svc"]) }, record: { namespace: "svc.market" }, want: undefined },
-  { filter: { resolved: new Prefixes(["svc"]) }, record: { namespace: "svcs" }, want: "namespace" },
+  { filter: { resolved: new NamespacePrefixes(["other", "svc"]) }, record: { namespace: "svc.market" }, want: undefined },
+  { filter: { resolved: new NamespacePrefixes(["svc"]) }, record: { namespace: "svcs" }, want: "namespace" },
   // Of summaries: at least this channel, from wherever, and any of the regions.
   { filter: { summaries: { channel: SCOPE.REGION, regions: [] } }, record: { scope: SCOPE.REGION, region: "r2" }, want: undefined },
   {
@@ -110,7 +110,7 @@ test.each(ROWS)("filter $filter, record $record → $want", ({ filter, record, w
 });
 
 /** For each field of a filter, values that say different things. */
-const VALUES: { readonly [F in keyof Filter]: readonly Filter[F][] } = {
+const VALUES: { readonly [F in keyof EntryFilter]: readonly EntryFilter[F][] } = {
   namespace: ["a"],
   prefix: ["a"],
   names: [["a"], ["a", "b"]],
@@ -123,7 +123,7 @@ const VALUES: { readonly [F in keyof Filter]: readonly Filter[F][] } = {
   healthMask: [2],
   scope: [SCOPE.ZONE],
   versions: [V1, new VersionRange("^2")],
-  resolved: [new Prefixes([""]), new Prefixes(["a"]), new Prefixes(["a", "b"])],
+  resolved: [new NamespacePrefixes([""]), new NamespacePrefixes(["a"]), new NamespacePrefixes(["a", "b"])],
   summaries: [
     { channel: SCOPE.UNSET, regions: ["a"] },
     { channel: SCOPE.GLOBAL, regions: [] },

@@ -1,19 +1,19 @@
 /** Which instances of a crowded name an answer looks at. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { allInstances, findInstances, type Sampling, sampleInstances } from "../../../src/catalog/query/instances.ts";
-import { Lookup } from "../../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
+import { allInstances, findInstances, type NameSampling, sampleInstances } from "../../../src/catalog/query/instances.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { healthRank } from "../../../src/discovery/candidates.ts";
 import { runs } from "../../fakes/effort.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
 
 const NAME = { kind: KIND.SERVICE, namespace: "svc.market", name: "web" };
-const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 5 } as const satisfies Sampling;
+const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 5 } as const satisfies NameSampling;
 
 /** Names that sort around the one that is asked for have the same instances. */
-function crowd(count: number, specOf: (i: number) => RecordSpec = () => ({})): Lookup {
-  const lookup = new Lookup();
+function crowd(count: number, specOf: (i: number) => RecordSpec = () => ({})): EntryIndex {
+  const lookup = new EntryIndex();
   const others: readonly RecordSpec[] = [{ namespace: "svc" }, { namespace: "svc.market.eu" }, { kind: KIND.QUEUE }, { name: "we" }];
   for (let i = 0; i < count; i++) {
     const instanceId = `i${String(i).padStart(6, "0")}`;

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { MergeCursor } from "../../../src/catalog/query/merge.ts";
-import { Cursor } from "../../../src/catalog/query/ordered.ts";
+import { ListCursor } from "../../../src/catalog/query/ordered-records.ts";
 import type { CatalogRecord } from "../../../src/catalog/record/record.ts";
 import { byKey, testRecord } from "../../fakes/records.ts";
 
@@ -17,7 +17,7 @@ test("merged lists read as one sorted list, from the start and from any key", ()
       // Record i belongs to list owners[i]: lists have nothing in common.
       const all = owners.map((_, i) => testRecord({ instanceId: String(i).padStart(3, "0") }));
       const lists = [0, 1, 2, 3, 4, 5].map((list) => all.filter((_, i) => owners[i] === list));
-      const merged = new MergeCursor(lists.map((list) => new Cursor(list)));
+      const merged = new MergeCursor(lists.map((list) => new ListCursor(list)));
       expect(rest(merged)).toEqual(all.toSorted(byKey));
       expect(merged.next()).toBeUndefined();
       const { key } = testRecord({ instanceId: String(from).padStart(3, "0") });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Postings } from "../../../src/catalog/query/ordered.ts";
+import { Postings } from "../../../src/catalog/query/ordered-records.ts";
 import type { CatalogRecord } from "../../../src/catalog/record/record.ts";
 import { byKey, testRecord } from "../../fakes/records.ts";
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { namespaceCovers } from "../../../src/catalog/entry/names.ts";
 import { ANY, coveredNamespaces } from "../../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { SortedNames } from "../../../src/catalog/query/sorted-blocks.ts";
 import { runs } from "../../fakes/effort.ts";
 
@@ -12,7 +12,7 @@ const someNames = fc.subarray(NAMES);
 test("prefixes cover what any of them covers, are listed without those below others, and a filter walks just the covered names in order", () => {
   fc.assert(
     fc.property(fc.subarray(["", ...NAMES, "none"]), someNames, fc.constantFrom("", ...NAMES), (prefixes, names, prefix) => {
-      const resolved = new Prefixes(prefixes);
+      const resolved = new NamespacePrefixes(prefixes);
       const covers = (name: string) => prefixes.some((each) => namespaceCovers(each, name));
       expect(NAMES.filter((name) => resolved.covers(name))).toEqual(NAMES.filter(covers));
       expect(resolved.list).toEqual(
@@ -28,5 +28,5 @@ test("prefixes cover what any of them covers, are listed without those below oth
 });
 
 test("prefixes given twice count once", () => {
-  expect(new Prefixes(["b", "a.b", "a", "b"]).list).toEqual(["a", "b"]);
+  expect(new NamespacePrefixes(["b", "a.b", "a", "b"]).list).toEqual(["a", "b"]);
 });

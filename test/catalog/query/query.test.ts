@@ -1,10 +1,10 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
-import { ANY, type Filter, matches } from "../../../src/catalog/query/filter.ts";
-import { Lookup } from "../../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
-import { type Page, pageLimit, type QueryOptions, queryPage } from "../../../src/catalog/query/query.ts";
+import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
+import { ANY, type EntryFilter, matches } from "../../../src/catalog/query/filter.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
+import { pageLimit, type QueryOptions, type QueryPage, queryPage } from "../../../src/catalog/query/query.ts";
 import { type CatalogRecord, HEALTH, KIND, type Kind } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -18,8 +18,13 @@ const KINDS: readonly Kind[] = Object.values(KIND);
 const SCOPES: readonly Scope[] = Object.values(SCOPE);
 
 /** All pages joined; `between` runs after each page. */
-function readAll(lookup: Lookup, filter: Filter, options: QueryOptions, between: (page: Page) => void = () => {}): Page[] {
-  const pages: Page[] = [];
+function readAll(
+  lookup: EntryIndex,
+  filter: EntryFilter,
+  options: QueryOptions,
+  between: (page: QueryPage) => void = () => {},
+): QueryPage[] {
+  const pages: QueryPage[] = [];
   let afterKey = "";
   for (;;) {
     const page = queryPage(lookup, filter, { ...options, afterKey });
@@ -31,7 +36,7 @@ function readAll(lookup: Lookup, filter: Filter, options: QueryOptions, between:
   }
 }
 
-function recordsOf(pages: readonly Page[]): CatalogRecord[] {
+function recordsOf(pages: readonly QueryPage[]): CatalogRecord[] {
   return pages.flatMap((page) => page.records);
 }
 
@@ -58,7 +63,7 @@ function mostly<T>(usual: T, other: fc.Arbitrary<T>): fc.Arbitrary<T> {
   return fc.oneof({ weight: 3, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: other });
 }
 
-const anyFilter: fc.Arbitrary<Filter> = fc.record({
+const anyFilter: fc.Arbitrary<EntryFilter> = fc.record({
   namespace: mostly("", fc.constantFrom(...NAMESPACES, "none")),
   prefix: fc.oneof(fc.constant(""), fc.constantFrom("a", "a.b", "b", "zz")),
   names: mostly<readonly string[]>(
@@ -74,11 +79,14 @@ const anyFilter: fc.Arbitrary<Filter> = fc.record({
   region: mostly("", fc.constantFrom("r1", "r2")),
   healthMask: mostly(0, fc.nat(63)),
   versions: mostly(undefined, fc.constantFrom(new VersionRange("^1"), new VersionRange("2"))),
-  resolved: mostly<Prefixes | undefined>(
+  resolved: mostly<NamespacePrefixes | undefined>(
     undefined,
-    fc.subarray(["", "a", "a.b", "b", "none", ...NAMESPACES]).map((prefixes) => new Prefixes(prefixes)),
+    fc.subarray(["", "a", "a.b", "b", "none", ...NAMESPACES]).map((prefixes) => new NamespacePrefixes(prefixes)),
   ),
-  summaries: mostly<Filter["summaries"]>(undefined, fc.record({ channel: fc.constantFrom(...SCOPES), regions: fc.subarray(["r1", "r2"]) })),
+  summaries: mostly<EntryFilter["summaries"]>(
+    undefined,
+    fc.record({ channel: fc.constantFrom(...SCOPES), regions: fc.subarray(["r1", "r2"]) }),
+  ),
 });
 
 const anyCase = fc.record({
@@ -93,7 +101,7 @@ const anyCase = fc.record({
 test("P2: pages joined are the visible matches in key order, for every page size, filter and scan budget", () => {
   fc.assert(
     fc.property(anyCase, ({ records, filter, hidden, limit, scanBudget, explain }) => {
-      const lookup = new Lookup();
+      const lookup = new EntryIndex();
       for (const record of records) lookup.put(record);
       const allowed = (namespace: string) => !hidden.includes(namespace);
       const shown = new Map(records.map((record) => [record.key, record]));
@@ -117,7 +125,7 @@ test("P2: an entry alive throughout is on exactly one page while others come and
   const churn = fc.array(fc.record({ record: anyRecord, stays: fc.boolean() }), { minLength: 20, maxLength: 100 });
   fc.assert(
     fc.property(churn, anyFilter, fc.integer({ min: 1, max: 5 }), fc.infiniteStream(fc.nat()), (all, filter, limit, picks) => {
-      const lookup = new Lookup();
+      const lookup = new EntryIndex();
       const staying = new Map(all.filter((one) => one.stays).map(({ record }) => [record.key, record]));
       const others = all.map(({ record }) => record).filter((record) => !staying.has(record.key));
       for (const record of staying.values()) lookup.put(record);
@@ -140,7 +148,7 @@ test("P2: an entry alive throughout is on exactly one page while others come and
 });
 
 test("a record whose test cost much counts as many in the scan budget: the page ends short, and pages joined hold all", () => {
-  const lookup = new Lookup();
+  const lookup = new EntryIndex();
   for (let i = 0; i < 100; i += 1) lookup.put(testRecord({ name: `n${i}` }));
   const pages = readAll(lookup, ANY, { ...OPTIONS, limit: 1000, scanBudget: 100, test: () => ({ cost: 9 }) });
   expect(pages.map(({ records }) => records.length)).toEqual(Array.from({ length: 10 }, () => 10).concat(0));
@@ -148,8 +156,8 @@ test("a record whose test cost much counts as many in the scan budget: the page 
 });
 
 /** 20 namespaces × 100 services × 10 instances, a rare tag, a rare kind. */
-function bigCatalog(): Lookup {
-  const lookup = new Lookup();
+function bigCatalog(): EntryIndex {
+  const lookup = new EntryIndex();
   for (let i = 0; i < 20_000; i += 1) {
     lookup.put(
       testRecord({
@@ -166,7 +174,7 @@ function bigCatalog(): Lookup {
   return lookup;
 }
 
-test.each<{ filter: Partial<Filter>; atMost: number; matches: number }>([
+test.each<{ filter: Partial<EntryFilter>; atMost: number; matches: number }>([
   { filter: { namespace: "ns3", names: ["svc5"] }, atMost: 10, matches: 10 },
   { filter: { namespace: "ns3", names: ["svc5", "svc6"] }, atMost: 20, matches: 20 },
   { filter: { names: ["svc5"], tags: ["all"] }, atMost: 200, matches: 200 },
@@ -212,7 +220,7 @@ test("a reader is asked for once a run of a namespace, and hidden namespaces are
 });
 
 test("an explanation says what dropped a record, and that the page was full", () => {
-  const lookup = new Lookup();
+  const lookup = new EntryIndex();
   lookup.put(testRecord({ instanceId: "1", tags: ["t"] }));
   lookup.put(testRecord({ instanceId: "2" }));
   lookup.put(testRecord({ instanceId: "3", tags: ["t"] }));

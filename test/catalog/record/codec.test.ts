@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { RecordSchema } from "../../../gen/waymark/fabric/v1/fabric_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { decodeRecord, encodeRecord, MAX_SEQ, type RecordBody, type RecordHead } from "../../../src/catalog/record/codec.ts";
-import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
+import type { MaintenanceOverride } from "../../../src/catalog/record/maintenance.ts";
 import { BODY, type EntryKey, KIND } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { MAX_STAMP } from "../../../src/lib/hlc.ts";
@@ -41,7 +41,7 @@ const anyBody: fc.Arbitrary<RecordBody> = fc.oneof(
     }),
   }),
 );
-const anyOrder: fc.Arbitrary<MaintenanceOrder> = fc.record({
+const anyOrder: fc.Arbitrary<MaintenanceOverride> = fc.record({
   hlc: fc.integer({ min: 1, max: MAX_STAMP }),
   isOn: fc.boolean(),
   reason: fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed()),
@@ -84,7 +84,7 @@ test("the bytes of version 1 never change", () => {
   );
 });
 
-function orderOf({ hlc, isOn, reason, untilMs, giver }: MaintenanceOrder) {
+function orderOf({ hlc, isOn, reason, untilMs, giver }: MaintenanceOverride) {
   return { hlc: BigInt(hlc), on: isOn, reason, untilMs: BigInt(untilMs), giver };
 }
 

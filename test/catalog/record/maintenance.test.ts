@@ -4,26 +4,26 @@ import { decodeRecord, encodeRecord } from "../../../src/catalog/record/codec.ts
 import {
   hasNewerOrder,
   lastingOrder,
-  type MaintenanceOrder,
-  type MaintenanceOrders,
+  type MaintenanceOverride,
+  type MaintenanceOverrides,
   newerOrders,
   ordersOf,
 } from "../../../src/catalog/record/maintenance.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 
-function order(hlc: number, said: Partial<MaintenanceOrder> = {}): MaintenanceOrder {
+function order(hlc: number, said: Partial<MaintenanceOverride> = {}): MaintenanceOverride {
   return { hlc, isOn: true, reason: "", untilMs: 0, giver: "ann", ...said };
 }
 
 test("of two records the newest order of operators counts, and the newest of owners, from whichever record each is", () => {
-  const a: MaintenanceOrders = { operators: order(5), owners: order(2) };
-  const b: MaintenanceOrders = { operators: order(4), owners: order(3) };
+  const a: MaintenanceOverrides = { operators: order(5), owners: order(2) };
+  const b: MaintenanceOverrides = { operators: order(4), owners: order(3) };
   const both = { operators: a.operators, owners: b.owners };
   expect([newerOrders(a, b), newerOrders(b, a)]).toEqual([both, both]);
   expect([hasNewerOrder(a, b), hasNewerOrder(b, a)]).toEqual([true, true]);
   // What adds nothing changes nothing, also not the object: the record that has it is not written again.
-  const older: MaintenanceOrders = { operators: order(4) };
+  const older: MaintenanceOverrides = { operators: order(4) };
   expect([
     newerOrders(a, older) === a,
     newerOrders(older, a) === a,
@@ -39,7 +39,7 @@ test.each([
   { what: "another reason", said: { reason: "x" } },
   { what: "another giver", said: { giver: "bob" } },
 ])("of two orders with one stamp that differ in $what one counts, the same for who hears them in either order", ({ said }) => {
-  const [a, b]: readonly MaintenanceOrders[] = [{ owners: order(5) }, { owners: order(5, said) }];
+  const [a, b]: readonly MaintenanceOverrides[] = [{ owners: order(5) }, { owners: order(5, said) }];
   expect(newerOrders(a, b)).toBe(newerOrders(b, a));
   expect([hasNewerOrder(a, b), hasNewerOrder(b, a)]).toContain(true);
   if (said.isOn === false) expect(newerOrders(a, b)).toBe(b);

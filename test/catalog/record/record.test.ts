@@ -9,14 +9,14 @@ import {
   KIND,
   keyParts,
   keyText,
-  type OriginLife,
+  type OriginStatus,
   viewHealth,
 } from "../../../src/catalog/record/record.ts";
 
 const ORIGIN = { id: "n1/3", nodeId: "n1", generation: 3 };
 
 /** As much of a record as these functions look at. */
-function recordOf(fields: { readonly health: CatalogRecord["health"]; readonly life: OriginLife; readonly seq?: number }): CatalogRecord {
+function recordOf(fields: { readonly health: CatalogRecord["health"]; readonly life: OriginStatus; readonly seq?: number }): CatalogRecord {
   return { health: fields.health, seq: fields.seq ?? 1, origin: { ...ORIGIN, life: fields.life } } as CatalogRecord;
 }
 

@@ -1,10 +1,10 @@
 /** How much of an origin is held: its number, and up to where all is as the origin had it there. */
 import { expect, test } from "vitest";
 import { holdAbove, isFirm, moveThrough, type Origin, settledOf } from "../../../src/catalog/record/stored-record.ts";
-import { Origins } from "../../../src/catalog/replica/origins.ts";
+import { OriginTable } from "../../../src/catalog/replica/origins.ts";
 
 function origin(through: number): Origin {
-  const made = new Origins().take("a", 1, undefined);
+  const made = new OriginTable().take("a", 1, undefined);
   made.through = through;
   return made;
 }

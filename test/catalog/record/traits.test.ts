@@ -2,11 +2,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { HEALTH, type Traits } from "../../../src/catalog/record/record.ts";
+import { HEALTH, type SharedTraits } from "../../../src/catalog/record/record.ts";
 import { sameFilter, TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { runs } from "../../fakes/effort.ts";
 
-const BASE: Traits = {
+const BASE: SharedTraits = {
   tags: ["a", "b"],
   capabilities: ["c"],
   resources: [],
@@ -20,7 +20,7 @@ const BASE: Traits = {
   version: "1.0.0",
 };
 
-function intern(pool: TraitsPool, traits: Traits): Traits {
+function intern(pool: TraitsPool, traits: SharedTraits): SharedTraits {
   return pool.intern(traits, traits.version, traits.ports);
 }
 
@@ -54,7 +54,7 @@ test("equal traits are one object, different ones are not", () => {
 });
 
 /** For each trait another value than that of BASE, and whether filters look at it. */
-const CHANGES: { readonly [T in keyof Traits]: { readonly other: Traits[T]; readonly isFiltered: boolean } } = {
+const CHANGES: { readonly [T in keyof SharedTraits]: { readonly other: SharedTraits[T]; readonly isFiltered: boolean } } = {
   tags: { other: ["other"], isFiltered: true },
   capabilities: { other: ["other"], isFiltered: true },
   resources: { other: ["other"], isFiltered: true },

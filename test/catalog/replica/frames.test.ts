@@ -7,7 +7,7 @@ import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY, keyParts } from "../../../src/catalog/record/record.ts";
 import type { StoredRecord } from "../../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
-import { buildFrame, type Frame, type Link } from "../../../src/catalog/replica/frames.ts";
+import { buildFrame, type FrameReceiverSide, type OriginFrame } from "../../../src/catalog/replica/frames.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { nodeEntry } from "../../../src/services/node-entry.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -23,7 +23,7 @@ const K = KEYS[0]!;
 /** Index of the variant that is published REGION wide; the first one is ZONE. */
 const [ZONE_WIDE, REGION_WIDE] = [0, 5];
 const PLACE = { clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 };
-const NEIGHBOUR: Link = { relation: "region", clusterId: "c2" };
+const NEIGHBOUR: FrameReceiverSide = { relation: "region", clusterId: "c2" };
 
 function put(node: FabricComponent, key = K, variant = 0, time: Time = T): void {
   node.put(key, variant, time);
@@ -41,8 +41,8 @@ function plain({ key, namespace, name, kind, hlc, scope, health, traits, princip
 }
 
 /** Every frame of the node's own records for a peer that has everything up to `after`. */
-function framesOf(node: FabricComponent, after: number, budgetBytes: number): readonly Frame[] {
-  const frames: Frame[] = [];
+function framesOf(node: FabricComponent, after: number, budgetBytes: number): readonly OriginFrame[] {
+  const frames: OriginFrame[] = [];
   let from = { after, isComplete: false };
   for (let isDone = false; !isDone; ) {
     const frame = node.frame(node.replica.self, from, budgetBytes);
@@ -60,7 +60,7 @@ function heldOf(node: FabricComponent, originId: string): unknown {
 }
 
 /** What links to another region's or cluster's node carry of the node's own records: key index and whether live. */
-function told(node: FabricComponent, link: Link, after = 0): readonly string[] {
+function told(node: FabricComponent, link: FrameReceiverSide, after = 0): readonly string[] {
   const { records } = buildFrame(node.replica, node.replica.self, { after, isComplete: false }, link, 100_000);
   const reader = new FabricComponent("reader");
   const frame = {
@@ -89,7 +89,7 @@ test("P5: frames applied twice, late, in any order, with some lost, leave the re
     fc.property(history, picks, fc.integer({ min: 80, max: 900 }), (done, order, budgetBytes) => {
       const [source, late, ordered] = [new FabricComponent("a"), new FabricComponent("b"), new FabricComponent("c")];
       // A frame that stands alone may come at any time; the frames of a whole transfer come one after the other or not at all.
-      const sent: (readonly Frame[])[] = [];
+      const sent: (readonly OriginFrame[])[] = [];
       done.forEach((step, n) => {
         take([source], { ...step, node: 0, other: 0 }, n);
         source.commit(timeOf(n, 0));
@@ -283,7 +283,7 @@ test("P1: what is told of a narrowed entry to who had it carries what its origin
   a.commit(timeOf(2, 0));
   const endedHlc = a.replica.records(K)[0]!.hlc;
   put(a, K, REGION_WIDE, timeOf(3, 0));
-  const frameOf = (): Frame => {
+  const frameOf = (): OriginFrame => {
     const frame = buildFrame(a.replica, a.replica.self, { after: 0, isComplete: false }, NEIGHBOUR, 100_000);
     return { ...frame, records: frame.records.map((record) => Uint8Array.from(record)) };
   };
@@ -300,7 +300,7 @@ test("P1: what is told of a narrowed entry to who had it carries what its origin
 
 test("P1 Why: moved to another node with a narrower scope, a key is gone where only the record before it reached, until it is that again", () => {
   const [a, b, c] = [new FabricComponent("a"), new FabricComponent("b"), new FabricComponent("c")];
-  const tell = (from: FabricComponent, to: FabricComponent, link: Link): void => {
+  const tell = (from: FabricComponent, to: FabricComponent, link: FrameReceiverSide): void => {
     const frame = buildFrame(from.replica, from.replica.self, { after: 0, isComplete: false }, link, 100_000);
     to.apply({ ...frame, records: frame.records.map((record) => Uint8Array.from(record)) }, T);
   };
@@ -315,7 +315,7 @@ test("P1 Why: moved to another node with a narrower scope, a key is gone where o
   const moved = c.replica.origins.get("b/1");
   if (moved !== undefined) c.replica.forgetOrigin(moved, timeOf(3, 0));
   expect(c.replica.view(K)?.origin.nodeId).toBe("a");
-  c.replica.readmit("b", 1);
+  c.replica.restoreOrigin("b", 1);
   tell(b, c, NEIGHBOUR);
   end(b, K);
   tell(b, c, NEIGHBOUR);

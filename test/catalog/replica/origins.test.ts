@@ -1,11 +1,11 @@
 /** The origins a replica knows of. */
 import { expect, test } from "vitest";
-import { Origins } from "../../../src/catalog/replica/origins.ts";
+import { OriginTable } from "../../../src/catalog/replica/origins.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
 
 test("an origin is one object, and keeps the first place it is told of", () => {
-  const origins = new Origins();
+  const origins = new OriginTable();
   const origin = origins.take("a", 1, undefined);
   expect([origin.id, origin.clusterId, origins.take("a", 1, HOME) === origin, origin.clusterId]).toEqual(["a/1", "", true, "c1"]);
   origins.take("a", 1, { clusterId: "c2", region: "r2" });
@@ -13,14 +13,14 @@ test("an origin is one object, and keeps the first place it is told of", () => {
 });
 
 test("an origin renamed is the same under its new name only", () => {
-  const origins = new Origins();
+  const origins = new OriginTable();
   const origin = origins.take("a", 1, HOME);
   origins.rename(origin, 3);
   expect([[...origins.known.keys()], origin.id, origin.generation]).toEqual([["a/3"], "a/3", 3]);
 });
 
 test("forgotten origins are remembered by name, the last ten thousand, until they are readmitted", () => {
-  const origins = new Origins();
+  const origins = new OriginTable();
   for (let n = 0; n < 10_001; n++) origins.forget(origins.take(`n${n}`, 1, HOME));
   expect([origins.known.size, origins.forgotten.size, origins.forgotten.has("n0/1"), origins.forgotten.has("n1/1")]).toEqual([
     0,
@@ -28,6 +28,6 @@ test("forgotten origins are remembered by name, the last ten thousand, until the
     false,
     true,
   ]);
-  origins.readmit("n1/1");
+  origins.restoreOrigin("n1/1");
   expect(origins.forgotten.has("n1/1")).toBe(false);
 });

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import type { CatalogRecord } from "../../../src/catalog/record/record.ts";
-import { NOTHING_OWED, type Owed, PastViews, UNSURE } from "../../../src/catalog/replica/past-views.ts";
+import { NOTHING_OWED, PastViews, type PendingTouch, UNSURE } from "../../../src/catalog/replica/past-views.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { testRecord } from "../../fakes/records.ts";
@@ -13,7 +13,10 @@ const BLUE = testRecord({ tags: ["blue"] });
 const GREEN = testRecord({ tags: ["green"] });
 
 /** The key was touched at these revisions: what was seen before each, and how that is known. */
-function pastOf(touches: readonly { readonly at: number; readonly seen?: CatalogRecord; readonly owed?: Owed }[], max?: number): PastViews {
+function pastOf(
+  touches: readonly { readonly at: number; readonly seen?: CatalogRecord; readonly owed?: PendingTouch }[],
+  max?: number,
+): PastViews {
   const past = new PastViews(max);
   let previous = 0;
   for (let revision = 1; revision <= (touches.at(-1)?.at ?? 0); revision++) {
@@ -55,7 +58,7 @@ test("of looks that are remembered it is known which of several views they told 
 });
 
 test("of a life that changed twice before its records were touched, only who looked in between may have been told anything", () => {
-  const owed: Owed = { before: "seen", since: 4, between: UNSURE };
+  const owed: PendingTouch = { before: "seen", since: 4, between: UNSURE };
   const past = (seen: CatalogRecord) => pastOf([{ at: 1 }, { at: 7, seen, owed }]);
   expect([3, 4, 6].map((settled) => held(past(BLUE), 7, settled))).toEqual(["other", "unknown", "unknown"]);
   expect([3, 4, 6].map((settled) => held(past(GREEN), 7, settled))).toEqual(["nothing", "unknown", "unknown"]);

@@ -69,7 +69,7 @@ test("while an origin is lost any tombstone is kept beyond its ttl where there i
   unregister([key], 5);
   c.collect(time(60_000));
   expect(c.replica.tombstoneCount).toBe(1);
-  c.replica.readmit("a", 1);
+  c.replica.restoreOrigin("a", 1);
   c.copy(a, "a/1", time(60_001));
   expect([c.replica.view(KEYS[0]!)?.origin.id, c.replica.view(key)]).toEqual(["a/1", undefined]);
 });

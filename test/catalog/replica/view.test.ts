@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
-import { BODY, type CatalogRecord, KIND, keyText, type OriginLife, type OriginRef } from "../../../src/catalog/record/record.ts";
+import { BODY, type CatalogRecord, KIND, keyText, type OriginRef, type OriginStatus } from "../../../src/catalog/record/record.ts";
 import { compareForView, hiddenOrphanOf, winnerOf } from "../../../src/catalog/replica/view.ts";
 
 type Said = Pick<CatalogRecord, "key" | "hlc" | "body" | "reach" | "unregisteredHlc"> & {
@@ -13,7 +13,7 @@ function said(
   id: string,
   hlc: number,
   body: Said["body"],
-  more: { readonly life?: OriginLife; readonly reach?: Scope; readonly clusterId?: string; readonly unregisteredHlc?: number } = {},
+  more: { readonly life?: OriginStatus; readonly reach?: Scope; readonly clusterId?: string; readonly unregisteredHlc?: number } = {},
 ): CatalogRecord {
   const { life = "live", reach = SCOPE.ZONE, clusterId = "c1", unregisteredHlc } = more;
   // Only these fields decide a view; the rest of a record is of no use here.

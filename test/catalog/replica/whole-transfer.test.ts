@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
-import { type Frame, FrameReceiver } from "../../../src/catalog/replica/frames.ts";
+import { FrameReceiver, type OriginFrame } from "../../../src/catalog/replica/frames.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { counting, fill, keysOf } from "../../fakes/many.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -63,8 +63,8 @@ test("what was held and is not listed goes at the end of a whole transfer, also 
   expect(KEYS.slice(0, 6).map((key) => repaired.replica.view(key)?.seq)).toEqual([7, 2, undefined, 4, 5, 6]);
 });
 
-function framesOf(node: FabricComponent, budgetBytes: number): readonly Frame[] {
-  const frames: Frame[] = [];
+function framesOf(node: FabricComponent, budgetBytes: number): readonly OriginFrame[] {
+  const frames: OriginFrame[] = [];
   for (let after = 0; ; ) {
     const frame = node.frame(node.replica.self, { after, isComplete: true }, budgetBytes);
     frames.push(frame);

@@ -1,11 +1,11 @@
 /** A REMOVE says why the key is gone: to a reader that follows, and to one that comes from another node. */
 import { expect, test } from "vitest";
-import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { CAUSE, type Cause } from "../../../src/catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../../src/catalog/watch/cause.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { ACTION, Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { ACTION, WatchReader } from "../../../src/catalog/watch/reader.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
@@ -14,10 +14,10 @@ const [BLUE, GREEN] = [0, 1];
 const T = timeOf(1, 0);
 
 class Watch {
-  readonly feed: Feed;
+  readonly feed: WatchFeed;
   #cursor = "";
 
-  constructor(node: FabricComponent, filter: Filter, cursor = "") {
+  constructor(node: FabricComponent, filter: EntryFilter, cursor = "") {
     const options = {
       filter,
       name: "w",
@@ -28,12 +28,12 @@ class Watch {
       withDigest: false,
     };
     const from = cursor === "" ? undefined : parseCursor(cursor);
-    this.feed = new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 100 }, T);
+    this.feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 100 }, T);
   }
 
   /** Takes everything; returns the causes of what was removed. */
-  causes(): readonly (Cause | undefined)[] {
-    const causes: (Cause | undefined)[] = [];
+  causes(): readonly (ChangeCause | undefined)[] {
+    const causes: (ChangeCause | undefined)[] = [];
     for (let message = this.feed.next(T, 1e6, true); message !== undefined; message = this.feed.next(T, 1e6, true)) {
       this.#cursor = message.portableCursor || this.#cursor;
       for (const { action, cause } of message.changes) if (action === ACTION.REMOVE) causes.push(cause);
@@ -74,9 +74,9 @@ class Pair {
 
 interface Row {
   readonly what: string;
-  readonly filter?: Filter;
+  readonly filter?: EntryFilter;
   readonly change: (pair: Pair) => void;
-  readonly want: Cause;
+  readonly want: ChangeCause;
 }
 
 test.each<Row>([

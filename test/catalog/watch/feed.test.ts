@@ -3,11 +3,11 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { BODY, HEALTH, type KeyText } from "../../../src/catalog/record/record.ts";
 import { parseCursor, shortHolder } from "../../../src/catalog/watch/cursor.ts";
-import { Feed, type FeedStart } from "../../../src/catalog/watch/feed.ts";
-import { ACTION, type FeedMessage, Reader, SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
+import { type FeedStart, WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { ACTION, type FeedMessage, SNAPSHOT, WatchReader } from "../../../src/catalog/watch/reader.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { sized } from "../../fakes/effort.ts";
 import { timeOf } from "../../fakes/history.ts";
@@ -16,18 +16,23 @@ import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 const [K, L] = [KEYS[0]!, KEYS[1]!];
 const [BLUE, GREEN] = [0, 1];
 const VIEWER = { clusterId: "c1", tenant: "" };
-const BLUE_ONLY: Filter = { ...ANY, tags: ["blue"] };
+const BLUE_ONLY: EntryFilter = { ...ANY, tags: ["blue"] };
 const AMPLE = 100_000;
 const T = timeOf(1, 0);
 /** After every bookmark is due, and longer than a reader waits for what nobody knows. */
 const LATER = timeOf(10_000, 0);
 
 class Watch {
-  readonly reader: Reader;
-  readonly feed: Feed;
+  readonly reader: WatchReader;
+  readonly feed: WatchFeed;
   epoch = "e";
 
-  constructor(node: FabricComponent, from?: FeedStart["from"], filter: Filter = ANY, allowed: (namespace: string) => boolean = () => true) {
+  constructor(
+    node: FabricComponent,
+    from?: FeedStart["from"],
+    filter: EntryFilter = ANY,
+    allowed: (namespace: string) => boolean = () => true,
+  ) {
     const options = {
       filter,
       name: "w",
@@ -38,8 +43,8 @@ class Watch {
       isNamesOnly: false,
       withDigest: false,
     };
-    this.reader = new Reader(options, node.replica, node.facts);
-    this.feed = new Feed(this.reader, { from, bookmarkIntervalMs: 100 }, T);
+    this.reader = new WatchReader(options, node.replica, node.facts);
+    this.feed = new WatchFeed(this.reader, { from, bookmarkIntervalMs: 100 }, T);
   }
 
   next(time = T, budgetBytes = AMPLE, isReady = true): FeedMessage | undefined {
@@ -386,7 +391,7 @@ test("3: LOCAL entries are one node's own, whatever vectors cover: at another no
   putLocal(b, KEYS[2]!);
   putLocal(a, L);
   b.copy(a, a.replica.self.id, T);
-  const wide: Filter = { ...ANY, scope: SCOPE.ZONE };
+  const wide: EntryFilter = { ...ANY, scope: SCOPE.ZONE };
   const [ofA, ofB, wideOfA] = [new Watch(a).settle(), new Watch(b).settle(), new Watch(a, undefined, wide).settle()];
   expect(new Watch(b, ofA).all()).toEqual(["BEGIN +0 +2", "END"]);
   expect(new Watch(b, before).all()).toEqual(["BEGIN +0 +2", "END"]);
@@ -717,7 +722,7 @@ test("9: digests are those of the reader's view, kept from the first question on
     isNamesOnly: false,
     withDigest: true,
   };
-  const reader = new Reader({ ...options, allowed: (namespace) => namespace !== "svc" || !isSvcHidden }, node.replica, node.facts);
+  const reader = new WatchReader({ ...options, allowed: (namespace) => namespace !== "svc" || !isSvcHidden }, node.replica, node.facts);
   const want = (namespaces: readonly string[]): unknown => node.model.digest((namespace) => namespaces.includes(namespace));
   expect(reader.digest()).toEqual(want(["svc", "svc.eu"]));
   put(node, K, GREEN);
@@ -744,7 +749,7 @@ test("10: a message keeps its budget unless one change alone is larger, and a cu
 test("streams of equal filters at the same place share a message, and one that is behind gets its own", () => {
   const node = nodeWith(K);
   const { reader } = new Watch(node);
-  const feeds = [0, 0, 0].map(() => new Feed(reader, { from: at(1), bookmarkIntervalMs: 1000 }, T));
+  const feeds = [0, 0, 0].map(() => new WatchFeed(reader, { from: at(1), bookmarkIntervalMs: 1000 }, T));
   put(node, L);
   const [first, second] = [feeds[0]!.next(T, AMPLE, true), feeds[1]!.next(T, AMPLE, true)];
   expect(second).toBe(first);

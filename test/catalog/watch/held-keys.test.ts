@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
-import { Feed, type FeedStart } from "../../../src/catalog/watch/feed.ts";
-import { Reader, SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
+import { type FeedStart, WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { SNAPSHOT, WatchReader } from "../../../src/catalog/watch/reader.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent } from "../../fakes/mesh.ts";
 
@@ -22,7 +22,7 @@ const options = {
 };
 
 function watch(node: FabricComponent, from?: FeedStart["from"]) {
-  const feed = new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 100 }, T);
+  const feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 100 }, T);
   return () => {
     const messages = [];
     for (let said = feed.next(T, AMPLE, true); said !== undefined || feed.isUnfinished; said = feed.next(T, AMPLE, true))

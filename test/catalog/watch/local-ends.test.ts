@@ -2,22 +2,22 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { ANY } from "../../../src/catalog/query/filter.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { ACTION, Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { ACTION, WatchReader } from "../../../src/catalog/watch/reader.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { at } from "../../fakes/registry.ts";
 
 const KEY = KEYS[0]!;
 
-function open(node: FabricComponent): Feed {
-  const filter = { ...ANY, resolved: new Prefixes([""]) };
+function open(node: FabricComponent): WatchFeed {
+  const filter = { ...ANY, resolved: new NamespacePrefixes([""]) };
   const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
-  return new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, at(0));
+  return new WatchFeed(new WatchReader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, at(0));
 }
 
-function take(feed: Feed): readonly number[] {
+function take(feed: WatchFeed): readonly number[] {
   const actions: number[] = [];
   for (let message = feed.next(at(1), 10_000, true); message !== undefined; message = feed.next(at(1), 10_000, true))
     actions.push(...message.changes.map(({ action }) => action));

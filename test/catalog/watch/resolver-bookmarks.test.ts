@@ -1,8 +1,8 @@
 /** When a resolver's bookmarks come: where there is a cursor that is good everywhere, if that is a little before or after they are due. */
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { WatchReader } from "../../../src/catalog/watch/reader.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
@@ -26,7 +26,7 @@ function settled(bookmarkIntervalMs: number) {
     portableCursor: () => (place.isAtPlace ? "good everywhere" : ""),
     isAtPlace: () => place.isAtPlace,
   };
-  const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs }, at(0));
+  const feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs }, at(0));
   const bookmarkAt = (ms: number): string | undefined => {
     const said = feed.next(at(ms), AMPLE, true);
     return said?.isBookmark === true ? said.portableCursor : undefined;

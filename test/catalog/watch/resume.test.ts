@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { type CursorOrigin, type PortableCursor, shortHolder } from "../../../src/catalog/watch/cursor.ts";
-import { Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchReader } from "../../../src/catalog/watch/reader.ts";
 import { isAhead, isOfReader, ResumeGap } from "../../../src/catalog/watch/resume.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -24,7 +24,7 @@ function nodeB(): FabricComponent {
   return b;
 }
 
-function readerOf(node: FabricComponent): Reader {
+function readerOf(node: FabricComponent): WatchReader {
   const viewer = { clusterId: "c1", tenant: "" };
   const options = {
     filter: ANY,
@@ -36,7 +36,7 @@ function readerOf(node: FabricComponent): Reader {
     isNamesOnly: false,
     withDigest: false,
   };
-  return new Reader(options, node.replica, node.facts);
+  return new WatchReader(options, node.replica, node.facts);
 }
 
 function knowing(nodeId: string, seq: number, generation = 1): CursorOrigin {
@@ -57,14 +57,14 @@ test.each([
   { what: "both what may come and what cannot", origins: [knowing("b", 3), knowing("a", 2)], soon: "behind", late: "behind" },
 ])("a cursor that knows $what: at first $soon, a minute later $late", ({ origins, soon, late }) => {
   const gap = new ResumeGap(cursorOf(...origins), readerOf(nodeB()), T);
-  expect([gap.standing(T, true), gap.standing(LONG_AFTER, true)]).toEqual([soon, late]);
+  expect([gap.coverage(T, true), gap.coverage(LONG_AFTER, true)]).toEqual([soon, late]);
 });
 
 test("a node that has not caught up gives nothing up but what is its own", () => {
   const reader = readerOf(nodeB());
   for (const origin of [knowing("z", 1), knowing("b", 1, 7)])
-    expect(new ResumeGap(cursorOf(origin), reader, T).standing(LONG_AFTER, false)).toBe("behind");
-  expect(new ResumeGap(cursorOf(knowing("b", 3)), reader, T).standing(LONG_AFTER, false)).toBe("lost");
+    expect(new ResumeGap(cursorOf(origin), reader, T).coverage(LONG_AFTER, false)).toBe("behind");
+  expect(new ResumeGap(cursorOf(knowing("b", 3)), reader, T).coverage(LONG_AFTER, false)).toBe("lost");
 });
 
 test("more of an origin that is away, or has a newer generation, is given up after a minute; a forgotten one at once", () => {
@@ -74,11 +74,11 @@ test("more of an origin that is away, or has a newer generation, is given up aft
   superseded.replica.origin("a", 2);
   for (const node of [away, superseded]) {
     const gap = new ResumeGap(cursorOf(knowing("a", 2)), readerOf(node), T);
-    expect([gap.standing(T, true), gap.standing(LONG_AFTER, true)]).toEqual(["behind", "lost"]);
+    expect([gap.coverage(T, true), gap.coverage(LONG_AFTER, true)]).toEqual(["behind", "lost"]);
   }
   const forgetful = nodeB();
   forgetful.forget("a/1", T);
-  expect(new ResumeGap(cursorOf(knowing("a", 1)), readerOf(forgetful), T).standing(T, false)).toBe("lost");
+  expect(new ResumeGap(cursorOf(knowing("a", 1)), readerOf(forgetful), T).coverage(T, false)).toBe("lost");
 });
 
 test("what a node refused of another cluster is not waited for elsewhere beyond a minute, though its node is alive; of ours it is", () => {
@@ -86,7 +86,7 @@ test("what a node refused of another cluster is not waited for elsewhere beyond 
     const node = nodeB();
     node.replica.origin("a", 1).clusterId = clusterId;
     const gap = new ResumeGap(cursorOf({ ...knowing("a", 2), ...(settled !== undefined && { settled }) }), readerOf(node), T);
-    return [gap.standing(T, true), gap.standing(LONG_AFTER, true)];
+    return [gap.coverage(T, true), gap.coverage(LONG_AFTER, true)];
   };
   expect(standings("c2", 0)).toEqual(["behind", "lost"]);
   expect([standings("c1", 0), standings("c2")]).toEqual([

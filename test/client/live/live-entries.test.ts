@@ -6,9 +6,9 @@ import { EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_p
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type LiveChange, LiveEntries } from "../../../src/client/live/live-entries.ts";
+import { GUARD_DEFAULTS } from "../../../src/consumer/mass-loss-guard.ts";
+import { type FollowEvent, readEntryPayload, WatchFollower } from "../../../src/consumer/watch-follower.ts";
 import { Rng } from "../../../src/lib/rng.ts";
-import { entrySeen, type FollowEvent, Follower } from "../../../src/reading/follow.ts";
-import { GUARD_DEFAULTS } from "../../../src/reading/guard.ts";
 
 type Message = MessageInitShape<typeof CatalogWatchResponseSchema>;
 
@@ -38,7 +38,7 @@ const remove = (instance: string, cause: DiscoveryDelta_Cause = UNREGISTERED) =>
 /** A map and the follower that feeds it. */
 class World {
   readonly map: LiveEntries;
-  readonly follower = new Follower("", { tellsUnknown: true, seen: entrySeen });
+  readonly follower = new WatchFollower("", { tellsUnknown: true, seen: readEntryPayload });
   nowMs = 1000;
 
   constructor(minKept?: number) {

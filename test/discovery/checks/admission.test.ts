@@ -3,7 +3,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CheckSchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type AdmissionParts, CheckAdmission, hasAliasCheck } from "../../../src/discovery/checks/admission.ts";
-import { Reach } from "../../../src/discovery/checks/reach.ts";
+import { ProbeAllowList } from "../../../src/discovery/checks/probe-allow-list.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { caller, keyOf } from "../../fakes/registry.ts";
@@ -12,7 +12,7 @@ type CheckInit = MessageInitShape<typeof CheckSchema>;
 
 const PARTS: AdmissionParts = {
   isEnabled: true,
-  reach: new Reach(["10.0.0.0/8"]),
+  reach: new ProbeAllowList(["10.0.0.0/8"]),
   clusterId: "c1",
   policies: { policy: NO_POLICY },
   onDenied: () => undefined,

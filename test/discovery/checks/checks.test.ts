@@ -3,10 +3,10 @@ import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { BODY, HEALTH } from "../../../src/catalog/record/record.ts";
-import { MAX_IN_FLIGHT, type OrderedProbe } from "../../../src/discovery/checks/checks.ts";
+import { MAX_IN_FLIGHT, type StartProbe } from "../../../src/discovery/checks/checks.ts";
 import { failed } from "../../../src/discovery/checks/threshold.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { PatientClock } from "../../../src/lib/patience.ts";
+import { StallTracker } from "../../../src/lib/stall-aware-clock.ts";
 import { runs } from "../../fakes/effort.ts";
 import { at, keyOf } from "../../fakes/registry.ts";
 import { type CheckInit, WatchedWorld, watchedEntry } from "../../fakes/watched-entries.ts";
@@ -154,7 +154,7 @@ test("checks end with their entry, and with the registration that leaves them ou
   world.held = [];
   world.run(SETTLED_MS);
   world.unregister("a");
-  for (const order of [...world.held, { ...world.held[0], id: 99_999 } as OrderedProbe]) world.answer(order);
+  for (const order of [...world.held, { ...world.held[0], id: 99_999 } as StartProbe]) world.answer(order);
   world.run(SETTLED_MS);
   expect([world.checks.inFlightCount, world.checks.nextDeadlineMs()]).toEqual([0, Number.POSITIVE_INFINITY]);
 });
@@ -181,12 +181,12 @@ test("a program that reports that it is unwell renews its check, and shows what 
 });
 
 test("the time in which this node stood still is not a program's fault", () => {
-  const patience = new PatientClock();
-  world = new WatchedWorld({ patience });
-  patience.nowMs(0);
+  const stallClock = new StallTracker();
+  world = new WatchedWorld({ stallClock: stallClock });
+  stallClock.nowMs(0);
   world.register(watchedEntry("a", [TTL]));
   world.report("a", HEALTHY);
-  for (; world.ms < 9000; world.ms += 100) patience.nowMs(world.ms);
+  for (; world.ms < 9000; world.ms += 100) stallClock.nowMs(world.ms);
   world.step();
   world.ms += 60_000;
   world.step();
@@ -358,7 +358,7 @@ test("outcomes of probes that a standstill of this node may have spoilt say noth
   world.run(SETTLED_MS);
   world.held = [];
   world.run(2000);
-  world.checks.stoodStill();
+  world.checks.onProcessPause();
   world.found.set("a.local", DOWN);
   for (const order of world.held.splice(0)) world.answer(order);
   world.run(500);
@@ -392,10 +392,14 @@ test.each([
     world.run(SETTLED_MS);
     for (const name of names.slice(0, downCount)) world.found.set(`${name}.local`, DOWN);
     world.run(SETTLED_MS);
-    expect([world.checks.doubt.isDoubting, criticalCount(names)]).toEqual([doubts, doubts ? 0 : downCount]);
+    expect([world.checks.doubt.isSelfPreserving, criticalCount(names)]).toEqual([doubts, doubts ? 0 : downCount]);
     // A fault that stays is believed, and the doubt does not begin again.
     world.run(35_000);
-    expect([world.checks.doubt.isDoubting, criticalCount(names), world.checks.doubt.count]).toEqual([false, downCount, doubts ? 1 : 0]);
+    expect([world.checks.doubt.isSelfPreserving, criticalCount(names), world.checks.doubt.count]).toEqual([
+      false,
+      downCount,
+      doubts ? 1 : 0,
+    ]);
     // That they are all back at once, after a while, is another reason for a doubt.
     world.run(60_000);
     world.found.clear();
@@ -413,14 +417,14 @@ test("a fault of the node that ends within the doubt leaves no trace", () => {
   const before = world.changeCount;
   for (const name of names) world.found.set(`${name}.local`, failed(FAILURE.TIMEOUT));
   world.run(20_000);
-  expect(world.checks.doubt.isDoubting).toBe(true);
+  expect(world.checks.doubt.isSelfPreserving).toBe(true);
   world.found.clear();
   world.run(60_000);
-  expect([world.changeCount, world.checks.doubt.isDoubting, criticalCount(names)]).toEqual([before, false, 0]);
+  expect([world.changeCount, world.checks.doubt.isSelfPreserving, criticalCount(names)]).toEqual([before, false, 0]);
   // The next fault is another one.
   for (const name of names) world.found.set(`${name}.local`, failed(FAILURE.TIMEOUT));
   world.run(SETTLED_MS);
-  expect([world.checks.doubt.isDoubting, world.checks.doubt.count, criticalCount(names)]).toEqual([true, 2, 0]);
+  expect([world.checks.doubt.isSelfPreserving, world.checks.doubt.count, criticalCount(names)]).toEqual([true, 2, 0]);
 });
 
 test("programs that go down one after the other within ten seconds are as many at once", () => {
@@ -431,7 +435,7 @@ test("programs that go down one after the other within ten seconds are as many a
     world.found.set(`${name}.local`, DOWN);
     world.run(1500);
   }
-  expect(world.checks.doubt.isDoubting).toBe(true);
+  expect(world.checks.doubt.isSelfPreserving).toBe(true);
   expect(criticalCount(names)).toBeLessThanOrEqual(6);
 });
 
@@ -444,7 +448,7 @@ test("checks of which nothing is known yet are no evidence, neither for a doubt 
   world.run(2000);
   for (const name of (old ?? []).slice(0, 8)) world.found.set(`${name}.local`, DOWN);
   world.run(SETTLED_MS);
-  expect([world.checks.doubt.isDoubting, criticalCount(old ?? [])]).toEqual([true, 0]);
+  expect([world.checks.doubt.isSelfPreserving, criticalCount(old ?? [])]).toEqual([true, 0]);
 });
 
 test("aliases of one entry turn with it, and are no reason for a doubt", () => {

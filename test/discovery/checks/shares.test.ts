@@ -148,11 +148,13 @@ test("programs of one owner that fail at the same time do not hold back checks o
   for (const name of names("a", 40)) world.found.set(`${name}.local`, DOWN);
   world.found.set("b0.local", DOWN);
   world.run(SETTLED_MS);
-  expect([world.checks.doubt.isDoubting, world.seen("a0")?.health, world.seen("b0")?.health]).toEqual([true, HEALTHY, CRITICAL]);
-  expect(world.checks.takeDoubtChanges()).toMatchObject([{ owner: "principal ann", isDoubting: true, checkCount: 40, swayingCount: 40 }]);
+  expect([world.checks.doubt.isSelfPreserving, world.seen("a0")?.health, world.seen("b0")?.health]).toEqual([true, HEALTHY, CRITICAL]);
+  expect(world.checks.takeDoubtChanges()).toMatchObject([
+    { owner: "principal ann", isSelfPreserving: true, checkCount: 40, changingCount: 40 },
+  ]);
   world.run(35_000);
-  expect([world.checks.doubt.isDoubting, world.seen("a0")?.health]).toEqual([false, CRITICAL]);
-  expect(world.checks.takeDoubtChanges()).toMatchObject([{ owner: "principal ann", isDoubting: false }]);
+  expect([world.checks.doubt.isSelfPreserving, world.seen("a0")?.health]).toEqual([false, CRITICAL]);
+  expect(world.checks.takeDoubtChanges()).toMatchObject([{ owner: "principal ann", isSelfPreserving: false }]);
 });
 
 test.each([
@@ -169,10 +171,10 @@ test.each([
     world.run(SETTLED_MS);
     for (const owner of owners.slice(0, downCount)) for (const name of names(`${owner}-`, 9)) world.found.set(`${name}.local`, DOWN);
     world.run(SETTLED_MS);
-    expect([world.checks.doubt.isDoubting, world.seen("o1-0")?.health]).toEqual([doubts, doubts ? HEALTHY : CRITICAL]);
+    expect([world.checks.doubt.isSelfPreserving, world.seen("o1-0")?.health]).toEqual([doubts, doubts ? HEALTHY : CRITICAL]);
     expect(world.checks.takeDoubtChanges().map(({ owner }) => owner)).toEqual(doubts ? [undefined] : []);
     world.run(35_000);
-    expect([world.checks.doubt.isDoubting, world.checks.doubt.count, world.seen("o1-0")?.health]).toEqual([
+    expect([world.checks.doubt.isSelfPreserving, world.checks.doubt.count, world.seen("o1-0")?.health]).toEqual([
       false,
       doubts ? 1 : 0,
       CRITICAL,
@@ -194,7 +196,7 @@ test("a common doubt is not followed by a doubt about each owner for the same re
   for (const owner of owners) for (const name of names(`${owner}-`, 12)) world.found.set(`${name}.local`, DOWN);
   world.run(40_000);
   const health = owners.map((owner) => world.seen(`${owner}-0`)?.health);
-  expect([world.checks.doubt.isDoubting, health]).toEqual([false, owners.map(() => CRITICAL)]);
+  expect([world.checks.doubt.isSelfPreserving, health]).toEqual([false, owners.map(() => CRITICAL)]);
 });
 
 test("an entry that another owner registers belongs to that owner afterwards, and keeps the results of its checks", () => {

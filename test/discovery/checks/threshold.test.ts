@@ -2,17 +2,17 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import type { OrderedProbe } from "../../../src/discovery/checks/checks.ts";
-import { DEGRADED, failed, type Outcome, PASSED } from "../../../src/discovery/checks/threshold.ts";
+import type { StartProbe } from "../../../src/discovery/checks/checks.ts";
+import { type CheckOutcome, DEGRADED, failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import { runs } from "../../fakes/effort.ts";
 import { WatchedWorld, watchedEntry } from "../../fakes/watched-entries.ts";
 
-const OUTCOMES: Readonly<Record<string, Outcome>> = { p: PASSED, d: DEGRADED, f: failed(FAILURE.TIMEOUT), r: failed(FAILURE.REFUSED) };
+const OUTCOMES: Readonly<Record<string, CheckOutcome>> = { p: PASSED, d: DEGRADED, f: failed(FAILURE.TIMEOUT), r: failed(FAILURE.REFUSED) };
 
 /** After each outcome: what the check has turned to, as the first letter of the health. */
 function turnsOf(outcomes: string, failing: number, passing: number): string {
   const world = new WatchedWorld();
-  const held: OrderedProbe[] = [];
+  const held: StartProbe[] = [];
   world.held = held;
   world.register(watchedEntry("a", [{ failing, passing, probe: { case: "tcp", value: {} } }]));
   return Array.from(outcomes)

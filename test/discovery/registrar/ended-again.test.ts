@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { BODY, KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { CAUSE, causeOf } from "../../../src/catalog/watch/cause.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { ACTION, Reader } from "../../../src/catalog/watch/reader.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { ACTION, WatchReader } from "../../../src/catalog/watch/reader.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { FabricComponent } from "../../fakes/mesh.ts";
 import { at, caller, Disk, keyOf, Registry, stamped } from "../../fakes/registry.ts";
@@ -96,7 +96,7 @@ test("a reader that was told that a key expired is told once that it was unregis
   const node = new FabricComponent("a");
   const time = at(0);
   const options = { filter: ANY, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
-  const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 60_000 }, time);
+  const feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 60_000 }, time);
   const told = () => {
     node.commit(time);
     const said: string[] = [];

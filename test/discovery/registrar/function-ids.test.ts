@@ -1,7 +1,7 @@
 /** The index of function ids: what it says while names come, change and go. */
 import { expect, test } from "vitest";
 import { BODY, KIND } from "../../../src/catalog/record/record.ts";
-import { FunctionIds } from "../../../src/discovery/registrar/puts.ts";
+import { FunctionIds } from "../../../src/discovery/registrar/entry-puts.ts";
 import { at, draftAt, Registry } from "../../fakes/registry.ts";
 
 const fn = (name: string, functionId: string, namespace = "fn", clusterId = "c1") =>

@@ -1,8 +1,8 @@
 /** Whose order about maintenance counts for whom: of operators for all, of an owner for its own entries (semantics.md, Maintenance). */
 import { expect, test } from "vitest";
-import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
+import type { MaintenanceOverride } from "../../../src/catalog/record/maintenance.ts";
 import { BODY, HEALTH } from "../../../src/catalog/record/record.ts";
-import type { OrderedMaintenance } from "../../../src/discovery/registrar/maintenance.ts";
+import type { RequestedOverride } from "../../../src/discovery/registrar/maintenance.ts";
 import { MAX_STAMP, stampOf } from "../../../src/lib/hlc.ts";
 import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 
@@ -11,7 +11,7 @@ const ON = { isOn: true, reason: "", untilMs: 0 };
 const OFF = { isOn: false, reason: "", untilMs: 0 };
 
 function order(r: Registry, said: typeof ON, by: string, ms: number): string {
-  const ordered: OrderedMaintenance = { ...said, reason: said.isOn ? by : "", giver: by, isOperator: by === "op" };
+  const ordered: RequestedOverride = { ...said, reason: said.isOn ? by : "", giver: by, isOperator: by === "op" };
   const [outcome] = r.registrar.orderMaintenance([WEB], ordered, at(ms));
   r.flush(at(ms));
   return outcome?.kind === "refused" ? outcome.reason : (outcome?.kind ?? "");
@@ -35,7 +35,7 @@ function takeOut(r: Registry, principal: string, ms: number): void {
   r.flush(at(ms));
 }
 
-function orderAt(ms: number, said: Partial<MaintenanceOrder> = {}): MaintenanceOrder {
+function orderAt(ms: number, said: Partial<MaintenanceOverride> = {}): MaintenanceOverride {
   return { hlc: stampOf(WALL + ms), isOn: true, reason: "ann", untilMs: 0, giver: "ann", ...said };
 }
 

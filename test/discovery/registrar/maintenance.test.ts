@@ -4,27 +4,27 @@ import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { checksOf, FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
+import type { MaintenanceOverride } from "../../../src/catalog/record/maintenance.ts";
 import { BODY, HEALTH, viewHealth } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
-import type { OrderedMaintenance } from "../../../src/discovery/registrar/maintenance.ts";
+import type { RequestedOverride } from "../../../src/discovery/registrar/maintenance.ts";
 import { stampOf } from "../../../src/lib/hlc.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 
-const ON: OrderedMaintenance = { isOn: true, reason: "new disks", untilMs: 0, giver: "op", isOperator: true };
-const OFF: OrderedMaintenance = { isOn: false, reason: "", untilMs: 0, giver: "op", isOperator: true };
+const ON: RequestedOverride = { isOn: true, reason: "new disks", untilMs: 0, giver: "op", isOperator: true };
+const OFF: RequestedOverride = { isOn: false, reason: "", untilMs: 0, giver: "op", isOperator: true };
 const WEB = keyOf("web");
 
 /** Ordered by the owner of an entry. */
-function by(giver: string, ordered: OrderedMaintenance): OrderedMaintenance {
+function by(giver: string, ordered: RequestedOverride): RequestedOverride {
   return { ...ordered, giver, isOperator: false };
 }
 
 const TARGETS = [{ host: "10.0.0.1", port: 80 }];
 const TCP = { probe: { case: "tcp", value: {} } } as const;
 
-function order(r: Registry, ordered: OrderedMaintenance, ms: number, name = "web"): string {
+function order(r: Registry, ordered: RequestedOverride, ms: number, name = "web"): string {
   const [outcome] = r.registrar.orderMaintenance([keyOf(name)], ordered, at(ms));
   r.flush(at(ms));
   return outcome?.kind === "refused" ? outcome.reason : (outcome?.kind ?? "");
@@ -46,7 +46,7 @@ function state(r: Registry): readonly unknown[] {
 const SHOWN = [HEALTH.MAINTENANCE, HEALTH.HEALTHY, "new disks"];
 const OVER = [HEALTH.HEALTHY, HEALTH.UNSET, undefined];
 
-function orderAt(ms: number, said: Partial<MaintenanceOrder> = {}): MaintenanceOrder {
+function orderAt(ms: number, said: Partial<MaintenanceOverride> = {}): MaintenanceOverride {
   return { hlc: stampOf(WALL + ms), isOn: true, reason: "new disks", untilMs: 0, giver: "op", ...said };
 }
 

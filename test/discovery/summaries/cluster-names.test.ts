@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
-import type { NameFollower } from "../../../src/discovery/dns-names.ts";
+import type { NameObserver } from "../../../src/discovery/dns-names.ts";
 import { ClusterNames } from "../../../src/discovery/summaries/cluster-names.ts";
 import { WALL } from "../../fakes/registry.ts";
 import { ANYONE, SummaryWorld } from "../../fakes/summary-readers.ts";
@@ -16,7 +16,7 @@ test("what is found stands as an entry of its cluster, and says what it rests on
   const dnsNames = { catchUp: () => void heard.push("catalog"), follow: () => {} };
   const names = new ClusterNames({ summaries: world.summaries, dnsNames, hosts: ["192.0.2.9"], zones: [], now: () => world.now() });
   const nothing = () => {};
-  const follower: NameFollower = {
+  const follower: NameObserver = {
     entryChanged: (name) => void heard.push(name.replaceAll("\0", " ")),
     aliasChanged: nothing,
     addressChanged: nothing,

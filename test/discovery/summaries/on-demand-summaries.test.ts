@@ -1,9 +1,9 @@
 /** Summaries that a node computes from its catalog: their contents, their pages, and that hidden services stay hidden. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
+import { ANY, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { OnDemandSummaries } from "../../../src/discovery/summaries/on-demand-summaries.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import type { SummaryFacts } from "../../../src/summary/summary.ts";
@@ -17,7 +17,7 @@ function world() {
   const r = new Registry();
   const denied: string[] = [];
   const onDenied = (_caller: unknown, { namespace }: { readonly namespace: string }) => void denied.push(namespace);
-  const reads = new Reads(r.replica, FACTS, { policies: r.policies, onDenied });
+  const reads = new CatalogReads(r.replica, FACTS, { policies: r.policies, onDenied });
   const counted = new OnDemandSummaries(reads, r.policies);
   const register = (namespace: string, name: string, count: number, init: Parameters<typeof draftAt>[1] = {}) =>
     r.register(
@@ -27,7 +27,7 @@ function world() {
       ),
       at(0),
     );
-  const page = (filter: Partial<Filter> = {}, limit = 1000, token = "") => {
+  const page = (filter: Partial<EntryFilter> = {}, limit = 1000, token = "") => {
     const counting = counted.page(ANYONE, { filter: { ...ANY, ...filter }, token, limit }, WALL);
     let slices = 1;
     let step = counting.next();
@@ -58,7 +58,7 @@ test("each service has a summary for ZONE and one for REGION, of the entries tha
   expect(items[2]).toMatchObject({ source: "c1", kind: KIND.SERVICE, regions: ["r1"], band: 3, withdrawn: false });
 });
 
-test.each<{ readonly filter: Partial<Filter>; readonly names: readonly string[] }>([
+test.each<{ readonly filter: Partial<EntryFilter>; readonly names: readonly string[] }>([
   { filter: { namespace: "svc.a" }, names: ["svc.a/db 2 1", "svc.a/db 3 1", "svc.a/web 2 1", "svc.a/web 3 1"] },
   { filter: { namespace: "svc.nothing" }, names: [] },
   {

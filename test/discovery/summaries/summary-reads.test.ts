@@ -4,7 +4,7 @@ import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { Fanout } from "../../../src/discovery/fanout.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { SwitchQueue } from "../../../src/discovery/switch-queue.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -22,7 +22,7 @@ test("a change of policy is complete only when the summaries follow it and their
   fold.settle();
   const { replica } = new Registry();
   const { policies } = world;
-  const reads = new Reads(replica, NODE, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(replica, NODE, { policies, onDenied: () => {} });
   const queue = new SwitchQueue({ policies, replica, reads, fanout: new Fanout(), clusterId: NODE.clusterId });
   queue.followers.add(world.summaries);
   const shown = () => world.query().items.map(nameOf).length;

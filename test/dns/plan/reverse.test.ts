@@ -1,7 +1,7 @@
 /** PTR of addresses: the inverse of what A and AAAA say. */
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { Lookup } from "../../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { zoneRecords } from "../../../src/dns/transfer/zone-records.ts";
@@ -118,7 +118,7 @@ test.each([
   const find = vi.spyOn(catalog, "find");
   const addresses = () => hosts.map((host) => String.fromCharCode(...host.split(".").map(Number)));
   const settings = { ...TEST_DNS_SETTINGS, ...SETTINGS };
-  const sources = { zone: CHANGING_ZONE, catalog, settings, lookup: new Lookup(), dnsNames: { addresses, aliases: () => [] } };
+  const sources = { zone: CHANGING_ZONE, catalog, settings, lookup: new EntryIndex(), dnsNames: { addresses, aliases: () => [] } };
   const records = [...zoneRecords({ ...sources, onCrowded: () => {} })].flat().filter(({ type }) => type === "PTR");
   expect(records).toHaveLength(300);
   expect(find.mock.calls.filter(([kind]) => kind === KIND.SERVICE)).toHaveLength(looks);

@@ -7,9 +7,9 @@ import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../../../src/catalog/entry/names
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { type DnsName, formatName } from "../../../src/dns/names/names.ts";
-import { Transfers } from "../../../src/dns/transfer/transfers.io.ts";
+import { ZoneTransfers } from "../../../src/dns/transfer/transfers.io.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { viewersOf } from "../../../src/dns/views/views.ts";
 import { parseAddress, parseBlock, reverseName } from "../../../src/lib/addresses.ts";
@@ -126,13 +126,13 @@ test.each([
     for (let i = rng.uint32() % 12; i >= 0; i--) r.register("ann", [drawn(rng, named)], at(0), { isStatic: true });
     r.register("root", [gateway(all)], at(0), { isStatic: true });
     const policies = { policy: POLICY };
-    const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
+    const reads = new CatalogReads(r.replica, NODE, { policies, onDenied: () => {} });
     const blocks = [parseBlock("10.0.0.0/8") ?? []].flat();
     const viewers = viewersOf(
       { views: [], transferKeys: [{ tenant: "red", cluster: undefined, region: undefined, zone: undefined }] },
       NODE,
     );
-    const transfers = new Transfers({
+    const transfers = new ZoneTransfers({
       reads,
       policies,
       clusterId: NODE.clusterId,

@@ -3,10 +3,10 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { HEALTH, KIND, type OriginLife } from "../../../src/catalog/record/record.ts";
+import { HEALTH, KIND, type OriginStatus } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { encodeLabel } from "../../../src/dns/names/labels.ts";
 import { setsAt } from "../../../src/dns/plan/answer.ts";
 import { DEFAULT_VIEW } from "../../../src/dns/subject/subject.ts";
@@ -36,7 +36,7 @@ function open(names: readonly string[]) {
   );
   r.register("ann", entries, at(0), { isStatic: true });
   const policies = { policy: NO_POLICY };
-  const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(r.replica, NODE, { policies, onDenied: () => {} });
   let readCount = 0;
   const readEntry = reads.entry.bind(reads);
   reads.entry = (record) => {
@@ -63,7 +63,7 @@ function open(names: readonly string[]) {
     key: { readonly name: string; readonly namespace?: string; readonly instanceId?: string },
     entry: Parameters<typeof draftAt>[1],
   ) => r.register("ann", [draftAt({ kind: KIND.SERVICE, namespace: "svc", instanceId: "i1", ...key }, entry)], at(0), { isStatic: true });
-  const turn = (life: OriginLife) => r.replica.setLife(r.replica.self, life);
+  const turn = (life: OriginStatus) => r.replica.setLife(r.replica.self, life);
   return { catalog, viewing, change, put, putNode, turn, readCount: () => readCount };
 }
 
@@ -299,11 +299,11 @@ test("records of instances go along with a list of all of them, and with none of
   ]);
 });
 
-test("the edition of the catalog changes with the policy, so that no answer outlives it", () => {
+test("the version of the catalog changes with the policy, so that no answer outlives it", () => {
   const { catalog, change } = open(["0"]);
-  const before = catalog.edition;
+  const before = catalog.version;
   change(HIDING);
-  expect(catalog.edition).toBeGreaterThan(before);
+  expect(catalog.version).toBeGreaterThan(before);
 });
 
 test("a crowded name gives a sample, said once, and another one the next time", () => {

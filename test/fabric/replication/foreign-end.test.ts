@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { newestHlc } from "../../../src/discovery/registrar/endings.ts";
+import { newestHlc } from "../../../src/discovery/registrar/entry-removals.ts";
 import { ReplicatingNode, run, Wire } from "../../fakes/replication.ts";
 
 test("a key of another cluster that is said to be taken out here ends nothing, there or here, and draws no later stamp after it", () => {

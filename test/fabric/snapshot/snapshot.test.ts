@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { isName } from "../../../src/catalog/entry/names.ts";
-import { BODY, type OriginLife } from "../../../src/catalog/record/record.ts";
+import { BODY, type OriginStatus } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import type { Replica } from "../../../src/catalog/replica/replica.ts";
 import { KIND, readLostKeys } from "../../../src/fabric/snapshot/codec.ts";
@@ -21,7 +21,7 @@ const SELF = { nodeId: "n1", clusterId: "" };
 
 /** As a node does it: some blocks a turn, with `between` in the turns. */
 function save(node: FabricComponent, between: (n: number) => void = () => undefined): Uint8Array {
-  const stateOf = ({ life }: { life: OriginLife }) => ({ life, absentWallMs: life === "live" ? undefined : 77 });
+  const stateOf = ({ life }: { life: OriginStatus }) => ({ life, absentWallMs: life === "live" ? undefined : 77 });
   const blocks: Uint8Array[] = [];
   for (const block of snapshotBlocks(node.replica, { ...SELF, savedWallMs: 1000, starts: [], sourceAges: [] }, stateOf, 300)) {
     blocks.push(block);

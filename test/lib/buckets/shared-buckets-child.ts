@@ -2,7 +2,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { SharedBuckets } from "../../../src/lib/buckets/shared-buckets.ts";
 import type { BucketOptions } from "../../../src/lib/buckets/token-bucket.ts";
-import { sharedOriginMs } from "../../../src/lib/patient-time.io.ts";
+import { sharedOriginMs } from "../../../src/lib/stall-aware-time.io.ts";
 import { HASH_KEY } from "../../fakes/bucket-forms.ts";
 
 export interface HammerStart {

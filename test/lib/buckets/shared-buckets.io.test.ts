@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { bucketTable } from "../../../src/lib/buckets/shared-buckets.ts";
-import { sharedOriginMs } from "../../../src/lib/patient-time.io.ts";
+import { sharedOriginMs } from "../../../src/lib/stall-aware-time.io.ts";
 import type { HammerStart } from "./shared-buckets-child.ts";
 
 const THREADS = 2;

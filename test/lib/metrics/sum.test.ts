@@ -1,12 +1,12 @@
 /** One scrape over the metrics of several threads. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Family, Histogram, METRICS, type MetricName, Metrics } from "../../../src/lib/metrics/metrics.ts";
+import { Histogram, METRICS, type MetricFamily, type MetricName, Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { MetricsSum, valuesOf } from "../../../src/lib/metrics/sum.ts";
 import { runs } from "../../fakes/effort.ts";
 
 /** Every number that a scrape says, by its metric and labels. A histogram has one for each bucket, and its sum. */
-function scraped(of: { collect(): readonly Family[] }): ReadonlyMap<string, number> {
+function scraped(of: { collect(): readonly MetricFamily[] }): ReadonlyMap<string, number> {
   const numbers = new Map<string, number>();
   for (const family of of.collect()) {
     if ("histograms" in family) {

@@ -2,19 +2,19 @@
 import type { Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import type { Probe } from "../../../src/discovery/checks/probe.ts";
-import { Reach } from "../../../src/discovery/checks/reach.ts";
-import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/threshold.ts";
+import type { HealthProbe } from "../../../src/discovery/checks/probe.ts";
+import { ProbeAllowList } from "../../../src/discovery/checks/probe-allow-list.ts";
+import { type CheckOutcome, failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
 import { Prober, type Resolve } from "../../../src/node/checks/prober.io.ts";
 import { answering, closeServers, freePort, healthServer, wordyHealthServer } from "../../fakes/probed-servers.ts";
 import { until } from "../../fakes/until.ts";
 
 afterEach(closeServers);
 
-const LOOPBACK = new Reach(["127.0.0.0/8", "::1/128"]);
+const LOOPBACK = new ProbeAllowList(["127.0.0.0/8", "::1/128"]);
 const PATIENT_MS = 30_000;
 const AT = { host: "127.0.0.1", timeoutMs: PATIENT_MS };
-const http = (port: number, more: Partial<Extract<Probe, { kind: "http" }>> = {}): Probe => ({
+const http = (port: number, more: Partial<Extract<HealthProbe, { kind: "http" }>> = {}): HealthProbe => ({
   kind: "http",
   ...AT,
   port,
@@ -23,7 +23,7 @@ const http = (port: number, more: Partial<Extract<Probe, { kind: "http" }>> = {}
   statuses: { min: 200, max: 299 },
   ...more,
 });
-const grpc = (port: number, more: Partial<Extract<Probe, { kind: "grpc" }>> = {}): Probe => ({
+const grpc = (port: number, more: Partial<Extract<HealthProbe, { kind: "grpc" }>> = {}): HealthProbe => ({
   kind: "grpc",
   ...AT,
   port,
@@ -31,9 +31,14 @@ const grpc = (port: number, more: Partial<Extract<Probe, { kind: "grpc" }>> = {}
   service: "web",
   ...more,
 });
-const tcp = (port: number, more: Partial<Extract<Probe, { kind: "tcp" }>> = {}): Probe => ({ kind: "tcp", ...AT, port, ...more });
+const tcp = (port: number, more: Partial<Extract<HealthProbe, { kind: "tcp" }>> = {}): HealthProbe => ({
+  kind: "tcp",
+  ...AT,
+  port,
+  ...more,
+});
 const reply = (text: string) => (socket: Socket) => socket.end(text);
-const run = (probe: Probe, resolve?: Resolve): Promise<Outcome> => new Prober(LOOPBACK, resolve).probe(probe);
+const run = (probe: HealthProbe, resolve?: Resolve): Promise<CheckOutcome> => new Prober(LOOPBACK, resolve).probe(probe);
 
 test.each([
   ["200", reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), PASSED],
@@ -173,7 +178,7 @@ test("a TCP port is open or not", async () => {
 
 test("an address that is not allowed is not connected to, as a literal or behind a name", async () => {
   const { port, connectionCount } = await answering();
-  const nowhere = new Prober(new Reach(["10.0.0.0/8", "0.0.0.0/0", "::/0"]), () =>
+  const nowhere = new Prober(new ProbeAllowList(["10.0.0.0/8", "0.0.0.0/0", "::/0"]), () =>
     Promise.resolve(["127.0.0.1", "::1", "::ffff:127.0.0.1"]),
   );
   for (const host of ["127.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "::1"])
@@ -189,7 +194,7 @@ test("the address that was tested is the one that is connected to: a name is res
   const answers = [["127.0.0.1"], ["127.0.0.2"]];
   let askedCount = 0;
   const rebinding: Resolve = () => Promise.resolve(answers[Math.min(askedCount++, 1)] ?? []);
-  const prober = new Prober(new Reach(["127.0.0.1/32"]), rebinding);
+  const prober = new Prober(new ProbeAllowList(["127.0.0.1/32"]), rebinding);
   expect(await prober.probe(http(inside.port, { host: "rebind.test" }))).toEqual(PASSED);
   expect([askedCount, good.connectionCount(), inside.connectionCount()]).toEqual([1, 1, 0]);
   // The next probe asks again, and what it is told now is tested too.
@@ -200,7 +205,9 @@ test("the address that was tested is the one that is connected to: a name is res
 test("of several addresses those that are allowed are tried in order, and no other", async () => {
   const { port, connectionCount } = await answering(undefined, { host: "127.0.0.3" });
   const other = await answering(undefined, { host: "127.0.0.4", port });
-  const prober = new Prober(new Reach(["127.0.0.2/31", "127.0.0.5"]), () => Promise.resolve(["127.0.0.4", "127.0.0.2", "127.0.0.3"]));
+  const prober = new Prober(new ProbeAllowList(["127.0.0.2/31", "127.0.0.5"]), () =>
+    Promise.resolve(["127.0.0.4", "127.0.0.2", "127.0.0.3"]),
+  );
   expect(await prober.probe(tcp(port, { host: "many.test" }))).toEqual(PASSED);
   expect([connectionCount(), other.connectionCount()]).toEqual([1, 0]);
 });

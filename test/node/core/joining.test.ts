@@ -12,8 +12,8 @@ import type { NodeOutput } from "../../../src/node/core-io.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
 import { FABRIC_OPTIONS, SETTINGS } from "../../fakes/options.ts";
-import { ALL_TIME_COUNTS } from "../../fakes/patience.ts";
 import { at } from "../../fakes/registry.ts";
+import { ALL_TIME_COUNTS } from "../../fakes/stall-clock.ts";
 
 const NODE = { ...SETTINGS.node, clusterId: "c1", region: "r1", labels: { rack: "7" } };
 const SETTINGS_HERE = { ...SETTINGS, node: NODE, fabric: { ...SETTINGS.fabric, clusterTokenFile: "token" } };
@@ -27,7 +27,7 @@ function joined({
   readonly now?: Time;
   readonly checks?: Settings["checks"];
 } = {}) {
-  const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined };
+  const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, stallClock: ALL_TIME_COUNTS, audit: undefined };
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
   const restored = { nodeId: "a", generation: 5, lastSeq: 0, floor: 0, leases: [], boot: "b2" };
   const given = { ...options, ...chance, metrics: new Metrics(), isMarked: false, now: () => at(0) };

@@ -1,6 +1,6 @@
 /** Orders that other nodes give this one: answered when they are durable, and refused while this node takes no writes. */
 import { expect, test } from "vitest";
-import type { OrderOutcome } from "../../../src/discovery/registrar/maintenance.ts";
+import type { OverrideOutcome } from "../../../src/discovery/registrar/maintenance.ts";
 import type { MaintainRequest } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { MaintenanceOrders } from "../../../src/node/core/parts/writes.ts";
@@ -20,10 +20,10 @@ const REQUEST: MaintainRequest = {
   principal: "ann",
   isForAll: false,
 };
-const REFUSED: OrderOutcome = { kind: "refused", reason: "not_found", detail: "none" };
+const REFUSED: OverrideOutcome = { kind: "refused", reason: "not_found", detail: "none" };
 
 function ordersOf(
-  outcomes: readonly OrderOutcome[],
+  outcomes: readonly OverrideOutcome[],
   { batch = 3, fault }: { readonly batch?: number; readonly fault?: WaymarkError } = {},
 ) {
   const givers: unknown[] = [];

@@ -6,14 +6,14 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../../fakes/options.ts";
-import { ALL_TIME_COUNTS } from "../../fakes/patience.ts";
 import { at, caller, command, keyOf, stamped, stampedBy } from "../../fakes/registry.ts";
+import { ALL_TIME_COUNTS } from "../../fakes/stall-clock.ts";
 
 const OPTIONS = {
   settings: { ...SETTINGS, node: { ...SETTINGS.node, clusterId: "c1", region: "r1" } },
   version: "1",
   history: HISTORY_BOUNDS,
-  patience: ALL_TIME_COUNTS,
+  stallClock: ALL_TIME_COUNTS,
   audit: undefined,
   isMarked: false,
   now: () => at(0),

@@ -1,6 +1,6 @@
 /** What becomes of the versions that others have: refused is only what can never be used, and people are told of what could not be kept. */
 import { expect, test } from "vitest";
-import { Parts } from "../../../src/lib/part.ts";
+import { MachineParts } from "../../../src/lib/machine-part.ts";
 import { TravellingPolicy } from "../../../src/node/core/travelling-policy.ts";
 import type { AdoptOutcome } from "../../../src/node/core-io.ts";
 import { driven } from "../../fakes/node-part.ts";
@@ -16,7 +16,7 @@ function fabric(number: number, notTaken: unknown) {
 }
 
 function open() {
-  const travelling = new TravellingPolicy(new Parts());
+  const travelling = new TravellingPolicy(new MachineParts());
   const give = driven(travelling);
   const adopted = (outcome: AdoptOutcome) => give({ kind: "policyAdopted", head: HEAD, via: VIA, outcome }, at(0));
   return { travelling, adopted };

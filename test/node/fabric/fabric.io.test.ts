@@ -1,6 +1,6 @@
 /** What a node without a fabric says of the mesh: that it is alone, and ready. */
 import { expect, test } from "vitest";
-import { Lookup } from "../../../src/catalog/query/lookup.ts";
+import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
 import { loneFabric } from "../../../src/node/fabric/fabric.io.ts";
@@ -11,7 +11,7 @@ const TIME = { monoMs: 5, wallMs: 1_760_000_000_000 };
 
 function lone() {
   const bounds = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
-  const replica = new Replica(new Lookup(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
+  const replica = new Replica(new EntryIndex(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
   const identity = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", version: "1", roles: ["edge"] };
   // Of a whole node only these are read.
   return loneFabric({ identity, replica, machine: { readiness: { isServing: true } } } as unknown as NodeCore, DETAIL);

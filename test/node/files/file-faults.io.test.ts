@@ -15,7 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { announcementPem } from "../../../src/seal/codec.ts";
+import { announcementPem } from "../../../src/signing/codec.ts";
 import { newAuthority } from "../../fakes/certificate.ts";
 import { waymark } from "../../fakes/cli-world.ts";
 import { announcedKey, signingKey, signingPem } from "../../fakes/signing-keys.ts";

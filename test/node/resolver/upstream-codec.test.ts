@@ -4,18 +4,18 @@ import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { CODES, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
+import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../../src/lib/errors.ts";
 import { fetchRequest, readFacts, refusalOf, watchRefusalOf } from "../../../src/node/resolver/upstream-codec.ts";
 import { grpcStatus } from "../../../src/server/grpc-methods.ts";
 import { refusal } from "../../../src/server/status.ts";
 
-const said = (reason: Reason, retryMs?: number) =>
+const said = (reason: ErrorReason, retryMs?: number) =>
   refusalOf("a:1", grpcStatus(refusal(new WaymarkError(reason, "words", retryMs === undefined ? {} : { retryMs }))), true);
 
 test("what is about the request, or the mesh, is passed on with its hint; what is about the resolver itself is not", () => {
-  const reasons = Object.keys(REASONS) as Reason[];
-  const passedOn = reasons.filter((reason) => said(reason, 1500).reason === reason);
-  expect(passedOn.toSorted()).toEqual([
+  const reasons = Object.keys(REASONS) as ErrorReason[];
+  const proxied = reasons.filter((reason) => said(reason, 1500).reason === reason);
+  expect(proxied.toSorted()).toEqual([
     "deadline_exceeded",
     "draining",
     "invalid_argument",
@@ -34,8 +34,8 @@ test("what is about the request, or the mesh, is passed on with its hint; what i
 });
 
 test("only some refusals of a watch are about what it asks for; after all others the server is left", () => {
-  const meant = (reason: Reason) => watchRefusalOf(grpcStatus(refusal(new WaymarkError(reason, "words"))));
-  const reasons = Object.keys(REASONS) as Reason[];
+  const meant = (reason: ErrorReason) => watchRefusalOf(grpcStatus(refusal(new WaymarkError(reason, "words"))));
+  const reasons = Object.keys(REASONS) as ErrorReason[];
   expect(reasons.filter((reason) => meant(reason) === "access")).toEqual(["discovery_access_denied"]);
   expect(reasons.filter((reason) => meant(reason) === "prefix").toSorted()).toEqual([
     "invalid_argument",

@@ -8,13 +8,13 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Fanout } from "../../../src/discovery/fanout.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import { Redirects } from "../../../src/services/discovery/resolve.ts";
+import { ClusterRedirects } from "../../../src/services/discovery/resolve.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import type { CallContext } from "../../../src/services/service.ts";
 import { BAND, type Summary } from "../../../src/summary/summary.ts";
@@ -39,7 +39,7 @@ function node(entries: Readonly<Record<string, MessageInitShape<typeof EntrySche
   const { policies, denials } = world;
   const told: string[] = [];
   const onDenied = (_: Caller, { namespace }: { namespace: string }) => denials.push(`catalog ${namespace}`);
-  const reads = new Reads(r.replica, NODE, { policies, onDenied });
+  const reads = new CatalogReads(r.replica, NODE, { policies, onDenied });
   let isCaughtUp = true;
   const loads = { of: () => undefined };
   const { handlers } = readHandlers({
@@ -63,7 +63,7 @@ function node(entries: Readonly<Record<string, MessageInitShape<typeof EntrySche
     metrics: new Metrics(),
     isTls: false,
     onRead: (_, namespace) => told.push(namespace),
-    redirects: new Redirects(world.summaries),
+    redirects: new ClusterRedirects(world.summaries),
   });
   const resolve = (asked: MessageInitShape<typeof ResolveRequestSchema> = {}, caller = ANYONE): ResolveResponse => {
     if (handlers.resolve.kind !== "unary") throw new Error(handlers.resolve.kind);

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { type ResolveRequest, ResolveRequestSchema, type ResolveResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { Reads } from "../../../src/discovery/reads.ts";
+import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { NO_POLICY } from "../../../src/policy/set/verdict.ts";
 import { resolveHandler } from "../../../src/services/discovery/resolve.ts";
@@ -21,7 +21,7 @@ test("a choice among large entries decodes only what it depends on", () => {
   r.register("ann", drafts, at(0), { isStatic: true });
   const loads = { of: () => undefined };
   const handler = resolveHandler({
-    reads: new Reads(r.replica, NODE, { policies: { policy: NO_POLICY }, onDenied: () => {} }),
+    reads: new CatalogReads(r.replica, NODE, { policies: { policy: NO_POLICY }, onDenied: () => {} }),
     bytes: new DiscoveryBytes(r.replica.slab, loads),
     loads,
     identity: { ...NODE, zone: "z1" },

@@ -4,12 +4,12 @@ import { expect, test } from "vitest";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { readShown } from "../../../src/catalog/entry/view.ts";
-import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
+import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../../src/catalog/watch/reader.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { NEW } from "../../fakes/ages.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
-function message(changes: readonly Change[]): FeedMessage {
+function message(changes: readonly WatchChange[]): FeedMessage {
   const none = { portableCursor: "", snapshot: SNAPSHOT.NONE, replaces: [], isBookmark: false, digest: undefined, encoded: undefined };
   return { ...none, changes, revision: 7, cursor: "here" };
 }
@@ -22,7 +22,7 @@ test("readers with differing filters are told the same bytes of a change, as it 
     return { action: ACTION.UPDATE, record: registry.replica.view(keyOf("web"))!, revision: registry.replica.revision };
   };
   const bytes = new DiscoveryBytes(registry.replica.slab, { of: () => undefined });
-  const told = (changes: readonly Change[], sentWallMs: number, isNamesOnly = false) => {
+  const told = (changes: readonly WatchChange[], sentWallMs: number, isNamesOnly = false) => {
     const options = { isNamesOnly, sentWallMs, servedBy: "a", age: NEW };
     const { deltas } = fromBinary(CatalogWatchResponseSchema, bytes.watch(message(changes), options));
     return deltas.map(({ payload, revision, sentAt }) => [payload.case === "entry" && payload.value.tags[0], revision, sentAt?.nanos]);

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { Reader } from "../../../src/catalog/watch/reader.ts";
-import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
+import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { WatchReader } from "../../../src/catalog/watch/reader.ts";
+import { Fanout, type WatchStream } from "../../../src/discovery/fanout.ts";
 import type { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { WatchSource } from "../../../src/services/discovery/watch-opener.ts";
 import { NEW } from "../../fakes/ages.ts";
@@ -16,7 +16,7 @@ const MANY = 12_000;
 function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc", isPaused = () => false): WatchSource {
   const filter = { ...ANY, namespace };
   const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
-  const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, T);
+  const feed = new WatchFeed(new WatchReader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, T);
   const bytes: Pick<DiscoveryBytes, "watch"> = { watch: ({ changes }) => Buffer.from(`${changes.length} changes`) };
   const ports = {
     fanout,
@@ -72,7 +72,7 @@ test("only a watch that was told everything says that it is drained, and that it
   fill(node, keysOf(MANY));
   const narrowed: boolean[] = [];
   class NotedFanout extends Fanout {
-    override narrow(watcher: Watcher): void {
+    override narrow(watcher: WatchStream): void {
       narrowed.push(source.feed.isCurrent);
       super.narrow(watcher);
     }

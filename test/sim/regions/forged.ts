@@ -1,7 +1,7 @@
 /** What a neighbour `ap1` of region ap may make up. Nobody is to believe any of it. */
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { CONTEXT } from "../../../src/seal/signer.ts";
+import { CONTEXT } from "../../../src/signing/signer.ts";
 import { encodeSummary } from "../../../src/summary/codec.ts";
 import { BAND, type Sealed, type Summary } from "../../../src/summary/summary.ts";
 import { signingKey } from "../../fakes/signing-keys.ts";

@@ -5,14 +5,14 @@ import { importRule } from "../../../src/fabric/borders/rules/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Seals } from "../../../src/node/core/rooms.ts";
 import type { Told } from "../../../src/node/core-io.ts";
-import type { ClusterKey } from "../../../src/seal/cluster-keys.ts";
-import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
-import { KeyRegistry } from "../../../src/seal/key-registry.ts";
-import type { SealedText, Signer, SigningKey } from "../../../src/seal/signer.ts";
+import type { ClusterKey } from "../../../src/signing/cluster-keys.ts";
+import { KEY_BOUNDS } from "../../../src/signing/cluster-keys.ts";
+import { KeyRegistry } from "../../../src/signing/key-registry.ts";
+import type { ClusterSigner, SignedBytes, SigningKey } from "../../../src/signing/signer.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import type { SimNode } from "../sim-node.ts";
 
-type Reloaded = { readonly rows?: readonly ClusterKey[]; readonly key?: SigningKey; readonly announced?: readonly SealedText[] };
+type Reloaded = { readonly rows?: readonly ClusterKey[]; readonly key?: SigningKey; readonly announced?: readonly SignedBytes[] };
 
 export interface RegionalParts {
   readonly clusterId: string;
@@ -27,7 +27,7 @@ export interface RegionalParts {
   readonly exported: (node: SimNode, draft: Draft) => void;
 }
 
-const NOTHING: readonly SealedText[] = [];
+const NOTHING: readonly SignedBytes[] = [];
 
 type Telling = "exporters" | "summaryRefused" | "summaryUnsaid";
 
@@ -95,7 +95,7 @@ export class Regional {
   }
 
   /** With the key that the file has now. */
-  #signer(): Signer | undefined {
+  #signer(): ClusterSigner | undefined {
     const key = () => this.#key;
     return (
       this.#key && {

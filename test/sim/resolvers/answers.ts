@@ -3,7 +3,7 @@
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { type CatalogRecord, HEALTH, type KeyText, keyParts, viewHealth } from "../../../src/catalog/record/record.ts";
 import { anonymousCaller, type Caller } from "../../../src/policy/identity/caller.ts";
 import { lineOf } from "../../fakes/model.ts";
@@ -79,7 +79,7 @@ export class AnswerChecks {
 
   #followed(process: ResolverProcess, { namespace }: InstanceName, { ageMs, isStale, source }: Told, what: () => string): void {
     const { checks, world } = this.#parts;
-    const isTold = process.told.some((prefixes) => new Prefixes(prefixes).covers(namespace));
+    const isTold = process.told.some((prefixes) => new NamespacePrefixes(prefixes).covers(namespace));
     checks.holds(isTold, "unknown", () => `${what()} before its snapshot is there`);
     const sinceMs = world.nowMs - (process.stated?.throughMs ?? 0);
     checks.holds(
@@ -181,7 +181,7 @@ export class AnswerChecks {
   }
 
   /** At a bookmark it answers every caller as its upstream would under the same policy, except for LOCAL and held entries (P17). */
-  heard(process: ResolverProcess, sent: Sent, covered: Prefixes): void {
+  heard(process: ResolverProcess, sent: Sent, covered: NamespacePrefixes): void {
     const { checks, history } = this.#parts;
     const { rooms, shown, host } = process;
     for (const origin of rooms.replica.origins.values())

@@ -1,6 +1,6 @@
 /** Draws what happens in a world with resolvers from a seed: a list of timed steps, of which any may be left out. */
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { keyParts } from "../../../src/catalog/record/record.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { CALLERS } from "./answers.ts";
@@ -299,7 +299,7 @@ const QUIET_MS = 6500;
 function joined(rng: Rng, { nodeCount, resolvers, activeMs }: Parts, roamers: readonly RoamerPlan[]): Late | undefined {
   if (nodeCount < 3 || rng.int(3) > 0) return undefined;
   const [node, joinMs] = [nodeCount - 1, 10_000 + rng.int(activeMs - 22_000)];
-  const read = new Prefixes(roamers.map(({ prefix }) => prefix));
+  const read = new NamespacePrefixes(roamers.map(({ prefix }) => prefix));
   const keys = KEYS.flatMap((key, i) => (read.covers(keyParts(key).namespace) ? [i] : []));
   const put = (): ResolverStep => ({
     atMs: joinMs + 1500 + rng.int(1500),

@@ -1,16 +1,16 @@
 /**
- * A client that watches at nodes and resolvers in turn, as the product's clients do: it follows with `Follower` and takes its portable cursor along. At each END
+ * A client that watches at nodes and resolvers in turn, as the product's clients do: it follows with `WatchFollower` and takes its portable cursor along. At each END
  * and bookmark it holds what a query there answers, and a cursor of a resolver is the place of what it holds.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import type { EntryKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { ANY, coversNamespace, type Filter } from "../../../src/catalog/query/filter.ts";
+import { ANY, coversNamespace, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { type CatalogRecord, deltaId, viewHealth } from "../../../src/catalog/record/record.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
-import type { Reads } from "../../../src/discovery/reads.ts";
+import { type FollowEvent, readEntryPayload, WatchFollower } from "../../../src/consumer/watch-follower.ts";
+import type { CatalogReads } from "../../../src/discovery/reads.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { entrySeen, type FollowEvent, Follower } from "../../../src/reading/follow.ts";
 import type { Checks } from "../checks.ts";
 import type { Trace } from "../trace.ts";
 import type { World } from "../world.ts";
@@ -23,7 +23,7 @@ import type { Host, Line, Source, Wires } from "./wires.ts";
 export interface Place {
   readonly server: Server;
   /** Undefined while nothing runs there. */
-  readonly reads: Reads | undefined;
+  readonly reads: CatalogReads | undefined;
   /** Whether it is a resolver, and so shows no LOCAL entries. */
   readonly isResolver: boolean;
   /** Whether an entry is shown to watches. */
@@ -56,9 +56,9 @@ export class Roamer {
   readonly #plan: RoamerPlan;
   readonly #parts: RoamerParts;
   readonly #host: Host;
-  readonly #filter: Filter;
+  readonly #filter: EntryFilter;
   readonly #held = new Map<string, string>();
-  readonly #follower = new Follower("", { seen: entrySeen });
+  readonly #follower = new WatchFollower("", { seen: readEntryPayload });
   #line: Line | undefined;
   #place: number;
   #openCount = 0;
@@ -117,7 +117,7 @@ export class Roamer {
       () =>
         `${this.#host.name} hears of ${name}: ${message.deltas.length} deltas, snapshot ${message.snapshot}, bookmark ${message.bookmark}`,
     );
-    if (this.#follower.isDoubtful) return this.move(this.#place);
+    if (this.#follower.hasUnconfirmed) return this.move(this.#place);
     for (const event of events) {
       if (event.kind === "put") this.#put(place, event, query);
       else if (event.kind === "remove") this.#held.delete(textOf(event.key));

@@ -5,9 +5,9 @@
 
 import { fromBinary } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
-import type { Lookup } from "../../../src/catalog/query/lookup.ts";
-import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { CAUSE } from "../../../src/catalog/watch/cause.ts";
 import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
@@ -20,11 +20,11 @@ import type { Rng } from "../../../src/lib/rng.ts";
 import { openResolverRooms, type ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage, type WatchDelta } from "../../../src/resolver/codec.ts";
-import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
-import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
-import type { CacheAct } from "../../../src/resolver/upkeep/cache-acts.ts";
+import type { RestoredCopy } from "../../../src/resolver/disk/restore.ts";
+import type { AnswerQuality, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
+import type { CacheOperation } from "../../../src/resolver/maintenance/cache-operations.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
-import type { AnswerAge } from "../../../src/services/discovery/age.ts";
+import type { AnswerAge } from "../../../src/services/discovery/answer-age.ts";
 import { NameCalls, type NamesOutcome } from "../../../src/services/resolving/name-calls.ts";
 import { ageOf } from "../../../src/services/resolving/ports.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";
@@ -44,7 +44,7 @@ import type { Host, Line, Wires } from "./wires.ts";
 /** Is told of what a process does. */
 export interface Seen {
   /** It took in a message of its upstream about what is below these prefixes. */
-  heard(process: ResolverProcess, sent: Sent, prefixes: Prefixes): void;
+  heard(process: ResolverProcess, sent: Sent, prefixes: NamespacePrefixes): void;
   /** It goes on with an upstream that just said that its data comes through this very resolver. */
   looped(process: ResolverProcess, upstream: string): void;
   /** It says that an upstream sent what no server of ours can have sent. */
@@ -113,7 +113,7 @@ const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wa
 const SLICE_APART_MS = 100;
 
 /** What a caller was answered. */
-export interface Told extends Answer {
+export interface Told extends AnswerQuality {
   readonly records: readonly CatalogRecord[];
 }
 
@@ -331,7 +331,7 @@ export class ResolverProcess {
   }
 
   /** An operator acts on its cache. */
-  act(act: CacheAct, namespaces: readonly string[]): void {
+  act(act: CacheOperation, namespaces: readonly string[]): void {
     this.input({ kind: "act", act, namespaces, told: () => {} });
   }
 
@@ -512,7 +512,7 @@ export class ResolverProcess {
       this.differs = sent.held !== undefined && below(this.held(), prefixes).join() !== below(sent.held, prefixes).join();
       if (this.differs) this.differedMs = world.nowMs;
     }
-    seen.heard(this, sent, new Prefixes(prefixes));
+    seen.heard(this, sent, new NamespacePrefixes(prefixes));
     if (snapshot === SNAPSHOT.NONE) return;
     const keys = deltas.map(({ change }) => ("entry" in change ? keyOfEntry(change.entry) : change.text));
     this.#trip(upstream, this.host.trips.snapshot(stream, keys, snapshot === SNAPSHOT.END));
@@ -635,7 +635,7 @@ export class ResolverProcess {
   }
 
   #ageOf(time: Time, namespace?: string): AnswerAge {
-    const isAsked = (held: Lookup) => namespace === undefined || namespace === "" || held.namespaceCount(namespace) > 0;
+    const isAsked = (held: EntryIndex) => namespace === undefined || namespace === "" || held.namespaceCount(namespace) > 0;
     return ageOf(this.rooms.machine.followedAnswer(time, isAsked), time);
   }
 
@@ -652,7 +652,7 @@ export class ResolverProcess {
 
 /** What is below these prefixes, in order. */
 function below(shown: Shown, prefixes: readonly string[]): readonly string[] {
-  const covered = new Prefixes(prefixes);
+  const covered = new NamespacePrefixes(prefixes);
   return [...shown.values()]
     .filter(({ namespace }) => covered.covers(namespace))
     .map(({ line }) => line)

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Batch, BatchPut } from "../../../src/catalog/batch.ts";
+import type { BatchPut, WriteBatch } from "../../../src/catalog/batch.ts";
 import { decodeRows, encodeBatch, ROW_KEY, rowKeyEnd, sealRow, visitBatch, visitRows } from "../../../src/store/journal/format.ts";
 
 const put = fc.record({
@@ -17,7 +17,7 @@ const lease = fc.record({
   idempotencyKey: fc.string(),
   grantedWallMs: fc.maxSafeNat(),
 });
-const batches: fc.Arbitrary<Batch> = fc.record({
+const batches: fc.Arbitrary<WriteBatch> = fc.record({
   forget: fc.array(fc.string({ unit: "grapheme" })),
   leases: fc.array(lease),
   puts: fc.array(put),
@@ -26,11 +26,11 @@ const batches: fc.Arbitrary<Batch> = fc.record({
   floor: fc.maxSafeNat(),
 });
 
-function decoded(buffer: ArrayBuffer): Pick<Batch, "forget" | "leases" | "puts" | "endedLeases"> {
+function decoded(buffer: ArrayBuffer): Pick<WriteBatch, "forget" | "leases" | "puts" | "endedLeases"> {
   const text = new TextDecoder("utf-8", { ignoreBOM: true });
   const out = {
     forget: [] as string[],
-    leases: [] as Batch["leases"][number][],
+    leases: [] as WriteBatch["leases"][number][],
     puts: [] as BatchPut[],
     endedLeases: [] as string[],
   };

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
-import { KeyRegistry } from "../../../src/seal/key-registry.ts";
+import { KEY_BOUNDS } from "../../../src/signing/cluster-keys.ts";
+import { KeyRegistry } from "../../../src/signing/key-registry.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import { encodeBeacon, encodeSummary } from "../../../src/summary/codec.ts";
 import { type Beacon, MAX_VERSION, type Summary } from "../../../src/summary/summary.ts";

@@ -1,5 +1,5 @@
 // Made by scripts/gen-codec.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
-import { type Problems, quoted } from "../../../../src/catalog/entry/names.ts";
+import { type FieldProblems, quoted } from "../../../../src/catalog/entry/names.ts";
 import {
   type AliasCheckFields,
   type CacheDetailFields,
@@ -19,7 +19,7 @@ import {
 } from "./entry_codec.ts";
 
 /** Adds what breaks the contract's rules in `EntryKey`. */
-export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
+export function checkEntryKey(value: EntryKeyFields, problems: FieldProblems): void {
   problems.known(value.kind, 6, "an entry kind", "kind");
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   problems.name(value.name, problems.bounds.maxNameLength, "name");
@@ -28,7 +28,7 @@ export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
 }
 
 /** Adds what breaks the contract's rules in `Target`. */
-export function checkTarget(value: TargetFields, problems: Problems): void {
+export function checkTarget(value: TargetFields, problems: FieldProblems): void {
   if (value.name !== "") problems.name(value.name, problems.bounds.maxNameLength, "name");
   problems.host(value.host, problems.bounds.maxHostLength, "host");
   if (!(value.port >= 0 && value.port <= 65535)) problems.range(value.port, 0, 65535, "port");
@@ -38,7 +38,7 @@ export function checkTarget(value: TargetFields, problems: Problems): void {
 }
 
 /** Adds what breaks the contract's rules in `LoadReport`. */
-export function checkLoadReport(value: LoadReportFields, problems: Problems): void {
+export function checkLoadReport(value: LoadReportFields, problems: FieldProblems): void {
   if (!(value.activeClients >= 0 && value.activeClients <= 4294967295)) problems.range(value.activeClients, 0, 4294967295, "active_clients");
   if (!(value.errorRate >= 0 && value.errorRate <= 1)) problems.range(value.errorRate, 0, 1, "error_rate");
   if (!(value.latencyMs >= 0 && value.latencyMs <= 1000000000)) problems.range(value.latencyMs, 0, 1000000000, "latency_ms");
@@ -48,7 +48,7 @@ export function checkLoadReport(value: LoadReportFields, problems: Problems): vo
   }
 }
 
-function checkFunctionDetail_resources(many: readonly string[], problems: Problems): void {
+function checkFunctionDetail_resources(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "resources");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -59,14 +59,14 @@ function checkFunctionDetail_resources(many: readonly string[], problems: Proble
 }
 
 /** Adds what breaks the contract's rules in `FunctionDetail`. */
-export function checkFunctionDetail(value: FunctionDetailFields, problems: Problems): void {
+export function checkFunctionDetail(value: FunctionDetailFields, problems: FieldProblems): void {
   if (value.functionId !== "") problems.name(value.functionId, problems.bounds.maxNameLength, "function_id");
   if (value.version !== "") problems.text(value.version, 128, "version");
   if (value.specDigest !== "") problems.name(value.specDigest, problems.bounds.maxNameLength, "spec_digest");
   if (value.resources.length > 0) checkFunctionDetail_resources(value.resources, problems);
 }
 
-function checkTopicDetail_patterns(many: readonly string[], problems: Problems): void {
+function checkTopicDetail_patterns(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "patterns");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -77,11 +77,11 @@ function checkTopicDetail_patterns(many: readonly string[], problems: Problems):
 }
 
 /** Adds what breaks the contract's rules in `TopicDetail`. */
-export function checkTopicDetail(value: TopicDetailFields, problems: Problems): void {
+export function checkTopicDetail(value: TopicDetailFields, problems: FieldProblems): void {
   if (value.patterns.length > 0) checkTopicDetail_patterns(value.patterns, problems);
 }
 
-function checkQueueDetail_delivery_guarantees(many: readonly string[], problems: Problems): void {
+function checkQueueDetail_delivery_guarantees(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "delivery_guarantees");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -92,11 +92,11 @@ function checkQueueDetail_delivery_guarantees(many: readonly string[], problems:
 }
 
 /** Adds what breaks the contract's rules in `QueueDetail`. */
-export function checkQueueDetail(value: QueueDetailFields, problems: Problems): void {
+export function checkQueueDetail(value: QueueDetailFields, problems: FieldProblems): void {
   if (value.deliveryGuarantees.length > 0) checkQueueDetail_delivery_guarantees(value.deliveryGuarantees, problems);
 }
 
-function checkCacheDetail_modes(many: readonly string[], problems: Problems): void {
+function checkCacheDetail_modes(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "modes");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -107,7 +107,7 @@ function checkCacheDetail_modes(many: readonly string[], problems: Problems): vo
 }
 
 /** Adds what breaks the contract's rules in `CacheDetail`. */
-export function checkCacheDetail(value: CacheDetailFields, problems: Problems): void {
+export function checkCacheDetail(value: CacheDetailFields, problems: FieldProblems): void {
   if (value.role !== "") problems.name(value.role, problems.bounds.maxNameLength, "role");
   if (!(value.latitude >= -90 && value.latitude <= 90)) problems.range(value.latitude, -90, 90, "latitude");
   if (!(value.longitude >= -180 && value.longitude <= 180)) problems.range(value.longitude, -180, 180, "longitude");
@@ -117,7 +117,7 @@ export function checkCacheDetail(value: CacheDetailFields, problems: Problems): 
   if (!(value.latencyMs >= 0 && value.latencyMs <= 1000000000)) problems.range(value.latencyMs, 0, 1000000000, "latency_ms");
 }
 
-function checkNodeDetail_advertised_urls(many: readonly string[], problems: Problems): void {
+function checkNodeDetail_advertised_urls(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "advertised_urls");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -127,7 +127,7 @@ function checkNodeDetail_advertised_urls(many: readonly string[], problems: Prob
   }
 }
 
-function checkNodeDetail_transports(many: readonly string[], problems: Problems): void {
+function checkNodeDetail_transports(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "transports");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -137,7 +137,7 @@ function checkNodeDetail_transports(many: readonly string[], problems: Problems)
   }
 }
 
-function checkNodeDetail_protocol_versions(many: readonly number[], problems: Problems): void {
+function checkNodeDetail_protocol_versions(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "protocol_versions");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -147,7 +147,7 @@ function checkNodeDetail_protocol_versions(many: readonly number[], problems: Pr
   }
 }
 
-function checkNodeDetail_labels(many: Readonly<Record<string, string>>, problems: Problems): void {
+function checkNodeDetail_labels(many: Readonly<Record<string, string>>, problems: FieldProblems): void {
   let count = 0;
   for (const key in many) {
     count++;
@@ -161,7 +161,7 @@ function checkNodeDetail_labels(many: Readonly<Record<string, string>>, problems
 }
 
 /** Adds what breaks the contract's rules in `NodeDetail`. */
-export function checkNodeDetail(value: NodeDetailFields, problems: Problems): void {
+export function checkNodeDetail(value: NodeDetailFields, problems: FieldProblems): void {
   if (value.advertisedUrls.length > 0) checkNodeDetail_advertised_urls(value.advertisedUrls, problems);
   if (value.transports.length > 0) checkNodeDetail_transports(value.transports, problems);
   if (value.protocolVersions.length > 0) checkNodeDetail_protocol_versions(value.protocolVersions, problems);
@@ -169,12 +169,12 @@ export function checkNodeDetail(value: NodeDetailFields, problems: Problems): vo
 }
 
 /** Adds what breaks the contract's rules in `GrpcCheck`. */
-export function checkGrpcCheck(value: GrpcCheckFields, problems: Problems): void {
+export function checkGrpcCheck(value: GrpcCheckFields, problems: FieldProblems): void {
   if (value.service !== "") problems.name(value.service, problems.bounds.maxNameLength, "service");
 }
 
 /** Adds what breaks the contract's rules in `HttpCheck`. */
-export function checkHttpCheck(value: HttpCheckFields, problems: Problems): void {
+export function checkHttpCheck(value: HttpCheckFields, problems: FieldProblems): void {
   if (value.path !== "") problems.text(value.path, problems.bounds.maxUrlLength, "path");
   problems.pattern(value.path, { pattern: /^(\/[!-~]*)?$/u, rule: "a path that starts with / and has printable ASCII without spaces" }, "path");
   if (!(value.statusMin >= 0 && value.statusMin <= 599)) problems.range(value.statusMin, 0, 599, "status_min");
@@ -182,7 +182,7 @@ export function checkHttpCheck(value: HttpCheckFields, problems: Problems): void
 }
 
 /** Adds what breaks the contract's rules in `AliasCheck`. */
-export function checkAliasCheck(value: AliasCheckFields, problems: Problems): void {
+export function checkAliasCheck(value: AliasCheckFields, problems: FieldProblems): void {
   if (value.key === undefined) problems.add("key", "is required");
   if (value.key !== undefined) {
     const before = problems.count;
@@ -192,7 +192,7 @@ export function checkAliasCheck(value: AliasCheckFields, problems: Problems): vo
 }
 
 /** Adds what breaks the contract's rules in `Check`. */
-export function checkCheck(value: CheckFields, problems: Problems): void {
+export function checkCheck(value: CheckFields, problems: FieldProblems): void {
   if (value.target !== "") problems.name(value.target, problems.bounds.maxNameLength, "target");
   if (value.interval !== undefined) {
     problems.duration(value.interval, 3600000, "interval", 1000);
@@ -230,7 +230,7 @@ export function checkCheck(value: CheckFields, problems: Problems): void {
 }
 
 /** Adds what breaks the contract's rules in `CheckState`. */
-export function checkCheckState(value: CheckStateFields, problems: Problems): void {
+export function checkCheckState(value: CheckStateFields, problems: FieldProblems): void {
   problems.known(value.health, 5, "a health status", "health");
   problems.known(value.failure, 10, "a check failure", "failure");
   if (!(value.httpStatus >= 0 && value.httpStatus <= 999)) problems.range(value.httpStatus, 0, 999, "http_status");
@@ -238,14 +238,14 @@ export function checkCheckState(value: CheckStateFields, problems: Problems): vo
 }
 
 /** Adds what breaks the contract's rules in `Maintenance`. */
-export function checkMaintenance(value: MaintenanceFields, problems: Problems): void {
+export function checkMaintenance(value: MaintenanceFields, problems: FieldProblems): void {
   problems.bytes(value.reason, 256, "reason");
   if (value.until !== undefined) {
     problems.time(value.until, "until");
   }
 }
 
-function checkEntry_targets(many: readonly TargetFields[], problems: Problems): void {
+function checkEntry_targets(many: readonly TargetFields[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxTargets, "targets");
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
@@ -256,7 +256,7 @@ function checkEntry_targets(many: readonly TargetFields[], problems: Problems): 
   }
 }
 
-function checkEntry_tags(many: readonly string[], problems: Problems): void {
+function checkEntry_tags(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "tags");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -267,7 +267,7 @@ function checkEntry_tags(many: readonly string[], problems: Problems): void {
   problems.unique(many, "tags");
 }
 
-function checkEntry_capabilities(many: readonly string[], problems: Problems): void {
+function checkEntry_capabilities(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "capabilities");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -278,7 +278,7 @@ function checkEntry_capabilities(many: readonly string[], problems: Problems): v
   problems.unique(many, "capabilities");
 }
 
-function checkEntry_resources(many: readonly string[], problems: Problems): void {
+function checkEntry_resources(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "resources");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -289,7 +289,7 @@ function checkEntry_resources(many: readonly string[], problems: Problems): void
   problems.unique(many, "resources");
 }
 
-function checkEntry_metadata(many: Readonly<Record<string, string>>, problems: Problems): void {
+function checkEntry_metadata(many: Readonly<Record<string, string>>, problems: FieldProblems): void {
   let count = 0;
   for (const key in many) {
     count++;
@@ -302,7 +302,7 @@ function checkEntry_metadata(many: Readonly<Record<string, string>>, problems: P
   problems.items(count, problems.bounds.maxMetadataPairs, "metadata");
 }
 
-function checkEntry_aliases(many: readonly string[], problems: Problems): void {
+function checkEntry_aliases(many: readonly string[], problems: FieldProblems): void {
   problems.items(many.length, problems.bounds.maxListItems, "aliases");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -313,7 +313,7 @@ function checkEntry_aliases(many: readonly string[], problems: Problems): void {
   problems.unique(many, "aliases");
 }
 
-function checkEntry_checks(many: readonly CheckFields[], problems: Problems): void {
+function checkEntry_checks(many: readonly CheckFields[], problems: FieldProblems): void {
   problems.items(many.length, 4, "checks");
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
@@ -324,7 +324,7 @@ function checkEntry_checks(many: readonly CheckFields[], problems: Problems): vo
   }
 }
 
-function checkEntry_check_states(many: readonly CheckStateFields[], problems: Problems): void {
+function checkEntry_check_states(many: readonly CheckStateFields[], problems: FieldProblems): void {
   problems.items(many.length, 4, "check_states");
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
@@ -336,7 +336,7 @@ function checkEntry_check_states(many: readonly CheckStateFields[], problems: Pr
 }
 
 /** Adds what breaks the contract's rules in `Entry`. */
-export function checkEntry(value: EntryFields, problems: Problems): void {
+export function checkEntry(value: EntryFields, problems: FieldProblems): void {
   if (value.key === undefined) problems.add("key", "is required");
   if (value.key !== undefined) {
     const before = problems.count;

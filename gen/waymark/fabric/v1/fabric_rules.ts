@@ -1,5 +1,5 @@
 // Made by scripts/gen-codec.ts from waymark/fabric/v1/fabric.proto: change that, then `npm run gen`.
-import { type Problems, quoted } from "../../../../src/catalog/entry/names.ts";
+import { type FieldProblems, quoted } from "../../../../src/catalog/entry/names.ts";
 import { isNoTime } from "../../../../src/lib/protowire.ts";
 import {
   type BeaconFields,
@@ -49,7 +49,7 @@ import {
   type WithdrawalFields,
 } from "./fabric_codec.ts";
 
-function checkHelloFrame_protocol_versions(many: readonly number[], problems: Problems): void {
+function checkHelloFrame_protocol_versions(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -58,7 +58,7 @@ function checkHelloFrame_protocol_versions(many: readonly number[], problems: Pr
   }
 }
 
-function checkHelloFrame_policy_from(many: readonly string[], problems: Problems): void {
+function checkHelloFrame_policy_from(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -68,7 +68,7 @@ function checkHelloFrame_policy_from(many: readonly string[], problems: Problems
 }
 
 /** Adds what breaks the contract's rules in `HelloFrame`. */
-export function checkHelloFrame(value: HelloFrameFields, problems: Problems): void {
+export function checkHelloFrame(value: HelloFrameFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "origin.node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
   if (value.boot !== undefined) {
@@ -93,7 +93,7 @@ export function checkHelloFrame(value: HelloFrameFields, problems: Problems): vo
 }
 
 /** Adds what breaks the contract's rules in `VectorEntry`. */
-export function checkVectorEntry(value: VectorEntryFields, problems: Problems): void {
+export function checkVectorEntry(value: VectorEntryFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "origin.node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
   if (!(value.seq >= 0 && value.seq <= 9007199254740991)) problems.range(value.seq, 0, 9007199254740991, "seq");
@@ -103,7 +103,7 @@ export function checkVectorEntry(value: VectorEntryFields, problems: Problems): 
   }
 }
 
-function checkVectorFrame_entries(many: readonly VectorEntryFields[], problems: Problems): void {
+function checkVectorFrame_entries(many: readonly VectorEntryFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -113,7 +113,7 @@ function checkVectorFrame_entries(many: readonly VectorEntryFields[], problems: 
   }
 }
 
-function checkVectorFrame_seqs(many: readonly number[], problems: Problems): void {
+function checkVectorFrame_seqs(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -122,7 +122,7 @@ function checkVectorFrame_seqs(many: readonly number[], problems: Problems): voi
   }
 }
 
-function checkVectorFrame_heartbeat_tenths(many: readonly number[], problems: Problems): void {
+function checkVectorFrame_heartbeat_tenths(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -131,7 +131,7 @@ function checkVectorFrame_heartbeat_tenths(many: readonly number[], problems: Pr
   }
 }
 
-function checkVectorFrame_heartbeat_seqs(many: readonly number[], problems: Problems): void {
+function checkVectorFrame_heartbeat_seqs(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -141,7 +141,7 @@ function checkVectorFrame_heartbeat_seqs(many: readonly number[], problems: Prob
 }
 
 /** Adds what breaks the contract's rules in `VectorFrame`. */
-export function checkVectorFrame(value: VectorFrameFields, problems: Problems): void {
+export function checkVectorFrame(value: VectorFrameFields, problems: FieldProblems): void {
   if (value.entries.length > 0) checkVectorFrame_entries(value.entries, problems);
   if (value.seqs.length > 0) checkVectorFrame_seqs(value.seqs, problems);
   if (value.heartbeatTenths.length > 0) checkVectorFrame_heartbeat_tenths(value.heartbeatTenths, problems);
@@ -151,7 +151,7 @@ export function checkVectorFrame(value: VectorFrameFields, problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `RecordsFrame`. */
-export function checkRecordsFrame(value: RecordsFrameFields, problems: Problems): void {
+export function checkRecordsFrame(value: RecordsFrameFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "origin.node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
   if (!(value.after >= 0 && value.after <= 9007199254740991)) problems.range(value.after, 0, 9007199254740991, "after");
@@ -164,7 +164,7 @@ export function checkRecordsFrame(value: RecordsFrameFields, problems: Problems)
   }
 }
 
-function checkLinkedFrame_node_ids(many: readonly string[], problems: Problems): void {
+function checkLinkedFrame_node_ids(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -174,19 +174,19 @@ function checkLinkedFrame_node_ids(many: readonly string[], problems: Problems):
 }
 
 /** Adds what breaks the contract's rules in `LinkedFrame`. */
-export function checkLinkedFrame(value: LinkedFrameFields, problems: Problems): void {
+export function checkLinkedFrame(value: LinkedFrameFields, problems: FieldProblems): void {
   if (value.nodeIds.length > 0) checkLinkedFrame_node_ids(value.nodeIds, problems);
 }
 
 /** Adds what breaks the contract's rules in `OriginDigest`. */
-export function checkOriginDigest(value: OriginDigestFields, problems: Problems): void {
+export function checkOriginDigest(value: OriginDigestFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "origin.node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
   if (!(value.through >= 0 && value.through <= 9007199254740991)) problems.range(value.through, 0, 9007199254740991, "through");
   if (!(value.liveCount >= 0 && value.liveCount <= 9007199254740991)) problems.range(value.liveCount, 0, 9007199254740991, "live_count");
 }
 
-function checkDigestFrame_origins(many: readonly OriginDigestFields[], problems: Problems): void {
+function checkDigestFrame_origins(many: readonly OriginDigestFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -197,12 +197,12 @@ function checkDigestFrame_origins(many: readonly OriginDigestFields[], problems:
 }
 
 /** Adds what breaks the contract's rules in `DigestFrame`. */
-export function checkDigestFrame(value: DigestFrameFields, problems: Problems): void {
+export function checkDigestFrame(value: DigestFrameFields, problems: FieldProblems): void {
   if (value.origins.length > 0) checkDigestFrame_origins(value.origins, problems);
 }
 
 /** Adds what breaks the contract's rules in `PolicyHead`. */
-export function checkPolicyHead(value: PolicyHeadFields, problems: Problems): void {
+export function checkPolicyHead(value: PolicyHeadFields, problems: FieldProblems): void {
   if (!(value.number >= 0 && value.number <= 9007199254740991)) problems.range(value.number, 0, 9007199254740991, "number");
   if (!(value.hlc >= 0 && value.hlc <= 9007199254740991)) problems.range(value.hlc, 0, 9007199254740991, "hlc");
   if (value.nodeId !== "") problems.name(value.nodeId, 64, "node_id");
@@ -210,7 +210,7 @@ export function checkPolicyHead(value: PolicyHeadFields, problems: Problems): vo
 }
 
 /** Adds what breaks the contract's rules in `PolicyFrame`. */
-export function checkPolicyFrame(value: PolicyFrameFields, problems: Problems): void {
+export function checkPolicyFrame(value: PolicyFrameFields, problems: FieldProblems): void {
   if (value.head !== undefined) {
     const before = problems.count;
     checkPolicyHead(value.head, problems);
@@ -235,7 +235,7 @@ export function checkPolicyFrame(value: PolicyFrameFields, problems: Problems): 
   }
 }
 
-function checkHandOverFrame_seqs(many: readonly number[], problems: Problems): void {
+function checkHandOverFrame_seqs(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -245,12 +245,12 @@ function checkHandOverFrame_seqs(many: readonly number[], problems: Problems): v
 }
 
 /** Adds what breaks the contract's rules in `HandOverFrame`. */
-export function checkHandOverFrame(value: HandOverFrameFields, problems: Problems): void {
+export function checkHandOverFrame(value: HandOverFrameFields, problems: FieldProblems): void {
   if (value.seqs.length > 0) checkHandOverFrame_seqs(value.seqs, problems);
 }
 
 /** Adds what breaks the contract's rules in `SummarySpaceFrame`. */
-export function checkSummarySpaceFrame(value: SummarySpaceFrameFields, problems: Problems): void {
+export function checkSummarySpaceFrame(value: SummarySpaceFrameFields, problems: FieldProblems): void {
   switch (value.space.case) {
     case "vector": {
       const before = problems.count;
@@ -281,13 +281,13 @@ export function checkSummarySpaceFrame(value: SummarySpaceFrameFields, problems:
 }
 
 /** Adds what breaks the contract's rules in `SourceAge`. */
-export function checkSourceAge(value: SourceAgeFields, problems: Problems): void {
+export function checkSourceAge(value: SourceAgeFields, problems: FieldProblems): void {
   problems.name(value.sourceCluster, 64, "source_cluster");
   if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
   if (!(value.ageMs >= 0 && value.ageMs <= 9007199254740991)) problems.range(value.ageMs, 0, 9007199254740991, "age_ms");
 }
 
-function checkSourceAgesFrame_sources(many: readonly SourceAgeFields[], problems: Problems): void {
+function checkSourceAgesFrame_sources(many: readonly SourceAgeFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -298,13 +298,13 @@ function checkSourceAgesFrame_sources(many: readonly SourceAgeFields[], problems
 }
 
 /** Adds what breaks the contract's rules in `SourceAgesFrame`. */
-export function checkSourceAgesFrame(value: SourceAgesFrameFields, problems: Problems): void {
+export function checkSourceAgesFrame(value: SourceAgesFrameFields, problems: FieldProblems): void {
   if (value.sources.length > 0) checkSourceAgesFrame_sources(value.sources, problems);
   if (!(value.saidMs >= 0 && value.saidMs <= 9007199254740991)) problems.range(value.saidMs, 0, 9007199254740991, "said_ms");
   if (!(value.asOfMs >= 0 && value.asOfMs <= 9007199254740991)) problems.range(value.asOfMs, 0, 9007199254740991, "as_of_ms");
 }
 
-function checkReach_regions(many: readonly string[], problems: Problems): void {
+function checkReach_regions(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -313,7 +313,7 @@ function checkReach_regions(many: readonly string[], problems: Problems): void {
   }
 }
 
-function checkReach_patterns(many: readonly string[], problems: Problems): void {
+function checkReach_patterns(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -324,13 +324,13 @@ function checkReach_patterns(many: readonly string[], problems: Problems): void 
 }
 
 /** Adds what breaks the contract's rules in `Reach`. */
-export function checkReach(value: ReachFields, problems: Problems): void {
+export function checkReach(value: ReachFields, problems: FieldProblems): void {
   if (!(value.hops >= 1 && value.hops <= 7)) problems.range(value.hops, 1, 7, "hops");
   if (value.regions.length > 0) checkReach_regions(value.regions, problems);
   if (value.patterns.length > 0) checkReach_patterns(value.patterns, problems);
 }
 
-function checkBorderRules_exports(many: readonly string[], problems: Problems): void {
+function checkBorderRules_exports(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -340,7 +340,7 @@ function checkBorderRules_exports(many: readonly string[], problems: Problems): 
   }
 }
 
-function checkBorderRules_direct_sources(many: readonly string[], problems: Problems): void {
+function checkBorderRules_direct_sources(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -349,7 +349,7 @@ function checkBorderRules_direct_sources(many: readonly string[], problems: Prob
   }
 }
 
-function checkBorderRules_reach(many: readonly ReachFields[], problems: Problems): void {
+function checkBorderRules_reach(many: readonly ReachFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -360,20 +360,20 @@ function checkBorderRules_reach(many: readonly ReachFields[], problems: Problems
 }
 
 /** Adds what breaks the contract's rules in `BorderRules`. */
-export function checkBorderRules(value: BorderRulesFields, problems: Problems): void {
+export function checkBorderRules(value: BorderRulesFields, problems: FieldProblems): void {
   if (value.exports.length > 0) checkBorderRules_exports(value.exports, problems);
   if (value.directSources.length > 0) checkBorderRules_direct_sources(value.directSources, problems);
   if (value.reach.length > 0) checkBorderRules_reach(value.reach, problems);
 }
 
 /** Adds what breaks the contract's rules in `Sealed`. */
-export function checkSealed(value: SealedFields, problems: Problems): void {
+export function checkSealed(value: SealedFields, problems: FieldProblems): void {
   if (value.signed.length > 32000) problems.add("signed_text", "has more than 32000 bytes");
   if (value.signature.length > 64) problems.add("signature", "has more than 64 bytes");
   if (!(value.hops >= 0 && value.hops <= 8)) problems.range(value.hops, 0, 8, "hops");
 }
 
-function checkBorderBatch_summaries(many: readonly SealedFields[], problems: Problems): void {
+function checkBorderBatch_summaries(many: readonly SealedFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -383,7 +383,7 @@ function checkBorderBatch_summaries(many: readonly SealedFields[], problems: Pro
   }
 }
 
-function checkBorderBatch_beacons(many: readonly SealedFields[], problems: Problems): void {
+function checkBorderBatch_beacons(many: readonly SealedFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -393,7 +393,7 @@ function checkBorderBatch_beacons(many: readonly SealedFields[], problems: Probl
   }
 }
 
-function checkBorderBatch_keys(many: readonly SealedFields[], problems: Problems): void {
+function checkBorderBatch_keys(many: readonly SealedFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -403,7 +403,7 @@ function checkBorderBatch_keys(many: readonly SealedFields[], problems: Problems
   }
 }
 
-function checkBorderBatch_beacon_ages_ms(many: readonly number[], problems: Problems): void {
+function checkBorderBatch_beacon_ages_ms(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -413,7 +413,7 @@ function checkBorderBatch_beacon_ages_ms(many: readonly number[], problems: Prob
 }
 
 /** Adds what breaks the contract's rules in `BorderBatch`. */
-export function checkBorderBatch(value: BorderBatchFields, problems: Problems): void {
+export function checkBorderBatch(value: BorderBatchFields, problems: FieldProblems): void {
   if (value.summaries.length > 0) checkBorderBatch_summaries(value.summaries, problems);
   if (value.beacons.length > 0) checkBorderBatch_beacons(value.beacons, problems);
   if (value.keys.length > 0) checkBorderBatch_keys(value.keys, problems);
@@ -421,11 +421,11 @@ export function checkBorderBatch(value: BorderBatchFields, problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `BorderDigest`. */
-export function checkBorderDigest(value: BorderDigestFields, problems: Problems): void {
+export function checkBorderDigest(value: BorderDigestFields, problems: FieldProblems): void {
   if (!(value.count >= 0 && value.count <= 4294967295)) problems.range(value.count, 0, 4294967295, "count");
 }
 
-function checkBorderHave_buckets(many: readonly number[], problems: Problems): void {
+function checkBorderHave_buckets(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -434,7 +434,7 @@ function checkBorderHave_buckets(many: readonly number[], problems: Problems): v
   }
 }
 
-function checkBorderHave_versions(many: readonly number[], problems: Problems): void {
+function checkBorderHave_versions(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -444,13 +444,13 @@ function checkBorderHave_versions(many: readonly number[], problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `BorderHave`. */
-export function checkBorderHave(value: BorderHaveFields, problems: Problems): void {
+export function checkBorderHave(value: BorderHaveFields, problems: FieldProblems): void {
   if (value.buckets.length > 0) checkBorderHave_buckets(value.buckets, problems);
   if (value.versions.length > 0) checkBorderHave_versions(value.versions, problems);
 }
 
 /** Adds what breaks the contract's rules in `BorderFrame`. */
-export function checkBorderFrame(value: BorderFrameFields, problems: Problems): void {
+export function checkBorderFrame(value: BorderFrameFields, problems: FieldProblems): void {
   switch (value.border.case) {
     case "rules": {
       const before = problems.count;
@@ -481,7 +481,7 @@ export function checkBorderFrame(value: BorderFrameFields, problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `LinkFrame`. */
-export function checkLinkFrame(value: LinkFrameFields, problems: Problems): void {
+export function checkLinkFrame(value: LinkFrameFields, problems: FieldProblems): void {
   switch (value.frame.case) {
     case "hello": {
       const before = problems.count;
@@ -550,7 +550,7 @@ export function checkLinkFrame(value: LinkFrameFields, problems: Problems): void
 }
 
 /** Adds what breaks the contract's rules in `LinkRequest`. */
-export function checkLinkRequest(value: LinkRequestFields, problems: Problems): void {
+export function checkLinkRequest(value: LinkRequestFields, problems: FieldProblems): void {
   if (value.frame !== undefined) {
     const before = problems.count;
     checkLinkFrame(value.frame, problems);
@@ -559,7 +559,7 @@ export function checkLinkRequest(value: LinkRequestFields, problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `SealedRecord`. */
-export function checkSealedRecord(value: SealedRecordFields, problems: Problems): void {
+export function checkSealedRecord(value: SealedRecordFields, problems: FieldProblems): void {
   switch (value.content.case) {
     case "summary": {
       const before = problems.count;
@@ -583,7 +583,7 @@ export function checkSealedRecord(value: SealedRecordFields, problems: Problems)
   }
 }
 
-function checkIngressNode_urls(many: readonly string[], problems: Problems): void {
+function checkIngressNode_urls(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -593,7 +593,7 @@ function checkIngressNode_urls(many: readonly string[], problems: Problems): voi
   }
 }
 
-function checkIngressNode_capabilities(many: readonly string[], problems: Problems): void {
+function checkIngressNode_capabilities(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -602,7 +602,7 @@ function checkIngressNode_capabilities(many: readonly string[], problems: Proble
   }
 }
 
-function checkIngressNode_tags(many: readonly string[], problems: Problems): void {
+function checkIngressNode_tags(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -612,7 +612,7 @@ function checkIngressNode_tags(many: readonly string[], problems: Problems): voi
 }
 
 /** Adds what breaks the contract's rules in `IngressNode`. */
-export function checkIngressNode(value: IngressNodeFields, problems: Problems): void {
+export function checkIngressNode(value: IngressNodeFields, problems: FieldProblems): void {
   if (value.urls.length > 0) checkIngressNode_urls(value.urls, problems);
   problems.known(value.scope, 4, "a scope", "scope");
   if (value.capabilities.length > 0) checkIngressNode_capabilities(value.capabilities, problems);
@@ -620,11 +620,11 @@ export function checkIngressNode(value: IngressNodeFields, problems: Problems): 
 }
 
 /** Adds what breaks the contract's rules in `Withdrawal`. */
-export function checkWithdrawal(value: WithdrawalFields, problems: Problems): void {
+export function checkWithdrawal(value: WithdrawalFields, problems: FieldProblems): void {
   if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
 }
 
-function checkBeacon_ingress(many: readonly IngressNodeFields[], problems: Problems): void {
+function checkBeacon_ingress(many: readonly IngressNodeFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -634,7 +634,7 @@ function checkBeacon_ingress(many: readonly IngressNodeFields[], problems: Probl
   }
 }
 
-function checkBeacon_withdrawals(many: readonly WithdrawalFields[], problems: Problems): void {
+function checkBeacon_withdrawals(many: readonly WithdrawalFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -645,7 +645,7 @@ function checkBeacon_withdrawals(many: readonly WithdrawalFields[], problems: Pr
 }
 
 /** Adds what breaks the contract's rules in `Beacon`. */
-export function checkBeacon(value: BeaconFields, problems: Problems): void {
+export function checkBeacon(value: BeaconFields, problems: FieldProblems): void {
   problems.name(value.sourceCluster, 64, "source_cluster");
   problems.name(value.region, 64, "region");
   if (!(value.generatedAtMs >= 0 && value.generatedAtMs <= 9007199254740991)) problems.range(value.generatedAtMs, 0, 9007199254740991, "generated_at_ms");
@@ -658,7 +658,7 @@ export function checkBeacon(value: BeaconFields, problems: Problems): void {
 }
 
 /** Adds what breaks the contract's rules in `KeyAnnouncement`. */
-export function checkKeyAnnouncement(value: KeyAnnouncementFields, problems: Problems): void {
+export function checkKeyAnnouncement(value: KeyAnnouncementFields, problems: FieldProblems): void {
   problems.name(value.clusterId, 64, "cluster_id");
   problems.name(value.keyId, 64, "key_id");
   if (value.publicKey.length > 32) problems.add("public_key", "has more than 32 bytes");
@@ -669,12 +669,12 @@ export function checkKeyAnnouncement(value: KeyAnnouncementFields, problems: Pro
 }
 
 /** Adds what breaks the contract's rules in `LatencyBand`. */
-export function checkLatencyBand(value: LatencyBandFields, problems: Problems): void {
+export function checkLatencyBand(value: LatencyBandFields, problems: FieldProblems): void {
   if (!(value.min >= 0 && value.min <= 4294967295)) problems.range(value.min, 0, 4294967295, "min");
   if (!(value.max >= 0 && value.max <= 4294967295)) problems.range(value.max, 0, 4294967295, "max");
 }
 
-function checkServiceSummary_regions(many: readonly string[], problems: Problems): void {
+function checkServiceSummary_regions(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -684,7 +684,7 @@ function checkServiceSummary_regions(many: readonly string[], problems: Problems
 }
 
 /** Adds what breaks the contract's rules in `ServiceSummary`. */
-export function checkServiceSummary(value: ServiceSummaryFields, problems: Problems): void {
+export function checkServiceSummary(value: ServiceSummaryFields, problems: FieldProblems): void {
   problems.namespace(value.namespace, 200, "namespace");
   problems.name(value.serviceId, problems.bounds.maxNameLength, "service_id");
   if (value.regions.length > 0) checkServiceSummary_regions(value.regions, problems);
@@ -720,7 +720,7 @@ export function checkServiceSummary(value: ServiceSummaryFields, problems: Probl
 }
 
 /** Adds what breaks the contract's rules in `Origin`. */
-export function checkOrigin(value: OriginFields, problems: Problems): void {
+export function checkOrigin(value: OriginFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
   if (value.clusterId !== "") problems.name(value.clusterId, 64, "cluster_id");
@@ -734,12 +734,12 @@ export function checkOrigin(value: OriginFields, problems: Problems): void {
 }
 
 /** Adds what breaks the contract's rules in `BorderCount`. */
-export function checkBorderCount(value: BorderCountFields, problems: Problems): void {
+export function checkBorderCount(value: BorderCountFields, problems: FieldProblems): void {
   problems.name(value.region, 64, "region");
   if (!(value.links >= 0 && value.links <= 1024)) problems.range(value.links, 0, 1024, "links");
 }
 
-function checkHeardRule_exports(many: readonly string[], problems: Problems): void {
+function checkHeardRule_exports(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -749,7 +749,7 @@ function checkHeardRule_exports(many: readonly string[], problems: Problems): vo
   }
 }
 
-function checkHeardRule_reached(many: readonly ReachFields[], problems: Problems): void {
+function checkHeardRule_reached(many: readonly ReachFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -760,7 +760,7 @@ function checkHeardRule_reached(many: readonly ReachFields[], problems: Problems
 }
 
 /** Adds what breaks the contract's rules in `HeardRule`. */
-export function checkHeardRule(value: HeardRuleFields, problems: Problems): void {
+export function checkHeardRule(value: HeardRuleFields, problems: FieldProblems): void {
   problems.name(value.clusterId, 64, "cluster_id");
   problems.name(value.region, 64, "region");
   if (value.exports.length > 0) checkHeardRule_exports(value.exports, problems);
@@ -769,7 +769,7 @@ export function checkHeardRule(value: HeardRuleFields, problems: Problems): void
   }
 }
 
-function checkMemberUpdate_protocol_versions(many: readonly number[], problems: Problems): void {
+function checkMemberUpdate_protocol_versions(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
@@ -778,7 +778,7 @@ function checkMemberUpdate_protocol_versions(many: readonly number[], problems: 
   }
 }
 
-function checkMemberUpdate_transports(many: readonly string[], problems: Problems): void {
+function checkMemberUpdate_transports(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -787,7 +787,7 @@ function checkMemberUpdate_transports(many: readonly string[], problems: Problem
   }
 }
 
-function checkMemberUpdate_roles(many: readonly string[], problems: Problems): void {
+function checkMemberUpdate_roles(many: readonly string[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
@@ -796,7 +796,7 @@ function checkMemberUpdate_roles(many: readonly string[], problems: Problems): v
   }
 }
 
-function checkMemberUpdate_labels(many: Readonly<Record<string, string>>, problems: Problems): void {
+function checkMemberUpdate_labels(many: Readonly<Record<string, string>>, problems: FieldProblems): void {
   let count = 0;
   for (const key in many) {
     count++;
@@ -809,7 +809,7 @@ function checkMemberUpdate_labels(many: Readonly<Record<string, string>>, proble
   problems.items(count, 64, "labels");
 }
 
-function checkMemberUpdate_borders(many: readonly BorderCountFields[], problems: Problems): void {
+function checkMemberUpdate_borders(many: readonly BorderCountFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -819,7 +819,7 @@ function checkMemberUpdate_borders(many: readonly BorderCountFields[], problems:
   }
 }
 
-function checkMemberUpdate_heard_rules(many: readonly HeardRuleFields[], problems: Problems): void {
+function checkMemberUpdate_heard_rules(many: readonly HeardRuleFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -830,7 +830,7 @@ function checkMemberUpdate_heard_rules(many: readonly HeardRuleFields[], problem
 }
 
 /** Adds what breaks the contract's rules in `MemberUpdate`. */
-export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems): void {
+export function checkMemberUpdate(value: MemberUpdateFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "node_id");
   if (!(value.incarnation >= 0 && value.incarnation <= 9007199254740991)) problems.range(value.incarnation, 0, 9007199254740991, "incarnation");
   problems.address(value.address, 263, "address");
@@ -860,7 +860,7 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems)
   }
 }
 
-function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -871,7 +871,7 @@ function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems
 }
 
 /** Adds what breaks the contract's rules in `ProbeRequest`. */
-export function checkProbeRequest(value: ProbeRequestFields, problems: Problems): void {
+export function checkProbeRequest(value: ProbeRequestFields, problems: FieldProblems): void {
   {
     const before = problems.count;
     checkOrigin(value.from, problems);
@@ -882,12 +882,12 @@ export function checkProbeRequest(value: ProbeRequestFields, problems: Problems)
 }
 
 /** Adds what breaks the contract's rules in `HeldStart`. */
-export function checkHeldStart(value: HeldStartFields, problems: Problems): void {
+export function checkHeldStart(value: HeldStartFields, problems: FieldProblems): void {
   problems.name(value.boot, 64, "boot");
   if (value.address !== "") problems.address(value.address, 263, "address");
 }
 
-function checkProbeResponse_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+function checkProbeResponse_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -898,7 +898,7 @@ function checkProbeResponse_updates(many: readonly MemberUpdateFields[], problem
 }
 
 /** Adds what breaks the contract's rules in `ProbeResponse`. */
-export function checkProbeResponse(value: ProbeResponseFields, problems: Problems): void {
+export function checkProbeResponse(value: ProbeResponseFields, problems: FieldProblems): void {
   {
     const before = problems.count;
     checkOrigin(value.from, problems);
@@ -915,7 +915,7 @@ export function checkProbeResponse(value: ProbeResponseFields, problems: Problem
   }
 }
 
-function checkProbeIndirectRequest_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+function checkProbeIndirectRequest_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -926,7 +926,7 @@ function checkProbeIndirectRequest_updates(many: readonly MemberUpdateFields[], 
 }
 
 /** Adds what breaks the contract's rules in `ProbeIndirectRequest`. */
-export function checkProbeIndirectRequest(value: ProbeIndirectRequestFields, problems: Problems): void {
+export function checkProbeIndirectRequest(value: ProbeIndirectRequestFields, problems: FieldProblems): void {
   {
     const before = problems.count;
     checkOrigin(value.from, problems);
@@ -941,7 +941,7 @@ export function checkProbeIndirectRequest(value: ProbeIndirectRequestFields, pro
   if (value.updates.length > 0) checkProbeIndirectRequest_updates(value.updates, problems);
 }
 
-function checkProbeIndirectResponse_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+function checkProbeIndirectResponse_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -952,12 +952,12 @@ function checkProbeIndirectResponse_updates(many: readonly MemberUpdateFields[],
 }
 
 /** Adds what breaks the contract's rules in `ProbeIndirectResponse`. */
-export function checkProbeIndirectResponse(value: ProbeIndirectResponseFields, problems: Problems): void {
+export function checkProbeIndirectResponse(value: ProbeIndirectResponseFields, problems: FieldProblems): void {
   if (value.updates.length > 0) checkProbeIndirectResponse_updates(value.updates, problems);
 }
 
 /** Adds what breaks the contract's rules in `EntryKey`. */
-export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
+export function checkEntryKey(value: EntryKeyFields, problems: FieldProblems): void {
   problems.known(value.kind, 6, "an entry kind", "kind");
   problems.namespace(value.namespace, 200, "namespace");
   problems.name(value.name, 128, "name");
@@ -965,7 +965,7 @@ export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
   if (value.clusterId !== "") problems.name(value.clusterId, 64, "cluster_id");
 }
 
-function checkMaintainRequest_keys(many: readonly EntryKeyFields[], problems: Problems): void {
+function checkMaintainRequest_keys(many: readonly EntryKeyFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -976,7 +976,7 @@ function checkMaintainRequest_keys(many: readonly EntryKeyFields[], problems: Pr
 }
 
 /** Adds what breaks the contract's rules in `MaintainRequest`. */
-export function checkMaintainRequest(value: MaintainRequestFields, problems: Problems): void {
+export function checkMaintainRequest(value: MaintainRequestFields, problems: FieldProblems): void {
   {
     const before = problems.count;
     checkOrigin(value.from, problems);
@@ -990,13 +990,13 @@ export function checkMaintainRequest(value: MaintainRequestFields, problems: Pro
 }
 
 /** Adds what breaks the contract's rules in `MaintainRefusal`. */
-export function checkMaintainRefusal(value: MaintainRefusalFields, problems: Problems): void {
+export function checkMaintainRefusal(value: MaintainRefusalFields, problems: FieldProblems): void {
   if (!(value.index >= 0 && value.index <= 1000)) problems.range(value.index, 0, 1000, "index");
   if (value.reason !== "") problems.text(value.reason, 64, "reason");
   problems.bytes(value.detail, 1024, "detail");
 }
 
-function checkMaintainResponse_refusals(many: readonly MaintainRefusalFields[], problems: Problems): void {
+function checkMaintainResponse_refusals(many: readonly MaintainRefusalFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -1007,7 +1007,7 @@ function checkMaintainResponse_refusals(many: readonly MaintainRefusalFields[], 
 }
 
 /** Adds what breaks the contract's rules in `MaintainResponse`. */
-export function checkMaintainResponse(value: MaintainResponseFields, problems: Problems): void {
+export function checkMaintainResponse(value: MaintainResponseFields, problems: FieldProblems): void {
   {
     const before = problems.count;
     checkOrigin(value.from, problems);
@@ -1018,7 +1018,7 @@ export function checkMaintainResponse(value: MaintainResponseFields, problems: P
 }
 
 /** Adds what breaks the contract's rules in `LostOrigin`. */
-export function checkLostOrigin(value: LostOriginFields, problems: Problems): void {
+export function checkLostOrigin(value: LostOriginFields, problems: FieldProblems): void {
   problems.name(value.nodeId, 64, "origin.node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
   if (!(value.through >= 0 && value.through <= 9007199254740991)) problems.range(value.through, 0, 9007199254740991, "through");
@@ -1028,7 +1028,7 @@ export function checkLostOrigin(value: LostOriginFields, problems: Problems): vo
   }
 }
 
-function checkPushPullRequest_members(many: readonly MemberUpdateFields[], problems: Problems): void {
+function checkPushPullRequest_members(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -1038,7 +1038,7 @@ function checkPushPullRequest_members(many: readonly MemberUpdateFields[], probl
   }
 }
 
-function checkPushPullRequest_lost(many: readonly LostOriginFields[], problems: Problems): void {
+function checkPushPullRequest_lost(many: readonly LostOriginFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -1049,7 +1049,7 @@ function checkPushPullRequest_lost(many: readonly LostOriginFields[], problems: 
 }
 
 /** Adds what breaks the contract's rules in `PushPullRequest`. */
-export function checkPushPullRequest(value: PushPullRequestFields, problems: Problems): void {
+export function checkPushPullRequest(value: PushPullRequestFields, problems: FieldProblems): void {
   if (value.members.length > 0) checkPushPullRequest_members(value.members, problems);
   {
     const before = problems.count;
@@ -1061,7 +1061,7 @@ export function checkPushPullRequest(value: PushPullRequestFields, problems: Pro
   }
 }
 
-function checkPushPullResponse_members(many: readonly MemberUpdateFields[], problems: Problems): void {
+function checkPushPullResponse_members(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -1071,7 +1071,7 @@ function checkPushPullResponse_members(many: readonly MemberUpdateFields[], prob
   }
 }
 
-function checkPushPullResponse_lost(many: readonly LostOriginFields[], problems: Problems): void {
+function checkPushPullResponse_lost(many: readonly LostOriginFields[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i];
     if (item === undefined) continue;
@@ -1082,7 +1082,7 @@ function checkPushPullResponse_lost(many: readonly LostOriginFields[], problems:
 }
 
 /** Adds what breaks the contract's rules in `PushPullResponse`. */
-export function checkPushPullResponse(value: PushPullResponseFields, problems: Problems): void {
+export function checkPushPullResponse(value: PushPullResponseFields, problems: FieldProblems): void {
   if (value.members.length > 0) checkPushPullResponse_members(value.members, problems);
   {
     const before = problems.count;

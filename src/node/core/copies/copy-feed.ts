@@ -2,14 +2,15 @@
  * What the main thread of a node tells one read worker: everything that happens to its replica, to the policy in force and to the loads of its own
  * entries, in the order in which it happens, so that the worker's readers are answered as the node's own would be.
  */
+
+import type { ChangeMessage } from "../../../catalog/copy/change-codec.ts";
 import { ReplicaFeed } from "../../../catalog/copy/replica-feed.ts";
-import type { Said } from "../../../catalog/copy/said.ts";
 import type { LoadView } from "../../../catalog/entry/view.ts";
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
-import type { Fanout, FanoutFollower } from "../../../discovery/fanout.ts";
-import type { LoadFollower, Loads } from "../../../discovery/registrar/loads.ts";
-import type { ChangeNumber, SwitchFollower, SwitchQueue } from "../../../discovery/switch-queue.ts";
+import type { Fanout, FanoutObserver } from "../../../discovery/fanout.ts";
+import type { LoadObserver, LoadReports } from "../../../discovery/registrar/load-reports.ts";
+import type { ChangeNumber, SwitchObserver, SwitchQueue } from "../../../discovery/switch-queue.ts";
 import type { Policy, PolicySource } from "../../../policy/set/verdict.ts";
 
 /** What is told beside changes of the replica. The fields of each are in the order in which `CopyFeed` writes and `CopyRooms` reads them. */
@@ -36,7 +37,7 @@ export type SaidPolicy = Pick<Policy, "checksum" | "isPending" | "number" | "set
 export interface FedRooms {
   readonly replica: Replica;
   readonly policies: PolicySource;
-  readonly registrar: { readonly loads: Pick<Loads, "followers" | "list"> };
+  readonly registrar: { readonly loads: Pick<LoadReports, "followers" | "list"> };
   readonly fanout: Pick<Fanout, "followers" | "isEnding">;
   readonly switches: Pick<SwitchQueue, "followers" | "isBusy" | "onFollowed">;
 }
@@ -46,7 +47,7 @@ export function openCopyFeed(rooms: FedRooms, onNews: () => void): CopyFeed {
   return new CopyFeed(rooms, onNews);
 }
 
-export class CopyFeed implements FanoutFollower, LoadFollower, SwitchFollower {
+export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   readonly #rooms: FedRooms;
   readonly #onNews: () => void;
   readonly #feed: ReplicaFeed;
@@ -93,7 +94,7 @@ export class CopyFeed implements FanoutFollower, LoadFollower, SwitchFollower {
   }
 
   /** As `ReplicaFeed.take`. While the copy is made, of loads too about `maxCount` at most. */
-  take(maxCount: number): Said {
+  take(maxCount: number): ChangeMessage {
     this.#sayLoads(maxCount);
     return this.#feed.take(maxCount);
   }

@@ -2,8 +2,9 @@
  * The rooms of a read worker: a copy of the replica of its node, and all that answers readers from it. They do what `CopyFeed` says, in that order, and
  * answer as the rooms of the main thread would have at that point.
  */
+
+import type { ChangeMessage, MessageBufferReader } from "../../../catalog/copy/change-codec.ts";
 import { ReplicaCopy } from "../../../catalog/copy/replica-copy.ts";
-import type { Said, SaidReader } from "../../../catalog/copy/said.ts";
 import { EntryStamper } from "../../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../catalog/entry/names.ts";
 import type { LoadView } from "../../../catalog/entry/view.ts";
@@ -69,7 +70,7 @@ class FedCopy {
   }
 
   /** Does what the feed says, and then notes for DNS and for watches what is new. */
-  hear(said: Said): void {
+  hear(said: ChangeMessage): void {
     this.#copy.hear(said);
     if (!this.isWhole) return;
     this.#core.show();
@@ -77,7 +78,7 @@ class FedCopy {
     this.#core.switches.onFollowed();
   }
 
-  #heed(mark: number, said: Pick<SaidReader, "number" | "text" | "value">): void {
+  #heed(mark: number, said: Pick<MessageBufferReader, "number" | "text" | "value">): void {
     const { switches, fanout } = this.#core;
     switch (mark) {
       case MARK.POLICY:
@@ -102,7 +103,7 @@ class FedCopy {
     }
   }
 
-  #load(said: Pick<SaidReader, "number" | "text">): void {
+  #load(said: Pick<MessageBufferReader, "number" | "text">): void {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
     const key = said.text() as KeyText;
     const [activeClients, errorRate, latencyMs] = [said.number(), said.number(), said.number()];

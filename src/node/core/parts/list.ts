@@ -1,7 +1,7 @@
 /** The parts of a node's machine: this file builds them, and has the one list of them. */
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
-import type { Checks } from "../../../discovery/checks/checks.ts";
+import type { HealthChecks } from "../../../discovery/checks/checks.ts";
 import type { DnsNames } from "../../../discovery/dns-names.ts";
 import type { Fanout } from "../../../discovery/fanout.ts";
 import type { Registrar } from "../../../discovery/registrar/registrar.ts";
@@ -11,8 +11,8 @@ import type { MemberFacts } from "../../../fabric/wire/messages.ts";
 import { TokenBuckets } from "../../../lib/buckets/token-bucket.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
+import { MachineParts } from "../../../lib/machine-part.ts";
 import type { Metrics } from "../../../lib/metrics/metrics.ts";
-import { Parts } from "../../../lib/part.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NodeHandlers, NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
 import type { NodeLimits } from "../../limits.ts";
@@ -36,7 +36,7 @@ export interface NodeRooms {
   readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
-  readonly checks: Checks;
+  readonly checks: HealthChecks;
   /** Undefined of a node that has nothing to do with summaries. */
   readonly summaries?: Summaries | undefined;
   /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
@@ -63,7 +63,7 @@ interface Joined extends Omit<Joining, "snapshots"> {
 }
 
 export class NodeParts {
-  readonly list: NodePartList = new Parts();
+  readonly list: NodePartList = new MachineParts();
   readonly rooms: NodeRooms;
   readonly standing: Standing;
   readonly readiness: NodeReadiness;
@@ -224,7 +224,7 @@ function checksRow({ list, readiness, rooms: { checks } }: NodeParts): NodePart 
     },
     nextDeadlineMs: () => (list.isBegun ? checks.nextDeadlineMs() : NEVER),
     drain: () => checks.end(),
-    postpone: () => checks.stoodStill(),
+    postpone: () => checks.onProcessPause(),
   };
 }
 
@@ -245,7 +245,7 @@ function summariesRow(core: NodeParts): NodePart {
       if (isChanged) list.deliver({ kind: "summariesChanged" }, time, out);
     },
     nextDeadlineMs: () => summaries.nextDeadlineMs(list.isBegun),
-    postpone: (byMs, time) => summaries.stoodStill(byMs, time),
+    postpone: (byMs, time) => summaries.onProcessPause(byMs, time),
   };
 }
 

@@ -7,12 +7,12 @@ import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { DnsNames } from "../../../discovery/dns-names.ts";
 import type { Fanout } from "../../../discovery/fanout.ts";
 import { type BatchNumber, CommitCycle } from "../../../discovery/registrar/commit-cycle.ts";
-import type { OrderOutcome } from "../../../discovery/registrar/maintenance.ts";
+import type { OverrideOutcome } from "../../../discovery/registrar/maintenance.ts";
 import type { Registrar } from "../../../discovery/registrar/registrar.ts";
 import type { CallId, FabricOutput } from "../../../fabric/io-types.ts";
 import { keysOf } from "../../../fabric/maintenance-calls.ts";
 import type { MaintainRequest, MemberFacts } from "../../../fabric/wire/messages.ts";
-import { type Reason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
+import { type ErrorReason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { Standing } from "../standing.ts";
@@ -170,7 +170,7 @@ interface Waiting {
   readonly batch: BatchNumber;
   readonly call: CallId;
   readonly count: number;
-  readonly outcomes: readonly OrderOutcome[];
+  readonly outcomes: readonly OverrideOutcome[];
 }
 
 /** What is told to another node when a bug or a disk is to blame. */
@@ -189,7 +189,7 @@ export class MaintenanceOrders {
     const keys = keysOf(request);
     if (keys === undefined) return { kind: "answer", call, response: undefined, why: "a key without kind or cluster" };
     const { isOn, reason, untilMs, principal, isForAll } = request;
-    let outcomes: readonly OrderOutcome[];
+    let outcomes: readonly OverrideOutcome[];
     try {
       this.#parts.checkWrites(time);
       outcomes = this.#parts.registrar.orderMaintenance(keys, { isOn, reason, untilMs, giver: principal, isOperator: isForAll }, time);
@@ -214,7 +214,7 @@ export class MaintenanceOrders {
     );
   }
 
-  #answer(call: CallId, outcomes: readonly OrderOutcome[]): Answer {
+  #answer(call: CallId, outcomes: readonly OverrideOutcome[]): Answer {
     const refusals = outcomes.flatMap((outcome, index) =>
       outcome.kind === "refused" ? [{ index, reason: outcome.reason, detail: outcome.detail }] : [],
     );
@@ -223,6 +223,6 @@ export class MaintenanceOrders {
   }
 }
 
-function refusedAll(count: number, reason: Reason, detail: string): readonly OrderOutcome[] {
+function refusedAll(count: number, reason: ErrorReason, detail: string): readonly OverrideOutcome[] {
   return Array.from({ length: count }, () => ({ kind: "refused", reason, detail }) as const);
 }

@@ -1,10 +1,10 @@
 /** The rooms of a read worker, told of everything by those of its node: policies, their changes, loads, and what concerns all watches. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../../../src/catalog/query/filter.ts";
-import { Feed } from "../../../../src/catalog/watch/feed.ts";
-import { Fanout, type Watcher } from "../../../../src/discovery/fanout.ts";
-import { Reads } from "../../../../src/discovery/reads.ts";
+import { ANY, type EntryFilter } from "../../../../src/catalog/query/filter.ts";
+import { WatchFeed } from "../../../../src/catalog/watch/feed.ts";
+import { Fanout, type WatchStream } from "../../../../src/discovery/fanout.ts";
+import { CatalogReads } from "../../../../src/discovery/reads.ts";
 import { isAdmitted, SwitchQueue } from "../../../../src/discovery/switch-queue.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../../src/policy/set/verdict.ts";
 import { DiscoveryBytes } from "../../../../src/services/discovery/response-bytes.ts";
@@ -13,7 +13,7 @@ import { rule, set } from "../../../fakes/policies.ts";
 import { at, caller, keyOf, Registry, stamped } from "../../../fakes/registry.ts";
 
 const MANY = 1000;
-const OF_SVC: Filter = { ...ANY, namespace: "svc" };
+const OF_SVC: EntryFilter = { ...ANY, namespace: "svc" };
 const BLUE = { ...caller("ann"), tenant: "blue" };
 const RED = { ...caller("bob"), tenant: "red" };
 const FOR_BLUE = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1, { checksum: "1".repeat(64) });
@@ -26,7 +26,7 @@ function openNode(policy = NO_POLICY) {
   const policies = { policy };
   const { replica, registrar } = r;
   replica.setAdmission((stored) => isAdmitted(policies.policy, stored, "c1"));
-  const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+  const reads = new CatalogReads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
   const fanout = new Fanout();
   const switches = new SwitchQueue({ replica, reads, fanout, clusterId: "c1", policies });
   return { r, replica, registrar, policies, reads, fanout, switches };
@@ -68,11 +68,11 @@ function namesFor({ reads }: Pick<Copy["rooms"], "reads">, who = RED): readonly 
 }
 
 /** Opens a watch; `take` returns what it is told next. */
-function watchAt({ reads, fanout, replica }: Pick<Copy["rooms"], "fanout" | "reads" | "replica">, who = RED, filter: Filter = OF_SVC) {
+function watchAt({ reads, fanout, replica }: Pick<Copy["rooms"], "fanout" | "reads" | "replica">, who = RED, filter: EntryFilter = OF_SVC) {
   const reader = reads.reader(who, { filter, isNamesOnly: false, withDigest: false });
-  const feed = new Feed(reader, { from: undefined, bookmarkIntervalMs: 60_000 }, at(0));
+  const feed = new WatchFeed(reader, { from: undefined, bookmarkIntervalMs: 60_000 }, at(0));
   const watcher = { feed, isReady: false, isStopped: false, wake: () => {}, stop: () => void (watcher.isStopped = true) };
-  fanout.add(watcher satisfies Watcher);
+  fanout.add(watcher satisfies WatchStream);
   const held = new Set<string>();
   const take = () => {
     for (let message = feed.next(at(0), 1_000_000, true); message !== undefined; message = feed.next(at(0), 1_000_000, true)) {

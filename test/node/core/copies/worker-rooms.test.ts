@@ -9,14 +9,14 @@ import { openRooms } from "../../../../src/node/core/rooms.ts";
 import type { AuditEvent } from "../../../../src/policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../../../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../../../fakes/options.ts";
-import { ALL_TIME_COUNTS } from "../../../fakes/patience.ts";
 import { at, caller, command, stamped } from "../../../fakes/registry.ts";
+import { ALL_TIME_COUNTS } from "../../../fakes/stall-clock.ts";
 
 const QUERY = { filter: { ...ANY, namespace: "svc" }, limit: 10, token: "", isExplained: false, salt: "" };
 
 test("a worker's rooms answer what their node's do, and its audit hears what they refuse", () => {
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
-  const clock = { now: () => at(0), patience: ALL_TIME_COUNTS };
+  const clock = { now: () => at(0), stallClock: ALL_TIME_COUNTS };
   const given = { settings: SETTINGS, version: "1", history: HISTORY_BOUNDS, metrics: new Metrics(), audit: undefined, isMarked: false };
   const disk = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };
   const node = openRooms(disk, { ...given, ...chance, ...clock }, at(0)).finish().rooms;

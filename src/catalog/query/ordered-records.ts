@@ -1,0 +1,385 @@
+/** Records in key order, in sorted blocks with a directory: the shape of every list the lookup keeps. */
+
+import { assert } from "../../lib/errors.ts";
+import type { CatalogRecord, KeyText } from "../record/record.ts";
+
+/** Records a block holds at most; a full block splits in two. */
+export const BLOCK_SIZE = 256;
+
+/**
+ * V8 grows an array by half and 16 slots. Short arrays grow by exactly one slot instead, because V8's growth would triple a list of ten. Half
+ * a block grows to 209 slots, and then to a whole block, because V8 would give it room for 331. Measured at 1M records put in random order:
+ * 9 % less memory.
+ */
+const EXACT_GROWTH_BELOW = 32;
+const WHOLE_FROM = 209;
+
+/** Index of the first record with a key ≥ `key` in a sorted array. */
+export function lowerBound(records: readonly CatalogRecord[], key: string): number {
+  let low = 0;
+  let high = records.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const record = records[middle];
+    if (record !== undefined && record.key < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The array with `record` at `index`: the same array, or a copy with more room. */
+function inserted(records: CatalogRecord[], index: number, record: CatalogRecord): CatalogRecord[] {
+  const { length } = records;
+  if (length < EXACT_GROWTH_BELOW) return records.toSpliced(index, 0, record);
+  if (index === length) {
+    records.push(record);
+    return records;
+  }
+  const roomy = length === WHOLE_FROM ? withRoom(records) : records;
+  roomy.splice(index, 0, record);
+  return roomy;
+}
+
+/** A copy with room for a whole block: V8 keeps the room of an array that is cut by less than a half. */
+function withRoom(records: readonly CatalogRecord[]): CatalogRecord[] {
+  const roomy = records.concat(records.slice(0, BLOCK_SIZE - records.length));
+  roomy.length = records.length;
+  return roomy;
+}
+
+/** Whether a put added an element or replaced an object. */
+export type PutOutcome = "added" | "replaced";
+
+/**
+ * A sorted list of records, one for each key, in code-unit order of `key`. Insert, remove and find cost O(log n) and moving one block. An
+ * element takes about 8–12 B. The `key` of a record must not change while it is in a list.
+ */
+export class OrderedRecords {
+  // There is at least one block, and only the block of an empty list is empty.
+  readonly #blocks: CatalogRecord[][] = [[]];
+  // A key ≤ every key of its block and > every key of the block before. It may be the key of a removed record. It stands apart so that the
+  // search of the directory reads no record.
+  readonly #floors: string[] = [""];
+  #size = 0;
+  /**
+   * The place of `#soughtKey`, or its place if it is added. HOT: one registration asks for its key up to eight times in a row, each time
+   * with twenty comparisons of long keys in a catalog of a million (bench/register.ts).
+   */
+  #soughtKey: string | undefined;
+  #soughtBlock = 0;
+  #soughtIndex = 0;
+  #sought: CatalogRecord | undefined;
+
+  /** A list of the same records as a sorted array without repeated keys. */
+  static from(records: readonly CatalogRecord[]): OrderedRecords {
+    const list = new OrderedRecords();
+    for (const record of records) list.put(record);
+    return list;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Number of blocks; for `ListCursor` and tests. */
+  get blockCount(): number {
+    return this.#blocks.length;
+  }
+
+  /** The records of one block, in order; for `ListCursor`. */
+  block(index: number): readonly CatalogRecord[] {
+    return this.#blocks[index] ?? [];
+  }
+
+  /** Index of the block that holds `key` or would. */
+  blockOf(key: string): number {
+    const floors = this.#floors;
+    let low = 0;
+    let high = floors.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      const floor = floors[middle];
+      if (floor !== undefined && floor <= key) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  find(key: string): CatalogRecord | undefined {
+    this.#seek(key);
+    return this.#sought;
+  }
+
+  /** Finds the place of the key and the record there. */
+  #seek(key: string): void {
+    if (key === this.#soughtKey) return;
+    if (!this.#isNear(key)) {
+      this.#soughtBlock = this.blockOf(key);
+      this.#soughtIndex = lowerBound(this.block(this.#soughtBlock), key);
+    }
+    this.#soughtKey = key;
+    const record = this.block(this.#soughtBlock)[this.#soughtIndex];
+    this.#sought = record?.key === key ? record : undefined;
+  }
+
+  /**
+   * Whether the place of the key is the one that was sought last, or the next one. If so, it is that from now on. HOT: programs register
+   * entries in the order of their keys, and then three comparisons find the place (bench/register.ts).
+   */
+  #isNear(key: string): boolean {
+    const block = this.block(this.#soughtBlock);
+    let index = this.#soughtIndex;
+    const sought = block[index];
+    if (sought !== undefined && sought.key < key) index += 1;
+    else if ((block[index - 1]?.key ?? "") >= key || (this.#floors[this.#soughtBlock] ?? "") > key) return false;
+    const next = block[index];
+    const end = next?.key ?? this.#floors[this.#soughtBlock + 1];
+    if (end !== undefined && (end < key || (end === key && next === undefined))) return false;
+    this.#soughtIndex = index;
+    return true;
+  }
+
+  /** Forgets the last place, because blocks have changed. */
+  #forgetPlace(): void {
+    this.#soughtKey = undefined;
+    this.#soughtBlock = 0;
+    this.#soughtIndex = 0;
+  }
+
+  /** Inserts the record, or replaces the record with the same key. */
+  put(record: CatalogRecord): PutOutcome {
+    this.#seek(record.key);
+    const at = this.#soughtBlock;
+    const index = this.#soughtIndex;
+    const block = this.#blocks[at] ?? [];
+    if (this.#sought !== undefined) {
+      block[index] = record;
+      this.#sought = record;
+      return "replaced";
+    }
+    this.#size += 1;
+    if (block.length < BLOCK_SIZE) {
+      this.#blocks[at] = inserted(block, index, record);
+      this.#sought = record;
+    } else if (index === BLOCK_SIZE && at === this.#blocks.length - 1) {
+      // Loading in key order fills every block. Splitting in halves would leave all of them half empty.
+      this.#blocks[at] = block.slice();
+      this.#blocks.push([record]);
+      this.#floors.push(record.key);
+      this.#forgetPlace();
+    } else {
+      this.#split(at, block, index, record);
+      this.#forgetPlace();
+    }
+    return "added";
+  }
+
+  #split(at: number, block: CatalogRecord[], index: number, record: CatalogRecord): void {
+    const half = BLOCK_SIZE >>> 1;
+    const left = block.slice(0, half);
+    const right = block.slice(half);
+    if (index <= half) left.splice(index, 0, record);
+    else right.splice(index - half, 0, record);
+    this.#blocks[at] = left;
+    this.#blocks.splice(at + 1, 0, right);
+    this.#floors.splice(at + 1, 0, right[0]?.key ?? record.key);
+  }
+
+  /** Takes the record with this key out. */
+  remove(key: KeyText): "removed" | "absent" {
+    this.#seek(key);
+    const at = this.#soughtBlock;
+    const index = this.#soughtIndex;
+    const block = this.#blocks[at] ?? [];
+    if (this.#sought === undefined) return "absent";
+    this.#forgetPlace();
+    this.#size -= 1;
+    block.splice(index, 1);
+    this.#join(at, block);
+    return "removed";
+  }
+
+  /** Merges a thin block with a neighbour, so that the number of blocks follows the number of records. */
+  #join(at: number, block: CatalogRecord[]): void {
+    if (this.#blocks.length === 1 || block.length > BLOCK_SIZE / 4) return;
+    const left = at === 0 ? 0 : at - 1;
+    const first = this.#blocks[left] ?? [];
+    const second = this.#blocks[left + 1] ?? [];
+    if (block.length > 0 && first.length + second.length > (BLOCK_SIZE * 3) / 4) return;
+    this.#blocks[left] = first.concat(second);
+    this.#blocks.splice(left + 1, 1);
+    this.#floors.splice(left + 1, 1);
+  }
+
+  /**
+   * Approximate number of records with fromKey ≤ key < toKey. Exact within one block; otherwise the error is at most one block at either
+   * end.
+   */
+  estimateRange(fromKey: string, toKey: string): number {
+    if (fromKey >= toKey) return 0;
+    const first = this.blockOf(fromKey);
+    const last = this.blockOf(toKey);
+    const from = lowerBound(this.block(first), fromKey);
+    const to = lowerBound(this.block(last), toKey);
+    if (first === last) return to - from;
+    const average = this.#size / this.#blocks.length;
+    return this.block(first).length - from + Math.round((last - first - 1) * average) + to;
+  }
+}
+
+/** Yields records in key order and can jump. */
+export interface RecordCursor {
+  /** The next record, or undefined at the end. */
+  next(): CatalogRecord | undefined;
+  /** Goes to the first record with a key ≥ `key`, forward or backward. */
+  seek(key: string): void;
+}
+
+/**
+ * Walks an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
+ * changes; then call `seek` again.
+ */
+export class ListCursor implements RecordCursor {
+  readonly #list: OrderedRecords | undefined;
+  #records: readonly CatalogRecord[];
+  #blockIndex = 0;
+  #index = 0;
+
+  constructor(source: OrderedRecords | readonly CatalogRecord[]) {
+    this.#list = source instanceof OrderedRecords ? source : undefined;
+    this.#records = source instanceof OrderedRecords ? source.block(0) : source;
+  }
+
+  seek(key: string): void {
+    if (this.#list !== undefined) {
+      this.#blockIndex = this.#list.blockOf(key);
+      this.#records = this.#list.block(this.#blockIndex);
+    }
+    // HOT: of most names and tags all records follow the key, and each comparison reads another key's text.
+    const isBefore = (this.#records[0]?.key ?? key) >= key;
+    this.#index = isBefore ? 0 : lowerBound(this.#records, key);
+  }
+
+  next(): CatalogRecord | undefined {
+    while (this.#index >= this.#records.length) {
+      if (this.#list === undefined || this.#blockIndex + 1 >= this.#list.blockCount) return undefined;
+      this.#blockIndex += 1;
+      this.#records = this.#list.block(this.#blockIndex);
+      this.#index = 0;
+    }
+    const record = this.#records[this.#index];
+    this.#index += 1;
+    return record;
+  }
+}
+
+// Maps terms to records: the lists for names, tags, capabilities and resources.
+
+/**
+ * A list has the smallest shape that holds it. A million names with one instance each must not cost a list object each, and ten instances
+ * need one exact array.
+ */
+type PostingList = CatalogRecord | CatalogRecord[] | OrderedRecords;
+
+/** A long list becomes an array again only well below the size of a block, so that one record that comes and goes does not rebuild it. */
+const SHRINK_AT = BLOCK_SIZE / 2;
+
+const NO_RECORDS: readonly CatalogRecord[] = [];
+
+/** Records by term, each list in key order. Putting a record twice, or removing an absent one, changes nothing. */
+export class Postings {
+  readonly #byTerm = new Map<string, PostingList>();
+
+  /** Number of terms with at least one record. */
+  get termCount(): number {
+    return this.#byTerm.size;
+  }
+
+  /** Number of records under the term. */
+  count(term: string): number {
+    const posting = this.#byTerm.get(term);
+    if (posting === undefined) return 0;
+    if (posting instanceof OrderedRecords) return posting.size;
+    return Array.isArray(posting) ? posting.length : 1;
+  }
+
+  /** Approximate number of the term's records with fromKey ≤ key < toKey. */
+  estimateRange(term: string, fromKey: string, toKey: string): number {
+    const posting = this.#byTerm.get(term);
+    if (posting instanceof OrderedRecords) return posting.estimateRange(fromKey, toKey);
+    const records = arrayOf(posting);
+    return Math.max(0, lowerBound(records, toKey) - lowerBound(records, fromKey));
+  }
+
+  /** The term's records in key order. Do not keep the list, because it changes in place. */
+  list(term: string): OrderedRecords | readonly CatalogRecord[] {
+    const posting = this.#byTerm.get(term);
+    return posting instanceof OrderedRecords ? posting : arrayOf(posting);
+  }
+
+  /** Walks the term's records; empty for an unknown term. */
+  cursor(term: string): ListCursor {
+    return new ListCursor(this.list(term));
+  }
+
+  /** Puts the record under the term, in the place of a record with the same key. */
+  put(term: string, record: CatalogRecord): void {
+    const posting = this.#byTerm.get(term);
+    if (posting instanceof OrderedRecords) {
+      posting.put(record);
+    } else if (posting === undefined) {
+      this.#byTerm.set(term, record);
+    } else if (Array.isArray(posting)) {
+      this.#putInArray(term, posting, record);
+    } else if (posting.key === record.key) {
+      this.#byTerm.set(term, record);
+    } else {
+      this.#byTerm.set(term, posting.key < record.key ? [posting, record] : [record, posting]);
+    }
+  }
+
+  #putInArray(term: string, records: CatalogRecord[], record: CatalogRecord): void {
+    const index = lowerBound(records, record.key);
+    if (records[index]?.key === record.key) {
+      records[index] = record;
+    } else if (records.length < BLOCK_SIZE) {
+      const grown = inserted(records, index, record);
+      if (grown !== records) this.#byTerm.set(term, grown);
+    } else {
+      const list = OrderedRecords.from(records);
+      list.put(record);
+      this.#byTerm.set(term, list);
+    }
+  }
+
+  /** Removes the record with this record's key from the term. */
+  remove(term: string, record: CatalogRecord): void {
+    const posting = this.#byTerm.get(term);
+    if (posting === undefined) return;
+    if (posting instanceof OrderedRecords) {
+      posting.remove(record.key);
+      if (posting.size <= SHRINK_AT) this.#byTerm.set(term, toArray(posting));
+    } else if (!Array.isArray(posting)) {
+      if (posting.key === record.key) this.#byTerm.delete(term);
+    } else {
+      const index = lowerBound(posting, record.key);
+      if (posting[index]?.key !== record.key) return;
+      posting.splice(index, 1);
+      const [first, second] = posting;
+      assert(first !== undefined, "an array posting has two records or more", { term });
+      if (second === undefined) this.#byTerm.set(term, first);
+    }
+  }
+}
+
+function arrayOf(posting: CatalogRecord | CatalogRecord[] | undefined): readonly CatalogRecord[] {
+  if (posting === undefined) return NO_RECORDS;
+  return Array.isArray(posting) ? posting : [posting];
+}
+
+function toArray(list: OrderedRecords): CatalogRecord[] {
+  const records: CatalogRecord[] = [];
+  const cursor = new ListCursor(list);
+  for (let record = cursor.next(); record !== undefined; record = cursor.next()) records.push(record);
+  return records;
+}

@@ -1,0 +1,90 @@
+/**
+ * Forgets an origin: its name at once, its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here and
+ * starts from 0. Its entries are already hidden, and each record goes together with the records that it kept hidden.
+ */
+import type { Time } from "../../lib/machine.ts";
+import type { Origin, StoredRecord } from "../record/stored-record.ts";
+import { KeysLeft } from "./lost-keys.ts";
+import { applyMarks, type Marking } from "./lost-marks.ts";
+import { endersOf, endsBeside, hiddenBy } from "./tombstones.ts";
+import { endsBeforeHlc, isNarrowing } from "./view.ts";
+
+/** The parts of a replica that forgetting uses. */
+interface RemovalReplica extends Marking {
+  touch(stored: StoredRecord): void;
+  withdraw(stored: StoredRecord, time: Time): void;
+}
+
+export class OriginRemoval {
+  readonly #origin: Origin;
+  readonly #replica: RemovalReplica;
+  readonly #take: (stored: StoredRecord) => void;
+  /** The node will never return as this origin. */
+  readonly #isOver: boolean;
+  readonly #keys: KeysLeft | undefined;
+
+  /** `take` removes an invisible record without a trace. */
+  constructor(origin: Origin, isOver: boolean, replica: RemovalReplica, take: (stored: StoredRecord) => void) {
+    this.#origin = origin;
+    this.#isOver = isOver;
+    this.#replica = replica;
+    this.#take = take;
+    if (isOver) return;
+    replica.lost.forgotten(origin);
+    this.#keys = KeysLeft.of(origin);
+  }
+
+  get isDone(): boolean {
+    return this.#origin.log.size === 0;
+  }
+
+  /** Drops at most `maxCount` records. Returns their number. */
+  step(maxCount: number, time: Time): number {
+    const storedRecords: StoredRecord[] = [];
+    this.#origin.log.forEachSince(0, (stored) => {
+      if (storedRecords.length >= maxCount) return false;
+      storedRecords.push(stored);
+      return true;
+    });
+    const { lost } = this.#replica;
+    // Marks come before any removal, so that no entry ended by these records is visible in between. A disproved origin ended nothing.
+    if (this.#origin.isDisproved !== true && storedRecords.some((stored) => this.#isNeeded(stored))) lost.markAll(this.#origin.id);
+    for (const stored of storedRecords) this.#drop(stored, time);
+    // Until then any tombstone may have ended a record of this origin.
+    if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
+    applyMarks(this.#replica);
+    return storedRecords.length;
+  }
+
+  /**
+   * Whether records of a lost origin that this record keeps hidden would become visible without it. If other origins with the same end
+   * stay, their ends are needed from now on.
+   */
+  #isNeeded(stored: StoredRecord): boolean {
+    const { lost } = this.#replica;
+    const endedHlc = endsBeforeHlc(stored);
+    if (endedHlc === 0 || isNarrowing(stored) || !lost.needs(stored)) return false;
+    const others = endsBeside(stored, endedHlc);
+    lost.handOn(stored, others);
+    return others.length === 0;
+  }
+
+  #drop(stored: StoredRecord, time: Time): void {
+    const { self, lost } = this.#replica;
+    if (!this.#isOver) for (const ender of endersOf(stored)) lost.ender(ender);
+    this.#keys?.add(stored);
+    const hidden = hiddenBy(stored);
+    const unregisteredHlc = isNarrowing(stored) ? 0 : endsBeforeHlc(stored);
+    this.#take(stored);
+    // Entries that it unregistered stay removed (P6), unless the origin is disproved. A record of our own is not ended here; its lease ends
+    // it.
+    const isLeft = (older: StoredRecord) =>
+      older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
+    for (const older of hidden) {
+      if (older.origin === self || isLeft(older)) this.#replica.touch(older);
+      // The node of that entry has not heard of its end and would bring it back.
+      else if (older.origin.life !== "live") lost.markAs(older.origin);
+      else this.#replica.withdraw(older, time);
+    }
+  }
+}

@@ -1,0 +1,53 @@
+/** The keys that the pages of a snapshot under way have sent, and the revision at which each was read. */
+import { firstIndex } from "../../lib/bisect.ts";
+import type { ReaderPosition } from "../replica/past-views.ts";
+
+/** Most stretches of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
+const MAX_STRETCHES = 4096;
+
+interface PageRange extends ReaderPosition {
+  /** Its last key. The stretch has all keys above the last key of the stretch before. */
+  readonly lastKey: string;
+}
+
+export class SentPages {
+  readonly #max: number;
+  #stretches: PageRange[] = [];
+
+  constructor(maxStretches = MAX_STRETCHES) {
+    this.#max = maxStretches;
+  }
+
+  /** All keys up to that key were sent as they were seen at that revision. */
+  tell(lastKey: string, revision: number): void {
+    const last = this.#stretches.at(-1);
+    if (last?.settled === revision) this.#stretches.pop();
+    this.#stretches.push({ lastKey, settled: revision, until: revision });
+    if (this.#stretches.length > this.#max) this.#merge();
+  }
+
+  /**
+   * The revision at which the key was sent. Undefined above the last page, or if the reader has been told of every key since. Changes are
+   * sent up to `from`, and for every key up to `settled`.
+   */
+  of(
+    key: string,
+    { from, settled, told }: Pick<ReaderPosition, "settled" | "told"> & { readonly from: number },
+  ): ReaderPosition | undefined {
+    const stretches = this.#stretches;
+    const stretch = stretches[firstIndex(stretches.length, (index) => (stretches[index]?.lastKey ?? "") >= key)];
+    if (stretch === undefined || stretch.until < settled) return undefined;
+    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, told };
+  }
+
+  /** Merges two neighbours into one, which was sent at a revision of either. */
+  #merge(): void {
+    const merged: PageRange[] = [];
+    for (let i = 0; i < this.#stretches.length; i += 2) {
+      const [first, second] = [this.#stretches[i], this.#stretches[i + 1] ?? this.#stretches[i]];
+      if (first !== undefined && second !== undefined)
+        merged.push({ lastKey: second.lastKey, settled: first.settled, until: second.until });
+    }
+    this.#stretches = merged;
+  }
+}

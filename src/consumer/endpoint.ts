@@ -1,0 +1,159 @@
+/** An entry among which a program chooses, with what the program saw of it and whether it is ejected for that. */
+
+import type { Time } from "../lib/machine.ts";
+import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
+import { LEVELS, type RankOptions, rankOf, type ZoneLocality } from "./levels.ts";
+import { errorEjectionMs, type ObservedCalls, type ReportedLoad, SmoothedReports } from "./load.ts";
+import { drawTarget, entryWeight, preferredTargets, type WeightedTarget } from "./targets.ts";
+
+/** An entry that can be chosen, with the fields that the choice depends on. */
+export interface Candidate {
+  /** Names the entry. It orders candidates, and HASH hashes it. */
+  readonly key: string;
+  readonly view: ZoneLocality & {
+    readonly health: HealthNumber;
+    readonly targets: readonly WeightedTarget[];
+    /** Whether callers reach it through its node while it has no target. Absent: no. */
+    readonly isHosted?: boolean;
+    readonly load: ReportedLoad | undefined;
+  };
+}
+
+/** A target as the candidate's own type has it. */
+export type TargetOf<C extends Candidate> = C["view"]["targets"][number];
+
+/** The inputs for the tier of the candidate. */
+export function fitnessOf({ view }: Candidate): Fitness {
+  return { health: view.health, hasTarget: view.targets.length > 0 || view.isHosted === true };
+}
+
+/** Failures in a row after which an endpoint is ejected. */
+const MOST_FAILURES = 5;
+/** An ejection lasts this long for each ejection of the endpoint so far, up to Envoy's `max_ejection_time` of 300 s. */
+const EJECTION_MS = 30_000;
+const MOST_EJECTIONS = 10;
+/** An endpoint that was not ejected for this long has none so far. */
+const FORGIVEN_AFTER_MS = 600_000;
+/** The part of a level that may be ejected at a time. One may always be. */
+const MOST_EJECTED = 0.1;
+
+/** Most endpoints of a level that are ejected at a time. Its last one never is. */
+export function mostEjected(levelSize: number): number {
+  return Math.min(levelSize - 1, Math.max(1, Math.floor(levelSize * MOST_EJECTED)));
+}
+
+/** It stays the same object while its key is there, whatever changes. Its fields belong to the chooser; readers use `candidate`. */
+export class Endpoint<C extends Candidate> {
+  // HOT: a choice among 100,000 reads an endpoint that is in no processor cache. What it reads comes first, in one line of it (bench/resolve.ts).
+  candidate: C;
+  /** Its target of the lowest priority. Undefined if there are more, or none. */
+  #only: TargetOf<C> | undefined;
+  #preferred: readonly TargetOf<C>[] = [];
+  readonly key: string;
+  /** `rankOf` the candidate. */
+  rank = 0;
+  weight = 1;
+  /** Undefined before its first call. */
+  seen: ObservedCalls | undefined;
+  /** Index among those of its pool that may be chosen; -1 if it is not there. */
+  index = -1;
+  readonly reports = new SmoothedReports();
+  /** Whether its last evaluated report had too many errors. */
+  isFaulty = false;
+  /** Monotonic times at which its ejections end, for failed calls and for reported errors. 0 if it is not ejected. */
+  #failedUntilMs = 0;
+  #faultyUntilMs = 0;
+  #failures = 0;
+  #ejections = 0;
+  #returnedMs = 0;
+
+  constructor(candidate: C, options: RankOptions) {
+    this.key = candidate.key;
+    this.candidate = candidate;
+    this.describe(candidate, options);
+  }
+
+  /** Takes the fields of a candidate with the same key. */
+  describe(candidate: C, options: RankOptions): void {
+    this.candidate = candidate;
+    this.rank = rankOf(fitnessOf(candidate), candidate.view, options);
+    this.reports.note(candidate.view.load);
+    const preferred = preferredTargets<TargetOf<C>>(candidate.view.targets);
+    this.#only = preferred.length === 1 ? preferred[0] : undefined;
+    this.#preferred = preferred;
+    this.weight = entryWeight(preferred);
+  }
+
+  /** Whether these fields put it into another tier or level, or give it another weight. */
+  isMovedBy(candidate: C, options: RankOptions): boolean {
+    const { view } = candidate;
+    return rankOf(fitnessOf(candidate), view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
+  }
+
+  get tier(): number {
+    return Math.floor(this.rank / LEVELS);
+  }
+
+  get level(): number {
+    return this.rank % LEVELS;
+  }
+
+  get isChoosable(): boolean {
+    return this.tier < TIERS;
+  }
+
+  /** Whether anything is known of its load, by its own report or by calls. */
+  get isKnown(): boolean {
+    return this.candidate.view.load !== undefined || this.seen?.isKnown === true;
+  }
+
+  /** One of its preferred targets, by weight. Undefined if it has none. */
+  target(drawn: number): TargetOf<C> | undefined {
+    return this.#only ?? drawTarget(this.#preferred, drawn);
+  }
+
+  /** Notes a call that went well. */
+  noteSuccess(): void {
+    this.#failures = 0;
+  }
+
+  /** Notes a failed call. Returns whether there were enough in a row for an ejection. */
+  noteFailure(): boolean {
+    this.#failures += 1;
+    return this.#failures >= MOST_FAILURES;
+  }
+
+  /** Begins an ejection. */
+  eject(nowMonoMs: number): void {
+    if (this.#ejections > 0 && nowMonoMs - this.#returnedMs >= FORGIVEN_AFTER_MS) this.#ejections = 0;
+    this.#ejections = Math.min(MOST_EJECTIONS, this.#ejections + 1);
+    this.#failedUntilMs = nowMonoMs + this.#ejections * EJECTION_MS;
+  }
+
+  /** Evaluates the errors in its last report. */
+  judge({ monoMs, wallMs }: Time): void {
+    const forMs = errorEjectionMs(this.candidate.view.load, wallMs);
+    this.isFaulty = forMs > 0;
+    this.#faultyUntilMs = this.isFaulty ? monoMs + forMs : 0;
+  }
+
+  /** Cancels an ejection for reported errors. */
+  clearErrorEjection(): void {
+    this.#faultyUntilMs = 0;
+  }
+
+  /** Ends its ejections. */
+  readmit(nowMonoMs: number): void {
+    if (this.#failedUntilMs > 0) {
+      this.#returnedMs = nowMonoMs;
+      this.#failures = 0;
+    }
+    this.#failedUntilMs = 0;
+    this.#faultyUntilMs = 0;
+  }
+
+  /** Monotonic time at which its ejection ends. 0 if it is not ejected. */
+  get ejectedUntilMs(): number {
+    return Math.max(this.#failedUntilMs, this.#faultyUntilMs);
+  }
+}

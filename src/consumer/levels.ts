@@ -1,0 +1,106 @@
+/** The levels of nearness, and the share of the traffic that each level takes (semantics.md, Selection). */
+import { type Fitness, stableTier, tierOf } from "./fitness.ts";
+
+/** The policies of a choice, with their numbers on the wire. */
+export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
+export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
+
+/** A region and a zone in it. As a preferred place, empty text is no preference. */
+export interface ZoneLocality {
+  readonly region: string;
+  readonly zone: string;
+}
+
+/** Number of levels: the preferred zone, the preferred region, elsewhere. */
+export const LEVELS = 3;
+/** The level of every entry when no place is preferred. */
+const ELSEWHERE = LEVELS - 1;
+
+/** The words for the level of an entry in explanations. Undefined without a preferred place. */
+export function levelText(level: number, prefer: ZoneLocality): string | undefined {
+  return prefer.region === "" && prefer.zone === "" ? undefined : LEVEL_TEXTS[level];
+}
+const LEVEL_TEXTS = ["same zone", "same region", "elsewhere"] as const;
+
+/** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone counts only in the preferred region. */
+export function levelOf(place: ZoneLocality, prefer: ZoneLocality): number {
+  const isInRegion = prefer.region === "" || place.region === prefer.region;
+  if (isInRegion && prefer.zone !== "" && place.zone === prefer.zone) return 0;
+  return isInRegion && prefer.region !== "" ? 1 : ELSEWHERE;
+}
+
+/** What the rank of an entry depends on. `region` and `zone` are the preferred place. */
+export interface RankOptions extends ZoneLocality {
+  readonly policy: SelectPolicy;
+}
+
+/**
+ * Tier and level of an entry as one number, `tier × LEVELS + level`; lower is better. From `TIERS × LEVELS` on, an entry is not chosen at all.
+ * Levels and DEGRADED do not count for HASH, because they would send one key to different entries from different places or at different moments.
+ */
+export function rankOf(fitness: Fitness, place: ZoneLocality, options: RankOptions): number {
+  const tier = tierOf(fitness);
+  if (options.policy === SELECT_POLICY.HASH) return stableTier(tier) * LEVELS + ELSEWHERE;
+  return tier * LEVELS + levelOf(place, options);
+}
+
+/** The tier of a rank. */
+export function tierIn(rank: number): number {
+  return Math.floor(rank / LEVELS);
+}
+
+/** The best rank that any entry can have. */
+export function idealRank(options: RankOptions): number {
+  if (options.policy === SELECT_POLICY.HASH) return ELSEWHERE;
+  return options.zone === "" ? (options.region === "" ? ELSEWHERE : 1) : 0;
+}
+
+/** The worst rank of an entry that is fit for traffic. */
+export const FIT_RANK = LEVELS - 1;
+
+/** A level is taken to have room for this much more than its share of the traffic, so that the loss of a few entries moves no traffic away. */
+const OVERPROVISIONING = 1.4;
+
+/**
+ * The share of the traffic that each level takes, nearest first, written to `shares`; they sum up to 1, or are all 0 without any entry that can be
+ * chosen. `choosable` has the number of entries of each level that are in the best tier and can be chosen, `all` that of all its entries.
+ *
+ * A level with a share h of choosable entries takes at most 1.4 × h of all traffic, and the rest spills to the next one. If the levels cannot take
+ * all of it together, each takes so much more that nothing is left. This is Envoy's algorithm for priority levels, without its rounding to per cent
+ * (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
+ */
+export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>, shares: Float64Array): void {
+  let total = 0;
+  for (let i = 0; i < LEVELS; i++) {
+    const room = Math.min(1, (OVERPROVISIONING * (choosable[i] ?? 0)) / Math.max(1, all[i] ?? 0));
+    shares[i] = room;
+    total += room;
+  }
+  const scale = total === 0 ? 0 : 1 / Math.min(1, total);
+  let left = 1;
+  for (let i = 0; i < LEVELS; i++) {
+    const share = Math.min(left, (shares[i] ?? 0) * scale);
+    shares[i] = share;
+    left -= share;
+  }
+}
+
+/** Gives the levels their turns by their shares, evenly spread and without chance, so that few choices keep to the shares too. */
+export class LevelScheduler {
+  // As in nginx's smooth weighted round robin.
+  readonly #current = new Float64Array(LEVELS);
+
+  /** The level whose turn it is, by shares of which at least one is above 0. */
+  next(shares: Float64Array): number {
+    let best = -1;
+    for (let i = 0; i < LEVELS; i++) {
+      const share = shares[i] ?? 0;
+      if (share === 0) continue;
+      const current = (this.#current[i] ?? 0) + share;
+      this.#current[i] = current;
+      if (best === -1 || current > (this.#current[best] ?? 0)) best = i;
+    }
+    if (best !== -1) this.#current[best] = (this.#current[best] ?? 0) - 1;
+    return best;
+  }
+}

@@ -1,0 +1,200 @@
+/** What is known of the load of an entry: its own reports, and what this program saw of it. */
+import type { Time } from "../lib/machine.ts";
+
+/** What an instance last reported about itself. */
+export interface ReportedLoad {
+  readonly utilization: number;
+  readonly errorRate: number;
+  readonly latencyMs: number;
+  readonly activeClients: number;
+  readonly observedWallMs: number;
+}
+
+/** Half-life of a load report, and of what this program saw. Old knowledge counts less. */
+const LOAD_HALF_LIFE_MS = 60_000;
+/** The load of an entry of which nothing is known: between idle and full. */
+export const UNKNOWN_LOAD = 0.5;
+/** The latency and the number of clients at which their part of the score is half. */
+const HALF_LATENCY_MS = 100;
+const HALF_CLIENTS = 100;
+/** Weight of the most clients in a report. They matter less than the others, because a client may be idle. */
+const CLIENTS_WEIGHT = 0.25;
+/** Half-life of earlier reports in the score of an entry. Reports are seconds old: without smoothing, all callers would swing from one entry to another with each report. */
+const REPORTS_HALF_LIFE_MS = 10_000;
+/** An entry that reports this share of errors or more is ejected, unless its report is older than a half-life. */
+const FAULTY_ERROR_RATE = 0.5;
+
+/** The load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
+export function loadScore(load: ReportedLoad | undefined, nowWallMs: number): number {
+  return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
+}
+
+/** Whether a report has so many errors that its entry is ejected. */
+export function hasHighErrorRate(load: ReportedLoad | undefined): boolean {
+  return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
+}
+
+/** How much longer a report ejects its entry, in ms. 0 or less if it does not. */
+export function errorEjectionMs(load: ReportedLoad | undefined, nowWallMs: number): number {
+  return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
+}
+
+/** Smooths the reports of one entry into one score. The first report counts in full. The weight of a later report depends on the time since the previous one. */
+export class SmoothedReports {
+  /** The smoothed score, not faded by the age of the last report. */
+  score = UNKNOWN_LOAD;
+  #last: ReportedLoad | undefined;
+
+  /** Adds the current report of the entry, which may be the last one again. */
+  note(load: ReportedLoad | undefined): void {
+    const before = this.#last;
+    this.#last = load;
+    if (load === undefined || load === before) {
+      if (load === undefined) this.score = UNKNOWN_LOAD;
+      return;
+    }
+    const score = reportedScore(load);
+    const ageMs = before === undefined ? Number.POSITIVE_INFINITY : load.observedWallMs - before.observedWallMs;
+    // A report that is not newer replaces the previous one.
+    if (ageMs <= 0 || before === undefined) this.score = before !== undefined && score === reportedScore(before) ? this.score : score;
+    else this.score += (score - this.score) * (1 - 2 ** (-ageMs / REPORTS_HALF_LIFE_MS));
+  }
+
+  /** When the last report was made. */
+  get observedWallMs(): number {
+    return this.#last?.observedWallMs ?? 0;
+  }
+}
+
+/** The score of a report that is new. */
+function reportedScore(load: ReportedLoad): number {
+  // The parts combine like chances of refusal: one full part makes the entry full, even if the others are idle.
+  const headroom =
+    (1 - share(load.utilization)) *
+    (1 - share(load.errorRate)) *
+    (1 - saturating(load.latencyMs, HALF_LATENCY_MS)) *
+    (1 - CLIENTS_WEIGHT * saturating(load.activeClients, HALF_CLIENTS));
+  return 1 - headroom;
+}
+
+/** What has become of a score with its age. An age below 0 comes from a clock ahead of ours; the score is not newer than now. */
+function faded(score: number, ageMs: number): number {
+  return score === UNKNOWN_LOAD ? score : UNKNOWN_LOAD + (score - UNKNOWN_LOAD) * 2 ** (-Math.max(0, ageMs) / LOAD_HALF_LIFE_MS);
+}
+
+function share(value: number): number {
+  return Math.min(1, Math.max(0, value));
+}
+
+function saturating(value: number, half: number): number {
+  return value <= 0 ? 0 : value / (value + half);
+}
+
+/** Half-life of one call's part in what this program saw, as in Finagle's default decay time of 10 s. */
+const CALL_HALF_LIFE_MS = 10_000;
+/** A single failed call is no proof: the share of failed calls is taken as if one more had gone well. */
+const TRUSTED_CALLS = 1;
+
+/**
+ * What this program saw of one endpoint: the latency of its calls and the share that failed. The latency is a peak-sensitive average: it rises at
+ * once to a slow call and falls slowly (Finagle's Peak EWMA, https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded).
+ */
+export class ObservedCalls {
+  /** Calls that have started and not ended. */
+  inFlightCount = 0;
+  /** Below 0 before the first call that went well. */
+  #latencyMs = -1;
+  #calls = 0;
+  #failed = 0;
+  #lastMonoMs = 0;
+
+  /** Whether a call has ended. */
+  get isKnown(): boolean {
+    return this.#calls > 0;
+  }
+
+  /** Notes the end of a call. `latencyMs` is undefined for a failed one, because a refusal is quick. */
+  note(latencyMs: number | undefined, nowMonoMs: number): void {
+    const kept = 2 ** (-Math.max(0, nowMonoMs - this.#lastMonoMs) / CALL_HALF_LIFE_MS);
+    this.#calls = this.#calls * kept + 1;
+    this.#failed = this.#failed * kept + (latencyMs === undefined ? 1 : 0);
+    if (latencyMs !== undefined) this.#latencyMs = Math.max(latencyMs, this.#latencyMs * kept + latencyMs * (1 - kept));
+    this.#lastMonoMs = nowMonoMs;
+  }
+
+  /** Below 0 before the first call that went well. */
+  get latencyMs(): number {
+    return this.#latencyMs;
+  }
+
+  /** Share of the calls that went well. */
+  get okShare(): number {
+    return 1 - this.#failed / (this.#calls + TRUSTED_CALLS);
+  }
+
+  /** When a call ended last. */
+  get lastMonoMs(): number {
+    return this.#lastMonoMs;
+  }
+}
+
+/** Numbers that `noteLoad` writes for one entry. */
+export const LOAD_NUMBERS = 8;
+const REPORTED = 0;
+const REPORTED_WALL_MS = 1;
+const LATENCY_MS = 2;
+const OK_SHARE = 3;
+const SEEN_MONO_MS = 4;
+const IN_FLIGHT = 5;
+
+/**
+ * Writes what is known of an entry's load to `numbers` from `at` on. HOT: a choice compares entries that are in no processor cache. Their numbers are in one
+ * line of it; in objects they were in ten, and a choice among 100,000 took three times as long (bench/resolve.ts).
+ */
+export function noteLoad(numbers: number[], at: number, { reports, seen, weight }: KnownLoad): void {
+  numbers[at + REPORTED] = reports.score;
+  numbers[at + REPORTED_WALL_MS] = reports.observedWallMs;
+  numbers[at + LATENCY_MS] = seen?.latencyMs ?? -1;
+  numbers[at + OK_SHARE] = seen?.okShare ?? 1;
+  numbers[at + SEEN_MONO_MS] = seen?.lastMonoMs ?? 0;
+  numbers[at + IN_FLIGHT] = (seen?.inFlightCount ?? 0) / weight;
+  numbers[at + 6] = 0;
+  numbers[at + 7] = 0;
+}
+
+interface KnownLoad {
+  readonly reports: SmoothedReports;
+  readonly seen: ObservedCalls | undefined;
+  readonly weight: number;
+}
+
+/** What a comparison of loads takes from outside. */
+interface LoadContext {
+  readonly time: Time;
+  /** The latency that is usual for the service. It is neither good nor bad. */
+  readonly typicalMs: number;
+  /** The mean weight of the entries that are compared: an entry of twice the weight stands twice the calls in flight. */
+  readonly meanWeight: number;
+}
+
+/** The room of an entry for one more call, from the numbers of `noteLoad`. Of two entries, the one with more room is better. */
+export function headroomOf(numbers: readonly number[], at: number, { time, typicalMs, meanWeight }: LoadContext): number {
+  const reported = faded(numbers[at + REPORTED] ?? UNKNOWN_LOAD, time.wallMs - (numbers[at + REPORTED_WALL_MS] ?? 0));
+  const latencyMs = numbers[at + LATENCY_MS] ?? -1;
+  const slowness = latencyMs < 0 ? UNKNOWN_LOAD : saturating(latencyMs, typicalMs);
+  const seen = faded(1 - (1 - slowness) * (numbers[at + OK_SHARE] ?? 1), time.monoMs - (numbers[at + SEEN_MONO_MS] ?? 0));
+  return ((1 - reported) * (1 - seen)) / (1 + (numbers[at + IN_FLIGHT] ?? 0) * meanWeight);
+}
+
+/** An entry keeps all its calls while its headroom is at least this share of the other entry's headroom. Below that, the share falls quickly: with a quarter of the headroom, it keeps 6 % of its calls. */
+const EQUAL_ROOM = 0.5;
+const STEEPNESS = 4;
+
+/**
+ * The probability that an entry with headroom `room` keeps a call instead of the other entry. A comparison would give all calls to one of two equal entries at a time,
+ * and noise would cancel the weights. A probability, with a range in which it stays 1, avoids both.
+ */
+export function keepProbability(room: number, otherRoom: number): number {
+  const enough = EQUAL_ROOM * otherRoom;
+  return room >= enough ? 1 : (room / enough) ** STEEPNESS;
+}

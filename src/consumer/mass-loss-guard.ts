@@ -1,0 +1,295 @@
+/**
+ * Keeps the last entries of a name whose entries vanish all at once (semantics.md, Resolver 16). A name that loses more than half of its
+ * entries within a short time, because they expired or a snapshot left them out, has probably lost its registry and not its instances. The caller
+ * shows held entries as ORPHANED. Resolvers and clients follow the same rule.
+ */
+import { NEVER } from "../lib/machine.ts";
+
+export interface GuardOptions {
+  /** A name with fewer entries is not guarded: two of two may well end together. */
+  readonly minEntries: number;
+  /** Losses this near to each other count together. */
+  readonly windowMs: number;
+  /** An entry is held for this long. */
+  readonly holdMs: number;
+}
+
+export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000 };
+
+/** An entry that a name has lost, or one that is held no longer. */
+export interface GuardedEntry<E> {
+  /** Groups the entries that serve the same: kind, namespace and name as one text. */
+  readonly name: string;
+  readonly key: string;
+  readonly entry: E;
+}
+
+interface LostEntry<E> {
+  /** Undefined: let go, because there was no room. The loss counts all the same. */
+  entry: E | undefined;
+  readonly atMonoMs: number;
+}
+
+interface GuardedName<E> {
+  /** Lost for a doubtful reason within the window, by key. Those that are held count with the ones that follow them. */
+  readonly lost: Map<string, LostEntry<E>>;
+  /** Of them those that are not held yet, but will be if too many follow. */
+  readonly waiting: Map<string, LostEntry<E>>;
+  /** By key. `atMonoMs` is when the holding began. */
+  readonly held: Map<string, LostEntry<E>>;
+  /** Entries that certainly ended within the window. They count among those that the name had. */
+  endedCount: number;
+}
+
+/** What ends at a time. Each queue has one length of time, so it is in the order of time. */
+interface DueExpiry {
+  readonly name: string;
+  /** Undefined for a certain end. */
+  readonly key: string | undefined;
+  readonly atMonoMs: number;
+}
+
+/**
+ * It has no bound of its own. What it keeps was there before, so the room that it had is free; whoever owns the guard calls `releaseOldest` when that room is
+ * needed.
+ */
+export class MassLossGuard<E> {
+  readonly #options: GuardOptions;
+  readonly #onForgotten: (entry: E) => void;
+  readonly #names = new Map<string, GuardedName<E>>();
+  readonly #windows = new Fifo<DueExpiry>();
+  /** Of `#windows` those whose entries may still be waiting. */
+  readonly #waiting = new Fifo<DueExpiry>();
+  readonly #holds = new Fifo<DueExpiry>();
+  #keptCount = 0;
+  #heldCount = 0;
+  #unheldCount = 0;
+
+  /** `onForgotten` is told once of each entry that was given to `noteLoss`, when it is kept no longer. */
+  constructor(options: GuardOptions = GUARD_DEFAULTS, onForgotten: (entry: E) => void = () => {}) {
+    this.#options = options;
+    this.#onForgotten = onForgotten;
+  }
+
+  /** Entries that are held, or remembered because they may have to be. */
+  get keptCount(): number {
+    return this.#keptCount;
+  }
+
+  /** Entries that are held now. */
+  get heldCount(): number {
+    return this.#heldCount;
+  }
+
+  /** Entries that were to be held, and were let go before their time because there was no room. */
+  get unheldCount(): number {
+    return this.#unheldCount;
+  }
+
+  /**
+   * An entry expired, or a full snapshot left it out. `remainingCount` is how many entries its name still has, without held ones. Returns the entries of the name
+   * that are held from now on: none, or those that it lost within the window.
+   */
+  noteLoss({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
+    this.#closeWindows(monoMs);
+    const group = this.#group(name);
+    this.#drop(group, key);
+    const lost: LostEntry<E> = { entry, atMonoMs: monoMs };
+    group.lost.set(key, lost);
+    group.waiting.set(key, lost);
+    this.#keptCount += 1;
+    const due = { name, key, atMonoMs: monoMs };
+    this.#windows.push(due);
+    this.#waiting.push(due);
+    const lostCount = group.lost.size;
+    const hadCount = remainingCount + lostCount + group.endedCount;
+    if (hadCount < this.#options.minEntries || 2 * lostCount <= hadCount) return [];
+    return this.#hold(name, group, monoMs);
+  }
+
+  /** Holds an entry that an earlier run held, until then. The caller tells each key once, in the order of these times, which are at most `holdMs` from now. */
+  resumeHold({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
+    const atMonoMs = untilMonoMs - this.#options.holdMs;
+    this.#group(name).held.set(key, { entry, atMonoMs });
+    this.#holds.push({ name, key, atMonoMs });
+    this.#keptCount += 1;
+    this.#heldCount += 1;
+  }
+
+  /** The entry is there again. Whether it was held. */
+  noteReturn(name: string, key: string): boolean {
+    const group = this.#names.get(name);
+    return group !== undefined && this.#forget(name, group, key);
+  }
+
+  /** The entry has certainly ended: it was unregistered, or the policy hides it. Whether it was held. */
+  noteEnd(name: string, key: string, monoMs: number): boolean {
+    this.#closeWindows(monoMs);
+    const group = this.#group(name);
+    const wasHeld = this.#drop(group, key);
+    group.endedCount += 1;
+    this.#windows.push({ name, key: undefined, atMonoMs: monoMs });
+    return wasHeld;
+  }
+
+  /** Whether the entry was lost within the window, or is held. */
+  has(name: string, key: string): boolean {
+    const group = this.#names.get(name);
+    return group !== undefined && (group.lost.has(key) || group.held.has(key));
+  }
+
+  /** Forgets what is old, and returns the entries that are held no longer. */
+  tick(monoMs: number): readonly GuardedEntry<E>[] {
+    this.#closeWindows(monoMs);
+    const released: GuardedEntry<E>[] = [];
+    for (let due = this.#holds.first; due !== undefined && due.atMonoMs + this.#options.holdMs <= monoMs; due = this.#holds.first) {
+      this.#holds.shift();
+      const { name, key = "" } = due;
+      const group = this.#names.get(name);
+      const held = group?.held.get(key);
+      if (group === undefined || held?.entry === undefined || held.atMonoMs !== due.atMonoMs) continue;
+      this.#forget(name, group, key);
+      released.push({ name, key, entry: held.entry });
+    }
+    return released;
+  }
+
+  /** When the next entry is held no longer. */
+  nextDeadlineMs(): number {
+    const first = this.#holds.first;
+    return first === undefined ? NEVER : first.atMonoMs + this.#options.holdMs;
+  }
+
+  /**
+   * Lets go the entry that is held or remembered for longest, because its room is needed, and returns it. That it was lost still counts for the others of its name.
+   * Undefined if nothing is kept.
+   */
+  releaseOldest(): GuardedEntry<E> | undefined {
+    const waiting = this.#firstOf(this.#waiting, "waiting");
+    const held = this.#firstOf(this.#holds, "held");
+    if (waiting !== undefined && (held === undefined || waiting.lost.atMonoMs <= held.lost.atMonoMs)) {
+      const { entry } = waiting;
+      waiting.lost.entry = undefined;
+      this.#release(entry);
+      return waiting;
+    }
+    if (held === undefined) return undefined;
+    const { name, key, group } = held;
+    const lost = group.lost.get(key);
+    if (lost !== undefined) lost.entry = undefined;
+    group.held.delete(key);
+    this.#heldCount -= 1;
+    this.#unheldCount += 1;
+    this.#release(held.entry);
+    this.#dropEmpty(name, group);
+    return held;
+  }
+
+  /** The first of a queue that is still kept so. Those before it leave the queue. */
+  #firstOf(queue: Fifo<DueExpiry>, how: "waiting" | "held") {
+    for (let due = queue.first; due !== undefined; due = queue.first) {
+      const { name, key = "", atMonoMs } = due;
+      const group = this.#names.get(name);
+      const lost = group?.[how].get(key);
+      if (group !== undefined && lost?.entry !== undefined && lost.atMonoMs === atMonoMs)
+        return { name, key, group, lost, entry: lost.entry };
+      queue.shift();
+    }
+    return undefined;
+  }
+
+  /** Holds what a name lost within the window and does not hold yet. */
+  #hold(name: string, group: GuardedName<E>, monoMs: number): readonly GuardedEntry<E>[] {
+    const held: GuardedEntry<E>[] = [];
+    for (const [key, { entry }] of group.waiting) {
+      if (entry === undefined) {
+        this.#unheldCount += 1;
+        continue;
+      }
+      group.held.set(key, { entry, atMonoMs: monoMs });
+      this.#holds.push({ name, key, atMonoMs: monoMs });
+      held.push({ name, key, entry });
+    }
+    group.waiting.clear();
+    this.#heldCount += held.length;
+    return held;
+  }
+
+  #closeWindows(monoMs: number): void {
+    const untilMonoMs = monoMs - this.#options.windowMs;
+    for (let due = this.#waiting.first; due !== undefined && due.atMonoMs <= untilMonoMs; due = this.#waiting.first) this.#waiting.shift();
+    for (let due = this.#windows.first; due !== undefined && due.atMonoMs <= untilMonoMs; due = this.#windows.first) {
+      this.#windows.shift();
+      const { name, key } = due;
+      const group = this.#names.get(name);
+      if (group === undefined) continue;
+      if (key === undefined) group.endedCount -= 1;
+      else if (group.lost.get(key)?.atMonoMs === due.atMonoMs) this.#forgetLost(group, key);
+      this.#dropEmpty(name, group);
+    }
+  }
+
+  #group(name: string): GuardedName<E> {
+    let group = this.#names.get(name);
+    if (group === undefined) {
+      group = { lost: new Map(), waiting: new Map(), held: new Map(), endedCount: 0 };
+      this.#names.set(name, group);
+    }
+    return group;
+  }
+
+  #forget(name: string, group: GuardedName<E>, key: string): boolean {
+    const wasHeld = this.#drop(group, key);
+    this.#dropEmpty(name, group);
+    return wasHeld;
+  }
+
+  /** Nothing is known of the key any more. Whether it was held. */
+  #drop(group: GuardedName<E>, key: string): boolean {
+    this.#forgetLost(group, key);
+    const held = group.held.get(key);
+    if (held === undefined) return false;
+    group.held.delete(key);
+    this.#heldCount -= 1;
+    this.#release(held.entry);
+    return true;
+  }
+
+  #forgetLost(group: GuardedName<E>, key: string): void {
+    const waiting = group.waiting.get(key);
+    group.lost.delete(key);
+    group.waiting.delete(key);
+    this.#release(waiting?.entry);
+  }
+
+  #release(entry: E | undefined): void {
+    if (entry === undefined) return;
+    this.#keptCount -= 1;
+    this.#onForgotten(entry);
+  }
+
+  #dropEmpty(name: string, group: GuardedName<E>): void {
+    if (group.lost.size === 0 && group.held.size === 0 && group.endedCount === 0) this.#names.delete(name);
+  }
+}
+
+/** First in, first out, without moving the others. */
+class Fifo<T> {
+  #items: T[] = [];
+  #start = 0;
+
+  get first(): T | undefined {
+    return this.#items[this.#start];
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  shift(): void {
+    this.#start += 1;
+    if (this.#start < 1000 || 2 * this.#start < this.#items.length) return;
+    this.#items = this.#items.slice(this.#start);
+    this.#start = 0;
+  }
+}

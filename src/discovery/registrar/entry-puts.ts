@@ -1,0 +1,367 @@
+/**
+ * Puts entries of this node: stamped entries become staged records, and their keys get leases. The undo log notes how to undo this if the
+ * batch is refused.
+ */
+
+import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
+import { type EntryStamper, finishEntry, functionId, type StampedEntry, withCondition } from "../../catalog/entry/codec.ts";
+import type { HealthInputs } from "../../catalog/entry/edit.ts";
+import { type LoadView, readRegisteredMs } from "../../catalog/entry/view.ts";
+import { KeyShards } from "../../catalog/key-shards.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { type InstanceName, sampleInstances } from "../../catalog/query/instances.ts";
+import { lastingOrder, type MaintenanceOverrides, ordersFor, ordersOf } from "../../catalog/record/maintenance.ts";
+import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { sameFilter } from "../../catalog/record/traits.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { compareForView } from "../../catalog/replica/view.ts";
+import { invalid } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { timeOf } from "../../lib/protowire.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { type EntryRemovalParts, newestHlc } from "./entry-removals.ts";
+
+export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leases" | "loads" | "replica" | "undo"> {
+  readonly stamper: EntryStamper;
+  /** A lease has lost its last key to another lease. */
+  readonly onEmptied: (leaseId: string) => void;
+  /** An own entry goes by these orders from this time on. */
+  readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
+}
+
+/** The lease of a put. */
+export interface PutLease {
+  readonly id: string;
+  /** The same call granted the lease, so undoing that takes its keys from it too. */
+  readonly isNew: boolean;
+}
+
+export class EntryPuts {
+  readonly #parts: PutParts;
+  readonly #replica: Replica;
+  readonly #leases: Leases;
+  /** Keys whose row must be written again although their record is unchanged: they moved to another lease. */
+  readonly moved = new Set<KeyText>();
+
+  constructor(parts: PutParts) {
+    this.#parts = parts;
+    this.#replica = parts.replica;
+    this.#leases = parts.leases;
+  }
+
+  /** Puts a client's entry under a lease. The content that readers already see makes no new record. */
+  put(caller: Caller, stamped: StampedEntry, lease: PutLease, time: Time): void {
+    const own = this.#replica.own(stamped.key);
+    const isLive = own !== undefined && own.body === BODY.ENTRY;
+    const isOwn = isLive && own.principal === caller.principal && this.#isSeen(own);
+    this.attach(stamped.key, lease, isLive);
+    const { principal } = caller;
+    const orders = ordersFor(principal, this.#replica.newestOrders(stamped.key));
+    const put = this.#asShown(stamped, isLive ? own : undefined, shownOf(orders, principal, time));
+    const isSame = isOwn && own.orders === orders && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
+    if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal, load: put.load, orders }, time);
+  }
+
+  /**
+   * Whether an own record is what readers see, or what they will see when it is on disk. A staged one that keeps its stamp may be behind a record of another
+   * node.
+   */
+  #isSeen(own: StoredRecord): boolean {
+    if (own.revision !== 0) return this.#replica.view(own.key) === own;
+    return this.#replica.records(own.key).every((record) => record.origin === own.origin || compareForView(own, record) < 0);
+  }
+
+  /** Puts the entry again as it is, with a current stamp: its client renewed it although it was hidden. */
+  rewrite(key: KeyText, time: Time): void {
+    this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
+  }
+
+  // Of what follows nothing registers the entry, so the record keeps its stamp. The key may have been registered at another node since, of which this node
+  // may not have heard, and a later stamp would take it back.
+
+  /** Puts the entry again with the load that its client reported, and with its health if that is given. */
+  reported(key: KeyText, health: Health | undefined, time: Time): void {
+    const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#saidOf(own), reported: health });
+    this.#rewrite(key, time, { change });
+  }
+
+  /** Puts the entry again by these orders, or by the newest that are known about its key, and by the time. */
+  rewriteWithOverrides(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
+    this.#rewrite(key, time, { change: unchanged, orders });
+  }
+
+  /** Puts an entry with checks again, with what these have found: a state for each check. */
+  found(key: KeyText, states: readonly CheckState[], time: Time): void {
+    const change = (own: StoredRecord) => {
+      const said = this.#saidOf(own);
+      return said.checkCount === states.length ? { ...said, states } : undefined;
+    };
+    this.#rewrite(key, time, { change });
+  }
+
+  /** The health that the client of an own record last reported. Neither its checks nor an order have a part in it. */
+  healthOf(own: StoredRecord): Health {
+    return this.#saidOf(own).reported;
+  }
+
+  #rewrite(key: KeyText, time: Time, { change, orders: given, keepsStamp = true }: RewriteOptions): void {
+    const { stamper, loads } = this.#parts;
+    const own = this.#replica.own(key);
+    if (own === undefined || own.body !== BODY.ENTRY) return;
+    const stored = stamper.entryOfStored(this.#bytesOf(own));
+    const orders = given ?? ordersOf(own, this.#replica.newestOrders(key));
+    const changed = change(own);
+    const said =
+      changed === undefined && own.orders === undefined && orders === undefined
+        ? stored
+        : withCondition(stored, { ...(changed ?? this.#saidOf(own)), maintenance: shownOf(orders, own.principal, time) });
+    this.#stage(said, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
+  }
+
+  /**
+   * A client's entry as readers see it: with what its checks have found before, as far as they are the same, and in the maintenance that is ordered
+   * for its key. A registration must hide neither.
+   */
+  #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: HealthInputs["maintenance"]): StampedEntry {
+    const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
+    const hasStates = before !== undefined && before.checks.length > 0;
+    if (!hasStates && maintenance === undefined) return stamped;
+    const states = hasStates ? carriedStates(checksOf(stamped.content), before) : [];
+    return withCondition(stamped, { reported: stamped.health, states, maintenance });
+  }
+
+  /** What an own record says of its entry beside its maintenance. HOT: mostly it only reads two bits. */
+  #saidOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
+    if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
+      return { reported: own.health, states: [], checkCount: 0 };
+    const checked = checksOf(this.#bytesOf(own));
+    return { reported: reportedOf(checked), states: checked.checkStates, checkCount: checked.checks.length };
+  }
+
+  #bytesOf(own: StoredRecord): Uint8Array {
+    return this.#replica.slab.view(own.at, own.sizeBytes);
+  }
+
+  /** Moves a key to a lease. `isLive`: it has an entry, whose row names the lease. */
+  attach(key: KeyText, { id, isNew }: PutLease, isLive: boolean): void {
+    if (this.#leases.leaseOf(key) === id) return;
+    const { undo, onEmptied } = this.#parts;
+    const old = this.#leases.attach(id, key);
+    if (old === undefined) {
+      if (!isNew) undo.push(() => this.#leases.detach(key));
+      return;
+    }
+    undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
+    if (isLive) this.moved.add(key);
+    // A lease that lost its last key to a new lease ends, and its next renewal says so.
+    if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
+  }
+
+  #stage(stamped: StampedEntry, { before, principal, load, orders, keepsStamp = false }: PutDetails, time: Time): void {
+    const { gate, hlc, onOrders } = this.#parts;
+    const { slab } = this.#replica;
+    const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
+    const bytes = finishEntry(stamped.content, { registeredWallMs: sinceMs, updatedWallMs: time.wallMs, load });
+    gate.stage(stamped.key, stamped);
+    if (orders !== undefined) onOrders(stamped.key, orders, time);
+    this.#replica.stagePut({
+      key: stamped.key,
+      namespace: stamped.namespace,
+      name: stamped.name,
+      kind: stamped.kind,
+      hlc: keepsStamp && before !== undefined ? before.hlc : hlc.stampAbove(newestHlc(this.#replica, stamped.key), time.wallMs),
+      scope: stamped.scope,
+      health: stamped.health,
+      traits: stamped.traits,
+      principal,
+      hasAliases: stamped.hasAliases,
+      hasChecks: stamped.hasChecks,
+      orders,
+      contentBytes: stamped.content.length,
+      bytes,
+      isFilterChange: before === undefined || !sameFilter(before, stamped),
+    });
+  }
+}
+
+/** What a put says beside the entry. */
+interface PutDetails {
+  /** The live own record of the key. */
+  readonly before: StoredRecord | undefined;
+  readonly principal: string;
+  readonly load: LoadView | undefined;
+  readonly orders: MaintenanceOverrides | undefined;
+  /** The stamp is that of the record before. */
+  readonly keepsStamp?: boolean;
+}
+
+/** How an entry is put again. */
+interface RewriteOptions {
+  /** What is said of the entry from now on, if that is something else than before. */
+  readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
+  /** By these orders; otherwise by the newest that are known. */
+  readonly orders?: MaintenanceOverrides | undefined;
+  /** Not set means that it does. */
+  readonly keepsStamp?: boolean;
+}
+
+function unchanged(): undefined {
+  return undefined;
+}
+
+/** The maintenance that an entry shows. Undefined when none lasts. */
+function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { wallMs }: Time): HealthInputs["maintenance"] {
+  const order = lastingOrder(orders, principal, wallMs);
+  if (order === undefined) return undefined;
+  return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
+}
+
+// The names that have each function_id, among visible and staged entries: an id belongs to one name in a namespace of a cluster.
+
+/** The fields that identify a record or stamped entry. */
+type NamedRecord = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
+
+interface FunctionId {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** Most ids that are kept beyond twice the number of staged ones, so that searching for durable ones costs little. */
+const MAX_SPARE = 64;
+/** Most held instances that are searched for the function_id of a name. Some have none. */
+const MAX_LOOKED = 100;
+
+export class FunctionIds {
+  readonly #replica: Replica;
+  /** Everything up to this revision is indexed. */
+  #revision = 0;
+  /** By cluster, namespace and id: the number of instances for each name. */
+  readonly #names = new KeyShards<string, Map<string, number>>();
+  readonly #ofKey = new KeyShards<KeyText, FunctionId>();
+  /** The last entry with an id that may not be on disk yet. It is asked again whether it still has the id. */
+  readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
+
+  constructor(replica: Replica) {
+    this.#replica = replica;
+  }
+
+  /** Takes in the changes since the last call. HOT: once a change; for all kinds but one it only reads the kind. */
+  refresh(): void {
+    const replica = this.#replica;
+    if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();
+    if (this.#revision === replica.revision) return;
+    replica.changesSince(this.#revision, (stored) => {
+      if (stored.kind === KIND.FUNCTION) this.#set(stored.key, replica.winner(stored));
+      return true;
+    });
+    // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
+    if (this.#revision < replica.collectedRevision)
+      for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
+    this.#revision = replica.revision;
+  }
+
+  /**
+   * A function's name and its function_id belong together (semantics.md, Names and bounds): throws `invalid_argument` if the stamped entries of one
+   * registration, or they and held entries, give a name two ids, or an id two names of a namespace. Only instances of this cluster count, so that
+   * another cluster cannot block a name here. Notes the ids of accepted entries.
+   */
+  check(stampedEntries: readonly StampedEntry[]): void {
+    const said = new Map<StampedEntry, string>();
+    const idOfName = new Map<string, string>();
+    const nameOfId = new Map<string, string>();
+    stampedEntries.forEach((stamped, i) => {
+      if (stamped.kind !== KIND.FUNCTION) return;
+      const id = functionId(stamped.content);
+      if (id === "") return;
+      const { namespace, name } = stamped;
+      const field = `entries[${i}].function.function_id`;
+      const known = idOfName.get(`${namespace}\0${name}`) ?? this.#heldId(stamped);
+      if (known !== undefined && known !== id)
+        throw invalid(field, `${id} is not ${known}, which ${name} has in ${namespace}; a name has one`);
+      const other = nameOfId.get(`${namespace}\0${id}`);
+      if (other !== undefined && other !== name) throw invalid(field, `${id} is that of ${other} in the same request; it has one name`);
+      const holder = this.otherName(stamped, id);
+      if (holder !== undefined) throw invalid(field, `${id} is that of ${holder} in ${namespace}; it has one name`);
+      idOfName.set(`${namespace}\0${name}`, id);
+      nameOfId.set(`${namespace}\0${id}`, name);
+      said.set(stamped, id);
+    });
+    for (const [stamped, id] of said) this.note(stamped, id);
+  }
+
+  /** The id of the name's other instances in this cluster. */
+  #heldId({ key, traits, ...name }: InstanceName & Pick<StampedEntry, "key" | "traits">): string | undefined {
+    const { records } = sampleInstances(this.#replica.lookup, name, {
+      form: "stretch",
+      at: 0,
+      rank: (record) => (record.traits.clusterId === traits.clusterId ? 0 : 1),
+      ideal: 0,
+      fit: 0,
+      wanted: 1,
+      most: MAX_LOOKED,
+    });
+    for (const record of records) {
+      if (record.key === key || record.traits.clusterId !== traits.clusterId) continue;
+      const id = this.#idOf(record);
+      if (id !== "") return id;
+    }
+    return undefined;
+  }
+
+  /** Another name with this id in the same place. Of several the first in order, so that every node gives the same one. */
+  otherName(of: NamedRecord, id: string): string | undefined {
+    this.refresh();
+    const place = placeOf(of, id);
+    const names = [...(this.#names.get(place)?.keys() ?? [])];
+    const staged = this.#staged.get(place);
+    if (staged !== undefined && this.#isStaged(staged.key, id)) names.push(staged.name);
+    const holder = names.toSorted()[0];
+    return holder === of.name ? undefined : holder;
+  }
+
+  /** Notes an accepted registration of the id. */
+  note(of: NamedRecord, id: string): void {
+    this.#staged.set(placeOf(of, id), { key: of.key, name: of.name });
+  }
+
+  #forgetWritten(): void {
+    for (const [place, { key }] of this.#staged) if (this.#replica.own(key)?.revision !== 0) this.#staged.delete(place);
+  }
+
+  #isStaged(key: KeyText, id: string): boolean {
+    const own = this.#replica.own(key);
+    return own !== undefined && own.revision === 0 && own.body === BODY.ENTRY && this.#idOf(own) === id;
+  }
+
+  #set(key: KeyText, shown: CatalogRecord | undefined): void {
+    const before = this.#ofKey.get(key);
+    const id = shown === undefined ? "" : this.#idOf(shown);
+    const place = shown === undefined || id === "" ? "" : placeOf(shown, id);
+    if (before?.id === place) return;
+    if (before !== undefined) this.#count(before, -1);
+    if (shown === undefined || place === "") {
+      this.#ofKey.replace(key, undefined);
+      return;
+    }
+    const said = { id: place, name: shown.name };
+    this.#ofKey.replace(key, said);
+    this.#count(said, 1);
+  }
+
+  #count({ id, name }: FunctionId, by: number): void {
+    const names = this.#names.get(id) ?? new Map<string, number>();
+    const count = (names.get(name) ?? 0) + by;
+    if (count === 0) names.delete(name);
+    else names.set(name, count);
+    this.#names.replace(id, names.size === 0 ? undefined : names);
+  }
+
+  #idOf(record: CatalogRecord): string {
+    return functionId(this.#replica.slab.view(record.at, record.sizeBytes));
+  }
+}
+
+function placeOf({ namespace, traits }: NamedRecord, id: string): string {
+  return `${traits.clusterId}\0${namespace}\0${id}`;
+}

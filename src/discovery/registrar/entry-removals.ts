@@ -1,0 +1,323 @@
+/** Ends entries of this node: with their lease, by an unregister here or at another origin, or because the node leaves. */
+
+import { isOfNodes } from "../../catalog/entry/rules.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { compareForView, endsBeforeHlc, isMarked, isOfKeysCluster } from "../../catalog/replica/view.ts";
+import type { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { IdempotentAnswers } from "./idempotent-answers.ts";
+import type { LoadReports } from "./load-reports.ts";
+import type { UndoLog } from "./undo-log.ts";
+import type { QuotaGate } from "./write-authorization.ts";
+
+export interface EntryRemovalParts {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly hlc: Hlc;
+  readonly undo: UndoLog;
+  readonly loads: LoadReports;
+  readonly gate: QuotaGate;
+  readonly answers: Pick<IdempotentAnswers, "forgetLease">;
+  readonly putAgain: (key: KeyText, time: Time) => void;
+}
+
+type RemovalBody = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
+
+/** Stages tombstones and updates leases accordingly. The undo log notes how to undo this if the batch is refused. */
+export class EntryRemovals {
+  readonly #parts: EntryRemovalParts;
+  #endedLeases: string[] = [];
+  #endedStatic: KeyText[] = [];
+  /** Keys given to `superseded` in a refused batch. */
+  #refused: KeyText[] = [];
+  /** Static entries of this node that other origins ended since the start. */
+  endedStaticCount = 0;
+  readonly lostEntries: LostEntries;
+
+  constructor(parts: EntryRemovalParts) {
+    this.#parts = parts;
+    this.lostEntries = new LostEntries(parts);
+  }
+
+  /** Leases that ended since the last call of `take`. */
+  get count(): number {
+    return this.#endedLeases.length;
+  }
+
+  /** Ids of ended leases, for the journal. */
+  take(): string[] {
+    const ended = this.#endedLeases;
+    this.#endedLeases = [];
+    return ended;
+  }
+
+  /** Leases that ended since there were `count` have not ended after all. */
+  forgetAfter(count: number): void {
+    this.#endedLeases.length = count;
+  }
+
+  /** Ends a lease with all its entries. Returns their keys. */
+  lease(leaseId: string, body: RemovalBody, time: Time): readonly KeyText[] {
+    const { leases, replica } = this.#parts;
+    const removed: KeyText[] = [];
+    for (const key of leases.keysOf(leaseId)) {
+      const own = replica.own(key);
+      this.#detach(key);
+      if (own === undefined || own.body !== BODY.ENTRY) continue;
+      if (this.#end(own, body, time) === body) removed.push(key);
+    }
+    this.emptied(leaseId);
+    return removed;
+  }
+
+  /** Unregisters the keys that belong to the lease. Returns the removed keys. */
+  ofLease(leaseId: string, keys: readonly KeyText[], time: Time): readonly KeyText[] {
+    const { leases, replica } = this.#parts;
+    const removed: KeyText[] = [];
+    for (const key of keys) {
+      const own = replica.own(key);
+      if (leases.leaseOf(key) !== leaseId || own === undefined || own.body !== BODY.ENTRY) continue;
+      if (this.#end(own, BODY.UNREGISTERED, time) === BODY.UNREGISTERED) removed.push(key);
+      this.#release(key);
+    }
+    return removed;
+  }
+
+  /**
+   * Ends the entry of a lease. One that was registered at another node since then is not the lease's any more, and an `unregistered` would hide it there too:
+   * so only the own record ends. Returns how it ended.
+   */
+  #end(own: StoredRecord, body: RemovalBody, time: Time): RemovalBody {
+    const end = body === BODY.UNREGISTERED && this.#isTakenOver(own) ? BODY.EXPIRED : body;
+    this.#addTombstone(own, end, this.#stampOf(own, end, time));
+    return end;
+  }
+
+  #isTakenOver(own: StoredRecord): boolean {
+    const shown = this.#parts.replica.view(own.key);
+    if (shown === undefined || shown.body !== BODY.ENTRY || shown.origin.nodeId === own.origin.nodeId) return false;
+    return isOfKeysCluster(shown) && compareForView(own, shown) > 0;
+  }
+
+  /** Unregisters a key, whichever origin's record readers see. */
+  key(record: CatalogRecord, time: Time): void {
+    this.#addTombstone(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));
+    this.#release(record.key);
+  }
+
+  /**
+   * Ends own live records that another origin's `unregistered` or a mark hides. A key that was put again since then stays, and under a mark
+   * so does a leased one. Returns the number of changes.
+   */
+  superseded(keys: readonly KeyText[], time: Time): number {
+    let ended = 0;
+    for (const key of keys) {
+      const own = this.#parts.replica.own(key);
+      if (own === undefined) continue;
+      // Also if the newer record is only staged: when that is refused, the record before it remains, which is hidden.
+      this.#parts.undo.push(() => this.#refused.push(key));
+      const isHidden = this.#isHidden(own);
+      if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
+      const leaseId = this.#parts.leases.leaseOf(key);
+      if (!isHidden && leaseId !== undefined && this.lostEntries.keeps(key, this.#termsOf(leaseId), time)) {
+        ended += 1;
+        continue;
+      }
+      this.#addTombstone(own, BODY.EXPIRED, this.#stampOf(own, BODY.EXPIRED, time));
+      this.#release(key);
+      if (leaseId !== undefined) this.#tellOf(leaseId, key);
+      ended += 1;
+    }
+    return ended;
+  }
+
+  /** Looks again at the keys of a refused `superseded`, because nothing else would end them. */
+  retry(time: Time): void {
+    const keys = this.#refused;
+    this.#refused = [];
+    this.superseded(keys, time);
+  }
+
+  /**
+   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the place to continue; undefined at the
+   * end. Continue only when the staged records are durable, so that no batch is large. Records for which `stays` is true are left.
+   */
+  own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean): number | undefined {
+    const { replica } = this.#parts;
+    const found: StoredRecord[] = [];
+    let last = after;
+    replica.self.log.forEachSince(after, (stored, seq) => {
+      if (found.length === maxCount) return false;
+      last = seq;
+      if (stored.body === BODY.ENTRY && replica.own(stored.key) === stored && !stays(stored)) found.push(stored);
+      return true;
+    });
+    for (const stored of found) {
+      this.#addTombstone(stored, BODY.EXPIRED, this.#stampOf(stored, BODY.EXPIRED, time));
+      this.#detach(stored.key);
+    }
+    if (found.length === maxCount) return last;
+    for (const id of this.#parts.leases.ids()) if (this.#parts.leases.find(id)?.keyCount === 0) this.emptied(id);
+    return undefined;
+  }
+
+  /**
+   * Ends an own record that another node has taken over. The stamp is one step above the record's: below every later statement about the
+   * key, including this node's own if the entry comes back to it.
+   */
+  handedOver(stored: StoredRecord): void {
+    this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
+    this.#release(stored.key);
+  }
+
+  /** Ends a lease without keys. */
+  emptied(id: string): void {
+    const { leases, undo } = this.#parts;
+    const { ttlMs, principal = "", deadlineMonoMs = 0 } = leases.find(id) ?? {};
+    leases.end(id);
+    this.lostEntries.ended(id);
+    this.#endedLeases.push(id);
+    // It keeps its deadline. A lease that had run out is due again at once, and ends with the next batch.
+    undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
+  }
+
+  /**
+   * The end of an own record has the record's stamp, because a lease ends independently of clocks. If other nodes hold records of an
+   * earlier generation of this node, the end covers them up to that stamp, and none that this node did not know.
+   */
+  #stampOf(record: CatalogRecord, body: RemovalBody, time: Time): number {
+    const { replica, hlc } = this.#parts;
+    return body === BODY.EXPIRED ? record.hlc : hlc.stampAbove(newestHlc(replica, record.key), time.wallMs);
+  }
+
+  #addTombstone(record: CatalogRecord, body: RemovalBody, hlc: number): void {
+    const { replica, gate, loads } = this.#parts;
+    gate.stage(record.key, undefined);
+    replica.stageTombstone(record, body, hlc);
+    loads.forget(record.key);
+  }
+
+  /** Keys of static entries that `superseded` ended since the last call. No client renews them, so the node itself reports their end. */
+  takeEndedStatic(): readonly KeyText[] {
+    const keys = this.#endedStatic;
+    this.#endedStatic = [];
+    return keys;
+  }
+
+  /** The client that registered the key must learn that it is gone: its next renewal finds no lease. */
+  #tellOf(leaseId: string, key: KeyText): void {
+    const { leases, undo, answers } = this.#parts;
+    const lease = leases.find(leaseId);
+    if (lease === undefined || lease.ttlMs === undefined) {
+      this.#endedStatic.push(key);
+      this.endedStaticCount += 1;
+      return;
+    }
+    answers.forgetLease(leaseId);
+    if (lease.keyCount === 0) this.emptied(leaseId);
+    else if (!leases.isLost(leaseId)) {
+      leases.lose(leaseId);
+      undo.push(() => leases.recover(leaseId));
+    }
+  }
+
+  #termsOf(id: string): { readonly id: string; readonly isStatic: boolean } {
+    return { id, isStatic: this.#parts.leases.find(id)?.ttlMs === undefined };
+  }
+
+  /** A static lease without keys is ended here, because no expiry would end it. */
+  #release(key: KeyText): void {
+    const { leases } = this.#parts;
+    const lease = leases.find(leases.leaseOf(key) ?? "");
+    this.#detach(key);
+    if (lease !== undefined && lease.ttlMs === undefined && lease.keyCount === 1) this.emptied(lease.id);
+  }
+
+  #detach(key: KeyText): void {
+    const { leases, undo } = this.#parts;
+    const leaseId = leases.leaseOf(key);
+    if (leaseId === undefined) return;
+    leases.detach(key);
+    undo.push(() => leases.has(leaseId) && leases.attach(leaseId, key));
+  }
+
+  /** Whether another origin unregistered the key after this record was put. */
+  #isHidden(own: StoredRecord): boolean {
+    const records = this.#parts.replica.records(own.key);
+    return records.some((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
+  }
+}
+
+/**
+ * Least distance of a write's stamp above the newest stamp of its key. Leaving nodes hand an entry over with one step each, and a node that
+ * writes meanwhile may not see these steps, so its stamp must be above that many of them.
+ */
+const HAND_OVER_STEPS = 1024;
+
+/**
+ * A write's stamp must be above this: the newest stamp of the key among records that show or end other records, including staged ones, plus
+ * the steps of possible hand-overs; 0 if there are none. An `expired` tombstone counts only through the unregister it carries: it ends no
+ * record of other nodes, and one with a fast clock's stamp would place every later write of the key after it. Records of other clusters
+ * than the key's do not count either.
+ */
+export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
+  let newest = saidHlc(replica.own(key));
+  for (const record of replica.records(key)) newest = Math.max(newest, saidHlc(record));
+  return newest === 0 ? 0 : newest + HAND_OVER_STEPS - 1;
+}
+
+function saidHlc(record: StoredRecord | undefined): number {
+  if (record === undefined || !isOfKeysCluster(record)) return 0;
+  return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;
+}
+
+interface LostEntriesParts {
+  readonly replica: Pick<Replica, "own">;
+  readonly undo: UndoLog;
+  /** Puts a live own record unchanged under a new number and stamp. */
+  readonly putAgain: (key: KeyText, time: Time) => void;
+}
+
+/**
+ * Entries of this node that a mark hides, because the node was away for so long that tombstones for them are gone (semantics.md, Orphans).
+ * An entry with a live lease is put again at the next renewal, because a client then still wants it.
+ */
+class LostEntries {
+  readonly #parts: LostEntriesParts;
+  readonly #leaseIds = new Set<string>();
+
+  constructor(parts: LostEntriesParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether an own record that a mark hides is kept: the node's own entry is put again at once, a client's entry at its next renewal. */
+  keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
+    if (isOfNodes(keyParts(key).namespace)) this.#parts.putAgain(key, time);
+    else if (lease.isStatic) return false;
+    else this.#leaseIds.add(lease.id);
+    return true;
+  }
+
+  /** Whether a renewal of the lease has records to put again. */
+  // HOT: once a renewal.
+  has(leaseId: string): boolean {
+    return this.#leaseIds.size > 0 && this.#leaseIds.has(leaseId);
+  }
+
+  /** The lease was renewed. */
+  renewed(leaseId: string, keys: readonly KeyText[], time: Time): void {
+    this.#leaseIds.delete(leaseId);
+    this.#parts.undo.push(() => this.#leaseIds.add(leaseId));
+    for (const key of keys) {
+      const own = this.#parts.replica.own(key);
+      if (own !== undefined && own.body === BODY.ENTRY && isMarked(own)) this.#parts.putAgain(key, time);
+    }
+  }
+
+  ended(leaseId: string): void {
+    this.#leaseIds.delete(leaseId);
+  }
+}

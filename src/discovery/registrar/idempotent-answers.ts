@@ -1,0 +1,108 @@
+/** Keeps answers for retried requests (`idempotency_key`), each for its lease's ttl, in a bounded number. */
+
+import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
+import { sha256, sha256Hex } from "../../lib/crypto.ts";
+import { invalid } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+
+/** The parts of a request that identify a retry. */
+export interface RetryIdentity {
+  /** The `idempotency_key`. Empty means that the request is never a retry. */
+  readonly key: string;
+  /** Digest of everything that the request asks for. Empty without a key. */
+  readonly digest: string;
+}
+
+export const NO_ATTEMPT: RetryIdentity = { key: "", digest: "" };
+
+/** What a registration asks for. */
+export interface RegisterFields {
+  readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
+  /** Undefined means the default, or the ttl of the joined lease. */
+  readonly ttlMs: number | undefined;
+  /** Empty for a new lease. */
+  readonly leaseId: string;
+  readonly isStatic: boolean;
+  readonly idempotencyKey: string;
+}
+
+/** The load in entries does not belong to the request. Without a key nothing is computed. */
+export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: RegisterFields): RetryIdentity {
+  if (idempotencyKey === "") return NO_ATTEMPT;
+  // Hashes have one length, so different lists of entries have different texts.
+  const entries = stampedEntries.map(({ content }) => Buffer.from(sha256(content)).toString("hex")).join("");
+  return { key: idempotencyKey, digest: sha256Hex(JSON.stringify([ttlMs, leaseId, isStatic, entries])).slice(0, DIGEST_CHARS) };
+}
+
+const DIGEST_CHARS = 32;
+
+/** The form in the journal. */
+export function storedAttempt({ key, digest }: RetryIdentity): string {
+  return `${key}${digest}`;
+}
+
+export function restoredAttempt(stored: string): RetryIdentity {
+  return { key: stored.slice(0, -DIGEST_CHARS), digest: stored.slice(-DIGEST_CHARS) };
+}
+
+export interface RegisterResult {
+  readonly leaseId: string;
+  /** Undefined for a static lease. */
+  readonly ttlMs: number | undefined;
+}
+
+interface StoredAnswer extends RegisterResult {
+  readonly digest: string;
+  readonly untilMonoMs: number;
+}
+
+export class IdempotentAnswers {
+  /** How long an answer about a static lease is kept. */
+  readonly #maxTtlMs: number;
+  readonly #byKey: BoundedMap<string, StoredAnswer>;
+
+  constructor(options: { readonly maxCount: number; readonly maxTtlMs: number }) {
+    this.#byKey = new BoundedMap(options.maxCount);
+    this.#maxTtlMs = options.maxTtlMs;
+  }
+
+  /** The earlier answer to the same request. Throws `invalid_argument` if another request had the key. */
+  find(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, monoMs: number): RegisterResult | undefined {
+    const answer = key === "" ? undefined : this.#byKey.get(nameOf(caller, key));
+    if (answer === undefined || answer.untilMonoMs <= monoMs) return undefined;
+    if (answer.digest !== digest)
+      throw invalid(
+        "idempotency_key",
+        "was used for a request with other entries, ttl, lease_id or static_lease: each request has a key of its own",
+      );
+    return answer;
+  }
+
+  /** Keeps an answer. With too many answers the oldest is dropped. */
+  keep(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, answer: RegisterResult, monoMs: number): void {
+    if (key === "") return;
+    this.#byKey.set(nameOf(caller, key), { ...answer, digest, untilMonoMs: monoMs + (answer.ttlMs ?? this.#maxTtlMs) });
+  }
+
+  forget(caller: Pick<Caller, "principal">, key: string): void {
+    this.#byKey.delete(nameOf(caller, key));
+  }
+
+  /** A retry must not get a lease that was ended by somebody else. O(answers). */
+  forgetLease(leaseId: string): void {
+    for (const [name, answer] of this.#byKey) if (answer.leaseId === leaseId) this.#byKey.delete(name);
+  }
+
+  /** Drops expired answers, oldest first. */
+  sweep(monoMs: number): void {
+    for (const [name, answer] of this.#byKey) {
+      if (answer.untilMonoMs > monoMs) return;
+      this.#byKey.delete(name);
+    }
+  }
+}
+
+function nameOf({ principal }: Pick<Caller, "principal">, key: string): string {
+  return `${principal}\0${key}`;
+}

@@ -1,0 +1,350 @@
+/** Decides which callers may write which entries: by the policy's owners and viewers, and by the principal of an entry. */
+
+import { checksOf } from "../../catalog/entry/checks.ts";
+import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { findRoleNamespace, isOfNodes, type RoleNamespace } from "../../catalog/entry/rules.ts";
+import { hasNewerOrder } from "../../catalog/record/maintenance.ts";
+import { BODY, type CatalogRecord, isKeyOf, type KeyText, KIND, keyLabel, keyParts } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { hiddenOrphanOf, isOfKeysCluster, winnerOf } from "../../catalog/replica/view.ts";
+import { CAUSE, causeOf } from "../../catalog/watch/cause.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { RefusedAct } from "../../policy/audit/record.ts";
+import { type Caller, demandRole, hasRole, isOwnerOf } from "../../policy/identity/caller.ts";
+import type { NamespaceQuotas, QuotaEntry } from "../../policy/limits/quotas.ts";
+import type { PolicyVerdict, RecordSource } from "../../policy/set/verdict.ts";
+import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
+
+export interface WriteAuthorizer {
+  /** This node, as the owner rule sees it. */
+  readonly source: RecordSource;
+  readonly policies: PolicySource;
+  readonly onDenied: OnDenied;
+  /** Reports a refused write that the policy itself allows, for the audit. */
+  readonly onRefused: (refusal: RefusedAct) => void;
+}
+
+/** A write of a caller to a record, and the request field that names it. */
+export interface RequestedWrite {
+  readonly action: "register" | "unregister" | "renew" | "maintenance";
+  readonly field: string;
+}
+
+/**
+ * Throws `discovery_access_denied` if this node's cluster may not publish the stamped entry, or if the caller may not see its namespace:
+ * whether a key is taken there would reveal its entries.
+ */
+export function checkPublishing(
+  publishing: WriteAuthorizer,
+  caller: Caller,
+  { namespace, scope, kind }: StampedEntry,
+  index: number,
+): void {
+  const { source, policies, onDenied } = publishing;
+  if (kind === KIND.NODE && namespace === NODES_NAMESPACE) return;
+  const denied = deniedPublishing(publishing, caller, { namespace, scope });
+  if (denied === undefined) return;
+  onDenied(caller, { action: "register", namespace, verdict: denied });
+  const field = `entries[${index}].key.namespace`;
+  // Only callers that may see a namespace learn its owners and its rule.
+  if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
+  const { reason, rule } = policies.policy.source(namespace, source);
+  const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
+  throw new WaymarkError("discovery_access_denied", `${field}: ${reason} for ${namespace} from cluster ${source.clusterId}`, { metadata });
+}
+
+/** The verdict by which this node's cluster may not publish such an entry, or the caller may not see its namespace. Undefined: it may be published. */
+export function deniedPublishing(
+  { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
+  caller: Caller,
+  { namespace, scope }: Pick<StampedEntry, "namespace" | "scope">,
+): PolicyVerdict | undefined {
+  if (policies.policy.set === undefined) return undefined;
+  const verdict = policies.policy.source(namespace, source);
+  return mayPublish(verdict, scope) ? hiddenBy({ policies }, caller, namespace) : verdict;
+}
+
+function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Caller, namespace: string): PolicyVerdict | undefined {
+  const verdict = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+  return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
+}
+
+/**
+ * A held record, or undefined if it does not exist for the caller: it belongs to another principal in a hidden namespace. This refusal is
+ * reported.
+ */
+export function presentFor<R extends CatalogRecord>(
+  { policies, onDenied }: WriteAuthorizer,
+  caller: Caller,
+  record: R | undefined,
+): R | undefined {
+  if (record === undefined || record.principal === caller.principal) return record;
+  const { namespace } = record;
+  const verdict = hiddenBy({ policies }, caller, namespace);
+  if (verdict === undefined) return record;
+  onDenied(caller, { action: "register", namespace, verdict });
+  return undefined;
+}
+
+/**
+ * Throws `discovery_access_denied` if the record belongs to another principal and the caller is neither an admin nor an owner of its
+ * namespace. A node's own entry may not be changed by anybody else, not even by admins, because on loopback every caller is one.
+ */
+export function checkOwner(
+  publishing: Pick<WriteAuthorizer, "onRefused">,
+  caller: Caller,
+  record: CatalogRecord,
+  asked: RequestedWrite,
+): void {
+  if (record.principal === caller.principal) return;
+  if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
+  throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
+}
+
+function refused(
+  { onRefused }: Pick<WriteAuthorizer, "onRefused">,
+  caller: Caller,
+  { key, namespace }: Pick<CatalogRecord, "key" | "namespace">,
+  { action, field, why }: RequestedWrite & { readonly why: string },
+): WaymarkError {
+  const error = new WaymarkError("discovery_access_denied", `${field}: ${why}`, { metadata: { namespace } });
+  onRefused({ caller, action, namespace, reason: error.reason, detail: error.message, subjects: keyLabel(key) });
+  return error;
+}
+
+/**
+ * Throws `discovery_access_denied` if the caller may not order maintenance for the record: it is of another principal and the caller does not operate the
+ * mesh, or it is of the control plane. Also throws if the record is of another cluster, because only the nodes there take orders for it.
+ */
+export function checkMaintaining(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
+  const asked = { action: "maintenance", field } as const;
+  const { namespace } = record;
+  if (isControlNamespace(namespace)) throw refused(publishing, caller, record, { ...asked, why: "is an entry of the control plane" });
+  if (record.principal !== caller.principal && !hasRole(caller, "mesh.operate"))
+    throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
+  checkHome(publishing, caller, record, { ...asked, what: "take it into maintenance" });
+}
+
+/**
+ * Like `checkOwner`, for an unregister. Also throws if the record is of another cluster, because an unregister here would end nothing
+ * there.
+ */
+export function checkEnding(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
+  const asked = { action: "unregister", field } as const;
+  checkOwner(publishing, caller, record, asked);
+  checkHome(publishing, caller, record, { ...asked, what: "take it out" });
+}
+
+/**
+ * Whether the caller may say of a key that has expired that it was unregistered: the principal at the node where it expired, since no other node knows whose it
+ * was, and owners of the namespace at all nodes of its cluster.
+ */
+export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
+  if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
+  if (isOwn && record.principal === caller.principal) return true;
+  return isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace);
+}
+
+function checkHome(
+  publishing: WriteAuthorizer,
+  caller: Caller,
+  record: CatalogRecord,
+  { what, ...asked }: RequestedWrite & { readonly what: string },
+): void {
+  const { clusterId } = publishing.source;
+  if (isKeyOf(clusterId, record.key)) return;
+  const home = keyParts(record.key).clusterId;
+  const why = `is registered in cluster ${home}, whose nodes alone can ${what}; this one is of ${clusterId}`;
+  throw refused(publishing, caller, record, { ...asked, why });
+}
+
+export function isAdmin(caller: Caller): boolean {
+  return hasRole(caller, "mesh.admin");
+}
+
+export function unknownLease(id: string): WaymarkError {
+  return new WaymarkError(
+    "lease_not_found",
+    `this node holds no lease ${JSON.stringify(id.slice(0, 128))}: it has ended, or another node granted it; register again what is still wanted`,
+  );
+}
+
+// Who may register in the namespaces of the control plane, and how much (semantics.md, Names and bounds). `catalog/entry/rules.ts` has the table. The rule on
+// principals above applies there too, but nobody counts as an owner: not even an admin changes an entry of another principal.
+
+interface ControlWrite {
+  readonly caller: Caller;
+  readonly stampedEntries: readonly StampedEntry[];
+  /** Of the lease; undefined for a static one. */
+  readonly ttlMs: number | undefined;
+}
+
+/**
+ * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry that is too large or has
+ * a lease that never ends or ends too late, and `quota_exceeded` where the principal would have too many entries.
+ */
+export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused">, write: ControlWrite, replica: Replica): void {
+  const written = new Map<string, RoleNamespace>();
+  for (const [i, stamped] of write.stampedEntries.entries()) {
+    const row = findRoleNamespace(stamped.namespace);
+    if (row === undefined) continue;
+    demandWriter(publishing, write.caller, row, { namespace: stamped.namespace, field: `entries[${i}].key.namespace` });
+    const { length } = stamped.content;
+    if (length > row.maxEntryBytes)
+      throw invalid(`entries[${i}]`, `has ${length} bytes, at most ${row.maxEntryBytes} in ${stamped.namespace}`);
+    written.set(stamped.namespace, row);
+  }
+  for (const [namespace, row] of written) {
+    checkLease(write.ttlMs, namespace, row);
+    checkCount(write, namespace, row, replica);
+  }
+}
+
+function demandWriter(
+  { onRefused }: Pick<WriteAuthorizer, "onRefused">,
+  caller: Caller,
+  { writers }: RoleNamespace,
+  { namespace, field }: { readonly namespace: string; readonly field: string },
+): void {
+  try {
+    demandRole(caller, writers);
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    const refusal = new WaymarkError(error.reason, `${field}: only callers with the role ${writers} may register in ${namespace}`, {
+      metadata: { namespace, role: writers },
+    });
+    onRefused({ caller, action: "register", namespace, reason: refusal.reason, detail: refusal.message });
+    throw refusal;
+  }
+}
+
+function checkLease(ttlMs: number | undefined, namespace: string, { maxTtlMs }: RoleNamespace): void {
+  if (ttlMs === undefined) throw invalid("static_lease", `entries of ${namespace} must have a lease that ends`);
+  if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, is ${ttlMs / 1000} s`);
+}
+
+/** O(entries of the namespace), which the bound keeps few. */
+function checkCount({ caller, stampedEntries }: ControlWrite, namespace: string, { maxEntries }: RoleNamespace, replica: Replica): void {
+  const keys = keysOf(replica, namespace, caller.principal);
+  const heldCount = keys.size;
+  for (const stamped of stampedEntries) if (stamped.namespace === namespace) keys.add(stamped.key);
+  if (keys.size <= maxEntries || keys.size === heldCount) return;
+  throw new WaymarkError(
+    "quota_exceeded",
+    `the principal ${JSON.stringify(caller.principal)} has ${heldCount} entries in ${namespace}, at most ${maxEntries}; this request would add ${keys.size - heldCount}`,
+    { metadata: { namespace, bound: "entries", max: `${maxEntries}` } },
+  );
+}
+
+/** The live keys of a principal in exactly this namespace, what is staged included. */
+function keysOf(replica: Replica, namespace: string, principal: string): Set<string> {
+  const keys = new Set<string>();
+  const cursor = replica.lookup.cursor();
+  cursor.seek(namespace);
+  // The keys of a namespace are neighbours.
+  for (let record = cursor.next(); record?.namespace === namespace; record = cursor.next()) {
+    if (record.principal === principal) keys.add(record.key);
+  }
+  for (const staged of replica.staged) {
+    if (staged.namespace !== namespace || staged.principal !== principal) continue;
+    if (staged.body === BODY.ENTRY) keys.add(staged.key);
+    else keys.delete(staged.key);
+  }
+  return keys;
+}
+
+// Quotas of the registrar: a request is checked as a whole, and staged records count before they are visible.
+
+/** The live record of a key, staged or held. It counts even if the owner rule hides it, because its principal still has it. */
+export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  const staged = stagedRecord(replica, key);
+  return staged === undefined ? winnerOf(replica.records(key)) : liveOf(staged);
+}
+
+/**
+ * The record that an unregister of the key ends: the live one, else the one that would come back with a node that has been away too long.
+ */
+export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  const staged = stagedRecord(replica, key);
+  if (staged !== undefined) return liveOf(staged);
+  const records = replica.records(key);
+  return winnerOf(records) ?? hiddenOrphanOf(records);
+}
+
+/** The tombstone of a key without an entry: the one that has the newest orders about its maintenance, else the newest of the key's cluster. */
+export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  const own = replica.own(key);
+  const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
+  const orders = replica.newestOrders(key);
+  return (orders && records.find((record) => !hasNewerOrder(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
+}
+
+/** The tombstone of a key of which readers were told that it expired. Undefined if it ended in another way, and where there is an entry or something is staged. */
+export function expiredRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  if (stagedRecord(replica, key) !== undefined || endableRecord(replica, key) !== undefined) return undefined;
+  const [any] = replica.records(key);
+  if (any === undefined || any.body === BODY.ENTRY || causeOf(any) !== CAUSE.EXPIRED) return undefined;
+  const own = replica.own(key);
+  return own !== undefined && own.body !== BODY.ENTRY ? own : any;
+}
+
+function stagedRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  const own = replica.own(key);
+  return own?.revision === 0 ? own : undefined;
+}
+
+function liveOf(staged: CatalogRecord): CatalogRecord | undefined {
+  return staged.body === BODY.ENTRY ? staged : undefined;
+}
+
+export class QuotaGate {
+  /** What is staged becomes visible, or is taken back, there. */
+  readonly quotas: NamespaceQuotas;
+  readonly #replica: Replica;
+
+  constructor(replica: Replica, quotas: NamespaceQuotas) {
+    this.#replica = replica;
+    this.quotas = quotas;
+  }
+
+  /** Throws `quota_exceeded` if the stamped entries together would add more than is left. */
+  check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
+    const { quotas } = this;
+    if (!quotas.isSet) return;
+    quotas.check(
+      caller,
+      stampedEntries.map((stamped) => ({ before: this.#held(stamped.key), after: weighedStamped(stamped) })),
+    );
+  }
+
+  /** The next staged record replaces the current one of the key, or removes it if `after` is absent. */
+  stage(key: KeyText, after: StampedEntry | undefined): void {
+    const { quotas } = this;
+    if (!quotas.isSet) return;
+    const change = { before: this.#held(key), after: after === undefined ? undefined : weighedStamped(after) };
+    quotas.stage(this.#replica.lastSeq + 1, change);
+  }
+
+  #held(key: KeyText): QuotaEntry | undefined {
+    // Hidden records do not count against quotas.
+    const staged = stagedRecord(this.#replica, key);
+    const current = staged === undefined ? this.#replica.view(key) : liveOf(staged);
+    return current === undefined ? undefined : weighed(current, current.contentBytes, this.#checkCount(current));
+  }
+
+  /** Only entries of this node count, because each node runs the checks of its own entries. */
+  #checkCount(record: CatalogRecord): number {
+    const { slab } = this.#replica;
+    const own = this.#replica.own(record.key);
+    return own === record && own.mayHaveChecks ? checksOf(slab.view(own.at, own.sizeBytes)).checks.length : 0;
+  }
+}
+
+function weighedStamped(stamped: StampedEntry): QuotaEntry {
+  return weighed(stamped, stamped.content.length, stamped.hasChecks ? checksOf(stamped.content).checks.length : 0);
+}
+
+function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number, checks: number): QuotaEntry {
+  return { namespace: of.namespace, tenant: of.traits.tenantId, bytes, checks };
+}

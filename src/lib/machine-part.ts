@@ -1,0 +1,101 @@
+/** What lives inside a machine: each part says which inputs it handles and when it is next due, and a machine is a list of parts. */
+import { NEVER, type Time } from "./machine.ts";
+
+interface OfKind {
+  readonly kind: string;
+}
+
+/** What a part does with each kind of input that concerns it. */
+export type PartHandlers<In extends OfKind, Out> = {
+  readonly [Kind in In["kind"]]?: (input: Extract<In, { readonly kind: Kind }>, time: Time, out: Out[]) => void;
+};
+
+/** Everything is optional: a part has the members that it needs. Parts are called in the order of their list. */
+export interface MachinePart<In extends OfKind, Out> {
+  readonly handle?: PartHandlers<In, Out>;
+  /** Does what is due. Called after every input. */
+  look?(time: Time, out: Out[]): void;
+  /** Monotonic ms at which `look` has something to do; `NEVER` when it has nothing. */
+  nextDeadlineMs?(): number;
+  /** The machine begins: it may now send. */
+  begin?(time: Time, out: Out[]): void;
+  /** The machine accepts no new work from now on. */
+  drain?(time: Time, out: Out[]): void;
+  /** The process was blocked for this time, which does not count against others. */
+  postpone?(byMs: number, time: Time): void;
+}
+
+type PartHandler<In, Out> = (input: In, time: Time, out: Out[]) => void;
+
+/** The parts of a machine, in the order in which they work. */
+export class MachineParts<In extends OfKind, Out extends OfKind> {
+  #all: readonly MachinePart<In, Out>[] = [];
+  /** Made once from the list, so that an input costs one lookup. */
+  readonly #handlers = new Map<string, PartHandler<In | Out, Out>[]>();
+  #looks: readonly ((time: Time, out: Out[]) => void)[] = [];
+  #deadlines: readonly (() => number)[] = [];
+  #isBegun = false;
+
+  /** Adds parts after those in the list. */
+  add(parts: readonly MachinePart<In, Out>[]): void {
+    this.#all = [...this.#all, ...parts];
+    this.#looks = this.#all.flatMap((part) => part.look?.bind(part) ?? []);
+    this.#deadlines = this.#all.flatMap((part) => part.nextDeadlineMs?.bind(part) ?? []);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a handler is called with inputs of its kind only
+    const rows = parts.flatMap(({ handle = {} }) => Object.entries(handle) as [string, PartHandler<In | Out, Out>][]);
+    for (const [kind, handler] of rows) this.#handlers.set(kind, [...(this.#handlers.get(kind) ?? []), handler]);
+  }
+
+  get isBegun(): boolean {
+    return this.#isBegun;
+  }
+
+  /** The kinds that a part handles. */
+  get kinds(): readonly string[] {
+    return [...this.#handlers.keys()];
+  }
+
+  /** Gives an input of the machine to the parts that handle its kind, and then lets every part do what is due. */
+  // HOT: once a frame.
+  handle(input: In, time: Time, out: Out[]): void {
+    for (const handler of this.#handlers.get(input.kind) ?? []) handler(input, time, out);
+    this.look(time, out);
+  }
+
+  /** Gives the output of a part to the parts that handle its kind. What no part handles is an order, and leaves the machine. */
+  // HOT: once a frame.
+  deliver(output: In | Out, time: Time, out: Out[]): void {
+    const handlers = this.#handlers.get(output.kind);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every kind of input has a handler, as a test of each machine checks
+    if (handlers === undefined) out.push(output as Out);
+    else for (const handler of handlers) handler(output, time, out);
+  }
+
+  // HOT: after every input.
+  look(time: Time, out: Out[]): void {
+    for (const look of this.#looks) look(time, out);
+  }
+
+  // HOT: after every input.
+  nextDeadlineMs(): number {
+    let next = NEVER;
+    for (const deadline of this.#deadlines) {
+      const dueMs = deadline();
+      if (dueMs < next) next = dueMs;
+    }
+    return next;
+  }
+
+  begin(time: Time, out: Out[]): void {
+    this.#isBegun = true;
+    for (const part of this.#all) part.begin?.(time, out);
+  }
+
+  drain(time: Time, out: Out[]): void {
+    for (const part of this.#all) part.drain?.(time, out);
+  }
+
+  postpone(byMs: number, time: Time): void {
+    for (const part of this.#all) part.postpone?.(byMs, time);
+  }
+}

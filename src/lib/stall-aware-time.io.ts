@@ -1,0 +1,106 @@
+/**
+ * The clocks of this process: the two that all code gets, and the stall-aware clock of its event loop with timers by it. The stall-aware clock is for
+ * deadlines of others, never for limits on this process itself.
+ */
+
+import { setTimeout as wait } from "node:timers/promises";
+import { MAX_TIMER_MS } from "./duration.ts";
+import type { Time } from "./machine.ts";
+import { type ProcessPause, STALL_CHECK_MS, type StallAwareClock, StallTracker } from "./stall-aware-clock.ts";
+
+// One clock, because a process has one event loop.
+const clock = new StallTracker();
+let looking: NodeJS.Timeout | undefined;
+
+export function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+/** The stall-aware clock. From now on a timer looks at it. */
+export function clockOfLoop(): StallAwareClock {
+  looking ??= setInterval(() => clock.nowMs(performance.now()), STALL_CHECK_MS).unref();
+  return clock;
+}
+
+/** Stall-aware milliseconds now, for setting deadlines that are compared with `stallAwareDueMs`. */
+export function stallAwareNowMs(): number {
+  return clockOfLoop().nowMs(performance.now());
+}
+
+/** Deadlines in stall-aware milliseconds up to here are due. Just after a standstill it is behind `stallAwareNowMs`. */
+export function stallAwareDueMs(): number {
+  return clockOfLoop().dueMs(performance.now());
+}
+
+/** Whether the loop stood still until a moment ago, so that messages of others may not be read yet. */
+export function isJustResumed(): boolean {
+  stallAwareNowMs();
+  return clock.isJustResumed;
+}
+
+/** The last pause of the event loop. */
+export function lastPause(): ProcessPause {
+  stallAwareNowMs();
+  return clock.lastPause;
+}
+
+/** Length of the last pause of the event loop in ms, if it ended less than `agoMs` before this time, otherwise 0. HOT: once for each DNS query over UDP. */
+export function recentPauseMs(monoMs: number, agoMs: number): number {
+  clockOfLoop().nowMs(monoMs);
+  const { endMonoMs, lengthMs } = clock.lastPause;
+  return monoMs - endMonoMs < agoMs ? lengthMs : 0;
+}
+
+export interface StallAwareTimeout {
+  /** Starts the whole delay again, also from within the callback. Once that has returned it does nothing. */
+  refresh(): void;
+  clear(): void;
+}
+
+/** As `setTimeout`, by the stall-aware clock: a timeout that ended during a standstill gets its remaining time afterwards. */
+export function stallAwareTimeout(callback: () => void, delayMs: number): StallAwareTimeout {
+  let dueMs = stallAwareNowMs() + delayMs;
+  let timer: NodeJS.Timeout;
+  const look = () => {
+    const lastMs = dueMs;
+    const isDue = lastMs - stallAwareDueMs() < 1;
+    if (isDue) callback();
+    if (!isDue || dueMs !== lastMs) timer = setTimeout(look, Math.max(1, dueMs - stallAwareDueMs()));
+  };
+  timer = setTimeout(look, delayMs);
+  return {
+    refresh: () => {
+      dueMs = stallAwareNowMs() + delayMs;
+    },
+    clear: () => clearTimeout(timer),
+  };
+}
+
+// The clock that all threads of a process share. The zero of `performance.now()` is another in each thread.
+
+/** What is added to `performance.now()` of this thread to get milliseconds of the shared clock. */
+export function sharedOriginMs(): number {
+  // The system may stop the thread between the two readings. The least difference of a few is the right one.
+  return Math.min(...Array.from({ length: 8 }, () => -performance.now() + Number(process.hrtime.bigint()) / 1e6));
+}
+
+// A timer for any delay: Node's own takes delays from 0 to 24 days.
+
+/**
+ * Runs `act` after `delayMs`, or as soon as possible when that is negative, because its time is over. A delay longer than the timers of Node
+ * never ends. The function that is returned cancels it.
+ */
+export function later(act: () => void, delayMs: number): () => void {
+  if (delayMs > MAX_TIMER_MS) return () => {};
+  const timer = setTimeout(act, Math.max(0, delayMs));
+  return () => clearTimeout(timer);
+}
+
+/** Resolves after `waitMs`, or when the signal is aborted. */
+export async function pause(waitMs: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await wait(waitMs, undefined, { ...(signal && { signal }) });
+  } catch (error) {
+    if (signal?.aborted !== true) throw error;
+  }
+}

@@ -1,0 +1,207 @@
+/** The keys of one cluster: those that the settings name, and those that its keys announced (docs/design/summaries.md, Keys). */
+import { Ed25519PublicKey, equalBytes } from "../lib/crypto.ts";
+import { type KeyAnnouncement, readAnnouncement } from "./codec.ts";
+import { isSoundPublicKey } from "./public-key.ts";
+import { CONTEXT, isSignedBy, keyIdOf, type SignedBytes } from "./signer.ts";
+
+/** A public key of a cluster, as the settings name it. */
+export interface ClusterKey {
+  readonly cluster: string;
+  /** The same in all keys of a cluster. */
+  readonly region: string;
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+}
+
+/** Why an announcement does not count here. */
+export type KeyRefusal = "unsigned" | "unknown_key" | "bad_signature" | "stale" | "conflict" | "limit";
+
+export interface KeyBounds {
+  /** Announcements of a cluster that are verified. */
+  readonly maxAnnounced: number;
+  /** Announcements of a cluster that may become good, such as those whose signer is not known yet. Nobody has verified them. */
+  readonly maxWaiting: number;
+  /** Announcements between a key and one that the settings name. */
+  readonly maxDepth: number;
+  readonly maxAnnouncementBytes: number;
+}
+
+export const KEY_BOUNDS: KeyBounds = { maxAnnounced: 16, maxWaiting: 8, maxDepth: 4, maxAnnouncementBytes: 1024 };
+
+/** An announcement with the bytes that came. */
+export interface KeyClaim extends KeyAnnouncement {
+  readonly sealed: SignedBytes;
+}
+
+/** A claim whose signature is good. */
+interface VerifiedClaim extends KeyClaim {
+  /** Parsed once. */
+  readonly key: Ed25519PublicKey;
+}
+
+/** A key that may count, and how many announcements it is away from one that the settings name. */
+interface TrustedKey {
+  readonly key: Ed25519PublicKey;
+  readonly depth: number;
+}
+
+/** Whether a key id is another cluster's. */
+type IsForeign = (keyId: string) => boolean;
+
+export class ClusterKeys {
+  region = "";
+  readonly #bounds: KeyBounds;
+  #configured: ReadonlyMap<string, Ed25519PublicKey> = new Map();
+  /** Each behind the claims of its signer. */
+  #rooted: VerifiedClaim[] = [];
+  /** Oldest first. */
+  #waiting: KeyClaim[] = [];
+  /** Of claims that were verified, the key that signed them. Those that wait are tried again with each announcement, and a signature costs 70 µs. */
+  readonly #verified = new WeakMap<KeyClaim, Ed25519PublicKey>();
+
+  constructor(bounds: KeyBounds) {
+    this.#bounds = bounds;
+  }
+
+  /**
+   * Takes the keys that the settings name now. What was announced under a key that they do not name any more waits, as if nobody had verified it.
+   * `isForeign` says of a key id that the settings name it for another cluster.
+   */
+  configure(keys: readonly ClusterKey[], isForeign: IsForeign): void {
+    this.region = keys[0]?.region ?? "";
+    this.#configured = new Map(keys.map(({ publicKey }) => [keyIdOf(publicKey), new Ed25519PublicKey(publicKey)]));
+    const before = this.#rooted;
+    const waiting = this.#waiting;
+    this.#rooted = [];
+    this.#waiting = [];
+    const lost = this.#rootedAgain(before.filter(({ keyId }) => !isForeign(keyId)));
+    for (const claim of [...before.filter(({ keyId }) => isForeign(keyId)), ...lost, ...waiting]) this.#wait(claim);
+  }
+
+  /** The keys that the settings name, by their ids. */
+  configured(): ReadonlyMap<string, Ed25519PublicKey> {
+    return this.#configured;
+  }
+
+  /** Whether a verified announcement of this cluster names the key. */
+  hasAnnounced(keyId: string): boolean {
+    return this.#rooted.some((claim) => claim.keyId === keyId);
+  }
+
+  /** Keeps an announcement of this cluster, or says why not. One that may become good waits: until its signer is known, its key is free, or there is room. */
+  announce(claim: KeyClaim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
+    const isSame = ({ sealed }: KeyClaim) =>
+      equalBytes(sealed.signed, claim.sealed.signed) && equalBytes(sealed.signature, claim.sealed.signature);
+    if (this.#rooted.some(isSame)) return undefined;
+    this.#waiting = this.#waiting.filter((other) => !isSame(other));
+    if (this.#rooted.length >= this.#bounds.maxAnnounced)
+      this.#rooted = this.#rooted.filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
+    const refused = this.#root(claim, isForeign);
+    if (mayWait(refused)) this.#wait(claim);
+    if (refused === undefined) this.rouse(isForeign);
+    return refused;
+  }
+
+  /** Tries those that wait, until none of them gets on. */
+  rouse(isForeign: IsForeign): void {
+    for (let before = -1; before !== this.#waiting.length; ) {
+      before = this.#waiting.length;
+      this.#waiting = this.#waiting.filter((claim) => {
+        return mayWait(this.#root(claim, isForeign));
+      });
+    }
+  }
+
+  /** The keys that count at this time, by their ids. Those of the settings come first, and each one behind the key that announced it. */
+  countingAt(wallMs: number): ReadonlyMap<string, Ed25519PublicKey> {
+    const active = this.#rooted.filter((claim) => claim.notBeforeWallMs <= wallMs && wallMs < claim.notAfterWallMs);
+    const known = this.#knownBy(active);
+    return new Map([...known].map(([keyId, { key }]) => [keyId, key]));
+  }
+
+  keyAt(keyId: string, wallMs: number): Ed25519PublicKey | undefined {
+    return this.#configured.get(keyId) ?? (this.#rooted.length === 0 ? undefined : this.countingAt(wallMs).get(keyId));
+  }
+
+  /** Verified announcements, each behind those of its signer. */
+  claims(): readonly KeyClaim[] {
+    return this.#rooted;
+  }
+
+  /** Whether the announced key counts at this time by this announcement. */
+  countsBy({ signedBy, notBeforeWallMs, notAfterWallMs }: KeyClaim, wallMs: number): boolean {
+    return notBeforeWallMs <= wallMs && wallMs < notAfterWallMs && this.keyAt(signedBy, wallMs) !== undefined;
+  }
+
+  #wait(claim: KeyClaim): void {
+    this.#waiting.push(claim);
+    if (this.#waiting.length > this.#bounds.maxWaiting) this.#waiting.shift();
+  }
+
+  /** Keys that these announcements make known, over at most `maxDepth` of them. A circle of announcements makes nothing known. */
+  #knownBy(claims: readonly VerifiedClaim[]): ReadonlyMap<string, TrustedKey> {
+    const known = new Map<string, TrustedKey>();
+    for (const [keyId, key] of this.#configured) known.set(keyId, { key, depth: 0 });
+    for (let depth = 1; depth <= this.#bounds.maxDepth; depth++)
+      for (const { keyId, key, signedBy } of claims)
+        if (!known.has(keyId) && known.get(signedBy)?.depth === depth - 1) known.set(keyId, { key, depth });
+    return known;
+  }
+
+  /** Keeps a claim if its signature is good. */
+  #root(claim: KeyClaim, isForeign: IsForeign): KeyRefusal | undefined {
+    const known = this.#knownBy(this.#rooted);
+    const signer = known.get(claim.signedBy);
+    if (signer === undefined || signer.depth >= this.#bounds.maxDepth) return "unknown_key";
+    if (this.#rooted.length >= this.#bounds.maxAnnounced) return "limit";
+    if (!this.#isSigned(claim, signer.key)) return "bad_signature";
+    if (isForeign(claim.keyId)) return "conflict";
+    const key = known.get(claim.keyId)?.key ?? announcedKey(claim);
+    if (key === undefined) return "bad_signature";
+    // Two keys with one id: the second is found within 2^32 attempts by who makes both.
+    if (!equalBytes(key.raw, claim.publicKey)) return "conflict";
+    this.#rooted.push({ ...claim, key });
+    return undefined;
+  }
+
+  #isSigned(claim: KeyClaim, key: Ed25519PublicKey): boolean {
+    if (this.#verified.get(claim) === key) return true;
+    if (!isSignedBy(key, CONTEXT.KEY, claim.sealed)) return false;
+    this.#verified.set(claim, key);
+    return true;
+  }
+
+  /** Roots again what is still known, without another look at signatures. Gives back the rest. */
+  #rootedAgain(claims: readonly VerifiedClaim[]): readonly KeyClaim[] {
+    let rest = claims;
+    for (let before = -1; before !== rest.length; ) {
+      before = rest.length;
+      const known = this.#knownBy(this.#rooted);
+      rest = rest.filter((claim) => {
+        const isKnown = (known.get(claim.signedBy)?.depth ?? this.#bounds.maxDepth) < this.#bounds.maxDepth;
+        if (isKnown) this.#rooted.push(claim);
+        return !isKnown;
+      });
+    }
+    return rest;
+  }
+}
+
+/** Whether another announcement, a reload or time can make an announcement good that is refused now. */
+function mayWait(refused: KeyRefusal | undefined): boolean {
+  return refused !== undefined && refused !== "bad_signature";
+}
+
+/** The key of an announcement, if it is one and its holder agrees. */
+function announcedKey({ publicKey, holder }: KeyClaim): Ed25519PublicKey | undefined {
+  if (!isSoundPublicKey(publicKey)) return undefined;
+  const key = new Ed25519PublicKey(publicKey);
+  return isSignedBy(key, CONTEXT.KEY_HOLDER, holder) ? key : undefined;
+}
+
+/** The claim of sealed bytes; undefined when they announce nothing. The bytes are copied, because they may be a part of a frame (`slice` of a Buffer copies nothing). */
+export function claimOf({ signed, signature }: SignedBytes): KeyClaim | undefined {
+  const copy = new Uint8Array(signed);
+  const announcement = readAnnouncement(copy);
+  return announcement && { ...announcement, sealed: { signed: copy, signature: new Uint8Array(signature) } };
+}
