@@ -100,7 +100,7 @@ export interface RecordOf<T extends RecordType> {
 
 /** The settings of the gateway. */
 export interface DnsSettings {
-  /** Zones as returned by `parseZone`; at least one. Names of hosts are formatted in the first zone. */
+  /** Zones as returned by `parseZone`; at least one. The first one is used for host names in reverse zones, and for names outside all zones. */
   readonly zones: readonly string[];
   /** Reverse zones, as returned by `parseReverseZone`. */
   readonly reverseZones: readonly string[];

@@ -84,7 +84,7 @@ export interface Sender {
 
 /** Flags copied from the query: the opcode and RD. */
 const COPIED_FLAGS = 0x7900;
-/** Copied by servers that support DNSSEC (RFC 4035, 3.1.6). */
+/** The CD flag, which servers that support DNSSEC copy (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
 const NOBODY: Sender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
@@ -122,7 +122,7 @@ export class Responder {
   readonly #signer: ZoneSigner | undefined;
   #transport: DnsTransport = "udp";
   #mayTransfer = false;
-  /** The last prepared plan that did not fit into the cache, because a name that is too large can be queried repeatedly. */
+  /** The last prepared plan that did not fit into the cache. It is reused, because a name that is too large can be queried repeatedly. */
   #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
   readonly #failures = new Map<Rcode, Prepared>();
   readonly #denials = new Denials();
@@ -358,7 +358,7 @@ export class Responder {
     return prepared;
   }
 
-  /** Returns the signature data for the SOA as it is written: see `ResponseFacts.isUncached`. */
+  /** Returns the signature data for the SOA as it is written; see `ResponseFacts.isUncached`, which sets its minimum to 0. */
   #soaSignature(soa: RecordOf<"SOA">, isUncached: boolean): Uint8Array | undefined {
     const { serial = 0 } = this.#facts;
     return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
@@ -374,7 +374,7 @@ export class Responder {
     return prepared;
   }
 
-  /** `wasSelected`: the view was selected, so building the answer failed. */
+  /** `wasSelected`: the view was selected before the failure. */
   #failed(fault: unknown, wasSelected: boolean): Prepared {
     if (fault instanceof SigningBusy) return this.#busy();
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
@@ -392,7 +392,10 @@ export class Responder {
     return this.#failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
   }
 
-  /** Over TCP, part of the signing limit and of the waiting slots is reserved. */
+  /**
+   * Answers a question that is over a limit. Over UDP, TC makes the client retry over TCP, for which part of the signing limit and of the waiting slots is
+   * reserved.
+   */
   #busy(): Prepared {
     const isUdp = this.#transport === "udp";
     this.#facts.isCut = isUdp;

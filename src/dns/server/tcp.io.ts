@@ -26,7 +26,7 @@ export interface TcpPeer {
   readonly address: string;
   /** The certificate from the handshake. */
   readonly certificate: PeerCertificate | undefined;
-  /** Whether a zone may be transferred to it. RFC 9103, 7 has rules for transfers over TLS. */
+  /** Whether a zone may be transferred to it. Over TLS, this depends on properties of the connection (RFC 9103, 7). */
   readonly mayTransfer: boolean;
 }
 

@@ -274,7 +274,7 @@ function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { 
   return { ...subject, browsed: { name, namespace, transport } };
 }
 
-/** Returns the address of another cluster for a name without a usable entry here. Named ports do not exist in other clusters. */
+/** Returns the subject that represents another cluster, for a name without a usable entry here. Named ports do not exist in other clusters. */
 function clusterSubject(name: DnsName, catalog: DnsCatalog): Subject | undefined {
   const isLocated = name.form === "located" && name.port === undefined;
   if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
@@ -333,7 +333,7 @@ function isHostBehind(targets: readonly TargetView[], first: number): boolean {
   return host !== undefined && targets.findIndex((target) => target.host === host) === first;
 }
 
-/** MAINTENANCE is how operators drain entries: no record shows such an entry. */
+/** Operators drain entries with MAINTENANCE, so no record shows such an entry. */
 function isShown(entry: EntryView): boolean {
   return !isDrained(entry);
 }
@@ -385,7 +385,7 @@ function isAboveSomething(
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
   // An alias is stored as written, so it can lie below labels that no namespace has, such as `_tcp`.
   if (namespace !== relative && catalog.hasNameUnder(relative, zone)) return true;
-  // The tail of a longer name. A complete search would cost too much for one answer, so a name that may exist counts as existing.
+  // The name may be the tail of a longer encoded name. A complete search would cost too much for one answer, so a possible name counts as existing.
   const below = belowLonger(relative);
   if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;
   const domain = domainOfTypes(relative);
@@ -393,7 +393,7 @@ function isAboveSomething(
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);
-  // A SERVICE of this name does not exist: the name would have been its own name.
+  // SERVICE is left out for a direct name: if such a service existed, the name would be its own name.
   const kinds = name.form === "direct" ? OTHER_LOCATED_KINDS : LOCATED_KINDS;
   const { namespace: place, name: own } = name;
   if (kinds.some((kind) => catalog.has(kind, place, own, port))) return true;
@@ -438,7 +438,7 @@ export interface DnsView {
   readonly index: number;
   /** Distinguishes views that use the same index at different times. Absent: 0. */
   readonly generation?: number;
-  /** The location of the clients. `zone` is a failure domain, not a DNS zone. Undefined when it is unknown: then no entry is nearer than another. */
+  /** The location of the clients. `zone` is a failure domain, not a DNS zone. Undefined when none is configured: then no entry is nearer than another. */
   readonly locality: { readonly region: string; readonly zone: string } | undefined;
   /** Maximum number of records per RRset. Undefined: no limit. */
   readonly answerLimit: number | undefined;

@@ -83,7 +83,7 @@ export class Transfers {
     const nowMs = performance.now();
     if (nowMs < this.#refusedMs + REFUSED_SPACING_MS) return false;
     this.#refusedMs = nowMs;
-    this.#options.log.warn(this.#lineOf(asked), "zone transfer refused");
+    this.#options.log.warn(this.#lineOf(asked), "zone transfer refused: too many transfers or catalog entries");
     return false;
   }
 

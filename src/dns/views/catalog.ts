@@ -218,7 +218,7 @@ class CatalogInDns implements DnsCatalog {
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       if (namespace === NOWHERE) return NOTHING_FOUND;
       this.#notes.hidden.add(namespace);
-      // Looks up an absent name instead, so that hidden and absent names take the same time. A resolver would fetch that name, so it does not.
+      // Looks up an absent name instead, so that hidden and absent names take the same time. A resolver would fetch the absent name, so it returns immediately.
       return this.elsewhere === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
     }
     this.#notes.rests.entries(kind, namespace, name);
@@ -415,7 +415,7 @@ class CatalogInDns implements DnsCatalog {
     return hiddenAbove(name, policies.policy, (namespace) => reads.verdict(this.#viewer, namespace).allowed);
   }
 
-  /** Undefined when no policy hides anything. */
+  /** Undefined when nothing is hidden, because there is no policy. */
   get #seerNow(): ViewerClass | undefined {
     return this.#sources.policies.policy.set === undefined ? undefined : this.#seer;
   }
