@@ -20,10 +20,10 @@ import type { ZoneLocality } from "../consumer/levels.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import {
   type CallOptions,
-  type Channel,
   checkCallOptions,
   checkStreamOptions,
   checkSummaryCall,
+  type ServerChannel,
   type StreamOptions,
   type SummaryCallOptions,
 } from "./calls.ts";
@@ -35,8 +35,8 @@ import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
 import { created } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
-import type { Servers, Use } from "./servers/servers.ts";
-import { nodesNamedIn, RetryBudget } from "./servers/servers.ts";
+import type { CallUse, ServerList } from "./servers/server-list.ts";
+import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
 
 export interface ClientOptions {
   /** Deadline of a call that has none of its own. */
@@ -52,13 +52,13 @@ export interface ClientOptions {
   /** Begins to look for other servers; called once, after the first answer. */
   readonly startFinding?: (client: Client) => { close(): void };
   /** Opens the way to other clusters; called once, when it is first needed. Without it there is none. */
-  readonly elsewhere?: (client: Client) => Elsewhere;
+  readonly elsewhere?: (client: Client) => OtherClusterCalls;
   /** Whether `resolve` follows redirects to other clusters. */
   readonly followsRedirects?: boolean;
 }
 
 /** What is done at other clusters. */
-export interface Elsewhere {
+export interface OtherClusterCalls {
   /** Chooses at the cluster to which servers redirect the name. */
   resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined>;
   /** Runs a call at an ingress of the cluster. */
@@ -102,17 +102,17 @@ export class Client implements WatchingCalls {
   readonly dns: ServiceClient<typeof DnsService> = serviceClient(DnsService, this);
   /** The nodes of the mesh, as the server knows them. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
-  readonly #servers: Servers;
-  readonly #open: (server: string) => Channel;
+  readonly #servers: ServerList;
+  readonly #open: (server: string) => ServerChannel;
   readonly #options: ClientOptions;
-  readonly #channels = new Map<string, Channel>();
+  readonly #channels = new Map<string, ServerChannel>();
   readonly #budget = new RetryBudget();
   #finding: { close(): void } | undefined;
   #lookups: OneOffLookups | undefined;
-  #elsewhere: Elsewhere | undefined;
+  #elsewhere: OtherClusterCalls | undefined;
   #isClosed = false;
 
-  constructor(servers: Servers, open: (server: string) => Channel, options: ClientOptions) {
+  constructor(servers: ServerList, open: (server: string) => ServerChannel, options: ClientOptions) {
     this.#servers = servers;
     this.#open = open;
     this.#options = options;
@@ -319,7 +319,7 @@ export class Client implements WatchingCalls {
     return true;
   }
 
-  #others(): Elsewhere {
+  #others(): OtherClusterCalls {
     if (this.#isClosed) throw closedFailure("the client is closed", this.server);
     this.#elsewhere ??= this.#options.elsewhere?.(this);
     if (this.#elsewhere === undefined) throw closedFailure("this client makes no calls at further clusters", this.server);
@@ -331,7 +331,7 @@ export class Client implements WatchingCalls {
     if (!this.#isClosed) this.#finding ??= this.#options.startFinding?.(this);
   }
 
-  #channel(server: string): Channel {
+  #channel(server: string): ServerChannel {
     let channel = this.#channels.get(server);
     if (channel === undefined) {
       if (this.#isClosed) throw closedFailure("the client is closed", server);
@@ -348,7 +348,7 @@ function isReadOnly({ facts }: RequestError): boolean {
 }
 
 /** Whether a resolver may take the call. Of other services only nodes have the answers. */
-function useOf(method: DescMethod): Use {
+function useOf(method: DescMethod): CallUse {
   const isAtResolvers = method.parent === DiscoveryService || method.parent === DnsService;
   return isAtResolvers && (method.methodKind === "server_streaming" || isRead(method)) ? "read" : "write";
 }
@@ -373,15 +373,16 @@ function isUndone({ facts }: RequestError): boolean {
 function serviceClient<S extends DescService>(service: S, client: Client): ServiceClient<S> {
   const functions: Record<string, unknown> = {};
   for (const method of service.methods) {
-    if (isUnary(method)) functions[method.localName] = (request: Init, options?: CallOptions) => client.call(method, request, options);
+    if (isUnary(method))
+      functions[method.localName] = (request: RequestInit, options?: CallOptions) => client.call(method, request, options);
     else if (isStream(method))
-      functions[method.localName] = (request: Init, options?: CallOptions) => client.stream(method, request, options);
+      functions[method.localName] = (request: RequestInit, options?: CallOptions) => client.stream(method, request, options);
   }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one function for each method that the type names, made above
   return functions as ServiceClient<S>;
 }
 
-type Init = MessageInitShape<DescMessage>;
+type RequestInit = MessageInitShape<DescMessage>;
 
 function isUnary(method: DescMethod): method is DescMethodUnary {
   return method.methodKind === "unary";

@@ -13,7 +13,7 @@ import {
   type WatchMessage,
 } from "../consumer/watch-follower.ts";
 import { later, pause } from "../lib/stall-aware-time.io.ts";
-import type { Calls } from "./calls.ts";
+import type { ClientCalls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { RequestError } from "./request-error.ts";
 
@@ -57,42 +57,46 @@ const CATCHING_UP_MS = 90_000;
  * one is away. Only the watch goes elsewhere when a server has no room for it. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
  */
 export function follow(
-  client: Calls,
+  client: ClientCalls,
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
   const { catalogWatch } = DiscoveryService.method;
-  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
+  const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
   return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
 /** The same for summaries of services: tells those that are there now, and then every change, also when the source of one is lost or found. */
 export function followSummaries(
-  client: Calls,
+  client: ClientCalls,
   request: MessageInitShape<typeof SummaryWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent<ServiceSummary>> {
   const { summaryWatch } = DiscoveryService.method;
-  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
+  const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
   return following(client, { name: "followSummaries", request, open, seen: readSummaryPayload }, options);
 }
 
 /** Where a stream begins. */
-interface Opening {
+interface StreamStart {
   readonly server: string;
   readonly cursor: string;
   readonly signal: AbortSignal;
 }
 
-interface Followed<Item> {
+interface FollowedStream<Item> {
   /** Of the function, for faults in its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
-  readonly open: (opening: Opening) => AsyncIterable<WatchMessage>;
+  readonly open: (opening: StreamStart) => AsyncIterable<WatchMessage>;
   readonly seen: PayloadReader<Item>;
 }
 
-async function* following<Item>(client: Calls, followed: Followed<Item>, options: FollowOptions): AsyncIterable<FollowEvent<Item>> {
+async function* following<Item>(
+  client: ClientCalls,
+  followed: FollowedStream<Item>,
+  options: FollowOptions,
+): AsyncIterable<FollowEvent<Item>> {
   const { name, request, open, seen } = followed;
   checkOptions(name, options, RULES);
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
@@ -105,7 +109,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
     const server = serverFor(client, full);
     let failure: Error = new Error("the server ended the stream");
     const cursor = follower.open(server);
-    const silence = new Silence(signal);
+    const silence = new SilenceTimeout(signal);
     silence.await(CATCHING_UP_MS);
     let isSynced = false;
     try {
@@ -143,7 +147,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
 }
 
 /** The client's server, or another one when that has no room for the watch. When none has, they are asked anew. */
-function serverFor(client: Calls, full: Set<string>): string {
+function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
   const other = client.serverBeside(full);
@@ -157,7 +161,7 @@ export function isFull(error: unknown): error is RequestError {
 }
 
 /** Ends a stream when its server says nothing for too long. The time that the reader takes is not silence of the server. */
-class Silence {
+class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();
   readonly #onAbort = (): void => this.#abort.abort();
@@ -195,7 +199,7 @@ class Silence {
   }
 }
 
-function silentMsOf({ bookmarkInterval: interval }: Followed<unknown>["request"]): number {
+function silentMsOf({ bookmarkInterval: interval }: FollowedStream<unknown>["request"]): number {
   const bookmarkInterval = interval && create(DurationSchema, interval);
   return Math.max(
     LEAST_SILENT_MS,

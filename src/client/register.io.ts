@@ -13,12 +13,12 @@ import { DAY_MS } from "../lib/duration.ts";
 import { enumName } from "../lib/enum-words.ts";
 import type { Time } from "../lib/machine.ts";
 import { later } from "../lib/stall-aware-time.io.ts";
-import type { CallOptions, Calls } from "./calls.ts";
-import { KeptEntries } from "./kept-entries.ts";
+import type { CallOptions, ClientCalls } from "./calls.ts";
 import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";
+import { RegisteredEntries } from "./registered-entries.ts";
 import {
-  type CallFailure,
   Registration,
+  type RegistrationFailure,
   type RegistrationInput,
   type RegistrationOutput,
   type RegistrationStep,
@@ -66,7 +66,7 @@ const RULES: OptionRules<RegisterOptions> = {
 const REPORT_RULES: OptionRules<InstanceReport> = { health: ANYTHING, load: ANYTHING };
 
 /** Entries that are to take the place of those that are registered. */
-interface Update {
+interface PendingUpdate {
   readonly entries: readonly Entry[];
   readonly done: PromiseWithResolvers<void>;
   readonly giveUpMonoMs: number;
@@ -86,7 +86,7 @@ const DEFAULT_TTL_MS = 30_000;
  * registration is refused, or when no server took it within the client's `timeoutMs`, and a TypeError or RangeError that names an option which is wrong.
  */
 export async function register(
-  client: Calls,
+  client: ClientCalls,
   entries: readonly MessageInitShape<typeof EntrySchema>[],
   options: RegisterOptions = {},
 ): Promise<RegistrationHandle> {
@@ -100,9 +100,9 @@ export async function register(
 export class RegistrationHandle implements AsyncDisposable {
   /** Resolves at the first registration; rejects when there will be none. */
   readonly begun: Promise<void>;
-  readonly #client: Calls;
+  readonly #client: ClientCalls;
   readonly #options: RegisterOptions;
-  readonly #entries: KeptEntries;
+  readonly #entries: RegisteredEntries;
   readonly #machine: Registration;
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
@@ -110,7 +110,7 @@ export class RegistrationHandle implements AsyncDisposable {
   /** Until when a first registration is tried. */
   #giveUpMonoMs: number;
   /** In the order in which they were asked for. The first one is carried out. */
-  readonly #updates: Update[] = [];
+  readonly #updates: PendingUpdate[] = [];
   /** The request of an attempt: its repetitions must be the same. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
   #cancelTimer: () => void = () => {};
@@ -120,10 +120,10 @@ export class RegistrationHandle implements AsyncDisposable {
   /** The registration that is under way. */
   #registering: Promise<void> = Promise.resolve();
 
-  constructor(client: Calls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
+  constructor(client: ClientCalls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
     this.#client = client;
     this.#options = options;
-    this.#entries = new KeptEntries(this.#sendable(entries));
+    this.#entries = new RegisteredEntries(this.#sendable(entries));
     this.#machine = new Registration(Math.random, now());
     this.#giveUpMonoMs = this.#endOfTries();
     this.begun = this.#first.promise;
@@ -378,11 +378,11 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /** Whether another try of an update is to be made. */
-  #isWanted(update: Update | undefined): boolean {
+  #isWanted(update: PendingUpdate | undefined): boolean {
     return update !== undefined && update === this.#updates[0] && update.giveUpMonoMs > now().monoMs;
   }
 
-  async #replace(update: Update, { leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
+  async #replace(update: PendingUpdate, { leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
     const { register: put, unregister } = DiscoveryService.method;
     const merged = this.#entries.merged(update.entries);
     const toPut = this.#entries.toPut(merged);
@@ -423,7 +423,7 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#input({ kind: "update", isWaiting: this.#updates.length > 0 });
   }
 
-  #repair(): Update {
+  #repair(): PendingUpdate {
     const done = Promise.withResolvers<void>();
     // Nobody waits for it.
     done.promise.catch(() => {});
@@ -447,7 +447,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /** What is no answer of a server is a fault of this program: no repetition mends it. */
-  #failureOf(error: unknown): CallFailure {
+  #failureOf(error: unknown): RegistrationFailure {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (!(error instanceof RequestError)) return { isPassing: false, isDenied: false, retryMs: undefined };
     const { code, retryMs } = error.facts;

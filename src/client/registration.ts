@@ -11,7 +11,7 @@ import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Violation } from "./request-error.ts";
 
 /** How a call failed, as far as the machine must know. */
-export interface CallFailure {
+export interface RegistrationFailure {
   /** Another try may succeed: the server is away, is too busy, or did not answer in time. */
   readonly isPassing: boolean;
   /** The server refuses the caller. It may let in again whom it let in before: a policy that was a mistake is taken back. */
@@ -23,13 +23,13 @@ export interface CallFailure {
 export type RegistrationInput =
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly ttlMs: number | undefined }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
-  | { readonly kind: "failed"; readonly failure: CallFailure }
+  | { readonly kind: "failed"; readonly failure: RegistrationFailure }
   /** Whether other entries wait to take the place of those that are registered. */
   | { readonly kind: "update"; readonly isWaiting: boolean }
   /** The call of an update has ended, whatever it brought. */
   | { readonly kind: "updated" }
   /** It has failed, and is to be made again. */
-  | { readonly kind: "updateFailed"; readonly failure: CallFailure }
+  | { readonly kind: "updateFailed"; readonly failure: RegistrationFailure }
   /** Something is to be reported. What changes the health goes out at once, and the rest with the next renewal. */
   | { readonly kind: "report"; readonly isUrgent: boolean }
   | { readonly kind: "close" }
@@ -57,7 +57,7 @@ export type RegistrationStep =
   /** No try can succeed, such as for want of a permission. The machine stands still. */
   | { readonly kind: "failed" };
 
-type State =
+type RegistrationState =
   /** `sentMonoMs`: a registration is under way. Otherwise one is due at `atMonoMs`. */
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
@@ -71,7 +71,7 @@ type State =
 
 export class Registration implements Machine<RegistrationInput, RegistrationOutput> {
   readonly #random: () => number;
-  #state: State;
+  #state: RegistrationState;
   #attempt = 1;
   #failures = 0;
   /** When an update is due while the lease is held. NEVER when none waits. */
@@ -155,7 +155,12 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   /** Renewals go on meanwhile: they say whether the lease is lost. */
-  #updateFailed(state: Exclude<State, { kind: "over" }>, { retryMs }: CallFailure, { monoMs }: Time, out: RegistrationOutput[]): void {
+  #updateFailed(
+    state: Exclude<RegistrationState, { kind: "over" }>,
+    { retryMs }: RegistrationFailure,
+    { monoMs }: Time,
+    out: RegistrationOutput[],
+  ): void {
     const waitMs = Math.max(returnMs(this.#updateFailures, this.#random()), retryMs ?? 0);
     this.#updateFailures += 1;
     this.#updateMonoMs = monoMs + waitMs;
@@ -175,7 +180,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   #renewed(
-    state: Extract<State, { kind: "held" }>,
+    state: Extract<RegistrationState, { kind: "held" }>,
     { isExpired, ttlMs }: Extract<RegistrationInput, { kind: "renewed" }>,
     time: Time,
     out: RegistrationOutput[],
@@ -194,8 +199,8 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   #failed(
-    state: Exclude<State, { kind: "over" }>,
-    { isPassing, isDenied, retryMs }: CallFailure,
+    state: Exclude<RegistrationState, { kind: "over" }>,
+    { isPassing, isDenied, retryMs }: RegistrationFailure,
     time: Time,
     out: RegistrationOutput[],
   ): void {

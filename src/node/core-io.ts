@@ -12,7 +12,7 @@ import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { Time } from "../lib/machine.ts";
 import type { MachinePart, MachineParts, PartHandlers } from "../lib/machine-part.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { Adopted } from "../policy/versions/policy-store.ts";
+import type { AdoptResult } from "../policy/versions/policy-store.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type { Draft } from "../summary/building/drafts.ts";
 import type { RefusalEvent } from "../summary/held/refusals.ts";
@@ -25,7 +25,7 @@ import type { KeepSnapshot } from "./core/snapshots.ts";
 type Internal = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
 
 /** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
-export type AdoptOutcome = Adopted | { readonly notKept: string };
+export type AdoptOutcome = AdoptResult | { readonly notKept: string };
 
 export interface OwnEntry {
   readonly caller: Caller;

@@ -9,13 +9,13 @@ import type { Time } from "../lib/machine.ts";
 import { readToken } from "../lib/named-file.io.ts";
 import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
 import type { IdentityDefaults } from "../policy/identity/claims.ts";
-import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
+import { type ConnectionPeer, type Credential, Tenants } from "../policy/identity/tenants.ts";
 import { fabricHost } from "./fabric/address.io.ts";
 import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 
 export interface Identities {
   /** As `ChainPorts.identify`. */
-  readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
+  readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
   /** Calls `onChanged` whenever callers who were known before may be refused, or be somebody else. */
   follow(onChanged: () => void): void;
   /** Reads token files and the issuer's keys again. When one cannot be read, what was before stays and the log says so. */

@@ -10,8 +10,8 @@ import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
-import type { Services } from "../services/list.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
+import type { ServiceTable } from "../services/service-table.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { Component, Components } from "./components.io.ts";
@@ -96,7 +96,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     ({ component }) => component,
   );
   const { discovery, resolver, dns } = buildDiscovery(settings, core, fabric);
-  const services: Services = {
+  const services: ServiceTable = {
     DiscoveryService: discovery,
     ResolverService: resolver,
     DnsService: dns,
@@ -240,7 +240,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
 /** What callers are answered from. */
 interface Served {
   readonly core: NodeCore;
-  readonly services: Services;
+  readonly services: ServiceTable;
   readonly fabric: NodeFabric;
   readonly identities: Identities;
   readonly serials: ZoneSerials | undefined;

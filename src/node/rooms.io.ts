@@ -1,7 +1,7 @@
 /** Builds the rooms of a node on the clocks, the random sources and the journal of this process. It opens no socket. */
 import { randomBytes, randomFillSync } from "node:crypto";
 import { Leases } from "../catalog/leases.ts";
-import type { Effective } from "../config/load.ts";
+import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
 import { WatchWaker } from "../discovery/watch-waker.io.ts";
@@ -40,7 +40,7 @@ export interface NodeCore extends Rooms {
 export interface CoreOptions {
   readonly settings: Settings;
   /** The source of each setting. If absent, all are defaults. */
-  readonly origins?: Effective["origins"] | undefined;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   /** As `RegistrarOptions.stallClock`. Without it the clock of this process's event loop counts. */

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { classesOf, viewersOf } from "../dns/views/views.ts";
 import {
+  type ClassSerials,
   CUT_MS,
   MAX_ZONE_FILE_BYTES,
   readZoneFile,
-  type Serials,
   writeZoneFile,
   ZoneChanges,
   type ZoneChangesSources,
@@ -75,7 +75,7 @@ export class ZoneSerials implements Component {
   }
 
   /** Writes serials and then tells them, so that none was told that a restart does not know. Never rejects. */
-  #keep(serials: Serials): Promise<void> {
+  #keep(serials: ClassSerials): Promise<void> {
     const kept = this.#write(serials).finally(() => {
       this.#writing = undefined;
       // A disk that takes no writes must not keep secondary servers from what is new. A restart then begins from the clock, which is not behind unless it was set back.
@@ -85,7 +85,7 @@ export class ZoneSerials implements Component {
     return kept;
   }
 
-  async #write(serials: Serials): Promise<void> {
+  async #write(serials: ClassSerials): Promise<void> {
     if (this.#path === undefined) return;
     try {
       await writeSnapshotFile(this.#path, [writeZoneFile(serials)], { maxBytes: MAX_ZONE_FILE_BYTES, signal: this.#stop.signal });
@@ -100,7 +100,7 @@ export class ZoneSerials implements Component {
 
 /** What is known of the serials before this start. */
 interface Before {
-  readonly kept: Serials;
+  readonly kept: ClassSerials;
   readonly atLeast?: number;
 }
 

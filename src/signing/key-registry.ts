@@ -41,13 +41,13 @@ export class KeyRegistry {
   #configured: ReadonlyMap<string, string> = new Map();
   /** Of each cluster what was found when it was looked at last. */
   readonly #counted = new Map<string, CountedKeys>();
-  /** The clusters whose keys changed, each with the edition of its last change; the oldest change first. */
-  readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, edition) => {
-    this.#forgotten = edition;
+  /** The clusters whose keys changed, each with the version of its last change; the oldest change first. */
+  readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, version) => {
+    this.#forgotten = version;
   });
-  /** Changes up to this edition are forgotten. */
+  /** Changes up to this version are forgotten. */
   #forgotten = 0;
-  #edition = 0;
+  #version = 0;
   /** Between these times no key begins or ends. */
   #steady: StablePeriod = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
@@ -144,18 +144,18 @@ export class KeyRegistry {
   }
 
   /** The number of the last change, for `changedSince`. While it is the same, `announcements` are the same too. */
-  edition(): number {
-    return this.#edition;
+  version(): number {
+    return this.#version;
   }
 
   /**
-   * The clusters of which a key began or ceased to count or to be told after this edition, or whose region changed, as `tick`, `announce` and `configure`
+   * The clusters of which a key began or ceased to count or to be told after this version, or whose region changed, as `tick`, `announce` and `configure`
    * noted it.
    * Undefined when it is so long ago that it may be any.
    */
-  changedSince(edition: number): readonly string[] | undefined {
-    if (edition < this.#forgotten) return undefined;
-    return [...this.#changedAt].filter(([, at]) => at > edition).map(([cluster]) => cluster);
+  changedSince(version: number): readonly string[] | undefined {
+    if (version < this.#forgotten) return undefined;
+    return [...this.#changedAt].filter(([, at]) => at > version).map(([cluster]) => cluster);
   }
 
   /** All keys, by cluster: those of the settings first, then each announcement. */
@@ -198,8 +198,8 @@ export class KeyRegistry {
   }
 
   #note(cluster: string): void {
-    this.#edition += 1;
-    this.#changedAt.set(cluster, this.#edition);
+    this.#version += 1;
+    this.#changedAt.set(cluster, this.#version);
   }
 }
 

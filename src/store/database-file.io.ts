@@ -9,7 +9,7 @@ import { readWatermark } from "./commit-watermark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
 /** Why a directory or file is not used. */
-export type FileProblem = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
+export type FileFault = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
 /** How a database file of one kind is recognised and made. */
 export interface DatabaseFormat {
@@ -36,10 +36,10 @@ const SQLITE_FULL = 13;
 const LEAST_ROOM_BYTES = 64 << 10;
 
 /** A file that must not be used, and that was not changed. The message says what is wrong and what can be done. */
-export class FileRefused extends Error {
-  readonly problem: FileProblem;
+export class FileRefusedError extends Error {
+  readonly problem: FileFault;
 
-  constructor(problem: FileProblem, message: string, cause?: unknown) {
+  constructor(problem: FileFault, message: string, cause?: unknown) {
     super(message, { cause });
     this.name = "FileRefused";
     this.problem = problem;
@@ -57,7 +57,7 @@ export function fileBytes(path: string): number {
 
 /**
  * Makes the directory (mode 700) if it is missing, and keeps every other process away from the database. Returns what lets go of it. Throws
- * `FileRefused` when another process has it. The lock is SQLite's exclusive file lock: the kernel takes it back when the process ends in any
+ * `FileRefusedError` when another process has it. The lock is SQLite's exclusive file lock: the kernel takes it back when the process ends in any
  * way, so no lock is ever stale.
  */
 export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
@@ -71,7 +71,7 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
     lock.close();
     if (!(error instanceof Error && sqliteCode(error) === SQLITE_BUSY)) throw error;
     const holder = readHolder(pidPath);
-    throw new FileRefused("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
+    throw new FileRefusedError("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
   }
   try {
     writeFileSync(pidPath, `${process.pid}\n`);
@@ -96,16 +96,16 @@ function readHolder(pidPath: string): string {
 
 /**
  * Creates the file if it is missing, whole or not at all: a crash half-way leaves only a temporary file, which the next
- * start removes. Throws `FileRefused` when a log or a seal is there without its file.
+ * start removes. Throws `FileRefusedError` when a log or a seal is there without its file.
  */
 export function createIfMissing(path: string, format: DatabaseFormat, fill: (db: DatabaseSync) => void): void {
   if (existsSync(path)) return;
   if (existsSync(`${path}-wal`))
-    throw new FileRefused("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
+    throw new FileRefusedError("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
   const temporary = `${path}.new`;
   // A crash after the seal and before the renaming leaves the seal and the temporary file.
   if (format.isSealed && hasSeal(path) && !existsSync(temporary))
-    throw new FileRefused("corrupt", `${path} is missing beside its seal: restore both, or move the directory away to start empty`);
+    throw new FileRefusedError("corrupt", `${path} is missing beside its seal: restore both, or move the directory away to start empty`);
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(temporary + suffix, { force: true });
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
@@ -125,7 +125,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   syncDirectory(dirname(path));
 }
 
-/** Checks the header as bytes, before SQLite can touch anything. Throws `FileRefused`. */
+/** Checks the header as bytes, before SQLite can touch anything. Throws `FileRefusedError`. */
 function checkHeader(path: string, format: DatabaseFormat): void {
   const header = Buffer.alloc(100);
   const descriptor = openSync(path, "r");
@@ -144,10 +144,10 @@ function checkHeader(path: string, format: DatabaseFormat): void {
     version > STORED_FORMAT
       ? "start the newer program, or use another data directory"
       : "use an empty data directory, because no version before the first release can be upgraded";
-  throw new FileRefused("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
+  throw new FileRefusedError("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
 }
 
-/** Checks the seal of a file whose log is empty or missing. Throws `FileRefused`. */
+/** Checks the seal of a file whose log is empty or missing. Throws `FileRefusedError`. */
 function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): void {
   const seal = readSeal(path);
   if (seal === "wrong") throw damaged(path, "it is not the file that the last clean stop left");
@@ -155,7 +155,7 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   throw lostLog(path, `after a crash ${path}-wal holds what was written last, and no clean stop left ${format.name}.sum`);
 }
 
-/** Compares the last commit of the database with the watermark. Throws `FileRefused` if commits are lost. */
+/** Compares the last commit of the database with the watermark. Throws `FileRefusedError` if commits are lost. */
 function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
   const { last, watermark } = lastCommits(path, format, db);
   if (last >= watermark) return;
@@ -171,16 +171,16 @@ export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSy
 }
 
 /** The refusal of a file whose log is missing or incomplete. */
-function lostLog(path: string, how: string): FileRefused {
-  return new FileRefused(
+function lostLog(path: string, how: string): FileRefusedError {
+  return new FileRefusedError(
     "corrupt",
     `${path} has lost its log: ${how}; nothing was changed: put the log back, or start with --new-generation to take what is there as it is`,
   );
 }
 
 /** The refusal of a file whose content was never written by us. */
-export function damaged(path: string, problem: string, cause?: unknown): FileRefused {
-  return new FileRefused("corrupt", damageText(path, problem), cause);
+export function damaged(path: string, problem: string, cause?: unknown): FileRefusedError {
+  return new FileRefusedError("corrupt", damageText(path, problem), cause);
 }
 
 /** The message about a damaged file. */
@@ -190,7 +190,7 @@ export function damageText(path: string, problem: string): string {
 
 /** What to throw for an error of reading: the disk's own errors say nothing about the file, and all others mean damage. */
 export function refusalOf(path: string, error: unknown): unknown {
-  if (error instanceof FileRefused || !(error instanceof Error)) return error;
+  if (error instanceof FileRefusedError || !(error instanceof Error)) return error;
   return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
 }
 
@@ -209,14 +209,14 @@ function isDiskFull(error: unknown, directory: string): boolean {
 }
 
 /** The refusal to report for an error that kept a directory from being opened. */
-export function refusedBy(error: unknown, directory: string): FileRefused {
-  if (error instanceof FileRefused) return error;
+export function refusedBy(error: unknown, directory: string): FileRefusedError {
+  if (error instanceof FileRefusedError) return error;
   if (isDiskFull(error, directory))
-    return new FileRefused(
+    return new FileRefusedError(
       "disk_full",
       `data directory ${directory} cannot be used: disk full (${messageOf(error)}): make room and start again`,
     );
-  return new FileRefused("unreadable", `data directory ${directory} cannot be used: ${messageOf(error)}`);
+  return new FileRefusedError("unreadable", `data directory ${directory} cannot be used: ${messageOf(error)}`);
 }
 
 export interface InspectOptions {
@@ -225,12 +225,12 @@ export interface InspectOptions {
 }
 
 /** A file that is open for reading. Everything is checked that does not need its rows, and nothing on disk changes. */
-export class Inspection {
+export class FileInspection {
   readonly #path: string;
   readonly #hadShm: boolean;
   readonly db: DatabaseSync;
 
-  /** Throws `FileRefused`. */
+  /** Throws `FileRefusedError`. */
   constructor(path: string, format: DatabaseFormat, { takesAsItIs }: InspectOptions) {
     this.#path = path;
     checkHeader(path, format);
@@ -254,7 +254,7 @@ export class Inspection {
     }
   }
 
-  /** Runs `body` on the file. Closes it when that throws, and turns errors of SQLite into `FileRefused`. */
+  /** Runs `body` on the file. Closes it when that throws, and turns errors of SQLite into `FileRefusedError`. */
   read<T>(body: (db: DatabaseSync) => T): T {
     try {
       return body(this.db);
@@ -277,7 +277,7 @@ export function openForWriting(path: string): DatabaseSync {
   return db;
 }
 
-interface Opening<T> extends InspectOptions {
+interface OpenOptions<T> extends InspectOptions {
   readonly directory: string;
   /** The file's name in the directory. */
   readonly file: string;
@@ -288,15 +288,15 @@ interface Opening<T> extends InspectOptions {
 }
 
 /**
- * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefused`,
+ * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefusedError`,
  * nothing changed, when the file is in use, damaged, or of another format.
  */
-export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: Opening<T>) {
+export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: OpenOptions<T>) {
   const path = join(directory, file);
   const unlock = lockDatabase(directory, format);
   try {
     createIfMissing(path, format, fill);
-    const inspection = new Inspection(path, format, { takesAsItIs });
+    const inspection = new FileInspection(path, format, { takesAsItIs });
     const found = inspection.read((db) => check(db, path));
     inspection.close();
     return { path, db: openForWriting(path), unlock, found };

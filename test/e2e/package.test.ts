@@ -158,7 +158,7 @@ function lastReport(lines: readonly string[]) {
 
 test("the example program looks up while its server is killed and comes back, without a failed lookup", { tags: ["night"] }, async () => {
   const folder = await projectWithPackage();
-  const program = join(folder, "lookups.ts");
+  const program = join(folder, "lookup-cache.ts");
   cpSync(join(ROOT, "docs/examples/client/lookups.ts"), program);
   const data = temporary();
   const serve = (...flags: readonly string[]) => startNodeProcess(["--data-dir", data, "--node-id", "example", ...flags]);

@@ -15,7 +15,7 @@ import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/r
 import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
-import type { Answer, ResolverOptions } from "../../src/resolver/io-types.ts";
+import type { AnswerQuality, ResolverOptions } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
 import { coreProcess } from "./core-process.ts";
 
@@ -161,8 +161,8 @@ export class DrivenResolver implements Disposable {
 }
 
 /** Asks for a name; a promise where the caller has to wait. */
-export function askOf(driver: Pick<ResolverDriver, "ask">, name: InstanceName): Answer | Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+export function askOf(driver: Pick<ResolverDriver, "ask">, name: InstanceName): AnswerQuality | Promise<AnswerQuality> {
+  const { promise, resolve, reject } = Promise.withResolvers<AnswerQuality>();
   promise.catch(() => {});
   try {
     const told = (error: WaymarkError | undefined) =>

@@ -14,7 +14,7 @@ import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
 import type { Maintain, Maintained } from "../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import type { CallContext, Handler } from "../../src/services/service.ts";
+import type { CallContext, MethodHandler } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";
 
@@ -43,7 +43,7 @@ function key(name: string, init: MessageInitShape<typeof EntryKeySchema> = {}) {
 }
 
 async function register(...names: string[]): Promise<void> {
-  const handler = inside.service.handlers["register"] as Handler & { kind: "unary" };
+  const handler = inside.service.handlers["register"] as MethodHandler & { kind: "unary" };
   const entries = names.map((name) => ({ key: key(name) }));
   await handler.handle(create(RegisterRequestSchema, { entries, staticLease: true }) as never, context(ANN));
 }
@@ -64,7 +64,7 @@ function checkWrites(): void {
 }
 
 async function set(by: Caller, request: MessageInitShape<typeof SetMaintenanceRequestSchema>): Promise<SetMaintenanceResponse> {
-  const handler = inside.service.handlers["setMaintenance"] as Handler & { kind: "unary" };
+  const handler = inside.service.handlers["setMaintenance"] as MethodHandler & { kind: "unary" };
   return (await handler.handle(create(SetMaintenanceRequestSchema, request) as never, context(by))) as SetMaintenanceResponse;
 }
 

@@ -1,6 +1,6 @@
 /**
  * A program that goes on while its servers are killed. It registers an instance of a service, looks the service up every 10 ms from a live map, and prints a
- * line a second. Stop the servers and start them again: no lookup fails. Run it with `node lookups.ts 127.0.0.1:17420`; Ctrl-C ends it.
+ * line a second. Stop the servers and start them again: no lookup fails. Run it with `node lookup-cache.ts 127.0.0.1:17420`; Ctrl-C ends it.
  */
 import { connect, type RegistrationEvent } from "waymark";
 

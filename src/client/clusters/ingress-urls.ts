@@ -15,7 +15,7 @@ export interface IngressOptions {
   readonly isTls: boolean;
 }
 
-export interface Ingress {
+export interface IngressUrls {
   /** `host:port` each: those of gRPC first, in the order in which they were named. */
   readonly servers: readonly string[];
   /** What is wrong with each of the others, in words. */
@@ -23,7 +23,7 @@ export interface Ingress {
 }
 
 /** Sorts urls into servers that may be called and faults. */
-export function ingressIn(urls: readonly string[], options: IngressOptions): Ingress {
+export function ingressIn(urls: readonly string[], options: IngressOptions): IngressUrls {
   const [grpc, http, faults]: [string[], string[], string[]] = [[], [], []];
   for (const [at, url] of urls.entries()) {
     const read = at < MAX_URLS ? readUrl(url, options) : "one too many";

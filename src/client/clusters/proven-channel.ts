@@ -1,7 +1,7 @@
 /** The connection to an ingress of another cluster, which is used after it is proven that the server belongs to that cluster. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Channel } from "../calls.ts";
+import type { ServerChannel } from "../calls.ts";
 import { created } from "../request-bytes.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
 
@@ -9,10 +9,10 @@ import { RequestError, unreachedFailure } from "../request-error.ts";
 const PROOF_MS = 2000;
 
 /** What is wrong with the addresses or the certificate of a server, or the addresses at which nothing is. */
-export type Looked = { readonly fault: string } | { readonly addresses: readonly string[] };
+export type ServerProbeResult = { readonly fault: string } | { readonly addresses: readonly string[] };
 
 /** A connection to addresses, whatever the name of the server means meanwhile: who owns a name may tell another address when it is asked again. */
-export interface AimedChannel extends Channel {
+export interface AimedChannel extends ServerChannel {
   /** Where the next calls go. */
   aim(addresses: readonly string[]): void;
 }
@@ -20,12 +20,12 @@ export interface AimedChannel extends Channel {
 export interface ProofOptions {
   readonly clusterId: string;
   /** Looks where the server is, and who. Asked before the first call. */
-  readonly lookAt: (server: string, timeoutMs: number) => Promise<Looked>;
+  readonly lookAt: (server: string, timeoutMs: number) => Promise<ServerProbeResult>;
   /** Monotonic clock. */
   readonly nowMs: () => number;
 }
 
-export class ProvenChannel implements Channel {
+export class ProvenChannel implements ServerChannel {
   readonly server: string;
   readonly #inner: AimedChannel;
   readonly #options: ProofOptions;

@@ -39,12 +39,12 @@ function isClient(client: unknown): boolean {
 }
 
 /** A client that several channels share; the last one closes it. */
-interface Shared {
+interface SharedClient {
   readonly client: Client;
   userCount: number;
 }
 
-const shared = new Map<string, Shared>();
+const shared = new Map<string, SharedClient>();
 
 /** A client, and what to do when it is not needed any more. Throws when the servers are no addresses. */
 function clientFor(authority: string): { readonly client: Client; readonly release: () => void } {
@@ -73,7 +73,7 @@ function clientFor(authority: string): { readonly client: Client; readonly relea
   return { client, release };
 }
 
-interface Watch {
+interface SharedWatch {
   readonly map: LiveMap;
   readonly client: Client;
   readonly release: () => void;
@@ -85,7 +85,7 @@ class WaymarkNames implements experimental.Resolver {
   readonly #listener: experimental.ResolverListener;
   /** Gives each channel an order of its own among equally near entries, which stays. */
   readonly #salt = fnv64(String(Math.random()));
-  #watch: Watch | undefined;
+  #watch: SharedWatch | undefined;
   /** The addresses that the channel was told last. */
   #told = "";
   #hasAddresses = false;

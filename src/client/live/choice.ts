@@ -125,7 +125,7 @@ export const NODES_NAMESPACE = "discovery.nodes";
 export type NodesOf = (nodeId: string) => Iterable<Entry>;
 
 /** Where the program is, its clock, and the nodes that it knows. */
-export interface Surroundings {
+export interface ClientContext {
   readonly place: ZoneLocality | undefined;
   readonly now: () => Time;
   readonly nodesOf: NodesOf;
@@ -135,7 +135,7 @@ const NOWHERE: ZoneLocality = { region: "", zone: "" };
 const chance: { random: () => number; place: ZoneLocality } = { random: Math.random, place: NOWHERE };
 
 /** Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT: bench/resolve.ts. */
-export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: Surroundings): Choice | undefined {
+export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: ClientContext): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
   chance.place = place ?? NOWHERE;
   const chooser = group.chooser(policyOf(policy), chance);

@@ -38,8 +38,8 @@ export interface LiveEntriesOptions {
   readonly minKept?: number;
 }
 
-type Synced = Extract<FollowEvent, { readonly kind: "synced" }>;
-type Told = Exclude<FollowEvent, Synced>;
+type SyncedEvent = Extract<FollowEvent, { readonly kind: "synced" }>;
+type EntryEvent = Exclude<FollowEvent, SyncedEvent>;
 
 /** So many entries may be held or remembered as lost where a map never showed as many; else as many as it showed. */
 const MIN_KEPT = 10_000;
@@ -59,12 +59,12 @@ export class LiveEntries {
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
   /** Told by a snapshot that is not complete yet, by key. Nothing of it shows. */
-  readonly #staged = new Map<string, Told>();
+  readonly #staged = new Map<string, EntryEvent>();
   readonly #minKept: number;
   #size = 0;
   /** The most entries that were there at once, without held ones. */
   #peak = 0;
-  #said: (Pick<Synced, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
+  #said: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
@@ -150,7 +150,7 @@ export class LiveEntries {
         for (let group: NamedEntries | undefined = first; group !== undefined; group = group.next) yield { namespace, name, group };
   }
 
-  #apply(text: string, event: Told, { monoMs }: Time): void {
+  #apply(text: string, event: EntryEvent, { monoMs }: Time): void {
     const { key } = event;
     const name = `${key.kind}\0${key.namespace}\0${key.name}`;
     if (event.kind === "put") {

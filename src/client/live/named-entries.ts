@@ -25,7 +25,7 @@ export interface NameStats {
 }
 
 /** What the choice takes from outside. */
-export interface Chance {
+export interface ChoiceInputs {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** The preferred place. */
@@ -87,7 +87,7 @@ export class NamedEntries {
   }
 
   /** HOT: once a `resolve` (bench/resolve.ts), so it makes nothing when the chooser is there. */
-  chooser(policy: SelectPolicy, { random, place }: Chance): Chooser<LiveEntry> {
+  chooser(policy: SelectPolicy, { random, place }: ChoiceInputs): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;
     let chooser = this.#choosers.get(policy);

@@ -7,7 +7,7 @@ import { isCalledAtNode } from "../../consumer/hosting.ts";
 import type { ZoneLocality } from "../../consumer/levels.ts";
 import type { Time } from "../../lib/machine.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
-import type { Calls } from "../calls.ts";
+import type { ClientCalls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
 import { closedFailure, lateFailure } from "../request-error.ts";
@@ -38,7 +38,7 @@ const NO_OPTIONS: ResolveOptions = {};
 export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
 
 /** What `watch` uses of a client. */
-export interface WatchingCalls extends Calls {
+export interface WatchingCalls extends ClientCalls {
   /** Where the program runs, when that is known. */
   readonly place: ZoneLocality | undefined;
 }

@@ -27,7 +27,7 @@ export function joinedLabels(labels: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Options for reading a name. */
-interface Reading {
+interface NameReadOptions {
   /** Whether compression pointers are allowed. Each pointer must point to before the place that led to it. */
   readonly mayPoint: boolean;
 }
@@ -39,7 +39,7 @@ interface Reading {
 export function readName(
   bytes: Uint8Array,
   start: number,
-  { mayPoint }: Reading,
+  { mayPoint }: NameReadOptions,
 ): { readonly name: string; readonly end: number } | undefined {
   let name = "";
   let sizeBytes = 1;

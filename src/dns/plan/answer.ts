@@ -9,7 +9,7 @@ import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/record.ts";
 import { areSampled, dataBytes, findRecordType, namedHost, RECORDS } from "../records/records.ts";
 import { areTextsCut } from "../records/text.ts";
-import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
+import { type DnsCatalog, type DnsSubject, findSubject } from "../subject/subject.ts";
 import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
 import { type BestTiers, findReverseSubject, reverseZoneOf } from "./reverse.ts";
 
@@ -46,7 +46,7 @@ const MAX_CHAIN = 8;
 const MAX_GLUE_COST = 4_096;
 
 /** The question of a query. `name` is lower case without the final dot. Characters that cannot occur in catalog names are written as `\DDD`. */
-export interface Question {
+export interface QueryQuestion {
   readonly name: string;
   readonly type: number;
   readonly class: number;
@@ -58,7 +58,7 @@ export interface Question {
  * An answer before the order of its records is drawn. It is the same for all queries until the data it was built from changes, so it can be cached. The serial
  * of SOA records is filled in by the encoder.
  */
-export interface Plan {
+export interface AnswerPlan {
   readonly rcode: Rcode;
   /** Extended DNS error that details the response code (RFC 8914). */
   readonly extendedError?: ExtendedError | undefined;
@@ -73,11 +73,11 @@ export interface Plan {
   /** Whether several services own an alias in the chain, so that the first one in key order was used. */
   readonly isContested?: boolean;
   /** Set when the plan was signed. Its SOA is not signed, because its serial is not known yet. */
-  readonly signed?: SignedFacts | undefined;
+  readonly signed?: SignedPlanFields | undefined;
 }
 
 /** The signature data of a signed plan. */
-export interface SignedFacts {
+export interface SignedPlanFields {
   /** When the signatures were made. */
   readonly sinceMs: number;
   readonly soa: RecordOf<"SOA"> | undefined;
@@ -87,7 +87,7 @@ export interface SignedFacts {
  * Returns a shared plan: of the canonical name of an alias, for the same type, or of the denial of a name. Undefined when no plan can be shared. A shared plan
  * does not start with a CNAME.
  */
-export type EndingOf = (question: Question) => Plan | undefined;
+export type AliasTargetPlan = (question: QueryQuestion) => AnswerPlan | undefined;
 
 /**
  * Returns the type under which a question is planned. All unsupported types share one number: building a plan may cost a thousand times more than sending its
@@ -98,7 +98,7 @@ export function plannedType(type: number): number {
 }
 
 /** Plans the answer to a question. Cost: one lookup and its entries for each name in the CNAME chain, except names answered by a shared plan. */
-export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf?: EndingOf): Plan {
+export function planAnswer(question: QueryQuestion, catalog: DnsCatalog, settings: DnsSettings, endingOf?: AliasTargetPlan): AnswerPlan {
   if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
   // Discards the lifetime left over from a plan that failed.
   catalog.takeLeftMs();
@@ -106,7 +106,7 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
   const takeLeft = () => {
     leftMs = Math.min(leftMs, catalog.takeLeftMs?.() ?? leftMs);
   };
-  const ending = (next: Question): Plan | undefined => {
+  const ending = (next: QueryQuestion): AnswerPlan | undefined => {
     // Read before the shared plan is built, because that plan has a lifetime of its own.
     takeLeft();
     return endingOf?.(next);
@@ -119,14 +119,14 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
 }
 
 /** Returns the plan with all TTLs limited to `mostSeconds`. */
-function shortened(plan: Plan, mostSeconds: number): Plan {
+function shortened(plan: AnswerPlan, mostSeconds: number): AnswerPlan {
   const short = (records: readonly DnsRecord[]) =>
     records.map((record) => (record.ttlSeconds > mostSeconds ? { ...record, ttlSeconds: mostSeconds } : record));
   const glue = new Map([...plan.glue].map(([host, records]) => [host, short(records)] as const));
   return { ...plan, groups: plan.groups.map(short), authority: short(plan.authority), glue };
 }
 
-function planOf(question: Question, sources: Sources): Plan {
+function planOf(question: QueryQuestion, sources: PlanSources): AnswerPlan {
   const { settings } = sources;
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   if (question.type === TYPE_NXNAME && settings.zoneKeys !== undefined)
@@ -151,7 +151,7 @@ function cutZone(name: string, { zones, reverseZones }: DnsSettings): string | u
 }
 
 /** DS is the only type that the parent side of a zone cut answers (RFC 4035, 3.1.4.1). */
-function planCut(question: Question, zone: string, { catalog, settings }: Sources): Plan {
+function planCut(question: QueryQuestion, zone: string, { catalog, settings }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const digests = digestRecords(question.name, settings);
   if (digests.length > 0) return positive([digests], context, undefined);
@@ -159,22 +159,22 @@ function planCut(question: Question, zone: string, { catalog, settings }: Source
 }
 
 /** Returns a plan without records. */
-export function failure(rcode: Rcode): Plan {
+export function failure(rcode: Rcode): AnswerPlan {
   return { rcode, isAuthoritative: false, groups: [], authority: [], glue: new Map() };
 }
 
-interface Sources {
+interface PlanSources {
   readonly catalog: DnsCatalog;
   readonly settings: DnsSettings;
-  readonly endingOf: EndingOf | undefined;
+  readonly endingOf: AliasTargetPlan | undefined;
 }
 
-interface Place {
+interface RelativeName {
   readonly zone: string;
   readonly relative: string;
 }
 
-function planInZone(question: Question, place: Place, sources: Sources): Plan {
+function planInZone(question: QueryQuestion, place: RelativeName, sources: PlanSources): AnswerPlan {
   let isContested = false;
   const plan = planChain(question, place, sources, (subject) => {
     if (subject.kind === "alias" && subject.isContested) isContested = true;
@@ -182,7 +182,7 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
   return isContested ? { ...plan, isContested } : plan;
 }
 
-interface SetSources extends Omit<Sources, "endingOf"> {
+interface SetSources extends Omit<PlanSources, "endingOf"> {
   /** Called for a name whose RRsets do not include all of its records. */
   readonly onCrowded?: ((owner: string) => void) | undefined;
   readonly tiers?: BestTiers | undefined;
@@ -203,7 +203,7 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
 }
 
 /** Plans an answer in a reverse zone. Names in reverse zones are neither aliases nor targets of aliases. */
-function planReverse(question: Question, zone: string, { catalog, settings, endingOf }: Sources): Plan {
+function planReverse(question: QueryQuestion, zone: string, { catalog, settings, endingOf }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const subject = findReverseSubject(question.name, zone, settings, catalog);
   if (subject.kind === "absent") return absentPlan(question, subject, { groups: [], context });
@@ -212,10 +212,10 @@ function planReverse(question: Question, zone: string, { catalog, settings, endi
 
 /** Plans the records of the type that the subject has. `groups`: the CNAMEs that precede them. */
 function ownPlan(
-  question: Question,
-  subject: Subject,
-  { context, sources, groups }: { readonly context: RecordContext; readonly sources: Sources; readonly groups: Plan["groups"] },
-): Plan {
+  question: QueryQuestion,
+  subject: DnsSubject,
+  { context, sources, groups }: { readonly context: RecordContext; readonly sources: PlanSources; readonly groups: AnswerPlan["groups"] },
+): AnswerPlan {
   const found = foundOf(question, subject, context);
   if (found.length === 0) {
     // HOT: also runs for made-up types. Building a denial reads all types, so all questions for a name share one denial and its signature.
@@ -234,13 +234,18 @@ function ownPlan(
  * Marks a plan that holds only a part of the requested RRset, so that TC is set. With an answer limit, the RRset is a sample by configuration and TC is not
  * set, unless the answer is signed: a signature covers the complete RRset.
  */
-export function cutOff(plan: Plan, { isSigned }: Pick<Question, "isSigned">, { answerLimit }: DnsCatalog["view"]): Plan {
+export function cutOff(plan: AnswerPlan, { isSigned }: Pick<QueryQuestion, "isSigned">, { answerLimit }: DnsCatalog["view"]): AnswerPlan {
   const isSample = isSigned !== true && answerLimit !== undefined && areSampled(plan.groups.at(-1) ?? []);
   return isSample ? plan : { ...plan, isCut: true };
 }
 
 /** Follows CNAMEs within our zones, and reports the subject of each name in the chain. */
-function planChain(question: Question, place: Place, sources: Sources, onSubject: (subject: Subject) => void): Plan {
+function planChain(
+  question: QueryQuestion,
+  place: RelativeName,
+  sources: PlanSources,
+  onSubject: (subject: DnsSubject) => void,
+): AnswerPlan {
   const { catalog, settings, endingOf } = sources;
   const groups: (readonly DnsRecord[])[] = [];
   let { zone, relative } = place;
@@ -271,7 +276,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
   }
 }
 
-function foundOf({ type, isSigned }: Question, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
+function foundOf({ type, isSigned }: QueryQuestion, subject: DnsSubject, context: RecordContext): (readonly DnsRecord[])[] {
   if (type === TYPE_ANY) return minimalAny(subject, context);
   return isSigned === true && isOfDenial(type) ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
 }
@@ -281,37 +286,37 @@ function isOfDenial(type: number): boolean {
   return type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
 }
 
-function isPart({ type: code, isSigned }: Question, subject: Subject): boolean {
+function isPart({ type: code, isSigned }: QueryQuestion, subject: DnsSubject): boolean {
   // A signature covers the complete RRset.
   if (isSigned === true && subject.kind === "entries" && subject.cut !== "nothing") return true;
   const type = findRecordType(code);
   return type !== undefined && RECORDS[type].isCut?.(subject) === true;
 }
 
-function recordsOf(type: RecordType | undefined, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
+function recordsOf(type: RecordType | undefined, subject: DnsSubject, context: RecordContext): (readonly DnsRecord[])[] {
   if (type === undefined) return [];
   const groups: readonly (readonly DnsRecord[])[] = RECORDS[type].find(subject, context);
   return groups.filter((group) => group.length > 0);
 }
 
 /** ANY is answered with one small record (RFC 8482, 4.2). It shows that the name exists and cannot be used for amplification. */
-function minimalAny(subject: Subject, context: RecordContext): DnsRecord[][] {
+function minimalAny(subject: DnsSubject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
   if (subject.kind === "entries" && subject.entries.length === 0) return [];
   return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
 }
 
 /** Returns the CNAME of a subject. Aliases have one, and so do names whose entries have only host names. */
-function canonicalRecord(subject: Subject, context: RecordContext): RecordOf<"CNAME"> | undefined {
+function canonicalRecord(subject: DnsSubject, context: RecordContext): RecordOf<"CNAME"> | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
-    return { type: "CNAME", name: owner, ttlSeconds: setTtlSeconds(subject.carriers, settings), data: { target: subject.target } };
+    return { type: "CNAME", name: owner, ttlSeconds: setTtlSeconds(subject.aliasOwners, settings), data: { target: subject.target } };
   }
   return hostNameRecord(subject, context);
 }
 
 /** Without a catalog, no addresses are added to the additional section. */
-function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog | undefined): Plan {
+function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog | undefined): AnswerPlan {
   const glue = new Map<string, readonly DnsRecord[]>();
   if (catalog === undefined) return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
   let cost = 0;
@@ -333,7 +338,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
 function subjectIfKnown(
   { relative, zone }: { readonly relative: string; readonly zone: string },
   catalog: DnsCatalog,
-): Subject | undefined {
+): DnsSubject | undefined {
   if (catalog.held === undefined) return findSubject(relative, zone, catalog);
   try {
     return findSubject(relative, zone, catalog.held);
@@ -344,36 +349,40 @@ function subjectIfKnown(
 }
 
 /** Returns the addresses of one of our names in an answer: the name of an IP target, or of a node. */
-function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly DnsRecord[] {
+function glueOf(subject: DnsSubject, own: RecordContext, ttl: number): readonly DnsRecord[] {
   if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
 }
 
-interface Negative {
+interface NegativeAnswer {
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly context: RecordContext;
   /** The denial records, with a signature if they already have one. */
   readonly denied: readonly DnsRecord[];
 }
 
-function negative(rcode: Rcode, { groups, context, denied }: Negative): Plan {
+function negative(rcode: Rcode, { groups, context, denied }: NegativeAnswer): AnswerPlan {
   // The encoder expects the SOA last.
   return { rcode, isAuthoritative: true, groups, authority: [...denied, negativeSoa(context.zone, context)], glue: new Map() };
 }
 
 /** Plans the answer for a nonexistent name. A question for the types of the denial itself gets the denial in the answer section (RFC 9824, 3.1). */
-function absentPlan(question: Question, subject: Subject, { groups, context }: Pick<Negative, "context" | "groups">): Plan {
+function absentPlan(
+  question: QueryQuestion,
+  subject: DnsSubject,
+  { groups, context }: Pick<NegativeAnswer, "context" | "groups">,
+): AnswerPlan {
   const denied = deniedBy(question, subject, context);
   const plan = negative(RCODE.NXDOMAIN, { groups, context, denied });
   return isOfDenial(question.type) && denied.length > 0 ? { ...plan, groups: [...groups, denied], authority: [] } : plan;
 }
 
-function deniedBy({ isSigned }: Question, subject: Subject, context: RecordContext): readonly DnsRecord[] {
+function deniedBy({ isSigned }: QueryQuestion, subject: DnsSubject, context: RecordContext): readonly DnsRecord[] {
   return isSigned === true ? [denial(subject, context)] : [];
 }
 
 /** Returns the NSEC record that lists all types of a name and covers this name alone (RFC 9824, 3). */
-function denial(subject: Subject, context: RecordContext): RecordOf<"NSEC"> {
+function denial(subject: DnsSubject, context: RecordContext): RecordOf<"NSEC"> {
   const own = Object.values(RECORDS).flatMap(({ code, find }) => (find(subject, context).some((group) => group.length > 0) ? [code] : []));
   const types = [...own, RECORDS.RRSIG.code, RECORDS.NSEC.code, ...(subject.kind === "absent" ? [TYPE_NXNAME] : [])];
   const { negativeTtlMs } = context.settings;
@@ -393,7 +402,7 @@ const MAX_BYTES = 16_384;
  * Returns the SRV and TXT records of the listed instances, by instance name. They are built from the entries of the list, so nothing else is looked up. Returns
  * none for a sample of entries, because their RRsets may be incomplete.
  */
-function recordsOfInstances(subject: Subject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
+function recordsOfInstances(subject: DnsSubject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
   const found = new Map<string, readonly DnsRecord[]>();
   if (subject.kind !== "entries" || subject.browsed === undefined || subject.cut !== "nothing") return found;
   const { name, namespace, transport } = subject.browsed;
@@ -402,7 +411,7 @@ function recordsOfInstances(subject: Subject, context: RecordContext): ReadonlyM
   for (const [instanceId, entries] of Map.groupBy(subject.entries, ({ key }) => key.instanceId)) {
     const owner = formatName({ form: "instance", transport, instanceId, name, namespace }, context.zone);
     if (owner === undefined) continue;
-    const own: Subject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], cut: "nothing" };
+    const own: DnsSubject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], cut: "nothing" };
     const there = { ...context, owner };
     const records: readonly DnsRecord[] = [...RECORDS.SRV.find(own, there), ...RECORDS.TXT.find(own, there)].flat();
     left -= records.reduce((sum, record) => sum + dataBytes(record), 0);

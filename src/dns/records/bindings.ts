@@ -7,7 +7,7 @@ import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel, formatName, parseHostName } from "../names/names.ts";
-import type { Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsSubject, SubjectTarget } from "../subject/subject.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
@@ -22,7 +22,7 @@ const PORT_ONLY: readonly number[] = [PORT_KEY];
 const NO_KEYS: readonly number[] = [];
 
 /** An endpoint of a service. Targets that differ only in their protocol are one endpoint. */
-interface Place {
+interface BindingEndpoint {
   readonly target: string;
   readonly address: IpAddress | undefined;
   readonly priority: number;
@@ -32,13 +32,13 @@ interface Place {
 }
 
 /** Returns the SVCB records at `_svc._tcp` and similar names: one for each endpoint of the best tier. */
-export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<"SVCB">[][] {
+export function svcbRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SVCB">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "located") return [];
   const alias = aliasOf(subject, context);
   if (alias !== undefined) return [[record("SVCB", alias, context)]];
   const places = placesOf(bestTargets(subject.targets), context);
   // The port is mandatory: a client that ignores it would connect to a port where the service does not listen.
-  const dataOf = (place: Place) =>
+  const dataOf = (place: BindingEndpoint) =>
     bindingOf(place, {
       mandatory: place.port === 0 ? NO_KEYS : PORT_ONLY,
       alpn: [...place.alpn],
@@ -49,14 +49,14 @@ export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<
 }
 
 /** Returns the HTTPS records at a service's own name: its endpoints that speak HTTP over TLS. */
-export function httpsRecords(subject: Subject, context: RecordContext): RecordOf<"HTTPS">[][] {
+export function httpsRecords(subject: DnsSubject, context: RecordContext): RecordOf<"HTTPS">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "direct") return [];
   // Uses the tier of the address records: a target that A leaves out must not be shown here, where browsers look first.
   const best = bestTargets(subject.targets);
   const places = placesOf(best.filter(isHttps(subject.targets)), context);
   // One record for all endpoints, without hints (RFC 9460, 7.3), if the addresses of the name itself are the addresses of the endpoints.
   const whole = wholeOf(places, best);
-  const dataOf = (place: Place) => {
+  const dataOf = (place: BindingEndpoint) => {
     const alpn = [...place.alpn];
     const port = place.port === HTTPS_PORT ? 0 : place.port;
     return bindingOf(place, { mandatory: NO_KEYS, alpn, isDefaultAlpnOff: !place.alpn.has(DEFAULT_ALPN), port });
@@ -81,7 +81,7 @@ function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean
  * Returns the AliasMode record for a name whose targets are all the same host name, on the default port of their protocol: AliasMode has no
  * parameters, so it cannot specify a port. Undefined for other names.
  */
-function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: RecordContext) {
+function aliasOf(subject: DnsSubject & { readonly kind: "entries" }, { owner }: RecordContext) {
   const best = bestTargets(subject.targets);
   const named =
     best.length > 0
@@ -101,8 +101,8 @@ function needsPort({ port, protocol }: SubjectTarget["target"]): boolean {
 }
 
 /** Returns the endpoints of targets. Targets without a name in DNS are left out. */
-function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly Place[] {
-  const places = new Map<string, Place>();
+function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly BindingEndpoint[] {
+  const places = new Map<string, BindingEndpoint>();
   for (const one of targets) {
     const { target, address, entry } = one;
     const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
@@ -127,11 +127,11 @@ function priorityOf(one: SubjectTarget, { locality, settings }: RecordContext): 
 /**
  * Returns one endpoint at the name itself for all endpoints, if they differ only in their addresses and the name has no other addresses. Undefined otherwise.
  */
-function wholeOf(places: readonly Place[], shown: readonly SubjectTarget[]): Place | undefined {
+function wholeOf(places: readonly BindingEndpoint[], shown: readonly SubjectTarget[]): BindingEndpoint | undefined {
   const [first] = places;
   if (first === undefined) return undefined;
   const alpn = [...first.alpn].join();
-  const isAlike = ({ address, priority, port, alpn: other }: Place) =>
+  const isAlike = ({ address, priority, port, alpn: other }: BindingEndpoint) =>
     address !== undefined && priority === first.priority && port === first.port && [...other].join() === alpn;
   if (!places.every(isAlike)) return undefined;
   const told = new Set(places.map(({ address }) => address && addressLabel(address)));
@@ -142,7 +142,7 @@ function wholeOf(places: readonly Place[], shown: readonly SubjectTarget[]): Pla
 const NO_PARAMETERS = { mandatory: [], alpn: [], isDefaultAlpnOff: false, port: 0, ipv4Hints: [], ipv6Hints: [] } as const;
 
 function bindingOf(
-  { priority, target, address }: Place,
+  { priority, target, address }: BindingEndpoint,
   parameters: Pick<BindingData, "mandatory" | "alpn" | "isDefaultAlpnOff" | "port">,
 ): BindingData {
   const hints = address === undefined ? NO_PARAMETERS.ipv4Hints : [address];
@@ -155,8 +155,8 @@ function bindingOf(
 /** Groups the records by priority. Clients prefer the first group. */
 function inGroups<T extends "SVCB" | "HTTPS">(
   type: T,
-  places: readonly Place[],
-  dataOf: (place: Place) => BindingData,
+  places: readonly BindingEndpoint[],
+  dataOf: (place: BindingEndpoint) => BindingData,
   context: RecordContext,
 ) {
   const entries = places.flatMap((place) => place.entries);

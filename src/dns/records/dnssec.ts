@@ -2,7 +2,7 @@
 
 import { sha256 } from "../../lib/crypto.ts";
 import { wireName } from "../names/wire-names.ts";
-import type { Subject } from "../subject/subject.ts";
+import type { DnsSubject } from "../subject/subject.ts";
 import {
   type DataWriter,
   type DigestData,
@@ -15,7 +15,7 @@ import {
 } from "./record.ts";
 
 /** Returns all keys if the subject is the zone apex. A replaced key stays published, because caches may contain its signatures. */
-export function keyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
+export function keyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
   if (subject.kind !== "apex") return [];
   const ttlSeconds = seconds(settings.maxTtlMs);
   const keys = settings.zoneKeys?.() ?? [];
@@ -25,7 +25,7 @@ export function keyRecords(subject: Subject, { owner, settings }: RecordContext)
 }
 
 /** Returns the signing key, whose digest the parent zone should publish. */
-export function wantedKeyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDNSKEY">[][] {
+export function wantedKeyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CDNSKEY">[][] {
   const [key] = subject.kind === "apex" ? (settings.zoneKeys?.() ?? []) : [];
   if (key === undefined) return [];
   const data = { flags: KEY_FLAGS, algorithm: ALGORITHM, publicKey: key.publicKey };
@@ -33,7 +33,7 @@ export function wantedKeyRecords(subject: Subject, { owner, settings }: RecordCo
 }
 
 /** Returns the digest that the parent zone should publish as DS. */
-export function wantedDigestRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
+export function wantedDigestRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
   if (subject.kind !== "apex") return [];
   return [digestsOf(owner, settings).map((data) => ({ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }))];
 }

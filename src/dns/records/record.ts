@@ -3,7 +3,7 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
-import type { DnsView, Subject } from "../subject/subject.ts";
+import type { DnsSubject, DnsView } from "../subject/subject.ts";
 
 export interface RecordData {
   readonly A: { readonly address: IpAddress };
@@ -154,12 +154,12 @@ export interface RecordRow<T extends RecordType> {
   /** Whether a sample of the RRset is useful, because its records are alternative targets. Absent: false. */
   readonly isSampled?: true;
   /** Returns the records of this type that the subject has, in groups in order of preference. Each group is shuffled for every response. */
-  readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
+  readonly find: (subject: DnsSubject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;
   /** Returns the number of characters and address bytes in the data. It is close to the size in a message, because few names in the data are compressed. */
   readonly sizeBytes: (data: RecordData[T]) => number;
   /** Returns whether the records found are incomplete, so that TC is set. Absent: never. */
-  readonly isCut?: (subject: Subject) => boolean;
+  readonly isCut?: (subject: DnsSubject) => boolean;
   /** Returns the host name in the data whose addresses are added to the additional section. */
   readonly namedHost?: (data: RecordData[T]) => string;
 }

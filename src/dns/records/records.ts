@@ -7,7 +7,7 @@ import { type EntryView, hasPort } from "../../catalog/entry/view.ts";
 import { effectiveWeights } from "../../consumer/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import { MAX_BROWSED } from "../subject/browsing.ts";
-import type { Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsSubject, SubjectTarget } from "../subject/subject.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
@@ -224,7 +224,7 @@ export function namedHost<T extends RecordType>(record: RecordOf<T>): string | u
  * Returns a PTR record for each name in a list, such as the names of an address, or for each instance of a browsed service (RFC 6763, 4). If a list is limited,
  * the RRset contains the limited list.
  */
-function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
+function pointerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
   if (subject.kind === "list") {
     const ttl = setTtlSeconds(subject.ttlSources, settings);
@@ -240,7 +240,7 @@ function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR
 }
 
 /** Returns each instance id once: instances of several clusters can share an id, and then have the same name. */
-function instanceIds({ entries }: Subject & { readonly kind: "entries" }): readonly string[] {
+function instanceIds({ entries }: DnsSubject & { readonly kind: "entries" }): readonly string[] {
   return [...new Set(entries.map(({ key }) => key.instanceId))];
 }
 
@@ -248,7 +248,7 @@ function instanceIds({ entries }: Subject & { readonly kind: "entries" }): reado
  * Returns one SRV record for each target of the subject that has a port; with `srvTiers` set to best, only for targets of the best tier. Targets of the same
  * tier, distance and priority form a group, and clients prefer earlier groups. Weights apply within a group (RFC 2782).
  */
-function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
+function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;
   const shown: EntryView[] = [];

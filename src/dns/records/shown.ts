@@ -1,7 +1,7 @@
 /** Selects and ranks the targets that an answer shows, by health and distance (semantics.md, DNS). */
 import { bestTierOf, type Fitness, healthOrder } from "../../consumer/fitness.ts";
 import { levelOf } from "../../consumer/levels.ts";
-import type { DnsView, Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsSubject, DnsView, SubjectTarget } from "../subject/subject.ts";
 
 const PER_TIER = 10_000;
 const PER_STEP = 1_000;
@@ -39,16 +39,16 @@ export function ownPriority({ target }: SubjectTarget): number {
 }
 
 /** Returns whether entries were left out of the subject. */
-export function areEntriesCut(subject: Subject): boolean {
+export function areEntriesCut(subject: DnsSubject): boolean {
   return subject.kind === "entries" && subject.cut === "entries";
 }
 
 /** Returns whether hosts of targets may have been left out. */
-export function areHostsCut(subject: Subject): boolean {
+export function areHostsCut(subject: DnsSubject): boolean {
   return areEntriesCut(subject) || (subject.kind === "entries" && subject.cut === "hosts");
 }
 
 /** Returns whether targets were left out. */
-export function areTargetsCut(subject: Subject): boolean {
+export function areTargetsCut(subject: DnsSubject): boolean {
   return subject.kind === "entries" && subject.cut !== "nothing";
 }

@@ -1,18 +1,18 @@
 /** Turns query bytes into response bytes: parses the query, finds or builds its plan, applies response rate limiting, and writes the response. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
-import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../keeping/plan-cache.ts";
-import { CLASS_IN, failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
+import { type CachedPlan, PlanCache, type PlanCacheOptions } from "../cache/plan-cache.ts";
+import { type AnswerPlan, CLASS_IN, failure, RCODE, type Rcode } from "../plan/answer.ts";
 import { EXTENDED_ERROR } from "../plan/extended-errors.ts";
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
-import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
-import { UnknownName } from "../subject/elsewhere.ts";
-import type { AskedTransfer, TransferRequest } from "../transfer/zone-messages.ts";
-import type { ClientSubnet, Selected } from "../views/asker.ts";
+import { SignerBusyError, type ZoneSigner } from "../signing/zone-signer.ts";
+import { PendingNameError } from "../subject/remote-lookup.ts";
+import type { RequestedTransfer, TransferRequest } from "../transfer/zone-messages.ts";
+import type { ClientSubnet, ViewSelection } from "../views/query-client.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
-import { Denials, type Prepared, prepare } from "../wire/prepared.ts";
-import { HEADER_BYTES, Query } from "../wire/query.ts";
+import { DnsQuery, HEADER_BYTES } from "../wire/dns-query.ts";
+import { NameDenials, type PreparedResponse, prepare } from "../wire/prepared-response.ts";
 import {
   type DnsTransport,
   leastResponseBytes,
@@ -21,13 +21,13 @@ import {
   ResponseWriter,
   responseLimitBytes,
 } from "../wire/response.ts";
-import { type Judged, judgeTsig, type Signing, TSIG_ERROR, type TsigKey, tsigBytes, withTsig } from "../wire/tsig.ts";
+import { judgeTsig, type ResponseSignature, TSIG_ERROR, type TsigKey, type TsigVerdict, tsigBytes, withTsig } from "../wire/tsig.ts";
 import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
 
 /** The response to a query, with data for the metrics. The responder reuses this object at its next call; the bytes are not reused. */
-export interface Reply {
+export interface ResponderReply {
   /** Empty if no response is sent. */
   readonly bytes: Uint8Array;
   /** Type and response code as labels of the metrics. The type is `other` also when there is no question. */
@@ -39,7 +39,7 @@ export interface Reply {
   /** The internal error behind a SERVFAIL. Undefined when there is none. */
   readonly fault: unknown;
   /** The fetch that the question may wait for. A question that does not wait is answered SERVFAIL. */
-  readonly unknown: UnknownName | undefined;
+  readonly unknown: PendingNameError | undefined;
   /** The zone transfer to send instead of `bytes`. */
   readonly transfer: TransferRequest | undefined;
 }
@@ -47,7 +47,7 @@ export interface Reply {
 /** The TSIG keys that clients can sign with, and the permissions for transfers. */
 export interface TransferKeys {
   readonly find: (name: string) => TsigKey | undefined;
-  readonly mayBegin: (asked: Omit<AskedTransfer, "address">) => boolean;
+  readonly mayBegin: (asked: Omit<RequestedTransfer, "address">) => boolean;
 }
 
 export interface ResponderOptions extends PlanCacheOptions {
@@ -68,7 +68,7 @@ export interface ResponderOptions extends PlanCacheOptions {
 }
 
 /** The sender of a query, and its arrival time. */
-export interface Sender {
+export interface QuerySender {
   readonly address: string;
   readonly monoMs: number;
   /**
@@ -77,7 +77,7 @@ export interface Sender {
    */
   readonly room: "all" | "proved" | "nobody";
   /** The fetch that the question has waited for, if this is a retry. The question then keeps its waiting slot. */
-  readonly waited?: UnknownName | undefined;
+  readonly waited?: PendingNameError | undefined;
   /** Whether a zone may be transferred over the sender's connection. */
   readonly mayTransfer?: boolean;
 }
@@ -86,7 +86,7 @@ export interface Sender {
 const COPIED_FLAGS = 0x7900;
 /** The CD flag, which servers that support DNSSEC copy (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
-const NOBODY: Sender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
+const NOBODY: QuerySender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
 const TYPE_AXFR = 252;
 const TYPE_IXFR = 251;
@@ -106,13 +106,13 @@ const RCODE_LABELS = {
   [RCODE.BADCOOKIE]: "other",
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
-type Select = (subnet: ClientSubnet | undefined, keyView?: number) => Selected;
-type MutableReply = { -readonly [K in keyof Reply]: Reply[K] };
+type ViewSelector = (subnet: ClientSubnet | undefined, keyView?: number) => ViewSelection;
+type MutableReply = { -readonly [K in keyof ResponderReply]: ResponderReply[K] };
 
-export class Responder {
+export class DnsResponder {
   /** The plan cache. */
-  readonly plans: PlanCache<Prepared>;
-  readonly #query = new Query();
+  readonly plans: PlanCache<PreparedResponse>;
+  readonly #query = new DnsQuery();
   readonly #writer: ResponseWriter;
   readonly #cookies: ServerCookies;
   readonly #rates: ResponseRates | undefined;
@@ -123,9 +123,9 @@ export class Responder {
   #transport: DnsTransport = "udp";
   #mayTransfer = false;
   /** The last prepared plan that did not fit into the cache. It is reused, because a name that is too large can be queried repeatedly. */
-  #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
-  readonly #failures = new Map<Rcode, Prepared>();
-  readonly #denials = new Denials();
+  #roomless: { readonly plan: AnswerPlan; readonly prepared: PreparedResponse } | undefined;
+  readonly #failures = new Map<Rcode, PreparedResponse>();
+  readonly #denials = new NameDenials();
   readonly #facts: ResponseFacts = {
     limitBytes: 0,
     signatureBytes: 0,
@@ -155,7 +155,7 @@ export class Responder {
   readonly #settings: ResponderOptions["settings"];
   readonly #transferKeys: TransferKeys | undefined;
   /** The TSIG data to sign the response with. Undefined when the query is not signed. */
-  #signing: Signing | undefined;
+  #signing: ResponseSignature | undefined;
   #sender = NOBODY;
   /** The rate limit of this sender. Undefined when the sender's address is verified, or no rate is configured. */
   #bound: ResponseRates | undefined;
@@ -182,7 +182,7 @@ export class Responder {
    * Answers one message from the view that `select` returns for the client subnet of the question and the view of its TSIG key. Undefined when the message must
    * not be answered. Never throws, for any input bytes and any failure of the catalog.
    */
-  respond(message: Uint8Array, transport: DnsTransport, select: Select, sender: Sender = NOBODY): Reply | undefined {
+  respond(message: Uint8Array, transport: DnsTransport, select: ViewSelector, sender: QuerySender = NOBODY): ResponderReply | undefined {
     const query = this.#query;
     if (!query.read(message)) return undefined;
     const facts = this.#facts;
@@ -222,7 +222,7 @@ export class Responder {
     return reply;
   }
 
-  #write(prepared: Prepared): void {
+  #write(prepared: PreparedResponse): void {
     this.#reply.bytes = this.#written(prepared);
     this.#reply.isTruncated = this.#writer.isTruncated;
     // An incomplete signed RRset cannot be validated, and after TCP there is no larger transport to retry over.
@@ -233,13 +233,13 @@ export class Responder {
   }
 
   /** Returns the message, signed with TSIG if the query was. */
-  #written(prepared: Prepared): Uint8Array {
+  #written(prepared: PreparedResponse): Uint8Array {
     const bytes = this.#writer.write(this.#query, prepared, this.#facts);
     return this.#signing === undefined ? bytes : withTsig(bytes, this.#signing);
   }
 
   /** Over the rate limit, every second response has TC set and is no larger than the query; the others are not sent. */
-  #bounded(prepared: Prepared, { address, monoMs }: Sender, rates: ResponseRates): void {
+  #bounded(prepared: PreparedResponse, { address, monoMs }: QuerySender, rates: ResponseRates): void {
     const reply = this.#reply;
     reply.rate = rates.judge(address, rateClassOf(prepared), monoMs);
     if (reply.rate === "dropped") {
@@ -256,10 +256,10 @@ export class Responder {
   }
 
   /** Verifies the TSIG of the query. Returns the error response if it is not valid. */
-  #judged(): Prepared | undefined {
+  #judged(): PreparedResponse | undefined {
     const { bytes, tsigAt } = this.#query;
     const findKey = (name: string) => this.#transferKeys?.find(name);
-    const judged: Judged = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
+    const judged: TsigVerdict = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
     if (judged === "malformed") return this.#failure(RCODE.FORMERR);
     const signatureBytes = tsigBytes(judged);
     const limitBytes = this.#facts.limitBytes - signatureBytes;
@@ -272,13 +272,13 @@ export class Responder {
   }
 
   /** Accepts a zone transfer, or returns the refusal. */
-  #transfer(selected: Exclude<Selected, { readonly isRefused: true }>, signing: Signing): Prepared {
+  #transfer(selected: Exclude<ViewSelection, { readonly isRefused: true }>, signing: ResponseSignature): PreparedResponse {
     const { catalog } = selected;
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
     if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
     // A resolver has only the entries that it watches or fetched, so its copy of the zone would be incomplete.
-    if (catalog.elsewhere !== undefined || !this.#mayTransfer) {
+    if (catalog.remoteLookup !== undefined || !this.#mayTransfer) {
       this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
       return this.#failure(RCODE.REFUSED);
     }
@@ -302,7 +302,7 @@ export class Responder {
   }
 
   /** Creates the cookie of the response. Returns whether the cookie of the query is valid. */
-  #cookie({ address }: Sender): boolean {
+  #cookie({ address }: QuerySender): boolean {
     const { bytes, cookieAt, cookieBytes } = this.#query;
     const wallSeconds = Math.floor(this.#wallMs() / 1000);
     const isValid = this.#cookies.isValid(bytes, cookieAt, cookieBytes, address, wallSeconds);
@@ -310,14 +310,14 @@ export class Responder {
     return isValid;
   }
 
-  #answer(select: Select, hasValidCookie: boolean, transport: DnsTransport): Prepared {
+  #answer(select: ViewSelector, hasValidCookie: boolean, transport: DnsTransport): PreparedResponse {
     const query = this.#query;
     if (query.rcode !== RCODE.NOERROR) return this.#failure(query.rcode);
     // A query without a question requests a cookie or verifies one (RFC 7873, 5.4).
     if (!query.hasQuestion)
       return this.#failure(hasValidCookie || query.cookieBytes === COOKIE_ALONE_BYTES ? RCODE.NOERROR : RCODE.BADCOOKIE);
     this.#reply.qtype = qtypeLabel(query.type);
-    let selected: Selected | undefined;
+    let selected: ViewSelection | undefined;
     try {
       const key = this.#signing?.key;
       selected = select(query.subnet, key?.viewIndex);
@@ -335,12 +335,12 @@ export class Responder {
     }
   }
 
-  #planned(selected: Exclude<Selected, { readonly isRefused: true }>): Prepared {
+  #planned(selected: Exclude<ViewSelection, { readonly isRefused: true }>): PreparedResponse {
     const query = this.#query;
     const facts = this.#facts;
     const { catalog } = selected;
     const { view } = catalog;
-    catalog.elsewhere?.begin(this.#sender.waited, this.#mayWait);
+    catalog.remoteLookup?.begin(this.#sender.waited, this.#mayWait);
     const isSigned = this.#signer !== undefined && query.isDnssecOk;
     this.#signer?.begin(this.#transport === "udp");
     const key = query.planKey(view.index, isSigned);
@@ -364,7 +364,7 @@ export class Responder {
     return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
   }
 
-  #prepared(kept: KeptPlan<Prepared>): Prepared {
+  #prepared(kept: CachedPlan<PreparedResponse>): PreparedResponse {
     const { plan } = kept;
     if (this.#roomless !== undefined && this.#roomless.plan === plan) return this.#roomless.prepared;
     const { name } = this.#query.question();
@@ -375,8 +375,8 @@ export class Responder {
   }
 
   /** `wasSelected`: the view was selected before the failure. */
-  #failed(fault: unknown, wasSelected: boolean): Prepared {
-    if (fault instanceof SigningBusy) return this.#busy();
+  #failed(fault: unknown, wasSelected: boolean): PreparedResponse {
+    if (fault instanceof SignerBusyError) return this.#busy();
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
     // The caller is over its limit, has no permission, or has an invalid certificate.
     const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied" || reason === "unauthenticated";
@@ -384,7 +384,7 @@ export class Responder {
     // semantics.md, DNS: an internal error of the gateway affects only this query. The caller of the responder reports it. `not_ready` is not an internal
     // error.
     this.#reply.fault = isRefusal || isNotReady ? undefined : fault;
-    this.#reply.unknown = fault instanceof UnknownName && this.#mayWait() ? fault : undefined;
+    this.#reply.unknown = fault instanceof PendingNameError && this.#mayWait() ? fault : undefined;
     // TC makes the client retry over TCP, where a waiting slot may be free.
     if (isNotReady && this.#isLetWait === false && this.#bound !== undefined) return this.#busy();
     if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
@@ -396,13 +396,13 @@ export class Responder {
    * Answers a question that is over a limit. Over UDP, TC makes the client retry over TCP, for which part of the signing limit and of the waiting slots is
    * reserved.
    */
-  #busy(): Prepared {
+  #busy(): PreparedResponse {
     const isUdp = this.#transport === "udp";
     this.#facts.isCut = isUdp;
     return this.#failure(isUdp ? RCODE.NOERROR : RCODE.SERVFAIL);
   }
 
-  #failure(rcode: Rcode): Prepared {
+  #failure(rcode: Rcode): PreparedResponse {
     let prepared = this.#failures.get(rcode);
     if (prepared === undefined) {
       prepared = prepare(failure(rcode), undefined);
@@ -416,7 +416,7 @@ export class Responder {
  * Returns whether the question may wait. Few questions can wait at a time, so each network has a rate limit for waiting, and the last slots are reserved for
  * verified addresses.
  */
-function mayWait({ room, waited, address, monoMs }: Sender, rates: ResponseRates | undefined): boolean {
+function mayWait({ room, waited, address, monoMs }: QuerySender, rates: ResponseRates | undefined): boolean {
   if (waited !== undefined) return true;
   if (room === "nobody") return false;
   if (rates === undefined || rates.trusts(address)) return true;

@@ -8,7 +8,7 @@ import type { KeyedBuckets } from "../../lib/buckets/token-bucket.ts";
 import { tableSlot } from "../../lib/hash64.ts";
 import { type MakeBuckets, ownBuckets } from "../../policy/limits/shared-limits.ts";
 import { RCODE } from "../plan/answer.ts";
-import type { Prepared } from "../wire/prepared.ts";
+import type { PreparedResponse } from "../wire/prepared-response.ts";
 
 export interface ResponseRateOptions {
   /** Complete responses of one class per second and network; above 0. */
@@ -90,7 +90,7 @@ export class ResponseRates {
 }
 
 /** Returns the rate class of a response. Each class has its own limit per network. NXDOMAIN is counted per zone, regardless of the names. */
-export function rateClassOf({ rcode, hasAnswers, zone }: Prepared): string {
+export function rateClassOf({ rcode, hasAnswers, zone }: PreparedResponse): string {
   if (rcode === RCODE.NXDOMAIN) return `!${zone}`;
   if (rcode !== RCODE.NOERROR) return "?";
   return hasAnswers ? "" : "-";

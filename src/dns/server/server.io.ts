@@ -12,18 +12,18 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
-import type { Answered, UnknownName } from "../subject/elsewhere.ts";
-import type { Transfers } from "../transfer/transfers.io.ts";
-import type { Asker, ClientSubnet, Selected } from "../views/asker.ts";
+import type { LookupOutcome, PendingNameError } from "../subject/remote-lookup.ts";
+import type { ZoneTransfers } from "../transfer/transfers.io.ts";
+import type { ClientSubnet, QueryClient, ViewSelection } from "../views/query-client.ts";
 import type { ServerCookies } from "../wire/cookies.ts";
 import type { DnsTransport } from "../wire/response.ts";
 import type { TsigKey } from "../wire/tsig.ts";
 import { DnsCounts, type DropReason } from "./counts.ts";
-import { type Reply, Responder, type Sender, type TransferKeys } from "./responder.ts";
+import { PendingQueryLimiter, type PendingQueryLimits } from "./pending-query-limiter.ts";
+import { DnsResponder, type QuerySender, type ResponderReply, type TransferKeys } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
 import { type TcpAnswer, TcpConnections, type TcpLimits, type TcpPeer } from "./tcp.io.ts";
 import { type UdpOptions, UdpSockets } from "./udp.io.ts";
-import { type WaitingLimits, WaitingPlaces } from "./waiting-places.ts";
 
 export interface DnsGatewayOptions {
   /** Address to bind. */
@@ -42,7 +42,7 @@ export interface DnsGatewayOptions {
    * `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, other errors SERVFAIL. `waited`: the fetch that an already admitted question
    * has waited for.
    */
-  readonly select: (asker: Asker, waited: UnknownName | undefined) => Selected;
+  readonly select: (asker: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
   /** Returns numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
@@ -60,7 +60,7 @@ export interface DnsGatewayOptions {
   /** Creates and verifies cookies. */
   readonly cookies?: ServerCookies | undefined;
   /** The TSIG keys of secondary servers, and the running transfers. Absent: zone transfers are disabled. */
-  readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: Transfers } | undefined;
+  readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: ZoneTransfers } | undefined;
   /** Forwarders without a rate limit. Absent: none. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
   /** Overrides how the addresses of the machine are found, for tests. Absent: from the system. */
@@ -73,7 +73,7 @@ export interface DnsGatewayOptions {
 export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "machine" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
 
 /** The sender of a question, and the transport. */
-export interface Questioner {
+export interface QuerySource {
   readonly transport: DnsTransport;
   readonly address: string;
   /** The certificate of a client of DNS over TLS. */
@@ -90,7 +90,7 @@ export interface DnsAnswers {
    * Returns the response. Empty when the sender is over its rate limit, and undefined for a message that must not be answered. A promise when data must be
    * fetched first; it resolves to undefined after `close`. A sequence of messages for a zone transfer.
    */
-  answer(query: Uint8Array, from: Questioner): TcpAnswer;
+  answer(query: Uint8Array, from: QuerySource): TcpAnswer;
   /** Counts input that was not answered. */
   dropped(reason: DropReason): void;
   /** Stops all answering, including questions that wait. */
@@ -116,7 +116,7 @@ export interface TlsListener {
   cut(): void;
 }
 
-export interface DnsLimits extends TcpLimits, WaitingLimits {
+export interface DnsLimits extends TcpLimits, PendingQueryLimits {
   /** Maximum number of UDP responses queued in the socket. Above it, queries are dropped. */
   readonly maxPendingSends: number;
   /** Maximum time that a question waits. */
@@ -202,20 +202,20 @@ function tlsConnections({ maxConnections }: DnsLimits, server: DnsAnswers, conne
 }
 
 /** A question that waits for a fetch. */
-interface Asked {
+interface PendingQuery {
   readonly query: Uint8Array;
-  readonly from: Questioner;
+  readonly from: QuerySource;
   readonly startedMs: number;
 }
 
 /** Answers queries and counts them. */
 class DnsServer implements DnsAnswers {
   readonly #options: DnsAnswersOptions;
-  readonly #responder: Responder;
+  readonly #responder: DnsResponder;
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
   // HOT: these objects are reused, to avoid allocations per query.
-  readonly #asker: Mutable<Asker> = {
+  readonly #asker: Mutable<QueryClient> = {
     address: "",
     transport: "udp",
     subnet: undefined,
@@ -223,16 +223,16 @@ class DnsServer implements DnsAnswers {
     keyView: undefined,
     caller: undefined,
   };
-  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, room: "all", waited: undefined, mayTransfer: false };
-  #selected: Selected | undefined;
-  #waited: UnknownName | undefined;
-  readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): Selected => {
+  readonly #sender: Mutable<QuerySender> = { address: "", monoMs: 0, room: "all", waited: undefined, mayTransfer: false };
+  #selected: ViewSelection | undefined;
+  #waited: PendingNameError | undefined;
+  readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): ViewSelection => {
     this.#asker.subnet = subnet;
     this.#asker.keyView = keyView;
     this.#selected = this.#options.select(this.#asker, this.#waited);
     return this.#selected;
   };
-  readonly #places: WaitingPlaces;
+  readonly #places: PendingQueryLimiter;
   #isClosed = false;
 
   constructor(options: DnsAnswersOptions, limits: DnsLimits) {
@@ -243,10 +243,10 @@ class DnsServer implements DnsAnswers {
       find: transfers.findKey,
       mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#asker.address }),
     };
-    this.#places = new WaitingPlaces(limits, trusted);
+    this.#places = new PendingQueryLimiter(limits, trusted);
     const rates =
       rate === undefined ? undefined : new ResponseRates({ ...rate, trusted, pauseMs: (monoMs) => recentPauseMs(monoMs, BACKLOG_MS) });
-    this.#responder = new Responder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
+    this.#responder = new DnsResponder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);
     const { plans } = this.#responder;
     const { signer } = options;
@@ -260,7 +260,7 @@ class DnsServer implements DnsAnswers {
     });
   }
 
-  answer(query: Uint8Array, from: Questioner): TcpAnswer {
+  answer(query: Uint8Array, from: QuerySource): TcpAnswer {
     const startedMs = performance.now();
     const reply = this.#respond({ query, from, startedMs }, undefined);
     if (reply?.unknown !== undefined)
@@ -275,7 +275,7 @@ class DnsServer implements DnsAnswers {
     this.#isClosed = true;
   }
 
-  #respond({ query, from, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
+  #respond({ query, from, startedMs }: PendingQuery, waited: PendingNameError | undefined): ResponderReply | undefined {
     this.#selected = undefined;
     this.#waited = waited;
     this.#asker.address = from.address;
@@ -297,7 +297,7 @@ class DnsServer implements DnsAnswers {
     }
   }
 
-  async #later(asked: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
+  async #later(asked: PendingQuery, first: PendingNameError): Promise<Uint8Array | undefined> {
     const { address } = asked.from;
     this.#places.take(address);
     const late = Promise.withResolvers<"late">();
@@ -322,7 +322,7 @@ class DnsServer implements DnsAnswers {
     }
   }
 
-  #count(reply: Reply | undefined, transport: DnsTransport, startedMs: number): Uint8Array | undefined {
+  #count(reply: ResponderReply | undefined, transport: DnsTransport, startedMs: number): Uint8Array | undefined {
     if (reply === undefined) return undefined;
     if (reply.fault !== undefined) this.#options.onFault(reply.fault);
     if (reply.rate === "dropped") this.#counts.dropped("rate");
@@ -338,7 +338,7 @@ class DnsServer implements DnsAnswers {
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Reports to the catalog how a question was answered. Does nothing if the catalog was not used. */
-function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaited: boolean): void {
+function tell(selected: ViewSelection | undefined, reply: ResponderReply | undefined, hasWaited: boolean): void {
   if (selected === undefined || reply === undefined || "isRefused" in selected) return;
   const { catalog } = selected;
   if (catalog.answered === undefined) return;
@@ -346,7 +346,11 @@ function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaite
   if (outcome !== undefined) catalog.answered({ outcome, hasWaited });
 }
 
-const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR: "found", NXDOMAIN: "absent", SERVFAIL: "unknown" };
+const OUTCOMES: Partial<Record<ResponderReply["rcode"], LookupOutcome["outcome"]>> = {
+  NOERROR: "found",
+  NXDOMAIN: "absent",
+  SERVFAIL: "unknown",
+};
 
 async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections): Promise<{ udp: UdpSockets; tcp: TcpServer }> {
   const isOneNumber = options.tcpPort === undefined;
@@ -382,13 +386,13 @@ async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, conne
   }
 }
 
-interface Sockets {
+interface ServerSockets {
   readonly udp: UdpSockets;
   readonly tcp: TcpServer;
   readonly tls: TlsListener | undefined;
 }
 
-async function stopAll({ udp, tcp, tls }: Sockets, connections: TcpConnections): Promise<void> {
+async function stopAll({ udp, tcp, tls }: ServerSockets, connections: TcpConnections): Promise<void> {
   tls?.close();
   const closed = [
     udp.close(),

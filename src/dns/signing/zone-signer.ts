@@ -4,24 +4,24 @@
  */
 import { zoneAbove, zoneOf } from "../names/names.ts";
 import { labelsOf } from "../names/wire-names.ts";
-import type { Plan } from "../plan/answer.ts";
+import type { AnswerPlan } from "../plan/answer.ts";
 import { CanonicalWriter, canonicalSet } from "../records/canonical.ts";
 import { ALGORITHM, SIGNATURE_BYTES } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordOf, SignatureData, ZoneKey } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
 
 /** The zone keys with their private keys. */
-export interface SigningKeys {
+export interface ZoneSigningKeys {
   /** One or two keys. The first one signs everything, the second one only the RRsets that publish the keys. */
   readonly keys: readonly ZoneKey[];
   /** Changes with the keys. */
-  readonly edition: number;
+  readonly version: number;
   /** Returns the signature of the key with this index (RFC 6605, 4). */
   sign(index: number, data: Uint8Array): Uint8Array;
 }
 
 export interface ZoneSignerOptions {
-  readonly keys: SigningKeys;
+  readonly keys: ZoneSigningKeys;
   readonly now: () => { readonly monoMs: number; readonly wallMs: number };
 }
 
@@ -44,21 +44,21 @@ const MAX_SOA_SIGNATURES = 512;
 const KEY_TYPES: ReadonlySet<DnsRecord["type"]> = new Set(["DNSKEY", "CDS", "CDNSKEY"]);
 
 /** Thrown when the limit of signatures per second is reached. */
-export class SigningBusy extends Error {
+export class SignerBusyError extends Error {
   constructor() {
     super("the limit of DNSSEC signatures per second is reached");
   }
 }
 
 export class ZoneSigner {
-  readonly #keys: SigningKeys;
+  readonly #keys: ZoneSigningKeys;
   readonly #now: ZoneSignerOptions["now"];
   readonly #soaSignatures = new Map<string, { readonly sinceMs: number; readonly bytes: Uint8Array }>();
   /** Number of signatures in the current second. */
   #count = 0;
   #secondMs = Number.NEGATIVE_INFINITY;
   #most = SIGNATURES_PER_SECOND;
-  #soaEdition = -1;
+  #soaVersion = -1;
   /** Number of signatures so far. */
   madeCount = 0;
   /** Number of signatures so far that the limit refused. */
@@ -70,8 +70,8 @@ export class ZoneSigner {
   }
 
   /** Changes with the keys. */
-  get edition(): number {
-    return this.#keys.edition;
+  get version(): number {
+    return this.#keys.version;
   }
 
   get keys(): readonly ZoneKey[] {
@@ -90,9 +90,9 @@ export class ZoneSigner {
   }
 
   /**
-   * Returns the plan with signatures of all its RRsets except the SOA, and without additional records. An incomplete RRset is not signed. Throws `SigningBusy`.
+   * Returns the plan with signatures of all its RRsets except the SOA, and without additional records. An incomplete RRset is not signed. Throws `SignerBusyError`.
    */
-  sign(plan: Plan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): Plan {
+  sign(plan: AnswerPlan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): AnswerPlan {
     const { wallMs } = this.#now();
     const zones = [...settings.zones, ...settings.reverseZones];
     const signerOf = ({ name, type: of }: DnsRecord) => (of === "DS" ? zoneAbove(name, zones) : zoneOf(name, zones));
@@ -108,10 +108,10 @@ export class ZoneSigner {
     return { ...plan, groups, authority, glue: new Map(), signed: { sinceMs: wallMs, soa } };
   }
 
-  /** Returns the signature data of a SOA record with this serial. Throws `SigningBusy`. */
+  /** Returns the signature data of a SOA record with this serial. Throws `SignerBusyError`. */
   soaSignature(soa: RecordOf<"SOA">, serial: number): Uint8Array {
-    if (this.#soaEdition !== this.#keys.edition) this.#soaSignatures.clear();
-    this.#soaEdition = this.#keys.edition;
+    if (this.#soaVersion !== this.#keys.version) this.#soaSignatures.clear();
+    this.#soaVersion = this.#keys.version;
     const key = `${soa.name} ${serial} ${soa.data.minimumSeconds} ${soa.ttlSeconds}`;
     const kept = this.#soaSignatures.get(key);
     if (kept !== undefined && this.isFresh(kept.sinceMs)) return kept.bytes;
@@ -125,7 +125,7 @@ export class ZoneSigner {
   }
 
   /** Returns the groups, with the signatures of each RRset after its last group. A shared plan may already contain signatures. */
-  #signed(groups: Plan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
+  #signed(groups: AnswerPlan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
     const records = groups.flat();
     const covered = new Set(records.flatMap((record) => (record.type === "RRSIG" ? [`${record.name} ${record.data.covered}`] : [])));
     const sets = Map.groupBy(records, setOf);
@@ -180,7 +180,7 @@ export class ZoneSigner {
     }
     if (this.#count >= this.#most) {
       this.refusedCount += 1;
-      throw new SigningBusy();
+      throw new SignerBusyError();
     }
     this.#count += 1;
   }

@@ -14,7 +14,7 @@ export const MAX_BROWSED = 500;
 export const MAX_AT_ADDRESS = 64;
 
 /** Items in order. `isCut`: the list is, or may be, incomplete. */
-export interface Listed<T> {
+export interface TruncatedList<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
   /** Set when the list leaves out entries in maintenance. The name of the list then exists, although the list may be empty. Absent: no entry was left out. */
@@ -31,17 +31,17 @@ export interface ListedService {
   readonly transports: readonly TransportProtocol[];
 }
 
-export interface Browsable {
+export interface BrowsableCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
   /** Returns the services of a namespace that have a visible entry, ordered by name. */
-  services(namespace: string): Listed<ListedService>;
+  services(namespace: string): TruncatedList<ListedService>;
 }
 
 /**
  * Returns the full service type names for a domain: the types of all services when the domain is a namespace, and the types of one service when it is a
  * service.
  */
-export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
+export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog): TruncatedList<string> {
   const { service, namespace } = parseDomain(domain);
   let hasDrained = false;
   const ttlSources: TtlSource[] = [];
@@ -73,6 +73,6 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
 }
 
 /** Returns whether the name that lists the types exists. It exists also when all its entries are drained, like other names of drained entries. */
-export function hasTypes({ items, hasDrained }: Listed<string>): boolean {
+export function hasTypes({ items, hasDrained }: TruncatedList<string>): boolean {
   return items.length > 0 || hasDrained === true;
 }

@@ -22,9 +22,9 @@ import {
   parseNamespaceWords,
   zoneOf,
 } from "../names/names.ts";
-import { hasTypes, type Listed, type ListedService, type TtlSource, typesOf } from "./browsing.ts";
-import type { Answered, Elsewhere } from "./elsewhere.ts";
-import type { Rests } from "./rests.ts";
+import { hasTypes, type ListedService, type TruncatedList, type TtlSource, typesOf } from "./browsing.ts";
+import type { PlanDependencies } from "./plan-dependencies.ts";
+import type { LookupOutcome, RemoteLookup } from "./remote-lookup.ts";
 
 /** The catalog as one class of viewers sees it. Entries hidden from these viewers are absent. */
 export interface DnsCatalog {
@@ -33,15 +33,15 @@ export interface DnsCatalog {
   /** Reports changes of the data that plans depend on. When this is another object than before, all cached plans are invalid. */
   readonly changes: Pick<DnsNames, "catchUp" | "follow">;
   /** Changes with the inputs that all plans of this view share: the policy and its windows and, on a resolver, whether any upstream is reachable. */
-  readonly edition: number;
+  readonly version: number;
   /** Returns the dependencies recorded since the last call. */
-  takeRests(): Rests;
+  takePlanDependencies(): PlanDependencies;
   /** Returns, for a name without a usable entry here, the ingress of the best other cluster as an entry. Absent: names are not resolved to other clusters. */
   readonly findCluster?: ((kind: Kind, namespace: string, name: string) => EntryView | undefined) | undefined;
   /** Returns the current time. Absent when no data that is read expires by the clock. */
   readonly now?: (() => Time) | undefined;
   /** The remote lookups of a resolver, to verify that earlier results still hold. Absent on a node, which has the complete catalog. */
-  readonly elsewhere?: Pick<Elsewhere, "begin" | "holds" | "isFollowed"> | undefined;
+  readonly remoteLookup?: Pick<RemoteLookup, "begin" | "isCurrent" | "isFollowed"> | undefined;
   /**
    * Returns the entries of this kind, namespace and name, in catalog order. With `port`: only entries with this word among their `portWords`. With
    * `instanceId`: only entries with this instance id. A name with too many entries gives a sample, a different one for each call.
@@ -56,7 +56,7 @@ export interface DnsCatalog {
    * Returns the services of a namespace that have a visible entry, ordered by name; at most `MAX_BROWSED`. Throws `not_ready` when the complete list is not
    * known.
    */
-  services(namespace: string): Listed<ListedService>;
+  services(namespace: string): TruncatedList<ListedService>;
   /** Returns whether a namespace with a visible entry, or an alias (relative or in full), equals `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Returns the entries that own this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
@@ -65,7 +65,7 @@ export interface DnsCatalog {
    * Returns, for each visible service and node with a target at this address, one of its entries there with the best health; at most `MAX_AT_ADDRESS`. Works
    * only for addresses in reverse zones. A resolver returns only entries that it watches.
    */
-  atAddress(address: IpAddress): Listed<EntryView>;
+  atAddress(address: IpAddress): TruncatedList<EntryView>;
   /**
    * Returns entries of healthy nodes of this cluster with a gateway for the zone that other hosts can reach; at most 8. Empty when the nodes are not in the
    * catalog.
@@ -80,7 +80,7 @@ export interface DnsCatalog {
   /** Reports, for the audit log, the hidden namespaces that an answer leaves out. Called for each answer, including answers from cached plans. */
   onHidden(namespaces: readonly string[]): void;
   /** Counts how a question was answered; called once per question. Absent: questions are not counted. */
-  answered?(answered: Answered): void;
+  answered?(answered: LookupOutcome): void;
   /** Returns for how long the data read since the last call remains valid, in ms; 0 if some of it may be stale. Absent: no limit is known. */
   takeLeftMs?(): number;
   /** The same catalog for TXT queries, where few entries fill a response: `find` reads at most a fixed number of bytes per name. Absent: no limit. */
@@ -106,9 +106,9 @@ export const MAX_TARGETS = 4_096;
  * Which part of a name's data is left out: entries (and with them hosts and targets), hosts (and with them targets), or only further targets of hosts that are
  * included.
  */
-export type CutOff = "entries" | "hosts" | "nothing" | "targets";
+export type TruncatedPart = "entries" | "hosts" | "nothing" | "targets";
 
-export type Subject =
+export type DnsSubject =
   /** The zone apex. `gateways` returns the gateways in the catalog and the node with this id; called only for answers that list them. */
   | { readonly kind: "apex"; readonly gateways: (nodeId: string) => readonly EntryView[] }
   /** The entries that are not in MAINTENANCE, with the targets that this name shows, best health first. Without entries, the name exists but has no records. */
@@ -118,27 +118,27 @@ export type Subject =
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
       /** Which part of the data is left out. */
-      readonly cut: CutOff;
+      readonly cut: TruncatedPart;
       /** Set when the entry represents another cluster and gives only its address. Absent: the entries are the name's own. */
       readonly isCluster?: true;
       /** For a name that can be browsed (RFC 6763, section 4): the service whose instances it lists. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: TransportProtocol };
     }
   /** A list of names. `ttlSources`: the fields of the listed entries that limit the TTL of the list. */
-  | { readonly kind: "list"; readonly names: Listed<string>; readonly ttlSources: readonly TtlSource[] }
+  | { readonly kind: "list"; readonly names: TruncatedList<string>; readonly ttlSources: readonly TtlSource[] }
   | { readonly kind: "address"; readonly address: IpAddress }
   /**
-   * An alias. `target` is the full canonical name, the same for all `carriers`. `isContested`: services with another canonical name own the alias too, but come
+   * An alias. `target` is the full canonical name, the same for all `aliasOwners`. `isContested`: services with another canonical name own the alias too, but come
    * later in key order.
    */
-  | { readonly kind: "alias"; readonly carriers: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
+  | { readonly kind: "alias"; readonly aliasOwners: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
   /** The name has no records, but names exist below it (an empty non-terminal). */
   | { readonly kind: "empty" }
   | { readonly kind: "absent" };
 
 const OTHER_LOCATED_KINDS = LOCATED_KINDS.filter((kind) => kind !== KIND.SERVICE);
-const EMPTY: Subject = { kind: "empty" };
-const ABSENT: Subject = { kind: "absent" };
+const EMPTY: DnsSubject = { kind: "empty" };
+const ABSENT: DnsSubject = { kind: "absent" };
 
 /** All zones of a gateway, without final dots. */
 export interface AllZones {
@@ -150,7 +150,7 @@ export interface AllZones {
  * Finds the subject of a name. `relative` is the part before the zone, in lower case. A name of the catalog overrides an alias with the same text.
  * `all`: the zones of the gateway; a name above one of them exists. Absent: other zones are ignored.
  */
-export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): Subject {
+export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): DnsSubject {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
   // When all entries here are drained, another cluster serves the name, as in Resolve.
@@ -177,23 +177,23 @@ function isOwn(name: DnsName, zone: string, catalog: DnsCatalog): boolean {
 }
 
 /** The fields of a key that make the name of an entry. */
-type NamedKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
+type CallableKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
 
 /** Returns whether the name resolves to the entry of this key: as its own name, or as an alias that it owns and that no other name overrides. */
 export function leadsTo(
   relative: string,
-  key: NamedKey,
+  key: CallableKey,
   zone: string,
   { catalog, zones }: { readonly catalog: DnsCatalog; readonly zones: readonly string[] },
 ): boolean {
   const name = parseName(relative);
   if (isOwn(name, zone, catalog)) return isNameOf(name, key);
   const alias = aliasSubject(relative, zone, catalog, zones);
-  if (alias?.kind === "alias") return alias.carriers.some((carrier) => hasSameName(carrier.key, key));
+  if (alias?.kind === "alias") return alias.aliasOwners.some((aliasOwner) => hasSameName(aliasOwner.key, key));
   return alias !== undefined && isBelowOwnName(relative, key, zone);
 }
 
-function isNameOf(form: DnsName, { kind, namespace, name }: NamedKey): boolean {
+function isNameOf(form: DnsName, { kind, namespace, name }: CallableKey): boolean {
   switch (form.form) {
     case "located":
       return form.kind === kind && form.namespace === namespace && form.name === name;
@@ -212,7 +212,7 @@ function isNameOf(form: DnsName, { kind, namespace, name }: NamedKey): boolean {
   }
 }
 
-function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
+function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): DnsSubject {
   switch (name.form) {
     case "apex":
       return apexSubject(zone, catalog);
@@ -252,7 +252,7 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
 }
 
 /** Returns the subject of the zone apex. If the zone has any gateways, the serving node is one of them, under the name in its own entry. */
-export function apexSubject(zone: string, catalog: DnsCatalog): Subject {
+export function apexSubject(zone: string, catalog: DnsCatalog): DnsSubject {
   const gateways = (nodeId: string) => {
     const found = catalog.gateways(zone);
     const [first] = found;
@@ -263,7 +263,10 @@ export function apexSubject(zone: string, catalog: DnsCatalog): Subject {
   return { kind: "apex", gateways };
 }
 
-function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { readonly form: "located" }, catalog: DnsCatalog): Subject {
+function locatedSubject(
+  { kind, transport, port, name, namespace }: DnsName & { readonly form: "located" },
+  catalog: DnsCatalog,
+): DnsSubject {
   const shows = (target: TargetView, entry: EntryView) =>
     transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
   const found = sampled(catalog, () => catalog.find(kind, namespace, name, portWord(transport, port)));
@@ -275,7 +278,7 @@ function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { 
 }
 
 /** Returns the subject that represents another cluster, for a name without a usable entry here. Named ports do not exist in other clusters. */
-function clusterSubject(name: DnsName, catalog: DnsCatalog): Subject | undefined {
+function clusterSubject(name: DnsName, catalog: DnsCatalog): DnsSubject | undefined {
   const isLocated = name.form === "located" && name.port === undefined;
   if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
   const kind = isLocated ? name.kind : KIND.SERVICE;
@@ -288,13 +291,13 @@ function clusterSubject(name: DnsName, catalog: DnsCatalog): Subject | undefined
   return subject.kind === "entries" ? { ...subject, isCluster: true } : undefined;
 }
 
-interface Found {
+interface FoundEntries {
   readonly entries: readonly EntryView[];
   readonly isSample: boolean;
 }
 
 /** Runs a catalog lookup and returns its entries, and whether they are a sample. */
-function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): Found {
+function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): FoundEntries {
   const before = catalog.sampleCount;
   const entries = find();
   return { entries, isSample: catalog.sampleCount > before };
@@ -302,15 +305,15 @@ function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): Found {
 
 function entriesSubject(
   shape: "located" | "direct" | "node",
-  { entries, isSample }: Found,
+  { entries, isSample }: FoundEntries,
   shows: (target: TargetView, entry: EntryView) => boolean,
-): Subject {
+): DnsSubject {
   if (entries.length === 0) return ABSENT;
   const shown = entries.filter(isShown);
   // The sort is stable: entries of equal health stay in catalog order, so that the same catalog gives the same answer.
   const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
-  let cut: CutOff = isSample || ranked.length < shown.length ? "entries" : "nothing";
+  let cut: TruncatedPart = isSample || ranked.length < shown.length ? "entries" : "nothing";
   const targets = ranked.flatMap((entry) => {
     const all = entry.targets.filter((target) => shows(target, entry));
     const own = all.length > most ? hostsFirst(all) : all;
@@ -339,21 +342,21 @@ function isShown(entry: EntryView): boolean {
 }
 
 /** `zones`: all zones of the gateway. If the canonical name belongs to a longer one of them, it names other entries there, so it is not used. */
-function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): Subject | undefined {
+function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): DnsSubject | undefined {
   if (relative === "") return undefined;
-  const { entries: carriers, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
-  const instances = carriers.filter(({ key }) => isBelowOwnName(relative, key, zone));
+  const { entries: aliasOwners, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
+  const instances = aliasOwners.filter(({ key }) => isBelowOwnName(relative, key, zone));
   if (instances.length > 0) return entriesSubject("direct", { entries: instances, isSample }, () => true);
-  for (const first of carriers) {
+  for (const first of aliasOwners) {
     const target = formatName(canonicalName(first), zone);
     if (target === undefined || zoneOf(target, zones) !== zone) continue;
-    const own = carriers.filter(({ key }) => hasSameName(key, first.key));
-    return { kind: "alias", carriers: own, isContested: own.length < carriers.length, target };
+    const own = aliasOwners.filter(({ key }) => hasSameName(key, first.key));
+    return { kind: "alias", aliasOwners: own, isContested: own.length < aliasOwners.length, target };
   }
   return undefined;
 }
 
-function hasSameName(a: NamedKey, b: NamedKey): boolean {
+function hasSameName(a: CallableKey, b: CallableKey): boolean {
   return a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
 }
 
@@ -361,7 +364,7 @@ function hasSameName(a: NamedKey, b: NamedKey): boolean {
  * Returns whether the alias is exactly one label below the name of the entry itself, as for pods of a headless service in Kubernetes. Such an alias names this
  * instance alone.
  */
-function isBelowOwnName(relative: string, { kind, namespace, name }: NamedKey, zone: string): boolean {
+function isBelowOwnName(relative: string, { kind, namespace, name }: CallableKey, zone: string): boolean {
   const own = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
   return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
 }

@@ -4,10 +4,10 @@ import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { CLASS_IN } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
-import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared.ts";
-import { HEADER_BYTES, OPTION } from "../wire/query.ts";
+import { HEADER_BYTES, OPTION } from "../wire/dns-query.ts";
+import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared-response.ts";
 import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
-import type { Signing } from "../wire/tsig.ts";
+import type { ResponseSignature } from "../wire/tsig.ts";
 
 /** A message is sent at this size, which compression pointers can still address completely. */
 const FULL_BYTES = 14_000;
@@ -151,7 +151,7 @@ export class ZoneMessages implements DataWriter {
 // The request for a zone transfer, and its result.
 
 /** A requested transfer. */
-export interface AskedTransfer {
+export interface RequestedTransfer {
   readonly keyName: string;
   readonly zone: string;
   readonly viewIndex: number;
@@ -160,7 +160,7 @@ export interface AskedTransfer {
 }
 
 /** The result of a transfer. */
-export interface EndedTransfer extends AskedTransfer {
+export interface EndedTransfer extends RequestedTransfer {
   readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
   readonly serial: number;
   readonly recordCount: number;
@@ -178,6 +178,6 @@ export interface TransferRequest {
   /** Whether each message is padded, which requires an OPT record (RFC 7830). */
   readonly isPadded: boolean;
   readonly zone: string;
-  readonly signing: Signing;
+  readonly signing: ResponseSignature;
   readonly viewIndex: number;
 }

@@ -23,12 +23,12 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import { wordsOf } from "../names/labels.ts";
-import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../subject/browsing.ts";
-import { type Answered, type Carrier, type Elsewhere, UnknownName } from "../subject/elsewhere.ts";
+import { type ListedService, MAX_AT_ADDRESS, MAX_BROWSED, type TruncatedList } from "../subject/browsing.ts";
 import { findGateways } from "../subject/gateways.ts";
-import { type Rests, RestsNotes } from "../subject/rests.ts";
+import { DependencyRecorder, type PlanDependencies } from "../subject/plan-dependencies.ts";
+import { type AliasOwner, type LookupOutcome, PendingNameError, type RemoteLookup } from "../subject/remote-lookup.ts";
 import { DEFAULT_VIEW, type DnsCatalog, type DnsView, MAX_TARGETS } from "../subject/subject.ts";
-import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-sight.ts";
+import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-visibility.ts";
 import { listServices } from "./services.ts";
 import type { ViewerOfView } from "./views.ts";
 
@@ -40,7 +40,7 @@ export interface DnsSources {
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
   /** Looks up names that are not watched. Absent on a node, which has the complete catalog. */
-  readonly elsewhere?: Elsewhere | undefined;
+  readonly remoteLookup?: RemoteLookup | undefined;
   /** Resolves names without a usable entry here to other clusters. Absent: only local entries are used. */
   readonly clusters?: Pick<ClusterNames, "catchUp" | "find" | "follow" | "hasNameUnder" | "now"> | undefined;
   /** The entry that represents the serving process under `<its id>.node` while no node has this id. Absent on a node, which is in the catalog. */
@@ -50,7 +50,7 @@ export interface DnsSources {
 }
 
 /** More versions than the policy can have in the lifetime of a process. */
-const EDITIONS_PER_GENERATION = 2 ** 22;
+const VERSIONS_PER_GENERATION = 2 ** 22;
 /**
  * Names with more instances are sampled, and their answers have TC set, because no message has room for all addresses. A UDP response has room for about twenty
  * healthy instances.
@@ -86,25 +86,26 @@ export function dnsCatalog(
   onHidden: (namespaces: readonly string[]) => void = () => {},
   viewer: ViewerOfView = { view: DEFAULT_VIEW, caller: anonymousCaller(sources.identity.clusterId, "") },
 ): DnsCatalog {
-  const { elsewhere } = sources;
+  const { remoteLookup } = sources;
   const notes = {
     hidden: new Set<string>(),
-    rests: new RestsNotes(),
+    rests: new DependencyRecorder(),
     hasSampled: false,
     sampleCount: 0,
     hasRead: false,
     endsWallMs: Number.POSITIVE_INFINITY,
     position: random(),
   };
-  const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
+  const held =
+    remoteLookup && new CatalogInDns({ ...sources, remoteLookup: remoteLookup.held }, viewer, { notes, onHidden, held: undefined });
   const texts = new CatalogInDns(sources, viewer, { notes, onHidden, held, mostBytes: MOST_TEXT_BYTES });
   return new CatalogInDns(sources, viewer, { notes, onHidden, held, texts });
 }
 
 /** Observations while an answer is being built. */
-interface Notes {
+interface AnswerNotes {
   readonly hidden: Set<string>;
-  readonly rests: RestsNotes;
+  readonly rests: DependencyRecorder;
   hasSampled: boolean;
   sampleCount: number;
   /** Whether any data was read that a resolver receives from its upstreams. */
@@ -118,8 +119,8 @@ interface Notes {
   position: number;
 }
 
-interface Making {
-  readonly notes: Notes;
+interface AnswerInProgress {
+  readonly notes: AnswerNotes;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
   readonly texts?: DnsCatalog;
@@ -134,11 +135,11 @@ class CatalogInDns implements DnsCatalog {
   readonly #mostBytes: number;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
-  readonly elsewhere: Elsewhere | undefined;
+  readonly remoteLookup: RemoteLookup | undefined;
   readonly now: DnsCatalog["now"];
   readonly findCluster: DnsCatalog["findCluster"];
   readonly #sources: DnsSources;
-  readonly #notes: Notes;
+  readonly #notes: AnswerNotes;
   readonly #viewer: Caller;
   readonly #counts: (claim: ParsedAliasClaim) => boolean;
   readonly #seer: ViewerClass;
@@ -148,7 +149,7 @@ class CatalogInDns implements DnsCatalog {
   constructor(
     sources: DnsSources,
     { view, caller }: ViewerOfView,
-    { notes, onHidden, held, texts, mostBytes = Number.POSITIVE_INFINITY }: Making,
+    { notes, onHidden, held, texts, mostBytes = Number.POSITIVE_INFINITY }: AnswerInProgress,
   ) {
     const { identity, policies } = sources;
     this.view = view;
@@ -158,7 +159,7 @@ class CatalogInDns implements DnsCatalog {
     this.onHidden = onHidden;
     this.changes = sources.clusters ?? sources.dnsNames;
     this.now = sources.clusters?.now;
-    this.elsewhere = sources.elsewhere;
+    this.remoteLookup = sources.remoteLookup;
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = caller;
@@ -166,7 +167,7 @@ class CatalogInDns implements DnsCatalog {
     if (clusters !== undefined) this.findCluster = (kind, namespace, name) => this.#clusterOf(clusters, { kind, namespace, name });
     this.#seer = {
       key: `${caller.cluster}\0${caller.tenant}`,
-      edition: () => reads.policyEdition,
+      version: () => reads.policyRevision,
       sees: (namespace) => reads.verdict(caller, namespace).allowed,
       seesName: (name) => this.#hiddenAbove(name) === undefined,
     };
@@ -176,16 +177,16 @@ class CatalogInDns implements DnsCatalog {
     this.#counts = (claim) => isClaimRightful(claim, policies.policy, identity.clusterId) && this.#hiddenAbove(claim.name) === undefined;
   }
 
-  get edition(): number {
-    const { reads, elsewhere } = this.#sources;
+  get version(): number {
+    const { reads, remoteLookup } = this.#sources;
     // Distinguishes plans built while an upstream was reachable from plans that may contain stale data.
-    const edition = 2 * reads.policyEdition + (elsewhere?.isCutOff === true ? 1 : 0);
+    const version = 2 * reads.policyRevision + (remoteLookup?.isCutOff === true ? 1 : 0);
     // Plans that were built for an earlier view with the same index never match.
-    return edition + (this.view.generation ?? 0) * EDITIONS_PER_GENERATION;
+    return version + (this.view.generation ?? 0) * VERSIONS_PER_GENERATION;
   }
 
-  takeRests(): Rests {
-    return this.#notes.rests.take(() => this.elsewhere?.takeTold());
+  takePlanDependencies(): PlanDependencies {
+    return this.#notes.rests.take(() => this.remoteLookup?.takeDependencies());
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
@@ -219,7 +220,7 @@ class CatalogInDns implements DnsCatalog {
       if (namespace === NOWHERE) return NOTHING_FOUND;
       this.#notes.hidden.add(namespace);
       // Looks up an absent name instead, so that hidden and absent names take the same time. A resolver would fetch the absent name, so it returns immediately.
-      return this.elsewhere === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
+      return this.remoteLookup === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
     }
     this.#notes.rests.entries(kind, namespace, name);
     this.#noteElsewhere(namespace);
@@ -246,10 +247,10 @@ class CatalogInDns implements DnsCatalog {
     return found.entry;
   }
 
-  services(namespace: string): Listed<ListedService> {
-    const { reads, elsewhere } = this.#sources;
+  services(namespace: string): TruncatedList<ListedService> {
+    const { reads, remoteLookup } = this.#sources;
     // Checked before the verdict, so that the error does not reveal which namespaces exist.
-    if (elsewhere?.isNothing === false)
+    if (remoteLookup?.isEmpty === false)
       throw new WaymarkError("not_ready", "cannot list the services of a namespace: this resolver does not watch all namespaces");
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       this.#notes.hidden.add(namespace);
@@ -285,43 +286,43 @@ class CatalogInDns implements DnsCatalog {
   }
 
   takeLeftMs(): number {
-    const { elsewhere } = this.#sources;
+    const { remoteLookup } = this.#sources;
     const { endsWallMs } = this.#notes;
     this.#notes.endsWallMs = Number.POSITIVE_INFINITY;
     // Expired data is not used, so at least 1 ms is left.
     const ownMs = endsWallMs === Number.POSITIVE_INFINITY ? endsWallMs : Math.max(1, endsWallMs - (this.now?.().wallMs ?? endsWallMs));
-    const leftMs = Math.min(ownMs, elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY);
+    const leftMs = Math.min(ownMs, remoteLookup?.takeRemainingMs() ?? Number.POSITIVE_INFINITY);
     const hasRead = this.#notes.hasRead;
     this.#notes.hasRead = false;
     // While the resolver is cut off, changes in watched namespaces do not arrive either.
-    return hasRead && elsewhere?.isCutOff === true ? 0 : leftMs;
+    return hasRead && remoteLookup?.isCutOff === true ? 0 : leftMs;
   }
 
-  answered(answered: Answered): void {
-    this.#sources.elsewhere?.answered(answered);
+  answered(answered: LookupOutcome): void {
+    this.#sources.remoteLookup?.answered(answered);
   }
 
   hasNameUnder(suffix: string, zone: string): boolean {
-    const { reads, dnsNames, elsewhere, policies, clusters } = this.#sources;
+    const { reads, dnsNames, remoteLookup, policies, clusters } = this.#sources;
     const seesName = (name: string) => this.#hiddenAbove(name) === undefined;
     const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };
     this.#notes.rests.below(suffix, zone);
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
-    if (elsewhere === undefined || elsewhere.isNothing) return false;
+    if (remoteLookup === undefined || remoteLookup.isEmpty) return false;
     // If the policy denies by default, many visible names are below hidden names. Lookups therefore include hidden names, whether they exist or not, and the
     // viewer gets only visible names.
     if (policies.policy.set?.defaultAllow !== false && this.#isHidden(ownWords(suffix))) return false;
-    return elsewhere.hasNameUnder(suffix, zone, view);
+    return remoteLookup.hasNameUnder(suffix, zone, view);
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
-    const { reads, dnsNames, elsewhere } = this.#sources;
+    const { reads, dnsNames, remoteLookup } = this.#sources;
     // Checks the verdict before any lookup, so that neither the answer nor its timing reveals hidden names.
     const hidden = this.#hiddenAbove(name);
     if (hidden !== undefined) {
       this.#notes.hidden.add(hidden);
-      return elsewhere === undefined && name !== NOWHERE ? this.findAlias(NOWHERE, zone) : [];
+      return remoteLookup === undefined && name !== NOWHERE ? this.findAlias(NOWHERE, zone) : [];
     }
     const allowed = reads.allowed(this.#viewer);
     const { rests } = this.#notes;
@@ -334,12 +335,12 @@ class CatalogInDns implements DnsCatalog {
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);
     const own = records.map((record) => reads.entry(record));
-    if (elsewhere === undefined || this.#isHidden(wordsBehindPorts(name))) return own;
-    const others = elsewhere.findAlias(name, zone, view, own.length > 0);
+    if (remoteLookup === undefined || this.#isHidden(wordsBehindPorts(name))) return own;
+    const others = remoteLookup.findAlias(name, zone, view, own.length > 0);
     return others.length === 0 ? own : inOrder(own, others);
   }
 
-  atAddress(address: IpAddress): Listed<EntryView> {
+  atAddress(address: IpAddress): TruncatedList<EntryView> {
     const { reads, dnsNames } = this.#sources;
     const { rests, hidden } = this.#notes;
     const allowed = reads.allowed(this.#viewer);
@@ -386,9 +387,9 @@ class CatalogInDns implements DnsCatalog {
   }
 
   gateways(zone: string): readonly EntryView[] {
-    const { reads, identity, elsewhere } = this.#sources;
+    const { reads, identity, remoteLookup } = this.#sources;
     // A resolver watches node entries like other entries, and cannot know that it has all of them.
-    if (elsewhere !== undefined) return [];
+    if (remoteLookup !== undefined) return [];
     this.#notes.rests.nodes();
     const read = (record: CatalogRecord) => reads.entry(record);
     return findGateways(reads.replica.lookup, { clusterId: identity.clusterId, zone, read });
@@ -422,10 +423,10 @@ class CatalogInDns implements DnsCatalog {
 
   /** Records the dependency of the next read: that the namespace is watched or, if it is not, the remote lookups. */
   #noteElsewhere(namespace: string): void {
-    const { elsewhere } = this.#sources;
-    if (elsewhere === undefined) return;
+    const { remoteLookup } = this.#sources;
+    if (remoteLookup === undefined) return;
     this.#notes.hasRead = true;
-    if (elsewhere.isFollowed(namespace)) this.#notes.rests.followed(namespace);
+    if (remoteLookup.isFollowed(namespace)) this.#notes.rests.followed(namespace);
     else this.#notes.rests.asked();
   }
 
@@ -435,15 +436,15 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /**
-   * Returns true when the entries of the name are available. Throws like `Elsewhere.know`, but returns false when no upstream can be asked and the name is
+   * Returns true when the entries of the name are available. Throws like `RemoteLookup.know`, but returns false when no upstream can be asked and the name is
    * optional.
    */
   #knows(name: InstanceName, isOptional: boolean): boolean {
     try {
-      this.#sources.elsewhere?.know(name);
+      this.#sources.remoteLookup?.require(name);
       return true;
     } catch (error) {
-      if (!isOptional || error instanceof UnknownName) throw error;
+      if (!isOptional || error instanceof PendingNameError) throw error;
       return false;
     }
   }
@@ -467,7 +468,7 @@ function wordsBehindPorts(name: string): readonly string[] {
 }
 
 /** Sorts entries with an alias by key, which is the order on a node. */
-function inOrder(own: readonly EntryView[], others: readonly Carrier[]): readonly EntryView[] {
+function inOrder(own: readonly EntryView[], others: readonly AliasOwner[]): readonly EntryView[] {
   const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => ({ entry, key: keyText(entry.key) }));
   return all.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
 }

@@ -13,7 +13,7 @@ import { sha256Hex } from "../../lib/crypto.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import { differentOwners, type PolicySource, visibilityOf } from "../../policy/set/verdict.ts";
-import { hiddenAbove, isClaimRightful } from "./alias-sight.ts";
+import { hiddenAbove, isClaimRightful } from "./alias-visibility.ts";
 
 const SERIALS = 0x1_0000_0000;
 /** Minimum time between two serials. */
@@ -29,7 +29,7 @@ export interface ZoneClass {
 }
 
 /** Serials by the key of the class. */
-export type Serials = ReadonlyMap<string, number>;
+export type ClassSerials = ReadonlyMap<string, number>;
 
 /**
  * Returns the serial after `last`: max(last + 1, seconds since 1970), in serial number arithmetic modulo 2^32 (RFC 1982). It therefore never decreases, even
@@ -50,7 +50,7 @@ export interface ZoneVersionsOptions {
   /** The first class is the class of anonymous viewers. */
   readonly classes: readonly ZoneClass[];
   /** The serials stored before this start; empty if there were none. */
-  readonly kept: Serials;
+  readonly kept: ClassSerials;
   /** Upper bound of all serials published before this start. Undefined when it is not known. */
   readonly atLeast?: number | undefined;
   /** The published serials, by class. Other threads can read them here. */
@@ -59,7 +59,7 @@ export interface ZoneVersionsOptions {
 
 export class ZoneVersions {
   readonly classes: readonly ZoneClass[];
-  readonly #kept: Serials;
+  readonly #kept: ClassSerials;
   readonly #told: Uint32Array;
   /** The latest assigned serials, by class. They are published after they are stored. */
   readonly #cut: number[];
@@ -114,7 +114,7 @@ export class ZoneVersions {
    * Assigns new serials to the classes with a recorded change. Returns all serials, to be stored. Undefined when no class has a change, or the last serial is
    * less than a second old.
    */
-  cut(time: { readonly monoMs: number; readonly wallMs: number }): Serials | undefined {
+  cut(time: { readonly monoMs: number; readonly wallMs: number }): ClassSerials | undefined {
     this.#judged.clear();
     if (this.#unnotedCount === this.classes.length || time.monoMs - this.#cutMonoMs < CUT_MS) return undefined;
     this.#cutMonoMs = time.monoMs;
@@ -128,7 +128,7 @@ export class ZoneVersions {
   }
 
   /** The latest assigned serials, and the stored serials of classes that no longer exist. */
-  get serials(): Serials {
+  get serials(): ClassSerials {
     const serials = new Map(this.#kept);
     for (const [index, { key }] of this.classes.entries()) {
       // Classes in use come last, because a full file keeps the last serials.
@@ -158,13 +158,13 @@ export const MAX_ZONE_FILE_BYTES = 1 << 20;
 const FORMAT = 1;
 
 /** Returns the content of the file. If there are too many serials, the last ones are kept. */
-export function writeZoneFile(serials: Serials): Uint8Array {
+export function writeZoneFile(serials: ClassSerials): Uint8Array {
   const body = JSON.stringify([...serials].slice(-MAX_SERIALS));
   return new TextEncoder().encode(`${JSON.stringify({ format: FORMAT, sum: sha256Hex(body) })}\n${body}\n`);
 }
 
 /** Returns the serials in a file. Undefined when the content is invalid or its checksum does not match. */
-export function readZoneFile(bytes: Uint8Array): Serials | undefined {
+export function readZoneFile(bytes: Uint8Array): ClassSerials | undefined {
   const [head, body, end] = new TextDecoder().decode(bytes).split("\n");
   if (head === undefined || body === undefined || end !== "") return undefined;
   if (head !== JSON.stringify({ format: FORMAT, sum: sha256Hex(body) })) return undefined;
@@ -186,7 +186,7 @@ export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
     readonly lookup: Pick<EntryIndex, "namespaces">;
   };
-  readonly reads: Pick<CatalogReads, "policy" | "policyEdition">;
+  readonly reads: Pick<CatalogReads, "policy" | "policyRevision">;
   readonly policies: PolicySource;
   readonly dnsNames: Pick<DnsNames, "catchUp" | "claims">;
   readonly identity: { readonly clusterId: string };
@@ -216,7 +216,7 @@ export class ZoneChanges {
   /** One viewer of each class. */
   readonly #viewers: readonly Caller[];
   #revision: number;
-  #edition: number;
+  #version: number;
   #policy: Policy;
   /** The DNS content of recently changed records. The most recent one comes last. */
   readonly #shown: BoundedMap<KeyText, string>;
@@ -234,7 +234,7 @@ export class ZoneChanges {
     this.#shown = new BoundedMap(bounds.maxRemembered);
     this.#viewers = viewers;
     this.#revision = sources.replica.revision;
-    this.#edition = sources.reads.policyEdition;
+    this.#version = sources.reads.policyRevision;
     this.#policy = sources.policies.policy;
   }
 
@@ -282,9 +282,9 @@ export class ZoneChanges {
 
   #lookAtPolicy(versions: ZoneVersions): void {
     const { reads, policies } = this.#sources;
-    const edition = reads.policyEdition;
-    if (edition === this.#edition) return;
-    this.#edition = edition;
+    const version = reads.policyRevision;
+    if (version === this.#version) return;
+    this.#version = version;
     versions.forgetVerdicts();
     const { policy } = policies;
     if (policy !== this.#policy) {

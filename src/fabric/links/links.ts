@@ -162,7 +162,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     for (const peer of this.#peers.list) {
       if (time.monoMs < this.#peerDeadline(peer)) continue;
       if (peer.isWanted) this.#open(peer, time, out);
-      else this.#letGo(peer, time, out);
+      else this.#release(peer, time, out);
     }
   }
 
@@ -222,7 +222,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     out.push({ kind: "open", link, to: peer.address });
   }
 
-  #letGo(peer: Peer, time: Time, out: LinksOutput[]): void {
+  #release(peer: Peer, time: Time, out: LinksOutput[]): void {
     this.#peers.forget(peer.nodeId);
     // The peer may still want a link that it opened itself, and ends it.
     for (const row of this.#rows.values())

@@ -82,7 +82,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         break;
       case "lagged":
         if (input.lagMs >= this.#o.lagMs) this.#state.health.worsen(Math.ceil(input.lagMs / this.#o.intervalMs));
-        if (input.lagMs >= this.#o.intervalMs / 2) this.#state.standing.woke(time);
+        if (input.lagMs >= this.#o.intervalMs / 2) this.#state.standing.onWake(time);
         break;
       case "join":
         this.#pushPull.join(input.addresses, time);
@@ -261,7 +261,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#state.postpone(lateMs, time.monoMs);
     this.#state.health.worsen(Math.ceil(lateMs / this.#o.intervalMs));
     out.push(eventOutput("woke_up_late", "warn", { lateMs: Math.round(lateMs) }));
-    if (lateMs >= this.#o.intervalMs / 2) this.#state.standing.woke(time);
+    if (lateMs >= this.#o.intervalMs / 2) this.#state.standing.onWake(time);
     if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
     // Another node may have probed this one in vain. It is contradicted before this node hears of it, because the next standstill may come soon.
     this.#state.reassure();

@@ -32,7 +32,7 @@ const CONFLICT_EVENT_MS = 60_000;
 const MIN_CONFIRMERS = 3;
 const MAX_CONFIRMERS = 20;
 
-/** More than half of the others; of very many as many as are hardly ever all of the smaller half, drawn by chance. */
+/** More than half of the others; of very many as are hardly ever all of the smaller half, drawn by chance. */
 function mostOf(listedCount: number): number {
   return Math.min(MAX_CONFIRMERS, Math.floor(listedCount / 2) + 1);
 }
@@ -128,7 +128,7 @@ export class OwnStanding {
   }
 
   /** The process stood still for so long that others may have found it silent, and taken another start. */
-  woke({ monoMs }: Time): void {
+  onWake({ monoMs }: Time): void {
     this.#waking = { sinceMonoMs: monoMs, confirmers: new Set(), askMonoMs: monoMs };
   }
 

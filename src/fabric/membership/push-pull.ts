@@ -85,7 +85,7 @@ export class PushPull {
 
   tick(time: Time, out: MembershipOutput[]): void {
     for (const member of this.#state.untold.splice(0)) this.heardOf(member, time, out);
-    if (this.#state.foundAgainCount > 0) this.#hurry(time);
+    if (this.#state.foundAgainCount > 0) this.#scheduleSoon(time);
     if (time.monoMs >= this.#joinAtMs) this.#join(time, out);
     if (time.monoMs >= this.#pushPullAtMs) this.#exchange(time, out);
     if (time.monoMs >= this.#reconnectAtMs) this.#reconnect(time, out);
@@ -199,7 +199,7 @@ export class PushPull {
       if (event !== undefined) out.push(event);
     }
     if (response.ownUpdateRefused === UPDATE_REFUSALS.ahead) this.#recount(time);
-    if (purpose.isJoin) this.#hurry(time);
+    if (purpose.isJoin) this.#scheduleSoon(time);
     if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);
     if (this.#state.refutationCount === refutations || answerer === undefined) return;
     // It holds us dead, and so will tell us nothing by itself: it hears at once that it is wrong.
@@ -215,7 +215,7 @@ export class PushPull {
     if (lower !== undefined) broadcasts.add(lower);
   }
 
-  #hurry(time: Time): void {
+  #scheduleSoon(time: Time): void {
     this.#state.foundAgainCount = 0;
     this.#periodMs = this.#options.intervalMs;
     this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#periodMs));

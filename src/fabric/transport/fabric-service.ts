@@ -1,5 +1,5 @@
 /** `waymark.fabric.v1.FabricService` as a service of gRPC: the methods that other nodes call here. */
-import type { Call, Method } from "../../grpc/server/method.ts";
+import type { GrpcMethod, MethodCall } from "../../grpc/server/method.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
@@ -11,13 +11,13 @@ import type { CallingPeer, ServiceParts } from "./link-stream.ts";
 export type FabricServiceParts = ServiceParts<IncomingCallEvents & IncomingLinkEvents>;
 
 export class FabricService {
-  readonly methods: readonly Method[];
+  readonly methods: readonly GrpcMethod[];
   readonly #calls: IncomingCalls;
   readonly #links: IncomingLinks;
   #isStopping = false;
 
   constructor(parts: FabricServiceParts) {
-    const fromPeer = { ...parts, peerOf: (call: Call) => this.#admitted(parts.peerOf(call)) };
+    const fromPeer = { ...parts, peerOf: (call: MethodCall) => this.#admitted(parts.peerOf(call)) };
     this.#calls = new IncomingCalls(fromPeer);
     this.#links = new IncomingLinks(fromPeer);
     const kinds = ["probe", "probeIndirect", "pushPull", "maintain"] as const satisfies readonly CallRequest["kind"][];

@@ -1,5 +1,5 @@
 /** Calls that other nodes make here: decoded, and held until they are answered. A caller that proves nothing is heard only as far as its name. */
-import type { Call, SingleRequestMethod } from "../../grpc/server/method.ts";
+import type { MethodCall, SingleRequestMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
@@ -17,7 +17,7 @@ export interface IncomingCallEvents {
 /** A call that still arrives, or waits for its answer. */
 interface Pending {
   readonly id: CallId;
-  readonly call: Call;
+  readonly call: MethodCall;
   readonly identity: PeerIdentity;
   readonly isStranger: boolean;
   readonly deadlineMs: number;
@@ -33,7 +33,7 @@ export class IncomingCalls {
   /** Apart, so that strangers cannot take the room of peers. */
   readonly #strangerBounds: AssemblyBounds;
   readonly #byId = new Map<CallId, Pending>();
-  readonly #byCall = new WeakMap<Call, Pending>();
+  readonly #byCall = new WeakMap<MethodCall, Pending>();
   #strangerCount = 0;
   #nextCall = 1;
 
@@ -85,7 +85,7 @@ export class IncomingCalls {
   }
 
   /** A call begins to arrive; throws when there is no room for it. */
-  #arriving(call: Call): AssemblyBounds {
+  #arriving(call: MethodCall): AssemblyBounds {
     const { limits, events, clock, peerOf } = this.#parts;
     const { identity } = peerOf(call);
     const isStranger = events.isStranger(identity);
@@ -102,7 +102,7 @@ export class IncomingCalls {
     return isStranger ? this.#strangerBounds : this.#bounds;
   }
 
-  #asked(kind: CallRequest["kind"], bytes: Uint8Array, call: Call): void {
+  #asked(kind: CallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
     const pending = this.#byCall.get(call);
     if (pending === undefined) return;
     let request: CallRequest;
@@ -116,7 +116,7 @@ export class IncomingCalls {
     this.#parts.events.asked(pending.id, request, pending.identity);
   }
 
-  #refused(kind: CallRequest["kind"], error: WaymarkError, call: Call): void {
+  #refused(kind: CallRequest["kind"], error: WaymarkError, call: MethodCall): void {
     const pending = this.#byCall.get(call);
     if (pending === undefined) return;
     this.#forget(pending);

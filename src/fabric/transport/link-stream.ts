@@ -3,7 +3,7 @@
  * it is told what comes, and given the stream as a port. What is said on it, the greeting first, is decided in `links/links.ts`.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
-import type { Call } from "../../grpc/server/method.ts";
+import type { MethodCall } from "../../grpc/server/method.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/message-reader.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.ts";
@@ -276,5 +276,5 @@ export interface ServiceParts<Events> {
   readonly traffic: WireTraffic;
   readonly clock: LinkClock;
   /** Throws where calls are not taken any more. */
-  readonly peerOf: (call: Call) => CallingPeer;
+  readonly peerOf: (call: MethodCall) => CallingPeer;
 }

@@ -6,7 +6,7 @@ import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { ConnectionPool } from "../../grpc/client/pool.io.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
-import { Metadata } from "../../grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 import { stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
@@ -159,7 +159,7 @@ export class FabricTransport {
     const bytes = encodeCallRequest(request);
     this.traffic.count("sent", kind, bytes.length);
     const token = tokenToShow(this.#tls !== undefined, this.#clusterToken);
-    const metadata = token === "" ? undefined : new Metadata().add(TOKEN_HEADER, token);
+    const metadata = token === "" ? undefined : new GrpcMetadata().add(TOKEN_HEADER, token);
     this.#pool.call({ address: to, path: pathOf(kind), message: bytes, metadata, timeoutMs }, (answer) => {
       const { connection, message } = answer;
       const identity = connection === undefined ? undefined : this.#identities.get(connection);

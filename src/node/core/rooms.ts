@@ -25,14 +25,14 @@ import type { Time } from "../../lib/machine.ts";
 import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { RefusedAct } from "../../policy/audit/record.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
-import type { Restored } from "../../store/journal/journal.ts";
+import type { RestoredJournal } from "../../store/journal/journal.ts";
 import { NodeMachine } from "../core.ts";
 import { FabricGuard } from "./open-fabric.ts";
 import { type CoreProcess, openReadingCore, openReplica } from "./reading-core.ts";
 import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */
-export type RestoredNode = Pick<Restored, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
+export type RestoredNode = Pick<RestoredJournal, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
 
 /** What a node that holds summaries knows of clusters, and how it wakes who watches them. */
 export type Seals = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;

@@ -6,8 +6,8 @@ import type { PartialOrigin } from "../../fabric/replication/partial-origins.ts"
 import { refOf } from "../../fabric/replication/version-vector.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { PeerDirectory } from "../../services/discovery/age.ts";
-import type { LagReport, LinkLagRow, MemberDirectory, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
+import type { PeerDirectory } from "../../services/discovery/answer-age.ts";
+import type { LagReport, LinkLagRow, MemberDirectory, MemberExplanation, MemberRow, OriginLagRow } from "../../services/peers.ts";
 import type { Standing } from "../core/standing.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { Told } from "../core-io.ts";
@@ -74,7 +74,7 @@ export class FabricPeers implements MemberDirectory {
     return update === undefined ? undefined : this.#row(update, this.#linked(), time);
   }
 
-  story(nodeId: string, time: Time): MemberStory {
+  story(nodeId: string, time: Time): MemberExplanation {
     const explained = fabricOf(this.#core).membership.explain(nodeId);
     if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
     const { evidence, accusers, deadlineMonoMs } = explained;

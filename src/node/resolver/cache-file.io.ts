@@ -4,7 +4,7 @@ import { InvariantError, rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
-import type { RestoredCopy } from "../../resolver/disk/restoring.ts";
+import type { RestoredCopy } from "../../resolver/disk/restore.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../../store/snapshot-file.io.ts";
@@ -129,12 +129,12 @@ export class CacheFile {
 
 export interface KeptCopy extends Component {
   /** Writes a copy immediately if the data changed: when the resolver becomes ready, and when another policy comes into force, because a restart must not return to the previous policy. */
-  readonly hurry: () => void;
+  readonly writeSoon: () => void;
 }
 
 /** Restores the copy, and then keeps it. To be opened before anything is followed. */
 export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
-  if (parts.directory === undefined) return { hurry: () => {} };
+  if (parts.directory === undefined) return { writeSoon: () => {} };
   const file = new CacheFile(parts.directory, parts);
   await file.restore();
   const rounds = new Rounds(
@@ -143,7 +143,7 @@ export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   );
   return {
     start: () => rounds.begin(),
-    hurry: () => rounds.hurry(),
+    writeSoon: () => rounds.writeSoon(),
     stop: async (by) => {
       rounds.end();
       await file.close(AbortSignal.timeout(by.leftMs()));
@@ -169,7 +169,7 @@ class Rounds {
   }
 
   /** Looks now, or when the look under way is over. */
-  hurry(): void {
+  writeSoon(): void {
     if (this.#state === "keeping") this.#state = "hurried";
     if (this.#state !== "waiting") return;
     this.#cancel();

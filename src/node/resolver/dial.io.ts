@@ -2,7 +2,7 @@
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
-import type { Dial } from "../../grpc/client/pool.io.ts";
+import type { PendingConnection } from "../../grpc/client/pool.io.ts";
 import { GRPC_PORT, hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { UpstreamCredentials } from "./credentials.io.ts";
@@ -36,7 +36,7 @@ export const CONNECTION_LIMITS: ClientLimits = {
 };
 
 /** `done` rejects with an error for people when no server of HTTP/2 is there in time, or none that may be shown the credential. */
-export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): Dial {
+export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): PendingConnection {
   const place = placeOf(address);
   const scheme = tls === undefined ? "http" : "https";
   if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))

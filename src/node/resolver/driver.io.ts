@@ -5,10 +5,10 @@ import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
-import type { Answer, Asked, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
+import type { AnswerQuality, LookupOptions, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import type { ResyncOrder } from "../../resolver/upkeep/resync-notes.ts";
-import type { SaidBytes } from "../../services/resolving/ports.ts";
+import type { ResyncOrder } from "../../resolver/maintenance/resync-notes.ts";
+import type { UpstreamAnswer } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
 import type { UpstreamCalls } from "./upstream-calls.io.ts";
@@ -82,7 +82,7 @@ export class ResolverDriver {
    * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later: with the error, or in the
    * turn in which the entries are where `lookupsOf` of the machine says, which may not be so any more in the next one. Throws a WaymarkError.
    */
-  ask(name: QueriedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined {
+  ask(name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {
     if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
     const answer = this.#machine.ask(
       name,
@@ -96,7 +96,7 @@ export class ResolverDriver {
   }
 
   /** Passes a call on to the upstream, and to one other if that one is not reached. Rejects with a WaymarkError. */
-  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<SaidBytes> {
+  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<UpstreamAnswer> {
     const untilMonoMs = performance.now() + timeoutMs;
     let error = new WaymarkError("not_ready", "this resolver reaches no server");
     const upstreams = this.#machine.upstreams.usable.slice(0, 2);

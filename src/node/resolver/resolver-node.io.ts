@@ -7,7 +7,7 @@ import type { Settings } from "../../config/settings.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import { copyBound } from "../../resolver/disk/copy.ts";
+import { copyBound } from "../../resolver/disk/disk-copy.ts";
 import { openScraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
@@ -60,7 +60,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const listeners = await openListeners(
     {
       ...rooms,
-      elsewheres: core.elsewheres,
+      remoteLookups: core.remoteLookups,
       clusters: clusterNames(settings, { summaries: rooms.summaries?.reads, dnsNames: rooms.dnsNames, now }),
       self: nameServerView(
         { nodeId, zone: settings.node.zone, version: options.version },
@@ -92,10 +92,10 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
 }
 
 /** Writes the copy on disk before its next regular time when the policy changes, and when this resolver begins to serve. */
-function writeEarly(core: ResolverCore, copy: { readonly hurry: () => void }): void {
-  core.onPolicyChanged = copy.hurry;
+function writeEarly(core: ResolverCore, copy: { readonly writeSoon: () => void }): void {
+  core.onPolicyChanged = copy.writeSoon;
   core.followServing((isServing) => {
-    if (isServing) copy.hurry();
+    if (isServing) copy.writeSoon();
   });
 }
 

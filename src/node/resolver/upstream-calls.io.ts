@@ -3,7 +3,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";
 import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
-import { Metadata } from "../../grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { stallAwareDueMs } from "../../lib/stall-aware-time.io.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
@@ -171,9 +171,9 @@ export class UpstreamCalls {
     });
   }
 
-  #metadata(): Metadata | undefined {
+  #metadata(): GrpcMetadata | undefined {
     const { token } = this.#credentials;
-    return token === undefined ? undefined : new Metadata().add("authorization", `Bearer ${token}`);
+    return token === undefined ? undefined : new GrpcMetadata().add("authorization", `Bearer ${token}`);
   }
 
   #dial(address: string, timeoutMs: number, onLeaving: () => void, measuresDelay = false) {

@@ -4,11 +4,11 @@
  */
 import type { CallResult, ClientCall } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
-import type { Dial } from "../../grpc/client/pool.io.ts";
-import type { Metadata } from "../../grpc/wire/metadata.ts";
+import type { PendingConnection } from "../../grpc/client/pool.io.ts";
+import type { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { type StallAwareTimeout, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import type { WatchRefusal } from "../../resolver/following/refusals.ts";
+import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
@@ -28,7 +28,7 @@ export interface StreamRequest {
   readonly upstream: string;
   readonly path: string;
   readonly message: Uint8Array;
-  readonly metadata: Metadata | undefined;
+  readonly metadata: GrpcMetadata | undefined;
 }
 
 /** From the order to the first message. A server that takes a stream says at once where it is. */
@@ -36,13 +36,13 @@ const FIRST_MESSAGE_MS = 10_000;
 const DIAL_MS = 5000;
 
 interface Shared {
-  readonly dial: Dial;
+  readonly dial: PendingConnection;
   readonly streams: Set<Stream>;
   connection: ClientConnection | undefined;
 }
 
 /** `open` opens a connection; `onLeaving` is told when it takes no more streams. */
-export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => void) => Dial;
+export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
 export class UpstreamStreams {
   readonly #open: OpenShared;

@@ -2,7 +2,7 @@
 import type { MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
-import type { AskedCalls } from "../../services/forwarding/messages.ts";
+import type { CallRequests } from "../../services/forwarding/messages.ts";
 import type { NodeEnd } from "./channel.io.ts";
 import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
 
@@ -13,7 +13,7 @@ const MAX_EVENTS = 20_000;
 
 /** What others have to say when a message goes. */
 export interface Sayings {
-  readonly takeCalls: () => AskedCalls | undefined;
+  readonly takeCalls: () => CallRequests | undefined;
   readonly connectionCount: () => number;
   readonly policy: () => FromWorker["policy"];
 }

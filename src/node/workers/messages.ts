@@ -2,15 +2,15 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import type { Effective } from "../../config/load.ts";
+import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
 import type { AuditEvent } from "../../policy/audit/record.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
-import type { HttpSources, Readiness } from "../../server/http-routes.ts";
-import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
+import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
+import type { CallAnswers, CallRequests } from "../../services/forwarding/messages.ts";
 import type { RouteRow } from "../../services/service.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
@@ -31,7 +31,7 @@ export interface WorkerStart {
   readonly number: number;
   readonly settings: Settings;
   /** The source of each setting. */
-  readonly origins: Effective["origins"] | undefined;
+  readonly origins: EffectiveSettings["origins"] | undefined;
   readonly version: string;
   readonly nodeId: string;
   readonly generation: number;
@@ -73,7 +73,7 @@ export interface NodeFacts {
 
 /** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */
 export interface NodeReport {
-  readonly readiness: Readiness;
+  readonly readiness: ReadinessReport;
   readonly persistence: JsonValue;
 }
 
@@ -106,7 +106,7 @@ export interface ToWorker {
   readonly facts: NodeFacts;
   readonly report: NodeReport | undefined;
   /** Answers to calls that the worker passed on, in order. */
-  readonly answers: readonly AnsweredCalls[];
+  readonly answers: readonly CallAnswers[];
   readonly verdicts: readonly WatchVerdict[];
   readonly replies: readonly Reply[];
   readonly orders: readonly Order[];
@@ -134,7 +134,7 @@ export type Done =
 export interface FromWorker {
   readonly number: number;
   readonly heard: number;
-  readonly calls: AskedCalls | undefined;
+  readonly calls: CallRequests | undefined;
   readonly watches: readonly WatchNews[];
   readonly events: readonly AuditEvent[];
   readonly questions: readonly Question[];

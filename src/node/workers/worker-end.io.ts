@@ -3,7 +3,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
+import type { CallAnswers } from "../../services/forwarding/messages.ts";
 import type { CopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import type { OpenChannel, WorkerChannel } from "./channel.io.ts";
@@ -36,7 +36,7 @@ export interface WorkerEndParts {
 
 /** What waits for the next message. */
 interface Waiting {
-  readonly answers: AnsweredCalls[];
+  readonly answers: CallAnswers[];
   report: NodeReport | undefined;
   readonly verdicts: WatchVerdict[];
   readonly replies: Reply[];

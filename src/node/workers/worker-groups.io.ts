@@ -1,7 +1,7 @@
 /** The worker threads and processes of a node, grouped by role. They open and close with its other parts, and one scrape collects the metrics of all of them. */
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
-import { openScraper, type Scraper } from "../../server/metrics.io.ts";
+import { type MetricsScraper, openScraper } from "../../server/metrics.io.ts";
 import type { Components } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { dnsCheck } from "../listeners.io.ts";
@@ -11,7 +11,7 @@ import { Workers, type WorkersOptions } from "./workers.io.ts";
 export type WorkerGroupOptions = Pick<WorkersOptions, "core" | "report" | "role" | "services" | "zoneSerials">;
 
 export class WorkerGroups {
-  readonly scrape: Scraper;
+  readonly scrape: MetricsScraper;
   /** Whether this process or its workers answer DNS. */
   readonly dnsPresence: DnsPresence;
   readonly #sum: MetricsSum;

@@ -16,13 +16,13 @@ import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
 import { later, now, sharedOriginMs, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
-import { AskedWatches } from "../../policy/limits/host-watches.ts";
+import { WorkerWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
-import type { Scrape } from "../../server/metrics.io.ts";
+import type { ScrapeResult } from "../../server/metrics.io.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../services/forwarding/worker-services.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { type CopyRooms, openCopyRooms } from "../core/copies/copy-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
@@ -75,7 +75,7 @@ class NodeWorker {
   readonly #wakeup: WatchWaker;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
-  readonly #watches: AskedWatches;
+  readonly #watches: WorkerWatches;
   readonly #parts: Components;
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
@@ -98,7 +98,7 @@ class NodeWorker {
     this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: fieldsOf(start) });
     this.#main = new MainThread(node, this.#metrics);
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
-    this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
+    this.#watches = new WorkerWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
     const shared = { makeBuckets: bucketsOf(start.limits), watches: this.#watches, audit: this.#main };
     this.#rooms = openCopyRooms({
       ...start,
@@ -210,7 +210,7 @@ class NodeWorker {
   }
 
   /** Reads are answered here, and all other calls by the main thread. */
-  #services(): readonly Service[] {
+  #services(): readonly ServiceDefinition[] {
     const reads = readHandlers({
       ...this.#rooms,
       endedStaticCount: () => this.#facts.endedStaticCount,
@@ -320,7 +320,7 @@ class NodeWorker {
     return this.#parts.open("event loop", open, (watch) => watch);
   }
 
-  async #scrape(accept: string): Promise<Scrape> {
+  async #scrape(accept: string): Promise<ScrapeResult> {
     const reply = await this.#answerWithin(SCRAPE_MS, { kind: "scrape", accept });
     if (reply === undefined)
       throw new WaymarkError("not_ready", "the main thread of this node is held up, and has the metrics of all threads", {

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
-import type { Effective } from "../../config/load.ts";
+import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
@@ -15,12 +15,12 @@ import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
 import { later, now } from "../../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
-import type { Scraper } from "../../server/metrics.io.ts";
+import type { MetricsScraper } from "../../server/metrics.io.ts";
 import { draining } from "../../server/status.ts";
 import { TurnBudget } from "../../server/turn-budget.ts";
 import { changesNothing } from "../../services/contract.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { NodeIdentity, Service } from "../../services/service.ts";
+import type { NodeIdentity, ServiceDefinition } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
 import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
 import { type Endpoints, portsAt } from "../core/endpoints.ts";
@@ -104,14 +104,14 @@ export interface WorkersOptions {
   /** Of all threads and processes of the node, */
   readonly sum: MetricsSum;
   /** and how it is scraped: workers that are asked pass the question on. */
-  readonly scrape: Scraper;
+  readonly scrape: MetricsScraper;
   readonly settings: Settings;
-  readonly origins?: Effective["origins"] | undefined;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;
   /** What read workers pass on. They apply the limits. */
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly report: () => NodeReport;

@@ -1,5 +1,5 @@
 /**
- * The contract of a `Store`: it keeps, by key, what must be the same for all who ask (policies, leases, flags).
+ * The contract of a `ControlStore`: it keeps, by key, what must be the same for all who ask (policies, leases, flags).
  *
  * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store, which never goes back and never uses
  *   a number twice. An item's version is the revision of its last change, so one version never means two contents.
@@ -40,7 +40,7 @@ export interface StoreItem {
 }
 
 /** The result of a `compareAndSwap`. */
-export type Swap =
+export type SwapResult =
   /** `version` is the item's new one, or the revision of its removal. */
   | { readonly isSwapped: true; readonly version: number }
   /** Nothing changed: the item has another version; 0 when it is absent. */
@@ -63,7 +63,7 @@ export interface StoreChange {
 }
 
 /** Which page of a list: the one after the key `after`, of at most `limit` items (1 to 1000; 1000 unless given). */
-export interface PageRequest {
+export interface StorePageRequest {
   readonly after?: string;
   readonly limit?: number;
 }
@@ -93,16 +93,16 @@ export interface StoreWatch extends Disposable {
  * Every method rejects with `store_unavailable` when the store is away or closed, and with `invalid_argument` when a key
  * or prefix is not 1 to 512 (a prefix: 0 to 512) characters of printable ASCII without spaces.
  */
-export interface Store extends AsyncDisposable {
+export interface ControlStore extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
   /** Items whose key starts with `prefix`. */
-  list(prefix: string, page?: PageRequest): Promise<StorePage>;
+  list(prefix: string, page?: StorePageRequest): Promise<StorePage>;
   /**
    * Puts `value`, or removes the item when it is undefined, if the item's version is `expectedVersion` (0: if it is
    * absent). Removing what is absent swaps nothing and answers `isSwapped` with the version 0. Rejects with
    * `quota_exceeded` above 16 MiB or when the store is full. The value is copied before this returns.
    */
-  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap>;
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
   /**
    * Changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` when that is 0, too
    * long ago, or a revision that this store has not reached.

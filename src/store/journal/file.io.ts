@@ -4,8 +4,8 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { MAX_SEQ } from "../../catalog/record/codec.ts";
 import { DATA_FILES } from "../data-directory.ts";
-import { createIfMissing, type DatabaseFormat, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
-import { type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
+import { createIfMissing, type DatabaseFormat, damaged, FileInspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
+import { type JournalMeta, type JournalRow, MAX_LEASE, NO_LEASE, type NumberedLease, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
 /** The highest number of `meta` with room for more changes than a node makes in its life. */
@@ -33,7 +33,7 @@ export function journalPath(directory: string): string {
   return join(directory, DATA_FILES.journal);
 }
 
-/** Creates the file if it is missing. Throws `FileRefused` when there is a log without its file. */
+/** Creates the file if it is missing. Throws `FileRefusedError` when there is a log without its file. */
 export function createJournalFile(directory: string, meta: JournalMeta): void {
   createIfMissing(journalPath(directory), JOURNAL, (db) => {
     const insert = db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, 0)");
@@ -44,7 +44,7 @@ export function createJournalFile(directory: string, meta: JournalMeta): void {
 /** Reads the journal before it is written to. Everything is checked meanwhile, and nothing on disk changes. */
 export class JournalReader {
   readonly #path: string;
-  readonly #file: Inspection;
+  readonly #file: FileInspection;
   readonly #next: StatementSync;
   #afterSeq = 0;
   #rows = 0;
@@ -55,7 +55,7 @@ export class JournalReader {
 
   constructor(directory: string, options: InspectOptions) {
     this.#path = journalPath(directory);
-    this.#file = new Inspection(this.#path, JOURNAL, options);
+    this.#file = new FileInspection(this.#path, JOURNAL, options);
     this.meta = this.#file.read((db) => readMeta(db, this.#path));
     this.leases = this.#file.read((db) => readLeases(db, this.#path));
     this.earlierBoots = this.#file.read((db) => readStarts(db, this.#path));
@@ -68,9 +68,9 @@ export class JournalReader {
 
   /**
    * The next rows in order of seq, in one new buffer; undefined at the end. Calls `onRow` for each of them as well.
-   * Throws `FileRefused` when a row is not what was written.
+   * Throws `FileRefusedError` when a row is not what was written.
    */
-  next(onRow: (row: Row) => void): Uint8Array<ArrayBuffer> | undefined {
+  next(onRow: (row: JournalRow) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
       // One value for many rows: a result row and a buffer for each of them took four times as long.
       const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];

@@ -10,7 +10,7 @@ import type { JournalMeta } from "./format.ts";
  * What a directory knew when it was opened. The generation is new when the directory was empty, when a new one is forced, and always without a
  * disk; else it is as at the start before. Rows keep their seqs in a new generation.
  */
-export interface Restored extends JournalMeta {
+export interface RestoredJournal extends JournalMeta {
   readonly leases: readonly BatchLease[];
   /** The name of this start, which no other start of any directory has. Durable when `nameStart` resolves. */
   readonly boot: string;
@@ -50,7 +50,7 @@ export interface JournalStats {
 
 /** One open data directory. */
 export interface Journal extends AsyncDisposable {
-  readonly restored: Restored;
+  readonly restored: RestoredJournal;
   /**
    * Gives every row to `onRow` in order of seq, and then opens the file for writing. To be called once, before `write`.
    * Rejects with `store_unavailable` when a row is damaged (the files stay as they were), and when the disk refuses the note

@@ -118,7 +118,7 @@ test.each([
   (row) => {
     const { listed, most, atOnce } = row;
     const standing = new OwnStanding([]);
-    standing.woke(at(0));
+    standing.onWake(at(0));
     const isUnconfirmed = (monoMs: number) => standing.isUnconfirmed(listed, 500, at(monoMs));
     for (let n = 1; n <= listed; n++) {
       expect([isUnconfirmed(499), isUnconfirmed(4999), isUnconfirmed(5000)]).toEqual([n - 1 < atOnce, n - 1 < most, false]);
@@ -130,7 +130,7 @@ test.each([
 
 test("an answer to what was asked before the standstill confirms nothing: it was given before another start can have been taken", () => {
   const standing = new OwnStanding([]);
-  standing.woke(at(1000));
+  standing.onWake(at(1000));
   standing.confirmed("n1", 999);
   expect(standing.isUnconfirmed(1, 500, at(1000))).toBe(true);
   standing.confirmed("n1", 1000);

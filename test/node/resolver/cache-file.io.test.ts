@@ -135,8 +135,8 @@ test("as a part of a node it writes when it stops; without a directory it does n
   await component.stop?.(new Deadline(10_000));
   expect(existsSync(path)).toBe(true);
   const none = await openCacheFile({ ...parts, directory: undefined });
-  none.hurry();
-  expect(Object.keys(none)).toEqual(["hurry"]);
+  none.writeSoon();
+  expect(Object.keys(none)).toEqual(["writeSoon"]);
 });
 
 test("while there is no copy, one is written soon after data arrives, even without a change of policy", async () => {
@@ -155,7 +155,7 @@ test("while there is no copy, one is written soon after data arrives, even witho
 test("a change of policy is written at once, also one that comes while a copy is being written, and nothing after the stop", async () => {
   const { parts, path, world } = resolver();
   const component = await openCacheFile(parts);
-  component.hurry();
+  component.writeSoon();
   expect(existsSync(path)).toBe(false);
   await component.start?.();
   const isRestored = async (number: number) => {
@@ -168,11 +168,11 @@ test("a change of policy is written at once, also one that comes while a copy is
     world.server("a").policyEpoch = epochOf(version(number).head);
     world.changeCredentials();
     world.run(6000);
-    component.hurry();
+    component.writeSoon();
   }
   await expect.poll(() => isRestored(4)).toBe(true);
   await component.stop?.(new Deadline(10_000));
   rmSync(path);
-  component.hurry();
+  component.writeSoon();
   expect(existsSync(path)).toBe(false);
 });

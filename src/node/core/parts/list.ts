@@ -224,7 +224,7 @@ function checksRow({ list, readiness, rooms: { checks } }: NodeParts): NodePart 
     },
     nextDeadlineMs: () => (list.isBegun ? checks.nextDeadlineMs() : NEVER),
     drain: () => checks.end(),
-    postpone: () => checks.stoodStill(),
+    postpone: () => checks.onProcessPause(),
   };
 }
 
@@ -245,7 +245,7 @@ function summariesRow(core: NodeParts): NodePart {
       if (isChanged) list.deliver({ kind: "summariesChanged" }, time, out);
     },
     nextDeadlineMs: () => summaries.nextDeadlineMs(list.isBegun),
-    postpone: (byMs, time) => summaries.stoodStill(byMs, time),
+    postpone: (byMs, time) => summaries.onProcessPause(byMs, time),
   };
 }
 

@@ -17,8 +17,8 @@ import { NEVER, type Time } from "../../../lib/machine.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
-import type { OtherCluster } from "../../../services/regions/far-nodes.ts";
 import type { SummaryLag } from "../../../services/regions/lag.ts";
+import type { RemoteCluster } from "../../../services/regions/remote-nodes.ts";
 import type { KeyRegistry } from "../../../signing/key-registry.ts";
 import type { ClusterSigner, SignedBytes } from "../../../signing/signer.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
@@ -109,7 +109,7 @@ export class Summaries {
   /** As others are told it. */
   #isToldToExport = false;
   #seenRevision = 0;
-  #seenEdition: number;
+  #seenVersion: number;
   #policy: PolicyEngine["policy"];
   #stale: ReadonlySet<string> = new Set();
   #borders: BorderChannel | undefined;
@@ -134,7 +134,7 @@ export class Summaries {
     this.#options = options;
     this.#parts = parts;
     this.#policy = policies.policy;
-    this.#seenEdition = keys.edition();
+    this.#seenVersion = keys.version();
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer, imports, isOwner, isExporterOf: (key) => this.#isExporterOf(key) });
     const { held } = this;
@@ -211,7 +211,7 @@ export class Summaries {
   }
 
   /** Where clusters of other regions take calls, by the beacons of those that are not dropped. */
-  otherClusters(time: Time): readonly OtherCluster[] {
+  otherClusters(time: Time): readonly RemoteCluster[] {
     return this.held.beacons(time).flatMap(({ source: clusterId, ageMs }) => {
       const region = this.held.regionOf(clusterId);
       if (region === undefined || region === this.#options.region) return [];
@@ -275,7 +275,7 @@ export class Summaries {
   }
 
   /** The process stood still for so long. Others may have exported meanwhile. */
-  stoodStill(lagMs: number, time: Time): void {
+  onProcessPause(lagMs: number, time: Time): void {
     this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
     // A busy machine has many of these.
@@ -351,14 +351,14 @@ export class Summaries {
     if (announced !== this.#announced) for (const text of announced) this.held.announce({ ...text, hops: 0 }, time);
     this.#announced = announced;
     keys.tick(time);
-    const edition = keys.edition();
-    if (edition !== this.#seenEdition) {
-      const changed = keys.changedSince(this.#seenEdition);
+    const version = keys.version();
+    if (version !== this.#seenVersion) {
+      const changed = keys.changedSince(this.#seenVersion);
       this.held.keysChanged(changed);
       // An announcement that waited may be good now, and the region is to know it.
       for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
-    this.#seenEdition = edition;
+    this.#seenVersion = version;
     if (policies.policy !== this.#policy) this.held.rulesChanged();
     this.#policy = policies.policy;
   }

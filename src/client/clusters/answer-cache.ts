@@ -1,0 +1,89 @@
+/** Questions about other clusters. Nodes have the answers; a resolver is asked first where it takes the reads. */
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { BoundedMap } from "../../lib/bounded-map.ts";
+import type { CallOptions } from "../calls.ts";
+import type { Client } from "../client.ts";
+import { RequestError } from "../request-error.ts";
+
+/** What a server says that does not have the answer. */
+const HAS_NONE: readonly string[] = ["NOT_FOUND", "UNIMPLEMENTED", "FAILED_PRECONDITION"];
+
+export interface AnswerFrom<T> {
+  readonly answer: T;
+  /** The server that answered, as `host:port`. */
+  readonly from: string;
+}
+
+/** The answer to a read that is not empty, or undefined. Throws a `RequestError`. */
+export async function askedOf<I extends DescMessage, O extends DescMessage>(
+  client: Client,
+  method: DescMethodUnary<I, O>,
+  request: MessageInitShape<I>,
+  options: CallOptions = {},
+): Promise<AnswerFrom<MessageShape<O>> | undefined> {
+  const answer = await client.call(method, request, options).catch(noneIfAbsent);
+  const { server, writeServer } = client;
+  if (answer !== undefined) return { answer, from: server };
+  if (server === writeServer) return undefined;
+  const second = await client.callAt(writeServer, method, request, options).catch(noneIfAbsent);
+  return second && { answer: second, from: writeServer };
+}
+
+function noneIfAbsent(error: unknown): undefined {
+  if (!(error instanceof RequestError && HAS_NONE.includes(error.facts.code))) throw error;
+  return undefined;
+}
+
+/** The cluster of a client's servers, asked for once. Empty when the client may not know it. */
+export class OwnCluster {
+  readonly #client: Client;
+  #asking: Promise<string> | undefined;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  id(): Promise<string> {
+    this.#asking ??= this.#ask().catch((error: unknown) => {
+      this.#asking = undefined;
+      throw error;
+    });
+    return this.#asking;
+  }
+
+  async #ask(): Promise<string> {
+    try {
+      return (await this.#client.call(DiscoveryService.method.serverInfo, {})).clusterId;
+    } catch (error) {
+      if (error instanceof RequestError && !error.isAway) return "";
+      throw error;
+    }
+  }
+}
+
+/** Most answers of each kind; the one used longest ago goes first. */
+const MAX_KEPT = 1000;
+
+interface CacheRow<T> {
+  readonly value: T;
+  readonly untilMonoMs: number;
+}
+
+/** Answers that are kept until a time of their own, the newest of them. */
+export class AnswerCache<T> {
+  /** The one used longest ago first. */
+  readonly #rows = new BoundedMap<string, CacheRow<T>>(MAX_KEPT);
+
+  /** The last answer, and whether it still counts. */
+  find(id: string, monoMs: number): { readonly value: T; readonly isFresh: boolean } | undefined {
+    const row = this.#rows.get(id);
+    if (row === undefined) return undefined;
+    this.#rows.set(id, row);
+    return { value: row.value, isFresh: monoMs < row.untilMonoMs };
+  }
+
+  set(id: string, value: T, untilMonoMs: number): void {
+    this.#rows.set(id, { value, untilMonoMs });
+  }
+}

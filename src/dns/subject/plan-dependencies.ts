@@ -1,0 +1,119 @@
+/** Records the reads of the catalog while a plan is built, because the plan depends on them. */
+import type { Kind } from "../../catalog/record/record.ts";
+import type { Time } from "../../lib/machine.ts";
+import {
+  addressDependency,
+  aliasDependency,
+  belowDependency,
+  entryDependency,
+  NODES_DEPENDENCY,
+  namedDependency,
+  namespaceDependency,
+  originDependency,
+} from "./dependency-index.ts";
+import type { RemoteDependencies } from "./remote-lookup.ts";
+
+/** The dependencies of a plan, in addition to the version of its view. */
+export interface PlanDependencies {
+  /** Keys of catalog facts, possibly repeated. The keys are built during iteration. */
+  readonly keys: Iterable<string>;
+  /** Namespaces that the resolver watched completely when the plan was built. Only on resolvers. */
+  readonly followed: ReadonlySet<string>;
+  /** The earliest expiry, by the clock, of the data in the plan. Absent: nothing expires. */
+  readonly ends?: Time | undefined;
+  /** The remote lookups of unwatched names. Only on resolvers. */
+  readonly remote?: RemoteDependencies | undefined;
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** HOT: also runs for random names that do not exist. Few of their plans are cached, so keys are built only for plans that are. */
+class RecordedKeys implements Iterable<string> {
+  readonly #keys: (() => string)[] = [];
+
+  add(key: () => string): void {
+    this.#keys.push(key);
+  }
+
+  *[Symbol.iterator](): Generator<string> {
+    for (const key of this.#keys) yield key();
+  }
+}
+
+export class DependencyRecorder {
+  #facts = new RecordedKeys();
+  #followed: Set<string> | undefined;
+  #isAsked = false;
+  #ends: Time | undefined;
+
+  entries(kind: Kind, namespace: string, name: string): void {
+    this.#facts.add(() => entryDependency(kind, namespace, name));
+  }
+
+  /** The entries of this source node are shown while the node is alive. */
+  origin(id: string): void {
+    this.#facts.add(() => originDependency(id));
+  }
+
+  /** The entries of all nodes, and which nodes are alive. */
+  nodes(): void {
+    this.#facts.add(() => NODES_DEPENDENCY);
+  }
+
+  /** The list of services of the namespace. */
+  services(namespace: string): void {
+    this.#facts.add(() => namespaceDependency(namespace));
+  }
+
+  /** Aliases may be registered as full names, so both spellings count. */
+  alias(name: string, zone: string): void {
+    this.#facts.add(() => aliasDependency(name));
+    this.#facts.add(() => aliasDependency(`${name}.${zone}`));
+  }
+
+  /** The entries with a target at the address, given as in `addressText`. */
+  address(address: string): void {
+    this.#facts.add(() => addressDependency(address));
+  }
+
+  below(suffix: string, zone: string): void {
+    this.#facts.add(() => belowDependency(suffix));
+    this.#facts.add(() => belowDependency(`${suffix}.${zone}`));
+  }
+
+  followed(namespace: string): void {
+    this.#followed ??= new Set();
+    this.#followed.add(namespace);
+  }
+
+  asked(): void {
+    this.#isAsked = true;
+  }
+
+  /** Results from other clusters depend on the heartbeat record of each cluster. `name`: as in `nameOfKey`. */
+  beacon(name: string): void {
+    this.#facts.add(() => namedDependency(name));
+  }
+
+  /** Some of the data expires at this time. */
+  ends(ends: Time): void {
+    this.#ends = earlier(this.#ends, ends);
+  }
+
+  /** Returns the reads since the last call. */
+  take(takeTold: () => RemoteDependencies | undefined = () => undefined): PlanDependencies {
+    const told = this.#isAsked ? takeTold() : undefined;
+    const taken = { keys: this.#facts, followed: this.#followed ?? NOTHING, ends: this.#ends, remote: told };
+    this.#facts = new RecordedKeys();
+    this.#followed = undefined;
+    this.#isAsked = false;
+    this.#ends = undefined;
+    return taken;
+  }
+}
+
+/** Returns the earlier of two times, separately for each clock. */
+export function earlier(a: Time | undefined, b: Time | undefined): Time | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return { monoMs: Math.min(a.monoMs, b.monoMs), wallMs: Math.min(a.wallMs, b.wallMs) };
+}
