@@ -55,10 +55,10 @@ test.each([
   const paths = new Set(METHODS.filter((method) => !isResolver || !isOfNodes(method)).flatMap((method) => getOption(method, call).routes));
   expect(paths.size).toBeGreaterThan(4);
   for (const path of paths)
-    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(`no way to answer a route {"path":"${path}","rpc":`);
+    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(`no handler for a route {"path":"${path}","rpc":`);
   for (const method of METHODS) {
     if (isResolver && isOnlyOnNodes(method)) continue;
-    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(`no way to answer an rpc {"rpc":"${rpcName(method)}"}`);
+    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(`no handler for an rpc {"rpc":"${rpcName(method)}"}`);
   }
 });
 
@@ -70,7 +70,7 @@ test("a route that the proto of its rpc does not name ends the start", () => {
       ...service,
       routes: service.desc === DiscoveryService ? [...routes, added] : routes,
     }));
-    expect(() => checkAnswered(services, false)).toThrow(/the proto of an rpc does not name its route .*"\/new"/);
+    expect(() => checkAnswered(services, false)).toThrow(/the proto of an rpc does not declare its route .*"\/new"/);
   }
 });
 
