@@ -143,7 +143,7 @@ test("a resolver that follows none says what to do", async () => {
   const { query, watch, route, resolve } = started({ isFollowing: false });
   for (const ask of [() => query(), () => watch(), () => route("/discovery/summary", {})])
     await expect(Promise.try<unknown, []>(ask)).rejects.toThrow("set summary.resolver_scopes, or ask a node");
-  await expect(resolve({ namespace: "svc.a", name: "web" })).rejects.toThrow("nothing named web");
+  await expect(resolve({ namespace: "svc.a", name: "web" })).rejects.toThrow("no entry named web");
 });
 
 test("what is not here yet, or is not followed, is no absence", async () => {
@@ -194,8 +194,8 @@ test("each caller is shown, and sent, by the policy that the resolver has", asyn
   expect(() => watch({ namespace: "n1.x0" }, RED)).toThrow("denied");
   const asked = { namespace: "n1.x0", name: "web" };
   expect((await resolve(asked, BLUE)).redirect).toMatchObject({ clusterId: "us-1", urls: ["grpc://us-1:1"], stale: false });
-  await expect(resolve({ ...asked, visitedClusters: ["us-1"] }, BLUE)).rejects.toThrow("nothing named web");
-  await expect(resolve(asked, RED)).rejects.toThrow("nothing named web");
+  await expect(resolve({ ...asked, visitedClusters: ["us-1"] }, BLUE)).rejects.toThrow("no entry named web");
+  await expect(resolve(asked, RED)).rejects.toThrow("no entry named web");
 });
 
 test("a watch is told of what comes, of a lost source, and no cursor that is good elsewhere", () => {
