@@ -97,13 +97,13 @@ function refusalOf(handler: Handler | undefined): Promise<WaymarkError> {
 
 test.each([
   ["PolicyService", "policyHistory", "keeps no earlier versions of the policy"],
-  ["PolicyService", "validatePolicy", "checks no policy that is not in force"],
-  ["PolicyService", "applyPolicy", "takes no writes"],
-  ["DiscoveryService", "keepAlive", "takes no writes"],
-  ["DnsService", "registerName", "takes no writes"],
+  ["PolicyService", "validatePolicy", "cannot validate policies"],
+  ["PolicyService", "applyPolicy", "accepts no writes"],
+  ["DiscoveryService", "keepAlive", "accepts no writes"],
+  ["DnsService", "registerName", "accepts no writes"],
 ] as const)("a resolver refuses %s %s because it %s", async (service, name, why) => {
   const handlers = nodeCalls(SERVICES[service], { urls: () => Promise.resolve([]), ports: {} as never });
-  expect((await refusalOf(handlers[name])).message).toBe(`read_only: this server is a resolver, which ${why}; call a node`);
+  expect((await refusalOf(handlers[name])).message).toBe(`read_only: this server is a resolver, which ${why}: send the call to a node`);
 });
 
 test("a resolver passes a call on in the bytes that it came in, within the time of its caller, and answers with the bytes that it gets", async () => {

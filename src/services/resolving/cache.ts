@@ -1,4 +1,4 @@
-/** The calls of ResolverService about the cache of a resolver: its statistics, and what operators do to it. Each act leaves an audit record. */
+/** The calls of ResolverService about the cache of a resolver: its statistics and its operations. Each operation leaves an audit record. */
 import { create, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { type Duration, DurationSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -22,7 +22,7 @@ export interface CacheParts {
   readonly statistics: (time: Time) => ResolverStatistics;
   readonly act: (request: ActRequest) => void;
   readonly audit: Pick<AuditSink, "record">;
-  /** This resolver. */
+  /** The id of this resolver. */
   readonly servedBy: string;
 }
 
@@ -49,7 +49,7 @@ export function cacheHandlers(parts: CacheParts): Service["handlers"] {
   };
 }
 
-/** `GET /discovery/cache`, and `GET /discovery/lag`, which a node answers with the state of its replication. */
+/** Returns the routes `GET /discovery/cache` and `GET /discovery/lag`. On a node, `GET /discovery/lag` returns the state of replication. */
 export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Route[] {
   const rpc = "cacheStats";
   return [
@@ -76,7 +76,7 @@ export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Rout
   ];
 }
 
-/** Resolves with the number of entries. Rejects with the refusal. */
+/** Runs an operation on the cache. Resolves with the number of affected entries. Rejects with the error of the operation. */
 async function actOn(
   { act: begin, audit }: CacheParts,
   { act, namespaces }: Pick<ActRequest, "act" | "namespaces">,
@@ -100,7 +100,7 @@ async function actOn(
   }
 }
 
-/** What every answer about the cache says. A new field that is forgotten in `statsOf` does not compile, where it would be told as 0. */
+/** The fields that every answer about the cache has. The type makes `statsOf` fail to compile if a new field is missing, which would otherwise be 0. */
 type AlwaysTold = Exclude<keyof CacheStatsResponse, keyof Message | "age" | "lag">;
 
 function statsOf(statistics: ResolverStatistics) {
