@@ -100,7 +100,7 @@ export function openHolding(open: () => StreamSource, release: () => void): Stre
   }
 }
 
-/** A stream that releases a resource when it closes, such as its slot among the open watches or a followed namespace. */
+/** A stream that releases a resource when it closes, such as its slot among the open watches or a watched namespace. */
 class HoldingSource implements StreamSource {
   readonly #source: StreamSource;
   readonly #release: () => void;

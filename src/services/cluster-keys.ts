@@ -20,7 +20,7 @@ import type { RouteParameters } from "./service.ts";
 
 /** A key of a cluster, or an announcement of a key. */
 export interface ClusterKeyRow extends ListedKey {
-  /** This node signs with it. */
+  /** Whether this node signs with the key. */
   readonly signs: boolean;
 }
 

@@ -269,7 +269,7 @@ export function checkAliases(
   checkNames(aliases, field);
   const at = hasRole(caller, "mesh.admin") ? -1 : aliases.findIndex(rules.isSingle);
   if (at < 0) return;
-  const message = `${field}[${at}]: an alias of one label requires the role mesh.admin`;
+  const message = `permission denied: ${field}[${at}]: an alias of one label requires the role mesh.admin`;
   const error = new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
   rules.onRefused({ caller, action: "register", namespace: key?.namespace ?? "", reason: error.reason, detail: error.message });
   throw error;

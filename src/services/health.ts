@@ -30,7 +30,7 @@ export class HealthBoard {
 
   /**
    * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, so that clients that
-   * wait for its health are not routed to it. `further` are names other than those of services. A name that is not open also stays NOT_SERVING.
+   * wait for its health are not routed to it. `further` are names that are not services. A name that is not open also stays NOT_SERVING.
    */
   constructor(services: readonly Service[], further: Readonly<Record<string, { readonly isOpen: boolean }>> = {}) {
     const others = Object.keys(further);

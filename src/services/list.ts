@@ -1,4 +1,4 @@
-/** The list of all services that the public listeners serve, including health and reflection. */
+/** Lists all services that the public listeners serve, including health and reflection. */
 import { SERVICES, type ServiceName } from "../../gen/waymark/services.ts";
 import { assert } from "../lib/errors.ts";
 import { mustAnswer, routesOf, rpcName } from "./contract.ts";

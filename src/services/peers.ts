@@ -88,7 +88,7 @@ export interface LinkLagRow {
 export interface LagReport {
   readonly isReady: boolean;
   readonly isCaughtUp: boolean;
-  /** Whether so many origins vanished together that this node hides none of them. */
+  /** Whether this node hides no origins, because too many of them vanished together. */
   readonly isProtected: boolean;
   readonly detail: string;
   readonly ageMs: number;

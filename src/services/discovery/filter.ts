@@ -69,7 +69,7 @@ export function prefixOf(prefix: string, namespace: string): string {
   if (namespace === "" || namespaceCovers(prefix, namespace)) return prefix;
   throw invalid(
     "namespace_prefix",
-    `must be ${namespace} or a parent of it, got ${prefix}; or set only one of namespace and namespace_prefix`,
+    `must be the namespace ${namespace} or a parent of it, got ${prefix}; or set only one of the two fields`,
   );
 }
 

@@ -1,4 +1,4 @@
-/** Determines the rights and the locality of a ResolveName call: those of its caller, or those that the DNS gateway gives to clients of an address. */
+/** Determines the rights and the locality of a ResolveName call, either from its caller or from the view that the DNS gateway uses for an address. */
 import type { Viewer } from "../../../gen/waymark/catalog/v1/viewer_pb.js";
 import type { NameSource, ResolveNameRequest } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { DnsView } from "../../dns/subject/subject.ts";

@@ -1,4 +1,4 @@
-/** Implements PolicyService.WatchPolicy: sends the versions that may be in force on a resolver in parts, and then the version in force on this server. */
+/** Implements PolicyService.WatchPolicy: sends the versions that may be in force on a resolver in parts, and then the epoch of the policy in force on this server. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Time } from "../../lib/machine.ts";

@@ -83,19 +83,19 @@ async function actOn(
   { caller, time }: CallContext,
 ): Promise<bigint> {
   const namespace = namespaces.length === 1 ? (namespaces[0] ?? "") : "";
-  const whole = namespaces.length === 0 ? "all" : namespaces.join(", ");
+  const whole = namespaces.length === 0 ? "all namespaces" : namespaces.join(", ");
   const note = (outcome: "allowed" | "denied", reason: string, result: string) => {
-    const event = { action: `cache.${act}`, namespace, outcome, reason, rule: "", detail: `${result} of ${whole}` };
+    const event = { action: `cache.${act}`, namespace, outcome, reason, rule: "", detail: `${result} ${whole}` };
     audit.record({ ...accessEvent(caller, event, time), kind: "admin" });
   };
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   begin({ act, namespaces, told: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.entryCount)) });
   try {
     const entryCount = await promise;
-    note("allowed", "", `${entryCount} entries`);
+    note("allowed", "", `${entryCount} entries in`);
     return BigInt(entryCount);
   } catch (error) {
-    note("denied", error instanceof WaymarkError ? error.reason : "", "nothing");
+    note("denied", error instanceof WaymarkError ? error.reason : "", "failed for");
     throw error;
   }
 }

@@ -227,7 +227,7 @@ class ResolvingReads {
       const refusal = isInTime ? undefined : this.#names.tooOld(asked);
       if (refusal !== undefined) refuse(refusal);
     };
-    // When the process stops, waiting calls are rejected by other code.
+    // `until` rejects when the process stops. The call then ends with its lookup, so the rejection is ignored.
     this.#ports.until(isOver, UPSTREAM_PART * (deadlineMonoMs - time.monoMs)).then(late, () => {});
   }
 

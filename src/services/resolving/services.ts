@@ -31,7 +31,7 @@ import { resolvingSummaries, type SummariesHere } from "./summaries.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
   readonly policies: PolicyEngine;
-  /** Undefined when the resolver watches no summaries. */
+  /** The summaries that the resolver watches. Undefined when it watches none. */
   readonly summaries: SummariesHere | undefined;
   readonly cache: CacheParts;
   /** URLs of the upstream servers of this resolver. Errors suggest them to writers while no node is known. */

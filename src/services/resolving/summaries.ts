@@ -104,7 +104,10 @@ class ResolvingSummaries {
     return { ...context, time, age: this.#age(time) };
   }
 
-  /** Throws where what is not here must not be taken for absent. Who may not see a namespace learns nothing by that. */
+  /**
+   * Throws if the resolver lacks the requested summaries, so that callers do not treat them as absent. Does not throw for a namespace that is hidden
+   * from the caller, because the error would reveal it.
+   */
   #check(
     asked: Pick<SummaryQueryRequest, "namespace" | "namespacePrefix"> & Partial<Pick<SummaryQueryRequest, "viewer">>,
     context: CallContext,
