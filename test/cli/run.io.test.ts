@@ -230,13 +230,13 @@ test.each([
 
 test("resolve of an unknown name says how to see the names that there are", async () => {
   const fake = await startFake();
-  fake.refusals.set("resolve", { code: status.NOT_FOUND, message: "not_found: nothing named web in svc.market", reason: "NOT_FOUND" });
+  fake.refusals.set("resolve", { code: status.NOT_FOUND, message: "not_found: no entry named web in svc.market", reason: "NOT_FOUND" });
   const resolve = ["discovery", "resolve", "web", "--namespace", "svc.market", "--server", fake.address];
   expect(await waymark(resolve)).toEqual({
     exit: 5,
     stdout: "",
     stderr:
-      "error: not_found: nothing named web in svc.market\n" +
+      "error: not_found: no entry named web in svc.market\n" +
       "error: run waymark discovery query --namespace svc.market to list the entries that you may see\n",
   });
 });

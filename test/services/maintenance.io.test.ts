@@ -170,14 +170,14 @@ const soon = (ms: number) => {
 };
 
 test.each([
-  { what: "neither keys nor a node", request: { on: true }, says: "keys: give either keys or node_id" },
-  { what: "both", request: { keys: [key("web")], nodeId: "a", on: true }, says: "keys: give either keys or node_id" },
-  { what: "a key twice", request: { keys: [key("web"), key("web")], on: true }, says: "keys[1]: is the same as keys[0]" },
+  { what: "neither keys nor a node", request: { on: true }, says: "keys: set either keys or node_id" },
+  { what: "both", request: { keys: [key("web")], nodeId: "a", on: true }, says: "keys: set either keys or node_id" },
+  { what: "a key twice", request: { keys: [key("web"), key("web")], on: true }, says: "keys[1]: duplicates keys[0]" },
   { what: "a key that is none", request: { keys: [key("a b")], on: true }, says: "keys[0].name" },
   {
     what: "too many keys",
     request: { keys: Array.from({ length: 1001 }, (_, i) => key(`n${i}`)), on: true },
-    says: "keys: 1001 are more than the 1000",
+    says: "keys: must have at most 1000 items",
   },
   { what: "an end in the past", request: { keys: [key("web")], on: true, until: soon(-5000) }, says: "until: must be in the future" },
   {
