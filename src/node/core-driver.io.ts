@@ -10,7 +10,7 @@ import {
   type TransportEvents,
   type TransportOptions,
 } from "../fabric/transport/transport.io.ts";
-import type { LinkFrame, Maintain, Maintained } from "../fabric/wire/messages.ts";
+import type { LinkFrame, MaintenanceCall, MaintenanceResult } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
@@ -54,7 +54,7 @@ export class CoreDriver {
   /** What writes wait for until other nodes have confirmed this start. */
   #confirming: Waiting | undefined;
   /** Orders that other nodes have not answered, by number. */
-  readonly #ordered = new Map<number, (maintained: Maintained) => void>();
+  readonly #ordered = new Map<number, (maintained: MaintenanceResult) => void>();
   #orderCount = 0;
   readonly #followers = new Set<(told: Told) => void>();
   #transport: FabricTransport | undefined;
@@ -113,9 +113,9 @@ export class CoreDriver {
   }
 
   /** Gives another node an order about the maintenance of entries that are registered with it. Resolves with what came of it. */
-  maintain(nodeId: string, maintain: Maintain): Promise<Maintained> {
+  maintain(nodeId: string, maintain: MaintenanceCall): Promise<MaintenanceResult> {
     if (this.#isNetworkClosed || this.#isStopped || this.#transport === undefined) return Promise.resolve({ response: undefined });
-    const { promise, resolve } = Promise.withResolvers<Maintained>();
+    const { promise, resolve } = Promise.withResolvers<MaintenanceResult>();
     this.#orderCount += 1;
     this.#ordered.set(this.#orderCount, resolve);
     this.input({ kind: "maintain", order: this.#orderCount, nodeId, maintain });

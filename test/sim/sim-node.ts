@@ -16,7 +16,14 @@ import type { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import { isListed } from "../../src/fabric/membership/members.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
-import type { CallRequest, CallResponse, Goodbye, LinkFrame, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type {
+  FabricCallRequest,
+  FabricCallResponse,
+  Goodbye,
+  LinkFrame,
+  MemberStatus,
+  PeerIdentity,
+} from "../../src/fabric/wire/messages.ts";
 import type { Hlc } from "../../src/lib/hlc.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
@@ -626,7 +633,7 @@ export class SimNode implements Host {
   readonly differences = { received: 0, applied: 0 };
   #frozenSinceMs = 0;
   #inbox: (() => void)[] = [];
-  readonly #asked = new Map<number, (response: CallResponse | undefined) => void>();
+  readonly #asked = new Map<number, (response: FabricCallResponse | undefined) => void>();
   #nextAsked = 1;
   #generations = 0;
 
@@ -750,7 +757,7 @@ export class SimNode implements Host {
 
   // ---- what the network brings ----
 
-  asked(request: CallRequest, identity: PeerIdentity, answer: (response: CallResponse | undefined) => void): void {
+  asked(request: FabricCallRequest, identity: PeerIdentity, answer: (response: FabricCallResponse | undefined) => void): void {
     this.enqueue(() => {
       const call = this.#nextAsked++;
       this.#asked.set(call, answer);
@@ -758,13 +765,13 @@ export class SimNode implements Host {
     });
   }
 
-  answer(call: number, response: CallResponse | undefined): void {
+  answer(call: number, response: FabricCallResponse | undefined): void {
     const answer = this.#asked.get(call);
     this.#asked.delete(call);
     answer?.(response);
   }
 
-  answered(call: number, response: CallResponse | undefined): void {
+  answered(call: number, response: FabricCallResponse | undefined): void {
     this.enqueue(() => this.process?.input({ kind: "answered", call, response }));
   }
 

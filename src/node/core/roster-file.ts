@@ -2,7 +2,7 @@
  * When the members of the own cluster are written down, for the next start (semantics.md, Tombstones). The snapshot would not do: it is
  * written once a minute, or never.
  */
-import type { Roster } from "../../fabric/freshness.ts";
+import type { MemberRoster } from "../../fabric/data-freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
 import type { FileOwner } from "../../lib/blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -13,7 +13,7 @@ const RETRY_MS = 1000;
 
 /** A node that has joined others. */
 interface Joined {
-  readonly fabric: { readonly lifecycle: { readonly roster: Pick<Roster, "version" | "list"> } };
+  readonly fabric: { readonly lifecycle: { readonly roster: Pick<MemberRoster, "version" | "list"> } };
   readonly facts: FileOwner;
 }
 

@@ -1,10 +1,10 @@
 /** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and refusals of other nodes. */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { ClockState } from "../../fabric/membership/clock-watch.ts";
+import type { IdentityConflict } from "../../fabric/membership/identity-dispute.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
-import type { Dispute } from "../../fabric/membership/own-standing.ts";
 import type { ReadyState } from "../../fabric/readiness.ts";
-import type { Start } from "../../fabric/wire/messages.ts";
+import type { ProcessInstance } from "../../fabric/wire/messages.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { isStamp, stampOf } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -220,7 +220,7 @@ export interface NamedStart {
 }
 
 /** What this node tells others of its start: nothing without a disk, where each start is a new generation. */
-export function startOfNode({ boot, earlierBoots }: NamedStart): Start {
+export function startOfNode({ boot, earlierBoots }: NamedStart): ProcessInstance {
   if (earlierBoots === undefined) return {};
   const [bootBefore] = earlierBoots;
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };
@@ -259,7 +259,7 @@ export class OwnStart {
   }
 
   /** To be called after each input. `address`: where other nodes reach this one. */
-  look(dispute: Dispute | undefined, address: string, time: Time): StartLook {
+  look(dispute: IdentityConflict | undefined, address: string, time: Time): StartLook {
     if (dispute === undefined) return this.#sinceMonoMs === undefined ? NOTHING : this.#ended(time.monoMs - this.#sinceMonoMs);
     this.#fault = disputeText({ nodeId: this.#nodeId, address }, dispute);
     if (this.#sinceMonoMs === undefined) {
@@ -288,7 +288,7 @@ export class OwnStart {
 /** The dispute in words for people. A start that is remembered at this node's own address is not called a second node. */
 function disputeText(
   { nodeId, address }: { readonly nodeId: string; readonly address: string },
-  { nodeIds, otherAddress }: Dispute,
+  { nodeIds, otherAddress }: IdentityConflict,
 ): string {
   const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
   const [first = ""] = nodeIds;

@@ -6,12 +6,12 @@
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
-import type { AcceptedStart } from "../../fabric/membership/node-starts.ts";
-import { type RestoreParts, readSnapshot, restoreSnapshot } from "../../fabric/snapshot/snapshot.ts";
+import type { AcceptedInstance } from "../../fabric/membership/process-instances.ts";
+import { readSnapshot, restoreSnapshot, type SnapshotRestoreParts } from "../../fabric/snapshot/snapshot.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 
-export interface WarmParts extends RestoreParts {
+export interface WarmParts extends SnapshotRestoreParts {
   readonly replica: Replica;
   readonly hlc: Hlc;
   readonly maxClockSkewMs: number;
@@ -32,7 +32,7 @@ export interface Warm {
   /** Own live records that an `unregistered` record of another origin hides. They are ended as soon as the node begins (`Endings.superseded`). */
   readonly superseded: readonly KeyText[];
   /** The starts of other nodes that this node accepted last. */
-  readonly starts: readonly AcceptedStart[];
+  readonly starts: readonly AcceptedInstance[];
 }
 
 /** Brings back what a snapshot holds, whole or not at all. To be run after the own rows are back and before anything is received. */

@@ -1,6 +1,6 @@
 /** What keeps a node from taking writes, or from being ready (semantics.md, Two nodes with one id; Names and bounds). */
 import { expect, test } from "vitest";
-import type { Dispute } from "../../../src/fabric/membership/own-standing.ts";
+import type { IdentityConflict } from "../../../src/fabric/membership/identity-dispute.ts";
 import { type Seen, Standing } from "../../../src/node/core/standing.ts";
 
 const TIME = { monoMs: 1000, wallMs: 1_760_000_000_000 };
@@ -8,7 +8,7 @@ const RIGHT = { knownCount: 2, offCount: 0, isOff: false, aheadMs: 0, isUnheard:
 
 /** A node as others see it. */
 class Others {
-  dispute: Dispute | undefined;
+  dispute: IdentityConflict | undefined;
   isUnconfirmed = false;
   refuserCount = 0;
   alive = 0;
