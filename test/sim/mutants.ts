@@ -36,7 +36,7 @@ export interface Mutant {
   readonly isOfRestarted?: boolean;
   /** As `isOfLost`, in the worlds of `left.ts`. */
   readonly isOfLeft?: boolean;
-  /** As `isOfLost`, in the worlds of `generations.ts`. */
+  /** As `isOfLost`, in the worlds of `generation-renewal.ts`. */
   readonly isOfGenerations?: boolean;
   /** As `isOfLost`, in the worlds of `node-worlds.ts`. */
   readonly isOfNode?: boolean;
@@ -237,7 +237,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/membership/state.ts",
-        find: "const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);",
+        find: "const isSilent = !this.instances.isHeard(update.nodeId, this.#options.intervalMs, time);",
         replace: "const isSilent = true;",
       },
     ],

@@ -111,7 +111,7 @@ export class MemberCalls {
 
   /** What a probe is answered. */
   answerTo({ from, updates }: FabricCallRequest & { readonly kind: "probe" }, { wallMs }: Time): FabricCallResponse {
-    const { self, boots } = this.state;
+    const { self, instances: boots } = this.state;
     const state = this.reply(updates, this.wrongAbout(from.nodeId));
     return { kind: "probe", from: self.ref, updates: state, wallMs, ...boots.insteadOf(from) };
   }

@@ -208,7 +208,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** The start of each other node that was accepted last. It is remembered over a restart. */
   acceptedStarts(): readonly AcceptedInstance[] {
-    return this.#state.boots.list();
+    return this.#state.instances.list();
   }
 
   /** The address from which a second node lately asked under our id. */
@@ -218,7 +218,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** How the start that greets relates to the accepted start of its id, and whether that one is listed at another address. */
   startOf(hello: Hello, time: Time): InstanceStatus {
-    const verdict = this.#state.boots.verdict(hello, true);
+    const verdict = this.#state.instances.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
     const update = this.#state.members.find(hello.nodeId)?.update;
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
@@ -226,7 +226,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** Whether another start than the one that greeted is accepted under its id. A call of this accuses nobody. */
   isStranger(hello: Hello): boolean {
-    return this.#state.boots.verdict(hello, true) === "stranger";
+    return this.#state.instances.verdict(hello, true) === "stranger";
   }
 
   /**

@@ -164,7 +164,7 @@ export class PushPull {
         from: this.#state.self.ref,
         members,
         ...(refusal !== undefined && { ownUpdateRefused: UPDATE_REFUSALS[refusal] }),
-        ...this.#state.boots.insteadOf(request.from),
+        ...this.#state.instances.insteadOf(request.from),
       },
     });
   }

@@ -43,7 +43,7 @@ export class MembershipState {
   /** Nodes of our cluster of which only another cluster told: they are to be asked themselves. The owner empties it. */
   readonly untold: MemberUpdate[] = [];
   refutationCount = 0;
-  readonly boots: ProcessInstances;
+  readonly instances: ProcessInstances;
   readonly identityDispute: IdentityDispute;
   /** Dead members that turned out to live. The owner sets it back. */
   foundAgainCount = 0;
@@ -57,7 +57,7 @@ export class MembershipState {
   constructor(facts: MemberFacts, options: MembershipOptions, parts: MembershipStateParts = {}) {
     this.self = new LocalMember(facts);
     this.members = new Members(facts.clusterId);
-    this.boots = new ProcessInstances(options.maxMembers, facts.clusterId, parts.acceptedStarts);
+    this.instances = new ProcessInstances(options.maxMembers, facts.clusterId, parts.acceptedStarts);
     this.identityDispute = new IdentityDispute(parts.earlierBoots ?? []);
     this.#foreigners = parts.foreigners;
     this.#options = options;
@@ -99,7 +99,7 @@ export class MembershipState {
     }
     if (isOfSelf) return undefined;
     if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
-    if (this.boots.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
+    if (this.instances.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
     if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
@@ -124,7 +124,7 @@ export class MembershipState {
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
     const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
     const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
-    const start = this.boots.verdict(told, isOwnWord(told, teller));
+    const start = this.instances.verdict(told, isOwnWord(told, teller));
     const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
@@ -150,7 +150,7 @@ export class MembershipState {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
     const next = this.#conflicts.find(update.nodeId);
-    const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);
+    const isSilent = !this.instances.isHeard(update.nodeId, this.#options.intervalMs, time);
     if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
       // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
       this.#apply(next.update, { nodeId: next.tellerId, path: "gossip", clusterId: update.clusterId }, time, out);
@@ -170,7 +170,7 @@ export class MembershipState {
 
   /** A stranger speaks of itself: the accepted start is looked for at its own address, for only if it is there too there are two. */
   meet(stranger: NodeRef & ProcessInstance & { readonly address: string }, time: Time): UnknownInstanceState {
-    const standing = this.boots.meet(stranger, time);
+    const standing = this.instances.meet(stranger, time);
     const member = this.members.find(stranger.nodeId);
     if (standing === "first" && member !== undefined && isListedElsewhere(member.update, stranger)) this.doubted.push(member);
     return standing;
@@ -188,14 +188,14 @@ export class MembershipState {
 
   /** It asked something: it is still there, even where this node cannot reach it. */
   asked(from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
-    this.boots.heard(from, time);
+    this.instances.heard(from, time);
     const next = this.#conflicts.find(from.nodeId);
     if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
   }
 
   /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
   stillThere({ update }: Member, from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
-    this.boots.prove(from, time);
+    this.instances.prove(from, time);
     const next = this.#conflicts.find(update.nodeId);
     if (next === undefined || next.reason === "address" || from.generation !== update.generation) return;
     if (next.reason === "life" || next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
@@ -205,7 +205,7 @@ export class MembershipState {
   }
 
   #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
-    out.push(...this.boots.second(second, time, this.members.find(second.nodeId)?.update));
+    out.push(...this.instances.second(second, time, this.members.find(second.nodeId)?.update));
   }
 
   /** Own facts are others now. */
@@ -249,7 +249,7 @@ export class MembershipState {
   /** The process slept: what was not heard meanwhile proves nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
     this.#conflicts.postpone(byMs);
-    this.boots.postpone(byMs);
+    this.instances.postpone(byMs);
     this.#suspicions.postpone(byMs, nowMonoMs);
   }
 
@@ -258,7 +258,7 @@ export class MembershipState {
     this.#conflicts.dropUpTo(update);
     const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
     this.#put(update, source, time, out, teller.path !== "newcomer");
-    if (isOwnWord(update, teller)) this.boots.prove(update, time);
+    if (isOwnWord(update, teller)) this.instances.prove(update, time);
   }
 
   #isAddressTaken(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
@@ -311,7 +311,7 @@ export class MembershipState {
     isNews = true,
   ): void {
     const { member, before } = this.members.put(update, time.monoMs);
-    this.boots.accept(update);
+    this.instances.accept(update);
     this.#doubt(member, source.path, time);
     if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
       addEvidence(member, { atWallMs: time.wallMs, status: update.status, incarnation: update.incarnation, ...source });
@@ -323,7 +323,7 @@ export class MembershipState {
       for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
         this.learn(waiting.update, { ...this.self.ref, path: "gossip" }, time, out);
         // It was the node's own word that waited.
-        if (waiting.tellerId === waiting.update.nodeId) this.boots.prove(waiting.update, time);
+        if (waiting.tellerId === waiting.update.nodeId) this.instances.prove(waiting.update, time);
       }
     }
     // Somebody unknown who is gone concerns nobody else: only who saw it go tells it.

@@ -12,7 +12,7 @@ import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 const RETRY_MS = 1000;
 
 /** A node that has joined others. */
-interface Joined {
+interface JoinedFabric {
   readonly fabric: { readonly lifecycle: { readonly roster: Pick<MemberRoster, "version" | "list"> } };
   readonly facts: FileOwner;
 }
@@ -20,7 +20,7 @@ interface Joined {
 /** One file is written at a time. What changes meanwhile is in the next one. */
 export class RosterFile implements NodePart {
   /** Undefined for a node that stands alone. */
-  readonly #joined: () => Joined | undefined;
+  readonly #joined: () => JoinedFabric | undefined;
   /** The version of the roster that is on disk or on its way there. */
   #version = 0;
   #isWriting = false;
@@ -35,7 +35,7 @@ export class RosterFile implements NodePart {
     },
   };
 
-  constructor(joined: () => Joined | undefined) {
+  constructor(joined: () => JoinedFabric | undefined) {
     this.#joined = joined;
   }
 

@@ -19,7 +19,7 @@ export interface WarmParts extends SnapshotRestoreParts {
 }
 
 /** What came back from the snapshot. */
-export interface Warm {
+export interface WarmStart {
   readonly ok: true;
   readonly recordCount: number;
   readonly refusedCount: number;
@@ -40,7 +40,7 @@ export function* warmStart(
   file: { readonly bytes: Uint8Array; readonly savedWallMs: number },
   parts: WarmParts,
   time: Time,
-): Generator<void, Warm | { readonly ok: false; readonly fault: string }> {
+): Generator<void, WarmStart | { readonly ok: false; readonly fault: string }> {
   const { replica, clusterId, hlc, maxClockSkewMs } = parts;
   const read = yield* readSnapshot(file.bytes, { nodeId: replica.self.nodeId, clusterId });
   if (!read.ok) return read;
@@ -53,12 +53,17 @@ export function* warmStart(
 }
 
 /** Monotonic ms at which what came back was right: its age counts from then, however long the start takes. */
-export function asOfMonoMs({ savedWallMs }: Warm, { monoMs, wallMs }: Time): number {
+export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time): number {
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
 /** Nodes that were away count as away since then. All others are presumed to be there for the time that joining has. */
-export function resumeLives({ lifecycle }: Fabric, { absentWallMs, over }: Warm, joinTimeoutMs: number, { monoMs, wallMs }: Time): void {
+export function resumeLives(
+  { lifecycle }: Fabric,
+  { absentWallMs, over }: WarmStart,
+  joinTimeoutMs: number,
+  { monoMs, wallMs }: Time,
+): void {
   const absent = new Map([...absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
   lifecycle.resume(absent, over, monoMs + joinTimeoutMs);
 }

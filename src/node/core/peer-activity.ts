@@ -9,7 +9,7 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 /** The most calls that are timed at once. Calls above it are not timed. */
 const MAX_CALLS = 4096;
 
-export class HeardPeers {
+export class PeerActivity {
   readonly #fabric: Fabric;
   readonly #metrics: Metrics;
   /** Node id → wall ms; members only. */
