@@ -26,7 +26,7 @@ import { scopeBetween } from "../catalog/entry/scope.ts";
 import type { OriginStatus } from "../catalog/record/record.ts";
 import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
-import type { Evidence } from "../fabric/membership/members.ts";
+import type { MemberEvidence } from "../fabric/membership/members.ts";
 import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
@@ -49,7 +49,7 @@ export interface MemberRow extends MemberUpdate {
 
 export interface MemberExplanation {
   /** Oldest first. */
-  readonly events: readonly Evidence[];
+  readonly events: readonly MemberEvidence[];
   /** Time after which a suspected member is declared dead. */
   readonly suspicionEndsWallMs: number | undefined;
   readonly confirmedBy: readonly string[];

@@ -11,7 +11,7 @@ import {
 import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
-import type { Maintain, Maintained } from "../../src/fabric/wire/messages.ts";
+import type { MaintenanceCall, MaintenanceResult } from "../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { CallContext, MethodHandler } from "../../src/services/service.ts";
@@ -20,8 +20,8 @@ import { nodeRef } from "../fakes/fabric-values.ts";
 
 let inside: DiscoveryInside;
 /** What other nodes answer, and what they were asked. */
-let answers: Record<string, Omit<Maintained, "response"> & { readonly response?: Partial<Maintained["response"]> }>;
-const asked: { readonly nodeId: string; readonly maintain: Maintain }[] = [];
+let answers: Record<string, Omit<MaintenanceResult, "response"> & { readonly response?: Partial<MaintenanceResult["response"]> }>;
+const asked: { readonly nodeId: string; readonly maintain: MaintenanceCall }[] = [];
 let refusal: WaymarkError | undefined;
 
 beforeEach(async () => {
@@ -52,7 +52,7 @@ function context(by: Caller): CallContext {
   return { caller: by, time: inside.now(), requestId: "r" };
 }
 
-async function maintain(nodeId: string, said: Maintain): Promise<Maintained> {
+async function maintain(nodeId: string, said: MaintenanceCall): Promise<MaintenanceResult> {
   asked.push({ nodeId, maintain: said });
   const { response, ...rest } = answers[nodeId] ?? {};
   const from = nodeRef(nodeId);

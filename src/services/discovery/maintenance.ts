@@ -10,7 +10,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { RequestedOverride } from "../../discovery/registrar/maintenance.ts";
 import type { OverrideTarget, Registrar } from "../../discovery/registrar/registrar.ts";
 import { reasonOf } from "../../fabric/maintenance-calls.ts";
-import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
+import type { MaintenanceCall, MaintenanceResult } from "../../fabric/wire/messages.ts";
 import { type ErrorReason, invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
@@ -29,7 +29,7 @@ export interface MaintenanceServiceParts {
   readonly checkWrites: () => void;
   readonly checkCaughtUp: () => void;
   /** Sends an override to another node. */
-  readonly maintain: (nodeId: string, maintain: Maintain) => Promise<Maintained>;
+  readonly maintain: (nodeId: string, maintain: MaintenanceCall) => Promise<MaintenanceResult>;
   /** Records an accepted override in the audit log. */
   readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOverride) => void;
 }

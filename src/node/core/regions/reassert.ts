@@ -16,7 +16,7 @@ const APART_MS = 1000;
 /** Said in one step: each is numbered, signed and held in some 0.15 ms. */
 const SAID_AT_A_TIME = 20;
 
-interface Waiting {
+interface PendingReassertion {
   readonly key: SummaryKey;
   /** To be exceeded. */
   readonly version: number;
@@ -28,15 +28,15 @@ interface Waiting {
 }
 
 /** What is said again in one step. */
-export interface Restated {
+export interface ReassertedDrafts {
   readonly drafts: readonly Draft[];
   /** The beacon is to be said again too. */
   readonly isBeacon: boolean;
 }
 
-const NOTHING: Restated = { drafts: [], isBeacon: false };
+const NOTHING: ReassertedDrafts = { drafts: [], isBeacon: false };
 
-export interface RestatingParts {
+export interface ReassertQueueParts {
   readonly held: Pick<HeldSummaries, "own" | "restate" | "takeBack" | "takeExceeds">;
   readonly holdDownMs: number;
   /** When this node said it last, as far as it knows. What counts now may be an older word of another node. */
@@ -47,12 +47,12 @@ export interface RestatingParts {
   readonly saidUnder: (namespace: string, time: Time) => SaidUnder;
 }
 
-export class Restating {
-  readonly #parts: RestatingParts;
-  readonly #waiting = new BoundedMap<KeyText, Waiting>(MAX_WAITING);
+export class ReassertQueue {
+  readonly #parts: ReassertQueueParts;
+  readonly #waiting = new BoundedMap<KeyText, PendingReassertion>(MAX_WAITING);
   #dueMonoMs = NEVER;
 
-  constructor(parts: RestatingParts) {
+  constructor(parts: ReassertQueueParts) {
     this.#parts = parts;
   }
 
@@ -62,7 +62,7 @@ export class Restating {
   }
 
   /** Takes the orders that came, and does a slice of what is due. Only an exporter may. */
-  step(time: Time): Restated {
+  step(time: Time): ReassertedDrafts {
     const exceeds = this.#parts.held.takeExceeds();
     for (const exceed of exceeds) this.#take(exceed, time);
     const isBeacon = exceeds.some(({ key }) => key === undefined);
@@ -103,7 +103,7 @@ export class Restating {
   }
 
   /** Another node said something below it since the order came: it waits for that hold-down too, but once only, because else who says something again and again would keep it back. */
-  #putOff(text: KeyText, waiting: Waiting, time: Time): boolean {
+  #putOff(text: KeyText, waiting: PendingReassertion, time: Time): boolean {
     const said = this.#parts.held.own.find(waiting.key, time);
     const restMs = waiting.isPutOff || said === undefined || said.version <= waiting.saidVersion ? 0 : this.#restMs(said, time);
     if (restMs === 0) return false;
@@ -117,7 +117,7 @@ export class Restating {
     return (this.#parts.saidMonoMs(key) ?? Number.NEGATIVE_INFINITY) + this.#parts.holdDownMs;
   }
 
-  #say({ key, version }: Waiting, time: Time): Draft | undefined {
+  #say({ key, version }: PendingReassertion, time: Time): Draft | undefined {
     const { held, saidUnder } = this.#parts;
     // Somebody said something newer meanwhile, above it.
     if ((held.own.find(key, time)?.version ?? 0) > version) return undefined;

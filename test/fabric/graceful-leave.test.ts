@@ -1,7 +1,7 @@
 /** What is said on the links when a node leaves: to whom, in which order, and who refuses (semantics.md, Stop). */
 import { expect, test } from "vitest";
+import { GracefulLeave } from "../../src/fabric/graceful-leave.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import { Leaving } from "../../src/fabric/leaving.ts";
 import type { Hello } from "../../src/fabric/wire/messages.ts";
 
 function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
@@ -26,7 +26,7 @@ const REFUSAL = { kind: "handOver", seqs: [], isRefused: true } as const;
 const OFFER = { kind: "handOver", seqs: [3, 5], isRefused: false } as const;
 
 test("who leaves says so to nodes of its cluster, also on later links, and offers to one of them", () => {
-  const leaving = new Leaving("c1", () => true);
+  const leaving = new GracefulLeave("c1", () => true);
   const out: FabricOutput[] = [];
   const b = leaving.open(1, { hello: hello("b") }, AT, out);
   const other = leaving.open(3, { hello: hello("other", { clusterId: "c2" }) }, AT, out);
@@ -47,7 +47,7 @@ test("an offer is given to the node, with who made it; one that is not ready, or
     [false, false, false],
     [true, true, false],
   ] as const) {
-    const leaving = new Leaving("c1", () => isReady);
+    const leaving = new GracefulLeave("c1", () => isReady);
     const b = leaving.open(1, { hello: hello("b") }, AT, []);
     if (isLeaving) leaving.announce({ kind: "leaving" }, []);
     while (b?.next(AT) !== undefined);
@@ -59,7 +59,7 @@ test("an offer is given to the node, with who made it; one that is not ready, or
 });
 
 test("takers are those that are not leaving and still linked, with how often each refused", () => {
-  const leaving = new Leaving("c1", () => true);
+  const leaving = new GracefulLeave("c1", () => true);
   const out: FabricOutput[] = [];
   const [b, c] = ["b", "c", "d"].map((nodeId, link) => leaving.open(link, { hello: hello(nodeId) }, AT, out));
   b?.receive(SAYS_SO, AT, out);
@@ -71,7 +71,7 @@ test("takers are those that are not leaving and still linked, with how often eac
 
 test("an offer waits until the peer was told all own news", () => {
   const state = { isAllSent: false };
-  const leaving = new Leaving(
+  const leaving = new GracefulLeave(
     "c1",
     () => true,
     () => state.isAllSent,

@@ -1,14 +1,14 @@
 /** What keeps a node from taking writes, or from being ready (semantics.md, Two nodes with one id; Names and bounds). */
 import { expect, test } from "vitest";
-import type { Dispute } from "../../../src/fabric/membership/own-standing.ts";
-import { type Seen, Standing } from "../../../src/node/core/standing.ts";
+import type { IdentityConflict } from "../../../src/fabric/membership/identity-dispute.ts";
+import { type FabricView, WriteEligibility } from "../../../src/node/core/write-eligibility.ts";
 
 const TIME = { monoMs: 1000, wallMs: 1_760_000_000_000 };
 const RIGHT = { knownCount: 2, offCount: 0, isOff: false, aheadMs: 0, isUnheard: false };
 
 /** A node as others see it. */
 class Others {
-  dispute: Dispute | undefined;
+  dispute: IdentityConflict | undefined;
   isUnconfirmed = false;
   refuserCount = 0;
   alive = 0;
@@ -16,7 +16,7 @@ class Others {
   isReady = true;
   reason = "caught_up";
 
-  get seen(): Seen {
+  get seen(): FabricView {
     const refusers = Array.from({ length: this.refuserCount }, (_, i) => ({ nodeId: `n${i}`, why: "too long" }));
     const membership = {
       askClocks: () => {},
@@ -28,53 +28,58 @@ class Others {
       refusers: () => refusers,
     };
     const readiness = { isReady: this.isReady, read: () => ({ reason: this.reason, detail: "turned away" }) };
-    return { membership, readiness } as unknown as Seen;
+    return { membership, readiness } as unknown as FabricView;
   }
 }
 
 function open() {
   const others = new Others();
-  const standing = new Standing("n", false);
-  const look = () => standing.look(others.seen, { address: "n:1", isReady: true }, TIME);
-  return { others, standing, look };
+  const writeEligibility = new WriteEligibility("n", false);
+  const look = () => writeEligibility.look(others.seen, { address: "n:1", isReady: true }, TIME);
+  return { others, writeEligibility, look };
 }
 
 test("nothing waits in normal operation", () => {
-  const { others, standing, look } = open();
+  const { others, writeEligibility, look } = open();
   look();
-  expect([standing.mustConfirm(others.seen, TIME), standing.takeConfirmed(others.seen, TIME), standing.fault]).toEqual([false, false, ""]);
-  expect(() => standing.checkWrites()).not.toThrow();
+  expect([
+    writeEligibility.mustConfirm(others.seen, TIME),
+    writeEligibility.takeConfirmed(others.seen, TIME),
+    writeEligibility.fault,
+  ]).toEqual([false, false, ""]);
+  expect(() => writeEligibility.checkWrites()).not.toThrow();
 });
 
 test("after a standstill who asks waits until others have answered, and is told once", () => {
-  const { others, standing, look } = open();
+  const { others, writeEligibility, look } = open();
   others.isUnconfirmed = true;
-  expect(standing.mustConfirm(others.seen, TIME)).toBe(true);
+  expect(writeEligibility.mustConfirm(others.seen, TIME)).toBe(true);
   look();
-  expect(standing.takeConfirmed(others.seen, TIME)).toBe(false);
+  expect(writeEligibility.takeConfirmed(others.seen, TIME)).toBe(false);
   others.isUnconfirmed = false;
   look();
-  expect([standing.takeConfirmed(others.seen, TIME), standing.takeConfirmed(others.seen, TIME)]).toEqual([true, false]);
+  expect([writeEligibility.takeConfirmed(others.seen, TIME), writeEligibility.takeConfirmed(others.seen, TIME)]).toEqual([true, false]);
 });
 
 test("who waits is told at once when another start goes under this id, and nothing is written then", () => {
-  const { others, standing, look } = open();
+  const { others, writeEligibility, look } = open();
   others.isUnconfirmed = true;
-  standing.mustConfirm(others.seen, TIME);
+  writeEligibility.mustConfirm(others.seen, TIME);
   others.dispute = { nodeIds: ["m"], otherAddress: "x:1" };
   expect(look().isLost).toBe(true);
-  expect(standing.takeConfirmed(others.seen, TIME)).toBe(true);
-  expect(standing.refusal?.reason).toBe("not_ready");
-  for (const check of [() => standing.checkStart(), () => standing.checkWrites()]) expect(check).toThrow("another start of n at x:1");
-  expect(standing.isWaiting).toBe(true);
+  expect(writeEligibility.takeConfirmed(others.seen, TIME)).toBe(true);
+  expect(writeEligibility.refusal?.reason).toBe("not_ready");
+  for (const check of [() => writeEligibility.checkStart(), () => writeEligibility.checkWrites()])
+    expect(check).toThrow("another start of n at x:1");
+  expect(writeEligibility.isWaiting).toBe(true);
 });
 
 test("more than half of the others must refuse what a node says of itself before it is not ready; it may write all the same", () => {
-  const { others, standing, look } = open();
+  const { others, writeEligibility, look } = open();
   const isFaultless = (refuserCount: number, alive: number, suspect: number) => {
     Object.assign(others, { refuserCount, alive, suspect });
     look();
-    return standing.fault === "";
+    return writeEligibility.fault === "";
   };
   expect([isFaultless(0, 0, 0), isFaultless(1, 1, 1), isFaultless(2, 2, 1), isFaultless(2, 3, 1), isFaultless(1, 1, 0)]).toEqual([
     true,
@@ -83,16 +88,16 @@ test("more than half of the others must refuse what a node says of itself before
     true,
     false,
   ]);
-  expect(() => standing.checkWrites()).not.toThrow();
+  expect(() => writeEligibility.checkWrites()).not.toThrow();
 });
 
 test("who was turned away where it was to join takes no writes until it has been ready", () => {
-  const { others, standing, look } = open();
+  const { others, writeEligibility, look } = open();
   Object.assign(others, { isReady: false, reason: "refused" });
   look();
-  expect(() => standing.checkWrites()).toThrow("not_ready: turned away");
-  expect(() => standing.checkStart()).not.toThrow();
+  expect(() => writeEligibility.checkWrites()).toThrow("not_ready: turned away");
+  expect(() => writeEligibility.checkStart()).not.toThrow();
   others.isReady = true;
   look();
-  expect(() => standing.checkWrites()).not.toThrow();
+  expect(() => writeEligibility.checkWrites()).not.toThrow();
 });

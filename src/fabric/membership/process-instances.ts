@@ -2,19 +2,19 @@
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
-import type { Foreigners } from "../links/foreigners.ts";
+import type { ForeignPeers } from "../links/foreign-peers.ts";
 import type { FabricNews } from "../part.ts";
-import type { HeldStart, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
+import type { HeldInstance, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 
 /**
  * How a start stands to the one that was accepted last. `new`: there is nothing to compare it with; `unsaid`: of a node without a disk; `stranger`: it follows another start than the one that is remembered, so it began from a copy.
  */
-export type StartVerdict = "new" | "unsaid" | "same" | "follows" | "stranger";
+export type InstanceVerdict = "new" | "unsaid" | "same" | "follows" | "stranger";
 
 /** The start of a node that was accepted last. */
-export interface AcceptedStart extends HeldStart, NodeRef {}
+export interface AcceptedInstance extends HeldInstance, NodeRef {}
 
-interface Accepted extends AcceptedStart {
+interface AcceptedRow extends AcceptedInstance {
   /** When it last asked this node something in that start. */
   heardMonoMs: number;
   /** The node said so itself; else others said it of it, and its own word is worth more. */
@@ -22,7 +22,7 @@ interface Accepted extends AcceptedStart {
 }
 
 /** A stranger that speaks of itself. */
-interface Stranger {
+interface UnknownInstance {
   readonly boot: string;
   sinceMonoMs: number;
   /** When it spoke last. */
@@ -38,15 +38,15 @@ interface Stranger {
  * What is known of a stranger that speaks: `first`: nothing yet; `unsure`: it may be about to name the accepted start as an earlier one of its
  * own; `lasting`: it had the time to, and did not; `two`: the accepted start is there as well.
  */
-export type StrangerStanding = "first" | "unsure" | "lasting" | "two";
+export type UnknownInstanceState = "first" | "unsure" | "lasting" | "two";
 
 /** How a start that greets stands to the one that goes under its id. */
-export type StartStanding =
+export type InstanceStatus =
   | {
-      readonly verdict: Exclude<StartVerdict, "stranger"> /** The accepted one is listed at another address. */;
+      readonly verdict: Exclude<InstanceVerdict, "stranger"> /** The accepted one is listed at another address. */;
       readonly isElsewhere: boolean;
     }
-  | { readonly verdict: "stranger"; readonly standing: StrangerStanding };
+  | { readonly verdict: "stranger"; readonly standing: UnknownInstanceState };
 
 /** An operator is told of a second node with one id at most so often; and what shows that there are two does so for so long. */
 const TELL_MS = 60_000;
@@ -55,18 +55,18 @@ const LASTING_MS = 5000;
 /** Names that two nodes have, of which one was started again. */
 const MANY_NAMES = 3;
 
-export class NodeStarts {
+export class ProcessInstances {
   /** This node's cluster. */
   readonly #here: string;
   /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
-  readonly #accepted: BoundedMap<string, Accepted>;
+  readonly #accepted: BoundedMap<string, AcceptedRow>;
   /** By node id, while another start is accepted. The one that was met longest ago is first. */
-  readonly #strangers: BoundedMap<string, Stranger>;
+  readonly #strangers: BoundedMap<string, UnknownInstance>;
   /** Node id to when the operator was told of a second one; the one told of longest ago is first. */
   readonly #toldMonoMs: BoundedMap<string, number>;
 
   /** `accepted`: what was remembered before this node was restarted. */
-  constructor(max: number, here: string, accepted: readonly AcceptedStart[] = []) {
+  constructor(max: number, here: string, accepted: readonly AcceptedInstance[] = []) {
     this.#here = here;
     this.#accepted = new BoundedMap(max);
     this.#strangers = new BoundedMap(max);
@@ -80,12 +80,12 @@ export class NodeStarts {
   }
 
   /** What is to be remembered over a restart; the one that was heard of longest ago first. */
-  list(): readonly AcceptedStart[] {
+  list(): readonly AcceptedInstance[] {
     const proven = [...this.#accepted.values()].filter(({ isProven }) => isProven);
     return proven.map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
   }
 
-  find(nodeId: string): HeldStart | undefined {
+  find(nodeId: string): HeldInstance | undefined {
     return this.#accepted.get(nodeId);
   }
 
@@ -94,9 +94,9 @@ export class NodeStarts {
    * that cluster to say: what such a node says itself is taken for the next start, as whoever was away for several has missed those between.
    */
   verdict(
-    { nodeId, generation, boot, bootBefore, clusterId }: NodeRef & Start & { readonly clusterId: string },
+    { nodeId, generation, boot, bootBefore, clusterId }: NodeRef & ProcessInstance & { readonly clusterId: string },
     isOwnWord: boolean,
-  ): StartVerdict {
+  ): InstanceVerdict {
     const last = this.#accepted.get(nodeId);
     // A new generation begins anew: membership has rules of its own for it.
     if (last === undefined || generation !== last.generation) return "new";
@@ -122,7 +122,7 @@ export class NodeStarts {
   }
 
   /** The node itself says so, or answered in this start: then a stranger that was met is a second one. */
-  prove({ nodeId, generation, boot }: NodeRef & Start, { monoMs }: Time): void {
+  prove({ nodeId, generation, boot }: NodeRef & ProcessInstance, { monoMs }: Time): void {
     const last = this.#accepted.get(nodeId);
     if (last?.generation !== generation || last.boot !== boot) return;
     last.isProven = true;
@@ -131,7 +131,7 @@ export class NodeStarts {
   }
 
   /** The node itself asked something, in that start: if it is the accepted one, it is there, whatever an earlier question to it came to. */
-  heard(from: NodeRef & Start, time: Time): void {
+  heard(from: NodeRef & ProcessInstance, time: Time): void {
     const last = this.#accepted.get(from.nodeId);
     if (last?.generation !== from.generation || last.boot !== from.boot) return;
     last.heardMonoMs = time.monoMs;
@@ -139,7 +139,7 @@ export class NodeStarts {
   }
 
   /** A stranger speaks of itself. It is not believed; whether there is a second node is another question. */
-  meet({ nodeId, boot = "" }: NodeRef & Start, { monoMs }: Time): StrangerStanding {
+  meet({ nodeId, boot = "" }: NodeRef & ProcessInstance, { monoMs }: Time): UnknownInstanceState {
     const known = this.#strangers.get(nodeId);
     if (known?.boot === boot) {
       known.lastMonoMs = monoMs;
@@ -171,7 +171,7 @@ export class NodeStarts {
   }
 
   /** What a node that asks is told: the start that goes under its id here, if that is another than the one that asks. */
-  insteadOf({ nodeId, boot }: NodeRef & Start): { readonly heldStart?: HeldStart } {
+  insteadOf({ nodeId, boot }: NodeRef & ProcessInstance): { readonly heldStart?: HeldInstance } {
     const last = this.#accepted.get(nodeId);
     if (last === undefined || boot === undefined || boot === last.boot) return {};
     return { heldStart: { boot: last.boot, address: last.address } };
@@ -193,7 +193,7 @@ export class NodeStarts {
 }
 
 /** What was said of a start, and nothing else. */
-export function startOf({ boot, bootBefore }: Start): Start {
+export function startOf({ boot, bootBefore }: ProcessInstance): ProcessInstance {
   return { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
 }
 
@@ -204,9 +204,9 @@ export type MembershipOutput =
   | Extract<FabricNews, { readonly kind: "memberChanged" | "memberForgotten" | "turnedAway" | "letIn" | "ownIdUsed" }>;
 
 export interface MembershipStateParts {
-  readonly foreigners?: Foreigners | undefined;
+  readonly foreigners?: ForeignPeers | undefined;
   /** What earlier starts of this node were called. */
   readonly earlierBoots?: readonly string[] | undefined;
   /** Starts of others that were accepted before this node was restarted. */
-  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
+  readonly acceptedStarts?: readonly AcceptedInstance[] | undefined;
 }

@@ -22,7 +22,7 @@ export interface PeerAuthSettings {
 /** The settings of a node that has none. */
 export const EVERY_CLUSTER: PeerAuthSettings = { mode: "permissive", clusters: [], hasCertificates: false };
 
-export interface Place {
+export interface ClusterLocation {
   readonly clusterId: string;
   readonly region: string;
 }
@@ -37,8 +37,8 @@ const MAX_KNOWN = 10_000;
 /** The most places and clusters of which is remembered that the operator was told. */
 const MAX_TOLD = 256;
 
-export class Foreigners {
-  readonly #here: Place;
+export class ForeignPeers {
+  readonly #here: ClusterLocation;
   readonly #settings: PeerAuthSettings;
   readonly #listed: ReadonlySet<string>;
   readonly #isMember: (nodeId: string) => boolean;
@@ -48,7 +48,7 @@ export class Foreigners {
   /** Number of links that came up only because the mode is `permissive`. */
   admittedCount = 0;
 
-  constructor(here: Place, settings: PeerAuthSettings, isMember: (nodeId: string) => boolean) {
+  constructor(here: ClusterLocation, settings: PeerAuthSettings, isMember: (nodeId: string) => boolean) {
     this.#here = here;
     this.#settings = settings;
     this.#listed = new Set(settings.clusters);
@@ -61,7 +61,7 @@ export class Foreigners {
   }
 
   /** Why nodes of a place are not let in, and which setting would let them in. Undefined when they are let in. */
-  refusalOf(place: Place): ForeignRefusal | undefined {
+  refusalOf(place: ClusterLocation): ForeignRefusal | undefined {
     const { clusterId, region } = this.#here;
     if (place.region !== region)
       return place.clusterId === clusterId
@@ -85,7 +85,7 @@ export class Foreigners {
    * Notes a node of a foreign place. Returns whether the place is new, so that it is worth telling. Members are not noted: a node that calls a
    * member foreign is wrong.
    */
-  note(nodeId: string, { clusterId, region }: Place): boolean {
+  note(nodeId: string, { clusterId, region }: ClusterLocation): boolean {
     if (!this.#isMember(nodeId)) this.#known.set(nodeId, true);
     return isNew(this.#told, `${clusterId}\0${region}`);
   }

@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { NEVER } from "../../../src/lib/machine.ts";
-import { Generations } from "../../../src/node/core/generations.ts";
+import { GenerationRenewal } from "../../../src/node/core/generation-renewal.ts";
 import { at, Registry } from "../../fakes/registry.ts";
 
 const WHY = { peerNodeId: "b", seq: 7 };
 
 function renewing(make: () => number) {
   const { replica } = new Registry();
-  return { replica, generations: new Generations(replica, make) };
+  return { replica, generations: new GenerationRenewal(replica, make) };
 }
 
 test.each([

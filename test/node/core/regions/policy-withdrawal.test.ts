@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { HeardRules } from "../../../../src/fabric/borders/rules/heard-rules.ts";
 import type { HeardRule, Reach } from "../../../../src/fabric/wire/messages.ts";
-import { Narrowed } from "../../../../src/node/core/regions/narrowed.ts";
+import { PolicyWithdrawal } from "../../../../src/node/core/regions/policy-withdrawal.ts";
 import type { IsExported } from "../../../../src/summary/held/keeping.ts";
 
 const NEIGHBOURS = [{ clusterId: "eu1", region: "eu" }];
@@ -24,11 +24,11 @@ function nodeOf() {
     },
   };
   const heard = new HeardRules();
-  const narrowed = new Narrowed({ held, clusterId: "us1", region: "us", neighbours: NEIGHBOURS });
+  const narrowed = new PolicyWithdrawal({ held, clusterId: "us1", region: "us", neighbours: NEIGHBOURS });
   narrowed.follow(heard);
   let monoMs = 0;
   let toldCount = 0;
-  const look = (members: Parameters<Narrowed["look"]>[0] = []) => {
+  const look = (members: Parameters<PolicyWithdrawal["look"]>[0] = []) => {
     monoMs += 500;
     if (narrowed.look(members, { monoMs, wallMs: monoMs })) toldCount += 1;
   };
@@ -85,7 +85,7 @@ test("what a neighbour told a node that is gone counts for a ttl and stale_keep,
   };
   const uses: ReadonlyMap<string, IsExported> = new Map();
   const neighbours = [...NEIGHBOURS, { clusterId: "eu2", region: "eu" }];
-  const narrowed = new Narrowed({ held, clusterId: "us1", region: "us", neighbours });
+  const narrowed = new PolicyWithdrawal({ held, clusterId: "us1", region: "us", neighbours });
   narrowed.follow(heard);
   heard.heard(1, { clusterId: "eu1", region: "eu", exports: ["svc"], reached: [] });
   const look = (monoMs: number, heardRules?: readonly HeardRule[]) =>
@@ -152,7 +152,7 @@ function relayOf(
     },
   };
   const heard = new HeardRules();
-  const narrowed = new Narrowed({ held, clusterId: "us1", region: "us", neighbours });
+  const narrowed = new PolicyWithdrawal({ held, clusterId: "us1", region: "us", neighbours });
   narrowed.follow(heard);
   let monoMs = 0;
   const time = () => ({ monoMs, wallMs: monoMs });
@@ -160,7 +160,7 @@ function relayOf(
     heard,
     narrowed,
     uses: () => useCount,
-    look: (forMs = 500, members: Parameters<Narrowed["look"]>[0] = []) => {
+    look: (forMs = 500, members: Parameters<PolicyWithdrawal["look"]>[0] = []) => {
       for (const endMs = monoMs + forMs; monoMs < endMs; ) {
         monoMs += 500;
         narrowed.look(members, time());

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import type { FabricInput, FabricOutput } from "../../../src/fabric/io-types.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { HeardPeers } from "../../../src/node/core/heard-peers.ts";
+import { PeerActivity } from "../../../src/node/core/peer-activity.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
 
@@ -13,7 +13,7 @@ class Watched {
   readonly world = new FabricWorld();
   readonly metrics = new Metrics();
   readonly node: WorldNode = this.world.start({ nodeId: "a" });
-  readonly watched = new HeardPeers(this.node.fabric, this.metrics);
+  readonly watched = new PeerActivity(this.node.fabric, this.metrics);
 
   give(input: FabricInput): readonly FabricOutput[] {
     const out: FabricOutput[] = [];

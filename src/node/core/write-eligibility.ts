@@ -1,10 +1,10 @@
 /** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and refusals of other nodes. */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { ClockState } from "../../fabric/membership/clock-watch.ts";
+import type { IdentityConflict } from "../../fabric/membership/identity-dispute.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
-import type { Dispute } from "../../fabric/membership/own-standing.ts";
 import type { ReadyState } from "../../fabric/readiness.ts";
-import type { Start } from "../../fabric/wire/messages.ts";
+import type { ProcessInstance } from "../../fabric/wire/messages.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { isStamp, stampOf } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -12,19 +12,19 @@ import type { Time } from "../../lib/machine.ts";
 const RETRY_MS = 1000;
 
 /** The parts of a fabric that a node's standing is read from. */
-export interface Seen {
+export interface FabricView {
   readonly membership: Pick<Membership, "askClocks" | "clock" | "counts" | "dispute" | "hasJoined" | "isUnconfirmed" | "refusers">;
   readonly readiness: { readonly isReady: boolean; read(time: Time): Pick<ReadyState, "reason" | "detail"> };
 }
 
-export interface StandingLook extends StartLook {
+export interface EligibilityLook extends InstanceLook {
   /** An event about the clock, for people. */
   readonly clockEvent?: ReturnType<OwnClock["look"]>;
 }
 
-export class Standing {
+export class WriteEligibility {
   readonly #clock: OwnClock;
-  readonly #start: OwnStart;
+  readonly #start: OwnInstance;
   #joinFault = "";
   #isRefused = false;
   /** Whether a write waits for other nodes to confirm this start. */
@@ -33,11 +33,11 @@ export class Standing {
   /** `hasSeeds`: this node is to meet others. A node that stands alone never has a fault. */
   constructor(nodeId: string, hasSeeds: boolean) {
     this.#clock = new OwnClock(hasSeeds);
-    this.#start = new OwnStart(nodeId);
+    this.#start = new OwnInstance(nodeId);
   }
 
   /** To be called after each input. `address`: where other nodes reach this one. `isReady`: it was ready once. */
-  look(fabric: Seen, { address, isReady }: { readonly address: string; readonly isReady: boolean }, time: Time): StandingLook {
+  look(fabric: FabricView, { address, isReady }: { readonly address: string; readonly isReady: boolean }, time: Time): EligibilityLook {
     const { membership } = fabric;
     const clockEvent = this.#clock.look(membership, isReady, time);
     const start = this.#start.look(membership.dispute(time), address, time);
@@ -50,14 +50,14 @@ export class Standing {
    * After a standstill of this process other nodes may have accepted another start. Until they have answered, no write is taken or acknowledged.
    * A caller that gets true has to wait until `takeConfirmed` says so.
    */
-  mustConfirm({ membership }: Seen, time: Time): boolean {
+  mustConfirm({ membership }: FabricView, time: Time): boolean {
     const isUnconfirmed = membership.isUnconfirmed(time);
     this.#isAwaited ||= isUnconfirmed;
     return isUnconfirmed;
   }
 
   /** Whether the writes that wait are to be answered now, because others accept this start or hold another one. True once for each wait. */
-  takeConfirmed({ membership }: Seen, time: Time): boolean {
+  takeConfirmed({ membership }: FabricView, time: Time): boolean {
     if (!this.#isAwaited || (this.#start.fault === "" && membership.isUnconfirmed(time))) return false;
     this.#isAwaited = false;
     return true;
@@ -110,7 +110,7 @@ function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): b
 }
 
 /** Why this node takes no writes: it was turned away where it was to join. Empty when it was not, or has been ready. */
-function joinFaultOf({ readiness }: Pick<Seen, "readiness">, time: Time): string {
+function joinFaultOf({ readiness }: Pick<FabricView, "readiness">, time: Time): string {
   if (readiness.isReady) return "";
   const { reason, detail } = readiness.read(time);
   return reason === "refused" ? detail : "";
@@ -138,7 +138,7 @@ const HURRIED_CLOCK_MS = 20;
 /** How long a start waits for other nodes to say what their clocks are. */
 const COMPARE_MS = 3000;
 
-type Clocks = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
+type ClockSources = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
 
 /** Why: writes of a node whose clock is off would win over later writes of other nodes, or be hidden by earlier ones. */
 export class OwnClock {
@@ -166,7 +166,7 @@ export class OwnClock {
   }
 
   /** To be called after each input. `isReady`: the node was ready once, so it waits no more. Returns the event to tell of, if there is one. */
-  look(membership: Clocks, isReady: boolean, time: Time): ReturnType<typeof eventOutput> | undefined {
+  look(membership: ClockSources, isReady: boolean, time: Time): ReturnType<typeof eventOutput> | undefined {
     if (isReady) this.#comparing = undefined;
     if (time.monoMs < this.#lookedMonoMs + (this.#comparing === undefined ? CLOCK_MS : HURRIED_CLOCK_MS)) return undefined;
     this.#lookedMonoMs = time.monoMs;
@@ -187,7 +187,7 @@ export class OwnClock {
   }
 
   /** Whether a start still waits: other nodes that could say that its clock is wrong exist, or may exist, and too few of them have told their clocks. */
-  #mustCompare(membership: Clocks, { isUnheard }: ClockState, { monoMs }: Time): boolean {
+  #mustCompare(membership: ClockSources, { isUnheard }: ClockState, { monoMs }: Time): boolean {
     if (this.#comparing === undefined) return false;
     const { untilMonoMs = monoMs + COMPARE_MS } = this.#comparing;
     this.#comparing = monoMs < untilMonoMs ? { untilMonoMs } : undefined;
@@ -214,20 +214,20 @@ const TELL_MS = 2000;
 const CONTESTED_MS = 5000;
 
 /** The name of a start, and the names of the earlier starts on the same disk; `earlierBoots` is undefined without a disk. */
-export interface NamedStart {
+export interface NamedInstance {
   readonly boot: string;
   readonly earlierBoots: readonly string[] | undefined;
 }
 
 /** What this node tells others of its start: nothing without a disk, where each start is a new generation. */
-export function startOfNode({ boot, earlierBoots }: NamedStart): Start {
+export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessInstance {
   if (earlierBoots === undefined) return {};
   const [bootBefore] = earlierBoots;
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };
 }
 
 /** The result of a look. */
-interface StartLook {
+interface InstanceLook {
   /** An event for people. */
   readonly event?: ReturnType<typeof eventOutput>;
   /** Another start goes under this id since the last look. */
@@ -236,9 +236,9 @@ interface StartLook {
   readonly isContested?: boolean;
 }
 
-const NOTHING: StartLook = {};
+const NOTHING: InstanceLook = {};
 
-export class OwnStart {
+export class OwnInstance {
   readonly #nodeId: string;
   #fault = "";
   #sinceMonoMs: number | undefined;
@@ -259,7 +259,7 @@ export class OwnStart {
   }
 
   /** To be called after each input. `address`: where other nodes reach this one. */
-  look(dispute: Dispute | undefined, address: string, time: Time): StartLook {
+  look(dispute: IdentityConflict | undefined, address: string, time: Time): InstanceLook {
     if (dispute === undefined) return this.#sinceMonoMs === undefined ? NOTHING : this.#ended(time.monoMs - this.#sinceMonoMs);
     this.#fault = disputeText({ nodeId: this.#nodeId, address }, dispute);
     if (this.#sinceMonoMs === undefined) {
@@ -273,7 +273,7 @@ export class OwnStart {
     return { event: eventOutput("own_start_refused", "error", detail, { isAudited: true }) };
   }
 
-  #ended(lastedMs: number): StartLook {
+  #ended(lastedMs: number): InstanceLook {
     const isTold = this.#isTold;
     this.#sinceMonoMs = undefined;
     this.#fault = "";
@@ -288,7 +288,7 @@ export class OwnStart {
 /** The dispute in words for people. A start that is remembered at this node's own address is not called a second node. */
 function disputeText(
   { nodeId, address }: { readonly nodeId: string; readonly address: string },
-  { nodeIds, otherAddress }: Dispute,
+  { nodeIds, otherAddress }: IdentityConflict,
 ): string {
   const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
   const [first = ""] = nodeIds;
@@ -306,13 +306,13 @@ function disputeText(
 
 // How a node notices that its process stood still, so that nobody could be heard (semantics.md, Deadlines and standstills).
 /** The shell looks at the clock this often. */
-export const LOOK_MS = 125;
+export const CLOCK_CHECK_MS = 125;
 /** Two looks of a process that runs are at most this far apart. */
-const APART_MS = 2 * LOOK_MS;
+const APART_MS = 2 * CLOCK_CHECK_MS;
 /** A shorter standstill does not count. */
 const LEAST_MS = 50;
 
-export class Standstill {
+export class PauseDetector {
   #lookedMonoMs: number | undefined;
 
   /** To be called at each look. Returns how long the process stood still; undefined when it did not. */

@@ -1,20 +1,20 @@
 /** How this node stands with others: whether they take what it says of itself, and whether its start is the one that goes under its id. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
-import type { HeldStart, MemberUpdate } from "../wire/messages.ts";
+import type { HeldInstance, MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
 import { UPDATE_REFUSALS } from "./update-rules.ts";
 
 /** Another start goes under this node's id. */
-export interface Dispute {
+export interface IdentityConflict {
   /** Who says so; this node's own id when the other one answered itself. */
   readonly nodeIds: readonly string[];
   /** Where the other one is; empty when nobody knows. */
   readonly otherAddress: string;
 }
 
-interface Told {
-  readonly held: HeldStart;
+interface DisputeReport {
+  readonly held: HeldInstance;
   /** Where it was told, to ask there again. */
   readonly address: string;
   readonly sinceMonoMs: number;
@@ -38,24 +38,24 @@ function mostOf(listedCount: number): number {
 }
 
 /** Since when this node has to be confirmed, because others may have taken another start of its id while it stood still. */
-interface Waking {
+interface PendingConfirmation {
   readonly sinceMonoMs: number;
   /** Whom it asked and who knows of no other start. */
   readonly confirmers: Set<string>;
   askMonoMs: number;
 }
 
-export class OwnStanding {
+export class IdentityDispute {
   readonly #earlierBoots: ReadonlySet<string>;
   /** By who told. Bounded by those that this node asks. */
-  readonly #told = new Map<string, Told>();
+  readonly #told = new Map<string, DisputeReport>();
   /** Others that do not take what this node says of itself, each with why. Bounded by the members there are. */
   readonly #refusers = new Map<string, string>();
   /** Somebody accepted this start, and nobody else held another one then. */
   #isAccepted = false;
   #conflictToldMs = Number.NEGATIVE_INFINITY;
   #isConflictGone = false;
-  #waking: Waking | undefined;
+  #waking: PendingConfirmation | undefined;
   #second: { readonly address: string; readonly atMonoMs: number } | undefined;
 
   /** `earlierBoots`: what earlier starts of this directory were called. */
@@ -71,7 +71,7 @@ export class OwnStanding {
   /** Another node answered; `held` is the start that goes under our id there, when it is not this one. Whether it is to be asked at once. */
   hear(
     from: { readonly nodeId: string; readonly boot?: string; readonly address: string },
-    held: HeldStart | undefined,
+    held: HeldInstance | undefined,
     time: Time,
   ): boolean {
     const { nodeId, address } = from;
@@ -100,8 +100,8 @@ export class OwnStanding {
   }
 
   /** Those that hold another start and are to be asked now: where, and which start they hold. */
-  takeDue({ monoMs }: Time): readonly { readonly address: string; readonly held: HeldStart }[] {
-    const due: Told[] = [];
+  takeDue({ monoMs }: Time): readonly { readonly address: string; readonly held: HeldInstance }[] {
+    const due: DisputeReport[] = [];
     for (const told of this.#told.values()) {
       if (told.askMonoMs > monoMs) continue;
       told.askMonoMs = monoMs + (monoMs - told.sinceMonoMs < ASK_MS ? FIRST_ASK_MS : ASK_MS);
@@ -117,7 +117,7 @@ export class OwnStanding {
   }
 
   /** Why this node is not to answer for its id; `counts` says whose word counts. */
-  dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): Dispute | undefined {
+  dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): IdentityConflict | undefined {
     if (this.#told.size === 0) return undefined;
     const said = [...this.#told].filter(([nodeId, { held, sinceMonoMs }]) => {
       const isPatient = this.#isAccepted && this.isEarlier(held.boot) && monoMs - sinceMonoMs < PATIENCE_MS;
@@ -207,7 +207,7 @@ export class OwnStanding {
    * Why our own update was refused, as far as it concerns anybody. That it does not follow the `held` start is none where that was one of our
    * own: it is named at once, and until it is taken there is a dispute.
    */
-  lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldStart }): string {
+  lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldInstance }): string {
     const isBehind = ownUpdateRefused === UPDATE_REFUSALS.start && heldStart !== undefined && this.isEarlier(heldStart.boot);
     return isBehind ? "" : ownUpdateRefused;
   }

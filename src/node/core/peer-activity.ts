@@ -2,21 +2,21 @@
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
 import { isListed } from "../../fabric/membership/members.ts";
-import type { CallRequest } from "../../fabric/wire/messages.ts";
+import type { FabricCallRequest } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 
 /** The most calls that are timed at once. Calls above it are not timed. */
 const MAX_CALLS = 4096;
 
-export class HeardPeers {
+export class PeerActivity {
   readonly #fabric: Fabric;
   readonly #metrics: Metrics;
   /** Node id → wall ms; members only. */
   readonly #heard = new Map<string, number>();
   /** The node at the other end of each link that came up. */
   readonly #linkNodes = new Map<LinkId, string>();
-  readonly #calls = new Map<number, { readonly kind: CallRequest["kind"]; readonly sentMonoMs: number }>();
+  readonly #calls = new Map<number, { readonly kind: FabricCallRequest["kind"]; readonly sentMonoMs: number }>();
 
   constructor(fabric: Fabric, metrics: Metrics) {
     this.#fabric = fabric;

@@ -1,7 +1,7 @@
 /** What becomes of the versions that others have: refused is only what can never be used, and people are told of what could not be kept. */
 import { expect, test } from "vitest";
 import { MachineParts } from "../../../src/lib/machine-part.ts";
-import { TravellingPolicy } from "../../../src/node/core/travelling-policy.ts";
+import { RemotePolicy } from "../../../src/node/core/remote-policy.ts";
 import type { AdoptOutcome } from "../../../src/node/core-io.ts";
 import { driven } from "../../fakes/node-part.ts";
 import { at } from "../../fakes/registry.ts";
@@ -12,11 +12,11 @@ const NOTHING = fabric(HEAD.number - 1, undefined);
 
 /** A fabric whose newest version kept here has a number, and what it says of newer ones. */
 function fabric(number: number, notTaken: unknown) {
-  return { policy: { notTaken, head: { ...HEAD, number } } } as unknown as Parameters<TravellingPolicy["notTaken"]>[0];
+  return { policy: { notTaken, head: { ...HEAD, number } } } as unknown as Parameters<RemotePolicy["notTaken"]>[0];
 }
 
 function open() {
-  const travelling = new TravellingPolicy(new MachineParts());
+  const travelling = new RemotePolicy(new MachineParts());
   const give = driven(travelling);
   const adopted = (outcome: AdoptOutcome) => give({ kind: "policyAdopted", head: HEAD, via: VIA, outcome }, at(0));
   return { travelling, adopted };

@@ -3,7 +3,7 @@
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Borders } from "./borders/borders.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId, type StopInput } from "./io-types.ts";
-import type { ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
+import type { ChannelSession, LinkChannel, LinkGreeting } from "./links/channel.ts";
 import type { Links } from "./links/links.ts";
 import type { LinksPart } from "./links/links-part.ts";
 import type { Multiplexer } from "./links/multiplexer.ts";
@@ -15,7 +15,7 @@ import type { PolicyExchange } from "./policy-sync.ts";
 import type { Replicator } from "./replication/replicator.ts";
 import type { HandOverFrame, Hello } from "./wire/messages.ts";
 
-interface Peer {
+interface LeavingPeer {
   readonly link: LinkId;
   readonly hello: Hello;
   readonly frames: HandOverFrame[];
@@ -27,14 +27,14 @@ interface Peer {
 const LEAVING: HandOverFrame = { kind: "handOver", seqs: [], isRefused: false };
 const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
 
-export class Leaving implements LinkChannel<HandOverFrame> {
+export class GracefulLeave implements LinkChannel<HandOverFrame> {
   readonly kinds = ["handOver"] as const;
   /** So the offered records are at the peer before the offer. */
   readonly speaks = "last";
   readonly #clusterId: string;
   readonly #isReady: () => boolean;
   readonly #isAllSent: (link: LinkId) => boolean;
-  readonly #peers = new Map<LinkId, Peer>();
+  readonly #peers = new Map<LinkId, LeavingPeer>();
   #isLeaving = false;
 
   readonly handle: FabricHandlers = {
@@ -49,9 +49,9 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#isAllSent = isAllSent;
   }
 
-  open(link: LinkId, { hello }: Pick<Greeted, "hello">, _time: Time, out: FabricOutput[]): ChannelSession<HandOverFrame> | undefined {
+  open(link: LinkId, { hello }: Pick<LinkGreeting, "hello">, _time: Time, out: FabricOutput[]): ChannelSession<HandOverFrame> | undefined {
     if (hello.clusterId !== this.#clusterId) return undefined;
-    const peer: Peer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
+    const peer: LeavingPeer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
     this.#peers.set(link, peer);
     if (this.#isLeaving) this.#say(peer, LEAVING, out);
     const hasWork = () => peer.frames.length > 0 && this.#isAllSent(link);
@@ -87,7 +87,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
       if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#say(peer, frame, out);
   }
 
-  #heard(peer: Peer, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
+  #heard(peer: LeavingPeer, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
     const { nodeId, generation } = peer.hello;
     if (isRefused) peer.refusals += 1;
     else if (seqs.length === 0) {
@@ -97,7 +97,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     else out.push({ kind: "offered", nodeId, generation, seqs });
   }
 
-  #say(peer: Peer, frame: HandOverFrame, out: FabricOutput[]): void {
+  #say(peer: LeavingPeer, frame: HandOverFrame, out: FabricOutput[]): void {
     peer.frames.push(frame);
     out.push({ kind: "send", link: peer.link });
   }
@@ -116,7 +116,7 @@ interface StoppingParts {
   readonly peerAuth: Pick<PeerAuthFacts, "nodeId">;
 }
 
-export class Stopping implements FabricPart {
+export class GracefulStop implements FabricPart {
   readonly #options: Pick<FabricOptions, "heldGoodbyeMs" | "stopTimeoutMs">;
   readonly #parts: StoppingParts;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number; readonly heldUntilMonoMs: number } | undefined;

@@ -8,11 +8,11 @@ import { KEY_BOUNDS } from "../../signing/cluster-keys.ts";
 import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../signing/key-file.io.ts";
 import { KeyRegistry, type ListedKey } from "../../signing/key-registry.ts";
 import type { ClusterSigner, SignedBytes } from "../../signing/signer.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 
 /** What a node that holds summaries knows of clusters. */
-export interface NodeSeals {
+export interface NodeClusterKeys {
   readonly keys: KeyRegistry;
   /** Undefined at a node without the key of its cluster. It signs with the key that the file held last. */
   readonly signer: ClusterSigner | undefined;
@@ -20,7 +20,7 @@ export interface NodeSeals {
   announcements(): readonly SignedBytes[];
   /** Every key that is known here, and whether this node signs with it. */
   listed(wallMs: number): readonly (ListedKey & { readonly signs: boolean })[];
-  readonly component: Component;
+  readonly component: NodeComponent;
 }
 
 /** Whether the settings have anything to do with summaries. */
@@ -29,7 +29,7 @@ export function holdsSummaries({ summary, fabric }: Settings): boolean {
 }
 
 /** Throws with a message for the operator, a line for each fault, when the key file or a row of keys is not as it should be. */
-export function openSeals(settings: Settings, log: Log): NodeSeals {
+export function openSeals(settings: Settings, log: Log): NodeClusterKeys {
   const { clusterId, region } = settings.node;
   const { signingKeyFile } = settings.summary;
   const faults = keyFaults(settings);
@@ -50,7 +50,7 @@ export function openSeals(settings: Settings, log: Log): NodeSeals {
     },
     sign: (context, bytes) => file.keys.key.sign(context, bytes),
   };
-  const component: Component = {
+  const component: NodeComponent = {
     reload: () => {
       if (file?.reload() === true) configure();
     },

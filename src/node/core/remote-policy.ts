@@ -4,7 +4,7 @@ import type { PolicyHead } from "../../fabric/wire/messages.ts";
 import { isNewer, type PolicyVia } from "../../policy/versions/version.ts";
 import type { NodeHandlers, NodePart, NodePartList } from "../core-io.ts";
 
-export class TravellingPolicy implements NodePart {
+export class RemotePolicy implements NodePart {
   readonly #list: Pick<NodePartList, "deliver">;
   /** The last version of another node that could not be stored here, and why, for people. Undefined when the last one was stored. */
   #fault: { readonly head: PolicyHead; readonly told: string } | undefined;

@@ -3,19 +3,19 @@ import type { CaughtUp } from "./readiness.ts";
 import type { Hello } from "./wire/messages.ts";
 
 /** What a peer is to this node when it offers a policy. */
-export type PolicySource =
+export type PolicyOfferSource =
   | "accepted"
   /** It belongs to a cluster that is not accepted, and its policy is ignored. */
   | "foreign"
   /** This node's fabric is open. No policy is taken, so beside a peer with a policy this node would show what that policy hides. */
   | "open";
 
-interface Place {
+interface PeerLocation {
   readonly clusterId: string;
   readonly region: string;
 }
 
-export class PolicySources {
+export class PolicyOfferSources {
   readonly #clusterId: string;
   readonly #accepted: ReadonlySet<string>;
   readonly #isOpen: boolean;
@@ -26,7 +26,7 @@ export class PolicySources {
     this.#isOpen = own.isOpen;
   }
 
-  of(clusterId: string): PolicySource {
+  of(clusterId: string): PolicyOfferSource {
     if (this.#isOpen) return "open";
     return this.#accepted.has(clusterId) ? "accepted" : "foreign";
   }
@@ -43,7 +43,7 @@ export class PolicySources {
    */
   caughtUp(
     peers: readonly Hello[],
-    { listed, region: here }: { readonly listed: readonly Place[]; readonly region: string },
+    { listed, region: here }: { readonly listed: readonly PeerLocation[]; readonly region: string },
     { hasPolicy, maxLinks }: { readonly hasPolicy: boolean; readonly maxLinks: number },
   ): CaughtUp {
     const clusters = listed.flatMap(({ clusterId, region }) => (region === here ? [clusterId] : []));

@@ -1,6 +1,6 @@
 /** How old what is held may be: whose silence counts. */
 import { expect, test } from "vitest";
-import { Freshness, Roster } from "../../src/fabric/freshness.ts";
+import { DataFreshness, MemberRoster } from "../../src/fabric/data-freshness.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
@@ -14,8 +14,8 @@ class Bench {
   /** Of origins, by id. */
   readonly proven = new Map<string, number>();
   readonly heartbeats = { version: 0, provenMonoMs: (id: string) => this.proven.get(id) };
-  readonly roster = new Roster({ nodeId: "me", clusterId: "c1", maxMembers: 100, originForgetMs: 3_600_000 });
-  readonly freshness = new Freshness({
+  readonly roster = new MemberRoster({ nodeId: "me", clusterId: "c1", maxMembers: 100, originForgetMs: 3_600_000 });
+  readonly freshness = new DataFreshness({
     nodeId: "me",
     clusterId: "c1",
     membership: { members: () => [...this.members.values()], find: (id) => this.members.get(id) },

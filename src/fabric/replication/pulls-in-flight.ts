@@ -3,7 +3,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { ReplicationOptions } from "./options.ts";
 
 /** A link as seen by who shares the fetching out. */
-export interface Fetcher {
+export interface PullingLink {
   /** When records last came over it. */
   readonly receivedMonoMs: number;
   /** An origin is taken again that was refused before. */
@@ -23,15 +23,15 @@ export interface Fetcher {
 type FetchOptions = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs" | "newsTimeoutMs" | "newsPatienceMs">;
 
 /** What a link asks its peer for. */
-export interface FetchWish {
+export interface PullRequest {
   /** Up to there, as the peer told. */
   readonly wanted: number;
   /** The peer has just offered it: the answer is small, and soon there. */
   readonly isNews: boolean;
 }
 
-interface Fetch extends FetchWish {
-  readonly fetcher: Fetcher;
+interface PullInFlight extends PullRequest {
+  readonly fetcher: PullingLink;
   sinceMonoMs: number;
   through: number;
   /** When it was first asked for since something came. */
@@ -40,7 +40,7 @@ interface Fetch extends FetchWish {
   attempts: number;
 }
 
-const ALL: FetchWish = { wanted: Number.POSITIVE_INFINITY, isNews: false };
+const ALL: PullRequest = { wanted: Number.POSITIVE_INFINITY, isNews: false };
 
 /** Questions for an origin before the waits grow: a net that loses a fifth of all frames needs some. */
 const QUICK_ATTEMPTS = 5;
@@ -48,9 +48,9 @@ const QUICK_ATTEMPTS = 5;
 /** News that takes long to come is waited for at most so long: a peer that does not answer must not hold it up. */
 const MAX_NEWS_WAIT_MS = 3000;
 
-export class Fetches {
+export class PullsInFlight {
   readonly #options: FetchOptions;
-  readonly #all = new Map<string, Fetch>();
+  readonly #all = new Map<string, PullInFlight>();
   /** What answers took, and how much that varies (RFC 6298, 2.3); undefined before the first. */
   #answerMs: number | undefined;
   #varianceMs = 0;
@@ -62,9 +62,9 @@ export class Fetches {
   /** Whether this link is to ask its peer for an origin now, of which `through` is known. When nothing comes another takes over. */
   take(
     { id, through }: { readonly id: string; readonly through: number },
-    fetcher: Fetcher,
+    fetcher: PullingLink,
     { monoMs }: Time,
-    wish: FetchWish = ALL,
+    wish: PullRequest = ALL,
   ): boolean {
     const fetch = this.#all.get(id);
     if (fetch === undefined) {
@@ -126,12 +126,12 @@ export class Fetches {
   }
 
   /** What this link fetched is here, or not to be had. */
-  end(id: string, fetcher: Fetcher): void {
+  end(id: string, fetcher: PullingLink): void {
     if (this.#all.get(id)?.fetcher === fetcher) this.#all.delete(id);
   }
 
   /** The link is gone: what it fetched is for others to ask for. */
-  drop(fetcher: Fetcher): void {
+  drop(fetcher: PullingLink): void {
     for (const [id, fetch] of this.#all) if (fetch.fetcher === fetcher) this.#all.delete(id);
   }
 }

@@ -15,21 +15,21 @@ import type { Time } from "../../../lib/machine.ts";
 import type { IsExported } from "../../../summary/held/keeping.ts";
 import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 
-export interface NarrowedParts {
+export interface PolicyWithdrawalParts {
   readonly held: Pick<HeldSummaries, "exportsChanged" | "lostAfterMs" | "otherRegions">;
   readonly clusterId: string;
   readonly region: string;
   readonly neighbours: readonly Neighbour[];
 }
 
-type Member = Pick<MemberUpdate, "clusterId" | "heardRules">;
+type RuleMember = Pick<MemberUpdate, "clusterId" | "heardRules">;
 
 /** By then a node of some age has the links that it is to have. */
 const SETTLED_MS = 60_000;
 const NO_ROWS: readonly HeardRule[] = [];
 
-export class Narrowed {
-  readonly #parts: NarrowedParts;
+export class PolicyWithdrawal {
+  readonly #parts: PolicyWithdrawalParts;
   readonly #remembered: RememberedRules;
   readonly #reach: RegionReach;
   readonly #told = new ToldRules(BORDER_FIXED);
@@ -38,13 +38,13 @@ export class Narrowed {
   #heard: HeardRules | undefined;
   /** Its revision when this node looked last. */
   #seenRevision = -1;
-  #members: readonly Member[] = [];
+  #members: readonly RuleMember[] = [];
   /** What this node hears now, of each neighbour. */
   #now: readonly HeardRule[] = [];
   /** By cluster of the region. */
   #countings: ReadonlyMap<string, Counting> = new Map();
 
-  constructor(parts: NarrowedParts) {
+  constructor(parts: PolicyWithdrawalParts) {
     this.#parts = parts;
     this.#remembered = new RememberedRules(parts.held.lostAfterMs);
     this.#reach = new RegionReach(parts.region);
@@ -56,7 +56,7 @@ export class Narrowed {
   }
 
   /** Looks at what this node and the other ones of the region heard. Returns whether others are to be told. */
-  look(members: readonly Member[], { monoMs }: Time): boolean {
+  look(members: readonly RuleMember[], { monoMs }: Time): boolean {
     const { clusterId, held } = this.#parts;
     this.#startMonoMs ??= monoMs;
     this.#members = members;

@@ -1,6 +1,6 @@
 /** What others know better of a cluster is said again once its hold-down is over, in slices, and the audit is told. */
 import { expect, test } from "vitest";
-import { Restating } from "../../../../src/node/core/regions/restating.ts";
+import { ReassertQueue } from "../../../../src/node/core/regions/reassert.ts";
 import { HeldWorld, sealedSummary, summaryKey } from "../../../fakes/held-world.ts";
 
 const HOLD_DOWN_MS = 5000;
@@ -9,7 +9,7 @@ const UNDER = { policyVersion: "v7", policyNumber: 7, policyRule: "svc", noStale
 function exporter({ saidMonoMs, rank = 0 }: { readonly saidMonoMs?: number; readonly rank?: number } = {}) {
   const world = new HeldWorld();
   const node = world.node({ nodeId: "a1", clusterId: "A" });
-  const restating = new Restating({
+  const restating = new ReassertQueue({
     held: node.held,
     holdDownMs: HOLD_DOWN_MS,
     saidMonoMs: () => saidMonoMs,

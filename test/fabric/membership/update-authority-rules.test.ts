@@ -1,6 +1,6 @@
 /** The table by which a member decides whose word counts; `authority.test.ts` shows what follows from it. */
 import { expect, test } from "vitest";
-import { isToBeAsked } from "../../../src/fabric/membership/authority.ts";
+import { isToBeAsked } from "../../../src/fabric/membership/update-authority.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 
 test.each([

@@ -19,16 +19,16 @@ export interface LostGeneration {
   readonly above?: number;
 }
 
-type State =
+type GenerationState =
   | { readonly kind: "kept" }
   | { readonly kind: "writing"; readonly why: LostGeneration }
   | { readonly kind: "refused"; readonly why: LostGeneration; readonly againMonoMs: number };
 
 /** Renews one generation at a time: first the journal takes the new one, then all own records go on under it. */
-export class Generations {
+export class GenerationRenewal {
   readonly #replica: Replica;
   readonly #make: (time: Time) => number;
-  #state: State = { kind: "kept" };
+  #state: GenerationState = { kind: "kept" };
 
   /** `make` draws a generation. Generations grow with time, and no two are the same. */
   constructor(replica: Replica, make: (time: Time) => number) {

@@ -1,13 +1,13 @@
 /** Whom the settings let in, what would let others in, and what is remembered of them. */
 import { expect, test } from "vitest";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
-import { Foreigners, type PeerAuthSettings } from "../../../src/fabric/links/foreigners.ts";
+import { ForeignPeers, type PeerAuthSettings } from "../../../src/fabric/links/foreign-peers.ts";
 
 const HERE = { clusterId: "c1", region: "r1" };
 const STRICT: PeerAuthSettings = { mode: "strict", clusters: ["c2"], hasCertificates: true };
 
-function foreigners(settings: Partial<PeerAuthSettings>, isMember: (nodeId: string) => boolean = () => false): Foreigners {
-  return new Foreigners(HERE, { ...STRICT, ...settings }, isMember);
+function foreigners(settings: Partial<PeerAuthSettings>, isMember: (nodeId: string) => boolean = () => false): ForeignPeers {
+  return new ForeignPeers(HERE, { ...STRICT, ...settings }, isMember);
 }
 
 const LIST = 'fabric.clusters = ["c2","c9"]';

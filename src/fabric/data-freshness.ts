@@ -7,7 +7,7 @@ import type { Membership } from "./membership/membership.ts";
 import type { FabricHandlers, FabricPart } from "./part.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
-export interface FreshnessParts {
+export interface DataFreshnessParts {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly membership: Pick<Membership, "find" | "members">;
@@ -16,10 +16,10 @@ export interface FreshnessParts {
   /** Whether this node holds records of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
   /** The members of this node's cluster that are down or unreachable and have not left. */
-  readonly roster: Pick<Roster, "away" | "version">;
+  readonly roster: Pick<MemberRoster, "away" | "version">;
 }
 
-interface Peer {
+interface PeerFreshness {
   /** When this node was last in step with it. Before that, the time until which its records are taken to be here. */
   inStepMonoMs: number;
   /** There was a link to it. So its own statements count, and not those of others about it. */
@@ -31,16 +31,16 @@ interface Peer {
   /** It said goodbye. Until then, or until it is heard of again, it is taken to write nothing. */
   goneUntilMonoMs: number;
   /** The life that said goodbye, as membership knew it then. */
-  goneLife?: Life | undefined;
+  goneLife?: NodeIncarnation | undefined;
 }
 
 /** Membership counts these numbers up. A statement with higher ones was made by a node that lived on. */
-type Life = Pick<MemberUpdate, "generation" | "incarnation">;
+type NodeIncarnation = Pick<MemberUpdate, "generation" | "incarnation">;
 
-const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<Peer>;
+const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<PeerFreshness>;
 
 /** A node with a heartbeat that no link is wanted to. */
-interface Distant {
+interface DistantNode {
   readonly nodeId: string;
   readonly provenMonoMs: number;
 }
@@ -55,7 +55,7 @@ const GONE_MS = 60_000;
 const BACK_MS = 30_000;
 
 /** How far behind this node may be. */
-export interface Behind {
+export interface ReplicationAge {
   readonly ageMs: number;
   /** Peers that are out of step for longer than `quietMs`, and nodes without a heartbeat for three intervals. */
   readonly nodeIds: readonly string[];
@@ -69,15 +69,15 @@ export interface Behind {
  * still counts while more than half of its cluster is missing, or the only other node of our cluster. Then it is more likely that this node is cut
  * off, and that the others go on writing.
  */
-export class Freshness implements FabricPart {
-  readonly #parts: FreshnessParts;
-  readonly #peers = new Map<string, Peer>();
+export class DataFreshness implements FabricPart {
+  readonly #parts: DataFreshnessParts;
+  readonly #peers = new Map<string, PeerFreshness>();
   /** Clusters of which so much is missing that the missing nodes count. Undefined when this must be computed again. */
   #halved: ReadonlySet<string> | undefined;
   /** From then on a node that said goodbye counts as missing too. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
   /** The nodes without a link that count, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be computed again. */
-  #distant: readonly Distant[] = [];
+  #distant: readonly DistantNode[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
   /** Undefined when it must be computed again. */
@@ -99,7 +99,7 @@ export class Freshness implements FabricPart {
     memberForgotten: () => this.changed(),
   };
 
-  constructor(parts: FreshnessParts) {
+  constructor(parts: DataFreshnessParts) {
     this.#parts = parts;
   }
 
@@ -198,7 +198,7 @@ export class Freshness implements FabricPart {
   }
 
   /** Whether a node counts although no link to it is wanted: it was called dead, and no heartbeat says how far its records are here. */
-  #isBack(member: MemberUpdate, { backUntilMonoMs }: Peer, monoMs: number): boolean {
+  #isBack(member: MemberUpdate, { backUntilMonoMs }: PeerFreshness, monoMs: number): boolean {
     return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
   }
 
@@ -207,7 +207,7 @@ export class Freshness implements FabricPart {
   }
 
   /** For a peer that was never met: the time of its newest heartbeat that others passed on counts too. */
-  #untilMonoMs(nodeId: string, { inStepMonoMs }: Peer): number {
+  #untilMonoMs(nodeId: string, { inStepMonoMs }: PeerFreshness): number {
     const member = this.#parts.membership.find(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
   }
@@ -219,7 +219,7 @@ export class Freshness implements FabricPart {
   }
 
   /** Also out of step is who was in step last before `sinceMonoMs`. HOT: asked at every answer. */
-  read({ monoMs }: Time, quietMs: number, sinceMonoMs = Number.NEGATIVE_INFINITY): Behind {
+  read({ monoMs }: Time, quietMs: number, sinceMonoMs = Number.NEGATIVE_INFINITY): ReplicationAge {
     if (monoMs >= this.#halvedUntilMonoMs) this.changed();
     this.#halved ??= this.#findHalved(monoMs);
     if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
@@ -244,7 +244,7 @@ export class Freshness implements FabricPart {
   /** O(members), after a heartbeat or a change. */
   #findDistant(halved: ReadonlySet<string>): void {
     const { membership, heartbeats, nodeId: self, clusterId: own } = this.#parts;
-    const distant: Distant[] = [];
+    const distant: DistantNode[] = [];
     this.#distantVersion = heartbeats.version;
     this.#oldestMonoMs = Number.POSITIVE_INFINITY;
     for (const member of membership.members()) {
@@ -292,7 +292,7 @@ export class Freshness implements FabricPart {
   }
 }
 
-function isLater({ generation, incarnation }: Life, than: Life | undefined): boolean {
+function isLater({ generation, incarnation }: NodeIncarnation, than: NodeIncarnation | undefined): boolean {
   if (than === undefined || generation > than.generation) return true;
   return generation === than.generation && incarnation > than.incarnation;
 }
@@ -310,7 +310,7 @@ interface RosterParts {
   readonly originForgetMs: number;
 }
 
-export class Roster {
+export class MemberRoster {
   readonly #parts: RosterParts;
   readonly #nodeIds = new Set<string>();
   /** Since when each unlisted member is away, in the order in which they went. Undefined until the next tick. */

@@ -21,13 +21,13 @@ import { TurnBudget } from "../../server/turn-budget.ts";
 import { changesNothing } from "../../services/contract.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { NodeIdentity, ServiceDefinition } from "../../services/service.ts";
-import type { Deadline } from "../components.io.ts";
-import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
-import { type Endpoints, portsAt } from "../core/endpoints.ts";
+import type { StopDeadline } from "../components.io.ts";
+import { type CopyFeed, type FeedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
+import { type ListenEndpoints, portsAt } from "../core/endpoints.ts";
 import { type NodeLimits, nodeSharedLimits } from "../limits.ts";
 import type { LoadSources } from "../load-report.ts";
-import { type OpenChannel, openProcess, openThread } from "./channel.io.ts";
-import type { FromWorker, NodeFacts, NodeReport, Order, Question, WorkerLimits, WorkerRole } from "./messages.ts";
+import { openProcess, openThread, type StartWorker } from "./channel.io.ts";
+import type { FromWorker, NodeReport, ReplicatedNodeState, WorkerLimits, WorkerOrder, WorkerQuestion, WorkerRole } from "./messages.ts";
 import { WorkerEnd } from "./worker-end.io.ts";
 
 /** Facts that change with time alone are said this often. */
@@ -45,7 +45,7 @@ const MIB = 1024 * 1024;
 interface RoleRow {
   /** For people. */
   readonly what: string;
-  readonly open: OpenChannel;
+  readonly open: StartWorker;
   readonly maxUnheardBytes: number;
   readonly gauge: GaugeName;
   readonly ended: CounterName;
@@ -87,13 +87,13 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
 };
 
 /** A node, as its workers need it. */
-export interface WorkersCore extends FedRooms {
+export interface WorkersCore extends FeedRooms {
   readonly identity: Pick<NodeIdentity, "boot" | "nodeId" | "startedMonoMs">;
   readonly limits: Pick<NodeLimits, "openWatch">;
   readonly audit: Pick<AuditSink, "record"> | undefined;
   readonly metrics: Metrics;
   readonly listeners: Readonly<Record<string, string>>;
-  readonly facts: () => Omit<NodeFacts, "zoneSerials">;
+  readonly facts: () => Omit<ReplicatedNodeState, "zoneSerials">;
   /** Calls back whenever there may be something to say. */
   readonly follow: (say: () => void) => void;
 }
@@ -122,7 +122,7 @@ export interface WorkersOptions {
 }
 
 /** A worker, and the one that was started in its place. */
-interface Place {
+interface WorkerSlot {
   readonly number: number;
   end: WorkerEnd;
   isListening: boolean;
@@ -133,10 +133,10 @@ interface Place {
   callOff: () => void;
 }
 
-export class Workers {
+export class WorkerPool {
   readonly #options: WorkersOptions;
   readonly #log: Log;
-  readonly #places: readonly Place[];
+  readonly #places: readonly WorkerSlot[];
   /** Of the calls of all workers. */
   readonly #turn = new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate });
   readonly #role: RoleRow;
@@ -146,7 +146,7 @@ export class Workers {
   readonly #timer: NodeJS.Timeout;
   /** The last answers to each worker, while they wait. */
   readonly #answering = new WeakMap<WorkerEnd, Promise<void>>();
-  #endpoints: Endpoints | undefined;
+  #endpoints: ListenEndpoints | undefined;
   /** Settles when the last worker that was to listen does, or could not. */
   #listening: Promise<void> = Promise.resolve();
   #isStopping = false;
@@ -170,9 +170,9 @@ export class Workers {
    * Starts the workers, and resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen, and with the
    * reason of `interrupt` when that aborts first.
    */
-  static async open(options: WorkersOptions): Promise<Workers> {
+  static async open(options: WorkersOptions): Promise<WorkerPool> {
     const { interrupt } = options;
-    const workers = new Workers(options);
+    const workers = new WorkerPool(options);
     // Copies of a large catalog take long. A worker that is ended makes whoever waits for it give up.
     const giveUp = () => workers.close();
     interrupt?.addEventListener("abort", giveUp);
@@ -191,14 +191,14 @@ export class Workers {
     }
   }
 
-  get endpoints(): Endpoints {
+  get endpoints(): ListenEndpoints {
     assert(this.#endpoints !== undefined, "the workers listen");
     return this.#endpoints;
   }
 
   /** How busy the workers were when they last said so. */
   get callers(): LoadSources {
-    const each = <T>(of: (place: Place) => T) => this.#places.map(of);
+    const each = <T>(of: (place: WorkerSlot) => T) => this.#places.map(of);
     return {
       metrics: this.#options.sum,
       connectionCount: () => each(({ end }) => end.connectionCount).reduce((sum, count) => sum + count, 0),
@@ -228,7 +228,7 @@ export class Workers {
   }
 
   /** Resolves when all have drained, or are gone. */
-  async drain(by: Deadline): Promise<void> {
+  async drain(by: StopDeadline): Promise<void> {
     this.#isStopping = true;
     for (const { end } of this.#places) end.drain(draining());
     const drained = this.#places.map(({ end }) => end.done("drained").catch(() => {}));
@@ -237,7 +237,7 @@ export class Workers {
   }
 
   /** Ends the workers, and waits for half of the time at most: one that hangs must leave the other half to what closes after it. */
-  async stop(by: Deadline): Promise<void> {
+  async stop(by: StopDeadline): Promise<void> {
     this.#isStopping = true;
     const stopped = this.#places.map(({ end }) => end.done("stopped").catch(() => {}));
     const waitMs = by.halfMs();
@@ -262,26 +262,26 @@ export class Workers {
   }
 
   /** One after the other: two that took the ports at once as the first would be in each other's way. */
-  #listen(place: Place): Promise<void> {
+  #listen(place: WorkerSlot): Promise<void> {
     const listening = this.#listening.then(() => this.#listenNow(place));
     this.#listening = listening.catch(() => {});
     return listening;
   }
 
   /** The first to listen must find the ports free. One that comes when all others are gone is the first again. */
-  async #listenNow(place: Place): Promise<void> {
+  async #listenNow(place: WorkerSlot): Promise<void> {
     const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
     this.#endpoints = await place.end.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
     this.#setListening(place, true);
   }
 
-  #setListening(place: Place, isListening: boolean): void {
+  #setListening(place: WorkerSlot, isListening: boolean): void {
     place.isListening = isListening;
     this.#options.onListening?.(this.listeningCount);
   }
 
-  #placeOf(number: number): Place {
+  #placeOf(number: number): WorkerSlot {
     const begun = performance.now();
     const end = this.#open(number);
     return { number, end, isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS, callOff: () => {} };
@@ -354,7 +354,7 @@ export class Workers {
     void answered.then(() => this.#answering.get(to) === answered && this.#answering.delete(to));
   }
 
-  #facts(): NodeFacts {
+  #facts(): ReplicatedNodeState {
     const { core, zoneSerials } = this.#options;
     const serials = this.#role.hasMemory || zoneSerials === undefined ? undefined : new Uint32Array(zoneSerials).slice();
     return { ...core.facts(), zoneSerials: serials };
@@ -369,7 +369,7 @@ export class Workers {
     for (const { end } of this.#places) end.say();
   }
 
-  #order(order: Order): void {
+  #order(order: WorkerOrder): void {
     for (const { end } of this.#places) end.say(({ orders }) => orders.push(order));
   }
 
@@ -408,7 +408,7 @@ export class Workers {
     for (const question of said.questions) this.#asked(end, question);
   }
 
-  #asked(end: WorkerEnd, question: Question): void {
+  #asked(end: WorkerEnd, question: WorkerQuestion): void {
     const { id } = question;
     if (question.kind === "caughtUp") {
       end.say(({ replies }) => replies.push({ id }));
@@ -457,7 +457,7 @@ export class Workers {
     place.callOff = later(() => void this.#again(place), place.againMs);
   }
 
-  async #again(place: Place): Promise<void> {
+  async #again(place: WorkerSlot): Promise<void> {
     if (this.#isStopping) return;
     place.end = this.#open(place.number);
     place.startedMonoMs = performance.now();

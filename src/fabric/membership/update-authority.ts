@@ -2,23 +2,23 @@
 
 import type { MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
-import type { StartVerdict } from "./node-starts.ts";
+import type { InstanceVerdict } from "./process-instances.ts";
 
 /** Who told us. `newcomer`: in the table we got when we knew nobody, which is news to nobody else. */
-export interface Teller {
+export interface UpdateSource {
   readonly nodeId: string;
   readonly path: "gossip" | "table" | "newcomer";
   readonly clusterId: string;
 }
 
 /** What is held of the two, if anything. */
-interface Known {
+interface KnownMembers {
   readonly own: MemberUpdate;
   readonly member: MemberUpdate | undefined;
 }
 
 /** Whether a node tells of itself. */
-export function isOwnWord(told: MemberUpdate, teller: Teller): boolean {
+export function isOwnWord(told: MemberUpdate, teller: UpdateSource): boolean {
   return told.nodeId === teller.nodeId;
 }
 
@@ -26,7 +26,7 @@ export function isOwnWord(told: MemberUpdate, teller: Teller): boolean {
  * Whether a node of another cluster tells something of a node of ours that only our own cluster may tell. That it takes this node for
  * dead it may say, for this node contradicts.
  */
-export function isOverBorder(told: MemberUpdate, teller: Teller, { own, member }: Known): boolean {
+export function isOverBorder(told: MemberUpdate, teller: UpdateSource, { own, member }: KnownMembers): boolean {
   if (teller.clusterId === own.clusterId) return false;
   // Who knows nobody yet must know that there are others of its cluster, of whomever it hears so: it is not to take itself for all of it.
   if (teller.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
@@ -35,7 +35,7 @@ export function isOverBorder(told: MemberUpdate, teller: Teller, { own, member }
 }
 
 /** Whether a node that nobody of ours has told of yet is to be asked itself. */
-export function isWorthMeeting(told: MemberUpdate, { own, member }: Known): boolean {
+export function isWorthMeeting(told: MemberUpdate, { own, member }: KnownMembers): boolean {
   return member === undefined && told.nodeId !== own.nodeId && told.clusterId === own.clusterId && isListed(told.status);
 }
 
@@ -43,7 +43,7 @@ export function isWorthMeeting(told: MemberUpdate, { own, member }: Known): bool
  * Whether the address that is listed is asked before this is taken: of another start or another place others are not believed, and who says
  * that it moved waits until nobody is at the old one.
  */
-export function isToBeAsked(told: MemberUpdate, teller: Teller, held: MemberUpdate, start: StartVerdict): boolean {
+export function isToBeAsked(told: MemberUpdate, teller: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
   const isMoved = held.address !== told.address;
   if (isOwnWord(told, teller)) return isMoved && (start === "follows" || start === "unsaid");
   // Of a node that never said a start there is nothing to compare.

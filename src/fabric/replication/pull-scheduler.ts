@@ -2,8 +2,8 @@
 import { heldThrough, type Origin } from "../../catalog/record/stored-record.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Fetcher } from "./fetches.ts";
 import type { PeerProgress } from "./peer-progress.ts";
+import type { PullingLink } from "./pulls-in-flight.ts";
 import type { Replicator } from "./replicator.ts";
 import { refOf } from "./version-vector.ts";
 
@@ -22,7 +22,7 @@ export interface ReplicationLag {
   readonly isPartial: boolean;
 }
 
-export class LinkFetcher implements Fetcher {
+export class LinkPullScheduler implements PullingLink {
   receivedMonoMs: number;
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;

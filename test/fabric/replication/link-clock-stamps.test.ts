@@ -1,6 +1,6 @@
 /** The stamps by which `said-times.test.ts` knows when a peer said something: their arithmetic, and their bytes. */
 import { expect, test } from "vitest";
-import { SaidTimes } from "../../../src/fabric/replication/sender.ts";
+import { LinkClock } from "../../../src/fabric/replication/sender.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 
@@ -8,8 +8,8 @@ const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 
 test("what is so as of a stamp of ours was so after it, by as much as the peer had it; what names none, after we greeted", () => {
   // This node's clock is 9,000 s ahead of the peer's.
-  const [me, peer] = [new SaidTimes(at(9_000_100), 9_000_000), new SaidTimes(at(50), 0)];
-  const stamp = (by: SaidTimes, monoMs: number) => by.stamp(monoMs, at(monoMs));
+  const [me, peer] = [new LinkClock(at(9_000_100), 9_000_000), new LinkClock(at(50), 0)];
+  const stamp = (by: LinkClock, monoMs: number) => by.stamp(monoMs, at(monoMs));
   expect(me.heard(stamp(peer, 60), at(9_004_000))).toBe(9_000_000);
   const mine = stamp(me, 9_005_000.9);
   expect(mine).toEqual({ atMs: 4901, asOfMs: 11 + 1000 });
@@ -24,7 +24,7 @@ test("what is so as of a stamp of ours was so after it, by as much as the peer h
 });
 
 test("a peer that claims to have said it later than it came is taken at its coming", () => {
-  const me = new SaidTimes(at(0), 0);
+  const me = new LinkClock(at(0), 0);
   expect(me.heard({ atMs: 1, asOfMs: Number.MAX_SAFE_INTEGER }, at(500))).toBe(500);
   expect(me.heard({ atMs: Number.MAX_SAFE_INTEGER - 200 }, at(600))).toBe(0);
   expect(me.stamp(700, at(700)).asOfMs).toBe(Number.MAX_SAFE_INTEGER - 100);
