@@ -162,7 +162,7 @@ test("a tenant cannot write where it may not look, nor find out there what is ta
   expect((await put("token-mia", "taken")).exit).toBe(0);
   const [taken, free] = [await put("token-a", "taken"), await put("token-a", "free")];
   expect([taken.exit, free.exit]).toEqual([4, 4]);
-  expect(taken.stderr).toContain("viewer_denied for svc.market");
+  expect(taken.stderr).toContain("svc.market is not visible to this caller (viewer_denied)");
   expect(taken.stderr).toBe(free.stderr);
   const drop = (instance: string) => node.run(["unregister", ...entry(instance), "--token", "token-a"]);
   const [kept, none] = [await drop("taken"), await drop("free")];

@@ -16,7 +16,7 @@ import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { type AliasNames, openCarriers } from "../../discovery/dns-alias-owners.ts";
+import { type AliasNames, openAliasOwners } from "../../discovery/dns-alias-owners.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
 import type { CatalogReads, QueryPageRequest } from "../../discovery/reads.ts";
 import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
@@ -169,7 +169,7 @@ class ReadMethods {
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const names = namesOf(request);
-    const open = names && ((start: PageStart) => openCarriers(names, dnsNames, filter, start));
+    const open = names && ((start: PageStart) => openAliasOwners(names, dnsNames, filter, start));
     const salt = querySalt(request);
     // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;

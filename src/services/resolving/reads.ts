@@ -22,7 +22,7 @@ import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { type PageStart, pageLimit, queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { namedIn, openCarriers, type RequestedNames } from "../../discovery/dns-alias-owners.ts";
+import { namedIn, openAliasOwners, type RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
@@ -279,7 +279,7 @@ class ResolvingReads {
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
   #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: RequestedNames | undefined, allowed: (namespace: string) => boolean): boolean {
-    const open = named && ((start: PageStart) => openCarriers(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
+    const open = named && ((start: PageStart) => openAliasOwners(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
     const { records, nextKey } = queryPage(lookup, filter, options);
     return records.length > 0 || nextKey !== undefined;
@@ -350,7 +350,7 @@ class ResolvingReads {
     const { reads, bytes, dnsNames } = this.#parts;
     const { lookup } = this.#ports.machine.held;
     const named = namesOf(request);
-    const open = named && ((from: PageStart) => openCarriers(named, namedIn(dnsNames, lookup), filter, from));
+    const open = named && ((from: PageStart) => openAliasOwners(named, namedIn(dnsNames, lookup), filter, from));
     const test = request.subject === "" ? undefined : subjectTest(request.subject, filter, reads.replica);
     return heldPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
   }
