@@ -28,7 +28,7 @@ export interface ParsedAliasClaim extends AliasClaimant {
 const SEPARATOR = "\0";
 const ADMINS = "admin";
 
-/** The claim of a record with an alias that means that name. */
+/** The claim of a record with an alias that matches that name. */
 export function claimOf({ namespace, scope, traits }: CatalogRecord, name: string): ParsedAliasClaim {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
   return { namespace, name, scope, clusterId, region, tenant: tenantId, isAdmins };
@@ -40,12 +40,12 @@ export function claimantOf({ scope, traits }: CatalogRecord): string {
   return [scope, clusterId, region, tenantId, isAdmins ? ADMINS : ""].join(SEPARATOR);
 }
 
-/** Whether an alias may mean a single label, with or without one of the zones. */
+/** Whether an alias is a single-label name, as written or without one of the zones. */
 export function isSingleLabel(alias: string, zones: readonly string[]): boolean {
   return namesOf(alias, zones).some((name) => !name.includes("."));
 }
 
-/** The names that an alias may mean: the alias itself, and the alias without one of the zones. */
+/** The names that an alias matches: the alias itself, and the alias without one of the zones. */
 export function namesOf(alias: string, zones: readonly string[]): readonly string[] {
   return [alias, ...zones.flatMap((zone) => (alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : []))];
 }

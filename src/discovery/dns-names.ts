@@ -121,7 +121,7 @@ export class DnsNames {
     this.#addresses = blocks.length === 0 ? undefined : new AddressNames(blocks);
   }
 
-  /** Whether an alias may mean a single label. Only admins may register such an alias. */
+  /** Whether an alias is a single-label name, as written or without one of the zones. Only admins may register such an alias. */
   isSingleLabel(alias: string): boolean {
     return isSingleLabel(plainName(alias), this.#zones);
   }
@@ -136,7 +136,7 @@ export class DnsNames {
     return this.#aliases.aliases();
   }
 
-  /** The claims of all aliases, whether they count or not, for each name that they may mean. May contain duplicates. */
+  /** The claims of all aliases, whether they count or not, for each name that they match. May contain duplicates. */
   *claims(): Generator<ParsedAliasClaim> {
     for (const { alias, namespace, claimant } of this.#aliases.claims())
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };

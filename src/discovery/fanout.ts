@@ -70,7 +70,7 @@ export class Fanout {
   }
 
   /** Whether a watcher must be woken, or changes must still be matched with watchers. */
-  get isOwing(): boolean {
+  get hasPendingWork(): boolean {
     return this.readyCount > 0 || this.#names?.isBehind === true;
   }
 

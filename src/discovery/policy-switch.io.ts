@@ -9,7 +9,7 @@ const STEP_COUNT = 128;
 /** A queue of changes: of a node, or of a copy of its replica. */
 type ChangeQueue = Pick<
   SwitchQueue,
-  "isHeard" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
+  "isAcknowledged" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
 >;
 
 export class PolicySwitcher {
@@ -34,7 +34,7 @@ export class PolicySwitcher {
 
   /** Resolves when another policy may be put in force. */
   async heard(): Promise<void> {
-    while (!this.#queue.isHeard(clock())) {
+    while (!this.#queue.isAcknowledged(clock())) {
       const lookMonoMs = this.#queue.nextDeadlineMs();
       if (lookMonoMs === NEVER) await this.#shownWith(this.#queue.shown + 1);
       else await new Promise((resolve) => setTimeout(resolve, Math.max(0, lookMonoMs - performance.now())));

@@ -34,7 +34,7 @@ export interface SwitchObserver {
   /** Whether the copy has shown the last change, and has notified all its watches. */
   readonly isShown: boolean;
   /** Whether all watches except slow ones have received the change. */
-  readonly isHeard: boolean;
+  readonly isAcknowledged: boolean;
 }
 
 interface RunningChange {
@@ -150,12 +150,12 @@ export class SwitchQueue {
    * Whether another policy may be put in force: the previous change is complete, and all watches except slow ones have been notified. Ask
    * again at `nextDeadlineMs`.
    */
-  isHeard(time: Clock): boolean {
+  isAcknowledged(time: Clock): boolean {
     if (this.#running !== undefined) return false;
-    return this.#watchAck.isOver(time, ![...this.followers].some(({ isHeard }) => !isHeard));
+    return this.#watchAck.isOver(time, ![...this.followers].some(({ isAcknowledged }) => !isAcknowledged));
   }
 
-  /** Monotonic ms at which to call `isHeard` again. NEVER if no caller waits, and while a change runs, which must end first. */
+  /** Monotonic ms at which to call `isAcknowledged` again. NEVER if no caller waits, and while a change runs, which must end first. */
   nextDeadlineMs(): number {
     return this.#running === undefined ? this.#watchAck.nextDeadlineMs() : NEVER;
   }

@@ -13,13 +13,13 @@ type Clock = Pick<Time, "monoMs">;
 
 /** The driver waits for the time that `look` or `woken` returns, wakes as many watchers as a turn may hold, and then calls `woken`. */
 export class WakeupScheduler {
-  readonly #fanout: Pick<Fanout, "due" | "isOwing">;
+  readonly #fanout: Pick<Fanout, "due" | "hasPendingWork">;
   #flushedMonoMs = Number.NEGATIVE_INFINITY;
   /** Some watcher must be woken, and the driver has been informed. */
   #isScheduled = false;
   #bookmarkMonoMs: number;
 
-  constructor(fanout: Pick<Fanout, "due" | "isOwing">, { monoMs }: Clock) {
+  constructor(fanout: Pick<Fanout, "due" | "hasPendingWork">, { monoMs }: Clock) {
     this.#fanout = fanout;
     this.#bookmarkMonoMs = monoMs + BOOKMARK_TICK_MS;
   }
@@ -29,7 +29,7 @@ export class WakeupScheduler {
    * undefined if there is nothing to do.
    */
   look({ monoMs }: Clock): number | undefined {
-    if (this.#isScheduled || !this.#fanout.isOwing) return undefined;
+    if (this.#isScheduled || !this.#fanout.hasPendingWork) return undefined;
     this.#isScheduled = true;
     return Math.max(0, this.#flushedMonoMs + GATHER_MS - monoMs);
   }
@@ -38,7 +38,7 @@ export class WakeupScheduler {
    * Call this after watchers were woken or changes were matched. Returns, as `look` does, when to wake the next ones: 0 until none is left.
    */
   woken({ monoMs }: Clock): number | undefined {
-    if (this.#fanout.isOwing) return 0;
+    if (this.#fanout.hasPendingWork) return 0;
     this.#isScheduled = false;
     this.#flushedMonoMs = monoMs;
     return undefined;

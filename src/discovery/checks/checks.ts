@@ -273,7 +273,7 @@ export class HealthChecks implements EntryObserver {
   }
 
   /** Call this after a pause of this process: probes in flight may have missed their answers. */
-  stoodStill(): void {
+  onProcessPause(): void {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 

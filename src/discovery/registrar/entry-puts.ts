@@ -94,8 +94,8 @@ export class EntryPuts {
   /** Puts an entry with checks again with their results, one state per check. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     const change = (own: StoredRecord) => {
-      const said = this.#inputsOf(own);
-      return said.checkCount === states.length ? { ...said, states } : undefined;
+      const inputs = this.#inputsOf(own);
+      return inputs.checkCount === states.length ? { ...inputs, states } : undefined;
     };
     this.#rewrite(key, time, { change });
   }
@@ -112,11 +112,11 @@ export class EntryPuts {
     const stored = stamper.entryOfStored(this.#bytesOf(own));
     const orders = given ?? ordersOf(own, this.#replica.newestOrders(key));
     const changed = change(own);
-    const said =
+    const stamped =
       changed === undefined && own.orders === undefined && orders === undefined
         ? stored
         : withCondition(stored, { ...(changed ?? this.#inputsOf(own)), maintenance: shownOf(orders, own.principal, time) });
-    this.#stage(said, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
+    this.#stage(stamped, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
   }
 
   /**

@@ -85,7 +85,7 @@ export class LoadReports {
   }
 
   /** Notes that the last report was not sent to other nodes, so that the next one counts as new. */
-  untell(key: KeyText): void {
+  markUnsent(key: KeyText): void {
     const reported = this.#byKey.get(key);
     if (reported === undefined) return;
     reported.band = NO_BAND;

@@ -130,7 +130,7 @@ export class Registrar {
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
-  #takenSeq: number;
+  #batchedSeq: number;
   /** Observers of own entries with checks. They are notified from the moment they are added. */
   readonly followers = new Set<EntryObserver>();
   /** The keys of the batch in flight that may have or have had checks. */
@@ -143,7 +143,7 @@ export class Registrar {
     this.#replica = parts.replica;
     this.#leases = parts.leases;
     this.#rights = new LeaseRights(options, parts);
-    this.#takenSeq = parts.replica.lastSeq;
+    this.#batchedSeq = parts.replica.lastSeq;
     this.#answers = new IdempotentAnswers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
     this.loads = parts.loads;
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
@@ -171,7 +171,7 @@ export class Registrar {
   /** Whether records are staged that are in no batch yet. */
   get hasWork(): boolean {
     return (
-      this.#replica.lastSeq > this.#takenSeq ||
+      this.#replica.lastSeq > this.#batchedSeq ||
       this.#newLeases.length > 0 ||
       this.endings.count > 0 ||
       this.#puts.moved.size > 0 ||
@@ -341,7 +341,7 @@ export class Registrar {
    * Applies changes that other nodes made to own entries: an unregister or a tombstone summary ends them, and a newer maintenance override
    * is adopted.
    */
-  hear(keys: readonly KeyText[], time: Time): void {
+  applyRemoteChanges(keys: readonly KeyText[], time: Time): void {
     this.endings.superseded(keys, time);
     this.#maintenance.adopt(keys, time);
   }
@@ -361,7 +361,7 @@ export class Registrar {
   /** Everything staged since the last call, for the journal. Undefined if nothing is staged. */
   takeBatch(): WriteBatch | undefined {
     if (!this.hasWork) return undefined;
-    const takenSeq = this.#takenSeq;
+    const takenSeq = this.#batchedSeq;
     const isNewest = (stored: StoredRecord) => stored.seq > takenSeq && this.#replica.own(stored.key) === stored;
     const newest = this.#replica.staged.filter(isNewest);
     for (const key of this.#puts.moved) {
@@ -379,7 +379,7 @@ export class Registrar {
       lastSeq: this.#replica.lastSeq,
       floor: this.#replica.self.floor,
     };
-    this.#takenSeq = this.#replica.lastSeq;
+    this.#batchedSeq = this.#replica.lastSeq;
     [this.#newLeases, this.#forget] = [[], []];
     this.#puts.moved.clear();
     this.#undo.seal(batch.lastSeq);
@@ -402,7 +402,7 @@ export class Registrar {
     this.#mayBeChecked = [];
     for (const follower of this.followers) follower.aborted();
     this.#gate.quotas.abort();
-    this.#takenSeq = this.#replica.lastSeq;
+    this.#batchedSeq = this.#replica.lastSeq;
     this.#newLeases = [];
     this.endings.take();
     this.#puts.moved.clear();
@@ -479,7 +479,7 @@ export class Registrar {
     const isHealthChange = report.health !== undefined && report.health !== this.#puts.healthOf(own);
     const isLoadNews = report.load !== undefined && this.loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
-    if (isLoadNews) this.#undo.push(() => this.loads.untell(report.key));
+    if (isLoadNews) this.#undo.push(() => this.loads.markUnsent(report.key));
     this.#puts.reported(report.key, report.health, time);
   }
 

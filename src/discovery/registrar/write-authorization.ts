@@ -217,9 +217,10 @@ function demandWriter(
     demandRole(caller, writers);
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
+    const prefix = error.reason === "unauthenticated" ? "" : "permission denied: ";
     const refusal = new WaymarkError(
       error.reason,
-      `permission denied: ${field}: only callers with the role ${writers} may register in ${namespace}`,
+      `${prefix}${field}: only callers with the role ${writers} may register in ${namespace}`,
       {
         metadata: { namespace, role: writers },
       },

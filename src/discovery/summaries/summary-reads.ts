@@ -90,7 +90,7 @@ export class SummaryReads implements SwitchObserver {
     if (catalog.isEnding) this.fanout.end();
   }
 
-  /** Call this when records were touched, and `Wakeup.kick` afterwards. */
+  /** Call this when records were touched, and `WatchWaker.kick` afterwards. */
   changed(): void {
     const touched = this.#parts.replica.takeTouched();
     if (touched.size > 0) this.fanout.changed(touched);
@@ -172,7 +172,7 @@ export class SummaryReads implements SwitchObserver {
     return this.#running === undefined;
   }
 
-  get isHeard(): boolean {
+  get isAcknowledged(): boolean {
     return this.#running === undefined && this.#watchAck.isOver(this.#parts.now());
   }
 

@@ -68,7 +68,7 @@ export class AuditQueue {
 
   /** Removes the batch, which is on disk. */
   batchWritten(): void {
-    assert(this.#batch.length > 0, "no audit batch was on its way");
+    assert(this.#batch.length > 0, "no audit batch is being written");
     this.#writtenCount += this.#batch.length;
     for (const { subjects } of this.#batch) this.#subjectChars -= subjects.length;
     this.#batch = [];

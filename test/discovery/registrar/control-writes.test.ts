@@ -53,7 +53,7 @@ test("one table says who writes in each namespace of the control plane, and the 
 
 test.each([
   { who: ANN, says: "ok" },
-  { who: caller("ann"), says: "unauthenticated: permission denied: entries[1].key.namespace: only callers with the role mesh.resolve" },
+  { who: caller("ann"), says: "unauthenticated: entries[1].key.namespace: only callers with the role mesh.resolve" },
   {
     who: { ...caller("ann"), isAuthenticated: true },
     says: "discovery_access_denied: permission denied: entries[1].key.namespace: only callers with",

@@ -224,7 +224,7 @@ function checksRow({ list, readiness, rooms: { checks } }: NodeParts): NodePart 
     },
     nextDeadlineMs: () => (list.isBegun ? checks.nextDeadlineMs() : NEVER),
     drain: () => checks.end(),
-    postpone: () => checks.stoodStill(),
+    postpone: () => checks.onProcessPause(),
   };
 }
 
