@@ -47,8 +47,8 @@ export class CheckAdmission {
 
   /**
    * Throws `invalid_argument` for a check of an address that is not allowed, and for an alias to the entry itself or to an entry with alias
-   * checks; `discovery_access_denied` for an alias into a namespace that is hidden from the caller. Names are tested when they are resolved.
-   * The entries are otherwise valid, and `keys` are their keys.
+   * checks; `discovery_access_denied` for an alias into a namespace that is hidden from the caller. Names are tested when they are
+   * resolved. The entries are otherwise valid, and `keys` are their keys.
    */
   check(entries: readonly WithChecks[], keys: readonly KeyText[], caller: Caller): void {
     const withAlias = new Set(keys.filter((_, i) => hasAliasCheck(entries[i])));

@@ -29,7 +29,7 @@ export interface CheckEvidence {
 
 export class SelfPreservation {
   readonly #minCount: number;
-  /** When the state of checks with a known state changed, in order. */
+  /** The times at which checks with a known state changed it, in monotonic ms, in order. */
   #changedMonoMs: number[] = [];
   #untilMonoMs = NEVER;
   /**

@@ -9,7 +9,7 @@ import { type CheckEvidence, SelfPreservation } from "./self-preservation.ts";
 import type { CheckOutcome } from "./threshold.ts";
 import type { WatchedCheck } from "./watched.ts";
 
-/** How long a state change waits for others at the same time, in ms. */
+/** How long a due state change waits for simultaneous ones, in ms. */
 const GATHER_MS = 1000;
 /** With fewer owners, two owners whose programs are down would already be most of them. */
 const MIN_OWNERS = 4;

@@ -36,8 +36,7 @@ export class CommitCycle {
   }
 
   /**
-   * Returns the number of the batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. The batch has possibly not started
-   * yet.
+   * Returns the number of the batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. The batch may start later.
    */
   durable(): BatchNumber {
     if (this.#registrar.hasWork) return this.#started + 1;

@@ -316,7 +316,8 @@ export class Registrar {
 
   /**
    * The node that executes an override for the key: the one that registered it, or the one that remembers its last removal. Undefined if
-   * there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to order maintenance for it.
+   * there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to order
+   * maintenance for it.
    */
   orderTarget(caller: Caller, key: KeyText, field: string): OverrideTarget | undefined {
     const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));

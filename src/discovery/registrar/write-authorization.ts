@@ -123,9 +123,9 @@ function refused(
 }
 
 /**
- * Throws `discovery_access_denied` if the caller is not allowed to order maintenance for the record: it belongs to the control plane, or to another
- * principal and the caller lacks the role `mesh.operate`. Also throws if the record belongs to another cluster, because only nodes of that
- * cluster can execute the override.
+ * Throws `discovery_access_denied` if the caller is not allowed to order maintenance for the record: it belongs to the control plane, or to
+ * another principal and the caller lacks the role `mesh.operate`. Also throws if the record belongs to another cluster, because only nodes
+ * of that cluster can execute the override.
  */
 export function checkMaintaining(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
   const write = { action: "maintenance", field } as const;

@@ -27,7 +27,10 @@ export interface ClusterNamesParts {
   readonly summaries: SummaryReads;
   /** The names of the catalog. */
   readonly dnsNames: Pick<DnsNames, "catchUp" | "follow">;
-  /** The hosts of the DNS listeners. Answers to remote clients must not contain addresses that are only valid near this node, such as loopback, because the clients would connect to themselves. */
+  /**
+   * The hosts of the DNS listeners. Answers to remote clients must not contain addresses that are only valid near this node, such as
+   * loopback, because the clients would connect to themselves.
+   */
   readonly hosts: readonly string[];
   /** The zones served here, as in the settings. */
   readonly zones: readonly string[];
