@@ -1,20 +1,25 @@
-/** Which entries have a target at an address, for the blocks of addresses that reverse zones of DNS cover. An entry without an address in them costs nothing here. */
+/**
+ * Indexes which entries have a target at an address, for the address blocks of DNS reverse zones. An entry without an address in these
+ * blocks costs nothing.
+ */
 import type { EntryView } from "../catalog/entry/view.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { advertisedTargets } from "../consumer/hosting.ts";
 import { type AddressBlock, blockHolds, type IpAddress, parseAddress } from "../lib/addresses.ts";
 
-/** An entry at an address. With its places in both lists it takes some 80 bytes, which is the whole cost of a name in a reverse zone. */
+/**
+ * An entry at an address. With its positions in both lists it needs about 80 bytes, which is the whole cost of a name in a reverse zone.
+ */
 interface AddressedKey {
-  /** As `addressText` gives it. */
+  /** In the form of `addressText`. */
   readonly address: string;
   readonly key: KeyText;
 }
 
 export class AddressNames {
   readonly #blocks: readonly AddressBlock[];
-  /** By address, and those of one address in key order, so that the entries of a name stand together. */
+  /** By address, then by key, so that the entries of a name are adjacent. */
   readonly #byAddress = new SortedBlocks<AddressedKey>((a, b) => a.address < b.address || (a.address === b.address && a.key < b.key));
   readonly #byKey = new SortedBlocks<AddressedKey>((a, b) => a.key < b.key || (a.key === b.key && a.address < b.address));
 
@@ -22,19 +27,19 @@ export class AddressNames {
     this.#blocks = blocks;
   }
 
-  /** Keys of the entries at this address, whoever may see them, those of each name together (`nameOfKey`), in key order. */
+  /** Keys of the entries at this address, whether visible or not, grouped by name (`nameOfKey`), in key order. */
   *namesAt(address: IpAddress): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
     const text = addressText(address);
     let [next] = this.#at(text, "");
     while (next !== undefined) {
       const name = nameOfKey(next.key);
       yield [name, this.#keysOf(text, name)];
-      // Whoever asks may look at few of the entries of a name, and the others are not walked either.
+      // The caller may read only a few entries of a name, so the next name is found by a search instead of a walk over the rest.
       [next] = this.#at(text, `${name}\u0001`);
     }
   }
 
-  /** All addresses here, each as `addressText` gives it. */
+  /** All indexed addresses without duplicates, in the form of `addressText`. */
   *addresses(): Generator<string> {
     let last: string | undefined;
     for (const { address } of this.#byAddress.from(() => true)) {
@@ -43,24 +48,24 @@ export class AddressNames {
     }
   }
 
-  /** A list of the keys of all entries with an address here, some more than once. */
+  /** The keys of all entries with an indexed address, possibly with duplicates. */
   keys(): readonly KeyText[] {
     return this.#byKey.list().map(({ key }) => key);
   }
 
-  /** An entry came or changed; without it, it went. `tell` hears the text of each address that it has or had. */
-  set(key: KeyText, entry: EntryView | undefined, tell: (address: string) => void): void {
+  /** Sets an entry; undefined removes it. Calls `onAddress` with each address that the entry has or had. */
+  set(key: KeyText, entry: EntryView | undefined, onAddress: (address: string) => void): void {
     const before = [...this.#of(key)];
     const after = entry === undefined ? new Set<string>() : this.#addressesIn(entry);
     for (const placed of before) {
-      tell(placed.address);
-      // What it keeps is all that is left of these.
+      onAddress(placed.address);
+      // After the loop, `after` contains only new addresses.
       if (after.delete(placed.address)) continue;
       this.#byAddress.remove(placed);
       this.#byKey.remove(placed);
     }
     for (const address of after) {
-      tell(address);
+      onAddress(address);
       const placed = { address, key };
       this.#byAddress.add(placed);
       this.#byKey.add(placed);
@@ -76,7 +81,7 @@ export class AddressNames {
     return found;
   }
 
-  /** What is at an address, from a key on. */
+  /** The items at an address, starting at a key. */
   *#at(address: string, from: string): Generator<AddressedKey> {
     for (const placed of this.#byAddress.from((each) => each.address > address || (each.address === address && each.key >= from))) {
       if (placed.address !== address) return;
@@ -99,7 +104,7 @@ export class AddressNames {
   }
 }
 
-/** An address as short text: a character for each byte. */
+/** An address as short text: one character per byte. */
 export function addressText(address: IpAddress): string {
   return String.fromCharCode(...address);
 }

@@ -1,6 +1,6 @@
 /**
- * An alias claims a name that others may own. The claim counts if the entry's registrant may write there. It is judged from fields of the
- * record, so that every node of a cluster agrees, and by the current policy (semantics.md, DNS).
+ * An alias claims a name that may belong to others. The claim counts if the entry's registrant may write there. This is decided from fields
+ * of the record, so that every node of a cluster agrees, and by the current policy (semantics.md, DNS).
  */
 import { isReservedNamespace } from "../catalog/entry/names.ts";
 import type { Scope } from "../catalog/entry/scope.ts";
@@ -8,13 +8,13 @@ import type { CatalogRecord } from "../catalog/record/record.ts";
 import type { Policy } from "../policy/set/verdict.ts";
 import { mayBeSeen } from "../policy/set/verdict.ts";
 
-/** What a claim says of its registrant. */
+/** The registrant's properties in a claim. */
 interface AliasClaimant {
   readonly scope: Scope;
   readonly clusterId: string;
   readonly region: string;
   readonly tenant: string;
-  /** Whether its registrant had the role mesh.admin. */
+  /** Whether the registrant had the role mesh.admin. */
   readonly isAdmins: boolean;
 }
 
@@ -28,29 +28,29 @@ export interface ParsedAliasClaim extends AliasClaimant {
 const SEPARATOR = "\0";
 const ADMINS = "admin";
 
-/** The claim of a record whose alias stands for that name. */
+/** The claim of a record with an alias that matches that name. */
 export function claimOf({ namespace, scope, traits }: CatalogRecord, name: string): ParsedAliasClaim {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
   return { namespace, name, scope, clusterId, region, tenant: tenantId, isAdmins };
 }
 
-/** What all claims of a record say of its registrant, as text. */
+/** The registrant's properties in all claims of a record, as text. */
 export function claimantOf({ scope, traits }: CatalogRecord): string {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
   return [scope, clusterId, region, tenantId, isAdmins ? ADMINS : ""].join(SEPARATOR);
 }
 
-/** Whether an alias may stand for a single label, as it is or in full in one of the zones. */
+/** Whether an alias is a single-label name, as written or without one of the zones. */
 export function isSingleLabel(alias: string, zones: readonly string[]): boolean {
   return namesOf(alias, zones).some((name) => !name.includes("."));
 }
 
-/** The names that an alias may stand for: as it is, and in full in one of the zones. */
+/** The names that an alias matches: the alias itself, and the alias without one of the zones. */
 export function namesOf(alias: string, zones: readonly string[]): readonly string[] {
   return [alias, ...zones.flatMap((zone) => (alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : []))];
 }
 
-/** The fields of a text of `claimantOf`. */
+/** Parses a text of `claimantOf`. */
 export function readClaimant(text: string): AliasClaimant {
   const [scope = "", clusterId = "", region = "", tenant = "", admins = ""] = text.split(SEPARATOR);
   // Only `claimantOf` makes such texts.
@@ -58,8 +58,8 @@ export function readClaimant(text: string): AliasClaimant {
 }
 
 /**
- * Whether the claim counts at a node of cluster `here`. The record's cluster may write the namespace of the name and its tenant may see it,
- * and no rule gives the name to others. A name of one label stands above all namespaces, so it needs an admin. Names of the control plane
+ * Whether the claim counts on a node of cluster `here`: the record's cluster may write the namespace of the name, its tenant may see it,
+ * and no rule gives the name to others. A single-label name is above all namespaces, so it needs an admin. Names of the control plane
  * cannot be claimed.
  */
 export function isRightful(policy: Policy, { name, scope, clusterId, region, tenant, isAdmins }: ParsedAliasClaim, here: string): boolean {

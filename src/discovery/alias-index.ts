@@ -1,25 +1,28 @@
 /**
- * Which entries have which aliases, and by what right. The instances of a service mostly have the same alias, and their keys follow one
- * another, so one run stands for all of them: an alias of three instances takes some 180 bytes, its own text included. With a set of keys for
- * each alias and a list of aliases for each key it took 1,300 (bench/memory.ts).
+ * Indexes which entries have which aliases, and by what right. The instances of a service usually have the same alias and adjacent keys, so
+ * one run represents all of them: an alias of three instances needs about 180 bytes, including its text. With a set of keys per alias and a
+ * list of aliases per key it took 1,300 (bench/memory.ts).
  */
 
 import { isAtOrBelow, isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { firstIndex } from "../lib/bisect.ts";
 
-/** Keys a run holds at most. */
+/** Most keys in a run. */
 const RUN_SIZE = 32;
-/** Texts of claimants that are shared. Beyond this many, the same text is held more than once. */
+/** Most claimant texts that are shared. Beyond this many, the same text is stored more than once. */
 const MAX_CLAIMANTS = 1024;
-/** Runs that are looked at to find out whether a claim is new. Beyond this many it is taken to be, and some plans of DNS end for nothing. */
-const MAX_LOOKED_AT = 64;
+/**
+ * Most runs searched to find out whether a claim is new. Beyond this many a claim is treated as new, which ends some DNS plans
+ * unnecessarily.
+ */
+const MAX_SEARCHED_RUNS = 64;
 
-/** Entries of one name that have an alias by the same right. A run is never changed: another one takes its place. */
+/** Entries of one name that have an alias by the same right. A run is immutable: a change replaces it. */
 export interface AliasRun {
   /** In plain form. */
   readonly alias: string;
-  /** What all their claims say of the registrant (`claimantOf`). */
+  /** The registrant that all these claims name (`claimantOf`). */
   readonly claimant: string;
   /** At least one, in order. */
   readonly keys: readonly KeyText[];
@@ -35,7 +38,7 @@ export interface AliasClaim {
 export interface AliasChange {
   /** The aliases that the entry has or had. */
   readonly aliases: ReadonlySet<string>;
-  /** Those of which a claim came or went. */
+  /** The aliases for which a claim was added or removed. */
   readonly claimed: readonly string[];
 }
 
@@ -49,21 +52,21 @@ export class AliasIndex {
   readonly #claimants = new Map<string, string>();
   readonly #onRun: (run: AliasRun, isThere: boolean) => void;
 
-  /** `onRun` is told of each run that comes or goes. */
+  /** `onRun` is called for each run that is added or removed. */
   constructor(onRun: (run: AliasRun, isThere: boolean) => void) {
     this.#onRun = onRun;
   }
 
-  /** Sets the aliases of an entry, in plain form: none, if it is gone. Cost: its aliases and those that it had. */
+  /** Sets the aliases of an entry, in plain form; none if the entry is gone. Cost: its old and new aliases. */
   set(key: KeyText, aliases: ReadonlySet<string>, claimant: string): AliasChange {
-    // HOT: once a change. Most entries have no aliases.
+    // HOT: once per change. Most entries have no aliases.
     if (aliases.size === 0 && this.#lists.length === 0) return NO_CHANGE;
     const before = this.#runsOf(key);
     if (aliases.size === 0 && before.length === 0) return NO_CHANGE;
     const had = new Set(before.map(({ alias }) => alias));
     const isKept = (run: AliasRun) => run.claimant === claimant && aliases.has(run.alias);
     const kept = new Set(before.filter(isKept).map(({ alias }) => alias));
-    // In one order, so that entries with the same aliases share their runs.
+    // Sorted, so that entries with the same aliases share their runs.
     const added = this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
     const came = added.filter((alias) => !kept.has(alias));
     const isLast = (run: AliasRun) => run.keys.length === 1 && !this.#isClaimed(run);
@@ -76,7 +79,7 @@ export class AliasIndex {
     for (const { keys } of this.runsOf(alias)) yield* keys;
   }
 
-  /** The entries with this alias, in runs, among all or some. */
+  /** The entries with this alias, in runs, among all runs or some. */
   *runsOf(alias: string, among = this.runs): Generator<AliasRun> {
     for (const run of among.from((each) => !isEndBefore(each.alias, alias))) {
       if (run.alias !== alias) return;
@@ -84,18 +87,18 @@ export class AliasIndex {
     }
   }
 
-  /** Whether there is this alias. */
+  /** Whether any entry has this alias. */
   has(alias: string): boolean {
     return this.runs.first((each) => !isEndBefore(each.alias, alias))?.alias === alias;
   }
 
-  /** Whether there is an alias that is `suffix` or ends in `.suffix`, among all or some. */
+  /** Whether there is an alias that is `suffix` or ends in `.suffix`, among all runs or some. */
   hasBelow(suffix: string, among = this.runs): boolean {
     const first = among.first(({ alias }) => !isEndBefore(alias, suffix));
     return first !== undefined && isAtOrBelow(first.alias, suffix);
   }
 
-  /** All aliases, each once. */
+  /** All aliases without duplicates. */
   *aliases(): Generator<string> {
     let last: string | undefined;
     for (const { alias } of this.runs.from(() => true)) {
@@ -104,18 +107,18 @@ export class AliasIndex {
     }
   }
 
-  /** A list of the keys of all entries with aliases. */
+  /** The keys of all entries with aliases. */
   keys(): readonly KeyText[] {
     return this.#lists[0]?.list().flatMap(({ keys }) => keys) ?? [];
   }
 
-  /** The claims, of all or some, of aliases that are `suffix` or end in `.suffix`. Some are told more than once. */
+  /** The claims, among all runs or some, of aliases that are `suffix` or end in `.suffix`. May contain duplicates. */
   claimsBelow(suffix: string, among = this.runs): Generator<AliasClaim> {
     const runs = among.from(({ alias }) => !isEndBefore(alias, suffix));
     return this.#claimsOf(runs, ({ alias }) => isAtOrBelow(alias, suffix));
   }
 
-  /** All claims. Some are told more than once. */
+  /** All claims. May contain duplicates. */
   claims(): Generator<AliasClaim> {
     return this.#claimsOf(
       this.runs.from(() => true),
@@ -123,7 +126,7 @@ export class AliasIndex {
     );
   }
 
-  /** The claims of the first runs that suit. */
+  /** The claims of the leading runs for which `suits` is true. */
   *#claimsOf(runs: Iterable<AliasRun>, suits: (run: AliasRun) => boolean): Generator<AliasClaim> {
     let last: AliasRun | undefined;
     for (const run of runs) {
@@ -146,23 +149,23 @@ export class AliasIndex {
     return runs;
   }
 
-  /** Whether another entry of the namespace claims the alias by this right, as far as that is soon found. */
+  /** Whether another entry of the namespace claims the alias by this right. Gives up after `MAX_SEARCHED_RUNS` runs. */
   #isClaimed(own: AliasRun): boolean {
     const { alias, claimant } = own;
     const start = `${namespaceOf(firstKey(own))}\0`;
-    let lookedAt = 0;
+    let searched = 0;
     for (const run of this.runs.from((each) => !isEndBefore(each.alias, alias) && (each.alias !== alias || firstKey(each) >= start))) {
-      if (run.alias !== alias || !firstKey(run).startsWith(start) || lookedAt === MAX_LOOKED_AT) return false;
+      if (run.alias !== alias || !firstKey(run).startsWith(start) || searched === MAX_SEARCHED_RUNS) return false;
       if (run.claimant === claimant) return true;
-      lookedAt += 1;
+      searched += 1;
     }
     return false;
   }
 
-  /** Returns those of the aliases that were added and that nobody claimed by this right. */
+  /** Replaces the runs of an entry. Returns those added aliases that had no claim by this right. */
   #replace(key: KeyText, before: readonly AliasRun[], aliases: readonly string[], claimant: string): readonly string[] {
     const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
-    // All go before any comes, since an alias may move to another list.
+    // All removals come before the additions, because an alias may move to another list.
     for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), run, without(run, key));
     return aliases.filter((alias, n) => !stays(n) && this.#add(this.#list(n), runOf(alias, claimant, [key]), key) === "first");
   }
@@ -171,7 +174,7 @@ export class AliasIndex {
     return (this.#lists[n] ??= new SortedBlocks<AliasRun>((a, b) => firstKey(a) < firstKey(b)));
   }
 
-  /** Whether the claim is the first of its alias and right, as far as `#isClaimed` knows. */
+  /** Adds a claim. Returns whether it is the first of its alias and right, as far as `#isClaimed` knows. */
   #add(list: SortedBlocks<AliasRun>, own: AliasRun, key: KeyText): "first" | "further" {
     const isAfter = (run: AliasRun) => firstKey(run) > key;
     const before = list.before(isAfter);
@@ -209,7 +212,7 @@ export class AliasIndex {
   }
 }
 
-/** In the order of the ends of the aliases. */
+/** Compares by the ends of the aliases, then by key. */
 export function isRunBefore(a: AliasRun, b: AliasRun): boolean {
   return isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b));
 }
@@ -231,7 +234,7 @@ function runOf(alias: string, claimant: string, keys: readonly KeyText[]): Alias
   return { alias, claimant, keys };
 }
 
-/** Whether the entries of both may stand in one run. */
+/** Whether the entries of both may be in one run. */
 function isAlike(a: AliasRun, b: AliasRun): boolean {
   const [aKey, bKey] = [a.keys[0], b.keys[0]];
   return (
@@ -239,9 +242,9 @@ function isAlike(a: AliasRun, b: AliasRun): boolean {
   );
 }
 
-/** The run with one more key, in halves if it is full. */
+/** The run with one more key, split in halves if it is full. */
 function withKey({ alias, claimant, keys }: AliasRun, key: KeyText): readonly AliasRun[] {
-  // `toSpliced` and `slice` make arrays without spare room.
+  // `toSpliced` and `slice` make arrays without unused capacity.
   const more = keys.toSpliced(indexIn(keys, key), 0, key);
   if (more.length <= RUN_SIZE) return [runOf(alias, claimant, more)];
   const half = more.length >>> 1;
@@ -252,13 +255,13 @@ function without({ alias, claimant, keys }: AliasRun, key: KeyText): readonly Al
   return keys.length === 1 ? [] : [runOf(alias, claimant, keys.toSpliced(keys.indexOf(key), 1))];
 }
 
-/** The two parts of a run between which the key lies, and its own run between them. */
+/** The parts of a run before and after the key, with the key's own run between them. */
 function splitAt({ alias, claimant, keys }: AliasRun, key: KeyText, own: AliasRun): readonly AliasRun[] {
   const at = indexIn(keys, key);
   return [runOf(alias, claimant, keys.slice(0, at)), own, runOf(alias, claimant, keys.slice(at))];
 }
 
-/** Where a key stands among others, or would stand. */
+/** The index of a key in a sorted list, or the index at which it would be inserted. */
 function indexIn(keys: readonly KeyText[], key: KeyText): number {
   return firstIndex(keys.length, (index) => (keys[index] ?? "") >= key);
 }

@@ -1,4 +1,7 @@
-/** The instances of a name that Resolve chooses among: how many of a name with many instances, which versions, and the endpoints of hosted instances. */
+/**
+ * The instances of a name that Resolve chooses from: a sample of a name with many instances, the requested versions, and the endpoints of
+ * hosted instances.
+ */
 
 import { topicPatterns } from "../catalog/entry/codec.ts";
 import { matchesSubject, parseSubject, patternWords, SUBJECT_RULE } from "../catalog/entry/topic-patterns.ts";
@@ -15,7 +18,7 @@ import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
 
-/** What the part of a crowded name depends on. */
+/** The inputs that decide which part of a name with many instances is sampled. */
 export interface SampleOptions extends RankOptions {
   readonly hashKey: string;
   /** ROUND_ROBIN: number of earlier choices. */
@@ -26,8 +29,8 @@ export interface SampleOptions extends RankOptions {
 }
 
 /**
- * The part of a crowded name that these options choose from. Each ROUND_ROBIN turn and each random number leads to another part, a hash key
- * always to the same one.
+ * The part of a name with many instances that these options choose from. Each ROUND_ROBIN turn and each random number selects another part,
+ * a hash key always the same one.
  */
 export function samplingOf(options: SampleOptions): NameSampling {
   const rank = (record: CatalogRecord) => rankOf(fitnessOf(record), record.traits, options);
@@ -48,18 +51,18 @@ function fitnessOf(record: CatalogRecord): Fitness {
   return { health: viewHealth(record), hasTarget: record.traits.ports !== NO_PORTS || isHosted(record.kind) };
 }
 
-/** Ranks records by health alone, for answers that have all tiers and no preferred place. */
+/** Ranks records by health alone, for answers that have all tiers and no preferred location. */
 export function healthRank(record: CatalogRecord): number {
   return healthOrder(viewHealth(record));
 }
 
 /**
- * The test whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains all
+ * Returns a test whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains all
  * versions. Text that is not a version is in no range. Throws `invalid_argument` for text that is not a range, and for another kind.
  */
 export function versionTest(kind: Kind, range: string): ((version: string) => boolean) | undefined {
   if (range === "") return undefined;
-  if (kind !== KIND.FUNCTION) throw invalid("version_range", "only functions have versions; leave it empty");
+  if (kind !== KIND.FUNCTION) throw invalid("version_range", "must be empty for kinds other than FUNCTION");
   const wanted = new VersionRange(range);
   return (version) => wanted.has(version);
 }
@@ -70,8 +73,8 @@ export function explainVersion({ key, view }: { readonly key: KeyText; readonly 
 }
 
 /**
- * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call of `find` per
- * node.
+ * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call of
+ * `find` per node.
  */
 export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
   const byNode = new Map<string, readonly EntryView[]>();
@@ -99,13 +102,14 @@ function leastOf(a: number | undefined, b: number | undefined): number | undefin
 const STEPS_A_RECORD = 256;
 
 /**
- * The test whether a pattern of the topic matches the subject. Throws `invalid_argument` for text that
- * is not a subject, and if no topic is asked for.
+ * Returns a test whether a pattern of the topic matches the subject. Throws `invalid_argument` for text that is not a subject, and if the
+ * filter excludes topics.
  */
 export function subjectTest(subject: string, { kindMask, versions }: EntryFilter, replica: Replica): EntryTest {
-  if (versions !== undefined) throw invalid("subject", "goes with topics and version_range with functions; give one of them");
+  if (versions !== undefined)
+    throw invalid("subject", "cannot be combined with version_range: subject is for topics, version_range for functions");
   if (kindMask !== 0 && (kindMask & (1 << KIND.TOPIC)) === 0)
-    throw invalid("subject", "only topics carry subjects, and kinds names others");
+    throw invalid("subject", "only topics have subjects: add TOPIC to kinds, or leave kinds empty");
   const words = parseSubject(subject);
   if (words === undefined) throw invalid("subject", `${JSON.stringify(subject)} ${SUBJECT_RULE}`);
   return (record) => patternsFault(topicPatterns(replica.slab.view(record.at, record.sizeBytes)), words);
@@ -120,5 +124,5 @@ function patternsFault(patterns: readonly string[], subject: readonly string[]):
   });
   const cost = tally.steps / STEPS_A_RECORD;
   if (carries) return { cost };
-  return { cost, fault: { reason: "subject", detail: `none of its ${patterns.length} patterns stands for ${subject.join(".")}` } };
+  return { cost, fault: { reason: "subject", detail: `none of its ${patterns.length} patterns matches ${subject.join(".")}` } };
 }

@@ -1,6 +1,6 @@
 /**
- * The records that have given names in DNS, in key order, from the index of names: the list of a query by alias or host. It is exact, so no
- * record is looked at that has none of the names.
+ * The records that have given names in DNS, in key order, from the index of names: the list for a query by alias or host. It is exact, so
+ * no other record is examined.
  */
 
 import type { EntryIndex } from "../catalog/query/entry-index.ts";
@@ -12,20 +12,20 @@ import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import { firstIndex } from "../lib/bisect.ts";
 import { type DnsNames, plainName } from "./dns-names.ts";
 
-/** Names as a caller writes them. One of the lists is empty. */
+/** Names as written by the caller. One of the lists is empty. */
 export interface RequestedNames {
   /** Records that have one of these as an alias. */
   readonly aliases: readonly string[];
-  /** Records whose namespace, or an alias of theirs, is one of these or below it. */
+  /** Records whose namespace or alias is one of these or below it. */
   readonly hosts: readonly string[];
 }
 
-/** More than a page examines, so that a page ends before the list does if there are more. */
+/** More than a page examines, so that a page ends before the list does if there are more records. */
 const MOST = SCAN_BUDGET + 1;
 
 export type AliasNames = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
 
-/** Of these entries those of one list. */
+/** Restricts the names to the entries of one list. */
 export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
   return {
     lookups: [lookup],
@@ -39,15 +39,15 @@ export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
 
 /** Opens the list at the start of a page. Cost: the records with such an alias, and the namespaces at or below a host. */
 export function openAliasOwners(
-  asked: RequestedNames,
+  requested: RequestedNames,
   names: AliasNames,
   filter: EntryFilter,
   { afterKey, allowed }: PageStart,
 ): RecordCursor {
   const isWanted = (namespace: string) => coversNamespace(filter, namespace) && allowed(namespace);
-  const aliases = new Set(asked.aliases.map(plainName));
+  const aliases = new Set(requested.aliases.map(plainName));
   const below = new Set<string>();
-  for (const host of asked.hosts) {
+  for (const host of requested.hosts) {
     for (const { namespace, alias } of names.namesBelow(plainName(host))) {
       if (alias === undefined) below.add(namespace);
       else aliases.add(alias);
@@ -59,7 +59,7 @@ export function openAliasOwners(
   });
   const aliasOwners = new ListCursor(keys.map((key) => names.view(key)).filter((record) => record !== undefined));
   if (below.size === 0) return aliasOwners;
-  // A namespace that has nothing after the key is not looked at.
+  // Skips namespaces without a key after `afterKey`.
   const runs = least(below, "", (namespace) => `${namespace}\u0001` > afterKey && isWanted(namespace));
   return new MergeCursor([...names.lookups.map(({ all }) => new RunsCursor(runs, all)), aliasOwners]);
 }
@@ -68,7 +68,7 @@ function* keysOf(aliases: Iterable<string>, names: AliasNames): Generator<KeyTex
   for (const alias of aliases) yield* names.keysOf(alias);
 }
 
-/** The least of the wanted texts above another, in order and once each: as many as a page can need. Cost: the texts. */
+/** The smallest wanted texts above another text, sorted and without duplicates: as many as a page can need. Cost: the texts. */
 function least<T extends string>(texts: Iterable<T>, after: string, isWanted: (text: T) => boolean): readonly T[] {
   let kept: T[] = [];
   let end: T | undefined;
@@ -87,7 +87,7 @@ function least<T extends string>(texts: Iterable<T>, after: string, isWanted: (t
 
 /** Walks the records of some namespaces. */
 class RunsCursor implements RecordCursor {
-  /** In order. */
+  /** Sorted. */
   readonly #namespaces: readonly string[];
   readonly #cursor: ListCursor;
   #at = 0;

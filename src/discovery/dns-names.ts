@@ -1,6 +1,6 @@
 /**
- * What DNS needs besides entries: which names have names below them, and which entries carry an alias. Whether an alias counts is decided
- * for each question, by the current policy (`alias-claim.ts`).
+ * The index that DNS needs in addition to entries: which names have names below them, and which entries have an alias. Whether an alias
+ * counts is decided for each question, by the current policy (`alias-claim.ts`).
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
@@ -22,19 +22,22 @@ const ALIASES = 9;
 /** Most aliases below one name that are checked. With more, the name counts as existing. */
 const MAX_CLAIMS = 256;
 
-/** So many hidden namespaces and claims are passed by before a list of what is seen is made. */
-const MAX_PASSED = 8;
+/** Number of hidden namespaces and claims that a search skips before a list of the visible ones is made. */
+const MAX_SKIPPED = 8;
 
-/** Most services of one alias that are told. The first in key order wins, unless DNS cannot spell its name. */
+/** Most services of one alias that an answer uses. The first in key order wins, unless DNS cannot spell its name. */
 const MAX_ALIAS_SERVICES = 4;
 
 /** The part of the catalog that the asking viewer may see. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
   readonly counts: (claim: ParsedAliasClaim) => boolean;
-  /** Whether an alias of this name is seen, whoever has it. Absent: every one is. */
+  /** Whether an alias of this name is visible, whichever entry has it. Undefined if every alias is. */
   readonly seesName?: (name: string) => boolean;
-  /** The class of the viewer, so that looking takes no time for what is hidden from it. Absent: nothing is hidden, or the time is of no matter. */
+  /**
+   * The class of the viewer, so that the time of a search does not depend on entries hidden from it. Undefined if nothing is hidden, or if
+   * the time does not matter.
+   */
   readonly seer?: ViewerClass | undefined;
 }
 
@@ -44,45 +47,50 @@ export interface FoundAlias {
   readonly isSample: boolean;
 }
 
-/** Entries that lookups find although they are not in the replica, which a resolver holds. Their bytes are in its slab, and none of their keys is shown there. */
+/**
+ * A resolver's entries that look-ups find although they are not in the replica. Their bytes are in its slab, and none of their keys is
+ * visible there.
+ */
 export interface SupplementaryEntries {
   readonly lookup: EntryIndex;
-  /** Whether lookups show those of a namespace. */
+  /** Whether look-ups show entries of a namespace. */
   shows(namespace: string): boolean;
-  /** Keys that came or went since the last call. */
+  /** Keys that were added or removed since the last call. */
   takeTouched(): Iterable<KeyText>;
 }
 
-/** Hears of each change of what names in DNS stand for, just after it. */
+/** Is notified of each change that affects names in DNS, immediately after it. */
 export interface NameObserver {
-  /** An entry of a name came, went or changed. `name`: as in `nameOfKey`. */
+  /** An entry of a name was added, removed or changed. `name`: as in `nameOfKey`. */
   entryChanged(name: string): void;
-  /** An entry that has this alias, or had it, came, went or changed. In plain form. */
+  /** An entry that has or had this alias was added, removed or changed. In plain form. */
   aliasChanged(alias: string): void;
-  /** An entry that has a target at this address, or had one, came, went or changed. As `addressText` gives it; only in reverse zones. */
+  /**
+   * An entry that has or had a target at this address was added, removed or changed. In the form of `addressText`; only in reverse zones.
+   */
   addressChanged(address: string): void;
-  /** A namespace, or the claim of an alias, at this name or below it came or went. In plain form. */
+  /** A namespace, or the claim of an alias, at this name or below it was added or removed. In plain form. */
   belowChanged(suffix: string): void;
-  /** The node of an origin came or went, so that its entries are told in another way, though no record has changed. */
+  /** The node of an origin became reachable or unreachable, so that its entries are answered differently, though no record has changed. */
   originChanged(id: string): void;
-  /** Nobody knows what has changed. */
+  /** It is unknown which names changed. */
   everythingChanged(): void;
 }
 
-/** What is read of a replica. */
+/** The used parts of a replica. */
 export type NamedReplica = Pick<
   Replica,
   "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
 >;
 
 const NO_KEYS: ReadonlySet<KeyText> = new Set();
-const NOBODY: FoundAlias = { records: [], isSample: false };
+const NO_RECORDS: FoundAlias = { records: [], isSample: false };
 
 export class DnsNames {
-  /** Where the entries are. Those of two lists have no key in common. */
+  /** The lists of entries. No two lists have a key in common. */
   readonly lookups: readonly EntryIndex[];
   readonly #replica: NamedReplica;
-  readonly #beside: SupplementaryEntries | undefined;
+  readonly #supplementary: SupplementaryEntries | undefined;
   /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
@@ -96,24 +104,29 @@ export class DnsNames {
   });
   readonly #addresses: AddressNames | undefined;
   readonly #followers = new Set<NameObserver>();
-  /** The lives of origins, as they were told to those who follow. */
-  readonly #lives = new Map<string, OriginStatus>();
+  /** The states of origins, as last reported to observers. */
+  readonly #originStates = new Map<string, OriginStatus>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
-  constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: SupplementaryEntries) {
-    this.lookups = beside === undefined ? [replica.lookup] : [replica.lookup, beside.lookup];
+  constructor(
+    replica: NamedReplica,
+    zones: readonly string[],
+    blocks: readonly AddressBlock[] = NONE,
+    supplementary?: SupplementaryEntries,
+  ) {
+    this.lookups = supplementary === undefined ? [replica.lookup] : [replica.lookup, supplementary.lookup];
     this.#replica = replica;
-    this.#beside = beside;
+    this.#supplementary = supplementary;
     this.#zones = zones;
     this.#addresses = blocks.length === 0 ? undefined : new AddressNames(blocks);
   }
 
-  /** Whether an alias may stand for a single label. Only admins may register one. */
+  /** Whether an alias is a single-label name, as written or without one of the zones. Only admins may register such an alias. */
   isSingleLabel(alias: string): boolean {
     return isSingleLabel(plainName(alias), this.#zones);
   }
 
-  /** Tells of all changes from now on, for as long as this object lives. */
+  /** Notifies the observer of all changes from now on, as long as this object exists. */
   follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
@@ -123,41 +136,41 @@ export class DnsNames {
     return this.#aliases.aliases();
   }
 
-  /** The claims of all aliases, whether they count or not, for each name that they may stand for. Some are told more than once. */
+  /** The claims of all aliases, whether they count or not, for each name that they match. May contain duplicates. */
   *claims(): Generator<ParsedAliasClaim> {
     for (const { alias, namespace, claimant } of this.#aliases.claims())
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
   }
 
-  /** All addresses in reverse zones, as `addressText` gives them. */
+  /** All addresses in reverse zones, in the form of `addressText`. */
   addresses(): Iterable<string> {
     return this.#addresses?.addresses() ?? [];
   }
 
-  /** HOT: once a DNS question. Takes in changes that nobody has told of yet. */
+  /** Indexes new changes, if any. HOT: once per DNS question. */
   catchUp(): void {
     if (this.#replica.revision !== this.#revision) this.refresh();
   }
 
-  /** Takes in the changes since the last call. Cost: the changed records. */
+  /** Indexes the changes since the last call. Cost: the changed records. */
   refresh(): void {
     const touched = new Set<string>();
     let touchCount = 0;
     this.#replica.changesSince(this.#revision, (stored) => {
       touchCount += 1;
       touched.add(stored.namespace);
-      this.#tell((follower) => follower.entryChanged(nameOfKey(stored.key)));
-      this.#set(stored.key, this.#replica.winner(stored) ?? this.#beside?.lookup.find(stored.key));
+      this.#notify((follower) => follower.entryChanged(nameOfKey(stored.key)));
+      this.#set(stored.key, this.#replica.winner(stored) ?? this.#supplementary?.lookup.find(stored.key));
       return true;
     });
-    for (const key of this.#beside?.takeTouched() ?? []) {
+    for (const key of this.#supplementary?.takeTouched() ?? []) {
       touched.add(key.slice(0, key.indexOf("\0")));
-      this.#tell((follower) => follower.entryChanged(nameOfKey(key)));
+      this.#notify((follower) => follower.entryChanged(nameOfKey(key)));
       this.#set(key, this.#known(key));
     }
-    // A revision at which no record was touched is that of an origin, unless a record was touched twice.
-    if (this.#followers.size > 0 && touchCount < this.#replica.revision - this.#revision) this.#tellLives();
-    // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
+    // A revision without a touched record belongs to an origin, unless a record was touched twice.
+    if (this.#followers.size > 0 && touchCount < this.#replica.revision - this.#revision) this.#notifyOrigins();
+    // Records that were dropped since then, for example with a forgotten origin, are not among the changes.
     if (this.#revision < this.#replica.collectedRevision) this.#sweep(touched);
     this.#revision = this.#replica.revision;
     for (const namespace of touched)
@@ -167,40 +180,40 @@ export class DnsNames {
       );
   }
 
-  #tell(what: (follower: NameObserver) => void): void {
-    // HOT: once a changed record, and nearly always for one gateway.
+  #notify(what: (follower: NameObserver) => void): void {
+    // HOT: once per changed record, and nearly always for one gateway.
     for (const follower of this.#followers) what(follower);
   }
 
-  #tellLives(): void {
+  #notifyOrigins(): void {
     for (const { id, life } of this.#replica.origins.values()) {
-      if (this.#lives.get(id) === life) continue;
-      this.#lives.set(id, life);
-      this.#tell((follower) => follower.originChanged(id));
+      if (this.#originStates.get(id) === life) continue;
+      this.#originStates.set(id, life);
+      this.#notify((follower) => follower.originChanged(id));
     }
-    for (const id of this.#lives.keys()) if (!this.#replica.origins.has(id)) this.#lives.delete(id);
+    for (const id of this.#originStates.keys()) if (!this.#replica.origins.has(id)) this.#originStates.delete(id);
   }
 
   #sweep(touched: Set<string>): void {
-    this.#tell((follower) => follower.everythingChanged());
+    this.#notify((follower) => follower.everythingChanged());
     for (const namespace of this.#namespaces.list()) touched.add(namespace);
     for (const key of this.#aliases.keys()) if (this.#known(key) === undefined) this.#setAliases(key, undefined);
     for (const key of this.#addresses?.keys() ?? []) if (this.#known(key) === undefined) this.#setAddresses(key, undefined);
   }
 
-  /** Whether a visible namespace or alias is `suffix` or ends in `.suffix`, in that zone. An alias may be in full. */
+  /** Whether a visible namespace or alias in that zone is `suffix` or ends in `.suffix`. An alias may be written with the zone. */
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     return this.#isAbove(suffix, 0, view) || this.#isAbove(`${suffix}.${zone}`, zone.length + 1, view);
   }
 
-  /** `zoneChars`: number of characters at the end of each alias that are the zone. */
+  /** `zoneChars`: number of characters of the zone at the end of each alias. */
   #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.seer)): boolean {
-    // HOT: for each name that somebody makes up.
+    // HOT: once per question for a name that does not exist.
     if (!this.#aliases.hasBelow(suffix, seen?.runs) && (zoneChars > 0 || !this.#hasNamespaceBelow(suffix, seen?.namespaces))) return false;
     const { sees, counts, seesName, seer } = view;
     const isSeen = (namespace: string) => sees(namespace) && this.#hasShown(namespace);
-    let passedCount = 0;
-    const made = () => (seen === undefined && ++passedCount === MAX_PASSED ? this.#makeSeen(seer) : undefined);
+    let skippedCount = 0;
+    const made = () => (seen === undefined && ++skippedCount === MAX_SKIPPED ? this.#makeSeen(seer) : undefined);
     if (zoneChars === 0)
       for (const namespace of this.#namespacesBelow(suffix, seen?.namespaces)) {
         if (isSeen(namespace)) return true;
@@ -210,7 +223,7 @@ export class DnsNames {
     let claims = 0;
     for (const { alias, namespace, claimant } of this.#aliases.claimsBelow(suffix, seen?.runs)) {
       const name = alias.slice(0, alias.length - zoneChars);
-      // What is hidden must not be taken to exist because there is much of it.
+      // A large number of hidden names must not count as existence.
       if (!isSeen(namespace) || seesName?.(name) === false) {
         const seenNow = made();
         if (seenNow !== undefined) return this.#isAbove(suffix, zoneChars, view, seenNow);
@@ -224,38 +237,39 @@ export class DnsNames {
   }
 
   /**
-   * Visible records that rightly carry the name of that zone as an alias, as it is or in full, in key order; of many services that carry it only the first few, with
-   * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
+   * Visible records that rightly have the name of that zone as an alias, with or without the zone, in key order. Of many services with the
+   * alias only the first few are returned, and the services whose own name is the parent of the alias. Of many records of a service a
+   * sample is returned, if `sampling` is given. Cost: the records with the alias.
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: NameSampling): FoundAlias {
-    // HOT: for each name that somebody makes up.
+    // HOT: once per question for a name that does not exist.
     const aliases = [name, `${name}.${zone}`].filter((alias) => this.#aliases.has(alias));
     const keys = aliases.length === 0 ? NO_KEYS : this.#keysSeen(aliases, view);
-    if (keys.size === 0) return NOBODY;
+    if (keys.size === 0) return NO_RECORDS;
     const aliasOwners: CatalogRecord[] = [];
     for (const key of keys) {
       const record = this.view(key);
       if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) aliasOwners.push(record);
     }
     const services = [...Map.groupBy(aliasOwners.toSorted(byKey), serviceOf).values()];
-    // Each may have a thousand records in its sample, and anybody may register more services.
-    const told = services.filter((records, at) => at < MAX_ALIAS_SERVICES || isAliasBelow(name, records));
-    const sampled = sampling === undefined ? told : told.map((records) => sampleOf(records, sampling).records);
-    const isSample = sampled.some((records, at) => records.length < (told[at]?.length ?? 0));
+    // Each service may have a thousand records in its sample, and clients may register any number of services.
+    const used = services.filter((records, at) => at < MAX_ALIAS_SERVICES || isAliasBelow(name, records));
+    const sampled = sampling === undefined ? used : used.map((records) => sampleOf(records, sampling).records);
+    const isSample = sampled.some((records, at) => records.length < (used[at]?.length ?? 0));
     return { records: sampled.flat().toSorted(byKey), isSample };
   }
 
-  /** Keys of entries in namespaces that the viewer sees. A few of those in others are looked at too, and `sees` hears of them. */
+  /** Keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report them. */
   #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.seer)): ReadonlySet<KeyText> {
     const keys = new Set<KeyText>();
-    let passedCount = 0;
+    let skippedCount = 0;
     for (const alias of aliases) {
-      // Of what is hidden one is enough for the audit.
+      // One hidden namespace is enough for the audit log.
       const [first] = seen === undefined ? [] : this.#aliases.runsOf(alias);
       if (first !== undefined) view.sees(namespaceOfRun(first));
       for (const run of this.#aliases.runsOf(alias, seen?.runs)) {
         if (view.sees(namespaceOfRun(run))) for (const key of run.keys) keys.add(key);
-        else if (seen === undefined && ++passedCount === MAX_PASSED) {
+        else if (seen === undefined && ++skippedCount === MAX_SKIPPED) {
           const made = this.#makeSeen(view.seer);
           if (made !== undefined) return this.#keysSeen(aliases, view, made);
         }
@@ -268,27 +282,27 @@ export class DnsNames {
     return seer && this.#seen.make(seer, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 
-  /** The entry of a key, if it is shown. */
+  /** The visible entry of a key. */
   view(key: KeyText): CatalogRecord | undefined {
     const shown = this.#replica.view(key);
-    if (shown !== undefined || this.#beside === undefined) return shown;
-    const record = this.#beside.lookup.find(key);
-    return record !== undefined && this.#beside.shows(record.namespace) ? record : undefined;
+    if (shown !== undefined || this.#supplementary === undefined) return shown;
+    const record = this.#supplementary.lookup.find(key);
+    return record !== undefined && this.#supplementary.shows(record.namespace) ? record : undefined;
   }
 
-  /** Keys of the entries that have this alias, whoever may see them. In plain form. */
+  /** Keys of the entries that have this alias, whether visible or not. In plain form. */
   keysOf(alias: string): Iterable<KeyText> {
     return this.#aliases.keysOf(alias);
   }
 
-  /** Keys of the services and nodes that have a target at this address, whoever may see them, those of each name together. */
+  /** Keys of the services and nodes that have a target at this address, whether visible or not, grouped by name. */
   namesAt(address: IpAddress): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
     return this.#addresses?.namesAt(address) ?? NONE;
   }
 
   /**
-   * Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. Some are told
-   * more than once.
+   * Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. May
+   * contain duplicates.
    */
   *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
     for (const namespace of this.#namespacesBelow(suffix)) yield { namespace, alias: undefined };
@@ -307,20 +321,20 @@ export class DnsNames {
     }
   }
 
-  /** The entry of a key, also one beside the replica that is not shown now. */
+  /** The entry of a key, including a supplementary entry that is not visible now. */
   #known(key: KeyText): CatalogRecord | undefined {
-    return this.#replica.view(key) ?? this.#beside?.lookup.find(key);
+    return this.#replica.view(key) ?? this.#supplementary?.lookup.find(key);
   }
 
   #hasShown(namespace: string): boolean {
-    return this.#beside === undefined || this.#replica.lookup.namespaceCount(namespace) > 0 || this.#beside.shows(namespace);
+    return this.#supplementary === undefined || this.#replica.lookup.namespaceCount(namespace) > 0 || this.#supplementary.shows(namespace);
   }
 
   #aliasesIn(record: CatalogRecord): ReadonlySet<string> {
     if (record instanceof StoredRecord && !record.mayHaveAliases) return NO_ALIASES;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);
-    // HOT: once a change, and once an entry at a restart. Few entries have aliases; decoding all of them was a sixth of a restart.
+    // HOT: once per change, and once per entry at a restart. Few entries have aliases; decoding all of them took a sixth of a restart.
     if (!hasField(bytes, ALIASES)) return NO_ALIASES;
     return new Set(decodeEntry(bytes, record.origin.life).read("aliases").map(plainName));
   }
@@ -333,15 +347,15 @@ export class DnsNames {
   #setAddresses(key: KeyText, shown: CatalogRecord | undefined): void {
     const hasName = shown !== undefined && (shown.kind === KIND.SERVICE || shown.kind === KIND.NODE);
     const entry = hasName ? decodeEntry(this.#replica.slab.view(shown.at, shown.sizeBytes), shown.origin.life) : undefined;
-    this.#addresses?.set(key, entry, (address) => this.#tell((follower) => follower.addressChanged(address)));
+    this.#addresses?.set(key, entry, (address) => this.#notify((follower) => follower.addressChanged(address)));
   }
 
   #setAliases(key: KeyText, shown: CatalogRecord | undefined): void {
     const aliases = shown === undefined ? NO_ALIASES : this.#aliasesIn(shown);
     const claimant = shown === undefined || aliases.size === 0 ? "" : claimantOf(shown);
     const changed = this.#aliases.set(key, aliases, claimant);
-    for (const alias of changed.aliases) this.#tell((follower) => follower.aliasChanged(alias));
-    for (const alias of changed.claimed) this.#tellBelow(alias);
+    for (const alias of changed.aliases) this.#notify((follower) => follower.aliasChanged(alias));
+    for (const alias of changed.claimed) this.#notifyBelow(alias);
   }
 
   #setNamespace(namespace: string, isThere: boolean): void {
@@ -350,12 +364,12 @@ export class DnsNames {
     if (isThere) this.#namespaces.add(namespace);
     else this.#namespaces.remove(namespace);
     this.#seen.setNamespace(namespace, isThere);
-    this.#tellBelow(namespace);
+    this.#notifyBelow(namespace);
   }
 
-  #tellBelow(name: string): void {
+  #notifyBelow(name: string): void {
     if (this.#followers.size === 0) return;
-    for (const suffix of suffixesOf(name)) this.#tell((follower) => follower.belowChanged(suffix));
+    for (const suffix of suffixesOf(name)) this.#notify((follower) => follower.belowChanged(suffix));
   }
 }
 
@@ -375,7 +389,7 @@ function serviceOf({ kind, namespace, name }: CatalogRecord): string {
   return `${namespace}\0${kind}\0${name}`;
 }
 
-/** Whether the alias is a label below the service's own name: then it is a name of the service's own. */
+/** Whether the alias is one label below the service's own name, and so belongs to the service. */
 function isAliasBelow(alias: string, [record]: readonly CatalogRecord[]): boolean {
   return record !== undefined && alias.slice(alias.indexOf(".") + 1) === `${record.name}.${record.namespace}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Finds the watchers that a change concerns, by the namespace, prefix or everything that they follow, and keeps the list of those to be
- * woken.
+ * Finds the watchers that a change affects, by the namespace or prefix that they follow or because they follow everything, and queues them
+ * to be woken.
  */
 
 import type { WatchFeed } from "../catalog/watch/feed.ts";
@@ -8,16 +8,16 @@ import { type NamedReader, NameIndex, type NameIndexBounds } from "../catalog/wa
 
 /** An open stream, as the fan-out sees it. */
 export interface WatchStream {
-  /** What it is told next. The fan-out reads whom it concerns and when it is due, and a change of policy how far it came. */
+  /** Its queue of messages. The fan-out reads which changes affect it and when its bookmark is due; a policy change reads its position. */
   readonly feed: Pick<WatchFeed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
-  /** Whether it is to be woken. Only the fan-out writes it. */
+  /** Whether it is in the queue to be woken. Only the fan-out writes it. */
   isReady: boolean;
   wake(): void;
-  /** Notes that it is to end: when it is woken, it gives the last position to resume from, and then the end. */
+  /** Ends the stream: when it is woken, it sends the last position to resume from, and then closes. */
   stop(): void;
 }
 
-/** Hears of what concerns all watchers, for watchers in other threads. */
+/** Is notified of events that affect all watchers, for watchers in other threads. */
 export interface FanoutObserver {
   readiesAll(): void;
   ends(): void;
@@ -29,12 +29,12 @@ export class Fanout {
   readonly #prefix = new Map<string, Set<WatchStream>>();
   readonly #everything = new Set<WatchStream>();
   readonly #watchers = new Set<WatchStream>();
-  /** The watchers that are told of changes by name, by their reader. */
+  /** The watchers that are woken only by changes of their names, by their reader. */
   readonly #named = new Map<NamedReader, Set<WatchStream>>();
   #names: NameIndex | undefined;
   /**
-   * The watchers to wake, in order. Each is in the list once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because
-   * taking its first element skips all elements that were taken before.
+   * The watchers to wake, in order, each at most once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because taking its
+   * first element skips all elements that were removed before.
    */
   #ready: WatchStream[] = [];
   /** The watchers being woken, and the number already woken. */
@@ -51,12 +51,12 @@ export class Fanout {
     this.#nameBounds = nameBounds;
   }
 
-  /** Names in the index of watchers by name: see `NameIndex`. */
+  /** Number of names in the index of watchers by name: see `NameIndex`. */
   get nameCount(): number {
     return this.#names?.nameCount ?? 0;
   }
 
-  /** Whether all watchers were told to end. */
+  /** Whether all watchers were asked to end. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
@@ -69,8 +69,8 @@ export class Fanout {
     return this.#ready.length + this.#waking.length - this.#wokenCount;
   }
 
-  /** Whether somebody is to be woken, or it is still to be found out who. */
-  get isOwing(): boolean {
+  /** Whether a watcher must be woken, or changes must still be matched with watchers. */
+  get hasPendingWork(): boolean {
     return this.readyCount > 0 || this.#names?.isBehind === true;
   }
 
@@ -97,27 +97,27 @@ export class Fanout {
   }
 
   /**
-   * The watcher has been told everything, and from now on only changes concern it. If its filter has names, those of other names do not
-   * wake it any more.
+   * The watcher is up to date, so from now on only changes affect it. If its filter has names, changes of other names no longer wake it.
    */
   narrow(watcher: WatchStream): void {
     const { reader } = watcher.feed;
     const { names, namespace, prefix } = reader.options.filter;
     if (names.length === 0 || !this.#watchers.has(watcher)) return;
     this.#names ??= new NameIndex(reader.replica, this.#nameBounds);
-    // Without room it goes on to be woken by every change of its namespace.
+    // If the index is full, every change of its namespace still wakes the watcher.
     if (!this.#named.has(reader) && !this.#names.add(reader)) return;
     join(this.#named, reader, watcher);
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
     leave(this.#prefix, prefix, watcher);
-    // Changes of its names may have been offered to others of its reader, and those that follow them count as told to all.
+    // Changes of its names may have been matched before, for other watchers of its reader. They will not be matched again, so this watcher
+    // is woken for them now.
     if (this.#names.isBehind) this.#readyOne(watcher);
   }
 
   /**
-   * Something changed in these namespaces. Cost: the watchers concerned, not all watchers. Of many changes at once, watchers by name are told
-   * in slices: see `offerMore`.
+   * Queues the watchers affected by changes in these namespaces. Cost: the affected watchers, not all watchers. If many changes arrive
+   * together, watchers by name are matched in slices: see `offerMore`.
    */
   changed(namespaces: Iterable<string>): void {
     for (const namespace of namespaces) {
@@ -131,24 +131,29 @@ export class Fanout {
     this.offerMore();
   }
 
-  /** Goes on to find the watchers that changes concern by their names. To be called once a turn while `take` may have nothing for that. */
+  /**
+   * Continues to match changes with watchers by name. Call it once per turn, because `take` returns no watcher until all changes are
+   * matched.
+   */
   offerMore(): void {
     this.#names?.offer((reader) => this.#readyAll(this.#named.get(reader)));
   }
 
-  /** Marks the watchers whose bookmark is due. Cost: one comparison for each watcher, so call it at most a few times a second. */
+  /** Queues the watchers whose bookmark is due. Cost: one comparison per watcher, so call it at most a few times per second. */
   due(monoMs: number): void {
     this.#names?.tidy();
     for (const watcher of this.#watchers) if (watcher.feed.bookmarkDueMonoMs <= monoMs) this.#readyOne(watcher);
   }
 
-  /** Marks all watchers: the node's readiness changed. */
+  /** Queues all watchers, because the node's readiness changed. */
   all(): void {
     this.#readyAll(this.#watchers);
     for (const follower of this.followers) follower.readiesAll();
   }
 
-  /** All watchers are to end, with a position to resume from at another node. So is one that comes later: its stream was admitted before. */
+  /**
+   * Ends all watchers, each with a position to resume from on another node. A watcher added later ends too: its stream was admitted before.
+   */
   end(): void {
     this.#isEnding = true;
     for (const watcher of this.#watchers) {
@@ -159,14 +164,16 @@ export class Fanout {
     this.#onAgain();
   }
 
-  /** The watcher has not looked at everything yet, or has noted something to send. */
+  /** The watcher has not processed all changes yet, or has a message to send. */
   again(watcher: WatchStream): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);
     this.#onAgain();
   }
 
-  /** Takes the next watcher to wake. There is none until all that changed was offered by name: who is woken then looks at it in one go. */
+  /**
+   * Returns the next watcher to wake. Returns none until all changes were matched by name, so that a woken watcher processes them together.
+   */
   take(): WatchStream | undefined {
     if (this.#names?.isBehind === true) return undefined;
     while (this.readyCount > 0) {
@@ -176,7 +183,7 @@ export class Fanout {
         this.#wokenCount = 0;
       }
       const watcher = this.#waking[this.#wokenCount++];
-      // It was removed meanwhile.
+      // The watcher was removed meanwhile.
       if (watcher?.isReady !== true) continue;
       watcher.isReady = false;
       return watcher;

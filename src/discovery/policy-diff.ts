@@ -1,6 +1,6 @@
 /**
- * The namespaces that a change of policy shows or hides, by viewer. Namespaces under the same two rules are judged once together. The work
- * is done in slices, because there may be many namespaces and viewers.
+ * The namespaces that a policy change shows or hides, by viewer. Namespaces under the same pair of rules share one verdict. The work is
+ * done in slices, because there may be many namespaces and viewers.
  */
 
 import { isControlNamespace } from "../catalog/entry/names.ts";
@@ -11,7 +11,7 @@ import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
 import type { NamespaceRule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
-/** The namespaces that a viewer must be told anew, sorted. */
+/** The namespaces of which a viewer must be notified, sorted. */
 export interface VisibilityDiff {
   readonly gained: readonly string[];
   readonly lost: readonly string[];
@@ -19,14 +19,14 @@ export interface VisibilityDiff {
 
 type NamespaceChange = "gained" | "lost" | "same";
 
-/** A viewer whose namespaces are not all judged yet. */
+/** A viewer with namespaces that are not evaluated yet. */
 interface PendingViewer {
   readonly viewer: string;
   /** By group of namespaces. */
   readonly changes: NamespaceChange[];
   readonly gained: string[];
   readonly lost: string[];
-  /** Number of namespaces already looked at. */
+  /** Number of namespaces already evaluated. */
   at: number;
 }
 
@@ -35,9 +35,9 @@ const NONE: VisibilityDiff = { gained: [], lost: [] };
 export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
-  /** Number of each group of namespaces, by the rule of each policy that decides. Split over many maps, because a growing map is copied. */
+  /** Number of each group of namespaces, by the deciding rule of each policy. Split over many maps, because a growing map is copied. */
   readonly #groups: Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, number>>[] = [];
-  /** One namespace of each group. The verdict on it holds for all of the group. */
+  /** One namespace of each group. Its verdict applies to the whole group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
   readonly #byViewer = new Map<string, VisibilityDiff>();
@@ -48,7 +48,7 @@ export class PolicyDiff {
     this.#after = after;
   }
 
-  /** Call this only before the first question, in sorted order. `isHeld`: a watch can hold entries of it. */
+  /** Call this only before the first query, in sorted order. `isHeld`: a watch can have entries of the namespace. */
   add(name: string, isHeld: boolean): void {
     if (isControlNamespace(name)) return;
     const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
@@ -63,12 +63,12 @@ export class PolicyDiff {
     this.#namespaces.push({ name, group, isHeld });
   }
 
-  /** Whether all namespaces are judged for a viewer. */
+  /** Whether all namespaces are evaluated for a viewer. */
   isJudged(viewer: Viewer): boolean {
     return this.#byViewer.has(idOf(viewer));
   }
 
-  /** Judges at most `maxCount` groups and namespaces for a viewer. Returns whether that was all. */
+  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all are evaluated. */
   judge(viewer: Viewer, maxCount: number): boolean {
     const id = idOf(viewer);
     if (this.#byViewer.has(id)) return true;
@@ -91,7 +91,7 @@ export class PolicyDiff {
     return true;
   }
 
-  /** The added namespaces that the viewer sees only after the change, and the held ones that it saw only before. */
+  /** The added namespaces that the viewer sees only after the change, and those with `isHeld` that it saw only before. */
   of(viewer: Viewer): VisibilityDiff {
     this.judge(viewer, Number.POSITIVE_INFINITY);
     return this.#byViewer.get(idOf(viewer)) ?? NONE;
@@ -108,7 +108,7 @@ function idOf({ clusterId, tenant }: Viewer): string {
   return `${clusterId}\0${tenant}`;
 }
 
-/** The namespaces of a sorted list that the filter covers. If there are too many to name, only enough to show that. */
+/** The namespaces of a sorted list that the filter covers. If there are too many to list, returns only enough to show that. */
 export function coveredIn(sorted: readonly string[], filter: EntryFilter): readonly string[] {
   const { namespace } = filter;
   if (namespace !== "" && sorted[nameIndex(sorted, namespace)] !== namespace) return [];

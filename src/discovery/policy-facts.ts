@@ -1,4 +1,4 @@
-/** The facts of the catalog that changes of policy need: the entries for a dry run, and the known clusters and regions. */
+/** The facts about the catalog that policy changes need: the entries for a dry run, and the known clusters and regions. */
 import { ANY } from "../catalog/query/filter.ts";
 import { ListCursor } from "../catalog/query/ordered-records.ts";
 import { queryPage } from "../catalog/query/query.ts";
@@ -26,12 +26,12 @@ export function catalogFactsForPlan(
         ({ key }) => keyParts(key),
       ),
     viewers: () => viewers,
-    entries: () => heldEntries(origins),
+    entries: () => catalogEntries(origins),
   };
 }
 
-/** Yields in slices, so that its reader can take turns with other work. Later changes are read as they are then. */
-function* heldEntries(origins: Replica["origins"]): Generator<PlanEntry> {
+/** Yields in slices, so that other work can run in between. Entries changed meanwhile are read in their new state. */
+function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;
     for (let storedRecords: StoredRecord[] = []; ; storedRecords = []) {
@@ -49,7 +49,7 @@ function* heldEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   }
 }
 
-/** Every cluster that has a node here, with its region. */
+/** Every cluster with a node in the catalog, with its region. */
 export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   const nodes = new ListCursor(lookup.ofKind(KIND.NODE));

@@ -3,13 +3,13 @@ import { performance } from "node:perf_hooks";
 import { NEVER } from "../lib/machine.ts";
 import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
 
-/** Number of records, or the equal cost, between two looks at the clock. */
+/** Number of records, or the equal cost, between two reads of the clock. */
 const STEP_COUNT = 128;
 
-/** A queue of changes: a node's, or that of a copy of its replica. */
+/** A queue of changes: of a node, or of a copy of its replica. */
 type ChangeQueue = Pick<
   SwitchQueue,
-  "isHeard" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
+  "isAcknowledged" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
 >;
 
 export class PolicySwitcher {
@@ -18,14 +18,14 @@ export class PolicySwitcher {
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
-  /** `onShown`: a change is complete, or complete but for copies, and readers must see it. */
+  /** `onShown` is called when a change is complete, or complete except for copies, so that readers must see it. */
   constructor(queue: ChangeQueue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
     queue.onFollowed = () => this.#go();
   }
 
-  /** Another policy may be in force. Resolves when every listener uses it. */
+  /** Call this when another policy may be in force. Resolves when every listener uses it. */
   async run(): Promise<void> {
     const change = this.#queue.look();
     this.#go();
@@ -34,7 +34,7 @@ export class PolicySwitcher {
 
   /** Resolves when another policy may be put in force. */
   async heard(): Promise<void> {
-    while (!this.#queue.isHeard(clock())) {
+    while (!this.#queue.isAcknowledged(clock())) {
       const lookMonoMs = this.#queue.nextDeadlineMs();
       if (lookMonoMs === NEVER) await this.#shownWith(this.#queue.shown + 1);
       else await new Promise((resolve) => setTimeout(resolve, Math.max(0, lookMonoMs - performance.now())));
@@ -49,7 +49,10 @@ export class PolicySwitcher {
     if (!this.#isSlicing) this.#slice();
   }
 
-  /** Between slices it waits for nothing but the event loop. While the change waits for copies there are none. */
+  /**
+   * Runs a slice of work, and schedules the next one for the following turn of the event loop. No slices run while the change waits for
+   * copies.
+   */
   #slice(): void {
     const queue = this.#queue;
     this.#isSlicing = true;

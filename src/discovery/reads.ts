@@ -1,4 +1,4 @@
-/** The reads that all listeners share: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
+/** The reads that all listeners share: pages, readers for watches, nodes and status. All of them use the same policy verdict (P11). */
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
@@ -43,25 +43,27 @@ import {
   visibilityOf,
 } from "../policy/set/verdict.ts";
 
-/** Most bytes of encoded entries in one page: well below the default limit of clients (4 MiB). */
+/** Most bytes of encoded entries in one page: well below the default limit of gRPC clients (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
 /**
- * Most characters of filters that open watches keep in all. One filter may have 150,000, and 50,000 watches may be open. Filters up to
- * SHORT_FILTER always fit.
+ * Most characters in total of the filters of open watches. One filter may have 150,000, and 50,000 watches may be open. Filters up to
+ * SHORT_FILTER are not counted.
  */
 const MAX_FILTER_CHARS = 128 * 1024 * 1024;
 const SHORT_FILTER = 1024;
 const ROOM_RETRY_MS = 1000;
-/** Retry hint for a new node without a policy, which arrives within moments. */
+/** Retry hint for a new node without a policy, which usually arrives within a second. */
 const PENDING_RETRY_MS = 500;
-/** Digits of the hash of a policy's epoch in the holder of short cursors, which has 64 characters at most. */
+/** Digits of the hash of a policy's epoch in the holder of short cursors, which has at most 64 characters. */
 const EPOCH_HASH_LENGTH = 12;
 
-/** Where a resolver has the entries that it answers with. At a node all are in the lookup of its replica. */
+/** The lists of entries that a resolver answers from. On a node, all entries are in the lookup of its replica. */
 export interface ResolverAnswerLists {
-  /** The lists of all entries of a namespace and of those below it, which have no key in common. An empty text stands for all namespaces. */
+  /**
+   * The lists of all entries of a namespace and of the namespaces below it, without common keys. An empty text means all namespaces.
+   */
   of(namespace: string): readonly EntryIndex[];
-  /** Whether an entry of these lists may be shown at all. */
+  /** Whether an entry of these lists may be shown. */
   admits(record: CatalogRecord): boolean;
   readonly portableCursor: ReaderOptions["portableCursor"];
   readonly isAtPlace: ReaderOptions["isAtPlace"];
@@ -91,29 +93,29 @@ export type ReaderRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "with
 
 interface SharedReader {
   readonly reader: WatchReader;
-  /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
+  /** The viewer of the reader. Readers of one class see the same entries. Undefined for a resolver, which sees all entries. */
   readonly viewer: Viewer | undefined;
-  /** Whether it was owed anything in this version of the policy. */
-  owed: { readonly version: number; readonly isAny: boolean } | undefined;
+  /** Whether the reader has pending changes in this version of the policy. */
+  pending: { readonly version: number; readonly isAny: boolean } | undefined;
 }
 
 export interface ReadsPolicy {
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Of a resolver. */
+  /** Set on a resolver only. */
   readonly lists?: ResolverAnswerLists | undefined;
-  /** Of summaries: namespaces of which no reader but the watches of resolvers is shown anything. That is no denial. */
+  /** For summaries: namespaces that only the watches of resolvers can see. Hiding them from other readers is not a denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
-/** The policy that decides of a namespace. */
+/** The policy that applies to a namespace. */
 interface EffectiveRule {
   readonly verdict: PolicyVerdict;
   /** The label of the rule, or of the set. */
   readonly version: string;
-  /** Undefined without one, and for a caller that may not see the namespace. */
+  /** Undefined without a rule, and for a caller that may not see the namespace. */
   readonly rule: NamespaceRule | undefined;
-  /** Of the version in force; 0 without one. */
+  /** Of the version in force; 0 if there is none. */
   readonly number: number;
 }
 
@@ -124,7 +126,7 @@ export class CatalogReads {
   readonly #onDenied: OnDenied;
   readonly #lists: ResolverAnswerLists | undefined;
   readonly #hides: ReadsPolicy["hides"];
-  /** Names what else than records and policy decides what readers are told. Empty while nothing does. */
+  /** Identifies other state than records and policy that changes answers. Empty if there is none. */
   #answers = "";
   readonly #readers = new Map<string, SharedReader>();
   /** Characters of the names of readers with long filters. */
@@ -135,14 +137,17 @@ export class CatalogReads {
   #versionPolicy: Policy;
   /** The policy that all records already follow. */
   #shownPolicy: Policy;
-  /** The policy that every watch has been told of. */
+  /** The policy that every watch has been notified of. */
   #settledPolicy: Policy;
   #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
-  /** Policies that came into force since then: watches may have been told under any of them. At a node one waits until the watches have heard of the one before. */
+  /**
+   * Policies that came into force since `#settledPolicy`: watches may have read under any of them. A node waits until the watches know the
+   * previous policy.
+   */
   #unsettled: readonly Policy[] = [];
-  /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
+  /** Policies that came into force since `#shownPolicy`: records that arrived since may follow any of them. */
   #unshown: readonly Policy[] = [];
-  /** Below which prefixes records may follow other owners than those of the policy in force, in one version of the policy. */
+  /** The prefixes below which records may follow other owners than the ones in the policy in force, for one version of the policy. */
   #reowned = { version: -1, prefixes: new NamespacePrefixes([]) };
 
   constructor(replica: Replica, node: ReaderNode, policy: ReadsPolicy) {
@@ -170,28 +175,36 @@ export class CatalogReads {
     };
   }
 
-  /** Names the policy in force. */
+  /** The epoch of the policy in force. */
   get policyEpoch(): string {
     return this.#policies.policy.epoch;
   }
 
-  /** Refuses the reads of a resolver while this node does not know what the owners' rules hide. */
+  /** Refuses the reads of a resolver while this node does not know which entries the owner rules hide. */
   checkResolved(): void {
     if (this.#policies.policy.isPending)
-      throw new WaymarkError("not_ready", "this node does not have the policy of its cluster yet, and serves no resolver before it has", {
-        retryMs: PENDING_RETRY_MS,
-      });
+      throw new WaymarkError(
+        "not_ready",
+        "this node is waiting for the policy of its cluster and does not serve resolvers yet; retry later or on another node",
+        {
+          retryMs: PENDING_RETRY_MS,
+        },
+      );
   }
 
   /**
-   * Refuses a watch that goes on from a portable cursor until the watches of this node were told of the first policy that it has. Before that a cursor leads only to a
-   * snapshot, and after a restart of all nodes every reader comes at that moment.
+   * Refuses a watch that resumes from a portable cursor until the watches of this node have been notified of its first policy. Before that,
+   * a cursor leads only to a snapshot, and after a restart of all nodes every reader would resume at that moment.
    */
   checkResume(): void {
     if (this.#settledPolicy.isPending)
-      throw new WaymarkError("not_ready", "this node has no policy of its cluster in force yet, and goes on from no cursor before it has", {
-        retryMs: PENDING_RETRY_MS,
-      });
+      throw new WaymarkError(
+        "not_ready",
+        "this node is waiting for the policy of its cluster and cannot resume from a cursor yet; retry later or on another node",
+        {
+          retryMs: PENDING_RETRY_MS,
+        },
+      );
   }
 
   /** Whether a caller may see a namespace, with the reason. */
@@ -199,7 +212,7 @@ export class CatalogReads {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
-  /** The verdict on a namespace under the policy in force. Its rule is given only to a caller that may see the namespace. */
+  /** The verdict on a namespace under the policy in force. The rule is returned only to a caller that may see the namespace. */
   rule(caller: Caller, namespace: string): EffectiveRule {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
@@ -209,13 +222,13 @@ export class CatalogReads {
     return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule, number: policy.number };
   }
 
-  /** Refuses a watch of exactly this namespace if the caller may not see it. Empty means that the watch is not of one namespace. */
+  /** Refuses a watch of exactly this namespace if the caller cannot see it. Empty for a watch of more than one namespace. */
   checkWatch(caller: Caller, namespace: string): void {
     if (namespace === "") return;
     if (this.#policies.policy.isPending)
       throw new WaymarkError(
         "not_ready",
-        "this node does not have the policy of its cluster yet, and waits for it before it starts a watch of one namespace",
+        "this node is waiting for the policy of its cluster and cannot start a watch of one namespace yet; retry later or on another node",
         { retryMs: PENDING_RETRY_MS },
       );
     const verdict = this.verdict(caller, namespace);
@@ -224,7 +237,9 @@ export class CatalogReads {
     throw hiddenError("namespace", namespace);
   }
 
-  /** Tells the audit that an answer which was made elsewhere leaves out these namespaces, as far as the policy hides them from the caller. */
+  /**
+   * Reports to the audit log that an answer from another node leaves out those of these namespaces that the policy hides from the caller.
+   */
   noteHidden(caller: Caller, namespaces: readonly string[]): void {
     for (const namespace of namespaces) {
       const verdict = this.verdict(caller, namespace);
@@ -232,20 +247,20 @@ export class CatalogReads {
     }
   }
 
-  /** Changes at once with every policy, and again when the policy has settled. */
+  /** Changes immediately with every policy, and again when the policy has settled. */
   get policyRevision(): number {
     this.#note(this.#policies.policy);
     return this.#policyRevision;
   }
 
-  /** Another policy may be in force. To be called before anything arrives under it. */
+  /** Call this when another policy may be in force, before any record arrives under it. */
   notePolicy(): void {
     this.#note(this.#policies.policy);
   }
 
   /**
-   * Records are shown in another way, although neither they nor the policy changed: `name` stands for that way. Cursors from before lead to a
-   * snapshot, and the caller refreshes the watches that it concerns, in the same turn.
+   * Notes that records are shown differently, although neither they nor the policy changed; `name` identifies the new state. Earlier
+   * cursors lead to a snapshot. The caller refreshes the affected watches in the same turn.
    */
   noteAnswers(name: string): void {
     if (name === this.#answers) return;
@@ -262,26 +277,26 @@ export class CatalogReads {
   }
 
   /**
-   * Whether every watch has been told of the policy in force. Until then a watch may have skipped changes that it will still be told, so
-   * cursors lead only to a snapshot.
+   * Whether every watch has been notified of the policy in force. Until then a watch may have skipped changes that it will still receive,
+   * so cursors lead only to a snapshot.
    */
   get isSettled(): boolean {
     return this.#policies.policy === this.#settledPolicy;
   }
 
-  /** Whether records follow no policy yet, and are hidden from everybody. */
+  /** Whether records follow no policy yet, and are hidden from all callers. */
   get isPending(): boolean {
     return this.#shownPolicy.isPending;
   }
 
-  /** The current visibility: by the policy in force, and by the one before too until all records follow the new owners' rules. */
+  /** The current visibility: by the policy in force, and also by the previous one until all records follow the new owner rules. */
   get policy(): VisiblePolicy {
     const { policy } = this.#policies;
     if (this.#visible.of !== policy) this.#visible = { of: policy, visible: visibilityBetween(this.#shownPolicy, policy) };
     return this.#visible.visible;
   }
 
-  /** All records follow the owners' rules of this policy. */
+  /** Notes that all records follow the owner rules of this policy. */
   show(policy: Policy): void {
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
@@ -290,12 +305,12 @@ export class CatalogReads {
     this.#policyRevision += 1;
   }
 
-  /** The viewer of a reader. Undefined for a resolver, and once the reader is released. */
+  /** The viewer of a reader. Undefined for a resolver, and after the reader is released. */
   viewerOf(reader: WatchReader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
 
-  /** Every watch has been told about this policy. */
+  /** Notes that every watch has been notified of this policy. */
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
@@ -305,11 +320,11 @@ export class CatalogReads {
   /** A page in key order. Throws `invalid_argument` for a token of another filter. */
   page(caller: Caller, request: QueryPageRequest): PageAnswer {
     const { filter, limit, token, isExplained, salt } = request;
-    // HOT: most queries have one page, so the hash is made only for those with a next page.
+    // HOT: most queries have one page, so the hash is computed only if there is a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
     const { policy } = this;
     const visibility = policy.set === undefined || filter.resolved !== undefined ? undefined : new VisibilityFilter(policy, caller);
-    // Hidden and absent namespaces take one path: nothing is looked up before the verdict.
+    // Hidden and absent namespaces take the same path: no lookup happens before the verdict.
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
     const page = isHidden
       ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
@@ -334,27 +349,27 @@ export class CatalogReads {
   }
 
   /**
-   * Text of what a watch with this request shows this caller. A cursor of one watch is valid for another only if both texts are equal. HOT:
-   * once a query.
+   * Identifies the entries that a watch with this request shows this caller. A cursor of one watch is valid for another only if both texts
+   * are equal. HOT: once per query.
    */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
-    // A resolver says itself which namespaces it holds up to its cursor, and no viewer's rule hides anything from it.
+    // A resolver reports which namespaces it holds up to its cursor, and no viewer's rule hides entries from it.
     if (filter.resolved !== undefined) return "watch\0resolver";
-    // LOCAL means something else on every node, so a cursor of such a watch is valid only at its node.
+    // LOCAL differs between nodes, so a cursor of such a watch is valid only on its own node.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
     return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
   }
 
   /**
-   * The cursor, or undefined while a policy is being put in force: then it can only lead to a snapshot, because it is unknown what its
-   * reader was told.
+   * Returns the cursor. While a policy is being put in force, it is unknown what its reader has received, so the result leads only to a
+   * snapshot.
    */
   placed(cursor: WatchCursor): WatchCursor | undefined {
     if (this.isSettled) return cursor;
     return cursor.kind === "short" ? undefined : { ...cursor, policyEpoch: "" };
   }
 
-  /** The shared reader of equal watches. Call `release` when the stream closes. */
+  /** Returns the shared reader of equal watches. Call `release` when the stream closes. */
   reader(caller: Caller, request: ReaderRequest): WatchReader {
     const text = this.readerText(caller, request);
     const isResolved = request.filter.resolved !== undefined;
@@ -370,12 +385,12 @@ export class CatalogReads {
         hash: textHash(text),
         allowed: isResolved ? seesAll : this.#shown(visibilityOf(this, caller)),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
-        isOwedAny: () => !this.isSettled && this.#owesAny(name),
+        isOwedAny: () => !this.isSettled && this.#hasAnyPending(name),
         policyEpoch: () => this.#policyEpoch,
         portableCursor: this.#lists?.portableCursor,
         isAtPlace: this.#lists?.isAtPlace,
       };
-      shared = { reader: new WatchReader(options, this.replica, this.node), viewer, owed: undefined };
+      shared = { reader: new WatchReader(options, this.replica, this.node), viewer, pending: undefined };
       this.#readers.set(name, shared);
     }
     shared.reader.streamCount += 1;
@@ -402,13 +417,13 @@ export class CatalogReads {
     if (chars > 0 && this.#filterChars + chars > MAX_FILTER_CHARS)
       throw new WaymarkError(
         "quota_exceeded",
-        "the filters of the watches that are open are too long in all; name a namespace or a prefix, or fewer names and tags",
+        "the filters of all open watches are too long in total: use a namespace or a prefix, or fewer names and tags",
         { retryMs: ROOM_RETRY_MS },
       );
     this.#filterChars += chars;
   }
 
-  /** The namespaces that a caller sees, for scans that the audit does not record. */
+  /** The namespaces that a caller sees, for scans that the audit log does not record. */
   allowed(caller: Caller): (namespace: string) => boolean {
     return this.#shown(this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller));
   }
@@ -419,8 +434,8 @@ export class CatalogReads {
   }
 
   /**
-   * All visible records in key order, in slices. Each slice costs a bounded part of a turn and has at most `SLICE_BYTES` of entries. A slice is
-   * valid only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
+   * All visible records in key order, in slices. A slice costs a bounded part of a turn, has at most `SLICE_BYTES` of entries, and is valid
+   * only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
    */
   scan(caller: Caller, filter: EntryFilter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
@@ -429,7 +444,7 @@ export class CatalogReads {
     return this.#pages(caller, filter, { limit: SLICE_RECORDS, maxBytes: SLICE_BYTES });
   }
 
-  /** Visible records, a page at a time. What a later page shows is decided when it is asked for. */
+  /** Visible records, one page at a time. The content of a page is decided when the page is requested. */
   *#pages(caller: Caller, filter: EntryFilter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
@@ -440,7 +455,7 @@ export class CatalogReads {
     }
   }
 
-  /** Visible entries of one name; of a crowded name a sample (`findInstances`). */
+  /** Visible entries of one name, or a sample if the name has many entries (`findInstances`). */
   find<T>(caller: Caller, name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
     const verdict = this.verdict(caller, name.namespace);
     if (verdict.allowed) return this.#found(name, options);
@@ -459,16 +474,16 @@ export class CatalogReads {
     const lists = this.#lists;
     if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
     const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
-    // A list that is opened has the entries of all.
+    // With `open`, the opened list has the entries of all lists.
     const page = options.open === undefined ? joinedPage(lookups, filter, options) : queryPage(this.replica.lookup, filter, options);
     const isAdmitted = (record: CatalogRecord | undefined) => record === undefined || lists.admits(record);
-    // HOT: once a query at a resolver, which is rarely told to explain, and where nearly always everything may be shown.
+    // HOT: once per query on a resolver. Explanations are rare, and nearly always all records are admitted.
     if (page.considered === undefined && page.records.every(isAdmitted)) return page;
     const considered = page.considered?.filter(({ key }) => lookups.every((lookup) => isAdmitted(lookup.find(key))));
     return { ...page, records: page.records.filter(isAdmitted), considered };
   }
 
-  /** NODE entries. With `namespaceFilter` only those of nodes with entries in that namespace or below it. */
+  /** NODE entries. With `namespaceFilter`, only those of nodes with entries in that namespace or below it. */
   nodes(caller: Caller, request: Omit<QueryPageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
     const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
     if (namespaceFilter === "") return answer;
@@ -476,23 +491,26 @@ export class CatalogReads {
     return { ...answer, records: answer.records.filter((record) => holders.has(record.traits.nodeId)) };
   }
 
-  /** Whether a viewer must still be told about a new verdict on a namespace, or about new owners' rules for its records; a resolver about the latter. */
+  /**
+   * Whether a viewer must still be notified of a new verdict on a namespace, or of new owner rules for its records; a resolver only of the
+   * latter.
+   */
   #isChanged(namespace: string, viewer: Viewer | undefined): boolean {
     const { policy } = this.#policies;
     if (viewer !== undefined) {
       const { allowed } = policy.viewer(namespace, viewer);
-      const isOther = (told: Policy) => told.viewer(namespace, viewer).allowed !== allowed;
+      const isOther = (earlier: Policy) => earlier.viewer(namespace, viewer).allowed !== allowed;
       if (isOther(this.#settledPolicy) || this.#unsettled.some(isOther)) return true;
     }
     return this.#followed.some((followed) => !hasSameOwners(followed, policy, namespace));
   }
 
-  /** The policies that records may follow instead of the one in force. */
+  /** The policies other than the one in force that records may follow. */
   get #followed(): readonly Policy[] {
     return [this.#shownPolicy, ...this.#unshown].filter((followed) => followed !== this.#policies.policy);
   }
 
-  /** Whether the owners may be others for a namespace that the filter covers. What they all hid until now is in no list of namespaces. */
+  /** Whether a namespace that the filter covers may have new owners. A namespace whose records were all hidden until now is in no list. */
   #mayHaveOtherOwners({ namespace, prefix, resolved }: EntryFilter): boolean {
     if (namespace !== "") return false;
     const version = this.policyRevision;
@@ -504,12 +522,15 @@ export class CatalogReads {
     return prefixes.meets(prefix) && (resolved === undefined || resolved.list.some((each) => prefixes.meets(each)));
   }
 
-  /** Cost: the namespaces that the reader may hold, once in each version of the policy. Namespaces that appear meanwhile stop its scans. */
-  #owesAny(name: string): boolean {
+  /**
+   * Cost: the namespaces that the reader may hold, once per version of the policy. Namespaces that appear meanwhile stop the reader's
+   * scans.
+   */
+  #hasAnyPending(name: string): boolean {
     const shared = this.#readers.get(name);
     if (shared === undefined) return false;
     const version = this.policyRevision;
-    if (shared.owed?.version !== version) {
+    if (shared.pending?.version !== version) {
       const { filter } = shared.reader.options;
       let isAny = this.#mayHaveOtherOwners(filter);
       if (!isAny)
@@ -517,16 +538,17 @@ export class CatalogReads {
           isAny = this.#isChanged(namespace, shared.viewer);
           if (isAny) break;
         }
-      shared.owed = { version, isAny };
+      shared.pending = { version, isAny };
     }
-    return shared.owed.isAny;
+    return shared.pending.isAny;
   }
 
   /**
-   * The holder of short cursors: the process and the state of its policy, so that all threads of a node give one text to one state. It may come back
-   * when a policy does. A cursor of that holder then still skips nothing: what its reader was told by the same rules is what it holds, and records
-   * whose owners' rules changed in between were touched since. Only while a policy is being put in force may a reader have skipped changes. Then
-   * the holder has both epochs, cursors lead to a snapshot (`placed`), and afterwards the holder has one epoch and so is another. HOT: once a message.
+   * The holder of short cursors: the process and the state of its policy, so that all threads of a node use one text for one state. The
+   * text may recur when a policy is put in force again. A cursor of that holder still skips no change: its reader received entries by the
+   * same rules, and records whose owner rules changed in between were touched since. A reader may have skipped changes only while a policy
+   * is being put in force. During that time the holder contains both epochs, and cursors lead to a snapshot (`placed`); afterwards it
+   * contains one epoch, and so differs. HOT: once per message.
    */
   #bootOf(boot: string): string {
     const version = this.policyRevision;
@@ -543,7 +565,7 @@ export class CatalogReads {
     return this.#answers === "" ? epoch : `${epoch}+${this.#answers}`;
   }
 
-  /** Those of the nodes with an entry in the namespace or below it. Stops when all are found. */
+  /** The wanted nodes that have an entry in the namespace or below it. Stops when all are found. */
   #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
     const found = new Set<string>();
     for (const records of this.#pages(caller, { ...ANY, prefix }, { limit: HOLDERS_PAGE })) {
@@ -560,11 +582,11 @@ interface PageBounds {
   readonly maxBytes?: number;
 }
 
-/** Bounds of a slice of a scan: about half a millisecond of work. */
+/** Limits of a slice of a scan: about half a millisecond of work. */
 const SLICE_RECORDS = 200;
 const SLICE_BYTES = 32 * 1024;
 
-/** Number of entries looked at in one go to find the nodes of a namespace. */
+/** Number of entries read in one step to find the nodes of a namespace. */
 const HOLDERS_PAGE = 1000;
 
 function keptChars(name: string): number {

@@ -1,4 +1,6 @@
-/** Runs changes of policy one after another, on a replica or on a copy of one. Between two of them it gives watches time to reach their END. */
+/**
+ * Runs policy changes one after another, on a replica or on a copy of one. Between two changes it gives watches time to reach their END.
+ */
 
 import { BODY, keyParts } from "../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
@@ -9,10 +11,10 @@ import { mayBeSeen, type PolicySource } from "../policy/set/verdict.ts";
 import { type NotifierParts, type PolicyChange, PolicyNotifier } from "./policy-notifier.ts";
 import { WatchAck } from "./watch-ack.ts";
 
-/** Number of a change in this process, from 1. */
+/** Number of a change in this process, starting at 1. */
 export type ChangeNumber = number;
 
-/** Longest time of one slice, in ms, normally and once a change has taken long. */
+/** Longest time of one slice, in ms: normally, and after a change has run for LATE_AFTER_MS. */
 const SLICE_MS = 5;
 const LATE_SLICE_MS = 15;
 const LATE_AFTER_MS = 1500;
@@ -23,16 +25,16 @@ export interface SwitchQueueParts extends SwitchParts {
   readonly policies: PolicySource;
 }
 
-/** A copy of the replica with readers of its own, which have to be told of a change before it is complete. */
+/** A copy of the replica with its own readers. A change is complete only when its copies have notified them. */
 export interface SwitchObserver {
-  /** A change begins; numbers of these grow. A follower that was not there then is not told of the rest of that change. */
+  /** A change begins; change numbers increase. A follower added later is not notified of the rest of this change. */
   begins(change: ChangeNumber): void;
-  /** All records follow it. */
+  /** All records follow the policy of the change. */
   shows(change: ChangeNumber): void;
-  /** Whether the copy has shown the last change, and told all its watches what they have to be told. */
+  /** Whether the copy has shown the last change, and has notified all its watches. */
   readonly isShown: boolean;
-  /** Whether all but slow watches have got that. */
-  readonly isHeard: boolean;
+  /** Whether all watches except slow ones have received the change. */
+  readonly isAcknowledged: boolean;
 }
 
 interface RunningChange {
@@ -40,45 +42,45 @@ interface RunningChange {
   readonly work: PolicySwitch;
   /** The start of its first slice. */
   sinceMonoMs: number | undefined;
-  /** Whether it is complete here, and copies may still be at it. */
+  /** Whether it is complete here, while copies may still be working. */
   isThrough: boolean;
 }
 
 /**
- * A policy in force is shown at once: it waits only for the change before, not for watches to be told. Putting the next policy in force
- * waits for that too. The driver calls `step` in slices of the event loop, and updates names and listeners when a change has ended. A replica calls `look`
- * when another policy may be in force. A copy calls `begin` and `show` when its feed says so.
+ * A policy in force is shown immediately: the change waits only for the previous change, not for watches to be notified. Putting the next
+ * policy in force waits for the watches too. The driver calls `step` in slices of the event loop, and updates names and listeners when a
+ * change has ended. A replica calls `look` when another policy may be in force. A copy calls `begin` and `show` as its feed demands.
  */
 export class SwitchQueue {
-  /** The copies that are there. When one is taken away, call `onFollowed`. */
+  /** The current copies. When one is removed, call `onFollowed`. */
   readonly followers = new Set<SwitchObserver>();
-  /** Called when a follower is further than it was, or gone, and when a copy received more of its feed: `step` may have something to do again. */
+  /** Called when a follower made progress or was removed, and when a copy received more of its feed: `step` may have work again. */
   onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
-  readonly #hearing: WatchAck;
+  readonly #watchAck: WatchAck;
   #running: RunningChange | undefined;
-  /** While a change runs: another policy may have come into force since it began. */
+  /** While a change runs: another policy may have come into force since the change began. */
   #isNextDue = false;
-  /** The policy that the last change led to. */
-  #led: Policy;
+  /** The new policy of the last change. */
+  #target: Policy;
   #shown: ChangeNumber = 0;
 
   constructor(parts: SwitchQueueParts) {
     this.#parts = parts;
-    this.#led = parts.policies.policy;
-    this.#hearing = new WatchAck(parts.fanout);
+    this.#target = parts.policies.policy;
+    this.#watchAck = new WatchAck(parts.fanout);
   }
 
-  /** All records follow the policy in force, and there are no watches: nothing has to change. */
+  /** Call this if all records follow the policy in force and there are no watches, so that nothing has to change. */
   start(): void {
     const { reads, policies } = this.#parts;
-    this.#led = policies.policy;
+    this.#target = policies.policy;
     reads.notePolicy();
-    reads.show(this.#led);
-    reads.settle(this.#led);
+    reads.show(this.#target);
+    reads.settle(this.#target);
   }
 
-  /** Another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
+  /** Call this when another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
   look(): ChangeNumber {
     this.#parts.reads.notePolicy();
     if (this.#running === undefined) return this.#beginNext() ? this.#shown + 1 : this.#shown;
@@ -86,9 +88,9 @@ export class SwitchQueue {
     return this.#shown + 2;
   }
 
-  /** The replica that a copy follows begins this change to the policy in force. The change before is complete here. */
+  /** The replica that this copy follows begins this change to the policy in force. The previous change is complete here. */
   begin(number: ChangeNumber): void {
-    assert(this.#running === undefined, "a change of policy begins before the one before is complete at this copy", { number });
+    assert(this.#running === undefined, "a policy change begins before the previous one is complete on this copy", { number });
     this.#begin(number, true);
   }
 
@@ -97,14 +99,17 @@ export class SwitchQueue {
     this.#running?.work.show();
   }
 
-  /** Does `maxCount` units of the running change. Returns whether readers must be shown something: it is complete, or complete but for copies. */
+  /**
+   * Does `maxCount` units of the running change. Returns whether the change is complete, or complete except for copies, so that readers
+   * must see it.
+   */
   step(maxCount: number, time: Clock): boolean {
     const running = this.#running;
     if (running === undefined || this.isWaiting) return false;
     if (!running.isThrough) {
       if (!this.#work(running, maxCount)) return false;
       running.isThrough = true;
-      // Some watches may have stopped because of a change that they were still to be told.
+      // Some watches may have paused because this change was pending for them.
       this.#parts.fanout.all();
       if (this.isWaiting) return true;
     }
@@ -116,7 +121,7 @@ export class SwitchQueue {
     return this.#running !== undefined;
   }
 
-  /** Whether the running change waits for copies, or at a copy for the replica, so that `step` has nothing to do before `onFollowed`. */
+  /** Whether the running change waits for copies or, on a copy, for the replica, so that `step` has no work before `onFollowed`. */
   get isWaiting(): boolean {
     const running = this.#running;
     if (running === undefined) return false;
@@ -142,29 +147,29 @@ export class SwitchQueue {
   }
 
   /**
-   * Whether another policy may be put in force: the change before is complete, and all but slow watches have been told. Ask again at
-   * `nextDeadlineMs`.
+   * Whether another policy may be put in force: the previous change is complete, and all watches except slow ones have been notified. Ask
+   * again at `nextDeadlineMs`.
    */
-  isHeard(time: Clock): boolean {
+  isAcknowledged(time: Clock): boolean {
     if (this.#running !== undefined) return false;
-    return this.#hearing.isOver(time, ![...this.followers].some(({ isHeard }) => !isHeard));
+    return this.#watchAck.isOver(time, ![...this.followers].some(({ isAcknowledged }) => !isAcknowledged));
   }
 
-  /** Monotonic ms at which to ask `isHeard` again. NEVER if no caller waits, and while a change runs, which must end first. */
+  /** Monotonic ms at which to call `isAcknowledged` again. NEVER if no caller waits, and while a change runs, which must end first. */
   nextDeadlineMs(): number {
-    return this.#running === undefined ? this.#hearing.nextDeadlineMs() : NEVER;
+    return this.#running === undefined ? this.#watchAck.nextDeadlineMs() : NEVER;
   }
 
-  /** Returns whether there was another policy to begin with. */
+  /** Begins a change if there is another policy. Returns whether there was. */
   #beginNext(): boolean {
-    if (this.#led === this.#parts.policies.policy) return false;
+    if (this.#target === this.#parts.policies.policy) return false;
     this.#begin(this.#shown + 1, false);
     return true;
   }
 
   #begin(number: ChangeNumber, isCopy: boolean): void {
-    const change = { before: this.#led, after: this.#parts.policies.policy };
-    this.#led = change.after;
+    const change = { before: this.#target, after: this.#parts.policies.policy };
+    this.#target = change.after;
     for (const follower of this.followers) follower.begins(number);
     this.#running = { number, work: new PolicySwitch(this.#parts, change, isCopy), sinceMonoMs: undefined, isThrough: false };
   }
@@ -179,20 +184,21 @@ export class SwitchQueue {
   #end({ number }: RunningChange, time: Clock): void {
     this.#running = undefined;
     this.#shown = number;
-    this.#hearing.begin(this.#parts.replica.revision, time);
+    this.#watchAck.begin(this.#parts.replica.revision, time);
     if (this.#isNextDue && !this.#beginNext()) this.#shown += 1;
     this.#isNextDue = false;
   }
 }
 
-// Changes from one policy to the next: touches the records whose visibility changed, then every watch is told what it may see now.
+// A change from one policy to the next first touches the records whose visibility changed, then notifies every watch of changes in the
+// namespaces it may see.
 
 interface SwitchParts extends NotifierParts {
   /** This node's cluster. */
   readonly clusterId: string;
 }
 
-/** Whether a policy lets a record be seen: the cluster of its origin must be an owner of its namespace. */
+/** Whether a policy makes a record visible: the cluster of its origin must be an owner of its namespace. */
 export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: string): boolean {
   return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
@@ -203,14 +209,14 @@ function sourceOf({ body, traits, key, origin }: StoredRecord): RecordSource {
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
 
-/** One change of policy, done in slices: call `step` until it returns true. */
+/** One policy change, done in slices: call `step` until it returns true. */
 export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #change: PolicyChange;
-  readonly #telling: PolicyNotifier;
+  readonly #notifier: PolicyNotifier;
   /**
-   * The origins to touch, each up to its number at the start of the change: later records already follow the new policy. Undefined for a copy, whose
-   * records are touched by the replica that it follows.
+   * The origins to touch, each up to its last seq at the start of the change: later records already follow the new policy. Undefined for a
+   * copy, whose records are touched by the replica that it follows.
    */
   readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[] | undefined;
 
@@ -218,14 +224,14 @@ export class PolicySwitch {
   constructor(parts: SwitchParts, change: PolicyChange, isCopy = false) {
     this.#parts = parts;
     this.#change = change;
-    this.#telling = new PolicyNotifier(parts, change);
+    this.#notifier = new PolicyNotifier(parts, change);
     const origins = () => [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
     this.#origins = isCopy ? undefined : origins();
   }
 
-  /** Whether all records follow the new policy, and readers are shown what it allows. */
+  /** Whether all records follow the new policy, and readers see what it allows. */
   get isShown(): boolean {
-    return this.#telling.isShown;
+    return this.#notifier.isShown;
   }
 
   /** Whether a copy must wait for `show`. */
@@ -235,12 +241,12 @@ export class PolicySwitch {
 
   /** All records follow the new policy. */
   show(): void {
-    this.#telling.show();
+    this.#notifier.show();
   }
 
-  /** Looks at about `maxCount` records, or at watches of the same cost. Returns whether everything is done. */
+  /** Processes about `maxCount` records, or watches of the same cost. Returns whether the change is done. */
   step(maxCount: number): boolean {
-    if (this.isShown) return this.#telling.step(maxCount);
+    if (this.isShown) return this.#notifier.step(maxCount);
     if (this.isWaiting) return false;
     if (this.#touchSome(maxCount)) this.show();
     return false;

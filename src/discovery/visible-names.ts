@@ -1,34 +1,34 @@
 /**
- * What a class of viewers sees of namespaces and of claims of aliases. Who looks there passes by nothing hidden, so that the time does not tell how much is hidden
- * (semantics.md, DNS). Made only for classes that would have to pass by more than a few.
+ * The namespaces and alias claims that a class of viewers can see. A search in these lists skips no hidden items, so its time does not
+ * reveal how many are hidden (semantics.md, DNS). Lists are made only for classes that would have to skip more than a few items.
  */
 
 import { isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 
-/** A class of viewers, who all see the same. */
+/** A class of viewers, who all see the same entries. */
 export interface ViewerClass {
   readonly key: string;
-  /** Changes with what they see. */
+  /** Changes whenever the visible entries change. */
   readonly version: () => number;
   readonly sees: (namespace: string) => boolean;
-  /** Whether an alias of this name is seen, whoever has it. */
+  /** Whether an alias of this name is visible, whichever entry has it. */
   readonly seesName: (name: string) => boolean;
 }
 
-/** What there is, in the order of the ends. */
+/** All items, in the order of their ends. */
 interface NameLists<R extends object> {
   readonly namespaces: SortedBlocks<string>;
   readonly runs: SortedBlocks<R>;
 }
 
-/** How claims are read and ordered. A claim may be of a name in full. */
+/** How claims are read and ordered. A claim's name may include the zone. */
 interface ClaimForm<R extends object> {
   readonly isBefore: (a: R, b: R) => boolean;
   readonly namespaceOf: (run: R) => string;
   readonly namesOf: (run: R) => readonly string[];
 }
 
-/** Classes for which lists are made. For others everything is looked at. */
+/** Most classes for which lists are made. For other classes all items are searched. */
 const MAX_CLASSES = 32;
 
 interface CachedNames<R extends object> extends NameLists<R> {
@@ -44,13 +44,13 @@ export class VisibleNames<R extends object> {
     this.#form = form;
   }
 
-  /** What a class sees, where it was made and still holds. */
+  /** The items that a class sees, if a valid list exists. */
   find(seer: ViewerClass | undefined): NameLists<R> | undefined {
     const seen = seer && this.#classes.get(seer.key);
     return seen !== undefined && isFresh(seen) ? seen : undefined;
   }
 
-  /** Undefined where there are lists of too many classes. Cost: a verdict for each item. */
+  /** Makes the lists of a class. Returns undefined if too many classes have lists. Cost: a verdict for each item. */
   make(seer: ViewerClass, { namespaces, runs }: NameLists<R>): NameLists<R> | undefined {
     for (const [key, seen] of this.#classes) if (!isFresh(seen)) this.#classes.delete(key);
     if (this.#classes.size === MAX_CLASSES) return undefined;
@@ -67,18 +67,18 @@ export class VisibleNames<R extends object> {
     return made;
   }
 
-  /** A namespace came or went. */
+  /** Notes that a namespace was added or removed. */
   setNamespace(namespace: string, isThere: boolean): void {
     for (const { seer, namespaces } of this.#fresh()) if (seer.sees(namespace)) set(namespaces, namespace, isThere, isEndBefore);
   }
 
-  /** A claim came or went. */
+  /** Notes that a claim was added or removed. */
   setRun(run: R, isThere: boolean): void {
     for (const { seer, runs } of this.#fresh()) if (this.#sees(seer, run)) set(runs, run, isThere, this.#form.isBefore);
   }
 
   *#fresh(): Generator<CachedNames<R>> {
-    // HOT: once a change. Mostly there are none.
+    // HOT: once per change. Usually there are no lists.
     for (const [key, seen] of this.#classes) {
       if (isFresh(seen)) yield seen;
       else this.#classes.delete(key);

@@ -1,27 +1,29 @@
-/** After a change of policy: whether the watches of a fan-out have been told of it completely, so that the next change may begin. */
+/**
+ * Decides after a policy change whether the watches of a fan-out have been notified of it completely, so that the next change may begin.
+ */
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
-/** Longest time after a change that the next one waits for watches, and only while some of them make progress. */
-const HEARING_MS = 10_000;
-const STILL_MS = 1000;
-/** Time between two looks at that progress. */
-const LOOK_MS = 20;
+/** Longest time after a change that the next one waits for watches. It waits only while some of them make progress. */
+const ACK_TIMEOUT_MS = 10_000;
+const NO_PROGRESS_MS = 1000;
+/** Time between two checks of that progress. */
+const CHECK_INTERVAL_MS = 20;
 
 type Clock = Pick<Time, "monoMs">;
 
-/** Number of watches that have not been told the last change completely, and the sum of their positions. */
+/** Number of watches that have not received the last change completely, and the sum of their positions. */
 interface UnackedWatches {
   readonly count: number;
-  readonly places: number;
+  readonly positions: number;
 }
 
-/** The revision that watches must reach, and the time that they have for it. */
+/** The revision that watches must reach, and the deadline for it. */
 interface AwaitedChange {
   readonly revision: number;
   readonly untilMonoMs: number;
-  /** While a caller waits: the state at the last look, and the time at which a watch last made progress. */
-  wait: { readonly unheard: UnackedWatches; readonly lookedMonoMs: number; readonly movedMonoMs: number } | undefined;
+  /** Set while a caller waits: the state at the last check, and the time at which a watch last made progress. */
+  wait: { readonly unacked: UnackedWatches; readonly checkedMonoMs: number; readonly movedMonoMs: number } | undefined;
 }
 
 export class WatchAck {
@@ -32,39 +34,39 @@ export class WatchAck {
     this.#fanout = fanout;
   }
 
-  /** A change is complete. Watches have to come up to this revision. */
+  /** Notes that a change is complete, and that watches have to reach this revision. */
   begin(revision: number, { monoMs }: Clock): void {
-    this.#change = { revision, untilMonoMs: monoMs + HEARING_MS, wait: undefined };
+    this.#change = { revision, untilMonoMs: monoMs + ACK_TIMEOUT_MS, wait: undefined };
   }
 
-  /** Whether all but slow watches have been told, here and elsewhere. Ask again at `nextDeadlineMs`. */
-  isOver({ monoMs }: Clock, isHeardElsewhere = true): boolean {
+  /** Whether all watches except slow ones have received the change, here and in other threads. Ask again at `nextDeadlineMs`. */
+  isOver({ monoMs }: Clock, isAckedElsewhere = true): boolean {
     const change = this.#change;
     if (change === undefined) return true;
-    const unheard = this.#unheard(change.revision);
+    const unacked = this.#unacked(change.revision);
     const before = change.wait;
-    const isMoved = before === undefined || unheard.count < before.unheard.count || unheard.places > before.unheard.places;
+    const isMoved = before === undefined || unacked.count < before.unacked.count || unacked.positions > before.unacked.positions;
     const movedMonoMs = isMoved ? monoMs : before.movedMonoMs;
-    change.wait = { unheard, lookedMonoMs: monoMs, movedMonoMs };
-    const isWaiting = !isHeardElsewhere || (unheard.count > 0 && monoMs < movedMonoMs + STILL_MS);
+    change.wait = { unacked, checkedMonoMs: monoMs, movedMonoMs };
+    const isWaiting = !isAckedElsewhere || (unacked.count > 0 && monoMs < movedMonoMs + NO_PROGRESS_MS);
     if (isWaiting && monoMs < change.untilMonoMs) return false;
     this.#change = undefined;
     return true;
   }
 
-  /** Monotonic ms at which to ask `isOver` again. NEVER if no caller waits. */
+  /** Monotonic ms at which to call `isOver` again. NEVER if no caller waits. */
   nextDeadlineMs(): number {
     const wait = this.#change?.wait;
-    return wait === undefined ? NEVER : wait.lookedMonoMs + LOOK_MS;
+    return wait === undefined ? NEVER : wait.checkedMonoMs + CHECK_INTERVAL_MS;
   }
 
-  #unheard(revision: number): UnackedWatches {
-    let [count, places] = [0, 0];
+  #unacked(revision: number): UnackedWatches {
+    let [count, positions] = [0, 0];
     for (const { feed } of this.#fanout.watchers()) {
       if (!feed.isTelling && feed.revision >= revision) continue;
       count += 1;
-      places += feed.revision;
+      positions += feed.revision;
     }
-    return { count, places };
+    return { count, positions };
   }
 }

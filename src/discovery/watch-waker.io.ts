@@ -1,9 +1,9 @@
-/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them do not hold the loop. */
+/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them do not block the loop. */
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 import { WakeupScheduler } from "./wakeup-scheduler.ts";
 
-/** Longest time of one slice, and most watchers in it. Their messages are written after the slice, in one go. */
+/** Longest time of one slice, and most watchers in it. Their messages are written together after the slice. */
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
 
@@ -20,7 +20,7 @@ export class WatchWaker {
     this.#arm();
   }
 
-  /** Some watchers may be ready. */
+  /** Call this when some watchers may be ready. */
   kick(): void {
     this.#schedule(this.#wakeups.look(this.#now()));
   }
@@ -51,8 +51,8 @@ export class WatchWaker {
     let n = 0;
     for (let watcher = this.#fanout.take(); watcher !== undefined; watcher = this.#fanout.take()) {
       watcher.wake();
-      // The clock costs about as much as a wake, so it is read only now and then, and after a watcher that has looked at as much as a turn
-      // may.
+      // Reading the clock costs about as much as a wake, so it is read only at every eighth watcher, and after a watcher that used its
+      // whole share of the turn.
       n += 1;
       if (n === SLICE_WATCHERS || ((watcher.isReady || n % 8 === 0) && this.#now().monoMs >= end)) break;
     }

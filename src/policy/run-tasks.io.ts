@@ -1,4 +1,7 @@
-/** Runs the machine of policy tasks in a process: carries out its orders on the store, and gives it a turn of the event loop while tasks are paused. */
+/**
+ * Runs the machine of policy tasks in a process: executes its orders on the store, and continues paused tasks in later turns of the event
+ * loop.
+ */
 import { NEVER, type Time } from "../lib/machine.ts";
 import {
   type PolicyTask,
@@ -13,7 +16,7 @@ import {
 } from "./task.ts";
 
 export interface TaskPorts {
-  /** The methods of `Store` that tasks use. This room may not import the room store. */
+  /** The methods of `Store` that tasks use. This room must not import the room store. */
   readonly store: {
     get(key: string): Promise<StoredItem | undefined>;
     list(prefix: string, page: { readonly after: string }): Promise<StoredPage>;

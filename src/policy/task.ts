@@ -1,7 +1,7 @@
 /**
- * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs it: it gives orders to the store and gets the answers as inputs,
- * so that node and simulator run the same code, each with its own store. Inside the machine a piece of work is a generator, which yields a request and continues with
- * the answer.
+ * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs it: it sends orders to the store and
+ * receives the answers as inputs, so that node and simulator run the same code, each with its own store. Inside the machine a piece of work
+ * is a generator, which yields a request and continues with the answer.
  */
 import { assert } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
@@ -12,14 +12,14 @@ export type StoreRequest =
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined };
 
-/** What must happen before a task can go on. */
+/** What must happen before a task can continue. */
 export type TaskRequest =
   | StoreRequest
   /** Waits until all audit records so far are on disk. */
   | { readonly kind: "audited" }
-  /** Another policy may be in force. Waits until every listener shows it. */
+  /** Sent when another policy may be in force. Waits until every listener shows it. */
   | { readonly kind: "shown" }
-  /** Waits until the change before is complete, and watches have been told of it. */
+  /** Waits until the previous change is complete, and watches have been notified of it. */
   | { readonly kind: "heard" };
 
 type Condition = Exclude<TaskRequest, StoreRequest>["kind"];
@@ -45,16 +45,16 @@ export type TaskAnswer =
 
 export type TaskAsk =
   | TaskRequest
-  /** Asks for the current time. */
+  /** Requests the current time. */
   | { readonly kind: "time" }
   /**
-   * Waits until no other task holds the turn, in the order of asking, and holds it until `turnOver`. A task that holds it already may ask
-   * again, and must then say `turnOver` as often.
+   * Waits, in the order of requests, until no other task holds the lock, and holds it until `turnOver`. A task that already holds it may
+   * request it again, and must then release it as often.
    */
   | { readonly kind: "turn" }
   | { readonly kind: "turnOver" };
 
-/** Work that can wait. A bare `yield` gives other work a turn of the event loop. */
+/** Work that can wait. A bare `yield` lets other work run in the event loop. */
 export type PolicyTask<T> = Generator<TaskAsk | void, T, TaskReply>;
 type TaskReply = TaskAnswer | { readonly kind: "time"; readonly time: Time };
 
@@ -70,10 +70,10 @@ export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
   return answer.page;
 }
 
-/** Returns whether the item had the expected version, and so has the value now. */
+/** Returns whether the item had the expected version, so that it now has the value. */
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
-  assert(answer.kind === "swapped", "a swap is answered by what became of it");
+  assert(answer.kind === "swapped", "a swap is answered by its result");
   return answer.isSwapped;
 }
 
@@ -83,7 +83,7 @@ export function* time(): PolicyTask<Time> {
   return answer.time;
 }
 
-/** Does the work alone: after all such work that asked before has ended, and watches have been told of the last change. */
+/** Does the work exclusively: after all exclusive work requested earlier has ended, and watches have been notified of the last change. */
 export function* alone<T>(work: () => PolicyTask<T>): PolicyTask<T> {
   yield { kind: "turn" };
   try {
@@ -94,21 +94,21 @@ export function* alone<T>(work: () => PolicyTask<T>): PolicyTask<T> {
   }
 }
 
-/** A request without an answer yet, counted from 1. */
+/** Number of a request without an answer yet, counted from 1. */
 export type RequestId = number;
 
-/** What came of a task. */
+/** The result of a task. */
 export type TaskResult = { readonly result: unknown } | { readonly error: unknown };
 
 export type TaskInput =
-  /** Runs the task up to its first request or pause. `ended` is called once, maybe later. */
+  /** Runs the task up to its first request or pause. `ended` is called once, possibly later. */
   | { readonly kind: "begin"; readonly work: PolicyTask<unknown>; readonly ended: (ended: TaskResult) => void }
   /** The answer to an order. */
   | { readonly kind: "answered"; readonly ask: RequestId; readonly answer: TaskAnswer }
   /** Continues one of the paused tasks. */
   | { readonly kind: "tick" };
 
-/** Each is answered once, by `answered` with its number. */
+/** Each order is answered once, by `answered` with its number. */
 export type TaskOrder =
   | { readonly kind: "store"; readonly ask: RequestId; readonly request: StoreRequest }
   | { readonly kind: "wait"; readonly ask: RequestId; readonly until: Condition };
@@ -122,14 +122,14 @@ type Step = IteratorResult<TaskAsk | void, unknown>;
 
 const OVER = { kind: "over" } as const;
 
-/** The machine that runs tasks side by side: it gives orders to the store, and gets the answers as inputs. */
+/** Runs tasks concurrently: sends orders to the store, and receives the answers as inputs. */
 export class TaskMachine implements Machine<TaskInput, TaskOrder> {
   #lastAsk = 0;
   /** Waiting tasks by their request. */
   readonly #asking = new Map<RequestId, RunningTask>();
-  /** Tasks that go on in a later turn, in this order. */
+  /** Tasks that continue in a later turn of the event loop, in this order. */
   readonly #paused: RunningTask[] = [];
-  /** The task that holds the turn, how often it asked for it, and the tasks that wait for it. */
+  /** The task that holds the lock, how often it acquired it, and the tasks that wait for it. */
   #alone: RunningTask | undefined;
   #depth = 0;
   readonly #queue: RunningTask[] = [];
@@ -157,14 +157,14 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     return this.#paused.length;
   }
 
-  /** Whether no task is under way. */
+  /** Whether no task is running. */
   get isAtRest(): boolean {
     return this.#asking.size === 0 && this.#paused.length === 0 && this.#queue.length === 0;
   }
 
   #answered(ask: RequestId, answer: TaskAnswer, now: Time, out: TaskOrder[]): void {
     const running = this.#asking.get(ask);
-    assert(running !== undefined, "what was asked is answered once");
+    assert(running !== undefined, "a request is answered once");
     this.#asking.delete(ask);
     const { work } = running;
     this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
@@ -231,7 +231,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     return true;
   }
 
-  /** The next task goes on in its own turn of the event loop. */
+  /** Releases the lock. The next task continues in its own turn of the event loop. */
   #turnOver(running: RunningTask): void {
     assert(this.#alone === running, "only the task that holds the turn ends it");
     this.#depth -= 1;

@@ -45,7 +45,7 @@ const CHANGE = {
   examples: [{ kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1", clusterId: "east" }],
   viewers: [{ clusterId: "east", tenantId: "team-b" }],
 };
-const WARNING = { path: "rules[0].owners[0]", line: 0, severity: Severity.WARNING, message: '"east" is no cluster or region known here' };
+const WARNING = { path: "rules[0].owners[0]", line: 0, severity: Severity.WARNING, message: '"east" is not a known cluster or region' };
 
 test("validate --offline tells every problem with its line, asks no server, and exits 1", async () => {
   const { exit, stderr } = await waymark(["namespace", "policy", "validate", "bad.yaml", "--offline", "--server", "127.0.0.1:1"], {
@@ -62,7 +62,7 @@ test("validate adds what only the server knows, with the line it is about; warni
   const argv = ["namespace", "policy", "validate", "good.yaml", "--server", fake.address];
   const shown = await waymark(argv, { files: FILES });
   expect(shown).toMatchObject({ exit: 0, stdout: "" });
-  expect(shown.stderr).toContain('warning: good.yaml:4: rules[0].owners[0]: "east" is no cluster or region known here');
+  expect(shown.stderr).toContain('warning: good.yaml:4: rules[0].owners[0]: "east" is not a known cluster or region');
   expect(shown.stderr).toContain("good.yaml is valid: 1 rule");
   const machine = await waymark([...argv, "-o", "json"], { files: FILES });
   await expect(machine.stdout).toMatchFileSnapshot("../golden/cli/policy-validate.json.txt");
@@ -143,11 +143,11 @@ test.each([
     name: "a lost race",
     refusal: {
       code: status.ABORTED,
-      message: "version_conflict: the newest policy is version 7, expected was 6",
+      message: "version_conflict: the newest policy version is 7, but the request expects 6",
       reason: "VERSION_CONFLICT",
     },
     exit: 1,
-    says: "the newest policy is version 7, expected was 6",
+    says: "the newest policy version is 7, but the request expects 6",
   },
   {
     name: "a role that is not there",

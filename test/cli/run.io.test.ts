@@ -140,7 +140,10 @@ test.each([
   { argv: ["discovery", "query", "--timeout", "1"], says: "expected a duration" },
   { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together" },
   { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
-  { argv: ["discovery", "query", "--version-range", "1.2.3.4"], says: 'invalid --version-range 1.2.3.4: "1.2.3.4" is not a range such as ^1.2.0' },
+  {
+    argv: ["discovery", "query", "--version-range", "1.2.3.4"],
+    says: 'invalid --version-range 1.2.3.4: "1.2.3.4" is not a range such as ^1.2.0',
+  },
   { argv: ["discovery", "watch", "--version-range", "one"], says: "invalid --version-range " },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--version-range", "x.y.z.w"], says: "invalid --version-range " },
   { argv: ["discovery", "query", "-o", "xml"], says: "table, wide, json, yaml" },
@@ -337,7 +340,10 @@ test.each([
   { argv: ["discovery", "watch", "--count", "0"], says: "invalid --count 0: expected a whole number from 1 to" },
   { argv: ["audit", "watch", "--count", "0"], says: "invalid --count 0: expected a whole number from 1 to" },
   { argv: ["namespace", "policy", "apply", "policy.yaml", "--expect", "0"], says: "invalid --expect 0: expected a whole number from 1 to" },
-  { argv: ["namespace", "policy", "apply", "policy.yaml", "--percent", "0"], says: "invalid --percent 0: expected a whole number from 1 to 100" },
+  {
+    argv: ["namespace", "policy", "apply", "policy.yaml", "--percent", "0"],
+    says: "invalid --percent 0: expected a whole number from 1 to 100",
+  },
   { argv: ["namespace", "policy", "rollback", "--expect", "0"], says: "invalid --expect 0: expected a whole number from 1 to" },
   { argv: ["namespace", "policy", "rollback", "--to", "0"], says: "invalid --to 0: expected a whole number from 1 to" },
   { argv: ["namespace", "policy", "export", "--number", "0"], says: "invalid --number 0: expected a whole number from 1 to" },
@@ -676,9 +682,7 @@ test("config show tells where each value came from; config validate reports ever
   expect(bad.exit).toBe(2);
   expect(bad.stderr).toContain("did you mean node.region?");
   expect(bad.stderr).toContain("dns.min_ttl");
-  expect(bad.stderr).toContain(
-    "fix these values first: contradicting settings and named files are checked afterwards\n",
-  );
+  expect(bad.stderr).toContain("fix these values first: contradicting settings and named files are checked afterwards\n");
 });
 
 test.each([

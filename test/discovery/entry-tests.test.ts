@@ -20,13 +20,17 @@ test("a subject is asked of topics, and the reason says what was there", () => {
   const { replica, orders } = held();
   const fault = (subject: string) => subjectTest(subject, { ...ANY, kindMask: 1 << KIND.TOPIC }, replica)(orders).fault;
   expect([fault("orders.eu"), fault("refunds")]).toEqual([undefined, undefined]);
-  expect(fault("other")).toEqual({ reason: "subject", detail: "none of its 2 patterns stands for other" });
+  expect(fault("other")).toEqual({ reason: "subject", detail: "none of its 2 patterns matches other" });
 });
 
 test.each([
   { subject: "a.*", asked: {}, says: "subject" },
-  { subject: "a", asked: { kindMask: 1 << KIND.SERVICE }, says: "only topics carry subjects" },
-  { subject: "a", asked: { versions: new VersionRange("^1"), kindMask: 1 << KIND.FUNCTION }, says: "give one of them" },
+  { subject: "a", asked: { kindMask: 1 << KIND.SERVICE }, says: "only topics have subjects" },
+  {
+    subject: "a",
+    asked: { versions: new VersionRange("^1"), kindMask: 1 << KIND.FUNCTION },
+    says: "cannot be combined with version_range",
+  },
 ])("$subject beside $asked is refused: $says", ({ subject, asked, says }) => {
   expect(() => subjectTest(subject, { ...ANY, ...asked }, held().replica)).toThrow(says);
 });

@@ -72,7 +72,7 @@ class Watched {
     this.told.length = 0;
     this.fanout.changed(this.node.replica.takeTouched());
     const woken = [...this.wake()];
-    for (; this.fanout.isOwing; woken.push(...this.wake())) this.fanout.offerMore();
+    for (; this.fanout.hasPendingWork; woken.push(...this.wake())) this.fanout.offerMore();
     return woken;
   }
 
@@ -297,7 +297,7 @@ test("many changes at once are offered in slices, and nobody is woken before the
     "both: 1 svc web, 1 svc db, 1 svc web, 1 svc db, 1 svc web, 1 svc db",
     "web: 1 svc web, 1 svc web, 1 svc web",
   ]);
-  expect([watched.show(), fanout.isOwing]).toEqual([[], false]);
+  expect([watched.show(), fanout.hasPendingWork]).toEqual([[], false]);
 });
 
 test("a watch that looks between two slices is told of everything, and of nothing again", () => {
@@ -319,7 +319,7 @@ test("a watch that does not look between two slices does not pass over what was 
   fanout.changed(node.replica.takeTouched());
   watched.put(keyOf("web"));
   fanout.offerMore();
-  expect([fanout.isOwing, feed.revision]).toEqual([true, before]);
+  expect([fanout.hasPendingWork, feed.revision]).toEqual([true, before]);
   watched.show();
   // It never had it.
   expect(watched.told).toContain("web: 1 svc web");
@@ -342,7 +342,7 @@ test("a watch that ends between two slices is woken by none of the rest, and ano
   watched.put(keyOf("web"), keyOf("web", "svc", 1));
   fanout.changed(node.replica.takeTouched());
   fanout.remove(twin);
-  expect([fanout.take(), fanout.isOwing]).toEqual([undefined, false]);
+  expect([fanout.take(), fanout.hasPendingWork]).toEqual([undefined, false]);
 });
 
 test("changes that come as fast as they are offered, and faster, do not keep watches asleep", { tags: ["night"] }, () => {

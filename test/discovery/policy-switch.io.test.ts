@@ -23,7 +23,7 @@ function open() {
       return true;
     },
     sliceMs: () => 5,
-    isHeard: () => !queue.isRunning && queue.isHeardThere,
+    isAcknowledged: () => !queue.isRunning && queue.isHeardThere,
     nextDeadlineMs: () => (queue.isRunning ? NEVER : performance.now()),
   };
   const shown: number[] = [];

@@ -72,7 +72,7 @@ test("a watch of exactly a hidden namespace is refused, there or not; one of a p
   const { reads, denials, change } = open();
   change(HIDING);
   expect(() => reads.checkWatch(RED, "svc")).toThrow("discovery_access_denied");
-  expect(() => reads.checkWatch(RED, "svc.never.was")).toThrow("viewer_denied for svc.never.was");
+  expect(() => reads.checkWatch(RED, "svc.never.was")).toThrow("svc.never.was is not visible to this caller (viewer_denied)");
   expect(() => reads.checkWatch(RED, "")).not.toThrow();
   expect(() => reads.checkWatch(BLUE, "svc")).not.toThrow();
   expect(denials).toEqual(["red watch svc viewer_denied", "red watch svc.never.was viewer_denied"]);
@@ -212,7 +212,7 @@ test("open watches keep so much text of long filters in all, short ones go on, a
   const opened: WatchReader[] = [];
   expect(() => {
     for (let i = 0; i < 10_000; i += 1) opened.push(reads.reader(RED, long(i)));
-  }).toThrow("filters of the watches that are open");
+  }).toThrow("filters of all open watches are too long in total");
   expect(opened.length).toBeGreaterThan(400);
   expect(opened.length).toBeLessThan(1_200);
   reads.reader(RED, { filter: { ...ANY, names: names.slice(0, 10) }, isNamesOnly: false, withDigest: false });

@@ -49,7 +49,7 @@ function open() {
   /** Asks until another policy may be put in force; returns when that was. */
   const heardAt = (fromMonoMs: number, onLook: (monoMs: number) => void = () => {}) => {
     let monoMs = fromMonoMs;
-    while (!queue.isHeard({ monoMs })) {
+    while (!queue.isAcknowledged({ monoMs })) {
       monoMs = queue.nextDeadlineMs();
       onLook(monoMs);
     }
@@ -62,11 +62,11 @@ test("the next change may begin when watches have heard of the one before, and n
   const { feed, queue, put, end, heardAt } = open();
   expect([heardAt(0), queue.nextDeadlineMs()]).toEqual([0, NEVER]);
   put(hiding("svc"));
-  expect([queue.isHeard({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, NEVER]);
+  expect([queue.isAcknowledged({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, NEVER]);
   end(10);
   feed.isTelling = true;
   expect(heardAt(10, (monoMs) => (feed.isTelling = monoMs < 160))).toBe(170);
-  expect([queue.nextDeadlineMs(), queue.isHeard({ monoMs: 170 })]).toEqual([NEVER, true]);
+  expect([queue.nextDeadlineMs(), queue.isAcknowledged({ monoMs: 170 })]).toEqual([NEVER, true]);
 });
 
 test("nobody waits for who stands still, nor for ever for who comes further", () => {
@@ -181,10 +181,10 @@ test("at a copy a change has the number that it was begun with, and waits for th
   policies.policy = hiding("svc");
   queue.begin(7);
   expect([queue.shown, queue.isRunning, queue.isWaiting, queue.step(MANY, time)]).toEqual([0, true, true, false]);
-  expect([queue.isHeard(time), queue.nextDeadlineMs(), reads.isSettled]).toEqual([false, NEVER, false]);
+  expect([queue.isAcknowledged(time), queue.nextDeadlineMs(), reads.isSettled]).toEqual([false, NEVER, false]);
   queue.show();
   expect([queue.isWaiting, reads.isSettled]).toEqual([false, false]);
-  expect(() => queue.begin(8)).toThrow("before the one before is complete");
+  expect(() => queue.begin(8)).toThrow("before the previous one is complete");
   end(3);
   expect([queue.shown, queue.isRunning, reads.isSettled, queue.step(MANY, time)]).toEqual([7, false, true, false]);
 });

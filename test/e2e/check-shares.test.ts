@@ -55,7 +55,7 @@ test("quotas.tenant_checks limits the checks of a tenant on a node, and existing
   expect((await register("a", checked("web", port, 2, check))).status).toBe(200);
   expect((await register("a", checked("web", port, 3, { ...check, interval: "5s" }))).status).toBe(200);
   const refused = await register("a", checked("more", port, 1, check));
-  expect(await refused.text()).toContain('tenant \\"a\\" holds 3 checks of at most 3; this request would add 1');
+  expect(await refused.text()).toContain('tenant \\"a\\" has 3 of at most 3 checks; this request would add 1');
   expect((await register("b", checked("other", port, 3, check))).status).toBe(200);
   const key = { namespace: "svc", name: "web", kind: 1, instanceId: "web-0" };
   expect(await outcomeOf(node.grpc.a.unregister({ keys: [key] }))).toMatchObject({ reason: "ok" });

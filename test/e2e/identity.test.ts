@@ -239,8 +239,8 @@ describe("a node with credentials", () => {
     const refusal = { namespace: "svc.market", outcome: "AUDIT_OUTCOME_DENIED", reason: "discovery_access_denied" };
     const another = "is registered by another principal";
     for (const [principal, action, what] of [
-      ["taker", "register", `entries[0].key: ${another}`],
-      ["ender", "unregister", `keys[0]: ${another}`],
+      ["taker", "register", `permission denied: svc.market/web/web-taken (entries[0].key) ${another}`],
+      ["ender", "unregister", `permission denied: svc.market/web/web-taken (keys[0]) ${another}`],
       ["namer", "register", "permission denied: entries[0].aliases[0]: an alias of one label requires the role mesh.admin"],
     ] as const) {
       const detail = `discovery_access_denied: ${what}`;

@@ -54,7 +54,7 @@ test("a tenant's reads are one allowance over gRPC, HTTP and all namespaces, and
   expect(count).toBeGreaterThanOrEqual(20);
   expect(count).toBeLessThanOrEqual(20 + (performance.now() - beganMs) / 2000);
   expect(outcome).toMatchObject({ reason: "discovery_rate_limited" });
-  expect(outcome.message).toContain('tenant "a" has 30 reads a minute');
+  expect(outcome.message).toContain('tenant "a" has a limit of 30 reads per minute');
   expect(outcome.retryMs).toBeGreaterThan(0);
   expect(outcome.retryMs).toBeLessThanOrEqual(2000);
 

@@ -269,7 +269,8 @@ test("apply racing apply: one is in force, all others are told of the conflict",
   );
   const said = await Promise.all(races.map(async (answer) => ({ status: answer.status, text: await answer.text() })));
   expect(said.filter(({ status }) => status === 200)).toHaveLength(1);
-  for (const { status, text } of said) if (status !== 200) expect(text).toContain("the newest policy is version 2, expected was 1");
+  for (const { status, text } of said)
+    if (status !== 200) expect(text).toContain("the newest policy version is 2, but the request expects 1");
   expect(await call(node, "operator", `${POLICY}/PolicyStatus`, {})).toMatchObject({ number: "2", newestNumber: "2" });
 });
 

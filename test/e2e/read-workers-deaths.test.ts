@@ -208,7 +208,7 @@ test("watches that end with their worker make room for others", { tags: ["night"
   for (let round = 1; round <= 2; round++) {
     const watches = [new GrpcWatch(node.grpc), new GrpcWatch(node.grpc)];
     await Promise.all(watches.map(({ opened }) => opened));
-    await expect(new GrpcWatch(node.grpc).opened).rejects.toThrow("this address has 2 open watches and used them");
+    await expect(new GrpcWatch(node.grpc).opened).rejects.toThrow("this address has a limit of 2 open watches");
     await Promise.all([threadOf(1).terminate(), threadOf(2).terminate()]);
     await Promise.all(watches.map(({ ended }) => ended));
     await node.backTimes(2 * round);

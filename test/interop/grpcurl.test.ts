@@ -58,7 +58,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
     const role = await ask("waymark.policy.v1.PolicyService/PolicyStatus", "x-api-key: key-beta");
     expect(role.output).toContain("the caller must have the role mesh.read");
     const wrong = await ask(`${DISCOVERY}/ServerInfo`, "authorization: Bearer tok-wrong");
-    expect([wrong.code !== 0, wrong.output.includes("token is not known here")]).toEqual([true, true]);
+    expect([wrong.code !== 0, wrong.output.includes("token is unknown on this node")]).toEqual([true, true]);
     expect((await grpcurl(guarded.grpc, "list")).output).toContain("grpc.reflection.v1.ServerReflection needs a credential here");
     rmSync(folder, { recursive: true, force: true });
   });

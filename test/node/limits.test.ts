@@ -95,7 +95,7 @@ test("a namespace's reads are one allowance, by name and by prefix", () => {
   const { wrapped, calls } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "2" });
   call(wrapped, "catalogQuery", query({ namespace: "svc" }));
   call(wrapped, "catalogQuery", query({ namespacePrefix: "svc" }));
-  expect(() => call(wrapped, "catalogQuery", query({ namespace: "svc" }))).toThrow('namespace "svc" has 2 reads a minute');
+  expect(() => call(wrapped, "catalogQuery", query({ namespace: "svc" }))).toThrow('namespace "svc" has a limit of 2 reads per minute');
   expect(() => call(wrapped, "catalogWatch", watch({ namespace: "svc" }))).toThrow("discovery_rate_limited");
   call(wrapped, "catalogQuery", query({ namespace: "svc.other" }));
   call(wrapped, "serverInfo", {});
@@ -105,7 +105,7 @@ test("a namespace's reads are one allowance, by name and by prefix", () => {
 test("a request over several namespaces needs a token of each, and keys count as entries do", () => {
   const { wrapped } = limited({ WAYMARK_LIMITS__NAMESPACE_WRITES_PER_MINUTE: "1" });
   call(wrapped, "register", register("a", "b", "a"));
-  expect(() => call(wrapped, "register", register("c", "b"))).toThrow('namespace "b" has 1 writes a minute');
+  expect(() => call(wrapped, "register", register("c", "b"))).toThrow('namespace "b" has a limit of 1 writes per minute');
   call(wrapped, "unregister", create(UnregisterRequestSchema, { keys: [{ namespace: "c" }] }));
   expect(() => call(wrapped, "unregister", create(UnregisterRequestSchema, { keys: [{ namespace: "c" }] }))).toThrow(
     "discovery_rate_limited",
@@ -130,7 +130,7 @@ test("a watch that does not open is not counted, one that closes is counted no m
   const { wrapped, calls } = limited({ WAYMARK_LIMITS__WATCHES: "1" });
   expect(() => call(wrapped, "catalogWatch", watch({ cursor: "bad" }))).toThrow("bad cursor");
   const source = call(wrapped, "catalogWatch", watch({})) as StreamSource;
-  expect(() => call(wrapped, "catalogWatch", watch({}))).toThrow("this address has 1 open watches");
+  expect(() => call(wrapped, "catalogWatch", watch({}))).toThrow("this address has a limit of 1 open watches");
   source.attach(
     () => undefined,
     () => undefined,
@@ -145,7 +145,9 @@ test("a quota of watches refused gives the caller's place back", () => {
   const { wrapped } = limited({ WAYMARK_LIMITS__WATCHES: "2", WAYMARK_QUOTAS__NAMESPACE_WATCHES: "1" });
   call(wrapped, "catalogWatch", watch({ namespace: "svc" }));
   for (let i = 0; i < 5; i++)
-    expect(() => call(wrapped, "catalogWatch", watch({ namespace: "svc" }))).toThrow('quota_exceeded: namespace "svc" holds 1 watches');
+    expect(() => call(wrapped, "catalogWatch", watch({ namespace: "svc" }))).toThrow(
+      'quota_exceeded: namespace "svc" has 1 of at most 1 watches',
+    );
   call(wrapped, "catalogWatch", watch({ namespace: "other" }));
 });
 
@@ -160,8 +162,8 @@ test("refusals are counted and recorded; what is only counted is recorded at the
   expect(events).toHaveLength(1);
   limits.close();
   expect(events.map(({ detail }) => detail)).toEqual([
-    'namespace "svc" has 1 reads a minute',
-    'namespace "svc" has 1 reads a minute; 3 calls refused',
+    'namespace "svc" has a limit of 1 reads per minute',
+    'namespace "svc" has a limit of 1 reads per minute; 3 calls refused',
   ]);
   expect(metrics.counter("discovery_rate_limited_total", { tenant: "" }).value).toBe(4);
 });
@@ -186,18 +188,18 @@ test("what one worker admits no other admits again: calls and DNS questions apar
     here?.admit?.(caller, "read", 5000);
     there?.admit?.(caller, "read", 0);
     for (const limits of [here, there])
-      expect(() => limits?.admit?.(caller, "read", limits === here ? 5000 : 0)).toThrow("2 reads a minute");
+      expect(() => limits?.admit?.(caller, "read", limits === here ? 5000 : 0)).toThrow("2 reads per minute");
     there?.admit?.(caller, "write", 0);
   }
   there?.admitDns?.(CONTEXT.caller, 0);
   here?.admitDns?.(CONTEXT.caller, 5000);
-  expect(() => there?.admitDns?.(CONTEXT.caller, 0)).toThrow("2 reads a minute");
+  expect(() => there?.admitDns?.(CONTEXT.caller, 0)).toThrow("2 reads per minute");
   for (const cost of ["read", "write"] as const) {
     const admitIn = (limits: NodeLimits | undefined, monoMs: number) =>
       limits?.admission.admitIn?.({ context: { ...CONTEXT, time: { monoMs, wallMs: 0 } }, cost, namespaces: ["svc"], asked: undefined });
     admitIn(here, 5000);
     admitIn(there, 0);
-    expect(() => admitIn(here, 5000)).toThrow(`namespace "svc" has 2 ${cost}s a minute`);
+    expect(() => admitIn(here, 5000)).toThrow(`namespace "svc" has a limit of 2 ${cost}s per minute`);
   }
 });
 

@@ -257,7 +257,7 @@ test("a refusal has the fields of the request and the bounds of this node", asyn
   await bench.register(asEndpoint({}));
   const { name, namespace, port } = WEB;
   const removed = (fields: object) => told(bench.call(m.unregisterName, { name, namespace, protocol: "http", port, ...fields }, BEN));
-  expect(await removed({})).toMatch(/^discovery_access_denied: name: is registered by another principal/);
+  expect(await removed({})).toMatch(/^discovery_access_denied: permission denied: \S+ \(name\) is registered by another principal/);
   expect(await removed({ name: "n".repeat(200) })).toContain(`invalid_argument: name: `);
 });
 

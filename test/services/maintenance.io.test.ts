@@ -118,7 +118,7 @@ test("the principal of an entry and an operator may order it; another caller may
   const stranger = await refusedWith(set(caller("eve"), { keys: [key("nothing"), key("web")] }));
   expect(stranger).toEqual({
     reason: "discovery_access_denied",
-    message: expect.stringContaining("keys[1]: is registered by another principal") as string,
+    message: expect.stringContaining("(keys[1]) is registered by another principal") as string,
   });
   expect(json(await set(ANN, { keys: [key("web"), key("db")], on: true, reason: "x" }))).toEqual({ changed: "1", unchanged: "1" });
 });
@@ -211,7 +211,7 @@ test("entries of several nodes: each node is asked once for its keys, and each k
       response: {
         changed: 1,
         refusals: [
-          { index: 1, reason: "discovery_access_denied", detail: "is registered by another principal" },
+          { index: 1, reason: "discovery_access_denied", detail: "the entry is registered by another principal" },
           { index: 9, reason: "x", detail: "" },
         ],
       },

@@ -77,7 +77,7 @@ export const DISCOVERY_MUTANTS = [
     edits: [
       {
         file: "src/discovery/registrar/load-reports.ts",
-        find: "    if (!isDue || toldForMs < this.#intervalMs) return false;",
+        find: "    if (!isDue || sinceSentMs < this.#intervalMs) return false;",
         replace: "",
       },
     ],

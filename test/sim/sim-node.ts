@@ -563,7 +563,7 @@ export class SimProcess {
   }
 
   #nextPolicy(): void {
-    while (this.#unheard.length > 0 && this.switches.isHeard(this.time())) this.#unheard.shift()?.();
+    while (this.#unheard.length > 0 && this.switches.isAcknowledged(this.time())) this.#unheard.shift()?.();
     const lookMonoMs = this.switches.nextDeadlineMs();
     if (this.#unheard.length > 0 && lookMonoMs !== NEVER) this.pause(lookMonoMs - this.time().monoMs, () => this.#nextPolicy());
   }

@@ -381,7 +381,7 @@ class FrameOutcome {
   readonly refused: WaymarkError[] = [];
   /**
    * This node's own live records of which a received record says something: an `unregistered` tombstone hides them, or it carries a newer order. They
-   * are to be looked at, at once (`Registrar.hear`).
+   * are to be looked at, at once (`Registrar.applyRemoteChanges`).
    */
   readonly superseded: StoredRecord[] = [];
   /** The stamps seen, for the clock: the newest that is within the bound of the wall clock, and the newest beyond it. */

@@ -1,4 +1,7 @@
-/** Which checks a registration may bring: whether this node runs checks at all, what they may reach, and which entries an alias may go by. */
+/**
+ * Decides which checks a registration may have: whether this node runs checks, which addresses they may reach, and which entries an alias
+ * may follow.
+ */
 import { type Check, targetOf, type WithChecks } from "../../catalog/entry/checks.ts";
 import { parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
@@ -9,7 +12,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 import type { ProbeAllowList } from "./probe-allow-list.ts";
 
-/** What an alias check says. */
+/** The fields of an alias check. */
 type AliasProbe = Extract<Check["probe"], { readonly case: "alias" }>["value"];
 
 export interface AdmissionParts {
@@ -19,7 +22,7 @@ export interface AdmissionParts {
   readonly clusterId: string;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Whether the entry of this key, as this node holds it, has alias checks. False when it does not exist. */
+  /** Whether the entry of this key, as this node knows it, has alias checks. False if it does not exist. */
   readonly hasAlias: (key: KeyText) => boolean;
 }
 
@@ -30,19 +33,22 @@ export class CheckAdmission {
     this.#parts = parts;
   }
 
-  /** Throws `checks_disabled` for an entry with checks at a node that runs none. To be called first: nothing else matters then. */
+  /**
+   * Throws `checks_disabled` for an entry with checks on a node that runs none. Call it before other validation, which does not matter
+   * then.
+   */
   checkEnabled({ checks }: WithChecks, index: number): void {
     if (checks.length === 0 || this.#parts.isEnabled) return;
     const field = `entries[${index}].checks`;
     const description =
-      "this node runs no checks, because its setting checks.enabled is false; set it, with checks.allowed, or register without checks";
+      "this node runs no checks because checks.enabled is false; set it to true and set checks.allowed, or register without checks";
     throw new WaymarkError("checks_disabled", `${field}: ${description}`, { violations: [{ field, description }] });
   }
 
   /**
-   * Throws `invalid_argument` for a check of an address that is not allowed, and for an alias of an entry that has aliases itself or of its own
-   * entry; `discovery_access_denied` for an alias into a namespace that the caller may not see. Names are tested when they are resolved. The entries
-   * are valid otherwise, and `keys` are theirs.
+   * Throws `invalid_argument` for a check of an address that is not allowed, and for an alias to the entry itself or to an entry with alias
+   * checks; `discovery_access_denied` for an alias into a namespace that is hidden from the caller. Names are tested when they are
+   * resolved. The entries are otherwise valid, and `keys` are their keys.
    */
   check(entries: readonly WithChecks[], keys: readonly KeyText[], caller: Caller): void {
     const withAlias = new Set(keys.filter((_, i) => hasAliasCheck(entries[i])));
@@ -58,7 +64,7 @@ export class CheckAdmission {
   #checkTarget(check: Check, { targets }: WithChecks, field: string): void {
     const host = targetOf(check, targets)?.host;
     if (host === undefined || parseAddress(host) === undefined || this.#parts.reach.allows(host)) return;
-    throw invalid(field, `${host} is not within checks.allowed of this node, so no check may connect to it`);
+    throw invalid(field, `${host} is not within checks.allowed of this node: add a block that contains it, or check another address`);
   }
 
   #checkAlias({ key }: AliasProbe, own: KeyText | undefined, withAlias: ReadonlySet<KeyText>, caller: Caller, field: string): void {
@@ -71,13 +77,13 @@ export class CheckAdmission {
       onDenied(caller, { action: "register", namespace, verdict });
       throw hiddenError(`${field}.namespace`, namespace);
     }
-    if (other === own) throw invalid(field, "is the key of the entry itself; an alias goes by another entry");
+    if (other === own) throw invalid(field, "must be the key of another entry, not of the entry itself");
     if (withAlias.has(other) || hasAlias(other))
-      throw invalid(field, "is the key of an entry with alias checks; an alias follows one step, so that aliases form no cycle");
+      throw invalid(field, "must be the key of an entry without alias checks: aliases cannot be chained");
   }
 }
 
-/** Whether an entry goes by the health of another one. */
+/** Whether an entry has an alias check, which follows the health of another entry. */
 export function hasAliasCheck(entry: Pick<WithChecks, "checks"> | undefined): boolean {
   return entry?.checks.some(({ probe }) => probe.case === "alias") === true;
 }

@@ -1,6 +1,6 @@
 /**
- * Runs the checks of the entries that are registered here: when each looks, when it turns, and what its entry shows then (semantics.md, Checks).
- * It opens no connections: it orders probes and receives their outcomes.
+ * Runs the checks of the entries registered on this node: when each check runs, when its state changes, and what health its entry shows
+ * (semantics.md, Checks). It opens no connections itself: it orders probes and receives their outcomes.
  */
 import { type Check, type CheckResults, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -16,46 +16,46 @@ import { type SelfPreservationChange, StateChanges } from "./state-changes.ts";
 import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
 import { type AliasTarget, aliasOutcome, statesOf, textOf, type WatchedCheck, WatchedEntries, type WatchedEntry } from "./watched.ts";
 
-/** Most probes that are under way. */
+/** Most probes in flight. */
 export const MAX_IN_FLIGHT = 256;
 /**
- * Maximum number of concurrent name look-ups. The system resolver blocks a thread of libuv's pool of four while it waits, and file reads use the same
- * threads.
+ * Most concurrent name look-ups. The system resolver blocks one of the four threads in libuv's pool while it waits, and file reads use the
+ * same threads.
  */
 const MAX_LOOKUPS = 2;
 /** A check without an outcome for this number of its intervals counts as not run. */
 const NOT_RUN_INTERVALS = 3;
-/** Most checks that are looked at, and most entries that are written, in one step. The others follow in the next. */
+/** Most checks examined, and most entries written, in one step. The rest follow in the next step. */
 const STEP_COUNT = 1000;
-/** A new check looks for the first time within this time, or within its interval if that is shorter. */
+/** A new check runs for the first time within this time, or within its interval if that is shorter. */
 const FIRST_MS = 1000;
-/** How far the time between two probes may be from the interval, as a share of it, so that checks that began together do not stay together. */
+/** Random deviation of the time between two probes from the interval, as a fraction, so that checks that began together spread out. */
 const JITTER = 0.1;
-/** Time until entries are written again that could not be stamped. */
+/** Time after which entries that could not be stamped are written again. */
 const RETRY_MS = 1000;
 
 export type AliasKey = NonNullable<Extract<Check["probe"], { readonly case: "alias" }>["value"]["key"]>;
 
 export interface ChecksParts {
-  /** The setting `checks.enabled`. While it is false no check runs, and entries that have checks show that nothing is known of them. */
+  /** The setting `checks.enabled`. If false, no check runs, and entries with checks show an unknown state. */
   readonly isEnabled: boolean;
-  /** The clock in which a program has time to renew a `ttl` check. */
+  /** The clock that limits the time in which a program must renew a `ttl` check. */
   readonly stallClock: StallAwareClock;
-  /** A number from 0 to below 1. */
+  /** A random number from 0 to below 1. */
   readonly random: () => number;
   /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
   readonly checkedOf: (key: KeyText) => CheckResults | undefined;
   /** The `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
-  /** The entry that an alias check of an own entry goes by. Undefined when it does not exist, or its registrant may not see it. */
+  /** The entry that an alias check of an own entry follows. Undefined if it does not exist, or if it is hidden from the registrant. */
   readonly aliasOf: (key: AliasKey, own: KeyText) => AliasTarget | undefined;
-  /** Writes what the checks of an own entry have found. Throws when it cannot be stamped. */
+  /** Writes the states of the checks of an own entry. Throws if the record cannot be stamped. */
   readonly write: (key: KeyText, states: readonly CheckState[], time: Time) => void;
 }
 
 /**
- * An order to probe. `probed` answers it with the same id. Where the host is a name, `resolved` comes when its look-up is over, which may be later than the
- * outcome.
+ * An order to probe. `probed` must be called with the same id. If the host is a name, `resolved` must be called when its look-up is over,
+ * possibly after the outcome.
  */
 export interface StartProbe {
   readonly kind: "probe";
@@ -63,7 +63,7 @@ export interface StartProbe {
   readonly probe: HealthProbe;
 }
 
-/** An order to stop a probe, so that another owner gets its slot. No answer is expected. */
+/** An order to stop a probe, so that another owner gets its slot. `probed` need not be called. */
 interface CancelProbe {
   readonly kind: "cutProbe";
   readonly id: number;
@@ -76,32 +76,32 @@ const NO_ORDERS: readonly ProbeOutput[] = [];
 interface ProbeInFlight {
   readonly watch: WatchedCheck;
   readonly fromMonoMs: number;
-  /** This process stood still meanwhile, so that the outcome says nothing. */
+  /** This process was paused meanwhile, so the outcome is not reliable. */
   isVoid: boolean;
 }
 
 export class HealthChecks implements EntryObserver {
   readonly #parts: ChecksParts;
   readonly #entries = new WatchedEntries();
-  readonly #turns = new StateChanges();
-  /** When each watch looks next. */
+  readonly #stateChanges = new StateChanges();
+  /** When each check runs next. */
   readonly #heap = new DeadlineHeap();
   readonly #flights = new Map<number, ProbeInFlight>();
   /** Slots of the running probes, which are listed in `#flights`. */
   readonly #probeSlots = new FairShareLimiter<WatchedCheck>({ slotCount: MAX_IN_FLIGHT, reservedCount: 0 });
-  /** A look-up cannot be stopped, so one stays free for owners that run none. */
+  /** A look-up cannot be stopped, so one slot stays free for owners without a running look-up. */
   readonly #lookupSlots = new FairShareLimiter<WatchedCheck>({ slotCount: MAX_LOOKUPS, reservedCount: 1 });
   /** Owners of the running look-ups, by the ids of their probes. */
   readonly #lookupOwners = new Map<number, string>();
-  /** A check began to wait, or a probe or look-up slot became free. */
+  /** A check was queued, or a probe or look-up slot became free. */
   #mayLaunch = false;
-  /** Their records say something else than what their checks have found. */
+  /** Entries whose records differ from the states of their checks. */
   readonly #unwritten = new Set<WatchedEntry>();
   #retryMonoMs = 0;
   #probeId = 0;
   #mustReadAgain = false;
   #isEnded = false;
-  /** How many outcomes there were, and how many turns, since the start. */
+  /** Number of outcomes and of state changes since the start. */
   readonly totals = { passed: 0, failed: 0, turned: 0 };
 
   constructor(parts: ChecksParts) {
@@ -109,29 +109,29 @@ export class HealthChecks implements EntryObserver {
   }
 
   get doubt(): StateChanges["doubt"] {
-    return this.#turns.doubt;
+    return this.#stateChanges.doubt;
   }
 
-  /** The doubts that began or ended since the last call. */
+  /** The self-preservation changes since the last call. */
   takeDoubtChanges(): readonly SelfPreservationChange[] {
-    return this.#turns.takeChanges();
+    return this.#stateChanges.takeChanges();
   }
 
   /** Number of checks of an owner's entries. */
   countOf(owner: string): number {
-    return this.#turns.countOf(owner);
+    return this.#stateChanges.countOf(owner);
   }
 
   get inFlightCount(): number {
     return this.#flights.size;
   }
 
-  /** Number of checks that are due and wait for a probe or a look-up. */
+  /** Number of checks that are due and wait for a probe or look-up slot. */
   get waitingCount(): number {
     return this.#probeSlots.waitingCount + this.#lookupSlots.waitingCount;
   }
 
-  /** How many checks there are. Unwatched ones never run, because `checks.enabled` is false. O(checks). */
+  /** Number of checks by state. `unwatched` ones do not run, because `checks.enabled` is false. O(checks). */
   counts(): Readonly<Record<"passing" | "failing" | "unknown" | "unwatched", number>> {
     const counts = { passing: 0, failing: 0, unknown: 0, unwatched: 0 };
     for (const { threshold } of this.#entries.list()) {
@@ -149,12 +149,12 @@ export class HealthChecks implements EntryObserver {
     return count;
   }
 
-  /** Takes over the entries that the disk kept. To be called once, before the first step. */
+  /** Reads the entries restored from disk. Call it once, before the first step. */
   restored(keys: Iterable<KeyText>, time: Time): void {
     for (const key of keys) this.#read(key, time);
   }
 
-  // ---- what becomes of entries ----
+  // ---- changes of entries ----
 
   follows(key: KeyText): boolean {
     return this.#entries.find(key) !== undefined;
@@ -168,7 +168,7 @@ export class HealthChecks implements EntryObserver {
     this.#mustReadAgain = true;
   }
 
-  /** Also called for a registration of the entry. */
+  /** Also called when the entry is registered. */
   reported(key: KeyText, time: Time): void {
     for (const watch of this.#entries.find(key)?.watches ?? []) {
       if (watch.check.probe.case !== "ttl" || !this.#parts.isEnabled || this.#isEnded) continue;
@@ -187,7 +187,7 @@ export class HealthChecks implements EntryObserver {
   #drop(watch: WatchedCheck): void {
     const { owner } = watch.entry;
     this.#heap.remove(watch.id);
-    this.#turns.dropped(watch);
+    this.#stateChanges.dropped(watch);
     this.#unwritten.delete(watch.entry);
     this.#lookupSlots.cancel(owner, watch);
     this.#probeSlots.cancel(owner, watch);
@@ -195,19 +195,20 @@ export class HealthChecks implements EntryObserver {
   }
 
   #add(watch: WatchedCheck, { monoMs }: Time): void {
-    this.#turns.added(watch);
+    this.#stateChanges.added(watch);
     if (!this.#parts.isEnabled) return;
     if (isNamed(watch)) this.#lookupSlots.register(watch.entry.owner);
     const { stallClock, random } = this.#parts;
     const { intervalMs } = watch.times;
     watch.outcomeMs = stallClock.nowMs(monoMs);
     const isRenewed = watch.check.probe.case === "ttl";
-    // What the disk kept holds until the first outcome. Probes of all entries of a restart are spread over their interval.
+    // A state restored from disk is valid until the first outcome. After a restart, the probes of all entries are spread over their
+    // interval.
     const withinMs = watch.threshold.isKnown ? intervalMs : Math.min(FIRST_MS, intervalMs);
     this.#heap.set(watch.id, isRenewed ? stallClock.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
   }
 
-  /** Notes an entry whose record says something else. */
+  /** Notes whether the entry's record differs from the states of its checks. */
   #note(entry: WatchedEntry): void {
     if (entry.watches.length > 0 && textOf(storedStates(this.#statesOf(entry))) !== entry.recorded) this.#unwritten.add(entry);
     else this.#unwritten.delete(entry);
@@ -220,8 +221,8 @@ export class HealthChecks implements EntryObserver {
   // ---- probes ----
 
   /**
-   * Does what is due, and returns the probes to run and to stop. To be called after each input and at `nextDeadlineMs`. `isCaughtUp`: whether what this node
-   * does not hold does not exist. HOT: once an input of the node, and mostly there is nothing.
+   * Does all due work, and returns the probes to start and to stop. Call it after each input and at `nextDeadlineMs`. `isCaughtUp`: the
+   * replica is complete, so that an entry missing on this node does not exist. HOT: once per input of the node, usually without any work.
    */
   step(time: Time, isCaughtUp: boolean): readonly ProbeOutput[] {
     if (this.#isEnded || !this.#hasWork(time)) return NO_ORDERS;
@@ -233,11 +234,11 @@ export class HealthChecks implements EntryObserver {
       const watch = this.#entries.byId(this.#heap.nextId() ?? -1);
       if (watch === undefined) break;
       this.#heap.remove(watch.id);
-      this.#look(watch, time, isCaughtUp);
+      this.#run(watch, time, isCaughtUp);
     }
     const orders: ProbeOutput[] = [];
     if (this.#mayLaunch) this.#launchWaiting(time, orders);
-    for (const watch of this.#turns.turn(time.monoMs)) {
+    for (const watch of this.#stateChanges.turn(time.monoMs)) {
       this.totals.turned += 1;
       this.#note(watch.entry);
     }
@@ -249,7 +250,7 @@ export class HealthChecks implements EntryObserver {
     return this.#mustReadAgain || this.#mayLaunch || this.nextDeadlineMs() <= monoMs;
   }
 
-  /** Answers an ordered probe. A second answer changes nothing. */
+  /** Reports the outcome of an ordered probe. A second report has no effect. */
   probed(id: number, outcome: CheckOutcome, time: Time): void {
     const flight = this.#flights.get(id);
     if (flight === undefined) return;
@@ -258,11 +259,11 @@ export class HealthChecks implements EntryObserver {
     this.#probeSlots.release(watch.entry.owner);
     this.#mayLaunch = true;
     if (watch.isGone) return;
-    this.#again(watch, fromMonoMs, time);
+    this.#scheduleNext(watch, fromMonoMs, time);
     if (!isVoid) this.#conclude(watch, outcome, time);
   }
 
-  /** The look-up of an ordered probe is over. A second answer changes nothing. */
+  /** Reports that the look-up of an ordered probe is over. A second report has no effect. */
   resolved(id: number): void {
     const owner = this.#lookupOwners.get(id);
     if (owner === undefined) return;
@@ -271,58 +272,61 @@ export class HealthChecks implements EntryObserver {
     this.#mayLaunch = true;
   }
 
-  /** This process stood still: probes that are under way may have missed their answers. */
+  /** Call this after a pause of this process: probes in flight may have missed their answers. */
   onProcessPause(): void {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 
-  /** The node drains, and runs no checks any more. */
+  /** The node drains, so checks no longer run. */
   end(): void {
     this.#isEnded = true;
   }
 
-  /** Monotonic ms at which `step` has something to do. */
+  /** Monotonic ms at which `step` has work to do. */
   nextDeadlineMs(): number {
     if (this.#isEnded) return NEVER;
     const writeMs = this.#unwritten.size === 0 ? NEVER : this.#retryMonoMs;
-    return Math.min(this.#heap.nextDeadlineMs(), this.#turns.nextDeadlineMs(), writeMs);
+    return Math.min(this.#heap.nextDeadlineMs(), this.#stateChanges.nextDeadlineMs(), writeMs);
   }
 
-  #look(watch: WatchedCheck, time: Time, isCaughtUp: boolean): void {
+  #run(watch: WatchedCheck, time: Time, isCaughtUp: boolean): void {
     const { probe } = watch.check;
     switch (probe.case) {
       case "ttl":
-        this.#lookAtRenewal(watch, time);
+        this.#checkRenewal(watch, time);
         return;
       case "alias":
-        this.#again(watch, time.monoMs, time);
-        if (isCaughtUp) this.#lookAtOther(watch, probe.value.key, time);
+        this.#scheduleNext(watch, time.monoMs, time);
+        if (isCaughtUp) this.#checkAlias(watch, probe.value.key, time);
         return;
       case "grpc":
       case "http":
       case "tcp":
       case undefined:
-        // A kind of check from a newer version of this program is not run; its entry shows no health for it.
+        // A kind of check that only a newer version of this program knows is not run; its entry shows no health for it.
         if (probeOf(watch) === undefined) return;
-        if (watch.isWaiting) this.#lookAtWaiting(watch, time);
-        else this.#wait(watch);
+        if (watch.isWaiting) this.#checkQueued(watch, time);
+        else this.#enqueue(watch);
     }
   }
 
-  #lookAtOther(watch: WatchedCheck, key: AliasKey | undefined, time: Time): void {
+  #checkAlias(watch: WatchedCheck, key: AliasKey | undefined, time: Time): void {
     const outcome = key === undefined ? undefined : aliasOutcome(this.#parts.aliasOf(key, watch.entry.key));
     if (outcome !== undefined) this.#conclude(watch, outcome, time);
   }
 
-  /** A check of a name waits until a look-up and a probe slot are free, so that no check holds one while it waits for the other. */
-  #wait(watch: WatchedCheck): void {
+  /**
+   * Queues a check. A check of a named host is queued until both a look-up and a probe slot are free, so that no check holds one while it
+   * waits for the other.
+   */
+  #enqueue(watch: WatchedCheck): void {
     watch.isWaiting = true;
     (isNamed(watch) ? this.#lookupSlots : this.#probeSlots).enqueue(watch.entry.owner, watch);
     this.#mayLaunch = true;
     if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.stallClock.dueMonoMs(notRunMs(watch)));
   }
 
-  #lookAtWaiting(watch: WatchedCheck, { monoMs }: Time): void {
+  #checkQueued(watch: WatchedCheck, { monoMs }: Time): void {
     const { stallClock } = this.#parts;
     if (stallClock.dueMs(monoMs) < notRunMs(watch)) {
       this.#heap.set(watch.id, stallClock.dueMonoMs(notRunMs(watch)));
@@ -340,7 +344,7 @@ export class HealthChecks implements EntryObserver {
       if (watch === undefined) break;
       const { owner } = watch.entry;
       const preemptible = this.#probeSlots.preemptibleFor(owner);
-      if (preemptible !== undefined) this.#cut(preemptible, orders);
+      if (preemptible !== undefined) this.#preempt(preemptible, orders);
       const hasSlot = this.#probeSlots.tryAcquire(owner);
       assert(hasSlot, "a look-up starts only when a probe slot is free", { owner });
       this.#launch(watch, time, orders);
@@ -349,7 +353,7 @@ export class HealthChecks implements EntryObserver {
       const watch = this.#probeSlots.acquireNext();
       const { preemptible } = this.#probeSlots;
       if (watch !== undefined) this.#launch(watch, time, orders);
-      else if (preemptible !== undefined) this.#cut(preemptible, orders);
+      else if (preemptible !== undefined) this.#preempt(preemptible, orders);
       else return;
     }
   }
@@ -366,23 +370,23 @@ export class HealthChecks implements EntryObserver {
     orders.push({ kind: "probe", id: this.#probeId, probe });
   }
 
-  /** Stops the newest probe of an owner, because the least work is lost. Its check waits again. O(running probes). */
-  #cut(owner: string, orders: ProbeOutput[]): void {
+  /** Stops the newest probe of an owner, which loses the least work. Its check is queued again. O(running probes). */
+  #preempt(owner: string, orders: ProbeOutput[]): void {
     const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
     const flight = this.#flights.get(id);
     assert(flight !== undefined, "an owner has a probe for each slot that it uses", { owner });
     this.#flights.delete(id);
     this.#probeSlots.release(owner);
     orders.push({ kind: "cutProbe", id });
-    if (!flight.watch.isGone) this.#wait(flight.watch);
+    if (!flight.watch.isGone) this.#enqueue(flight.watch);
   }
 
-  #again({ id, times: { intervalMs } }: WatchedCheck, fromMonoMs: number, { monoMs }: Time): void {
+  #scheduleNext({ id, times: { intervalMs } }: WatchedCheck, fromMonoMs: number, { monoMs }: Time): void {
     const jitter = 1 + JITTER * (2 * this.#parts.random() - 1);
     this.#heap.set(id, Math.max(monoMs, fromMonoMs + intervalMs * jitter));
   }
 
-  #lookAtRenewal(watch: WatchedCheck, time: Time): void {
+  #checkRenewal(watch: WatchedCheck, time: Time): void {
     const { stallClock } = this.#parts;
     const { intervalMs } = watch.times;
     const dueMs = stallClock.dueMs(time.monoMs);
@@ -394,11 +398,11 @@ export class HealthChecks implements EntryObserver {
     const { isNotRun } = watch.threshold;
     watch.outcomeMs = outcomeMs;
     this.totals[outcome.health === HEALTH.CRITICAL ? "failed" : "passed"] += 1;
-    this.#turns.conclude(watch, outcome, monoMs);
+    this.#stateChanges.conclude(watch, outcome, monoMs);
     if (isNotRun) this.#note(watch.entry);
   }
 
-  // ---- what entries show ----
+  // ---- recorded states ----
 
   #write(time: Time): void {
     if (time.monoMs < this.#retryMonoMs) return;
@@ -419,12 +423,12 @@ export class HealthChecks implements EntryObserver {
   }
 }
 
-/** Its target is a name, which each probe looks up. */
+/** Whether the check's target is a name, which each probe looks up. */
 function isNamed({ target }: WatchedCheck): boolean {
   return target !== undefined && isName(target.host);
 }
 
-/** In stall-aware ms. */
+/** In ms of the stall-aware clock. */
 function notRunMs({ outcomeMs, times: { intervalMs } }: WatchedCheck): number {
   return outcomeMs + NOT_RUN_INTERVALS * intervalMs;
 }

@@ -1,14 +1,16 @@
-/** What a probe says to a server, and what it understands of the answer: a status of HTTP, or a health of gRPC. Nothing else is looked at. */
+/**
+ * The requests of probes, and the interpretation of the answers: an HTTP status or a gRPC health status. The rest of an answer is ignored.
+ */
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
 
-/** Most bytes that are read of an answer. */
+/** Most bytes of an answer that are read. */
 export const MAX_ANSWER_BYTES = 4096;
 
-/** A request of HTTP/1.1 without credentials. Host and path were checked with the entry: they have no spaces and no line breaks. */
+/** An HTTP/1.1 request without credentials. Host and path were validated with the entry: they contain no spaces and no line breaks. */
 export function httpRequest({ host, port, path }: { readonly host: string; readonly port: number; readonly path: string }): string {
   const fields = [`host: ${hostPort(host, port)}`, "user-agent: waymark-check", "accept: */*", "connection: close"];
   return `GET ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n`;
@@ -17,7 +19,7 @@ export function httpRequest({ host, port, path }: { readonly host: string; reado
 const STATUS_LINE = /^HTTP\/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n/;
 const HEAD_END = /\r?\n\r?\n/;
 
-/** Reads the status of an answer as its bytes come. Answers that only announce another one (1xx) are passed over. */
+/** Reads the status of an answer as its bytes arrive. Skips informational answers (1xx). */
 export class StatusReader {
   #text = "";
   #sizeBytes = 0;
@@ -26,11 +28,11 @@ export class StatusReader {
     return this.#sizeBytes > 0;
   }
 
-  /** The status, once it is there; `malformed` where none can follow. Bytes beyond the first 4 KiB are not looked at. */
+  /** Adds bytes. Returns the status if it is complete, or `malformed` if none can follow. Ignores bytes beyond the first 4 KiB. */
   push(bytes: Uint8Array): number | "malformed" | undefined {
-    const taken = bytes.subarray(0, MAX_ANSWER_BYTES - this.#sizeBytes);
-    this.#sizeBytes += taken.length;
-    this.#text += Buffer.from(taken.buffer, taken.byteOffset, taken.length).toString("latin1");
+    const accepted = bytes.subarray(0, MAX_ANSWER_BYTES - this.#sizeBytes);
+    this.#sizeBytes += accepted.length;
+    this.#text += Buffer.from(accepted.buffer, accepted.byteOffset, accepted.length).toString("latin1");
     for (;;) {
       const [line, digits = ""] = STATUS_LINE.exec(this.#text) ?? [];
       if (line === undefined) return this.#mayFollow() ? undefined : "malformed";
@@ -65,7 +67,7 @@ export function healthRequest(service: string): Uint8Array {
   return bytes.subarray(0, writeText(bytes, writeVarint(bytes, 0, SERVICE_TAG), service));
 }
 
-/** What came of a health check, as `callUnary` tells it. */
+/** The result of a health check, as `callUnary` returns it. */
 export interface HealthAnswer {
   readonly status: { readonly code: number };
   readonly message: Uint8Array | undefined;
@@ -73,12 +75,12 @@ export interface HealthAnswer {
   readonly isMalformed: boolean;
 }
 
-/** `isGreeted`: the server said that it speaks HTTP/2. One that says anything else is a server of something else. */
+/** `isGreeted`: the server's first frame was HTTP/2. A server that sends anything else does not speak gRPC. */
 export function healthOutcome({ status, message, isFromServer, isMalformed }: HealthAnswer, isGreeted: boolean): CheckOutcome {
   if (isMalformed) return failed(FAILURE.MALFORMED);
   if (!isFromServer)
     return failed(status.code === CODES.DEADLINE_EXCEEDED ? FAILURE.TIMEOUT : isGreeted ? FAILURE.REFUSED : FAILURE.MALFORMED);
-  // A server without the service `Health` says nothing of health.
+  // A server without the service `Health` gives no information about its health.
   if (status.code === CODES.UNIMPLEMENTED) return failed(FAILURE.MALFORMED);
   if (status.code !== CODES.OK || message === undefined) return failed(FAILURE.NOT_SERVING);
   return outcomeOf(message);

@@ -1,6 +1,7 @@
 /**
- * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next one; owners with equally many take turns. While another
- * owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items delays only itself.
+ * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next one; owners with equally many take
+ * turns. While another owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items delays only
+ * itself.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -10,8 +11,8 @@ const SHARE = 0.25;
 export interface FairShareOptions {
   readonly slotCount: number;
   /**
-   * Slots that an owner with a full share leaves free while there is another owner. For work that cannot be stopped: without a free slot, an owner that
-   * begins to wait would have to wait until such work ends. Zero if work of the `preemptible` owner can be stopped instead.
+   * Slots that an owner with a full share leaves free while there is another owner. For work that cannot be stopped: without a free slot,
+   * an owner that begins to wait would have to wait until such work ends. Zero if work of the `preemptible` owner can be stopped instead.
    */
   readonly reservedCount: number;
 }
@@ -55,7 +56,7 @@ export class FairShareLimiter<Item> {
 
   unregister(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.registeredCount > 0, "an owner unregisters only what it registered", { owner });
+    assert(share.registeredCount > 0, "an owner unregisters only its own registrations", { owner });
     share.registeredCount -= 1;
     this.#forget(share);
   }
@@ -68,7 +69,7 @@ export class FairShareLimiter<Item> {
     this.#waitingCount += 1;
   }
 
-  /** Removes the item from the queue, if it waits. */
+  /** Removes the item from the queue if it is there. */
   cancel(owner: string, item: Item): void {
     const share = this.#shares.get(owner);
     if (share?.waiting.delete(item) !== true) return;
@@ -78,8 +79,8 @@ export class FairShareLimiter<Item> {
   }
 
   /**
-   * The next item that gets a slot, which its owner returns with `release`. Undefined if no item may have one now. `isReady` is false for owners whose
-   * items cannot use a slot now.
+   * Assigns a slot to the next item and returns the item; its owner frees the slot with `release`. Undefined if no item may have a slot
+   * now. `isReady` is false for owners whose items cannot use a slot now.
    */
   acquireNext(isReady: (owner: string) => boolean = () => true): Item | undefined {
     let next: OwnerShare<Item> | undefined;
@@ -100,7 +101,7 @@ export class FairShareLimiter<Item> {
     return item;
   }
 
-  /** Acquires a slot for an item that does not wait here. Returns false if its owner may have none now. */
+  /** Acquires a slot for an item that is not in the queue. Returns false if its owner may not have one now. */
   tryAcquire(owner: string): boolean {
     const share = this.#shareOf(owner);
     const canAcquire = this.#canAcquire(share);
@@ -115,19 +116,19 @@ export class FairShareLimiter<Item> {
     share.usedCount -= 1;
     this.#usedCount -= 1;
     this.#largest = undefined;
-    // Owners that have waited since it got this slot come first.
+    // Owners that have waited since this owner got the slot come first.
     if (this.#turns.delete(share)) this.#turns.add(share);
     this.#forget(share);
   }
 
-  /** No slot is free, and none can be freed for any owner. */
+  /** Whether no slot is free, and none can be freed for any owner. */
   get isExhausted(): boolean {
     return this.#preemptibleFor(0) === undefined && this.#freeCount === 0;
   }
 
   /**
-   * The owner with the most slots, if it should release one: none is free, and a waiting owner has at least two fewer. Then each release makes the numbers of
-   * slots more equal, so that releases come to an end. Undefined if no slot is needed.
+   * The owner with the most slots, if it should release one: none is free, and a waiting owner has at least two fewer. Each such release
+   * makes the numbers of slots more equal, so the releases end. Undefined if no release is needed.
    */
   get preemptible(): string | undefined {
     for (const { usedCount } of this.#turns) {
@@ -137,7 +138,7 @@ export class FairShareLimiter<Item> {
     return undefined;
   }
 
-  /** Like `preemptible`, for an item of this owner that does not wait here. */
+  /** Like `preemptible`, for an item of this owner that is not in the queue. */
   preemptibleFor(owner: string): string | undefined {
     return this.#preemptibleFor(this.#shares.get(owner)?.usedCount ?? 0);
   }

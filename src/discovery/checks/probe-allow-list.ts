@@ -1,6 +1,7 @@
 /**
- * Which addresses the checks of this node may connect to. Addresses of special meaning need a block of their own, because a check that reached
- * them would let a client look behind the node: at its own machine, at the metadata service of a cloud, at a whole network.
+ * Decides which addresses the checks of this node may connect to. Special-purpose addresses must be allowed by a block within them, because
+ * otherwise a check would let a client reach private services through the node: on its own machine, the metadata service of a cloud, or a
+ * whole network.
  */
 import {
   type AddressBlock,
@@ -12,7 +13,7 @@ import {
   uncallableReason,
 } from "../../lib/addresses.ts";
 
-/** IANA's special-purpose registries (RFC 6890), as far as they are dangerous to reach; then metadata services outside of 169.254.0.0/16. */
+/** Dangerous blocks of IANA's special-purpose registries (RFC 6890); then metadata services outside of 169.254.0.0/16. */
 const SPECIAL_IPV4 = [
   "0.0.0.0/8",
   "127.0.0.0/8",
@@ -23,7 +24,7 @@ const SPECIAL_IPV4 = [
   "100.100.100.200/32",
   "168.63.129.16/32",
 ];
-/** The blocks above, and two IPv6 blocks whose addresses contain an IPv4 address at no fixed position: local NAT64 and Teredo. */
+/** The IPv6 counterparts, and two IPv6 blocks whose addresses contain an IPv4 address at no fixed position: local NAT64 and Teredo. */
 const SPECIAL_IPV6 = [
   "::/128",
   "::1/128",
@@ -36,7 +37,7 @@ const SPECIAL_IPV6 = [
   "2001::/32",
 ];
 
-/** Every special block, and every special block of IPv4 in each form that it has in IPv6. */
+/** Every special block, with every IPv4 block also in each of its IPv6 forms. */
 const SPECIAL: readonly AddressBlock[] = [
   ...blocksOf(SPECIAL_IPV4).flatMap(ipv4Forms),
   ...blocksOf(SPECIAL_IPV6),
@@ -46,14 +47,15 @@ const SPECIAL: readonly AddressBlock[] = [
 export class ProbeAllowList {
   readonly #allowed: readonly AddressBlock[];
 
-  /** Texts that are no blocks allow nothing. */
+  /** Texts that are not blocks allow nothing. */
   constructor(allowed: readonly string[]) {
     this.#allowed = blocksOf(allowed);
   }
 
   /**
-   * Whether a check may connect to this address. It may when an allowed block holds the address and lies within each special block that holds it
-   * too. False for text that is not an address, such as a name or an address with a zone, and for addresses that no client can call.
+   * Whether a check may connect to this address: an allowed block must contain the address, and must lie within each special block that
+   * contains the address. False for text that is not an address, such as a name or an address with a zone, and for addresses that no client
+   * can call.
    */
   allows(address: string): boolean {
     const bytes = parseAddress(address);

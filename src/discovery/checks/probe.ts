@@ -1,4 +1,4 @@
-/** What the shell of the checks is told to connect to, and how. */
+/** The targets and protocols of probes: what to connect to, and how. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import type { WatchedCheck } from "./watched.ts";

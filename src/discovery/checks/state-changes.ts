@@ -1,7 +1,7 @@
 /**
- * Decides which checks change their state, and when. A state change waits briefly for others, because the node doubts itself when most checks change at the
- * same time. Each owner is judged by its own checks, so that one owner's programs cannot hold back the checks of another. A doubt about all checks needs
- * state changes of most owners, and several owners.
+ * Decides which checks change their state, and when. A state change waits briefly for others, because the node enters self-preservation
+ * when most checks change at the same time. Each owner is judged by its own checks, so that one owner's programs cannot hold back the
+ * checks of another. Self-preservation for all checks needs state changes of most owners, and several owners.
  */
 import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
@@ -9,16 +9,16 @@ import { type CheckEvidence, SelfPreservation } from "./self-preservation.ts";
 import type { CheckOutcome } from "./threshold.ts";
 import type { WatchedCheck } from "./watched.ts";
 
-/** How long a turn waits for others that turn at once with it, in ms. */
+/** How long a due state change waits for simultaneous ones, in ms. */
 const GATHER_MS = 1000;
 /** With fewer owners, two owners whose programs are down would already be most of them. */
 const MIN_OWNERS = 4;
 
 const NONE: readonly WatchedCheck[] = [];
 
-/** A doubt has begun or ended. */
+/** Self-preservation began or ended. */
 export interface SelfPreservationChange extends CheckEvidence {
-  /** Undefined for a doubt about the checks of all owners; its evidence counts owners. */
+  /** Undefined for self-preservation of all owners' checks; its evidence counts owners. */
   readonly owner: string | undefined;
   readonly isSelfPreserving: boolean;
 }
@@ -41,7 +41,7 @@ class OwnerStateChanges {
 
   get nextDeadlineMs(): number {
     if (this.doubt.isSelfPreserving) return this.doubt.untilMonoMs;
-    // A set keeps the order in which its items came, so the first one is due first.
+    // A set keeps insertion order, so the first item is due first.
     const [first] = this.due;
     return first?.dueMonoMs === undefined ? NEVER : first.dueMonoMs + GATHER_MS;
   }
@@ -49,18 +49,19 @@ class OwnerStateChanges {
 
 export class StateChanges {
   readonly #owners = new Map<string, OwnerStateChanges>();
-  /** Owners with due state changes, or with a doubt. */
+  /** Owners with due state changes, or in self-preservation. */
   readonly #pending = new Set<OwnerStateChanges>();
-  /** Number of owners that have checks with a known state, and the owners among them most of whose checks waver or changed recently. */
+  /** Number of owners that have checks with a known state. */
   #knownCount = 0;
+  /** The owners most of whose checks contradict their state or changed it recently. */
   readonly #changing = new Set<OwnerStateChanges>();
   readonly #common = new SelfPreservation(MIN_OWNERS);
   #selfPreservationCount = 0;
   readonly #changes: SelfPreservationChange[] = [];
-  /** Undefined when it must be computed again. */
+  /** Undefined if it must be computed again. */
   #nextMs: number | undefined = NEVER;
 
-  /** Whether a doubt holds back any check, and the number of doubts that have begun. */
+  /** Whether self-preservation holds back any check, and the number of times that it began. */
   get doubt(): { readonly isSelfPreserving: boolean; readonly count: number } {
     const isSelfPreserving = this.#common.isSelfPreserving || [...this.#pending].some(({ doubt }) => doubt.isSelfPreserving);
     return { isSelfPreserving, count: this.#selfPreservationCount };
@@ -71,7 +72,7 @@ export class StateChanges {
     return this.#owners.get(owner)?.watchCount ?? 0;
   }
 
-  /** The doubts that began or ended since the last call. */
+  /** The self-preservation changes since the last call. */
   takeChanges(): readonly SelfPreservationChange[] {
     // HOT: once per input of the node.
     return this.#changes.length === 0 ? NO_CHANGES : this.#changes.splice(0);
@@ -79,49 +80,49 @@ export class StateChanges {
 
   added(watch: WatchedCheck): void {
     const { owner } = watch.entry;
-    let turns = this.#owners.get(owner);
-    if (turns === undefined) {
-      turns = new OwnerStateChanges(owner);
-      this.#owners.set(owner, turns);
+    let changes = this.#owners.get(owner);
+    if (changes === undefined) {
+      changes = new OwnerStateChanges(owner);
+      this.#owners.set(owner, changes);
     }
-    turns.watchCount += 1;
-    this.#count(turns, watch, 1);
+    changes.watchCount += 1;
+    this.#count(changes, watch, 1);
   }
 
   dropped(watch: WatchedCheck): void {
-    const turns = this.#of(watch);
-    turns.due.delete(watch);
-    turns.watchCount -= 1;
-    this.#count(turns, watch, -1);
-    if (turns.watchCount === 0) this.#drop(turns);
-    else this.#settle(turns);
+    const changes = this.#of(watch);
+    changes.due.delete(watch);
+    changes.watchCount -= 1;
+    this.#count(changes, watch, -1);
+    if (changes.watchCount === 0) this.#drop(changes);
+    else this.#settle(changes);
   }
 
   conclude(watch: WatchedCheck, outcome: CheckOutcome, monoMs: number): void {
-    const turns = this.#of(watch);
-    this.#count(turns, watch, -1);
+    const changes = this.#of(watch);
+    this.#count(changes, watch, -1);
     watch.threshold.conclude(outcome);
-    this.#count(turns, watch, 1);
-    this.#look(turns, monoMs);
+    this.#count(changes, watch, 1);
+    this.#look(changes, monoMs);
     this.#lookAtCommon(monoMs);
     if (watch.threshold.due === undefined) {
       watch.dueMonoMs = undefined;
-      turns.due.delete(watch);
+      changes.due.delete(watch);
     } else {
       watch.dueMonoMs ??= monoMs;
-      turns.due.add(watch);
+      changes.due.add(watch);
     }
-    this.#settle(turns);
+    this.#settle(changes);
   }
 
-  /** Lets checks turn, and returns them. */
+  /** Applies due state changes, and returns their checks. */
   turn(monoMs: number): readonly WatchedCheck[] {
     if (this.nextDeadlineMs() > monoMs) return NONE;
-    // State changes count for a while, so an owner may stop wavering without a new outcome.
-    for (const turns of new Set([...this.#pending, ...this.#changing])) this.#look(turns, monoMs);
+    // Past state changes stop counting after a while, so the share of changing checks can fall without a new outcome.
+    for (const changes of new Set([...this.#pending, ...this.#changing])) this.#look(changes, monoMs);
     this.#lookAtCommon(monoMs);
-    const turned = [...this.#pending].flatMap((turns) => this.#turnOf(turns, monoMs));
-    for (const turns of this.#pending) this.#settle(turns);
+    const turned = [...this.#pending].flatMap((changes) => this.#applyDue(changes, monoMs));
+    for (const changes of this.#pending) this.#settle(changes);
     return turned;
   }
 
@@ -138,30 +139,30 @@ export class StateChanges {
     return nextMs;
   }
 
-  #turnOf(turns: OwnerStateChanges, monoMs: number): readonly WatchedCheck[] {
-    const ready = [...turns.due].filter(({ dueMonoMs = NEVER }) => monoMs >= dueMonoMs + GATHER_MS);
-    if (ready.length === 0 || !this.#mayTurn(turns, monoMs)) return NONE;
+  #applyDue(changes: OwnerStateChanges, monoMs: number): readonly WatchedCheck[] {
+    const ready = [...changes.due].filter(({ dueMonoMs = NEVER }) => monoMs >= dueMonoMs + GATHER_MS);
+    if (ready.length === 0 || !this.#mayTurn(changes, monoMs)) return NONE;
     for (const watch of ready) {
       const wasKnown = watch.threshold.isKnown && isEvidence(watch);
-      turns.due.delete(watch);
-      this.#count(turns, watch, -1);
+      changes.due.delete(watch);
+      this.#count(changes, watch, -1);
       watch.threshold.turn();
-      this.#count(turns, watch, 1);
+      this.#count(changes, watch, 1);
       watch.dueMonoMs = undefined;
-      if (wasKnown) turns.doubt.turned(monoMs);
+      if (wasKnown) changes.doubt.turned(monoMs);
     }
     return ready;
   }
 
-  #mayTurn(turns: OwnerStateChanges, monoMs: number): boolean {
+  #mayTurn(changes: OwnerStateChanges, monoMs: number): boolean {
     if (!this.#common.isSelfPreserving && !this.#common.mayTurn(this.#evidence, monoMs)) {
       this.#changed(undefined, true, this.#evidence);
-      // Their checks waver for the same reason, which must not cause a second doubt.
+      // These checks change for the same reason, which must not start self-preservation a second time.
       for (const each of this.#owners.values()) each.doubt.disarm();
     }
-    if (this.#common.isSelfPreserving || turns.doubt.isSelfPreserving) return false;
-    if (turns.doubt.mayTurn(turns, monoMs)) return true;
-    this.#changed(turns.owner, true, turns);
+    if (this.#common.isSelfPreserving || changes.doubt.isSelfPreserving) return false;
+    if (changes.doubt.mayTurn(changes, monoMs)) return true;
+    this.#changed(changes.owner, true, changes);
     return false;
   }
 
@@ -170,53 +171,53 @@ export class StateChanges {
     this.#changes.push({ owner, isSelfPreserving, checkCount, changingCount });
   }
 
-  /** Owners, each of which counts once. */
+  /** Counts owners, each of them once. */
   get #evidence(): CheckEvidence {
     return { checkCount: this.#knownCount, changingCount: this.#changing.size };
   }
 
-  #look(turns: OwnerStateChanges, monoMs: number): void {
-    const { doubt, owner } = turns;
-    if (doubt.look(turns, monoMs)) this.#changed(owner, false, turns);
-    if (turns.checkCount > 0 && doubt.isMost(turns)) this.#changing.add(turns);
-    else this.#changing.delete(turns);
+  #look(changes: OwnerStateChanges, monoMs: number): void {
+    const { doubt, owner } = changes;
+    if (doubt.look(changes, monoMs)) this.#changed(owner, false, changes);
+    if (changes.checkCount > 0 && doubt.isMost(changes)) this.#changing.add(changes);
+    else this.#changing.delete(changes);
   }
 
   #lookAtCommon(monoMs: number): void {
     if (this.#common.look(this.#evidence, monoMs)) this.#changed(undefined, false, this.#evidence);
   }
 
-  #drop(turns: OwnerStateChanges): void {
-    const { owner, doubt } = turns;
+  #drop(changes: OwnerStateChanges): void {
+    const { owner, doubt } = changes;
     this.#owners.delete(owner);
-    this.#changing.delete(turns);
-    this.#pending.delete(turns);
+    this.#changing.delete(changes);
+    this.#pending.delete(changes);
     this.#nextMs = undefined;
-    if (doubt.isSelfPreserving) this.#changed(owner, false, turns);
+    if (doubt.isSelfPreserving) this.#changed(owner, false, changes);
   }
 
-  #settle(turns: OwnerStateChanges): void {
-    if (turns.due.size > 0 || turns.doubt.isSelfPreserving) this.#pending.add(turns);
-    else this.#pending.delete(turns);
+  #settle(changes: OwnerStateChanges): void {
+    if (changes.due.size > 0 || changes.doubt.isSelfPreserving) this.#pending.add(changes);
+    else this.#pending.delete(changes);
     this.#nextMs = undefined;
   }
 
   #of({ entry: { owner } }: WatchedCheck): OwnerStateChanges {
-    const turns = this.#owners.get(owner);
-    assert(turns !== undefined, "a check is added before it turns", { owner });
-    return turns;
+    const changes = this.#owners.get(owner);
+    assert(changes !== undefined, "a check is added before its state changes", { owner });
+    return changes;
   }
 
-  #count(turns: OwnerStateChanges, watch: WatchedCheck, by: 1 | -1): void {
+  #count(changes: OwnerStateChanges, watch: WatchedCheck, by: 1 | -1): void {
     if (!isEvidence(watch) || !watch.threshold.isKnown) return;
-    const wasKnown = turns.checkCount > 0;
-    turns.checkCount += by;
-    if (watch.threshold.isChanging) turns.changingCount += by;
-    this.#knownCount += Number(turns.checkCount > 0) - Number(wasKnown);
+    const wasKnown = changes.checkCount > 0;
+    changes.checkCount += by;
+    if (watch.threshold.isChanging) changes.changingCount += by;
+    this.#knownCount += Number(changes.checkCount > 0) - Number(wasKnown);
   }
 }
 
-/** An alias turns with the other entry, so it says nothing of this node. */
+/** An alias follows the other entry, so its state is no evidence about this node. */
 function isEvidence({ check }: WatchedCheck): boolean {
   return check.probe.case !== "alias";
 }

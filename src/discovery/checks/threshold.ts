@@ -1,16 +1,19 @@
-/** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
+/**
+ * Decides from the outcomes of one check when its state changes: when enough consecutive outcomes agree with each other and differ from the
+ * state.
+ */
 import { type CheckFailure, type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 
 export class CheckThreshold {
   readonly #times: Pick<CheckTimes, "failing" | "passing">;
   #state: CheckState;
-  /** The newest outcome that says something else than the state, and how many in a row have said it. */
+  /** The newest outcome that differs from the state, and how many consecutive outcomes had its health. */
   #next: CheckOutcome | undefined;
   #inARow = 0;
   #isNotRun: boolean;
 
-  /** `state`: what was known before, or `UNKNOWN_STATE`. */
+  /** `state`: the state known before, or `UNKNOWN_STATE`. */
   constructor(times: Pick<CheckTimes, "failing" | "passing">, state: CheckState = UNKNOWN_STATE) {
     this.#times = times;
     this.#isNotRun = state.failure === FAILURE.NOT_RUN;
@@ -30,12 +33,12 @@ export class CheckThreshold {
     return this.#state.health !== HEALTH.UNSET;
   }
 
-  /** The last outcome contradicts what the check had turned to. */
+  /** Whether the last outcome contradicts the state. */
   get isChanging(): boolean {
     return this.isKnown && this.#next !== undefined;
   }
 
-  /** What the check is to turn to. Undefined while it stays as it is. */
+  /** The next state. Undefined if no change is due. */
   get due(): CheckOutcome | undefined {
     if (this.#next === undefined) return undefined;
     const { failing, passing } = this.#times;
@@ -61,7 +64,7 @@ export class CheckThreshold {
     this.#next = outcome;
   }
 
-  /** The check turns to what is due. */
+  /** Applies the due state change. */
   turn(): void {
     this.#state = this.due ?? this.#state;
     this.#next = undefined;
@@ -69,18 +72,18 @@ export class CheckThreshold {
   }
 }
 
-// What one probe of a check found, and what a check has turned to: both are a health, and why it is not a good one.
+// The outcome of one probe, and the state of a check: both are a health, with the reason if it is not good.
 
-/** As `CheckState`, with a health that is known. */
+/** A `CheckState` with a known health. */
 export interface CheckOutcome extends CheckState {
   readonly health: typeof HEALTH.HEALTHY | typeof HEALTH.DEGRADED | typeof HEALTH.CRITICAL;
 }
 
 export const PASSED: CheckOutcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
-/** Only an alias has it: the other entry is degraded. */
+/** Only for an alias whose other entry is degraded. */
 export const DEGRADED: CheckOutcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
-/** `httpStatus` goes with `FAILURE.STATUS`. */
+/** `httpStatus` is given with `FAILURE.STATUS`. */
 export function failed(failure: Exclude<CheckFailure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): CheckOutcome {
   return { health: HEALTH.CRITICAL, failure, httpStatus, lastHealth: HEALTH.UNSET };
 }

@@ -1,4 +1,4 @@
-/** The checks of own entries that this node watches, and what is known of each. */
+/** The checks of own entries that this node watches, and their known states. */
 import {
   type Check,
   type CheckResults,
@@ -22,19 +22,19 @@ export interface WatchedCheck {
   readonly id: number;
   readonly entry: WatchedEntry;
   readonly check: Check;
-  /** Undefined for a check that looks at no target. */
+  /** Undefined for a check without a target. */
   readonly target: Target | undefined;
   /** See `identityOf`. */
   readonly identity: string;
   readonly times: CheckTimes;
   readonly threshold: CheckThreshold;
-  /** Time of its last outcome, in stall-aware ms. Before the first outcome, the time when it was added. */
+  /** Time of its last outcome, in ms of the stall-aware clock. Before the first outcome, the time when the check was added. */
   outcomeMs: number;
-  /** It is due and waits for a look-up or a probe. */
+  /** The check is due and waits for a look-up or probe slot. */
   isWaiting: boolean;
-  /** When it began to be due to turn, in monotonic ms. Undefined while it is not. */
+  /** When its state change became due, in monotonic ms. Undefined if none is due. */
   dueMonoMs: number | undefined;
-  /** The entry is gone, or has this check no longer. */
+  /** The entry is gone, or no longer has this check. */
   isGone: boolean;
 }
 
@@ -44,11 +44,11 @@ export interface WatchedEntry {
   readonly owner: string;
   /** In the order of the entry's checks. */
   watches: readonly WatchedCheck[];
-  /** What the own record says of its checks, or is about to say. */
+  /** The check states in the own record, stored or about to be written. */
   recorded: string;
 }
 
-/** What becomes of the watches of an entry. */
+/** The watches of an entry that were added and dropped. */
 export interface CheckChanges {
   readonly entry: WatchedEntry;
   readonly added: readonly WatchedCheck[];
@@ -63,7 +63,7 @@ export class WatchedEntries {
   readonly #freeIds: number[] = [];
 
   find(key: KeyText): WatchedEntry | undefined {
-    // Most nodes watch nothing: then the key is not hashed.
+    // Most nodes watch no checks; then the key is not hashed.
     return this.#byKey.size === 0 ? undefined : this.#byKey.get(key);
   }
 
@@ -81,8 +81,8 @@ export class WatchedEntries {
   }
 
   /**
-   * The record of a key says this now; undefined when it is gone. A check that was there before is the same watch still, with all that is known of
-   * it. Undefined when the key has no checks and had none.
+   * Sets the checks in the record of a key; undefined if the record is gone. An unchanged check keeps its watch and its state. Returns
+   * undefined if the key has and had no checks.
    */
   set(key: KeyText, checked: CheckResults | undefined, ownerOf: (key: KeyText) => string): CheckChanges | undefined {
     const known = this.#byKey.get(key);
@@ -125,12 +125,15 @@ export class WatchedEntries {
   }
 }
 
-/** The unit of fair sharing for probes, look-ups and doubts: the tenant of an entry, or without one the principal that registered it. */
+/**
+ * The unit of fair sharing for probes, look-ups and self-preservation: the tenant of an entry or, without a tenant, the principal that
+ * registered it.
+ */
 export function entryOwner(tenant: string, principal: string): string {
   return tenant === "" ? `principal ${principal}` : `tenant ${tenant}`;
 }
 
-/** What the checks of an entry have found. */
+/** The states of the checks of an entry. */
 export function statesOf({ watches }: WatchedEntry): readonly CheckState[] {
   return watches.map(({ threshold }) => threshold.state);
 }
@@ -142,15 +145,15 @@ export function textOf(states: readonly CheckState[]): string {
     .join(" ");
 }
 
-// The outcome of an alias check: the health of another entry, as this node knows it.
+// The outcome of an alias check is the health of another entry, as this node knows it.
 
-/** The other entry: its record, if readers see one and the registrant may, and what it says of its checks. */
+/** The other entry: its record, if readers and the registrant may see it, and the results of its checks. */
 export interface AliasTarget {
   readonly record: CatalogRecord;
   readonly checked: CheckResults;
 }
 
-/** Undefined where the other entry says nothing: its node cannot be reached, and its program may be well. */
+/** Undefined if the node of the other entry is unreachable: its program may still be healthy. */
 export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | undefined {
   if (other === undefined) return failed(FAILURE.ALIAS);
   if (viewHealth(other.record) === HEALTH.ORPHANED) return undefined;
@@ -160,8 +163,8 @@ export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | und
 }
 
 /**
- * The health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time. If these counted,
- * neither could become healthy again once one of them was not.
+ * The health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time. If alias
+ * checks counted, neither could become healthy again once one of them was not.
  */
 function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasTarget): number {
   if (maintenance !== undefined || !checks.some(({ probe }) => probe.case === "alias")) return record.health;

@@ -1,47 +1,49 @@
-/** Group commit: while one batch is on its way to the journal, the next one collects calls (semantics.md, Durability). */
+/** Group commit: while one batch is being written to the journal, the next one collects calls (semantics.md, Durability). */
 
 import type { WriteBatch } from "../../catalog/batch.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Registrar } from "./registrar.ts";
 
-/** Number of a batch in this process, from 1. */
+/** Number of a batch in this process, starting at 1. */
 export type BatchNumber = number;
-/** Nothing is staged and no batch is on its way: the caller's changes are already durable. */
+/** Nothing is staged and no batch is in flight, so the caller's changes are already durable. */
 export const NOTHING_TO_WAIT_FOR: BatchNumber = 0;
 
-/** Longest time between two looks at leases and tombstones, in ms. */
-const MAX_LOOK_MS = 1000;
-/** Shortest time between two looks, in ms, so that leases that end shortly after each other end together. */
-const MIN_LOOK_MS = 5;
+/** Longest time between two ticks for leases and tombstones, in ms. */
+const MAX_TICK_INTERVAL_MS = 1000;
+/** Shortest time between two ticks, in ms, so that leases that expire shortly after each other end together. */
+const MIN_TICK_INTERVAL_MS = 5;
 
 type CommitTarget = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
 
 /**
- * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are looked at. It writes nothing: the driver
- * gives each batch of `start` to the journal, and calls `landed` or `refused` when the journal has answered.
+ * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are processed. It writes nothing itself: the
+ * driver passes each batch of `start` to the journal, and calls `landed` or `refused` with the outcome.
  */
 export class CommitCycle {
   readonly #registrar: CommitTarget;
   /** The number of the last started batch. */
   #started: BatchNumber = NOTHING_TO_WAIT_FOR;
-  /** The batch that is on its way. */
+  /** The batch in flight. */
   #flight: WriteBatch | undefined;
-  #lookedMonoMs: number;
-  /** Kept until a look, a commit or a refusal changes it, because asking the registrar is expensive. */
+  #tickedMonoMs: number;
+  /** Cached until a tick, a commit or a failure changes it, because the registrar computes it slowly. */
   #dueMonoMs: number | undefined;
 
   constructor(registrar: CommitTarget, { monoMs }: Pick<Time, "monoMs">) {
     this.#registrar = registrar;
-    this.#lookedMonoMs = monoMs;
+    this.#tickedMonoMs = monoMs;
   }
 
-  /** The batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. It may not have started yet. */
+  /**
+   * Returns the number of the batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. The batch may start later.
+   */
   durable(): BatchNumber {
     if (this.#registrar.hasWork) return this.#started + 1;
     return this.#flight === undefined ? NOTHING_TO_WAIT_FOR : this.#started;
   }
 
-  /** The next batch for the journal. Undefined while one is on its way, and when nothing is staged. */
+  /** Starts the next batch for the journal. Returns undefined while a batch is in flight, or if nothing is staged. */
   start(): WriteBatch | undefined {
     if (this.#flight !== undefined) return undefined;
     this.#flight = this.#registrar.takeBatch();
@@ -49,7 +51,7 @@ export class CommitCycle {
     return this.#flight;
   }
 
-  /** The batch on its way is on disk: its records become visible. Returns its number, for the callers that wait. */
+  /** The batch in flight is on disk, so its records become visible. Returns its number, for the callers that wait for it. */
   landed(time: Time): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.commit(this.#flight, time);
     this.#flight = undefined;
@@ -58,8 +60,8 @@ export class CommitCycle {
   }
 
   /**
-   * The journal refused the batch on its way. It is undone, and so are later staged records, which depend on it. Returns the number of the
-   * batch that would have held these. Callers that wait for that number or the one before get the error.
+   * The batch in flight failed. It is undone, together with later staged records, which depend on it. Returns the number of the batch that
+   * would have contained those. Callers that wait for this number or the one before get the error.
    */
   refused(): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.abort(this.#flight);
@@ -69,19 +71,19 @@ export class CommitCycle {
     return this.#started;
   }
 
-  /** Ends leases and collects tombstones when that is due. */
+  /** Ends leases and collects tombstones if a tick is due. */
   tick(time: Time): void {
     if (time.monoMs < this.nextDeadlineMs()) return;
-    this.#lookedMonoMs = time.monoMs;
+    this.#tickedMonoMs = time.monoMs;
     this.#registrar.tick(time);
     this.#dueMonoMs = undefined;
   }
 
-  /** Monotonic ms of the next look. */
+  /** Monotonic ms of the next tick. */
   nextDeadlineMs(): number {
     this.#dueMonoMs ??= Math.min(
-      this.#lookedMonoMs + MAX_LOOK_MS,
-      Math.max(this.#lookedMonoMs + MIN_LOOK_MS, this.#registrar.nextDeadlineMs()),
+      this.#tickedMonoMs + MAX_TICK_INTERVAL_MS,
+      Math.max(this.#tickedMonoMs + MIN_TICK_INTERVAL_MS, this.#registrar.nextDeadlineMs()),
     );
     return this.#dueMonoMs;
   }

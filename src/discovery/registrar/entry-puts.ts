@@ -1,6 +1,6 @@
 /**
- * Puts entries of this node: stamped entries become staged records, and their keys get leases. The undo log notes how to undo this if the
- * batch is refused.
+ * Puts entries of this node: stamped entries become staged records, and their keys are attached to leases. The undo log notes how to undo
+ * this if the batch fails.
  */
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
@@ -26,14 +26,14 @@ export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leas
   readonly stamper: EntryStamper;
   /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
-  /** An own entry goes by these orders from this time on. */
+  /** These overrides apply to an own entry from this time on. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
 }
 
 /** The lease of a put. */
 export interface PutLease {
   readonly id: string;
-  /** The same call granted the lease, so undoing that takes its keys from it too. */
+  /** The same call granted the lease, so undoing the grant also removes its keys. */
   readonly isNew: boolean;
 }
 
@@ -50,7 +50,7 @@ export class EntryPuts {
     this.#leases = parts.leases;
   }
 
-  /** Puts a client's entry under a lease. The content that readers already see makes no new record. */
+  /** Puts a client's entry under a lease. Makes no new record if readers already see the same content. */
   put(caller: Caller, stamped: StampedEntry, lease: PutLease, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
@@ -64,45 +64,45 @@ export class EntryPuts {
   }
 
   /**
-   * Whether an own record is what readers see, or what they will see when it is on disk. A staged one that keeps its stamp may be behind a record of another
-   * node.
+   * Whether readers see an own record, or will see it when it is on disk. A staged record that keeps its stamp may lose to a record of
+   * another node.
    */
   #isSeen(own: StoredRecord): boolean {
     if (own.revision !== 0) return this.#replica.view(own.key) === own;
     return this.#replica.records(own.key).every((record) => record.origin === own.origin || compareForView(own, record) < 0);
   }
 
-  /** Puts the entry again as it is, with a current stamp: its client renewed it although it was hidden. */
+  /** Puts the entry again unchanged with a new stamp, because its client renewed it although it was hidden. */
   rewrite(key: KeyText, time: Time): void {
     this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
   }
 
-  // Of what follows nothing registers the entry, so the record keeps its stamp. The key may have been registered at another node since, of which this node
-  // may not have heard, and a later stamp would take it back.
+  // The methods below do not register the entry, so the record keeps its stamp. The key may have been registered on another node since,
+  // unknown to this node, and a later stamp would win over that registration.
 
-  /** Puts the entry again with the load that its client reported, and with its health if that is given. */
+  /** Puts the entry again with the load that its client reported, and with its health if given. */
   reported(key: KeyText, health: Health | undefined, time: Time): void {
-    const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#saidOf(own), reported: health });
+    const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#inputsOf(own), reported: health });
     this.#rewrite(key, time, { change });
   }
 
-  /** Puts the entry again by these orders, or by the newest that are known about its key, and by the time. */
+  /** Puts the entry again with these overrides, or with the newest known for its key, as they apply at this time. */
   rewriteWithOverrides(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
     this.#rewrite(key, time, { change: unchanged, orders });
   }
 
-  /** Puts an entry with checks again, with what these have found: a state for each check. */
+  /** Puts an entry with checks again with their results, one state per check. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     const change = (own: StoredRecord) => {
-      const said = this.#saidOf(own);
-      return said.checkCount === states.length ? { ...said, states } : undefined;
+      const inputs = this.#inputsOf(own);
+      return inputs.checkCount === states.length ? { ...inputs, states } : undefined;
     };
     this.#rewrite(key, time, { change });
   }
 
-  /** The health that the client of an own record last reported. Neither its checks nor an order have a part in it. */
+  /** The health that the client of an own record last reported, without the effect of checks and overrides. */
   healthOf(own: StoredRecord): Health {
-    return this.#saidOf(own).reported;
+    return this.#inputsOf(own).reported;
   }
 
   #rewrite(key: KeyText, time: Time, { change, orders: given, keepsStamp = true }: RewriteOptions): void {
@@ -112,16 +112,16 @@ export class EntryPuts {
     const stored = stamper.entryOfStored(this.#bytesOf(own));
     const orders = given ?? ordersOf(own, this.#replica.newestOrders(key));
     const changed = change(own);
-    const said =
+    const stamped =
       changed === undefined && own.orders === undefined && orders === undefined
         ? stored
-        : withCondition(stored, { ...(changed ?? this.#saidOf(own)), maintenance: shownOf(orders, own.principal, time) });
-    this.#stage(said, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
+        : withCondition(stored, { ...(changed ?? this.#inputsOf(own)), maintenance: shownOf(orders, own.principal, time) });
+    this.#stage(stamped, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
   }
 
   /**
-   * A client's entry as readers see it: with what its checks have found before, as far as they are the same, and in the maintenance that is ordered
-   * for its key. A registration must hide neither.
+   * A client's entry as readers see it: with the states of checks that did not change, and with the maintenance ordered for its key. A new
+   * registration must hide neither.
    */
   #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: HealthInputs["maintenance"]): StampedEntry {
     const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
@@ -131,8 +131,8 @@ export class EntryPuts {
     return withCondition(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** What an own record says of its entry beside its maintenance. HOT: mostly it only reads two bits. */
-  #saidOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
+  /** The health inputs of an own record, except its maintenance. HOT: usually reads only two bits. */
+  #inputsOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
     const checked = checksOf(this.#bytesOf(own));
@@ -143,7 +143,7 @@ export class EntryPuts {
     return this.#replica.slab.view(own.at, own.sizeBytes);
   }
 
-  /** Moves a key to a lease. `isLive`: it has an entry, whose row names the lease. */
+  /** Moves a key to a lease. `isLive`: the key has an entry, whose row names the lease. */
   attach(key: KeyText, { id, isNew }: PutLease, isLive: boolean): void {
     if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
@@ -154,7 +154,7 @@ export class EntryPuts {
     }
     undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.moved.add(key);
-    // A lease that lost its last key to a new lease ends, and its next renewal says so.
+    // A lease that lost its last key to a new lease ends, and its next renewal reports this.
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
@@ -185,24 +185,24 @@ export class EntryPuts {
   }
 }
 
-/** What a put says beside the entry. */
+/** The data of a put in addition to the stamped entry. */
 interface PutDetails {
   /** The live own record of the key. */
   readonly before: StoredRecord | undefined;
   readonly principal: string;
   readonly load: LoadView | undefined;
   readonly orders: MaintenanceOverrides | undefined;
-  /** The stamp is that of the record before. */
+  /** Whether the new record keeps the stamp of `before`. */
   readonly keepsStamp?: boolean;
 }
 
 /** How an entry is put again. */
 interface RewriteOptions {
-  /** What is said of the entry from now on, if that is something else than before. */
+  /** Returns the new health inputs. Undefined if they do not change. */
   readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
-  /** By these orders; otherwise by the newest that are known. */
+  /** The overrides to apply. Undefined for the newest known ones. */
   readonly orders?: MaintenanceOverrides | undefined;
-  /** Not set means that it does. */
+  /** Default: true. */
   readonly keepsStamp?: boolean;
 }
 
@@ -210,14 +210,15 @@ function unchanged(): undefined {
   return undefined;
 }
 
-/** The maintenance that an entry shows. Undefined when none lasts. */
+/** The maintenance that an entry shows. Undefined if no override is in force. */
 function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { wallMs }: Time): HealthInputs["maintenance"] {
   const order = lastingOrder(orders, principal, wallMs);
   if (order === undefined) return undefined;
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }
 
-// The names that have each function_id, among visible and staged entries: an id belongs to one name in a namespace of a cluster.
+// Indexes the names that have each function_id, among visible and staged entries: within a namespace of a cluster an id belongs to one
+// name.
 
 /** The fields that identify a record or stamped entry. */
 type NamedRecord = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
@@ -227,9 +228,9 @@ interface FunctionId {
   readonly name: string;
 }
 
-/** Most ids that are kept beyond twice the number of staged ones, so that searching for durable ones costs little. */
+/** Most ids kept beyond twice the number of staged records, so that searching for durable ones is cheap. */
 const MAX_SPARE = 64;
-/** Most held instances that are searched for the function_id of a name. Some have none. */
+/** Most instances searched for the function_id of a name. Some have none. */
 const MAX_LOOKED = 100;
 
 export class FunctionIds {
@@ -239,14 +240,14 @@ export class FunctionIds {
   /** By cluster, namespace and id: the number of instances for each name. */
   readonly #names = new KeyShards<string, Map<string, number>>();
   readonly #ofKey = new KeyShards<KeyText, FunctionId>();
-  /** The last entry with an id that may not be on disk yet. It is asked again whether it still has the id. */
+  /** The last entry registered with an id, possibly not on disk yet. Its record is read again to see whether it still has the id. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
   constructor(replica: Replica) {
     this.#replica = replica;
   }
 
-  /** Takes in the changes since the last call. HOT: once a change; for all kinds but one it only reads the kind. */
+  /** Applies the changes since the last call. HOT: once per change; for all kinds but functions it only reads the kind. */
   refresh(): void {
     const replica = this.#replica;
     if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();
@@ -255,19 +256,19 @@ export class FunctionIds {
       if (stored.kind === KIND.FUNCTION) this.#set(stored.key, replica.winner(stored));
       return true;
     });
-    // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
+    // Records that were dropped since then, for example with a forgotten origin, are not among the changes.
     if (this.#revision < replica.collectedRevision)
       for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
     this.#revision = replica.revision;
   }
 
   /**
-   * A function's name and its function_id belong together (semantics.md, Names and bounds): throws `invalid_argument` if the stamped entries of one
-   * registration, or they and held entries, give a name two ids, or an id two names of a namespace. Only instances of this cluster count, so that
+   * A name has one function_id, and an id has one name in a namespace (semantics.md, Names and bounds). Throws `invalid_argument` if the
+   * entries of a registration break this, among themselves or with registered entries. Only instances of this cluster count, so that
    * another cluster cannot block a name here. Notes the ids of accepted entries.
    */
   check(stampedEntries: readonly StampedEntry[]): void {
-    const said = new Map<StampedEntry, string>();
+    const accepted = new Map<StampedEntry, string>();
     const idOfName = new Map<string, string>();
     const nameOfId = new Map<string, string>();
     stampedEntries.forEach((stamped, i) => {
@@ -278,19 +279,23 @@ export class FunctionIds {
       const field = `entries[${i}].function.function_id`;
       const known = idOfName.get(`${namespace}\0${name}`) ?? this.#heldId(stamped);
       if (known !== undefined && known !== id)
-        throw invalid(field, `${id} is not ${known}, which ${name} has in ${namespace}; a name has one`);
+        throw invalid(
+          field,
+          `is ${id}, but ${name} in ${namespace} has the id ${known}; all instances of a function must have the same id`,
+        );
       const other = nameOfId.get(`${namespace}\0${id}`);
-      if (other !== undefined && other !== name) throw invalid(field, `${id} is that of ${other} in the same request; it has one name`);
+      if (other !== undefined && other !== name)
+        throw invalid(field, `${id} is the id of ${other} in the same request; an id belongs to one name`);
       const holder = this.otherName(stamped, id);
-      if (holder !== undefined) throw invalid(field, `${id} is that of ${holder} in ${namespace}; it has one name`);
+      if (holder !== undefined) throw invalid(field, `${id} is the id of ${holder} in ${namespace}; an id belongs to one name`);
       idOfName.set(`${namespace}\0${name}`, id);
       nameOfId.set(`${namespace}\0${id}`, name);
-      said.set(stamped, id);
+      accepted.set(stamped, id);
     });
-    for (const [stamped, id] of said) this.note(stamped, id);
+    for (const [stamped, id] of accepted) this.note(stamped, id);
   }
 
-  /** The id of the name's other instances in this cluster. */
+  /** The function_id of the name's other instances in this cluster. */
   #heldId({ key, traits, ...name }: InstanceName & Pick<StampedEntry, "key" | "traits">): string | undefined {
     const { records } = sampleInstances(this.#replica.lookup, name, {
       form: "stretch",
@@ -309,10 +314,13 @@ export class FunctionIds {
     return undefined;
   }
 
-  /** Another name with this id in the same place. Of several the first in order, so that every node gives the same one. */
+  /**
+   * Another name with this id in the same cluster and namespace. Of several names, the first in order, so that every node returns the same
+   * one.
+   */
   otherName(of: NamedRecord, id: string): string | undefined {
     this.refresh();
-    const place = placeOf(of, id);
+    const place = scopedId(of, id);
     const names = [...(this.#names.get(place)?.keys() ?? [])];
     const staged = this.#staged.get(place);
     if (staged !== undefined && this.#isStaged(staged.key, id)) names.push(staged.name);
@@ -322,7 +330,7 @@ export class FunctionIds {
 
   /** Notes an accepted registration of the id. */
   note(of: NamedRecord, id: string): void {
-    this.#staged.set(placeOf(of, id), { key: of.key, name: of.name });
+    this.#staged.set(scopedId(of, id), { key: of.key, name: of.name });
   }
 
   #forgetWritten(): void {
@@ -337,16 +345,16 @@ export class FunctionIds {
   #set(key: KeyText, shown: CatalogRecord | undefined): void {
     const before = this.#ofKey.get(key);
     const id = shown === undefined ? "" : this.#idOf(shown);
-    const place = shown === undefined || id === "" ? "" : placeOf(shown, id);
+    const place = shown === undefined || id === "" ? "" : scopedId(shown, id);
     if (before?.id === place) return;
     if (before !== undefined) this.#count(before, -1);
     if (shown === undefined || place === "") {
       this.#ofKey.replace(key, undefined);
       return;
     }
-    const said = { id: place, name: shown.name };
-    this.#ofKey.replace(key, said);
-    this.#count(said, 1);
+    const current = { id: place, name: shown.name };
+    this.#ofKey.replace(key, current);
+    this.#count(current, 1);
   }
 
   #count({ id, name }: FunctionId, by: number): void {
@@ -362,6 +370,6 @@ export class FunctionIds {
   }
 }
 
-function placeOf({ namespace, traits }: NamedRecord, id: string): string {
+function scopedId({ namespace, traits }: NamedRecord, id: string): string {
   return `${traits.clusterId}\0${namespace}\0${id}`;
 }

@@ -1,4 +1,4 @@
-/** Ends entries of this node: with their lease, by an unregister here or at another origin, or because the node leaves. */
+/** Ends entries of this node: with their lease, by an unregister on this or another node, or because the node leaves. */
 
 import { isOfNodes } from "../../catalog/entry/rules.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -26,14 +26,14 @@ export interface EntryRemovalParts {
 
 type RemovalBody = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 
-/** Stages tombstones and updates leases accordingly. The undo log notes how to undo this if the batch is refused. */
+/** Stages tombstones and updates leases accordingly. The undo log notes how to undo this if the batch fails. */
 export class EntryRemovals {
   readonly #parts: EntryRemovalParts;
   #endedLeases: string[] = [];
   #endedStatic: KeyText[] = [];
-  /** Keys given to `superseded` in a refused batch. */
-  #refused: KeyText[] = [];
-  /** Static entries of this node that other origins ended since the start. */
+  /** Keys given to `superseded` in a batch that failed. */
+  #failedBatchKeys: KeyText[] = [];
+  /** Number of this node's static entries that other nodes ended since the start. */
   endedStaticCount = 0;
   readonly lostEntries: LostEntries;
 
@@ -42,19 +42,19 @@ export class EntryRemovals {
     this.lostEntries = new LostEntries(parts);
   }
 
-  /** Leases that ended since the last call of `take`. */
+  /** Number of leases that ended since the last call of `take`. */
   get count(): number {
     return this.#endedLeases.length;
   }
 
-  /** Ids of ended leases, for the journal. */
+  /** Returns and clears the ids of ended leases, for the journal. */
   take(): string[] {
     const ended = this.#endedLeases;
     this.#endedLeases = [];
     return ended;
   }
 
-  /** Leases that ended since there were `count` have not ended after all. */
+  /** Forgets the leases that ended after the first `count`, because their call was undone. */
   forgetAfter(count: number): void {
     this.#endedLeases.length = count;
   }
@@ -73,7 +73,7 @@ export class EntryRemovals {
     return removed;
   }
 
-  /** Unregisters the keys that belong to the lease. Returns the removed keys. */
+  /** Unregisters those keys that belong to the lease. Returns the removed keys. */
   ofLease(leaseId: string, keys: readonly KeyText[], time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
     const removed: KeyText[] = [];
@@ -87,8 +87,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends the entry of a lease. One that was registered at another node since then is not the lease's any more, and an `unregistered` would hide it there too:
-   * so only the own record ends. Returns how it ended.
+   * Ends an entry of a lease. If the key was registered on another node since then, it no longer belongs to the lease, and an
+   * `unregistered` would hide it there too, so only the own record ends, as `expired`. Returns how it ended.
    */
   #end(own: StoredRecord, body: RemovalBody, time: Time): RemovalBody {
     const end = body === BODY.UNREGISTERED && this.#isTakenOver(own) ? BODY.EXPIRED : body;
@@ -102,48 +102,48 @@ export class EntryRemovals {
     return isOfKeysCluster(shown) && compareForView(own, shown) > 0;
   }
 
-  /** Unregisters a key, whichever origin's record readers see. */
+  /** Unregisters a key, whichever node's record readers see. */
   key(record: CatalogRecord, time: Time): void {
     this.#addTombstone(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));
     this.#release(record.key);
   }
 
   /**
-   * Ends own live records that another origin's `unregistered` or a mark hides. A key that was put again since then stays, and under a mark
-   * so does a leased one. Returns the number of changes.
+   * Ends own live records that are hidden by another node's `unregistered` or by a tombstone summary. A key that was put again since then
+   * stays; under a tombstone summary a leased entry stays too. Returns the number of changes.
    */
   superseded(keys: readonly KeyText[], time: Time): number {
     let ended = 0;
     for (const key of keys) {
       const own = this.#parts.replica.own(key);
       if (own === undefined) continue;
-      // Also if the newer record is only staged: when that is refused, the record before it remains, which is hidden.
-      this.#parts.undo.push(() => this.#refused.push(key));
+      // Also if the newer record is only staged: if its batch fails, the older record remains, and is hidden.
+      this.#parts.undo.push(() => this.#failedBatchKeys.push(key));
       const isHidden = this.#isHidden(own);
       if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
       const leaseId = this.#parts.leases.leaseOf(key);
-      if (!isHidden && leaseId !== undefined && this.lostEntries.keeps(key, this.#termsOf(leaseId), time)) {
+      if (!isHidden && leaseId !== undefined && this.lostEntries.keeps(key, this.#leaseInfo(leaseId), time)) {
         ended += 1;
         continue;
       }
       this.#addTombstone(own, BODY.EXPIRED, this.#stampOf(own, BODY.EXPIRED, time));
       this.#release(key);
-      if (leaseId !== undefined) this.#tellOf(leaseId, key);
+      if (leaseId !== undefined) this.#informHolder(leaseId, key);
       ended += 1;
     }
     return ended;
   }
 
-  /** Looks again at the keys of a refused `superseded`, because nothing else would end them. */
+  /** Looks again at the keys of `superseded` whose batch failed, because nothing else would end them. */
   retry(time: Time): void {
-    const keys = this.#refused;
-    this.#refused = [];
+    const keys = this.#failedBatchKeys;
+    this.#failedBatchKeys = [];
     this.superseded(keys, time);
   }
 
   /**
-   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the place to continue; undefined at the
-   * end. Continue only when the staged records are durable, so that no batch is large. Records for which `stays` is true are left.
+   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the seq to continue from, or undefined
+   * at the end. To keep batches small, continue only when the staged records are durable. Records for which `stays` is true are kept.
    */
   own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean): number | undefined {
     const { replica } = this.#parts;
@@ -165,8 +165,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends an own record that another node has taken over. The stamp is one step above the record's: below every later statement about the
-   * key, including this node's own if the entry comes back to it.
+   * Ends an own record that another node now owns. The tombstone's stamp is one step above the record's, so it is below every later
+   * write of the key, including this node's own if the entry comes back to it.
    */
   handedOver(stored: StoredRecord): void {
     this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
@@ -180,13 +180,13 @@ export class EntryRemovals {
     leases.end(id);
     this.lostEntries.ended(id);
     this.#endedLeases.push(id);
-    // It keeps its deadline. A lease that had run out is due again at once, and ends with the next batch.
+    // The lease keeps its deadline: one that had expired is due again immediately, and ends with the next batch.
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
   /**
-   * The end of an own record has the record's stamp, because a lease ends independently of clocks. If other nodes hold records of an
-   * earlier generation of this node, the end covers them up to that stamp, and none that this node did not know.
+   * An expiry keeps the stamp of the own record, because a lease ends independently of clocks. If other nodes hold records of an earlier
+   * incarnation of this node, the expiry covers those up to that stamp, and none that this node did not know.
    */
   #stampOf(record: CatalogRecord, body: RemovalBody, time: Time): number {
     const { replica, hlc } = this.#parts;
@@ -200,15 +200,18 @@ export class EntryRemovals {
     loads.forget(record.key);
   }
 
-  /** Keys of static entries that `superseded` ended since the last call. No client renews them, so the node itself reports their end. */
+  /**
+   * Returns and clears the keys of static entries that `superseded` ended. No client renews static entries, so the node itself reports
+   * their end.
+   */
   takeEndedStatic(): readonly KeyText[] {
     const keys = this.#endedStatic;
     this.#endedStatic = [];
     return keys;
   }
 
-  /** The client that registered the key must learn that it is gone: its next renewal finds no lease. */
-  #tellOf(leaseId: string, key: KeyText): void {
+  /** Makes sure that the client that registered the key learns of its end: the next renewal does not find the lease. */
+  #informHolder(leaseId: string, key: KeyText): void {
     const { leases, undo, answers } = this.#parts;
     const lease = leases.find(leaseId);
     if (lease === undefined || lease.ttlMs === undefined) {
@@ -224,11 +227,11 @@ export class EntryRemovals {
     }
   }
 
-  #termsOf(id: string): { readonly id: string; readonly isStatic: boolean } {
+  #leaseInfo(id: string): { readonly id: string; readonly isStatic: boolean } {
     return { id, isStatic: this.#parts.leases.find(id)?.ttlMs === undefined };
   }
 
-  /** A static lease without keys is ended here, because no expiry would end it. */
+  /** Detaches a key. A static lease that loses its last key ends here, because it never expires. */
   #release(key: KeyText): void {
     const { leases } = this.#parts;
     const lease = leases.find(leases.leaseOf(key) ?? "");
@@ -244,7 +247,7 @@ export class EntryRemovals {
     undo.push(() => leases.has(leaseId) && leases.attach(leaseId, key));
   }
 
-  /** Whether another origin unregistered the key after this record was put. */
+  /** Whether another node unregistered the key after this record was put. */
   #isHidden(own: StoredRecord): boolean {
     const records = this.#parts.replica.records(own.key);
     return records.some((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
@@ -252,24 +255,24 @@ export class EntryRemovals {
 }
 
 /**
- * Least distance of a write's stamp above the newest stamp of its key. Leaving nodes hand an entry over with one step each, and a node that
- * writes meanwhile may not see these steps, so its stamp must be above that many of them.
+ * Least distance of a write's stamp above the newest stamp of its key. Each hand-over between leaving nodes adds one step to the stamp,
+ * possibly unseen by the node that writes meanwhile, so its stamp must be above this many steps.
  */
 const HAND_OVER_STEPS = 1024;
 
 /**
- * A write's stamp must be above this: the newest stamp of the key among records that show or end other records, including staged ones, plus
- * the steps of possible hand-overs; 0 if there are none. An `expired` tombstone counts only through the unregister it carries: it ends no
- * record of other nodes, and one with a fast clock's stamp would place every later write of the key after it. Records of other clusters
- * than the key's do not count either.
+ * A lower bound for the stamp of the next write: the newest stamp of the key among records that show or end other records, staged ones
+ * included, plus the steps of possible hand-overs; 0 if there is no such record. An `expired` tombstone counts only through the unregister
+ * that it carries: it ends no record of other nodes, and one stamped by a fast clock would force every later write of the key above it.
+ * Records of clusters other than the key's do not count either.
  */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
-  let newest = saidHlc(replica.own(key));
-  for (const record of replica.records(key)) newest = Math.max(newest, saidHlc(record));
+  let newest = countedHlc(replica.own(key));
+  for (const record of replica.records(key)) newest = Math.max(newest, countedHlc(record));
   return newest === 0 ? 0 : newest + HAND_OVER_STEPS - 1;
 }
 
-function saidHlc(record: StoredRecord | undefined): number {
+function countedHlc(record: StoredRecord | undefined): number {
   if (record === undefined || !isOfKeysCluster(record)) return 0;
   return record.body === BODY.EXPIRED ? endsBeforeHlc(record) : record.hlc;
 }
@@ -277,13 +280,13 @@ function saidHlc(record: StoredRecord | undefined): number {
 interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
-  /** Puts a live own record unchanged under a new number and stamp. */
+  /** Puts a live own record again, unchanged but with a new number and stamp. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
 /**
- * Entries of this node that a mark hides, because the node was away for so long that tombstones for them are gone (semantics.md, Orphans).
- * An entry with a live lease is put again at the next renewal, because a client then still wants it.
+ * Entries of this node that a tombstone summary hides, because the node was unreachable for so long that the tombstones for them are gone
+ * (semantics.md, Orphans). An entry with a live lease is put again at the next renewal, which shows that its client still wants it.
  */
 class LostEntries {
   readonly #parts: LostEntriesParts;
@@ -293,7 +296,10 @@ class LostEntries {
     this.#parts = parts;
   }
 
-  /** Whether an own record that a mark hides is kept: the node's own entry is put again at once, a client's entry at its next renewal. */
+  /**
+   * Whether an own record that a tombstone summary hides is kept. The node's own entry is put again immediately, a client's entry at its
+   * next renewal.
+   */
   keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
     if (isOfNodes(keyParts(key).namespace)) this.#parts.putAgain(key, time);
     else if (lease.isStatic) return false;
@@ -302,12 +308,12 @@ class LostEntries {
   }
 
   /** Whether a renewal of the lease has records to put again. */
-  // HOT: once a renewal.
+  // HOT: once per renewal.
   has(leaseId: string): boolean {
     return this.#leaseIds.size > 0 && this.#leaseIds.has(leaseId);
   }
 
-  /** The lease was renewed. */
+  /** Puts the hidden records of a renewed lease again. */
   renewed(leaseId: string, keys: readonly KeyText[], time: Time): void {
     this.#leaseIds.delete(leaseId);
     this.#parts.undo.push(() => this.#leaseIds.add(leaseId));

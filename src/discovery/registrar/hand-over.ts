@@ -1,7 +1,7 @@
 /**
  * Hands the static entries of a leaving node over to another node of its cluster (semantics.md, Stop), because no client would register
- * them again. The leaver offers its records. Another node puts them as its own, with the stamp one step higher. The leaver ends its own
- * when it sees those. Later writes and unregisters elsewhere have stamps above both.
+ * them again. The leaving node offers its records. Another node puts them as its own, with a stamp one step higher. The leaving node ends
+ * its own records when it sees the new ones. Later writes and unregisters on other nodes have stamps above both.
  */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -21,12 +21,12 @@ import type { Time } from "../../lib/machine.ts";
 import type { EntryRemovals } from "./entry-removals.ts";
 import type { QuotaGate } from "./write-authorization.ts";
 
-/** A node that may take entries over. */
+/** A node that may take over entries. */
 export interface HandOverTarget {
   readonly nodeId: string;
-  /** Number of its refusals. */
+  /** Number of offers that it refused. */
   readonly refusals: number;
-  /** Entries with checks are offered to such nodes only. */
+  /** Entries with checks are offered only to nodes that run checks. */
   readonly runsChecks: boolean;
 }
 
@@ -43,17 +43,20 @@ export interface HandOverParts {
   readonly endings: EntryRemovals;
   /** Grants a new static lease of a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
-  /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
+  /** Puts a key under a lease. `isLive`: this node already has a live record of the key. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
-  /** An entry was taken over that goes by these orders. */
+  /** An entry with these overrides was taken over. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides) => void;
 }
 
-/** A record as it was when it was looked at. Its stored record may have changed since. */
+/** An own record at the time it was queued. Its stored record may have changed since. */
 interface OwnedEntry {
   readonly stored: StoredRecord;
   readonly seq: number;
-  /** Which nodes it may be offered to: with an unknown check to none, because this node cannot know which nodes run the check. */
+  /**
+   * Which nodes it may be offered to. An entry with an unknown kind of check is offered to none, because this node cannot know which nodes
+   * run the check.
+   */
   readonly offeredTo: "all" | "checking" | "none";
 }
 
@@ -67,40 +70,40 @@ type AtNode = ReturnType<EntryStamper["storedAtNode"]>;
 
 /** Most records in one offer. */
 const OFFER_COUNT = 1000;
-/** Time after which an offered record that was not taken is offered to another node. */
+/** Time after which an offered record that was not taken over is offered to another node. */
 const OFFER_MS = 2000;
-/** Time for which a node is left alone after it refused or was too slow. */
-const REST_MS = 500;
-/** Time without any node to offer to, after which the remaining records stay. */
+/** Time for which a node gets no offers after it refused or was too slow. */
+const OFFER_PAUSE_MS = 500;
+/** Time without any node to offer to, after which the hand-over ends and the remaining records stay. */
 const ALONE_MS = 500;
 
 export class HandOver {
   readonly #parts: HandOverParts;
   /** Records to be offered, oldest first. */
-  #waiting: OwnedEntry[] = [];
-  readonly #asked = new Map<string, PendingOffer>();
-  /** Node id to the monotonic ms until which it is left alone. */
-  readonly #resting = new Map<string, number>();
-  /** Records that were offered to a node that neither took nor refused them in time. A node that stood still may take them later. */
+  #queue: OwnedEntry[] = [];
+  readonly #pendingOffers = new Map<string, PendingOffer>();
+  /** Node id to the monotonic ms until which it gets no offers. */
+  readonly #pausedUntilMs = new Map<string, number>();
+  /** Records that were offered to a node that neither took nor refused them in time. A node that was paused may still take them. */
   readonly #unanswered = new Set<StoredRecord>();
   #servedMonoMs = 0;
-  /** Number of records that others have taken over. */
+  /** Number of records that other nodes have taken over. */
   takenCount = 0;
-  /** Number of static records that no other node received, and that end with this node. */
+  /** Number of static records of scope LOCAL, which cannot be handed over and end with this node. */
   localEndedCount = 0;
 
   constructor(parts: HandOverParts) {
     this.#parts = parts;
   }
 
-  /** Whether an own record is handed over instead of ended. Counts the static ones that no other node received. */
+  /** Whether an own record is handed over instead of ended. Counts static records that cannot be handed over. */
   stays(stored: StoredRecord): boolean {
     if (!this.#isStatic(stored)) return false;
     if (stored.scope === SCOPE.LOCAL) this.localEndedCount += 1;
     return stored.scope !== SCOPE.LOCAL;
   }
 
-  /** A client's static record. The node's own entry ends with it. */
+  /** Whether this is a client's static record. The node's own entry ends with the node. */
   #isStatic({ key, namespace }: StoredRecord): boolean {
     const { leases } = this.#parts;
     if (isReservedNamespace(namespace)) return false;
@@ -108,7 +111,7 @@ export class HandOver {
     return lease !== undefined && lease.ttlMs === undefined;
   }
 
-  // ---- the node that leaves ----
+  // ---- the leaving node ----
 
   /** Own records that are still to be handed over. O(own records). */
   left(): readonly StoredRecord[] {
@@ -121,16 +124,19 @@ export class HandOver {
       );
   }
 
-  /** How many own records are still to be handed over, and how many of them a node may have taken unseen. O(own records). */
+  /**
+   * The number of own records still to be handed over, and how many of them another node may have received without this node knowing. O(own
+   * records).
+   */
   untaken(): { readonly leftCount: number; readonly unansweredCount: number } {
-    const asked = new Set([...this.#asked.values()].flatMap(({ storedRecords }) => storedRecords.map(({ stored }) => stored)));
+    const offered = new Set([...this.#pendingOffers.values()].flatMap(({ storedRecords }) => storedRecords.map(({ stored }) => stored)));
     const left = this.left();
-    const unanswered = left.filter((stored) => asked.has(stored) || this.#unanswered.has(stored));
+    const unanswered = left.filter((stored) => offered.has(stored) || this.#unanswered.has(stored));
     return { leftCount: left.length, unansweredCount: unanswered.length };
   }
 
   begin(time: Time): void {
-    this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq, offeredTo: this.#offeredTo(stored) }));
+    this.#queue = this.left().map((stored) => ({ stored, seq: stored.seq, offeredTo: this.#offeredTo(stored) }));
     this.#servedMonoMs = time.monoMs;
   }
 
@@ -141,42 +147,43 @@ export class HandOver {
   }
 
   /**
-   * Stages the end of the records that others have taken, and returns the next offers. `isOver`: no record is left, or no node to take it.
+   * Stages the end of records that other nodes have taken over, and returns the next offers. `isOver`: no record is left, or no node to
+   * offer to.
    */
   step(takers: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
-    for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
+    for (const [nodeId, pending] of this.#pendingOffers) this.#settle(nodeId, pending, takers, time);
     const offers: HandOverOffer[] = [];
     for (const taker of takers) {
       const { nodeId, refusals } = taker;
-      if (this.#asked.has(nodeId) || (this.#resting.get(nodeId) ?? 0) > time.monoMs) continue;
+      if (this.#pendingOffers.has(nodeId) || (this.#pausedUntilMs.get(nodeId) ?? 0) > time.monoMs) continue;
       const storedRecords = this.#takeWaiting(taker);
       if (storedRecords.length === 0) continue;
-      this.#asked.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
+      this.#pendingOffers.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
       offers.push({ nodeId, seqs: storedRecords.map(({ seq }) => seq) });
     }
-    if (takers.some((taker) => this.#asked.has(taker.nodeId) || this.#hasFor(taker))) this.#servedMonoMs = time.monoMs;
-    const isDone = this.#waiting.length === 0 && this.#asked.size === 0;
+    if (takers.some((taker) => this.#pendingOffers.has(taker.nodeId) || this.#hasFor(taker))) this.#servedMonoMs = time.monoMs;
+    const isDone = this.#queue.length === 0 && this.#pendingOffers.size === 0;
     return { offers, isOver: isDone || time.monoMs - this.#servedMonoMs >= ALONE_MS };
   }
 
-  /** Whether anything waits that the node may be offered. */
+  /** Whether a pending record may be offered to the node. */
   #hasFor(taker: HandOverTarget): boolean {
-    return this.#waiting.some((own) => mayOffer(own, taker));
+    return this.#queue.some((own) => mayOffer(own, taker));
   }
 
-  /** The next offer, oldest first. */
+  /** Removes the next offer from the queue, oldest first. */
   #takeWaiting(taker: HandOverTarget): readonly OwnedEntry[] {
     const taken: OwnedEntry[] = [];
     const left: OwnedEntry[] = [];
-    for (const own of this.#waiting) (taken.length < OFFER_COUNT && mayOffer(own, taker) ? taken : left).push(own);
-    this.#waiting = left;
+    for (const own of this.#queue) (taken.length < OFFER_COUNT && mayOffer(own, taker) ? taken : left).push(own);
+    this.#queue = left;
     return taken;
   }
 
-  #look(nodeId: string, asked: PendingOffer, takers: readonly HandOverTarget[], time: Time): void {
+  #settle(nodeId: string, pending: PendingOffer, takers: readonly HandOverTarget[], time: Time): void {
     const { replica, endings } = this.#parts;
-    const storedRecords = asked.storedRecords.filter(({ stored, seq }) => {
-      // The record ended meanwhile, because somebody unregistered it.
+    const storedRecords = pending.storedRecords.filter(({ stored, seq }) => {
+      // The record ended meanwhile, for example by an unregister.
       if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
       if (!this.#hasSuccessor(stored)) return true;
       endings.handedOver(stored);
@@ -184,26 +191,26 @@ export class HandOver {
       return false;
     });
     const taker = takers.find((each) => each.nodeId === nodeId);
-    const hasRefused = taker !== undefined && taker.refusals > asked.refusals;
-    if (storedRecords.length > 0 && taker !== undefined && !hasRefused && time.monoMs < asked.untilMonoMs) {
-      this.#asked.set(nodeId, { ...asked, storedRecords });
+    const hasRefused = taker !== undefined && taker.refusals > pending.refusals;
+    if (storedRecords.length > 0 && taker !== undefined && !hasRefused && time.monoMs < pending.untilMonoMs) {
+      this.#pendingOffers.set(nodeId, { ...pending, storedRecords });
       return;
     }
-    this.#asked.delete(nodeId);
+    this.#pendingOffers.delete(nodeId);
     if (storedRecords.length === 0) return;
     if (!hasRefused) for (const { stored } of storedRecords) this.#unanswered.add(stored);
-    this.#resting.set(nodeId, time.monoMs + REST_MS);
-    this.#waiting.push(...storedRecords);
+    this.#pausedUntilMs.set(nodeId, time.monoMs + OFFER_PAUSE_MS);
+    this.#queue.push(...storedRecords);
   }
 
-  /** Whether a live node has a live record of the key above ours: taken over, or registered anew. */
+  /** Whether a live node has a live record of the key above ours, taken over or registered again. */
   #hasSuccessor(own: StoredRecord): boolean {
     return this.#parts.replica.records(own.key).some((stored) => stored.origin !== own.origin && isEntryAbove(stored, own));
   }
 
-  // ---- the node that takes ----
+  // ---- the receiving node ----
 
-  /** Puts records that their node offers as own ones, except those that were written or unregistered since. Returns the number. */
+  /** Puts records that their node offers as own ones, except those that were written or unregistered since. Returns their number. */
   take({ nodeId, generation }: { readonly nodeId: string; readonly generation: number }, seqs: readonly number[], time: Time): number {
     const origin = this.#parts.replica.origins.get(`${nodeId}/${generation}`);
     const leaseIds = new Map<string, string>();
@@ -225,7 +232,7 @@ export class HandOver {
     return taken;
   }
 
-  /** The entry with another node, but the same times and fields of newer versions. Undefined if it is too large under this node's name. */
+  /** The entry under this node's name, with the same times and with fields of newer versions kept. Undefined if this makes it too large. */
   #asOwn({ at, sizeBytes }: StoredRecord): AtNode | undefined {
     const { replica, stamper } = this.#parts;
     try {
@@ -243,15 +250,15 @@ export class HandOver {
     attach(stored.key, leaseId, isLive);
     gate.stage(stored.key, stamped);
     const { principal, orders } = stored;
-    const said = { ...stamped, principal, hlc: stored.hlc + 1, orders, bytes };
+    const put = { ...stamped, principal, hlc: stored.hlc + 1, orders, bytes };
     if (orders !== undefined) onOrders(stored.key, orders);
-    replica.stagePut({ ...said, isFilterChange: !isLive || !sameFilter(own, stored) });
+    replica.stagePut({ ...put, isFilterChange: !isLive || !sameFilter(own, stored) });
   }
 
   #mayTake(offered: StoredRecord): boolean {
     const { replica } = this.#parts;
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
-    // One step more would not be a valid stamp, so every node would refuse it.
+    // The stamp one step higher would be invalid, so every node would refuse the record.
     if (offered.hlc >= MAX_STAMP) return false;
     const isLater = (stored: StoredRecord) => isEntryAbove(stored, offered) || endsBeforeHlc(stored) > offered.hlc;
     const own = replica.own(offered.key);
@@ -263,10 +270,7 @@ function mayOffer({ offeredTo }: OwnedEntry, { runsChecks }: HandOverTarget): bo
   return offeredTo === "all" || (offeredTo === "checking" && runsChecks);
 }
 
-/**
- * Whether this is a lasting entry above the given one. An entry of a node that is gone does not count, because it may be hidden and
- * forgotten later.
- */
+/** Whether this is an entry above the given one, and permanent: the entry of a node that is gone may be hidden and forgotten later. */
 function isEntryAbove({ origin, body, hlc }: StoredRecord, than: StoredRecord): boolean {
   return body === BODY.ENTRY && origin.life === "live" && hlc > than.hlc;
 }

@@ -1,4 +1,4 @@
-/** Keeps answers for retried requests (`idempotency_key`), each for its lease's ttl, in a bounded number. */
+/** Keeps a bounded number of answers for retried requests (`idempotency_key`), each for the ttl of its lease. */
 
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -8,18 +8,18 @@ import type { Caller } from "../../policy/identity/caller.ts";
 
 /** The parts of a request that identify a retry. */
 export interface RetryIdentity {
-  /** The `idempotency_key`. Empty means that the request is never a retry. */
+  /** The `idempotency_key`. Empty if the request is never a retry. */
   readonly key: string;
-  /** Digest of everything that the request asks for. Empty without a key. */
+  /** Digest of all fields of the request. Empty without a key. */
   readonly digest: string;
 }
 
 export const NO_ATTEMPT: RetryIdentity = { key: "", digest: "" };
 
-/** What a registration asks for. */
+/** The fields of a registration. */
 export interface RegisterFields {
   readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
-  /** Undefined means the default, or the ttl of the joined lease. */
+  /** Undefined for the default, or for the ttl of the joined lease. */
   readonly ttlMs: number | undefined;
   /** Empty for a new lease. */
   readonly leaseId: string;
@@ -27,17 +27,17 @@ export interface RegisterFields {
   readonly idempotencyKey: string;
 }
 
-/** The load in entries does not belong to the request. Without a key nothing is computed. */
+/** Returns the identity of a request. The load in entries is not part of it. Computes no digest without a key. */
 export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: RegisterFields): RetryIdentity {
   if (idempotencyKey === "") return NO_ATTEMPT;
-  // Hashes have one length, so different lists of entries have different texts.
+  // All hashes have the same length, so different lists of entries give different texts.
   const entries = stampedEntries.map(({ content }) => Buffer.from(sha256(content)).toString("hex")).join("");
   return { key: idempotencyKey, digest: sha256Hex(JSON.stringify([ttlMs, leaseId, isStatic, entries])).slice(0, DIGEST_CHARS) };
 }
 
 const DIGEST_CHARS = 32;
 
-/** The form in the journal. */
+/** Returns the form in the journal. */
 export function storedAttempt({ key, digest }: RetryIdentity): string {
   return `${key}${digest}`;
 }
@@ -67,19 +67,19 @@ export class IdempotentAnswers {
     this.#maxTtlMs = options.maxTtlMs;
   }
 
-  /** The earlier answer to the same request. Throws `invalid_argument` if another request had the key. */
+  /** Returns the earlier answer to the same request. Throws `invalid_argument` if a different request used the key. */
   find(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, monoMs: number): RegisterResult | undefined {
     const answer = key === "" ? undefined : this.#byKey.get(nameOf(caller, key));
     if (answer === undefined || answer.untilMonoMs <= monoMs) return undefined;
     if (answer.digest !== digest)
       throw invalid(
         "idempotency_key",
-        "was used for a request with other entries, ttl, lease_id or static_lease: each request has a key of its own",
+        "was used for a request with other entries, ttl, lease_id or static_lease: use a new key for each request",
       );
     return answer;
   }
 
-  /** Keeps an answer. With too many answers the oldest is dropped. */
+  /** Keeps an answer. If there are too many answers, the oldest is dropped. */
   keep(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, answer: RegisterResult, monoMs: number): void {
     if (key === "") return;
     this.#byKey.set(nameOf(caller, key), { ...answer, digest, untilMonoMs: monoMs + (answer.ttlMs ?? this.#maxTtlMs) });
@@ -89,7 +89,7 @@ export class IdempotentAnswers {
     this.#byKey.delete(nameOf(caller, key));
   }
 
-  /** A retry must not get a lease that was ended by somebody else. O(answers). */
+  /** Forgets answers about an ended lease, so that a retry does not return it. O(answers). */
   forgetLease(leaseId: string): void {
     for (const [name, answer] of this.#byKey) if (answer.leaseId === leaseId) this.#byKey.delete(name);
   }

@@ -1,6 +1,6 @@
 /**
- * Whether a caller may go on holding what is under a lease: a renewal needs the right that the registration needed (semantics.md, Leases and life). Otherwise
- * whoever has lost that right would keep its entries for ever.
+ * Decides whether a caller may keep the entries of a lease: a renewal needs the same right as the registration (semantics.md, Leases and
+ * life). Otherwise a caller that lost the right could keep its entries forever.
  */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { findRoleNamespace } from "../../catalog/entry/rules.ts";
@@ -17,19 +17,19 @@ export interface LeaseRightsParts {
   readonly replica: Pick<Replica, "own">;
 }
 
-/** What a verdict depends on beside the lease: the policy, and who the caller is to it. */
+/** The properties of a caller that a verdict depends on, in addition to the policy and the lease. */
 type LeaseCaller = Pick<Caller, "cluster" | "roles" | "tenant">;
 
-/** Most askers whose marks are known under one policy. With more of them leases are judged again. */
-const MAX_ASKERS = 10_000;
+/** Most callers whose marks are kept under one policy. With more callers, leases are checked again. */
+const MAX_CALLERS = 10_000;
 
 export class LeaseRights {
   readonly #publishing: WriteAuthorizer;
   readonly #parts: LeaseRightsParts;
-  /** Under this policy. */
+  /** A number for each caller under the current policy. A lease keeps the number of the caller that it was last checked for. */
   readonly #marks = new Map<string, number>();
   #policy: Policy | undefined;
-  #last: { readonly asker: LeaseCaller; readonly mark: number } | undefined;
+  #last: { readonly caller: LeaseCaller; readonly mark: number } | undefined;
   #markCount = 0;
 
   constructor(publishing: WriteAuthorizer, parts: LeaseRightsParts) {
@@ -38,15 +38,15 @@ export class LeaseRights {
   }
 
   /**
-   * Whether the caller could register all entries under the lease now. A refusal is told to the audit. The first question under a policy takes as long as the
-   * lease has keys.
+   * Whether the caller could register all entries of the lease now. A refusal is reported to the audit log. The first check of a lease
+   * under a policy is O(its keys).
    */
-  // HOT: once a renewal. Nearly always the lease was judged before, under the same policy and for the same caller.
+  // HOT: once per renewal. The lease has nearly always been checked before, under the same policy and for the same caller.
   mayHold(caller: Caller, leaseId: string): boolean {
     const { leases } = this.#parts;
     const mark = this.#markOf(caller);
     if (leases.markOf(leaseId) === mark) return true;
-    if (!this.#judge(caller, leases.keysOf(leaseId))) return false;
+    if (!this.#mayKeepAll(caller, leases.keysOf(leaseId))) return false;
     leases.mark(leaseId, mark);
     return true;
   }
@@ -59,29 +59,29 @@ export class LeaseRights {
       this.#last = undefined;
     }
     const last = this.#last;
-    // The roles of an identity are one list, whatever call it comes with.
+    // An identity always has the same list object of roles, so it can be compared by reference.
     if (
       last !== undefined &&
-      last.asker.roles === caller.roles &&
-      last.asker.tenant === caller.tenant &&
-      last.asker.cluster === caller.cluster
+      last.caller.roles === caller.roles &&
+      last.caller.tenant === caller.tenant &&
+      last.caller.cluster === caller.cluster
     )
       return last.mark;
     const { cluster, tenant, roles } = caller;
     const name = [cluster, tenant, ...roles].join("\0");
     let mark = this.#marks.get(name);
     if (mark === undefined) {
-      if (this.#marks.size >= MAX_ASKERS) this.#marks.clear();
+      if (this.#marks.size >= MAX_CALLERS) this.#marks.clear();
       this.#markCount += 1;
       mark = this.#markCount;
       this.#marks.set(name, mark);
     }
-    this.#last = { asker: { cluster, tenant, roles }, mark };
+    this.#last = { caller: { cluster, tenant, roles }, mark };
     return mark;
   }
 
-  #judge(caller: Caller, keys: readonly KeyText[]): boolean {
-    /** Namespaces where the caller may hold entries of every scope. */
+  #mayKeepAll(caller: Caller, keys: readonly KeyText[]): boolean {
+    /** Namespaces where the caller may keep entries of every scope. */
     const open = new Set<string>();
     for (const key of keys) {
       const namespace = namespaceOfKey(key);
@@ -98,16 +98,17 @@ export class LeaseRights {
     return true;
   }
 
-  /** What tells the audit that the caller may not hold such an entry. Undefined: it may. */
+  /** A function that reports to the audit log that the caller cannot keep such an entry. Undefined if it may. */
   #refusal(caller: Caller, entry: Pick<StampedEntry, "namespace" | "scope">): (() => void) | undefined {
     const { policies, onDenied, onRefused } = this.#publishing;
     const { namespace } = entry;
     const writers = findRoleNamespace(namespace)?.writers;
     if (writers !== undefined && !hasRole(caller, writers)) {
-      const detail = `only callers with the role ${writers} may hold entries in ${namespace}`;
+      const detail = `permission denied: only callers with the role ${writers} may keep entries in ${namespace}`;
       return () => onRefused({ caller, action: "renew", namespace, reason: "discovery_access_denied", detail });
     }
-    // Without a version in force none was configured, it is awaited, or it cannot be read, which is no fault of callers.
+    // Without a version in force no policy is configured, it has not arrived yet, or it cannot be read. Callers must not lose entries for
+    // that.
     if (policies.policy.number === 0) return undefined;
     const verdict = deniedPublishing(this.#publishing, caller, entry);
     return verdict && (() => onDenied(caller, { action: "register", namespace, verdict }));

@@ -1,4 +1,4 @@
-/** Load reports of own entries. They are kept here, and sent to other nodes only if they differ enough (semantics.md, Load). */
+/** Load reports of own entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md, Load). */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import { hasHighErrorRate, loadScore } from "../../consumer/load.ts";
@@ -14,33 +14,36 @@ export interface EntryReport {
 
 export interface RenewalResult {
   readonly expiredLeaseIds: readonly string[];
-  /** The shortest ttl among the renewed leases. Undefined if none was renewed or all are static. */
+  /** The shortest ttl among the renewed leases. Undefined if no lease was renewed, or all are static. */
   readonly ttlMs: number | undefined;
 }
 
-/** A report of a bad load is sent again after this time even if its band did not change: readers halve its weight every minute, and would otherwise call the instance again. */
-const BAD_AGAIN_MS = 30_000;
-/** A report with this score or more is bad. */
-const BAD_SCORE = 0.75;
+/**
+ * A report of high load is sent again after this time even if its band did not change: readers halve its weight every minute, and would
+ * otherwise call the instance again.
+ */
+const HIGH_LOAD_REPEAT_MS = 30_000;
+/** A report with this score or more is a report of high load. */
+const HIGH_LOAD_SCORE = 0.75;
 const LATENCY_BANDS = 64;
 const CLIENT_BANDS = 10;
-/** No report has this band. */
-const UNTOLD = -1;
+/** Differs from the band of every report. */
+const NO_BAND = -1;
 
 interface StoredReport {
   load: LoadView;
   band: number;
-  toldMonoMs: number;
+  sentMonoMs: number;
 }
 
-/** Hears of each report that is kept or forgotten, in order. That is enough to keep a copy. */
+/** Is notified of each report that is kept or forgotten, in order, which is enough to maintain a copy. */
 export interface LoadObserver {
   notes(key: KeyText, load: LoadView): void;
   forgets(key: KeyText): void;
 }
 
 export class LoadReports {
-  /** They hear of every report from when they are added. */
+  /** Observers of reports. They are notified from the moment they are added. */
   readonly followers = new Set<LoadObserver>();
   readonly #intervalMs: number;
   readonly #byKey = new Map<KeyText, StoredReport>();
@@ -50,40 +53,43 @@ export class LoadReports {
     this.#intervalMs = intervalMs;
   }
 
-  /** The last report, including one that was not sent to other nodes. HOT: once an entry of an answer; without reports the key is not hashed. */
+  /**
+   * The last report, including one that was not sent to other nodes. HOT: once per entry of an answer; without reports the key is not
+   * hashed.
+   */
   of(key: KeyText): LoadView | undefined {
     return this.#byKey.size === 0 ? undefined : this.#byKey.get(key)?.load;
   }
 
-  /** All reports, one by one. Those that are kept while it goes on may be among them, and those that are forgotten by then are not. */
+  /** Iterates over all reports. May include reports added during the iteration; does not include reports forgotten before their turn. */
   *list(): Generator<readonly [KeyText, LoadView], undefined> {
     for (const [key, { load }] of this.#byKey) yield [key, load];
   }
 
-  /** Keeps a report. Returns whether other nodes must hear of it. */
+  /** Keeps a report. Returns whether it must be sent to other nodes. */
   note(key: KeyText, load: LoadView, monoMs: number): boolean {
     for (const follower of this.followers) follower.notes(key, load);
     const band = loadBand(load);
     const before = this.#byKey.get(key);
     if (before === undefined) {
-      this.#byKey.set(key, { load, band, toldMonoMs: monoMs });
+      this.#byKey.set(key, { load, band, sentMonoMs: monoMs });
       return true;
     }
     before.load = load;
-    const toldForMs = monoMs - before.toldMonoMs;
-    const isDue = before.band !== band || (toldForMs >= BAD_AGAIN_MS && loadScore(load, load.observedWallMs) >= BAD_SCORE);
-    if (!isDue || toldForMs < this.#intervalMs) return false;
+    const sinceSentMs = monoMs - before.sentMonoMs;
+    const isDue = before.band !== band || (sinceSentMs >= HIGH_LOAD_REPEAT_MS && loadScore(load, load.observedWallMs) >= HIGH_LOAD_SCORE);
+    if (!isDue || sinceSentMs < this.#intervalMs) return false;
     before.band = band;
-    before.toldMonoMs = monoMs;
+    before.sentMonoMs = monoMs;
     return true;
   }
 
-  /** Other nodes were not told after all: the next report is new in any case. */
-  untell(key: KeyText): void {
+  /** Notes that the last report was not sent to other nodes, so that the next one counts as new. */
+  markUnsent(key: KeyText): void {
     const reported = this.#byKey.get(key);
     if (reported === undefined) return;
-    reported.band = UNTOLD;
-    reported.toldMonoMs = Number.NEGATIVE_INFINITY;
+    reported.band = NO_BAND;
+    reported.sentMonoMs = Number.NEGATIVE_INFINITY;
   }
 
   forget(key: KeyText): void {
@@ -93,8 +99,9 @@ export class LoadReports {
 }
 
 /**
- * The band of a report: quarters of utilisation with the last one divided at 90 %, powers of two of latency, powers of four of clients, and five levels
- * of errors (none, below 1 %, below 10 %, below 50 %, above which an entry is ejected, or more). A report in the same band is not new.
+ * Maps a report to a band: quarters of utilisation with the last quarter divided at 90 %, powers of two of latency, powers of four of
+ * clients, and five levels of errors (none, below 1 %, below 10 %, below the 50 % at which an entry is ejected, and above). A report in the
+ * same band is not new.
  */
 export function loadBand(load: LoadView): number {
   const quarter = load.utilization >= 0.9 ? 4 : Math.min(3, Math.floor(load.utilization * 4));

@@ -1,6 +1,7 @@
 /**
- * The maintenance of own entries (semantics.md, Maintenance): takes orders, takes up those that records of other nodes carry, and ends what is over.
- * Orders are part of the key's newest record here, be it an entry or a tombstone.
+ * Maintenance of own entries (semantics.md, Maintenance): executes maintenance overrides, adopts overrides that records of other nodes
+ * carry, and ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a
+ * tombstone.
  */
 import { hasNewerOrder, isInForce, type MaintenanceOverrides, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -12,23 +13,23 @@ import type { Time } from "../../lib/machine.ts";
 import type { EntryPuts } from "./entry-puts.ts";
 import type { UndoLog } from "./undo-log.ts";
 
-/** What somebody orders. */
+/** The maintenance override that a call requests, or the end of one. */
 export interface RequestedOverride {
   readonly isOn: boolean;
   /** At most 256 bytes of UTF-8. Empty for an end. */
   readonly reason: string;
   /** As in `MaintenanceOverride`. 0 for an end. */
   readonly untilMs: number;
-  /** The principal that orders it. */
+  /** The principal that requests it. */
   readonly giver: string;
-  /** Whether it orders this as an operator, for the entries of all principals; otherwise only for its own. */
+  /** Whether the principal acts as an operator, for the entries of all principals; otherwise only for its own. */
   readonly isOperator: boolean;
 }
 
-/** What became of an order for one key. */
+/** The outcome of an override for one key. */
 export type OverrideOutcome =
   | { readonly kind: "changed" }
-  /** It was so before. */
+  /** The override was already in force. */
   | { readonly kind: "unchanged" }
   | { readonly kind: "refused"; readonly reason: ErrorReason; readonly detail: string };
 
@@ -42,22 +43,22 @@ export interface MaintenanceParts {
 const CHANGED: OverrideOutcome = { kind: "changed" };
 const UNCHANGED: OverrideOutcome = { kind: "unchanged" };
 
-/** Maintenances that a tick ends, so that many which end at once do not stop the node. */
+/** Most overrides that a tick ends, so that many that end together do not block the node. */
 const TICK_COUNT = 1000;
 
 export class MaintenanceWriter {
   readonly #parts: MaintenanceParts;
-  /** When the next order about an own entry ends by itself, in ms of wall clock. A key may be here whose order was replaced meanwhile. */
+  /** When the next override of an own entry ends, in ms of wall clock time. May contain keys whose override was replaced meanwhile. */
   readonly #ends = new Map<KeyText, number>();
   #nextEndMs = Number.POSITIVE_INFINITY;
-  /** Keys for which a newer order may be known than their own records carry. */
+  /** Keys with possibly newer overrides than their own records carry. */
   readonly #adopting = new Set<KeyText>();
 
   constructor(parts: MaintenanceParts) {
     this.#parts = parts;
   }
 
-  /** An own entry goes by these orders, which may be staged. What ended before this time has been seen to. */
+  /** Notes when the overrides of an own entry end; they may be staged only. Ends up to `sinceMs` have been processed. */
   note(key: KeyText, orders: MaintenanceOverrides, sinceMs: number): void {
     const endMs = nextEndMs(orders, sinceMs);
     if (endMs === undefined) return;
@@ -65,13 +66,13 @@ export class MaintenanceWriter {
     this.#nextEndMs = Math.min(this.#nextEndMs, endMs);
   }
 
-  /** To be called when the rows of the journal are back. Cost: a look at each own record. */
+  /** To be called when the rows of the journal have been restored. Reads each own record. */
   restored(): void {
     const { replica } = this.#parts;
     for (const { key, orders } of replica.self.log.list()) if (orders !== undefined) this.note(key, orders, 0);
   }
 
-  /** Stages an order for keys that are registered here, or were here last. Throws `clock_skew` when it cannot be stamped. */
+  /** Stages an override for keys that are or last were registered on this node. Throws `clock_skew` if it cannot be stamped. */
   order(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return keys.map((key) => this.#order(key, ordered, time));
   }
@@ -96,34 +97,37 @@ export class MaintenanceWriter {
       else replica.stageTombstone(own, own.body, own.hlc, orders);
       return CHANGED;
     } catch (error) {
-      // It is thrown before anything is staged.
+      // Quotas throw before anything is staged.
       if (!(error instanceof WaymarkError) || error.reason !== "quota_exceeded") throw error;
       return { kind: "refused", reason: error.reason, detail: error.message };
     }
   }
 
-  /** The stamp of a new order: above all orders that are known, and above the record, because an order that is older than a registration may have ended with it. */
+  /**
+   * The stamp of a new override: above all known overrides of the key, and above the record, because a registration may have ended an older
+   * override.
+   */
   #stampOf(own: StoredRecord, known: MaintenanceOverrides | undefined, time: Time): number {
     const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);
     return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
 
-  /** Records of other nodes that carry orders have come: own live entries take up those that are newer than theirs. */
+  /** Adopts newer overrides for own live entries from received records of other nodes. */
   adopt(keys: readonly KeyText[], time: Time): void {
     if (!this.#parts.replica.hasOrders) return;
     for (const key of keys) this.#adopting.add(key);
-    this.#takeUp(time);
+    this.#adoptNewer(time);
   }
 
-  /** A record was taken over from another node, with its orders. This node may know newer ones. */
+  /** Notes the overrides of an entry that was taken over from another node. This node may know newer ones. */
   taken(key: KeyText, orders: MaintenanceOverrides): void {
     this.note(key, orders, 0);
     this.#adopting.add(key);
   }
 
-  /** Ends what is over, at most 1000 at once. Called about once a second. */
+  /** Ends overrides whose time is over, at most 1000 per call. Called about once per second. */
   tick(time: Time): void {
-    this.#takeUp(time);
+    this.#adoptNewer(time);
     if (time.wallMs < this.#nextEndMs) return;
     this.#nextEndMs = Number.POSITIVE_INFINITY;
     let left = TICK_COUNT;
@@ -143,13 +147,13 @@ export class MaintenanceWriter {
     const { orders } = own;
     if (own.health === HEALTH.MAINTENANCE && endsOf(orders).includes(untilMs)) {
       puts.rewriteWithOverrides(key, time);
-      // If the batch is refused, the entry is still in maintenance.
+      // If the batch fails, the entry is still in maintenance.
       undo.push(() => this.note(key, orders, 0));
     }
     this.note(key, orders, time.wallMs);
   }
 
-  #takeUp(time: Time): void {
+  #adoptNewer(time: Time): void {
     const { replica, undo, puts } = this.#parts;
     for (const key of this.#adopting) {
       const own = replica.own(key);
@@ -167,36 +171,44 @@ const NOT_HERE: OverrideOutcome = { kind: "refused", reason: "not_found", detail
 function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: RequestedOverride): OverrideOutcome | undefined {
   const seen = replica.view(key);
   if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, ordered);
-  // Its client registered it elsewhere since the caller's node looked.
+  // Its client registered it on another node since the caller's node looked.
   if (seen !== undefined && seen.origin !== replica.self)
-    return { kind: "refused", reason: "version_conflict", detail: `is registered at node ${seen.origin.nodeId} by now; order it again` };
+    return {
+      kind: "refused",
+      reason: "version_conflict",
+      detail: `the entry is now registered on node ${seen.origin.nodeId}: send the request again`,
+    };
   return own === undefined ? NOT_HERE : refusalOfOwner(own, ordered);
 }
 
 function refusalOfOwner(own: StoredRecord, { giver, isOperator }: RequestedOverride): OverrideOutcome | undefined {
   if (isOperator || own.principal === giver) return undefined;
-  return { kind: "refused", reason: "discovery_access_denied", detail: "is registered by another principal" };
+  return { kind: "refused", reason: "discovery_access_denied", detail: "the entry is registered by another principal" };
 }
 
-/** Which orders are to be replaced by what is ordered now. */
+/** Which overrides the request replaces. */
 interface ReplacedOverrides {
   readonly isOperators: boolean;
   readonly isOwners: boolean;
 }
 
-/** What an order changes. Undefined for nothing. */
+/** The overrides that a request to begin maintenance replaces. Undefined if it changes nothing. */
 function begun(
   known: MaintenanceOverrides | undefined,
   own: StoredRecord,
   { reason, untilMs, giver, isOperator }: RequestedOverride,
   { wallMs }: Time,
 ): ReplacedOverrides | undefined {
-  const said = isOperator ? known?.operators : known?.owners;
-  const isSame = isInForce(said, wallMs) && said.reason === reason && said.untilMs === untilMs && (isOperator || said.giver === giver);
+  const current = isOperator ? known?.operators : known?.owners;
+  const isSame =
+    isInForce(current, wallMs) && current.reason === reason && current.untilMs === untilMs && (isOperator || current.giver === giver);
   return isSame && own.orders === known ? undefined : { isOperators: isOperator, isOwners: !isOperator };
 }
 
-/** What an end changes. An operator ends all that lasts, and an owner what an owner ordered. Undefined for nothing. */
+/**
+ * The overrides that a request to end maintenance replaces: an operator ends all overrides in force, an owner only the owners'. Undefined
+ * if it changes nothing.
+ */
 function ended(
   known: MaintenanceOverrides | undefined,
   own: StoredRecord,
@@ -207,7 +219,7 @@ function ended(
   const isOperators = isInForce(known?.operators, wallMs);
   if (isOperator ? isOperators || isOwners : isOwners) return { isOperators: isOperator && isOperators, isOwners };
   if (isOperators) return OF_OPERATOR;
-  // A version without orders may have written the entry as its order left it.
+  // An older version of Waymark, which does not know overrides, may have written the entry in the state that an override gave it.
   const isLeft = known === undefined && own.body === BODY.ENTRY && own.health === HEALTH.MAINTENANCE;
   return isLeft ? { isOperators: isOperator, isOwners: !isOperator } : undefined;
 }
@@ -215,15 +227,15 @@ function ended(
 const OF_OPERATOR: OverrideOutcome = {
   kind: "refused",
   reason: "discovery_access_denied",
-  detail: "is in maintenance by order of an operator, which only the role mesh.operate ends",
+  detail: "an operator put the entry into maintenance: only callers with the role mesh.operate can end it",
 };
 
-/** When orders end by themselves. */
+/** The times at which the overrides end by themselves, in ms of wall clock time. */
 function endsOf({ operators, owners }: MaintenanceOverrides): readonly number[] {
   return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
 }
 
-/** The first of these ends that is after this time. */
+/** The first of these times after `sinceMs`. */
 function nextEndMs(orders: MaintenanceOverrides, sinceMs: number): number | undefined {
   const ends = endsOf(orders).filter((endMs) => endMs > sinceMs);
   return ends.length === 0 ? undefined : Math.min(...ends);

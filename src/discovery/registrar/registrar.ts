@@ -1,6 +1,6 @@
 /**
- * Writes this node's own records: register, renew, unregister, expire. A call stages everything in one turn of the event loop. The records
- * become visible, or are undone, when their journal batch has succeeded or failed (semantics.md, Leases and life).
+ * Writes this node's own records: register, renew, unregister and expire. A call stages all its changes in one turn of the event loop. The
+ * records become visible when their journal batch has succeeded, and are undone when it has failed (semantics.md, Leases and life).
  */
 
 import { type BatchLease, putOf, type WriteBatch } from "../../catalog/batch.ts";
@@ -8,7 +8,7 @@ import type { CheckState } from "../../catalog/entry/checks.ts";
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
+import { BODY, type CatalogRecord, type KeyText, keyLabel } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { InvariantError, invalid, WaymarkError } from "../../lib/errors.ts";
@@ -52,7 +52,10 @@ import {
   type WriteAuthorizer,
 } from "./write-authorization.ts";
 
-/** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */
+/**
+ * Which tombstones may be collected: old ones and those above the allowed number (`age`), only those above the allowed number (`count`), or
+ * none.
+ */
 export type CollectsBy = "age" | "count" | "nothing";
 
 export interface RegistrarOptions extends WriteAuthorizer {
@@ -63,25 +66,25 @@ export interface RegistrarOptions extends WriteAuthorizer {
   /** Number of remembered requests. */
   readonly maxIdempotencyKeys: number;
   /**
-   * Which tombstones may be collected. Old ones (`age`) may not while a node may still come back with a record that they end, and none may
-   * (`nothing`) while the lost origins are not known yet.
+   * Which tombstones may be collected now. Not by `age` while a node may still come back with a record that such a tombstone ends;
+   * `nothing` while the lost origins are not known yet.
    */
   readonly collectsBy: () => CollectsBy;
   /** The random part of a new lease id, about 16 characters. */
   readonly newToken: () => string;
-  /** The clock of leases, in which standstills of this node hardly count. */
+  /** The clock of leases. Pauses of this process hardly advance it. */
   readonly stallClock: StallAwareClock;
 }
 
-/** Hears what becomes of own entries. It may be told of entries without checks too, and reads the record. */
+/** Is notified of changes to own entries. The notifications can include entries without checks, so an observer reads the record. */
 export interface EntryObserver {
-  /** Whether this key had checks when it heard of it last. */
+  /** Whether this key had checks at the last notification about it. */
   follows(key: KeyText): boolean;
   /** The own records of these keys are durable, or their entries have ended. */
   committed(keys: readonly KeyText[], time: Time): void;
-  /** What was staged is undone. */
+  /** All staged changes were undone. */
   aborted(): void;
-  /** The client of an own entry reported its health or its load, whatever it was, or registered the entry again. */
+  /** The client of an own entry registered it again, or reported its health or load, even if nothing changed. */
   reported(key: KeyText, time: Time): void;
 }
 
@@ -98,13 +101,16 @@ export interface RegisterCommand extends RegisterFields {
   readonly stampedEntries: readonly StampedEntry[];
 }
 
-/** The node that takes an order about a key. */
+/** The node that executes a maintenance override for a key. */
 export interface OverrideTarget {
   readonly nodeId: string;
   readonly isAway: boolean;
 }
 
-/** A tick ends leases until so many entries have ended, and collects at most so many tombstones, so that a mass expiry does not stop the node. */
+/**
+ * A tick stops expiring leases after this many ended entries, and collects at most this many tombstones, so that a mass expiry does not
+ * block the node.
+ */
 const TICK_COUNT = 2000;
 
 export class Registrar {
@@ -120,16 +126,16 @@ export class Registrar {
   readonly functionIds: FunctionIds;
   readonly endings: EntryRemovals;
   readonly #maintenance: MaintenanceWriter;
-  /** Hands over static entries, when this node or another one leaves. */
+  /** Hands over static entries when this node or another one leaves. */
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
-  #takenSeq: number;
-  /** They hear of own entries with checks, from when they are added. */
+  #batchedSeq: number;
+  /** Observers of own entries with checks. They are notified from the moment they are added. */
   readonly followers = new Set<EntryObserver>();
-  /** The keys of the batch on its way that may have checks, or had them. */
+  /** The keys of the batch in flight that may have or have had checks. */
   #mayBeChecked: readonly KeyText[] = [];
-  /** Number of leases that ran out since the start. */
+  /** Number of leases that expired since the start. */
   expiredCount = 0;
 
   constructor(options: RegistrarOptions, parts: RegistrarParts) {
@@ -137,21 +143,21 @@ export class Registrar {
     this.#replica = parts.replica;
     this.#leases = parts.leases;
     this.#rights = new LeaseRights(options, parts);
-    this.#takenSeq = parts.replica.lastSeq;
+    this.#batchedSeq = parts.replica.lastSeq;
     this.#answers = new IdempotentAnswers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
     this.loads = parts.loads;
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
     this.functionIds = new FunctionIds(parts.replica);
-    const held = { undo: this.#undo, loads: this.loads, gate: this.#gate };
+    const shared = { undo: this.#undo, loads: this.loads, gate: this.#gate };
     this.#puts = new EntryPuts({
       ...parts,
-      ...held,
+      ...shared,
       onEmptied: (leaseId) => this.endings.emptied(leaseId),
       onOrders: (key, orders, time) => this.#maintenance.note(key, orders, time.wallMs),
     });
     this.#maintenance = new MaintenanceWriter({ ...parts, undo: this.#undo, puts: this.#puts });
     const putAgain = (key: KeyText, time: Time) => this.#puts.rewrite(key, time);
-    this.endings = new EntryRemovals({ ...parts, ...held, answers: this.#answers, putAgain });
+    this.endings = new EntryRemovals({ ...parts, ...shared, answers: this.#answers, putAgain });
     this.handOver = new HandOver({
       ...parts,
       endings: this.endings,
@@ -162,10 +168,10 @@ export class Registrar {
     });
   }
 
-  /** Whether records are staged that no batch has taken yet. */
+  /** Whether records are staged that are in no batch yet. */
   get hasWork(): boolean {
     return (
-      this.#replica.lastSeq > this.#takenSeq ||
+      this.#replica.lastSeq > this.#batchedSeq ||
       this.#newLeases.length > 0 ||
       this.endings.count > 0 ||
       this.#puts.moved.size > 0 ||
@@ -175,8 +181,8 @@ export class Registrar {
 
   /** Puts all entries under a lease, or none. The answer is valid once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): RegisterResult {
-    const asked = attemptOf(command);
-    const answered = this.#answers.find(caller, asked, this.#options.stallClock.dueMs(time.monoMs));
+    const attempt = attemptOf(command);
+    const answered = this.#answers.find(caller, attempt, this.#options.stallClock.dueMs(time.monoMs));
     if (answered !== undefined) return answered;
     this.#checkKeys(caller, command.stampedEntries);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
@@ -184,19 +190,19 @@ export class Registrar {
     checkControlWrites(this.#options, { caller, stampedEntries: command.stampedEntries, ttlMs }, this.#replica);
     this.#gate.check(caller, command.stampedEntries);
     const leaseId = this.#whole(() => {
-      const id = lease?.id ?? this.#grant(caller, asked, ttlMs, time);
-      const held = { id, isNew: lease === undefined };
-      for (const stamped of command.stampedEntries) this.#puts.put(caller, stamped, held, time);
+      const id = lease?.id ?? this.#grant(caller, attempt, ttlMs, time);
+      const putLease = { id, isNew: lease === undefined };
+      for (const stamped of command.stampedEntries) this.#puts.put(caller, stamped, putLease, time);
       return id;
     });
     if (lease !== undefined) this.#leases.renew(lease.id, this.leaseMs(time));
-    this.#tellReported(command.stampedEntries, time);
-    return this.#remember(caller, asked, { leaseId, ttlMs }, time);
+    this.#notifyReported(command.stampedEntries, time);
+    return this.#remember(caller, attempt, { leaseId, ttlMs }, time);
   }
 
   /**
-   * The ttl of a request's lease, in ms rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for an impossible
-   * one.
+   * The ttl of a request's lease in ms, rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for a ttl out of
+   * bounds.
    */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
@@ -205,8 +211,8 @@ export class Registrar {
   }
 
   /**
-   * Extends leases of this node. Leases that do not exist here, belong to another principal, or have an entry that the caller may not register any more, are
-   * reported as expired.
+   * Extends leases of this node. A lease is reported as expired if it does not exist on this node, belongs to another principal, or has an
+   * entry that the caller may no longer register.
    */
   renew(caller: Caller, leaseIds: readonly string[], reports: readonly EntryReport[], time: Time): RenewalResult {
     for (const report of reports) this.#checkReport(caller, report);
@@ -226,8 +232,8 @@ export class Registrar {
   }
 
   /**
-   * Ends a lease with all its entries, or with `keys` only the given keys of the lease. Returns the removed keys. Throws `lease_not_found`. A key that was registered
-   * later, under another lease or at another node, stays registered there.
+   * Ends a lease with all its entries or, if `keys` is given, only these keys of the lease. Returns the removed keys. Throws
+   * `lease_not_found`. A key that was registered later, under another lease or on another node, stays registered there.
    */
   unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
@@ -238,9 +244,9 @@ export class Registrar {
   }
 
   /**
-   * Removes keys, whichever node of this cluster registered them. Returns those that existed. Refused as a whole if one belongs to
-   * another principal. Of a key that has expired it is said from now on that it was unregistered, because readers may still hold it. `onUnknown` is called before
-   * anything is removed if a key does not exist here, and may throw.
+   * Removes keys, whichever node of this cluster registered them. Returns the keys that existed. Refuses the whole call if a key belongs to
+   * another principal. An expired key is marked as unregistered, because readers may still hold its entry. `onUnknown` is called before any
+   * removal if a key does not exist here, and may throw.
    */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): readonly KeyText[] {
     const found = new Map<KeyText, CatalogRecord>();
@@ -262,14 +268,14 @@ export class Registrar {
     return [...found.keys()];
   }
 
-  /** Ends all own entries except those to be handed over, in parts, because the node leaves: see `EntryRemovals.own`. */
+  /** Ends all own entries except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
   /**
-   * Ends expired leases until 2,000 entries have ended, the last lease whole, however many it has: its holder could renew a part of it. Collects
-   * at most 2,000 old tombstones. What is left is due at the next call again.
+   * Ends expired leases until 2,000 entries have ended. The last lease ends with all its entries, however many: otherwise its holder could
+   * renew the rest. Collects at most 2,000 old tombstones. The remaining work is due at the next call.
    */
   tick(time: Time): void {
     const dueMs = this.#options.stallClock.dueMs(time.monoMs);
@@ -287,27 +293,31 @@ export class Registrar {
     this.#answers.sweep(dueMs);
   }
 
-  /** The time at which a lease starts its ttl. Standstills of this node hardly count in it. */
+  /** The time from which a lease counts its ttl. Pauses of this process hardly advance it. */
   leaseMs({ monoMs }: Time): number {
     return this.#options.stallClock.nowMs(monoMs);
   }
 
-  /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
+  /** Monotonic ms of the next work for `tick`. A pause of this process postpones it. */
   nextDeadlineMs(): number {
     const collectMonoMs = this.#replica.nextCollectMonoMs();
-    // Asked at every frame: whether tombstones may be collected costs a look at all peers, and matters only where there are some.
+    // Runs at every frame. `collectsBy` looks at all peers, so it is called only if there are tombstones.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
     return Math.min(this.#options.stallClock.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
-  /** Takes an order about the maintenance of keys that are registered here. The outcomes are those of the keys, valid once the next batch is durable. */
+  /**
+   * Applies a maintenance override to keys that are registered on this node. Returns one outcome per key, valid once the next batch is
+   * durable.
+   */
   orderMaintenance(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return this.#whole(() => this.#maintenance.order(keys, ordered, time));
   }
 
   /**
-   * Which node an order about the key goes to: where it is registered, or where its last removal is remembered. Undefined if neither is known, or may not
-   * be known to the caller. Throws `discovery_access_denied` if the caller may not order it.
+   * The node that executes an override for the key: the one that registered it, or the one that remembers its last removal. Undefined if
+   * there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to order
+   * maintenance for it.
    */
   orderTarget(caller: Caller, key: KeyText, field: string): OverrideTarget | undefined {
     const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));
@@ -317,7 +327,10 @@ export class Registrar {
     return { nodeId, isAway: life !== "live" };
   }
 
-  /** The keys of all entries that are registered at a node of this cluster, but for those of the control plane. Undefined for an unknown node. O(its records). */
+  /**
+   * The keys of all entries that a node of this cluster registered, without the control plane's. Undefined for an unknown node. O(records
+   * of the node).
+   */
   entriesOfNode(nodeId: string): { readonly keys: readonly KeyText[]; readonly isAway: boolean } | undefined {
     const { clusterId } = this.#options.source;
     const origins = [...this.#replica.origins.values()].filter((origin) => origin.nodeId === nodeId && isHome(origin, clusterId));
@@ -325,28 +338,31 @@ export class Registrar {
     return origins.length === 0 ? undefined : { keys: entries.map(({ key }) => key), isAway: origins.every(({ life }) => life !== "live") };
   }
 
-  /** Looks at own entries of which another node has said something: an unregister or a mark ends them, and a newer order about their maintenance is taken up. */
-  hear(keys: readonly KeyText[], time: Time): void {
+  /**
+   * Applies changes that other nodes made to own entries: an unregister or a tombstone summary ends them, and a newer maintenance override
+   * is adopted.
+   */
+  applyRemoteChanges(keys: readonly KeyText[], time: Time): void {
     this.endings.superseded(keys, time);
     this.#maintenance.adopt(keys, time);
   }
 
-  /** To be called when the rows of the journal are back. */
+  /** To be called when the rows of the journal have been restored. */
   restored(): void {
     this.#maintenance.restored();
   }
 
-  /** Puts what the checks of an own entry have found, a state for each check. Throws `clock_skew` when it cannot be stamped. */
+  /** Stores the results of an own entry's checks, one state per check. Throws `clock_skew` if the record cannot be stamped. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     this.#whole(() => this.#puts.found(key, states, time));
   }
 
   // ---- batches ----
 
-  /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
+  /** Everything staged since the last call, for the journal. Undefined if nothing is staged. */
   takeBatch(): WriteBatch | undefined {
     if (!this.hasWork) return undefined;
-    const takenSeq = this.#takenSeq;
+    const takenSeq = this.#batchedSeq;
     const isNewest = (stored: StoredRecord) => stored.seq > takenSeq && this.#replica.own(stored.key) === stored;
     const newest = this.#replica.staged.filter(isNewest);
     for (const key of this.#puts.moved) {
@@ -364,14 +380,14 @@ export class Registrar {
       lastSeq: this.#replica.lastSeq,
       floor: this.#replica.self.floor,
     };
-    this.#takenSeq = this.#replica.lastSeq;
+    this.#batchedSeq = this.#replica.lastSeq;
     [this.#newLeases, this.#forget] = [[], []];
     this.#puts.moved.clear();
     this.#undo.seal(batch.lastSeq);
     return batch;
   }
 
-  /** The batch is on disk: its records become visible. */
+  /** The batch is on disk, so its records become visible. */
   commit(batch: WriteBatch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
@@ -380,24 +396,24 @@ export class Registrar {
     this.#mayBeChecked = [];
   }
 
-  /** The batch was refused. It is undone together with everything staged after it. */
+  /** The batch failed. It is undone, together with everything staged after it. */
   abort(batch: WriteBatch): void {
     this.#replica.abort();
     this.#undo.undo();
     this.#mayBeChecked = [];
     for (const follower of this.followers) follower.aborted();
     this.#gate.quotas.abort();
-    this.#takenSeq = this.#replica.lastSeq;
+    this.#batchedSeq = this.#replica.lastSeq;
     this.#newLeases = [];
     this.endings.take();
     this.#puts.moved.clear();
-    // Collected tombstones are gone from memory in any case, so the journal must still drop them.
+    // Collected tombstones are gone from memory in either case, so the journal must still drop them.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
   }
 
   // ---- the parts ----
 
-  /** Runs the call as a whole: if it throws, its own changes are undone, and no others. */
+  /** Runs the call atomically: if it throws, its own changes are undone, and no others. */
   #whole<T>(call: () => T): T {
     const [seq, mark, leaseCount, endedCount] = [this.#replica.lastSeq, this.#undo.mark, this.#newLeases.length, this.endings.count];
     try {
@@ -427,19 +443,19 @@ export class Registrar {
     const lease = this.#leases.find(command.leaseId);
     if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id) || !this.#rights.mayHold(caller, lease.id))
       throw unknownLease(command.leaseId);
-    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static_lease", "the lease named by lease_id is not static");
+    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static_lease", "must be false: the lease of lease_id is not static");
     return lease;
   }
 
   #checkTtl(ttlMs: number, isStatic: boolean): void {
     const { minLeaseTtlMs, maxLeaseTtlMs } = this.#options;
-    if (isStatic) throw invalid("ttl", "must be absent for a static lease");
+    if (isStatic) throw invalid("ttl", "must be absent if static_lease is set");
     if (ttlMs < minLeaseTtlMs || ttlMs > maxLeaseTtlMs)
       throw invalid("ttl", `must be ${minLeaseTtlMs / 1000} s to ${maxLeaseTtlMs / 1000} s, is ${ttlMs / 1000} s`);
   }
 
-  #grant({ principal }: Pick<Caller, "principal">, asked: RetryIdentity, ttlMs: number | undefined, time: Time): string {
-    const idempotencyKey = storedAttempt(asked);
+  #grant({ principal }: Pick<Caller, "principal">, attempt: RetryIdentity, ttlMs: number | undefined, time: Time): string {
+    const idempotencyKey = storedAttempt(attempt);
     const id = `${this.#options.nodeId}/${this.#options.newToken()}`;
     this.#leases.grant(id, { ttlMs, principal }, this.leaseMs(time));
     this.#newLeases.push({ leaseId: id, ttlMs: ttlMs ?? 0, principal, idempotencyKey, grantedWallMs: time.wallMs });
@@ -449,38 +465,42 @@ export class Registrar {
 
   #checkReport(caller: Caller, report: EntryReport): void {
     const own = presentFor(this.#options, caller, this.#replica.own(report.key));
-    if (own === undefined || own.body !== BODY.ENTRY) throw new WaymarkError("not_found", `${report.path}: this node holds no such entry`);
+    if (own === undefined || own.body !== BODY.ENTRY)
+      throw new WaymarkError(
+        "not_found",
+        `${report.path}: ${keyLabel(report.key)} is not registered on this node; renew it on the node that registered it`,
+      );
     checkOwner(this.#options, caller, own, { action: "renew", field: report.path });
   }
 
   #report(report: EntryReport, time: Time): void {
     const own = this.#replica.own(report.key);
     if (own === undefined) return;
-    this.#tellReported([report], time);
+    this.#notifyReported([report], time);
     const isHealthChange = report.health !== undefined && report.health !== this.#puts.healthOf(own);
     const isLoadNews = report.load !== undefined && this.loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
-    if (isLoadNews) this.#undo.push(() => this.loads.untell(report.key));
+    if (isLoadNews) this.#undo.push(() => this.loads.markUnsent(report.key));
     this.#puts.reported(report.key, report.health, time);
   }
 
-  /** HOT: once a record. */
+  /** HOT: once per record. */
   #isFollowed({ key, mayHaveChecks }: StoredRecord): boolean {
     for (const follower of this.followers) if (mayHaveChecks || follower.follows(key)) return true;
     return false;
   }
 
-  #tellReported(of: readonly { readonly key: KeyText }[], time: Time): void {
+  #notifyReported(of: readonly { readonly key: KeyText }[], time: Time): void {
     for (const follower of this.followers) for (const { key } of of) follower.reported(key, time);
   }
 
-  #remember(caller: Caller, asked: RetryIdentity, answer: RegisterResult, time: Time): RegisterResult {
-    this.#answers.keep(caller, asked, answer, this.leaseMs(time));
-    if (asked.key !== "") this.#undo.push(() => this.#answers.forget(caller, asked.key));
+  #remember(caller: Caller, attempt: RetryIdentity, answer: RegisterResult, time: Time): RegisterResult {
+    this.#answers.keep(caller, attempt, answer, this.leaseMs(time));
+    if (attempt.key !== "") this.#undo.push(() => this.#answers.forget(caller, attempt.key));
     return answer;
   }
 
-  /** Restores an answer from before a restart, from the journal's information about the request. */
+  /** Restores an idempotent answer from before a restart, from the journal's data about the request. */
   restoreAnswer(principal: string, stored: string, answer: RegisterResult, leaseMs: number): void {
     this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }
@@ -490,17 +510,17 @@ function isHome({ clusterId }: Origin, ours: string): boolean {
   return clusterId === "" || clusterId === ours;
 }
 
-/** Whether a client's entry that readers see comes from this record. */
+/** Whether readers see this record, and it is a client's entry. */
 function isRegistered(replica: Replica, stored: StoredRecord): boolean {
   return stored.body === BODY.ENTRY && !isControlNamespace(stored.namespace) && replica.view(stored.key) === stored;
 }
 
-/** Throws `invalid_argument` if two stamped entries have one key. */
+/** Throws `invalid_argument` if two stamped entries have the same key. */
 function checkDistinct(stampedEntries: readonly StampedEntry[]): void {
   const keys = new Set<KeyText>();
   stampedEntries.forEach(({ key }, i) => {
     if (keys.add(key).size > i) return;
     const twin = stampedEntries.findIndex((stamped) => stamped.key === key);
-    throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
+    throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request must not repeat a key`);
   });
 }

@@ -1,4 +1,4 @@
-/** Restores own records from the journal, and starts the ttl of each lease again (semantics.md, Restart). */
+/** Restores own records from the journal, and restarts the ttl of each lease (semantics.md, Restart). */
 
 import type { BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
@@ -20,7 +20,10 @@ export interface RestoreParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly bounds: EntryBounds;
-  /** The region of this node. The replica does not know it before there is a fabric. Undefined: entries are in the one that they say. */
+  /**
+   * The region of this node. Passed separately, because the replica does not know it before the fabric starts. Undefined if the region in
+   * the entries is kept.
+   */
   readonly region: string | undefined;
 }
 
@@ -29,11 +32,11 @@ export interface JournalRestoreParts extends RestoreParts {
   readonly maxClockSkewMs: number;
 }
 
-/** All rows of a journal, in their order. */
+/** Restores all rows of a journal in their order. */
 export class JournalRestore {
   readonly #parts: JournalRestoreParts;
   readonly #time: Time;
-  readonly #again: RestoredPut[] = [];
+  readonly #toPutAgain: RestoredPut[] = [];
 
   constructor(parts: JournalRestoreParts, time: Time) {
     this.#parts = parts;
@@ -44,18 +47,18 @@ export class JournalRestore {
   row(row: RestoredPut): void {
     const { hlc, maxClockSkewMs } = this.#parts;
     const stamp = restoreRow(row, this.#parts, this.#time);
-    if (stamp === undefined) this.#again.push({ ...row, record: row.record.slice() });
+    if (stamp === undefined) this.#toPutAgain.push({ ...row, record: row.record.slice() });
     else hlc.merge(stamp, this.#time.wallMs, maxClockSkewMs);
   }
 
   /** Call this after the last row. Returns the number of records staged to be written again. */
   finish(): number {
-    for (const row of this.#again) putAgain(row, this.#parts, this.#time);
-    return this.#again.length;
+    for (const row of this.#toPutAgain) putAgain(row, this.#parts, this.#time);
+    return this.#toPutAgain.length;
   }
 }
 
-/** Grants the leases of the journal. Call this before the rows. */
+/** Grants the leases of the journal. Call this before restoring rows. */
 export function restoreLeases(leases: Leases, granted: readonly BatchLease[], registrar: Registrar, time: Time): void {
   const leaseMs = registrar.leaseMs(time);
   for (const { leaseId, ttlMs, principal, idempotencyKey } of granted) {
@@ -67,7 +70,8 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 
 /**
  * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
- * undefined for a row that must be put again (`JournalRestore`): it says another region than the node is in now, and peers would refuse it.
+ * undefined for a row that must be put again (`JournalRestore`), because it names another region than the node's current one, and peers
+ * would refuse it.
  */
 export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
@@ -79,15 +83,15 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
     return record.hlc;
   }
   const stamped = stamper.entryOfStored(record.entry);
-  if (isElsewhere(stamped, parts.region)) return undefined;
+  if (isInOtherRegion(stamped, parts.region)) return undefined;
   replica.install(new StoredRecord(entryFields(record, stamped, { origin, slab: replica.slab })), time);
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
   return record.hlc;
 }
 
 /**
- * Stages the entry of a row under a new number and a current stamp, under its old lease. Call this after all rows, in their order. Peers
- * replace the old row with it.
+ * Stages the entry of a row with a new number and a current stamp, under its old lease. Call this after all rows, in their order. The new
+ * record replaces the old one on peers.
  */
 function putAgain(row: RestoredPut, parts: JournalRestoreParts, time: Time): void {
   const { replica, leases, bounds, hlc } = parts;
@@ -100,18 +104,18 @@ function putAgain(row: RestoredPut, parts: JournalRestoreParts, time: Time): voi
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
 }
 
-function isElsewhere({ traits }: StoredEntry, region: string | undefined): region is string {
+function isInOtherRegion({ traits }: StoredEntry, region: string | undefined): region is string {
   return region !== undefined && traits.region !== region;
 }
 
-/** The entry, with the region of this node. */
+/** The entry with the region of this node. */
 function inOwnRegion(entry: Uint8Array, { region, stamper }: JournalRestoreParts): ReturnType<EntryStamper["storedInRegion"]> {
   const stamped = stamper.entryOfStored(entry);
-  if (isElsewhere(stamped, region)) {
+  if (isInOtherRegion(stamped, region)) {
     try {
       return stamper.storedInRegion(entry, region);
     } catch (error) {
-      // It is too large with the longer name, and is kept as it is until its client registers it again.
+      // With the longer region name the entry is too large. It keeps its old region until its client registers it again.
       rethrowBroken(error);
     }
   }

@@ -2,7 +2,7 @@
 
 type UndoStep = () => void;
 
-/** Steps in the order of the changes. The steps of a batch are dropped when it is on disk; when it is refused, all are undone. */
+/** Steps in the order of the changes. When a batch is on disk its steps are dropped; when a batch fails, all steps are undone. */
 export class UndoLog {
   #open: UndoStep[] = [];
   #sealed: { readonly through: number; readonly steps: UndoStep[] }[] = [];
@@ -11,23 +11,23 @@ export class UndoLog {
     this.#open.push(step);
   }
 
-  /** The position to which the steps of one call can be undone. */
+  /** The position of the next step. A call that fails is undone to its position at the start. */
   get mark(): number {
     return this.#open.length;
   }
 
-  /** Undoes the steps since the mark, newest first: those of one failed call. */
+  /** Undoes the steps since `mark`, newest first, because their call failed. */
   undoTo(mark: number): void {
     for (const step of this.#open.splice(mark).toReversed()) step();
   }
 
-  /** The steps so far belong to the batch that ends at this seq. */
+  /** Assigns the open steps to the batch that ends at this seq. */
   seal(through: number): void {
     this.#sealed.push({ through, steps: this.#open });
     this.#open = [];
   }
 
-  /** The batch that ends at this seq is durable. */
+  /** Drops the steps of the batch that ends at this seq, because it is durable. */
   forget(through: number): void {
     while ((this.#sealed[0]?.through ?? Number.POSITIVE_INFINITY) <= through) this.#sealed.shift();
   }

@@ -1,4 +1,4 @@
-/** Decides which callers may write which entries: by the policy's owners and viewers, and by the principal of an entry. */
+/** Decides which callers may write which entries, by the policy's owners and viewers, and by the principal of an entry. */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
@@ -17,11 +17,11 @@ import type { PolicyVerdict, RecordSource } from "../../policy/set/verdict.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 
 export interface WriteAuthorizer {
-  /** This node, as the owner rule sees it. */
+  /** The cluster that the owner rules apply to when this node publishes. */
   readonly source: RecordSource;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Reports a refused write that the policy itself allows, for the audit. */
+  /** Reports a refused write that the policy itself allows, for the audit log. */
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
@@ -32,8 +32,8 @@ export interface RequestedWrite {
 }
 
 /**
- * Throws `discovery_access_denied` if this node's cluster may not publish the stamped entry, or if the caller may not see its namespace:
- * whether a key is taken there would reveal its entries.
+ * Throws `discovery_access_denied` if this node's cluster cannot publish the stamped entry, or if the caller cannot see its namespace:
+ * whether the key is in use there would reveal its entries.
  */
 export function checkPublishing(
   publishing: WriteAuthorizer,
@@ -51,10 +51,17 @@ export function checkPublishing(
   if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
   const { reason, rule } = policies.policy.source(namespace, source);
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
-  throw new WaymarkError("discovery_access_denied", `${field}: ${reason} for ${namespace} from cluster ${source.clusterId}`, { metadata });
+  throw new WaymarkError(
+    "discovery_access_denied",
+    `permission denied: ${field}: cluster ${source.clusterId} cannot publish in ${namespace} (${reason})`,
+    { metadata },
+  );
 }
 
-/** The verdict by which this node's cluster may not publish such an entry, or the caller may not see its namespace. Undefined: it may be published. */
+/**
+ * The verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Undefined if it may
+ * be published.
+ */
 export function deniedPublishing(
   { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
   caller: Caller,
@@ -71,8 +78,8 @@ function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Calle
 }
 
 /**
- * A held record, or undefined if it does not exist for the caller: it belongs to another principal in a hidden namespace. This refusal is
- * reported.
+ * Returns the record, or undefined if it does not exist for the caller, because it belongs to another principal in a hidden namespace. Such
+ * a refusal is reported.
  */
 export function presentFor<R extends CatalogRecord>(
   { policies, onDenied }: WriteAuthorizer,
@@ -89,17 +96,17 @@ export function presentFor<R extends CatalogRecord>(
 
 /**
  * Throws `discovery_access_denied` if the record belongs to another principal and the caller is neither an admin nor an owner of its
- * namespace. A node's own entry may not be changed by anybody else, not even by admins, because on loopback every caller is one.
+ * namespace. A node's own entry can only be changed by the node: on loopback every caller is an admin.
  */
 export function checkOwner(
   publishing: Pick<WriteAuthorizer, "onRefused">,
   caller: Caller,
   record: CatalogRecord,
-  asked: RequestedWrite,
+  write: RequestedWrite,
 ): void {
   if (record.principal === caller.principal) return;
   if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
-  throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
+  throw refused(publishing, caller, record, { ...write, why: "is registered by another principal" });
 }
 
 function refused(
@@ -108,37 +115,40 @@ function refused(
   { key, namespace }: Pick<CatalogRecord, "key" | "namespace">,
   { action, field, why }: RequestedWrite & { readonly why: string },
 ): WaymarkError {
-  const error = new WaymarkError("discovery_access_denied", `${field}: ${why}`, { metadata: { namespace } });
+  const error = new WaymarkError("discovery_access_denied", `permission denied: ${keyLabel(key)} (${field}) ${why}`, {
+    metadata: { namespace },
+  });
   onRefused({ caller, action, namespace, reason: error.reason, detail: error.message, subjects: keyLabel(key) });
   return error;
 }
 
 /**
- * Throws `discovery_access_denied` if the caller may not order maintenance for the record: it is of another principal and the caller does not operate the
- * mesh, or it is of the control plane. Also throws if the record is of another cluster, because only the nodes there take orders for it.
+ * Throws `discovery_access_denied` if the caller is not allowed to order maintenance for the record: it belongs to the control plane, or to
+ * another principal and the caller lacks the role `mesh.operate`. Also throws if the record belongs to another cluster, because only nodes
+ * of that cluster can execute the override.
  */
 export function checkMaintaining(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
-  const asked = { action: "maintenance", field } as const;
+  const write = { action: "maintenance", field } as const;
   const { namespace } = record;
-  if (isControlNamespace(namespace)) throw refused(publishing, caller, record, { ...asked, why: "is an entry of the control plane" });
+  if (isControlNamespace(namespace)) throw refused(publishing, caller, record, { ...write, why: "belongs to the control plane" });
   if (record.principal !== caller.principal && !hasRole(caller, "mesh.operate"))
-    throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
-  checkHome(publishing, caller, record, { ...asked, what: "take it into maintenance" });
+    throw refused(publishing, caller, record, { ...write, why: "is registered by another principal" });
+  checkHome(publishing, caller, record, write);
 }
 
 /**
- * Like `checkOwner`, for an unregister. Also throws if the record is of another cluster, because an unregister here would end nothing
- * there.
+ * Like `checkOwner`, for an unregister. Also throws if the record belongs to another cluster, where an unregister on this node has no
+ * effect.
  */
 export function checkEnding(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
-  const asked = { action: "unregister", field } as const;
-  checkOwner(publishing, caller, record, asked);
-  checkHome(publishing, caller, record, { ...asked, what: "take it out" });
+  const write = { action: "unregister", field } as const;
+  checkOwner(publishing, caller, record, write);
+  checkHome(publishing, caller, record, write);
 }
 
 /**
- * Whether the caller may say of a key that has expired that it was unregistered: the principal at the node where it expired, since no other node knows whose it
- * was, and owners of the namespace at all nodes of its cluster.
+ * Whether the caller may mark an expired key as unregistered: its principal may on the node where it expired, because no other node knows
+ * the principal; owners of the namespace may on all nodes of its cluster.
  */
 export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
   if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
@@ -146,17 +156,12 @@ export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, calle
   return isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace);
 }
 
-function checkHome(
-  publishing: WriteAuthorizer,
-  caller: Caller,
-  record: CatalogRecord,
-  { what, ...asked }: RequestedWrite & { readonly what: string },
-): void {
+function checkHome(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, write: RequestedWrite): void {
   const { clusterId } = publishing.source;
   if (isKeyOf(clusterId, record.key)) return;
   const home = keyParts(record.key).clusterId;
-  const why = `is registered in cluster ${home}, whose nodes alone can ${what}; this one is of ${clusterId}`;
-  throw refused(publishing, caller, record, { ...asked, why });
+  const why = `is registered in cluster ${home}, but this node belongs to ${clusterId}: send the request to a node of ${home}`;
+  throw refused(publishing, caller, record, { ...write, why });
 }
 
 export function isAdmin(caller: Caller): boolean {
@@ -166,23 +171,24 @@ export function isAdmin(caller: Caller): boolean {
 export function unknownLease(id: string): WaymarkError {
   return new WaymarkError(
     "lease_not_found",
-    `this node holds no lease ${JSON.stringify(id.slice(0, 128))}: it has ended, or another node granted it; register again what is still wanted`,
+    `unknown lease ${JSON.stringify(id.slice(0, 128))}: it has ended, or another node granted it; register the entries again`,
   );
 }
 
-// Who may register in the namespaces of the control plane, and how much (semantics.md, Names and bounds). `catalog/entry/rules.ts` has the table. The rule on
-// principals above applies there too, but nobody counts as an owner: not even an admin changes an entry of another principal.
+// Checks who may register in the namespaces of the control plane, and how much (semantics.md, Names and bounds). `catalog/entry/rules.ts`
+// has the table. The rule on principals above applies there too, but without owners: not even an admin can change an entry of another
+// principal.
 
 interface ControlWrite {
   readonly caller: Caller;
   readonly stampedEntries: readonly StampedEntry[];
-  /** Of the lease; undefined for a static one. */
+  /** The lease's ttl. Undefined for a static lease. */
   readonly ttlMs: number | undefined;
 }
 
 /**
- * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry that is too large or has
- * a lease that never ends or ends too late, and `quota_exceeded` where the principal would have too many entries.
+ * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry that
+ * is too large or whose lease never ends or ends too late, and `quota_exceeded` if the principal would have too many entries.
  */
 export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused">, write: ControlWrite, replica: Replica): void {
   const written = new Map<string, RoleNamespace>();
@@ -192,7 +198,7 @@ export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused"
     demandWriter(publishing, write.caller, row, { namespace: stamped.namespace, field: `entries[${i}].key.namespace` });
     const { length } = stamped.content;
     if (length > row.maxEntryBytes)
-      throw invalid(`entries[${i}]`, `has ${length} bytes, at most ${row.maxEntryBytes} in ${stamped.namespace}`);
+      throw invalid(`entries[${i}]`, `must have at most ${row.maxEntryBytes} bytes in ${stamped.namespace}, has ${length}`);
     written.set(stamped.namespace, row);
   }
   for (const [namespace, row] of written) {
@@ -211,20 +217,25 @@ function demandWriter(
     demandRole(caller, writers);
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
-    const refusal = new WaymarkError(error.reason, `${field}: only callers with the role ${writers} may register in ${namespace}`, {
-      metadata: { namespace, role: writers },
-    });
+    const prefix = error.reason === "unauthenticated" ? "" : "permission denied: ";
+    const refusal = new WaymarkError(
+      error.reason,
+      `${prefix}${field}: only callers with the role ${writers} may register in ${namespace}`,
+      {
+        metadata: { namespace, role: writers },
+      },
+    );
     onRefused({ caller, action: "register", namespace, reason: refusal.reason, detail: refusal.message });
     throw refusal;
   }
 }
 
 function checkLease(ttlMs: number | undefined, namespace: string, { maxTtlMs }: RoleNamespace): void {
-  if (ttlMs === undefined) throw invalid("static_lease", `entries of ${namespace} must have a lease that ends`);
+  if (ttlMs === undefined) throw invalid("static_lease", `must be false: entries of ${namespace} need a lease with a ttl`);
   if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, is ${ttlMs / 1000} s`);
 }
 
-/** O(entries of the namespace), which the bound keeps few. */
+/** O(entries of the namespace), which the limit keeps small. */
 function checkCount({ caller, stampedEntries }: ControlWrite, namespace: string, { maxEntries }: RoleNamespace, replica: Replica): void {
   const keys = keysOf(replica, namespace, caller.principal);
   const heldCount = keys.size;
@@ -232,17 +243,17 @@ function checkCount({ caller, stampedEntries }: ControlWrite, namespace: string,
   if (keys.size <= maxEntries || keys.size === heldCount) return;
   throw new WaymarkError(
     "quota_exceeded",
-    `the principal ${JSON.stringify(caller.principal)} has ${heldCount} entries in ${namespace}, at most ${maxEntries}; this request would add ${keys.size - heldCount}`,
+    `the principal ${JSON.stringify(caller.principal)} has ${heldCount} of at most ${maxEntries} entries in ${namespace}; this request would add ${keys.size - heldCount}`,
     { metadata: { namespace, bound: "entries", max: `${maxEntries}` } },
   );
 }
 
-/** The live keys of a principal in exactly this namespace, what is staged included. */
+/** The live keys of a principal in exactly this namespace, including staged ones. */
 function keysOf(replica: Replica, namespace: string, principal: string): Set<string> {
   const keys = new Set<string>();
   const cursor = replica.lookup.cursor();
   cursor.seek(namespace);
-  // The keys of a namespace are neighbours.
+  // The keys of a namespace are adjacent.
   for (let record = cursor.next(); record?.namespace === namespace; record = cursor.next()) {
     if (record.principal === principal) keys.add(record.key);
   }
@@ -254,16 +265,17 @@ function keysOf(replica: Replica, namespace: string, principal: string): Set<str
   return keys;
 }
 
-// Quotas of the registrar: a request is checked as a whole, and staged records count before they are visible.
+// Applies quotas to the registrar: a request is checked as a whole, and staged records count before they are visible.
 
-/** The live record of a key, staged or held. It counts even if the owner rule hides it, because its principal still has it. */
+/** The live record of a key, staged or stored. It counts even if the owner rule hides it, because its principal still has it. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const staged = stagedRecord(replica, key);
   return staged === undefined ? winnerOf(replica.records(key)) : liveOf(staged);
 }
 
 /**
- * The record that an unregister of the key ends: the live one, else the one that would come back with a node that has been away too long.
+ * The record that an unregister of the key ends: the live one, otherwise the record that would reappear with a node that was unreachable
+ * for too long.
  */
 export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const staged = stagedRecord(replica, key);
@@ -272,7 +284,7 @@ export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | u
   return winnerOf(records) ?? hiddenOrphanOf(records);
 }
 
-/** The tombstone of a key without an entry: the one that has the newest orders about its maintenance, else the newest of the key's cluster. */
+/** The tombstone of a key without an entry: the one with the newest maintenance overrides, otherwise the newest of the key's cluster. */
 export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const own = replica.own(key);
   const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
@@ -280,7 +292,7 @@ export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | und
   return (orders && records.find((record) => !hasNewerOrder(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
 }
 
-/** The tombstone of a key of which readers were told that it expired. Undefined if it ended in another way, and where there is an entry or something is staged. */
+/** The tombstone of a key that expired for readers. Undefined if the key ended in another way, has an entry, or has a staged record. */
 export function expiredRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   if (stagedRecord(replica, key) !== undefined || endableRecord(replica, key) !== undefined) return undefined;
   const [any] = replica.records(key);
@@ -299,7 +311,7 @@ function liveOf(staged: CatalogRecord): CatalogRecord | undefined {
 }
 
 export class QuotaGate {
-  /** What is staged becomes visible, or is taken back, there. */
+  /** Where staged usage is committed or aborted. */
   readonly quotas: NamespaceQuotas;
   readonly #replica: Replica;
 
@@ -308,7 +320,7 @@ export class QuotaGate {
     this.quotas = quotas;
   }
 
-  /** Throws `quota_exceeded` if the stamped entries together would add more than is left. */
+  /** Throws `quota_exceeded` if the stamped entries together would exceed a quota. */
   check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
     const { quotas } = this;
     if (!quotas.isSet) return;
@@ -318,7 +330,7 @@ export class QuotaGate {
     );
   }
 
-  /** The next staged record replaces the current one of the key, or removes it if `after` is absent. */
+  /** The next staged record replaces the current one of the key, or removes it if `after` is undefined. */
   stage(key: KeyText, after: StampedEntry | undefined): void {
     const { quotas } = this;
     if (!quotas.isSet) return;

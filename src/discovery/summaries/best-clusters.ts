@@ -1,4 +1,7 @@
-/** Where a caller is led whose name has nothing to choose here: the clusters that say they have it, and the best of them (docs/design/summaries.md, Reading). */
+/**
+ * Chooses the cluster to which a caller is redirected whose name has no suitable instance here: finds the clusters that advertise the name,
+ * and the best of them (docs/design/summaries.md, Reading).
+ */
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { CatalogRecord, EntryKey } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -7,7 +10,9 @@ import { summaryIn } from "../../summary/codec.ts";
 import { chooseRedirect, type RedirectCandidate } from "../../summary/redirect.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
-/** An answer may be kept for a second at least, as in DNS, however short the ttl of a summary is: nobody is made to ask in a loop. */
+/**
+ * An answer may be cached for at least a second, as in DNS, however short the ttl of a summary is, so that clients do not ask in a loop.
+ */
 const MIN_TTL_MS = 1000;
 
 export interface ClusterRequest {
@@ -21,16 +26,16 @@ export interface ClusterRequest {
 }
 
 export interface BestCluster extends RedirectCandidate {
-  /** For how long the answer may be kept: within `notAfterWallMs`. */
+  /** For how long the answer may be cached: within `notAfterWallMs`. */
   readonly ttlMs: number;
-  /** Infinite without an end. */
+  /** Infinite if the summary has no end. */
   readonly notAfterWallMs: number;
 }
 
 export interface FoundClusters {
-  /** Undefined where the caller may see and follow none. */
+  /** Undefined if the caller may see and follow none. */
   readonly best: BestCluster | undefined;
-  /** All that the choice was made among: another beacon of one of them, or its loss, may change it. */
+  /** All sources considered: another heartbeat of one of them, or its loss, may change the choice. */
   readonly sources: readonly string[];
 }
 
@@ -38,7 +43,7 @@ export class BestClusters {
   readonly #summaries: SummaryReads;
   readonly #mayUse: (url: string) => boolean;
 
-  /** `mayUse`: whether whoever is led there can use such a url. */
+  /** `mayUse`: whether a redirected caller can use such a url. */
   constructor(summaries: SummaryReads, mayUse: (url: string) => boolean = () => true) {
     this.#summaries = summaries;
     this.#mayUse = mayUse;
@@ -60,10 +65,14 @@ export class BestClusters {
 
   #candidateOf(record: CatalogRecord, { wallMs }: Time): BestCluster {
     const { reads, sources } = this.#summaries;
-    const { ttlMs, notAfterWallMs = Number.POSITIVE_INFINITY, ...said } = summaryIn(reads.replica.slab.view(record.at, record.sizeBytes));
-    const urls = new Set(sources.ingressOf(said.source).flatMap((node) => node.urls));
+    const {
+      ttlMs,
+      notAfterWallMs = Number.POSITIVE_INFINITY,
+      ...summary
+    } = summaryIn(reads.replica.slab.view(record.at, record.sizeBytes));
+    const urls = new Set(sources.ingressOf(summary.source).flatMap((node) => node.urls));
     return {
-      ...said,
+      ...summary,
       region: record.traits.region,
       isStale: sources.isStale(record),
       urls: [...urls].filter(this.#mayUse),

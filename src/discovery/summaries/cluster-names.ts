@@ -1,6 +1,6 @@
 /**
- * What DNS needs of other clusters: where a name leads of which nothing here can be chosen, and which namespaces have such names (semantics.md, DNS). Beside the
- * catalog's names (`dns-names.ts`), by the same index, over the summary replica.
+ * The data that DNS needs about other clusters: the cluster to which a name without a suitable instance here resolves, and the namespaces
+ * with such names (semantics.md, DNS). Uses the same index as the catalog's names (`dns-names.ts`), over the summary replica.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { type EntryView, viewOfPlaces } from "../../catalog/entry/view.ts";
@@ -15,7 +15,7 @@ import { DnsNames, type NameObserver, type NameView, plainName } from "../dns-na
 import { type BestCluster, BestClusters } from "./best-clusters.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
-/** Most places of a cluster that an answer is made of, as in a redirect. */
+/** Most endpoints of a cluster in an answer, as in a redirect. */
 const MAX_PLACES = 16;
 const HEALTH_OF: Readonly<Record<Band, Health>> = {
   [BAND.HEALTHY]: HEALTH.HEALTHY,
@@ -25,21 +25,30 @@ const HEALTH_OF: Readonly<Record<Band, Health>> = {
 
 export interface ClusterNamesParts {
   readonly summaries: SummaryReads;
-  /** Those of the catalog. */
+  /** The names of the catalog. */
   readonly dnsNames: Pick<DnsNames, "catchUp" | "follow">;
-  /** The hosts of the listeners that tell: who hears of a nearer one would call itself. */
+  /**
+   * The hosts of the DNS listeners. Answers to remote clients must not contain addresses that are only valid near this node, such as
+   * loopback, because the clients would connect to themselves.
+   */
   readonly hosts: readonly string[];
-  /** The zones that are served here, as the settings have them. */
+  /** The zones served here, as in the settings. */
   readonly zones: readonly string[];
   readonly now: () => Time;
 }
 
 export interface FoundCluster {
-  /** Stands for the cluster: its targets are those of its ingress, and its ttl that of the summary. Undefined where nobody has the name. */
+  /**
+   * Represents the cluster: its targets are the endpoints of the cluster's ingress, and its ttl is the summary's. Undefined if no cluster
+   * has the name.
+   */
   readonly entry: EntryView | undefined;
-  /** Names as in `nameOfKey`, of what the answer rests on beside the name itself. */
+  /** Names, as in `nameOfKey`, that the answer depends on in addition to the name itself. */
   readonly rests: readonly string[];
-  /** From then on it may be another: the source is lost (`monoMs`), or the summary has ended (`wallMs`). Infinite where nothing ends. */
+  /**
+   * After this time the answer may change: the source is lost (`monoMs`), or the summary has ended (`wallMs`). Infinite if there is no such
+   * time.
+   */
   readonly ends: Time;
 }
 
@@ -58,14 +67,14 @@ export class ClusterNames {
     this.#dnsNames = dnsNames;
     this.#summaries = summaries;
     this.#names = new DnsNames(summaries.reads.replica, []);
-    this.#clusters = new BestClusters(summaries, (url) => mayTell(url, { hosts, zones }));
-    // That a source is lost or found changes no record.
+    this.#clusters = new BestClusters(summaries, (url) => isSafeEndpoint(url, { hosts, zones }));
+    // The loss or return of a source changes no record.
     summaries.onTurned((sources) => {
       for (const source of sources) for (const follower of this.#followers) follower.entryChanged(nameOfBeacon(source));
     });
   }
 
-  /** HOT: once a DNS question. Takes in what changed in the catalog too, so that whoever follows hears of both. */
+  /** Indexes changes of summaries and of the catalog, so that observers are notified of both. HOT: once per DNS question. */
   catchUp(): void {
     this.#dnsNames.catchUp();
     this.#names.catchUp();
@@ -86,7 +95,7 @@ export class ClusterNames {
     return this.#names.hasNameUnder(suffix, zone, { ...view, sees, seer: own });
   }
 
-  /** The best cluster for a name of which nothing here can be chosen. `region`: where the asker is; that of the node if it has no place. */
+  /** The best cluster for a name without a suitable instance here. `region`: the caller's region; undefined for the region of this node. */
   find(caller: Caller, name: Pick<EntryKey, "kind" | "name" | "namespace">, region: string | undefined): FoundCluster {
     const { reads, sources } = this.#summaries;
     const time = this.now();
@@ -104,7 +113,7 @@ function nameOfBeacon(source: string): string {
   return nameOfKey(beaconKey(source));
 }
 
-/** Of a lost cluster nobody knows whether it is still there, as of an orphan. */
+/** It is unknown whether a lost cluster still exists, as with an orphan. */
 function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: BestCluster, freshMs: number): EntryView {
   const targets = best.urls.slice(0, MAX_PLACES).flatMap((url) => advertisedTarget(url) ?? []);
   return viewOfPlaces(targets, {
@@ -116,8 +125,11 @@ function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: Best
   });
 }
 
-/** Whether whoever asks can be led to the place that a url names. A name in our own zones is none of a stranger's: it leads where we say, and some of them to any address. */
-function mayTell(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
+/**
+ * Whether a caller can be directed to the endpoint of a url. Another cluster's url must not use a name in our own zones, because our zones
+ * decide its address, and some of these names resolve to any address.
+ */
+function isSafeEndpoint(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
   const { host = "", port = 0 } = advertisedTarget(url) ?? {};
   if (port === 0 || !isHost(host) || hosts.some((listening) => unsafeHostReasonForCallers(host, listening) !== undefined)) return false;
   return !zones.some((zone) => `.${plainName(host)}`.endsWith(`.${plainName(zone)}`));

@@ -1,6 +1,6 @@
 /**
- * Summaries of this node's cluster, computed from the catalog for each request. Nodes without cluster keys use them, because they store no signed
- * summaries. The computed summaries are unsigned.
+ * Summaries of this node's cluster, computed from the catalog for each request. Nodes without cluster keys use them, because they store no
+ * signed summaries. The computed summaries are unsigned.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
@@ -32,7 +32,10 @@ const CHANNELS: readonly Channel[] = [SCOPE.ZONE, SCOPE.REGION];
 const SALT = "counted summaries";
 /** Separates the parts of a key and of a page position. */
 const SEPARATOR = "\0";
-/** Entries that are counted between two yields, which takes 2 to 3 ms. Each visited service or namespace costs as much as `LOOK_COST` entries. */
+/**
+ * Entries that are counted between two yields, about 2 to 3 ms of work. Each visited service or namespace costs as much as `LOOK_COST`
+ * entries.
+ */
 const COUNTED_AT_A_TIME = 2048;
 const LOOK_COST = 32;
 /** A page ends early after this number of slices, so that one call costs little more than 0.1 s of CPU time. */
@@ -64,8 +67,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that the caller can let other work run. Throws
-   * `invalid_argument` for a token of another filter.
+   * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that the caller can let
+   * other work run. Throws `invalid_argument` for a token of another filter.
    */
   *page(caller: Caller, request: OnDemandRequest, wallMs: number): Generator<undefined, OnDemandPage> {
     const hash = filterHash(request.filter, SALT);
@@ -82,7 +85,10 @@ export class OnDemandSummaries {
     return { items, nextToken: last === undefined ? "" : encodePageToken(last, hash) };
   }
 
-  /** `last`: the position of the last item, if more items may follow. It never contains a hidden name, because callers can read it in the token. */
+  /**
+   * `last`: the position of the last item, if more items may follow. It never contains a hidden name, because callers can read it in the
+   * token.
+   */
   *#items(
     { filter, limit }: OnDemandRequest,
     after: string,
@@ -140,7 +146,10 @@ export class OnDemandSummaries {
     }
   }
 
-  /** A rule without export scopes exports a service only on the widest channel. Here, each of the two channels is treated as the widest in turn. */
+  /**
+   * A rule without export scopes exports a service only on the widest channel. Here, each of the two channels is treated as the widest in
+   * turn.
+   */
   #outletsNow() {
     const { policy } = this.#policies;
     if (this.#outlets?.policy !== policy) {

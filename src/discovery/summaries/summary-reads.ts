@@ -1,6 +1,6 @@
 /**
- * The reads of summaries: those of the catalog, over the second replica, which holds summaries and beacons (docs/design/summaries.md, Reading). So pages, cursors,
- * watches and verdicts are the same code.
+ * The reads of summaries: the catalog's reads over the second replica, which contains summaries and heartbeats of sources
+ * (docs/design/summaries.md, Reading). So pages, cursors, watches and verdicts use the same code.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { ANY } from "../../catalog/query/filter.ts";
@@ -22,28 +22,30 @@ import { CatalogReads, type ResolverAnswerLists } from "../reads.ts";
 import { type ChangeNumber, PolicySwitch, type SwitchObserver } from "../switch-queue.ts";
 import { WatchAck } from "../watch-ack.ts";
 
-/** What is known of the clusters that summaries are about. */
+/** The states of the clusters that summaries are about. */
 export interface KnownSources {
-  /** Whether the source of the record has not been heard of for its ttl. */
+  /** Whether nothing was received from the source of the record for its ttl. */
   isStale(record: CatalogRecord): boolean;
-  /** Those of which anything is held. */
+  /** The stale sources that have any stored data. */
   staleSources(): Iterable<string>;
-  /** For how long the source counts as heard of, if nothing more is heard. 0 for a lost one. */
+  /** For how long the source counts as fresh if nothing more is received. 0 for a lost source. */
   freshMs(source: string): number;
-  /** Where the cluster takes calls, by its last beacon. */
+  /** Where the cluster accepts calls, by its last heartbeat. */
   ingressOf(source: string): readonly IngressNode[];
-  /** When they were heard of, for those that read here for others. */
+  /** When data was last received from the sources, for nodes that read here on behalf of others. */
   ages(time: Time): readonly SourceAge[];
 }
 
 export interface SummaryReadsParts {
-  /** The second replica. The records in its view are what readers may be shown: verified, in force, and by a source that owns the namespace. */
+  /**
+   * The second replica. Its view contains the records that readers may see: verified, in force, and by a source that owns the namespace.
+   */
   readonly replica: Replica;
   readonly node: ReaderNode;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   readonly sources: KnownSources;
-  /** Of a resolver. */
+  /** Set on a resolver only. */
   readonly lists?: ResolverAnswerLists;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
@@ -52,33 +54,33 @@ export interface SummaryReadsParts {
 
 /** Digits of the name of a set of stale sources. */
 const NAME_LENGTH = 12;
-/** Most summaries of one name: one a source and channel. */
+/** Most summaries of one name: one per source and channel. */
 const MAX_SUMMARIES = 1000;
 
-/** It follows changes of policy: begun by the queue of the catalog, and done in slices by `step`. */
+/** Follows policy changes: the queue of the catalog begins them, and `step` performs them in slices. */
 export class SummaryReads implements SwitchObserver {
   readonly reads: CatalogReads;
   readonly fanout: Fanout;
   readonly sources: KnownSources;
   readonly #parts: SummaryReadsParts;
-  readonly #hearing: WatchAck;
+  readonly #watchAck: WatchAck;
   readonly #onTurned: ((sources: ReadonlySet<string>) => void)[] = [];
-  /** The policy that the last change led to. */
-  #told: Policy;
+  /** The new policy of the last change. */
+  #target: Policy;
   #running: PolicySwitch | undefined;
 
   constructor(parts: SummaryReadsParts) {
     const { replica, node, policies, onDenied, sources, lists } = parts;
     this.#parts = parts;
     this.sources = sources;
-    this.#told = policies.policy;
+    this.#target = policies.policy;
     this.fanout = new Fanout(parts.onAgain);
-    this.#hearing = new WatchAck(this.fanout);
-    // The control plane's namespaces have no summaries; there stand beacons.
+    this.#watchAck = new WatchAck(this.fanout);
+    // The control plane's namespaces have no summaries, only heartbeats.
     this.reads = new CatalogReads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
 
-  /** The watches become ready, and end, with those of the catalog. */
+  /** The watches become ready, and end, together with the catalog's. */
   follow(catalog: Pick<Fanout, "followers" | "isEnding">): void {
     const readiesAll = () => {
       this.fanout.all();
@@ -88,40 +90,47 @@ export class SummaryReads implements SwitchObserver {
     if (catalog.isEnding) this.fanout.end();
   }
 
-  /** Records were touched. Call `Wakeup.kick` afterwards. */
+  /** Call this when records were touched, and `WatchWaker.kick` afterwards. */
   changed(): void {
     const touched = this.#parts.replica.takeTouched();
     if (touched.size > 0) this.fanout.changed(touched);
   }
 
-  /** These sources are stale from now on, or no more. Watches get the namespaces of their summaries anew, because the records did not change. */
+  /**
+   * Call this when these sources became stale or fresh. Watches receive the namespaces of their summaries again, because the records did
+   * not change.
+   */
   turned(sources: ReadonlySet<string>): void {
     const stale = [...this.sources.staleSources()].toSorted();
     this.reads.noteAnswers(stale.length === 0 ? "" : sha256Hex(stale.join("\0")).slice(0, NAME_LENGTH));
-    for (const tell of this.#onTurned) tell(sources);
+    for (const notify of this.#onTurned) notify(sources);
     if (this.fanout.size === 0) return;
     const namespaces = this.#namespacesOf(sources);
-    const told = new Map<WatchReader, readonly string[]>();
+    const namespacesByReader = new Map<WatchReader, readonly string[]>();
     for (const watcher of this.fanout.watchers()) {
       const { reader } = watcher.feed;
       const { allowed, filter } = reader.options;
-      // A resolver knows by itself what is stale.
+      // A resolver decides itself which summaries are stale.
       if (filter.resolved !== undefined) continue;
-      // A namespace that the watch may not see must not be named to it.
-      const known = told.get(reader) ?? namespaces.filter((namespace) => reader.mayHoldNamespace(namespace) && allowed(namespace));
-      told.set(reader, known);
+      // The namespace must not be revealed to a watch that cannot see it.
+      const known =
+        namespacesByReader.get(reader) ?? namespaces.filter((namespace) => reader.mayHoldNamespace(namespace) && allowed(namespace));
+      namespacesByReader.set(reader, known);
       if (known.length === 0) continue;
       watcher.feed.refresh(known);
       this.fanout.again(watcher);
     }
   }
 
-  /** Is told of sources that are stale from then on, or no more, for as long as this object lives. */
-  onTurned(tell: (sources: ReadonlySet<string>) => void): void {
-    this.#onTurned.push(tell);
+  /** Registers a callback for sources that become stale or fresh, for as long as this object exists. */
+  onTurned(notify: (sources: ReadonlySet<string>) => void): void {
+    this.#onTurned.push(notify);
   }
 
-  /** The summaries of one name, of all sources and channels. None for a caller that may not see its namespace, which is told to no audit: the caller asked for entries. */
+  /**
+   * The summaries of one name, of all sources and channels. None for a caller that may not see its namespace; this is not reported to the
+   * audit log, because the caller asked for entries.
+   */
   named(caller: Caller, { kind, namespace, name }: Pick<EntryKey, "kind" | "name" | "namespace">): readonly CatalogRecord[] {
     const { replica, node } = this.#parts;
     if (isControlNamespace(namespace) || !this.reads.verdict(caller, namespace).allowed) return [];
@@ -129,29 +138,32 @@ export class SummaryReads implements SwitchObserver {
     return queryPage(replica.lookup, filter, { limit: MAX_SUMMARIES, afterKey: "", self: node, allowed: seesAll, explain: false }).records;
   }
 
-  /** The policy in force is another: the records follow, and then the watches are told. */
+  /** Another policy is in force: the records follow it, and then the watches are notified. */
   begins(_change: ChangeNumber): void {
-    assert(this.#running === undefined, "a change of policy begins before the one before is complete for summaries");
+    assert(this.#running === undefined, "a policy change begins before the previous one is complete for summaries");
     const { replica, node, policies } = this.#parts;
-    const change = { before: this.#told, after: policies.policy };
-    this.#told = change.after;
+    const change = { before: this.#target, after: policies.policy };
+    this.#target = change.after;
     this.reads.notePolicy();
     this.#running = new PolicySwitch({ replica, reads: this.reads, fanout: this.fanout, clusterId: node.clusterId }, change);
   }
 
-  /** What records of the catalog follow does not matter here. */
+  /** Which policy the catalog's records follow does not matter here. */
   shows(): void {}
 
-  /** Whether `step` has something to do. */
+  /** Whether `step` has work to do. */
   get isRunning(): boolean {
     return this.#running !== undefined;
   }
 
-  /** Does `maxCount` units of a change of policy. Returns whether one was completed: `SwitchQueue.onFollowed` is then to be called, and what `changed` calls. */
+  /**
+   * Does `maxCount` units of a policy change. Returns whether a change was completed; then call `SwitchQueue.onFollowed`, and the actions
+   * after `changed`.
+   */
   step(maxCount: number): boolean {
     if (this.#running?.step(maxCount) !== true) return false;
     this.#running = undefined;
-    this.#hearing.begin(this.#parts.replica.revision, this.#parts.now());
+    this.#watchAck.begin(this.#parts.replica.revision, this.#parts.now());
     this.fanout.all();
     return true;
   }
@@ -160,25 +172,25 @@ export class SummaryReads implements SwitchObserver {
     return this.#running === undefined;
   }
 
-  get isHeard(): boolean {
-    return this.#running === undefined && this.#hearing.isOver(this.#parts.now());
+  get isAcknowledged(): boolean {
+    return this.#running === undefined && this.#watchAck.isOver(this.#parts.now());
   }
 
-  /** Cost: a look at every summary, when a source is lost or found. */
+  /** Cost: reads every summary when a source is lost or found. */
   #namespacesOf(sources: ReadonlySet<string>): readonly string[] {
     const found = new Set<string>();
     const cursor = this.#parts.replica.lookup.cursor();
     for (let record = cursor.next(); record !== undefined; record = cursor.next()) {
       if (!sources.has(record.traits.clusterId)) continue;
       found.add(record.namespace);
-      // Its other summaries say nothing new.
+      // Further summaries of the namespace add nothing.
       cursor.seek(`${record.namespace}\u0001`);
     }
     return [...found];
   }
 }
 
-// What readers of summaries are told of clusters, by what is held of their beacons.
+// The states of clusters for readers of summaries, from the stored heartbeats.
 
 export function heldSources(held: HeldSummaries, now: () => Time): KnownSources {
   return {
@@ -190,7 +202,7 @@ export function heldSources(held: HeldSummaries, now: () => Time): KnownSources 
   };
 }
 
-/** Those that have not been heard of for their ttl. */
+/** The sources from which nothing was received for their ttl. */
 export function staleSourcesOf(held: HeldSummaries, time: Time): ReadonlySet<string> {
   return new Set(held.sources(time).flatMap(({ source, state }) => (state === "fresh" ? [] : [source])));
 }

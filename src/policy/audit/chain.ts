@@ -1,8 +1,8 @@
-/** Checks a stored chain of audit records: finds the first record that was altered, removed, moved or cut off. */
+/** Verifies a stored chain of audit records: finds the first record that was altered, removed, moved or cut off. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
 
-/** A record as it is stored. `place` is the number under which it was found. */
+/** A record as stored. `place` is the number under which it was found. */
 export interface ChainedRecord {
   readonly place: number;
   readonly canonical: Uint8Array;
@@ -11,9 +11,9 @@ export interface ChainedRecord {
 
 export interface ChainProblem {
   readonly kind: "altered" | "missing" | "reordered" | "truncated_head" | "truncated_tail";
-  /** Number of the first record that differs from what was written. */
+  /** Number of the first record that differs from the written one. */
   readonly number: number;
-  /** Says to a person what was found, and what should be there. */
+  /** Describes the found and the expected state for a person. */
   readonly message: string;
 }
 
@@ -23,13 +23,13 @@ export class ChainCheck {
   readonly #anchor: ChainPoint;
   #problem: ChainProblem | undefined;
 
-  /** `last`: the record where an earlier check stopped, from which this one goes on. */
+  /** `last`: the record at which an earlier check stopped and this one continues. */
   constructor(anchor: ChainPoint = CHAIN_START, last: ChainPoint = anchor) {
     this.#anchor = anchor;
     this.#last = last;
   }
 
-  /** The last record that was found good, or the anchor. */
+  /** The last verified record, or the anchor. */
   get last(): ChainPoint {
     return this.#last;
   }
@@ -41,7 +41,7 @@ export class ChainCheck {
     return this.#problem;
   }
 
-  /** Checks the end of the chain. `head` is the record that the log says it wrote last, if that is known. */
+  /** Checks the end of the chain. `head` is the last record according to the log, if known. */
   end(head: ChainPoint | undefined): ChainProblem | undefined {
     if (this.#problem !== undefined || head === undefined) return this.#problem;
     const { number, hash } = this.#last;
@@ -50,9 +50,13 @@ export class ChainCheck {
       return { kind: "truncated_tail", number: number + 1, message: `${which} missing at the end` };
     }
     if (number > head.number)
-      return { kind: "altered", number, message: `record ${number} is after ${head.number}, the last the log says it wrote` };
+      return {
+        kind: "altered",
+        number,
+        message: `record ${number} follows record ${head.number}, which is the last one according to the log`,
+      };
     if (!equalBytes(hash, head.hash))
-      return { kind: "altered", number, message: `record ${number} does not have the hash that the log keeps of its last record` };
+      return { kind: "altered", number, message: `the hash of record ${number} does not match the log's hash of its last record` };
     return undefined;
   }
 
@@ -62,18 +66,18 @@ export class ChainCheck {
     const parsed = parseCanonical(canonical);
     if (parsed === undefined) return { kind: "altered", number: place, message: `record ${place} cannot be read` };
     if (parsed.number !== place) {
-      const message = `in the place of record ${place} there is one that says it is record ${parsed.number}`;
+      const message = `record ${parsed.number} is stored in the place of record ${place}`;
       return { kind: "reordered", number: place, message };
     }
     if (!equalBytes(chainHash(this.#last.hash, canonical), hash)) {
-      const message = `record ${place} does not have the hash that its content and the record before it give`;
+      const message = `the hash of record ${place} does not match its content and the previous record`;
       return { kind: "altered", number: place, message };
     }
     return undefined;
   }
 
   #gap(place: number, expected: number): ChainProblem {
-    if (place < expected) return { kind: "reordered", number: place, message: `record ${place} stands after record ${expected - 1}` };
+    if (place < expected) return { kind: "reordered", number: place, message: `record ${place} follows record ${expected - 1}` };
     const which = place === expected + 1 ? `record ${expected} is` : `records ${expected} to ${place - 1} are`;
     const isFirst = this.#last.number === this.#anchor.number;
     return { kind: isFirst ? "truncated_head" : "missing", number: expected, message: `${which} missing` };

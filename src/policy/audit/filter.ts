@@ -9,9 +9,9 @@ export interface AuditFilter {
   readonly principal: string;
   readonly namespace: string;
   readonly reason: string;
-  /** Undefined: from the beginning. */
+  /** Undefined for the beginning of the log. */
   readonly fromWallMs: number | undefined;
-  /** Exclusive; undefined: to the end. */
+  /** Exclusive. Undefined for the end of the log. */
   readonly toWallMs: number | undefined;
 }
 
@@ -47,7 +47,10 @@ export function encodeAuditToken(before: number, filter: AuditFilter): string {
   return encodePageToken(`${before}`, filterHash(filter));
 }
 
-/** The number that a page stays below; undefined for an empty token. Throws `invalid_argument` for a text that is no token of this filter. */
+/**
+ * The number that limits a page from above. Undefined for an empty token. Throws `invalid_argument` for a text that is not a token of this
+ * filter.
+ */
 export function decodeAuditToken(token: string, filter: AuditFilter): number | undefined {
   if (token === "") return undefined;
   const before = decodePageToken(token, filterHash(filter));

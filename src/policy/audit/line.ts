@@ -1,4 +1,4 @@
-/** Audit records as lines of JSON, for files that other programs collect: writes them, and checks a copy of a log. */
+/** Audit records as lines of JSON, for files that other programs collect: writes them, and verifies a copy of a log. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
 import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, joinSubjects, splitSubjects } from "./record.ts";
@@ -18,15 +18,17 @@ export interface LinesReading {
   /** Number of the first record; 0 without records. */
   readonly firstNumber: number;
   readonly lastNumber: number;
-  /** Hash of the last record in hex; empty without records. Compare it with the server's: a copy that lacks its newest records is intact too. */
+  /**
+   * Hash of the last record in hex; empty without records. Compare it with the server's: a copy without the newest records is intact too.
+   */
   readonly lastHash: string;
-  /** Kind of the first fault; empty when the copy is intact. */
+  /** Kind of the first fault; empty if the copy is intact. */
   readonly fault: string;
   readonly faultNumber: number;
   readonly detail: string;
 }
 
-/** The one form that `auditLine` writes: without its Z, for example, JavaScript reads the same text as a local time. */
+/** The only form that `auditLine` writes. Without the Z, for example, JavaScript would read the same text as a local time. */
 const AT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 interface AuditLine {
@@ -36,8 +38,8 @@ interface AuditLine {
 }
 
 /**
- * Checks a copy of an audit log in JSON lines by itself: its hash chain from the first line to the last. The copy may begin anywhere, because each
- * line has the previous hash. Cost: one hash a record, some 5 µs.
+ * Verifies the hash chain of a copy of an audit log in JSON lines, without the server. The copy may begin anywhere, because each line
+ * contains the previous hash. Cost: one hash per record, about 5 µs.
  */
 export function verifyLines(text: string): LinesReading {
   let check: ChainCheck | undefined;
@@ -54,13 +56,14 @@ export function verifyLines(text: string): LinesReading {
     row += 1;
     if (each === "") continue;
     const line = parseLine(each);
-    if (line === undefined) return broken("altered", state.lastNumber + 1, `line ${row} is no record of an audit log`);
+    if (line === undefined) return broken("altered", state.lastNumber + 1, `line ${row} is not an audit record`);
     const { stored, previousHash, hashText } = line;
     check ??= new ChainCheck({ number: stored.place - 1, hash: previousHash });
     const said = !equalBytes(check.last.hash, previousHash) && stored.place === check.last.number + 1;
     const problem = check.add(stored);
     if (problem !== undefined) return broken(problem.kind, problem.number, `line ${row}: ${problem.message}`);
-    if (said) return broken("altered", stored.place, `line ${row}: record ${stored.place} does not name the hash of the one before it`);
+    if (said)
+      return broken("altered", stored.place, `line ${row}: record ${stored.place} does not contain the hash of the previous record`);
     state = {
       firstNumber: state.checked === 0 ? stored.place : state.firstNumber,
       checked: state.checked + 1,
@@ -80,7 +83,7 @@ function* linesOf(text: string): Generator<string> {
   }
 }
 
-/** The record of a line that `auditLine` wrote; undefined for other lines. */
+/** The record of a line that `auditLine` wrote. Undefined for other lines. */
 function parseLine(line: string): AuditLine | undefined {
   const fields = parseFields(line);
   const { number, at } = fields;

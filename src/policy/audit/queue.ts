@@ -1,16 +1,19 @@
-/** Audit events on their way to the disk: a bounded queue, which counts the events that it loses and records the loss in the log itself. */
+/** Audit events that are not on disk yet: a bounded queue, which counts lost events and records the loss in the log itself. */
 
 import { assert } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditEvent, NODE_ACT } from "./record.ts";
 
-/** The event that stands for lost events, without its time and reason. */
+/** The event that represents lost events, without its time and reason. */
 export const LOSS = { ...NODE_ACT, action: "audit.lost" } as const;
 
-/** Maximum total length of the subjects of all queued events, in UTF-16 units. Without this bound, 10,000 events may have 1.5 GB of subjects. */
+/**
+ * Maximum total length of the subjects of all queued events, in UTF-16 units. Without this limit, 10,000 events may have 1.5 GB of
+ * subjects.
+ */
 const MAX_SUBJECT_CHARS = 32 * 1024 * 1024;
 
-/** Events in order. One batch of the oldest is on its way at a time, and stays here until it is written. */
+/** Events in order. One batch of the oldest events is written at a time, and stays here until it is on disk. */
 export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
@@ -20,7 +23,7 @@ export class AuditQueue {
   /** Events lost since the last record of a loss. */
   #lostCount = 0;
   #lastWallMs = 0;
-  /** Events taken so far, records of losses included. */
+  /** Number of accepted events, including records of losses. */
   #takenCount = 0;
   #writtenCount = 0;
 
@@ -28,12 +31,12 @@ export class AuditQueue {
     this.#maxEvents = maxEvents;
   }
 
-  /** How many events are not written yet. */
+  /** Number of events that are not written yet. */
   get pendingCount(): number {
     return this.#waiting.length + this.#batch.length;
   }
 
-  /** How many events were taken so far. All of them are written when `writtenCount` is as high. */
+  /** Number of accepted events. All of them are on disk when `writtenCount` is as high. */
   get takenCount(): number {
     return this.#takenCount;
   }
@@ -42,7 +45,7 @@ export class AuditQueue {
     return this.#writtenCount;
   }
 
-  /** Takes an event, or loses it when the queue is full. */
+  /** Accepts an event, or loses it if the queue is full. */
   push(event: AuditEvent): "taken" | "lost" {
     this.#lastWallMs = event.atWallMs;
     this.#tellLoss();
@@ -54,7 +57,7 @@ export class AuditQueue {
     return "taken";
   }
 
-  /** The oldest events, at most `maxEvents`; the same ones again until they are written. */
+  /** The oldest events, at most `maxEvents`. Returns the same events until they are written. */
   takeBatch(maxEvents: number): readonly AuditEvent[] {
     if (this.#batch.length === 0) {
       this.#tellLoss();
@@ -65,14 +68,14 @@ export class AuditQueue {
 
   /** Removes the batch, which is on disk. */
   batchWritten(): void {
-    assert(this.#batch.length > 0, "no audit batch was on its way");
+    assert(this.#batch.length > 0, "no audit batch is being written");
     this.#writtenCount += this.#batch.length;
     for (const { subjects } of this.#batch) this.#subjectChars -= subjects.length;
     this.#batch = [];
     this.#tellLoss();
   }
 
-  /** Records a loss as soon as there is room, and before all events that came later. */
+  /** Records a loss as soon as there is room, and before all later events. */
   #tellLoss(): void {
     if (this.#lostCount === 0 || this.pendingCount >= this.#maxEvents) return;
     this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${counted(this.#lostCount, "event")} lost` });

@@ -1,21 +1,24 @@
-/** Audit records: what is kept of an act, its canonical bytes, and the hash chain that reveals every later change (semantics.md, Policy). */
+/**
+ * Audit records: the stored data of an operation, its canonical bytes, and the hash chain that reveals later changes (semantics.md,
+ * Policy).
+ */
 import { sha256 } from "../../lib/crypto.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Caller } from "../identity/caller.ts";
 import { callerKey } from "../limits/rate-limits.ts";
 
-/** `access`: who asked for or wrote what. `policy`: who changed which rule. `admin`: acts on the node itself. */
+/** `access`: requests and writes of callers. `policy`: changes of rules. `admin`: operations on the node itself. */
 export const AUDIT_KINDS = ["access", "policy", "admin"] as const;
 export type AuditKind = (typeof AUDIT_KINDS)[number];
-/** `noted`: something happened that needs no permission. */
+/** `noted`: an event that needs no permission. */
 export const AUDIT_OUTCOMES = ["allowed", "denied", "noted"] as const;
 export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 
-/** One act. Texts may be empty. None may hold a secret: a caller is named by its principal, never by its credential. */
+/** One operation. Texts may be empty. They must not contain secrets: a caller is named by its principal, never by its credential. */
 export interface AuditEvent {
   readonly atWallMs: number;
   readonly kind: AuditKind;
-  /** Who acted; empty for an anonymous caller. */
+  /** The principal of the caller; empty for an anonymous caller. */
   readonly principal: string;
   readonly tenant: string;
   /** Address the call came from. */
@@ -32,9 +35,12 @@ export interface AuditEvent {
   readonly before: string;
   /** Checksum of the policy after a change. */
   readonly after: string;
-  /** What else a person wants to know: the author's reason, the change ticket, counts. */
+  /** Further information for a person: the author's reason, the change ticket, counts. */
   readonly detail: string;
-  /** Request id of the call. Records of an operation with too many subjects for one record share it. Empty for operations of the node itself. */
+  /**
+   * Request id of the call. Records of an operation with too many subjects for one record share it. Empty for operations of the node
+   * itself.
+   */
   readonly requestId: string;
   /** The subjects of the operation, one per line (`joinSubjects`): entry keys, and other subjects with a prefix (`subjectOf`). */
   readonly subjects: string;
@@ -56,7 +62,7 @@ export function splitSubjects(subjects: string): readonly string[] {
   return subjects === "" ? [] : subjects.split("\n");
 }
 
-/** An act of the node itself, of which no more is known than that it happened. */
+/** An operation of the node itself without further data. */
 export const NODE_ACT = {
   kind: "admin",
   principal: "",
@@ -72,7 +78,7 @@ export const NODE_ACT = {
   subjects: "",
 } as const satisfies Partial<AuditEvent>;
 
-/** The event of a caller's act. */
+/** The event of a caller's operation. */
 export function accessEvent(
   { principal, tenant, address }: Caller,
   act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail"> &
@@ -82,7 +88,7 @@ export function accessEvent(
   return { ...NODE_ACT, ...act, kind: "access", principal, tenant, source: address, atWallMs: wallMs };
 }
 
-/** An event in its place in the chain. */
+/** An event with its position in the chain. */
 export interface AuditRecord extends AuditEvent {
   /** 1, 2, 3, …; never used twice by one log. */
   readonly number: number;
@@ -91,15 +97,15 @@ export interface AuditRecord extends AuditEvent {
   readonly previousHash: Uint8Array;
 }
 
-/** Takes acts for the audit log. */
+/** Accepts operations for the audit log. */
 export interface AuditSink {
-  /** Never throws or blocks. The event is chained and on disk soon after. Events above the bound of the queue are lost and counted. */
+  /** Never throws or blocks. The event is chained and on disk soon after. Events beyond the limit of the queue are lost and counted. */
   record(event: AuditEvent): void;
-  /** Resolves when all events so far are on disk. Rejects with `store_unavailable` when the disk refuses; the events then still wait. */
+  /** Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails; the events then stay in the queue. */
   durable(): Promise<void>;
 }
 
-/** Longest text of each field, in UTF-16 units after escaping. A text that is cut ends in an ellipsis. */
+/** Longest text of each field, in UTF-16 units after escaping. A truncated text ends in an ellipsis. */
 const MAX_LENGTHS = {
   principal: 256,
   tenant: 128,
@@ -113,10 +119,10 @@ const MAX_LENGTHS = {
   detail: 2048,
   requestId: 128,
 } as const;
-/** Long enough for the longest entry key (`RECORD_BOUNDS`). */
+/** Enough for the longest entry key (`RECORD_BOUNDS`). */
 const MAX_SUBJECT_LENGTH = 1500;
 const MAX_SUBJECTS_LENGTH = MAX_SUBJECTS * (MAX_SUBJECT_LENGTH + 1);
-/** The latest instant that a `Date` can hold. */
+/** The latest time that a `Date` can hold. */
 const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 
@@ -129,12 +135,12 @@ const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 const UNPRINTABLE_SUBJECT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 
 function boundText(text: string, maxLength: number): string {
-  // Cut before escaping as well, so that the cost is bounded by what is kept.
+  // Truncated before escaping as well, so that the cost is bounded by the stored length.
   let bounded = text.length > maxLength ? text.slice(0, maxLength) : text;
   if (UNPRINTABLE.test(bounded)) {
     bounded = bounded.replaceAll(EVERY_UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   }
-  // Half a surrogate pair has no UTF-8: the text would be another one when it is read back.
+  // Half a surrogate pair cannot be encoded in UTF-8: the text would differ when it is read back.
   if (text.length > maxLength || bounded.length > maxLength) bounded = `${bounded.slice(0, maxLength - 1)}…`;
   return bounded.isWellFormed() ? bounded : bounded.toWellFormed();
 }
@@ -146,7 +152,7 @@ function boundSubjects(subjects: string): string {
   return joinSubjects(bounded.map((subject) => boundText(subject, MAX_SUBJECT_LENGTH)));
 }
 
-/** The event as it is kept: texts bounded, control characters escaped as `\u001b`. HOT: per audited call, 1 µs. */
+/** The event as stored: texts are bounded, control characters escaped as `\u001b`. HOT: per audited call, 1 µs. */
 export function boundEvent(event: AuditEvent): AuditEvent {
   const text = (field: TextField) => boundText(event[field], MAX_LENGTHS[field]);
   return {
@@ -176,7 +182,7 @@ export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The fields in their canonical order, which never changes; the number and the time come before them. */
+/** The fields in their canonical order, which never changes, after the number and the time. */
 const FIELDS = [
   "kind",
   "principal",
@@ -213,7 +219,7 @@ export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
   return bytes.slice(0, at);
 }
 
-/** The number and event of canonical bytes; undefined for other bytes. */
+/** The number and event of canonical bytes. Undefined for other bytes. */
 export function parseCanonical(bytes: Uint8Array): { readonly number: number; readonly event: AuditEvent } | undefined {
   const fields = splitFields(bytes);
   if (fields === undefined) return undefined;
@@ -223,7 +229,7 @@ export function parseCanonical(bytes: Uint8Array): { readonly number: number; re
   return { number, event };
 }
 
-/** An event from its fields as texts; undefined when a text is missing, or when its kind or outcome is unknown. */
+/** An event from its fields as texts. Undefined if a text is missing, or if its kind or outcome is unknown. */
 export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index: number) => unknown): AuditEvent | undefined {
   const texts: string[] = [];
   for (const [index, field] of FIELDS.entries()) {
@@ -267,7 +273,7 @@ export function chainHash(previousHash: Uint8Array, canonical: Uint8Array): Uint
   return sha256(bytes);
 }
 
-/** A place in the chain: just before the oldest record that is kept (the anchor), or at the newest one (the head). */
+/** A position in the chain: just before the oldest stored record (the anchor), or at the newest one (the head). */
 export interface ChainPoint {
   /** 0 before the first record. */
   readonly number: number;
@@ -284,19 +290,19 @@ export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly rec
   return { record: { ...event, number, hash, previousHash: after.hash }, canonical };
 }
 
-// Refusals in the audit log: at most one record a second and caller, because a flood of refused calls must leave a trace and not a
-// second flood (semantics.md, Policy).
+// Refusals in the audit log: at most one record per second and caller, because a flood of refused calls must leave a trace but not cause a
+// flood of records (semantics.md, Policy).
 
 /** Least time between two records of one caller. */
 const SPACING_MS = 1000;
 
-/** A refused act: a call over a limit, by an unknown caller, or without the role that it needs. */
+/** A refused operation: a call over a limit, by an unknown caller, or without the required role. */
 export interface RefusedAct {
   readonly caller: Caller;
   readonly action: string;
   readonly namespace: string;
   readonly reason: string;
-  /** Says more to a person; never holds the caller's credential. */
+  /** Further information for a person; never contains the caller's credential. */
   readonly detail: string;
   /** The entries that the caller must not write. */
   readonly subjects?: string;
@@ -316,7 +322,7 @@ export class RefusalAudit {
   /** In the order of each caller's last record. */
   readonly #pending = new Map<string, PendingRefusals>();
 
-  /** With more than `maxKeys` refused callers within a second, the oldest is recorded early and forgotten. */
+  /** With more than `maxKeys` refused callers within a second, the oldest is recorded early and dropped. */
   constructor(sink: Pick<AuditSink, "record">, maxKeys: number) {
     this.#sink = sink;
     this.#maxKeys = maxKeys;
@@ -326,9 +332,12 @@ export class RefusalAudit {
     return this.#pending.size;
   }
 
-  /** Records the first refusal of a caller at once, and counts those within the next second. `count`: of so many that were counted already. */
+  /**
+   * Records the first refusal of a caller immediately, and counts the refusals within the next second. `count`: number of refusals that
+   * were already counted elsewhere.
+   */
   note(refusal: RefusedAct, time: Time, count = 1): void {
-    // By principal too: an auditor asks who was denied, and a stranger cannot invent principals.
+    // By principal too: auditors search for denied principals, and an anonymous caller cannot forge one.
     const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
     const known = this.#pending.get(key);
     if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
@@ -344,7 +353,7 @@ export class RefusalAudit {
     if (oldest !== undefined) this.#settle(oldest[0], oldest[1], time);
   }
 
-  /** Records the refusals that were counted in seconds that are over. A tick that is early, or comes twice, changes nothing. */
+  /** Records the counted refusals whose second is over. An early or repeated tick changes nothing. */
   tick(time: Time): void {
     for (const [key, pending] of this.#pending) {
       if (time.monoMs - pending.lastRecordMonoMs < SPACING_MS) return;
@@ -352,7 +361,7 @@ export class RefusalAudit {
     }
   }
 
-  /** Records all refusals that were counted, at the end. */
+  /** Records all counted refusals, at the end. */
   close(time: Time): void {
     for (const [key, pending] of this.#pending) this.#settle(key, pending, time);
   }
@@ -366,7 +375,7 @@ export class RefusalAudit {
     this.#pending.delete(key);
     if (pending.count === 0) return;
     this.#sink.record(refusalEvent(pending.newest, pending.count, time));
-    // The next record comes a second after this one at the earliest.
+    // The next record comes at least a second after this one.
     if (this.#pending.size < this.#maxKeys) this.#pending.set(key, { ...pending, lastRecordMonoMs: time.monoMs, count: 0 });
   }
 }

@@ -2,16 +2,16 @@
 import { isSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { unauthenticated } from "./caller.ts";
 
-/** What TLS says about the client of a connection, read once for each connection. */
+/** The TLS data about the client of a connection, read once per connection. */
 export type PeerCertificate =
   | {
       readonly isTrusted: true;
-      /** Subject alternative names as node writes them: `URI:spiffe://…, DNS:…`. */
+      /** Subject alternative names as Node.js writes them: `URI:spiffe://…, DNS:…`. */
       readonly alternativeNames: string;
       readonly commonName: string;
       readonly expiresWallMs: number;
     }
-  /** The certificate is not signed by an authority that this node trusts, or not valid now; `why` is OpenSSL's word for it. */
+  /** The certificate is not signed by a CA that this node trusts, or not valid now; `why` is OpenSSL's error code. */
   | { readonly isTrusted: false; readonly why: string };
 
 const DNS_NAME = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/;
@@ -24,13 +24,13 @@ export function isPrincipal(text: string): boolean {
 
 type TrustedCertificate = Extract<PeerCertificate, { readonly isTrusted: true }>;
 
-/** Throws `unauthenticated` when a certificate is not trusted, or has expired. */
+/** Throws `unauthenticated` if a certificate is not trusted, or has expired. */
 export function checkCertificate(certificate: PeerCertificate, wallMs: number): asserts certificate is TrustedCertificate {
   if (!certificate.isTrusted) throw unauthenticated(`client certificate is not trusted (${certificate.why})`);
   if (wallMs > certificate.expiresWallMs) throw unauthenticated("client certificate has expired since the connection was opened");
 }
 
-/** The principal of a certificate. Throws `unauthenticated` when `checkCertificate` does, and when the certificate has no name that counts. */
+/** The principal of a certificate. Throws `unauthenticated` if `checkCertificate` does, or if the certificate has no usable name. */
 export function principalOf(certificate: PeerCertificate, wallMs: number): string {
   checkCertificate(certificate, wallMs);
   const names = readAlternativeNames(certificate.alternativeNames);
@@ -47,7 +47,7 @@ export function principalOf(certificate: PeerCertificate, wallMs: number): strin
   // RFC 9525, section 2: the common name of a certificate with DNS names is ignored.
   if (names.dnsNames.length > 0) return dnsPrincipal(names.dnsNames);
   const { commonName } = certificate;
-  // A common name must not count as a SPIFFE id, because authorities check the two differently.
+  // A common name must not count as a SPIFFE id, because CAs verify the two differently.
   if (!isPrincipal(commonName) || commonName.startsWith(SPIFFE))
     throw unauthenticated(
       "client certificate has no SPIFFE id, no DNS name, and no common name of 1 to 256 printable characters without spaces",
@@ -64,7 +64,7 @@ function dnsPrincipal([first = "", ...others]: readonly string[]): string {
   return name;
 }
 
-/** Whether a principal matches a pattern. The pattern may have one `*`, which stands for one or more characters. */
+/** Whether a principal matches a pattern. The pattern may have one `*`, which matches one or more characters. */
 export function matchesPrincipal(pattern: string, principal: string): boolean {
   const star = pattern.indexOf("*");
   if (star < 0) return pattern === principal;

@@ -1,4 +1,4 @@
-/** Turns the claims of a verified token into an identity. `tokens.io.ts` has verified the signature, issuer, audience and times. */
+/** Converts the claims of a verified token into an identity. `tokens.io.ts` has verified the signature, issuer, audience and times. */
 import { isName } from "../../catalog/entry/names.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { type CallerIdentity, isRole, unauthenticated } from "./caller.ts";
@@ -18,16 +18,16 @@ export interface IdentityDefaults {
   readonly cluster: string;
 }
 
-/** Most roles read from a token, because identity providers may put in many. */
+/** Most roles read from a token, because identity providers may include many. */
 const MAX_ROLES = 1000;
 
 export type TokenClaims = Readonly<Record<string, unknown>>;
 
-/** Throws `unauthenticated` for a claim with a wrong value. The message never shows the value. */
+/** Throws `unauthenticated` for a claim with a wrong value. The message never contains the value. */
 export function identityOfClaims(claims: TokenClaims, names: ClaimNames, defaults: IdentityDefaults): CallerIdentity {
   const principal = claimOf(claims, names.principal);
   if (typeof principal !== "string" || !isPrincipal(principal))
-    throw unauthenticated(`token's claim ${names.principal} is not 1 to 256 printable characters without spaces`);
+    throw unauthenticated(`token's claim ${names.principal} must be 1 to 256 printable characters without spaces`);
   return {
     principal,
     tenant: idOf(claims, names.tenant) ?? defaults.tenant,
@@ -37,7 +37,7 @@ export function identityOfClaims(claims: TokenClaims, names: ClaimNames, default
   };
 }
 
-/** Finds a claim by its name. If no claim has the name, its dots lead into tables (`realm_access.roles`). */
+/** Finds a claim by its name. If no claim has the name, its dots separate the keys of nested objects (`realm_access.roles`). */
 function claimOf(claims: TokenClaims, name: string): unknown {
   if (Object.hasOwn(claims, name)) return claims[name];
   let at: unknown = claims;
@@ -52,11 +52,11 @@ function idOf(claims: TokenClaims, name: string): string | undefined {
   const value = claimOf(claims, name);
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "string" || !isName(value, NODE_BOUNDS.maxIdLength))
-    throw unauthenticated(`token's claim ${name} is not an id: 1 to ${NODE_BOUNDS.maxIdLength} of A-Z a-z 0-9 . _ : / @ + -`);
+    throw unauthenticated(`token's claim ${name} must be an id: 1 to ${NODE_BOUNDS.maxIdLength} of A-Z a-z 0-9 . _ : / @ + -`);
   return value;
 }
 
-/** Reads roles from a list, or from words with spaces between, as in OAuth's `scope`. Other words are ignored. */
+/** Reads roles from a list, or from words separated by spaces, as in OAuth's `scope`. Other words are ignored. */
 function rolesOf(value: unknown): readonly string[] {
   const words: readonly unknown[] = typeof value === "string" ? value.split(" ") : Array.isArray(value) ? value : [];
   const roles = words.slice(0, MAX_ROLES).filter((word): word is string => typeof word === "string" && isRole(word));

@@ -1,7 +1,7 @@
 /**
- * Turns credentials into callers, in this order: client certificate, then bearer token or API key, then the header of a trusted
- * proxy, then anonymous (semantics.md, Policy). A wrong credential is refused and never ignored: a caller with a typing error in its
- * token must not become an anonymous caller that sees less.
+ * Maps credentials to callers, in this order: client certificate, bearer token or API key, the header of a trusted proxy, anonymous
+ * (semantics.md, Policy). A wrong credential is refused and never ignored: a caller with a typing error in its token must not become an
+ * anonymous caller that sees less.
  */
 import { isName } from "../../catalog/entry/names.ts";
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
@@ -11,7 +11,7 @@ import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } fr
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
 
-/** The value of a request header by lower-case name. */
+/** Returns the value of a request header by lower-case name. */
 type HeaderReader = (name: string) => string | undefined;
 
 /** The other end of a connection. */
@@ -31,7 +31,7 @@ export interface Credential {
   readonly identity: CallerIdentity;
 }
 
-/** What callers get whose certificate has a matching principal. `pattern` is one of `matchesPrincipal`. */
+/** The identity of callers whose certificate has a matching principal. `pattern` is used by `matchesPrincipal`. */
 export interface CertificateRule {
   readonly pattern: string;
   readonly tenant: string | undefined;
@@ -39,7 +39,10 @@ export interface CertificateRule {
   readonly roles: readonly string[];
 }
 
-/** Verifies signed tokens: one seen before at once, a new one with a promise. Throws or rejects with `unauthenticated`. */
+/**
+ * Verifies signed tokens. Returns the identity directly for a token seen before, and a promise for a new one. Throws or rejects with
+ * `unauthenticated`.
+ */
 export interface TokenPort {
   identityOf(token: string): CallerIdentity | Promise<CallerIdentity>;
 }
@@ -50,7 +53,7 @@ export interface TenantOptions {
   readonly defaults: IdentityDefaults;
   /** Roles of callers without a credential. */
   readonly anonymousRoles: readonly string[];
-  /** Whether certificates identify callers. If not, they only let connections in. */
+  /** Whether certificates identify callers. If not, they only allow connections. */
   readonly areCertificatesIdentities: boolean;
   readonly certificates: readonly CertificateRule[];
   readonly credentials: readonly Credential[];
@@ -67,7 +70,7 @@ const BEARER = /^bearer +([^\s]+) *$/i;
 export class Tenants {
   readonly #options: TenantOptions;
   readonly #credentials: ReadonlyMap<string, Credential>;
-  /** Identities by the certificates of open connections, so that patterns are matched once for each connection. */
+  /** Identities by the certificates of open connections, so that patterns are matched once per connection. */
   readonly #byCertificate = new WeakMap<PeerCertificate, CallerIdentity>();
   readonly #anonymousTenant: string;
 
@@ -120,11 +123,11 @@ export class Tenants {
   #byBearer(header: string, address: string): Caller | Promise<Caller> {
     if (header.length > MAX_TOKEN_LENGTH + BEARER_WORD) throw unauthenticated(`token is longer than ${MAX_TOKEN_LENGTH} characters`);
     const token = BEARER.exec(header)?.[1];
-    if (token === undefined) throw unauthenticated("authorization header is not Bearer and one token");
+    if (token === undefined) throw unauthenticated("authorization header must be Bearer and one token");
     const credential = this.#find("bearer", token);
     if (credential !== undefined) return { ...credential.identity, address };
     const { tokens } = this.#options;
-    if (tokens === undefined) throw unauthenticated("token is not known here");
+    if (tokens === undefined) throw unauthenticated("token is unknown on this node");
     const identity = tokens.identityOf(token);
     return identity instanceof Promise ? identity.then((known) => ({ ...known, address })) : { ...identity, address };
   }
@@ -132,11 +135,11 @@ export class Tenants {
   #byKey(key: string, address: string): Caller {
     if (key.length > MAX_TOKEN_LENGTH) throw unauthenticated(`x-api-key is longer than ${MAX_TOKEN_LENGTH} characters`);
     const credential = this.#find("api-key", key);
-    if (credential === undefined) throw unauthenticated("x-api-key is not known here");
+    if (credential === undefined) throw unauthenticated("x-api-key is unknown on this node");
     return { ...credential.identity, address };
   }
 
-  /** The time that the map takes reveals nothing, because a caller cannot choose a SHA-256. The comparison takes constant time. */
+  /** The duration of the map look-up reveals nothing, because a caller cannot choose a SHA-256. The comparison has constant time. */
   #find(scheme: CredentialScheme, token: string): Credential | undefined {
     const digest = sha256Hex(token);
     const found = this.#credentials.get(`${scheme} ${digest}`);
@@ -148,9 +151,9 @@ export class Tenants {
     const tenant = trustedHeader === undefined ? undefined : header(trustedHeader.name);
     if (trustedHeader === undefined || tenant === undefined) return undefined;
     if (!isWithin(trustedHeader.from, address))
-      throw unauthenticated(`header ${trustedHeader.name} counts only from the configured proxies`);
+      throw unauthenticated(`header ${trustedHeader.name} is accepted only from the configured proxies`);
     if (!isName(tenant, NODE_BOUNDS.maxIdLength))
-      throw unauthenticated(`header ${trustedHeader.name} is not an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
+      throw unauthenticated(`header ${trustedHeader.name} must be an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
     return { principal: tenant, tenant, cluster: defaults.cluster, roles: [], isAuthenticated: true, address };
   }
 }

@@ -1,4 +1,4 @@
-/** Verifies signed bearer tokens (JWT) with jose against the issuer's published keys, and remembers each until it expires. */
+/** Verifies signed bearer tokens (JWT) with jose against the issuer's published keys, and caches each result until the token expires. */
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -10,7 +10,7 @@ import type { TokenPort } from "./tenants.ts";
 export interface TokenSettings {
   readonly issuer: string;
   readonly audience: string;
-  /** Where the keys are: exactly one of `jwksFile` and `jwksUrl` is set. */
+  /** The source of the keys: exactly one of `jwksFile` and `jwksUrl` is set. */
   readonly jwksFile: string | undefined;
   readonly jwksUrl: string | undefined;
   readonly algorithms: readonly string[];
@@ -22,19 +22,19 @@ export interface TokenSettings {
 export interface TokenPorts {
   wallMs(): number;
   monoMs(): number;
-  /** The keys could not be read. Those read before stay in use. */
+  /** The keys could not be read. The previous keys stay in use. */
   onKeysFailed(error: unknown): void;
-  /** Other keys count from now on. Those who were verified by the ones before may be nobody now. */
+  /** Other keys are in use from now on. Callers verified with the previous keys may have to authenticate again. */
   onKeysChanged(): void;
 }
 
-/** Most verified tokens that are remembered. */
+/** Most verified tokens that are cached. */
 const MAX_REMEMBERED = 10_000;
-/** Most tokens in verification at once: a flood of made-up tokens must not fill the memory or the thread pool. */
+/** Most concurrent verifications: a flood of forged tokens must not exhaust the memory or the thread pool. */
 const MAX_PENDING = 1_000;
-/** Age at which keys are read again, in ms. A withdrawn key counts for this long at most. */
+/** Age at which keys are read again, in ms. A withdrawn key is accepted for at most this time. */
 const MAX_KEYS_AGE_MS = 300_000;
-/** Least time between two readings that tokens with unknown keys cause, in ms. */
+/** Least time between two readings caused by tokens with unknown keys, in ms. */
 const COOLDOWN_MS = 5_000;
 const FETCH_MS = 5_000;
 
@@ -47,7 +47,7 @@ export class TokenVerifier implements TokenPort {
   readonly #settings: TokenSettings;
   readonly #ports: TokenPorts;
   readonly #keys: IssuerKeys;
-  /** By the token's SHA-256, least recently used first: the tokens themselves are not kept. */
+  /** By the token's SHA-256, least recently used first. The tokens themselves are not stored. */
   readonly #remembered = new Map<string, VerifiedToken>();
   readonly #pending = new Map<string, Promise<CallerIdentity>>();
   #timer: NodeJS.Timeout | undefined;
@@ -56,17 +56,17 @@ export class TokenVerifier implements TokenPort {
     this.#settings = settings;
     this.#ports = ports;
     const onChanged = () => {
-      // Tokens that were signed with a withdrawn key are forgotten.
+      // Drops all cached tokens, because some may be signed with a withdrawn key.
       this.#remembered.clear();
       ports.onKeysChanged();
     };
     this.#keys = new IssuerKeys(settings, { ...ports, onChanged });
   }
 
-  /** Reads the keys, now and then again until `close`. Rejects when a file cannot be read, so that a wrong path is found at the start. */
+  /** Reads the keys, and again periodically until `close`. Rejects if a file cannot be read, so that a wrong path is found at the start. */
   async open(): Promise<void> {
     await this.#keys.open();
-    // Calls read keys that are old. Streams that were opened with a token would not.
+    // Calls refresh old keys. Streams that were opened with a token make no further calls, so a timer refreshes the keys too.
     this.#timer = setInterval(() => void this.reread(), MAX_KEYS_AGE_MS).unref();
   }
 
@@ -74,7 +74,7 @@ export class TokenVerifier implements TokenPort {
     clearInterval(this.#timer);
   }
 
-  /** Reads the keys again now. Never rejects; when they cannot be read, the old ones stay. */
+  /** Reads the keys again now. Never rejects; if they cannot be read, the old ones stay in use. */
   reread(): Promise<void> {
     return this.#keys.readOnce();
   }
@@ -95,7 +95,7 @@ export class TokenVerifier implements TokenPort {
 
   #verifyOnce(token: string, digest: string): Promise<CallerIdentity> {
     if (this.#pending.size >= MAX_PENDING) {
-      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified", { retryMs: 1_000 });
+      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified; try again later", { retryMs: 1_000 });
     }
     const verified = this.#verify(token, digest).finally(() => this.#pending.delete(digest));
     this.#pending.set(digest, verified);
@@ -115,7 +115,7 @@ export class TokenVerifier implements TokenPort {
     try {
       return await this.#checked(token, this.#keys.current());
     } catch (thrown) {
-      // The token may be signed with a key that was published after our last reading.
+      // The token may be signed with a key that was published after the last reading.
       if (!(thrown instanceof errors.JWKSNoMatchingKey)) throw refusalOf(thrown);
     }
     await this.#keys.reread();
@@ -151,7 +151,7 @@ export class TokenVerifier implements TokenPort {
   }
 }
 
-/** Says what is wrong with a token, without showing any of its content. */
+/** Describes the fault of a token, without showing any of its content. */
 function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof WaymarkError) return thrown;
   if (thrown instanceof errors.JWTExpired) return unauthenticated("token has expired");
@@ -159,17 +159,17 @@ function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof errors.JOSEAlgNotAllowed) return unauthenticated("token is signed with an algorithm that is not allowed here");
   if (thrown instanceof errors.JWKSNoMatchingKey) return unauthenticated("token is signed with a key that the issuer does not publish");
   if (thrown instanceof errors.JWKSMultipleMatchingKeys)
-    return unauthenticated("token names no key, and more than one of the issuer's could be meant");
+    return unauthenticated("token names no key, and more than one of the issuer's keys match");
   if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token's signature is wrong");
-  // All other errors of jose are about the token's form. So is a TypeError for a header that names another kind of key.
-  return unauthenticated("token is malformed, or is none that this node reads");
+  // All other errors of jose concern the token's form, and so does a TypeError for a header that names another kind of key.
+  return unauthenticated("token is malformed or of an unsupported kind");
 }
 
 function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): string {
   if (reason === "missing") return `token has no claim ${claim}`;
   switch (claim) {
     case "iss":
-      return "token is of another issuer";
+      return "token is from another issuer";
     case "aud":
       return "token is for another audience";
     case "nbf":
@@ -183,7 +183,7 @@ interface KeyPorts extends TokenPorts {
   onChanged(): void;
 }
 
-/** The issuer's public keys, from a file or a URL, read again now and then. A failed reading leaves the earlier keys in use. */
+/** The issuer's public keys, from a file or a URL, read again periodically. A failed reading leaves the earlier keys in use. */
 class IssuerKeys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
@@ -205,21 +205,21 @@ class IssuerKeys {
 
   current(): JWTVerifyGetKey {
     this.refresh();
-    if (this.#set === undefined) throw unauthenticated("token cannot be checked: the issuer's keys could not be read yet");
+    if (this.#set === undefined) throw unauthenticated("token cannot be verified: the issuer's keys could not be read yet");
     return this.#set;
   }
 
-  /** Reads the keys again when they are old, in the background. */
+  /** Reads the keys again in the background if they are old. */
   refresh(): void {
     if (this.#ports.monoMs() - this.#readMonoMs >= MAX_KEYS_AGE_MS) void this.readOnce();
   }
 
-  /** Reads the keys again, unless that was done just now. Never rejects. */
+  /** Reads the keys again, unless they were read very recently. Never rejects. */
   async reread(): Promise<void> {
     if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.readOnce();
   }
 
-  /** Reads the keys again, or waits for the reading under way. Never rejects. */
+  /** Reads the keys again, or waits for the current reading. Never rejects. */
   readOnce(): Promise<void> {
     this.#reading ??= this.#read()
       .catch((error: unknown) => this.#ports.onKeysFailed(error))
@@ -240,7 +240,7 @@ class IssuerKeys {
   }
 }
 
-/** Throws when the file cannot be read, or holds no keys. */
+/** Throws if the file cannot be read, or contains no keys. */
 export function checkKeyFile(path: string): void {
   keySetOf(readKeyFile(path), path);
 }
@@ -253,23 +253,23 @@ function readKeyFile(path: string): string {
 
 function keySetOf(text: string, from: string): JWTVerifyGetKey {
   try {
-    // jose checks the form and takes a copy, so the cast is safe.
+    // jose checks the form and makes a copy, so the cast is safe.
     return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet); // oxlint-disable-line typescript/no-unsafe-type-assertion
   } catch {
-    // The parser's message is left out: it shows the content, which may be of another file than was meant.
-    throw new Error(`${from} holds no JWKS: JSON with a list of keys`);
+    // The parser's message is omitted: it shows the content, which may belong to another file than intended.
+    throw new Error(`${from} is not a JWKS: expected JSON with a list of keys`);
   }
 }
 
 async function fetchText(url: string): Promise<string> {
   const reply = await fetch(url, { signal: AbortSignal.timeout(FETCH_MS), redirect: "error", headers: { accept: "application/json" } });
-  if (reply.status !== 200) throw new Error(`${url} answers ${reply.status}`);
+  if (reply.status !== 200) throw new Error(`${url} returned status ${reply.status}`);
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
   const body: AsyncIterable<Uint8Array> | readonly Uint8Array[] = reply.body ?? [];
   for await (const chunk of body) {
     sizeBytes += chunk.length;
-    if (sizeBytes > MAX_JWKS_BYTES) throw new Error(`${url} gives more than ${MAX_JWKS_BYTES} bytes`);
+    if (sizeBytes > MAX_JWKS_BYTES) throw new Error(`${url} returned more than ${MAX_JWKS_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

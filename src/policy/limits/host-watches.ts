@@ -1,40 +1,40 @@
 /**
- * Open watches of a node whose calls arrive at several threads. The main thread counts them, so that their bounds hold exactly for all threads
- * together: a worker asks before it opens a watch, and tells when that ends.
+ * Counts the open watches of a node whose calls arrive on several threads. The main thread counts them, so that their limits are exact for
+ * all threads together: a worker asks before it opens a watch, and reports when the watch ends.
  */
 import { receivedError, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 
 /** From a worker to the main thread. */
 export type WatchNews =
-  /** Asks for an open watch. `namespace` is empty if the watch counts for none. The worker never uses an id twice. */
+  /** Requests to open a watch. `namespace` is empty if the watch counts for none. The worker never uses an id twice. */
   | { readonly kind: "open"; readonly id: number; readonly caller: Caller; readonly namespace: string }
   | { readonly kind: "close"; readonly id: number };
 
 /** From the main thread to the worker that asked. */
 export interface WatchVerdict {
   readonly id: number;
-  /** Why the watch may not open; undefined if it is counted now. */
+  /** The reason why the watch must not open. Undefined if it is counted now. */
   readonly refused: SentError | undefined;
 }
 
 /** Counts, in the main thread, the watches that workers have open. */
 export class HostWatches {
   readonly #open: (caller: Caller, namespace: string) => () => void;
-  /** What ends the count of each open watch, by worker and id. */
+  /** The functions that end the count of each open watch, by worker and id. */
   readonly #workers = new Map<number, Map<number, () => void>>();
 
-  /** `open` counts a watch until what it returns is called, or throws WaymarkError to refuse it. */
+  /** `open` counts a watch until the returned function is called, or throws WaymarkError to refuse it. */
   constructor(open: (caller: Caller, namespace: string) => () => void) {
     this.#open = open;
   }
 
-  /** How many watches of workers are counted now. */
+  /** Number of counted watches of workers. */
   get size(): number {
     return this.#workers.values().reduce((sum, open) => sum + open.size, 0);
   }
 
-  /** What a worker says; returns the answer to it, if it wants one. */
+  /** Processes a message of a worker. Returns the answer if there is one. */
   take(worker: number, news: WatchNews): WatchVerdict | undefined {
     const { id } = news;
     if (news.kind === "open") return { id, refused: this.#refusal(worker, news) };
@@ -44,7 +44,7 @@ export class HostWatches {
     return undefined;
   }
 
-  /** The worker ended, and its watches with it. */
+  /** Ends the count of a worker's watches, because the worker has ended. */
   forget(worker: number): void {
     for (const close of this.#workers.get(worker)?.values() ?? []) close();
     this.#workers.delete(worker);
@@ -68,7 +68,7 @@ interface PendingWatch {
   readonly reject: (error: WaymarkError) => void;
 }
 
-/** Asks, in a worker, for each watch that is to open. */
+/** Asks, in a worker, before each watch opens. */
 export class WorkerWatches {
   readonly #send: (news: WatchNews) => void;
   readonly #asked = new Map<number, PendingWatch>();
@@ -78,12 +78,12 @@ export class WorkerWatches {
     this.#send = send;
   }
 
-  /** How many watches wait for an answer. */
+  /** Number of watches that wait for an answer. */
   get size(): number {
     return this.#asked.size;
   }
 
-  /** Resolves, once the watch is counted, to what ends the count. Rejects with the main thread's refusal. */
+  /** Resolves, once the watch is counted, to the function that ends the count. Rejects with the main thread's refusal. */
   open(caller: Caller, namespace: string): Promise<() => void> {
     this.#lastId += 1;
     const id = this.#lastId;
@@ -91,7 +91,7 @@ export class WorkerWatches {
     return new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }));
   }
 
-  /** What the main thread answers. */
+  /** Processes an answer of the main thread. */
   take({ id, refused }: WatchVerdict): void {
     const asked = this.#asked.get(id);
     this.#asked.delete(id);

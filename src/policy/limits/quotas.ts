@@ -1,6 +1,6 @@
 /**
- * Quotas: what a namespace and a tenant may hold at most (semantics.md, Policy). Counted is what this node shows, and what is
- * staged and not yet on disk. A lowered quota removes nothing, but refuses additions.
+ * Quotas: limits on the entries, bytes, watches and checks of a namespace and of a tenant (semantics.md, Policy). Counts the entries
+ * visible on this node, and the staged ones that are not yet on disk. A lowered quota removes nothing, but refuses additions.
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -21,7 +21,7 @@ export type QuotaHolder = "namespace" | "tenant";
 /** The facts of an entry that quotas count. */
 export interface QuotaEntry {
   readonly namespace: string;
-  /** Empty when the entry counts for no tenant. */
+  /** Empty if the entry counts for no tenant. */
   readonly tenant: string;
   readonly bytes: number;
   /** Number of checks that this node runs for the holder. */
@@ -35,15 +35,15 @@ export interface QuotaChange {
 }
 
 export interface QuotaPorts {
-  /** The bounds of a namespace and of a tenant; 0 means no bound. */
+  /** The limits of a namespace and of a tenant; 0 means no limit. */
   namespaceQuota(namespace: string): NamespaceQuota;
   tenantQuota(tenant: string): HolderQuota;
-  /** The visible entries here, as the catalog counts them. */
+  /** The visible entries here, as counted by the catalog. */
   namespaceUsage(namespace: string): NamespaceUsage;
   tenantUsage(tenant: string): NamespaceUsage & { readonly checks?: number };
-  /** Whether a caller may see a namespace. Only then its refusals say how much is in it. */
+  /** Whether a caller may see a namespace. If not, its refusals do not contain the namespace's usage. */
   sees(caller: Caller, namespace: string): boolean;
-  /** Whether any quota is set. While none is, nothing is checked or counted. */
+  /** Whether any quota is set. If none is, nothing is checked or counted. */
   isSet(): boolean;
   onRefusal(refusal: LimitRefusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
@@ -60,7 +60,7 @@ interface StagedChange {
   readonly change: QuotaChange;
 }
 
-/** Staged entries and bytes, and open watches, of the holders of one kind. A holder at zero is not kept. */
+/** Staged entries and bytes, and open watches, of the holders of one kind. A holder at zero is not stored. */
 class HolderLedger {
   readonly staged = new Map<string, QuotaSum>();
   readonly watches = new Map<string, number>();
@@ -89,17 +89,17 @@ export class NamespaceQuotas {
     this.#ports = ports;
   }
 
-  /** Whether any quota is set. While none is, changes need not be reported here. */
+  /** Whether any quota is set. If none is, changes need not be reported here. */
   get isSet(): boolean {
     return this.#ports.isSet();
   }
 
-  /** How many changes are staged and not yet visible. */
+  /** Number of changes that are staged and not yet visible. */
   get stagedCount(): number {
     return this.#staged.length;
   }
 
-  /** Checks what a request as a whole would add, before any of it is staged. Throws `quota_exceeded`. */
+  /** Checks the additions of a request as a whole, before any of them is staged. Throws `quota_exceeded`. */
   check(caller: Caller, changes: readonly QuotaChange[]): void {
     const namespaces = new Map<string, QuotaSum>();
     const tenants = new Map<string, QuotaSum>();
@@ -111,7 +111,7 @@ export class NamespaceQuotas {
     for (const [name, sum] of tenants) this.#checkSum(caller, { holder: "tenant", name, sum });
   }
 
-  /** Counts a change that got its number and is on its way to the journal. */
+  /** Counts a change that got its number and is being written to the journal. */
   stage(seq: number, change: QuotaChange): void {
     this.#staged.push({ seq, change });
     this.#apply(change, 1);
@@ -145,8 +145,8 @@ export class NamespaceQuotas {
   }
 
   /**
-   * Counts an open watch until the function that it returns is called. `namespace` may be a prefix, which counts as a namespace, or empty for
-   * a watch of all. Throws `quota_exceeded`.
+   * Counts an open watch until the returned function is called. `namespace` may be a prefix, which counts as a namespace, or empty for a
+   * watch of all namespaces. Throws `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {
     const { tenant } = caller;
@@ -161,7 +161,7 @@ export class NamespaceQuotas {
     });
   }
 
-  /** How many watches of a holder are open. */
+  /** Number of open watches of a holder. */
   watchCount(holder: QuotaHolder, name: string): number {
     return this.#ledger(holder).watches.get(name) ?? 0;
   }
@@ -225,11 +225,11 @@ export class NamespaceQuotas {
     namespace: string;
   }): WaymarkError {
     const { caller, holder, name, bound, current, added, max, action, namespace } = over;
-    const detail = `${holder} ${JSON.stringify(name)} holds ${current} ${bound} of at most ${max}`;
+    const detail = `${holder} ${JSON.stringify(name)} has ${current} of at most ${max} ${bound}`;
     const isTold = holder === "tenant" || this.#ports.sees(caller, name);
     this.#ports.onRefusal({ caller, action, namespace, reason: "quota_exceeded", detail }, holder, bound);
     const metadata = { [holder]: name, bound, max: `${max}`, ...(isTold && { current: `${current}` }) };
-    const told = isTold ? detail : `${holder} ${JSON.stringify(name)} may hold ${max} ${bound}`;
+    const told = isTold ? detail : `${holder} ${JSON.stringify(name)} may have at most ${max} ${bound}`;
     return new WaymarkError("quota_exceeded", `${told}; this request would add ${added}`, { metadata });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Rate limits: how often one caller may read and write, how often all callers together may in one namespace, and how many watches a
- * caller may hold open (semantics.md, Policy). A call takes a token of its caller, and one of each namespace that it concerns.
+ * Rate limits: how often one caller may read and write, how often all callers together may in one namespace, and how many watches a caller
+ * may have open (semantics.md, Policy). A call uses one token of its caller, and one of each namespace that it affects.
  */
 
 import { networkOf } from "../../lib/addresses.ts";
@@ -18,30 +18,30 @@ export interface RateLimits {
   readonly namespaceWritesPerMinute: number;
   /** Open streams of one caller. */
   readonly watches: number;
-  /** A full bucket holds as many tokens as come back in this time. */
+  /** A full bucket holds as many tokens as are refilled in this time. */
   readonly windowMs: number;
-  /** Most buckets of each sort: tenants and principals, addresses, and namespaces, each for reads and for writes. */
+  /** Most buckets of each kind: tenants and principals, addresses, and namespaces, each for reads and for writes. */
   readonly maxKeys: number;
 }
 
-/** The bucket that a call takes a token from. */
+/** The bucket from which a call uses a token. */
 export type CallCost = "read" | "write";
 
 /** A call that was refused because of a limit. */
 export interface LimitRefusal {
   readonly caller: Caller;
   readonly action: CallCost | "watch";
-  /** The namespace that was over its limit; empty when the caller was. */
+  /** The namespace that was over its limit; empty if the caller was. */
   readonly namespace: string;
   readonly reason: "rate_limited" | "quota_exceeded";
-  /** Names the limit to a person. */
+  /** Describes the limit for a person. */
   readonly detail: string;
 }
 
 const MINUTE_MS = 60_000;
-/** Most errors that are kept to be thrown again. */
+/** Most cached errors. */
 const MAX_ERRORS = 1000;
-/** How long to wait before opening a watch again. When another watch will end is not known. */
+/** How long to wait before opening a watch again. It is unknown when another watch will end. */
 const WATCH_RETRY_MS = 5_000;
 
 export class RateLimiter {
@@ -49,9 +49,9 @@ export class RateLimiter {
   readonly #onRefusal: (refusal: LimitRefusal) => void;
   readonly #callers: Readonly<Record<CallCost, CallerBuckets | undefined>>;
   readonly #namespaces: Readonly<Record<CallCost, KeyedBuckets | undefined>>;
-  /** How many watches each caller has open; callers without one are not in the map. */
+  /** Number of open watches by caller. Callers without open watches are not in the map. */
   readonly #watches = new Map<string, number>();
-  /** Errors by message. HOT: a flood gets the same few errors again and again, and making each anew cost 8 µs. */
+  /** Cached errors by message. HOT: a flood gets the same few errors repeatedly, and creating each of them cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();
 
   constructor(limits: RateLimits, onRefusal: (refusal: LimitRefusal) => void, makeBuckets: MakeBuckets = ownBuckets) {
@@ -69,26 +69,26 @@ export class RateLimiter {
     };
   }
 
-  /** How many buckets of all sorts are kept. */
+  /** Number of buckets of all kinds. */
   get size(): number {
     const { read, write } = this.#callers;
     return [read, write, this.#namespaces.read, this.#namespaces.write].reduce((sum, buckets) => sum + (buckets?.size ?? 0), 0);
   }
 
-  /** How many callers have open watches. */
+  /** Number of callers with open watches. */
   get watcherCount(): number {
     return this.#watches.size;
   }
 
-  /** Takes a token of the caller. Throws `discovery_rate_limited`. HOT: once a call, where a limit is set. */
+  /** Uses a token of the caller. Throws `discovery_rate_limited`. HOT: once per call if a limit is set. */
   admit(caller: Caller, cost: CallCost, monoMs: number): void {
     const waitMs = this.#callers[cost]?.take(caller, monoMs) ?? 0;
     if (waitMs > 0) throw this.#refused({ caller, action: cost, namespace: "", waitMs });
   }
 
   /**
-   * Takes a token of each namespace that an admitted call concerns. When a namespace has none left, takes no token, gives the
-   * caller's token back too, and throws `discovery_rate_limited`.
+   * Uses a token of each namespace that an admitted call affects. If a namespace has none left, uses no token, returns the caller's token
+   * too, and throws `discovery_rate_limited`.
    */
   admitIn(namespaces: Iterable<string>, caller: Caller, cost: CallCost, monoMs: number): void {
     const buckets = this.#namespaces[cost];
@@ -107,7 +107,7 @@ export class RateLimiter {
     }
   }
 
-  /** Counts an open watch until the function that it returns is called. Throws `discovery_rate_limited`. */
+  /** Counts an open watch until the returned function is called. Throws `discovery_rate_limited`. */
   openWatch(caller: Caller): () => void {
     const { watches } = this.#limits;
     if (watches === 0) return NOTHING;
@@ -127,8 +127,8 @@ export class RateLimiter {
     const bound = this.#boundOf(action, namespace);
     const who = namespace === "" ? callerText(caller) : `namespace ${JSON.stringify(namespace.slice(0, 256))}`;
     const retryMs = Math.ceil(waitMs);
-    this.#onRefusal({ caller, action, namespace, reason: "rate_limited", detail: `${who} has ${bound}` });
-    return this.#error(`${who} has ${bound} and used them; try again in ${retryMs} ms`, retryMs);
+    this.#onRefusal({ caller, action, namespace, reason: "rate_limited", detail: `${who} has a limit of ${bound}` });
+    return this.#error(`limit exceeded: ${who} has a limit of ${bound}; try again in ${retryMs} ms`, retryMs);
   }
 
   #error(message: string, retryMs: number): WaymarkError {
@@ -147,7 +147,7 @@ export class RateLimiter {
     const isRead = action === "read";
     const own = isRead ? limits.readsPerMinute : limits.writesPerMinute;
     const shared = isRead ? limits.namespaceReadsPerMinute : limits.namespaceWritesPerMinute;
-    return `${namespace === "" ? own : shared} ${action}s a minute`;
+    return `${namespace === "" ? own : shared} ${action}s per minute`;
   }
 }
 
@@ -157,7 +157,9 @@ export function areLimitsSet(limits: RateLimits): boolean {
   return [readsPerMinute, writesPerMinute, namespaceReadsPerMinute, namespaceWritesPerMinute, watches].some((limit) => limit > 0);
 }
 
-/** Buckets of callers. Strangers have buckets of their own: a crowd of addresses must not make the node forget what a tenant used. */
+/**
+ * Buckets of callers. Anonymous callers have separate buckets, so that a large number of addresses cannot displace the buckets of tenants.
+ */
 class CallerBuckets {
   readonly #known: KeyedBuckets;
   readonly #strangers: KeyedBuckets;
@@ -184,7 +186,7 @@ class CallerBuckets {
   }
 }
 
-/** The key of a caller's bucket: its tenant, else its principal, else its address. */
+/** The key of a caller's bucket: its tenant, otherwise its principal, otherwise its address. */
 export function callerKey(caller: Caller): string {
   if (caller.tenant !== "") return `tenant ${caller.tenant}`;
   return caller.principal === "" ? `address ${networkOf(caller.address)}` : `principal ${caller.principal}`;
@@ -195,7 +197,7 @@ function callerText(caller: Caller): string {
   return caller.principal === "" ? "this address" : "this principal";
 }
 
-/** A bucket holds the tokens of one window, and at least one token, without which it would never give any. */
+/** Options of a bucket with the tokens of one window, and at least one token, because otherwise it would never admit a call. */
 function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number): BucketOptions {
   const limit = Math.max(1, (perMinute * windowMs) / MINUTE_MS);
   return { limit, windowMs: (limit * MINUTE_MS) / perMinute, maxKeys };
@@ -204,7 +206,7 @@ function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number): Bu
 /** Ends a watch that was not counted. */
 const NOTHING = (): void => undefined;
 
-/** A function that runs `act` the first time only. */
+/** Returns a function that runs `act` only at the first call. */
 export function once(act: () => void): () => void {
   let isDone = false;
   return () => {

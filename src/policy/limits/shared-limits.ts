@@ -1,38 +1,38 @@
-/** Limits that hold for several threads together: their buckets lie in memory that all of them have. */
+/** Limits that several threads enforce together: their buckets are in shared memory. */
 
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
 import { bucketTable, SharedBuckets } from "../../lib/buckets/shared-buckets.ts";
 import { type BucketOptions, type KeyedBuckets, TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { InvariantError } from "../../lib/errors.ts";
 
-/** Makes the buckets of one sort. Every sort has its name, the same in all threads. */
+/** Makes the buckets of one kind. Every kind has a name, which is the same in all threads. */
 export type MakeBuckets = (sort: string, options: BucketOptions) => KeyedBuckets;
 
-/** Made once, and handed to each thread when it starts: it can be cloned, and the clones have the same memory. */
+/** Created once, and passed to each thread at its start: it can be cloned, and the clones share the same memory. */
 export interface SharedLimits {
-  /** Random, because strangers choose the keys. */
+  /** Random, because anonymous callers choose the keys. */
   readonly hashKey: HashKey;
-  /** By sort, the memory of its buckets. */
+  /** The memory of the buckets, by kind. */
   readonly tables: ReadonlyMap<string, SharedArrayBuffer>;
 }
 
-/** Buckets of a thread that shares them with no other. */
+/** Buckets that only one thread uses. */
 export const ownBuckets: MakeBuckets = (_sort, options) => new TokenBuckets(options);
 
 /**
- * Buckets of one of so many processes, which share no memory. Each has that part of the rate, so all together give no key more than the whole. A key whose
- * calls all reach one of them has only its part.
+ * Buckets of one of `of` processes, which share no memory. Each process has an equal part of the rate, so that all together never exceed
+ * the whole. A key whose calls all reach one process has only that part.
  */
 export function partBuckets(of: number): MakeBuckets {
   return (_sort, options) => {
     const { limit, windowMs } = options;
     const part = Math.max(1, Math.floor(limit / of));
-    // What rounding takes off, or one token of a part below one puts on, the window makes up for.
+    // The window compensates for rounding, and for a part that was raised to one token.
     return new TokenBuckets({ ...options, limit: part, windowMs: (part * windowMs * of) / limit });
   };
 }
 
-/** Makes what threads share. `needs` is to ask for the buckets of each sort that a thread will ask for. */
+/** Creates the shared memory. `needs` must request the buckets of each kind that a thread will request. */
 export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) => void): SharedLimits {
   const tables = new Map<string, SharedArrayBuffer>();
   needs((sort, options) => {
@@ -42,7 +42,7 @@ export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) 
   return { hashKey, tables };
 }
 
-/** Buckets that this thread shares. `originMs` is what is added to its monotonic ms to get those of a clock that all threads have. */
+/** Buckets in shared memory. Adding `originMs` to this thread's monotonic ms gives the time of a clock common to all threads. */
 export function sharedBuckets({ hashKey, tables }: SharedLimits, originMs: number): MakeBuckets {
   return (sort, options) => {
     const table = tables.get(sort);

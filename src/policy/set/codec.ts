@@ -1,4 +1,4 @@
-/** Policy sets and stages between protobuf messages and plain values. */
+/** Converts policy sets and stages between protobuf messages and plain values. */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -25,8 +25,9 @@ import type { CutoverWindow, NamespaceQuota, NamespaceRule, PolicySet } from "./
 import { type PolicyProblem, PolicyProblems } from "./validation.ts";
 
 /**
- * Decodes a set. The number is ignored, because the server assigns it. Only problems that cannot be expressed in the decoded values are added to `problems`;
- * `validate` finds all others. When `problems` is full, decoding stops, and the remaining rules are missing in the set.
+ * Decodes a set. The number is ignored, because the server assigns it. Only problems that cannot be expressed in the decoded values are
+ * added to `problems`; `validate` finds all others. When `problems` is full, decoding stops, and the remaining rules are missing in the
+ * set.
  */
 export function decodePolicySet(wire: WireSet, problems = new PolicyProblems<PolicyProblem>()): PolicySet {
   const rules: NamespaceRule[] = [];
@@ -86,7 +87,7 @@ function decodeWindow(wire: WireWindow, path: string, problems: PolicyProblems<P
 function decodeQuota(wire: WireQuota | undefined, path: string, problems: PolicyProblems<PolicyProblem>): NamespaceQuota {
   const count = (value: bigint | undefined, name: string): number => {
     if (value === undefined || value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value ?? 0n);
-    problems.add({ path: `${path}.${name}`, severity: "error", message: `${value} is more than ${Number.MAX_SAFE_INTEGER}` });
+    problems.add({ path: `${path}.${name}`, severity: "error", message: `must be at most ${Number.MAX_SAFE_INTEGER}, is ${value}` });
     return 0;
   };
   return { entries: count(wire?.entries, "entries"), watches: count(wire?.watches, "watches"), bytes: count(wire?.bytes, "bytes") };
@@ -130,7 +131,7 @@ function encodeScope(scope: Scope): WireScope {
 /** Most clusters that a stage may name. */
 const MAX_CLUSTERS = 1000;
 
-/** Undefined when the request names no stage. Throws `invalid_argument`. */
+/** Undefined if the request has no stage. Throws `invalid_argument`. */
 export function decodeStage(wire: WireStage | undefined): RolloutStage | undefined {
   if (wire === undefined) return undefined;
   const { by } = wire;
@@ -140,7 +141,7 @@ export function decodeStage(wire: WireStage | undefined): RolloutStage | undefin
     case "clusters": {
       const { clusterIds } = by.value;
       if (clusterIds.length > MAX_CLUSTERS)
-        throw invalid("stage.clusters.cluster_ids", `${clusterIds.length} items are more than ${MAX_CLUSTERS}`);
+        throw invalid("stage.clusters.cluster_ids", `must have at most ${MAX_CLUSTERS} items, has ${clusterIds.length}`);
       for (const [index, id] of clusterIds.entries()) {
         const { maxIdLength } = NODE_BOUNDS;
         if (!isName(id, maxIdLength)) throw invalid(`stage.clusters.cluster_ids[${index}]`, nameRule(id, maxIdLength));
@@ -148,7 +149,7 @@ export function decodeStage(wire: WireStage | undefined): RolloutStage | undefin
       return { by: "clusters", clusterIds };
     }
     case undefined:
-      throw invalid("stage.by", "is empty: give percent or clusters, or leave the stage out");
+      throw invalid("stage.by", "must be percent or clusters; omit the stage to put the set in force everywhere");
   }
 }
 

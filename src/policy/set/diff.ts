@@ -1,13 +1,13 @@
-/** How one policy set differs from another, rule by rule, and whether the owner of a namespace may make that change. */
+/** The differences between two policy sets, rule by rule, and whether the owner of a namespace may make such a change. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import { BELOW, type CutoverWindow, type NamespaceRule, type PolicySet } from "./rules.ts";
 
 export interface FieldChange {
   /** Name of the field in a policy file: `visibility_tenants`. */
   readonly field: string;
-  /** Items of a list that are gone, or the value before. At most 20. */
+  /** Removed items of a list, or the value before. At most 20. */
   readonly removed: readonly string[];
-  /** Items of a list that are new, or the value after. At most 20. */
+  /** Added items of a list, or the value after. At most 20. */
   readonly added: readonly string[];
 }
 
@@ -24,8 +24,8 @@ const MAX_ITEMS = 20;
 const RULES_A_SLICE = 1000;
 
 /**
- * The fields of the set itself that differ, then every rule that differs, by pattern. The order of rules and of lists does not count.
- * Yields after each thousand rules.
+ * The changed fields of the set itself, then every changed rule, by pattern. The order of rules and lists does not count. Yields after each
+ * thousand rules.
  */
 export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Generator<void, readonly RuleChange[]> {
   const changes: RuleChange[] = [];
@@ -47,7 +47,7 @@ export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Ge
   return changes;
 }
 
-/** The rule that would apply to the namespaces of a pattern without the pattern's own; undefined when there is none. */
+/** The rule that would apply to the namespaces of a pattern if the pattern had no rule. Undefined if there is none. */
 export function findParent(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): NamespaceRule | undefined {
   const isBelow = pattern.endsWith(BELOW);
   let prefix = prefixOf(pattern);
@@ -112,14 +112,14 @@ function without(items: readonly string[], others: readonly string[]): readonly 
   return left.length <= MAX_ITEMS ? left : [...left.slice(0, MAX_ITEMS - 1), `… and ${left.length - MAX_ITEMS + 1} more`];
 }
 
-const FOREIGN_SET = "the set differs in default_allow, or there is no set in force";
+const FOREIGN_SET = "the set changes default_allow, or no set is in force";
 
-/** Whether a caller owns a namespace, as `isOwnerOf` of caller.ts says. */
+/** Whether a caller owns a namespace, as defined by `isOwnerOf` of caller.ts. */
 export type OwnershipTest = (namespace: string) => boolean;
 
 /**
- * Why an owner may not replace `before` by `after`; undefined when it may. An owner may change the rules at and below its namespace, except for
- * quota and priority. Yields between slices of work. The text names one rule, which the caller may not be allowed to read.
+ * The reason why an owner must not replace `before` with `after`. Undefined if it may: an owner may change the rules at and below its
+ * namespace, except quota and priority. Yields between slices of work. The text names one rule, which may be hidden from the caller.
  */
 export function* foreignChangeSlices(
   before: PolicySet | undefined,
@@ -129,10 +129,10 @@ export function* foreignChangeSlices(
   const changes = yield* diffSlices(before, after);
   const outside = changes.find((change) => !isOwned(change, owns));
   if (outside?.pattern === "") return FOREIGN_SET;
-  if (outside !== undefined) return `the set differs in the rule ${outside.pattern}`;
+  if (outside !== undefined) return `the set changes the rule ${outside.pattern}`;
   const [old, now] = [ruleMap(before), ruleMap(after)];
   const freed = changes.find(({ pattern }) => pattern !== "" && boundsOf(pattern, old) !== boundsOf(pattern, now));
-  return freed === undefined ? undefined : `the set differs in quota or priority of what is under the rule ${freed.pattern}`;
+  return freed === undefined ? undefined : `the set changes the quota or priority of namespaces under the rule ${freed.pattern}`;
 }
 
 /** The parts of a set that can be read before its rules are decoded. */
@@ -142,8 +142,8 @@ export interface SetOutline {
 }
 
 /**
- * Why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules; undefined if the rules decide. The text names one
- * rule, as above. Cost: O(patterns).
+ * The reason why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules. Undefined if the
+ * rules decide. The text names one rule, as above. Cost: O(patterns).
  */
 export function foreignOutline(
   before: PolicySet | undefined,
@@ -155,11 +155,11 @@ export function foreignOutline(
   const isForeign = (pattern: string): boolean => !owns(prefixOf(pattern));
   const added = [...patterns].find((pattern) => !old.has(pattern) && isForeign(pattern));
   const outside = added ?? [...old.keys()].find((pattern) => !patterns.has(pattern) && isForeign(pattern));
-  return outside === undefined ? undefined : `the set differs in the rule ${outside}`;
+  return outside === undefined ? undefined : `the set changes the rule ${outside}`;
 }
 
 function isOwned({ pattern, fields }: RuleChange, owns: OwnershipTest): boolean {
-  // Of the set itself only the author's label may change: the other fields concern every owner.
+  // An owner may change only the author's label of the set itself: the other fields affect every owner.
   if (pattern === "") return fields.every(({ field }) => field === "version");
   return owns(prefixOf(pattern));
 }
@@ -172,7 +172,7 @@ function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, NamespaceRule>
   return new Map((set?.rules ?? []).map((rule) => [rule.pattern, rule]));
 }
 
-/** Quota and priority at a pattern, of its own rule or of the rule above it. They protect others from the owner. */
+/** Quota and priority at a pattern, from its own rule or the parent rule. They protect other tenants from the owner. */
 function boundsOf(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): string {
   const rule = ruleOf.get(pattern) ?? findParent(pattern, ruleOf);
   if (rule === undefined) return "0/0/0/0";

@@ -1,4 +1,4 @@
-/** Policy files in YAML or JSON: reads them into sets, with the line of every problem, and writes sets back. */
+/** Reads policy files in YAML or JSON into sets, with the line of every problem, and writes sets as files. */
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { type DocumentNode, readDocuments } from "../../lib/formats/documents.ts";
@@ -17,29 +17,29 @@ export interface PolicyFileProblem extends PolicyProblem {
 }
 
 export interface ParsedPolicyFile {
-  /** Undefined when there is an error among the problems. */
+  /** Undefined if the problems contain an error. */
   readonly set: PolicySet | undefined;
   /** In the order of lines: every error, and warnings about rules if the whole file could be read. */
   readonly problems: readonly PolicyFileProblem[];
 }
 
 /**
- * Reads a policy file and validates its set. One document; keys as in `NamespacePolicy`, in snake_case; scopes as `local`,
- * `zone`, `region`, `global`; times in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in some seconds.
+ * Reads a policy file with one document, and validates its set. Keys as in `NamespacePolicy`, in snake_case; scopes as `local`, `zone`,
+ * `region`, `global`; times in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in several seconds.
  */
 export function readPolicyFile(text: string, known: ValidationFacts = {}): ParsedPolicyFile {
   const sizeBytes = UTF8.encode(text).length;
-  if (sizeBytes > POLICY_BOUNDS.maxFileBytes) return refused(1, `has ${sizeBytes} bytes, more than ${POLICY_BOUNDS.maxFileBytes}`);
+  if (sizeBytes > POLICY_BOUNDS.maxFileBytes) return refused(1, `must have at most ${POLICY_BOUNDS.maxFileBytes} bytes, has ${sizeBytes}`);
   const { places, problems: broken } = readDocuments(text, { refusesRepeatedKeys: true });
   if (broken.length > 0) return { set: undefined, problems: broken.map(({ line, message }) => problemAt(line, "", message)) };
   const [place, second] = places;
-  if (place === undefined) return refused(1, "is empty: a policy has at least the key version");
-  if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file has one");
+  if (place === undefined) return refused(1, "is empty: a policy needs at least the key version");
+  if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file must have exactly one");
   const reader = new PolicyFileReader();
   const set = reader.set(place);
   const isWhole = !hasErrors(reader.problems.list);
   for (const problem of validate(set, known)) {
-    // Parts that could not be read have defaults here: errors about them, and warnings about such rules, would be misleading.
+    // Values that could not be read have defaults here, so errors about them, and all warnings about rules, would be misleading.
     if (isWhole || (problem.severity === "error" && !reader.isUnread(problem.path)))
       reader.problems.add({ ...problem, line: lineOf(place, problem.path) });
   }
@@ -119,13 +119,13 @@ const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
   ["global", SCOPE.GLOBAL],
 ]);
 
-/** A value and its path as messages name it. */
+/** A value, and its path for messages. */
 interface FieldSpot {
   readonly place: DocumentNode;
   readonly path: string;
 }
 
-/** Reads values. A wrong value becomes a problem, and its default is used. */
+/** Reads values. A wrong value is reported as a problem, and its default is used. */
 class PolicyFileReader {
   readonly problems = new PolicyProblems<PolicyFileProblem>();
   /** Paths of values for which the default is used because of a problem. */
@@ -150,7 +150,7 @@ class PolicyFileReader {
 
   #rule(spot: FieldSpot): NamespaceRule {
     const isMap = this.#keys(spot, RULE_KEYS);
-    if (isMap && part(spot, "namespace").place.value === undefined) this.#error(spot, "has no namespace", `${spot.path}.namespace`);
+    if (isMap && part(spot, "namespace").place.value === undefined) this.#error(spot, "namespace is required", `${spot.path}.namespace`);
     const owners = this.#texts(part(spot, "owners"));
     return {
       pattern: this.#text(part(spot, "namespace")),
@@ -169,7 +169,7 @@ class PolicyFileReader {
   #window(spot: FieldSpot): CutoverWindow {
     const isMap = this.#keys(spot, WINDOW_KEYS);
     const start = part(spot, "starts_at");
-    if (isMap && start.place.value === undefined) this.#error(spot, "has no starts_at", `${spot.path}.starts_at`);
+    if (isMap && start.place.value === undefined) this.#error(spot, "starts_at is required", `${spot.path}.starts_at`);
     return {
       // The default is before every end, so that no second problem is reported.
       startsWallMs: this.#time(start) ?? MIN_WALL_MS,
@@ -188,7 +188,7 @@ class PolicyFileReader {
     };
   }
 
-  /** Whether the value is a map; unknown keys are problems. */
+  /** Returns whether the value is a map, and reports unknown keys. */
   #keys(spot: FieldSpot, keys: readonly string[]): boolean {
     const { value } = spot.place;
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -198,17 +198,17 @@ class PolicyFileReader {
     for (const key of Object.keys(value)) {
       if (keys.includes(key)) continue;
       const nearest = findNearest(key, keys);
-      const hint = nearest === undefined ? `; the keys here are ${keys.join(", ")}` : `; did you mean ${nearest}?`;
+      const hint = nearest === undefined ? `; the known keys are ${keys.join(", ")}` : `; did you mean ${nearest}?`;
       this.#error(part(spot, key), `unknown key${hint}`);
     }
     return true;
   }
 
-  /** Reads a list of viewers, and warns of an empty one: it means the opposite of what it looks like. */
+  /** Reads a list of viewers, and warns about an empty one: it means all callers, which authors may not expect. */
   #viewers(spot: FieldSpot): readonly string[] {
     const { value } = spot.place;
     if (Array.isArray(value) && value.length === 0) {
-      const message = "is empty: with visibility and visibility_tenants both empty everybody sees it";
+      const message = "is empty: with visibility and visibility_tenants both empty, all callers see the namespace";
       this.problems.add({ line: spot.place.line(), path: spot.path, severity: "warning", message });
     }
     return this.#texts(spot);
@@ -283,7 +283,7 @@ function part({ place, path }: FieldSpot, key: string): FieldSpot {
 }
 
 function shown(value: unknown): string {
-  if (value === null || value === undefined) return "nothing";
+  if (value === null || value === undefined) return "null";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a map";
   const text = JSON.stringify(value);

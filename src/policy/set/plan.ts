@@ -1,4 +1,4 @@
-/** The answer of a dry run: what a policy set would change for whom, in the catalog as it is (semantics.md, Policy). */
+/** The result of a dry run: the changes that a policy set would make for each viewer, in the current catalog (semantics.md, Policy). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { EntryKey } from "../../catalog/record/record.ts";
@@ -9,15 +9,15 @@ import { mayBeSeen, Policy, type RecordSource, type Viewer } from "./verdict.ts"
 export interface CatalogFacts {
   /** Namespaces with entries, sorted. */
   namespaces(): readonly string[];
-  /** How many entries are in exactly this namespace. */
+  /** Number of entries in exactly this namespace. */
   count(namespace: string): number;
-  /** At most `max` of their keys. */
+  /** At most `max` of its keys. */
   examples(namespace: string, max: number): readonly EntryKey[];
-  /** Known tenants, each with the cluster it reads from. The plan adds the viewers that rules name. */
+  /** Known tenants, each with the cluster that it reads from. The plan adds the viewers that rules name. */
   viewers(): readonly Viewer[];
   /** The channels on which this cluster exports a namespace whose rule lists these scopes, by the settings. */
   channels(listed: readonly Scope[]): readonly Scope[];
-  /** Every entry that is held, also those that owner rules hide now. May be read slowly, while entries come and go. */
+  /** Every entry in the catalog, including entries that owner rules hide now. May be read slowly, while entries are added and removed. */
   entries(): Iterable<PlanEntry>;
 }
 
@@ -34,11 +34,14 @@ export type PlanEffect = "hide" | "show" | "withdraw";
 export interface PlannedChange {
   readonly namespace: string;
   readonly effect: PlanEffect;
-  /** How many entries it has. */
+  /** Number of its entries. */
   readonly entries: number;
   /** At most 5. */
   readonly examples: readonly EntryKey[];
-  /** Some of the viewers that it is hidden from or shown to; at most 5. Empty for `withdraw`, and when owner rules hide or show it for all viewers. */
+  /**
+   * Some of the viewers that it is hidden from or shown to; at most 5. Empty for `withdraw`, and if owner rules hide or show it for all
+   * viewers.
+   */
   readonly viewers: readonly Viewer[];
 }
 
@@ -57,18 +60,18 @@ export interface PlanTerms {
 
 const MAX_CHANGES = 1000;
 const MAX_EXAMPLES = 5;
-/** Verdicts between two yields: some 2 ms, never more than 10. */
+/** Verdicts between two yields: about 2 ms, at most 10. */
 const VERDICTS_A_SLICE = 2000;
 
-/** What a pair of rules, the one before and the one after, changes for the namespaces that have them. */
+/** The changes that a pair of rules, old and new, makes for the namespaces under both. */
 type PairOutcome = readonly { readonly effect: PlanEffect; readonly viewers: readonly Viewer[] }[];
 
 /**
- * What `after` would change; `before` undefined means no policy. Yields every few ms of work, and asks for the same verdicts
- * as every read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
+ * The changes that `after` would make; `before` undefined means no policy. Yields every few ms of work, and uses the same verdicts as every
+ * read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
  */
 export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, PolicyPlan> {
-  // New policies, so that those in force do not forget the verdicts that they keep for real viewers.
+  // New policy objects, so that the cached verdicts of the policies in force are not dropped.
   const was = new Policy(before, 0);
   yield;
   const is = new Policy(after, 0);
@@ -100,7 +103,7 @@ interface CountedChange extends PlannedChange {
   readonly examples: EntryKey[];
 }
 
-/** What owner rules hide from all viewers, or show again, because of its source. Cost: entries held, when a rule has owners. */
+/** Entries that owner rules hide from all viewers, or show again, because of their source. Cost: all entries, if a rule has owners. */
 function* ownerChanges(
   was: Policy,
   is: Policy,
@@ -141,7 +144,7 @@ class Planner {
   readonly #after: Policy;
   readonly #terms: PlanTerms;
   readonly #viewers: readonly Viewer[];
-  /** Outcomes by the rule before and the rule after: a verdict depends on a namespace only through its rule. */
+  /** Outcomes by the old and the new rule: a verdict depends on a namespace only through its rule. */
   readonly #outcomes = new Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, PairOutcome>>();
   #verdicts = 0;
 
@@ -188,7 +191,7 @@ class Planner {
     return outcome;
   }
 
-  /** The viewers that are known here, and those that either rule names. */
+  /** The known viewers, and those that either rule names. */
   *#candidates(was: NamespaceRule | undefined, is: NamespaceRule | undefined): Generator<Viewer, void> {
     for (const viewer of this.#viewers) yield viewer;
     const own = this.#terms.self.clusterId;
@@ -202,7 +205,7 @@ class Planner {
     return this.#exported(this.#before, namespace).some((scope) => !after.includes(scope));
   }
 
-  /** The channels on which summaries leave this cluster. Those of narrower scopes never do. */
+  /** The channels on which summaries leave this cluster. Summaries of narrower scopes never leave it. */
   #exported(policy: Policy, namespace: string): readonly Scope[] {
     const { self, wallMs, catalog } = this.#terms;
     const rule = policy.ruleOf(namespace);

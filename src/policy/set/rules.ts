@@ -1,40 +1,40 @@
 /**
- * Policy sets as plain values: which rule applies to a namespace, which cutover window is active, and the canonical text that
- * stands for what a set means (semantics.md, Policy).
+ * Policy sets as plain values: which rule applies to a namespace, which cutover window is active, and the canonical text that identifies
+ * the meaning of a set (semantics.md, Policy).
  */
 import type { Scope } from "../../catalog/entry/scope.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { runThrough } from "../../lib/machine.ts";
 
-/** A span of time, `[startsWallMs, endsWallMs)`, with its own rule for exports. */
+/** A time span, `[startsWallMs, endsWallMs)`, with its own rule for exports. */
 export interface CutoverWindow {
   readonly startsWallMs: number;
-  /** Undefined: open-ended. */
+  /** Undefined if open-ended. */
   readonly endsWallMs: number | undefined;
-  /** Scopes that may be exported inside the window; empty: as the rule says. */
+  /** Scopes that may be exported inside the window. Empty for the rule's scopes. */
   readonly exportScopes: readonly Scope[];
-  /** Undefined: as the rule says. */
+  /** Undefined for the rule's value. */
   readonly allowSummaries: boolean | undefined;
 }
 
-/** Bounds on what a namespace may hold; 0 means no bound. */
+/** Limits on the entries, watches and bytes of a namespace; 0 means no limit. */
 export interface NamespaceQuota {
   readonly entries: number;
   readonly watches: number;
   readonly bytes: number;
 }
 
-/** The rule of one namespace and those below it. The rule of `p.*` is for the namespaces below p only. */
+/** The rule of one namespace and those below it. The rule of `p.*` applies only to the namespaces below p. */
 export interface NamespaceRule {
   /** `p` or `p.*`. */
   readonly pattern: string;
   /** Clusters or regions; empty means unrestricted. */
   readonly owners: readonly string[];
-  /** Clusters that may see the namespace. When `visibilityTenants` is empty too, everybody may. */
+  /** Clusters that may see the namespace. If `visibilityTenants` is empty too, all callers may. */
   readonly visibility: readonly string[];
-  /** Tenants that may see it. */
+  /** Tenants that may see the namespace. */
   readonly visibilityTenants: readonly string[];
-  /** Scopes that may be exported; empty: any. */
+  /** Scopes that may be exported. Empty for all. */
   readonly exportScopes: readonly Scope[];
   readonly allowSummaries: boolean;
   readonly cutoverWindows: readonly CutoverWindow[];
@@ -53,7 +53,7 @@ export interface PolicySet {
   readonly rules: readonly NamespaceRule[];
 }
 
-/** How a pattern ends that means the descendants only. */
+/** The end of a pattern for descendants only. */
 export const BELOW = ".*";
 
 interface TrieBranch {
@@ -62,7 +62,7 @@ interface TrieBranch {
   readonly children: Map<string, TrieBranch>;
 }
 
-/** Finds rules by longest prefix: a trie on labels. Patterns are distinct; `validation.ts` refuses sets in which they are not. */
+/** Finds rules by longest prefix, with a trie of labels. Patterns are distinct; `validation.ts` refuses sets with duplicates. */
 export class RuleTrie {
   readonly #root: TrieBranch = newBranch();
 
@@ -75,7 +75,7 @@ export class RuleTrie {
     }
   }
 
-  /** The rule of a namespace: the one with the longest prefix, where `p.*` beats `p` for namespaces below p. Cost: its labels. */
+  /** The rule of a namespace: the one with the longest prefix, where `p.*` wins over `p` for namespaces below p. Cost: its labels. */
   find(namespace: string): NamespaceRule | undefined {
     let branch = this.#root;
     let best: NamespaceRule | undefined;
@@ -91,7 +91,7 @@ export class RuleTrie {
     }
   }
 
-  /** The rules whose patterns begin with this namespace. Cost: its labels, and what is found. */
+  /** The rules whose patterns begin with this namespace. Cost: its labels, and the found rules. */
   *under(namespace: string): Generator<NamespaceRule> {
     let branch: TrieBranch | undefined = this.#root;
     for (const label of namespace.split(".")) branch = branch?.children.get(label);
@@ -121,7 +121,7 @@ function newBranch(): TrieBranch {
   return { self: undefined, below: undefined, children: new Map() };
 }
 
-/** The active window with the latest start; of equal starts the last in the list. Undefined when none is active. */
+/** The active window with the latest start; of equal starts, the last in the list. Undefined if none is active. */
 export function activeWindow(windows: readonly CutoverWindow[], wallMs: number): CutoverWindow | undefined {
   let active: CutoverWindow | undefined;
   for (const window of windows) {
@@ -131,13 +131,13 @@ export function activeWindow(windows: readonly CutoverWindow[], wallMs: number):
   return active;
 }
 
-/** Scopes that a rule lets out at an instant: those of its active window if that names any, else its own. Empty: any. */
+/** Scopes that a rule allows to export at a time: the scopes of its active window if it names any, otherwise its own. Empty for all. */
 export function exportScopesAt(rule: Pick<NamespaceRule, "cutoverWindows" | "exportScopes">, wallMs: number): readonly Scope[] {
   const window = activeWindow(rule.cutoverWindows, wallMs);
   return window !== undefined && window.exportScopes.length > 0 ? window.exportScopes : rule.exportScopes;
 }
 
-/** The next start or end of a window after `wallMs`; undefined when there is none. */
+/** The next start or end of a window after `wallMs`. Undefined if there is none. */
 export function nextEdge(windows: readonly CutoverWindow[], wallMs: number): number | undefined {
   let next: number | undefined;
   for (const { startsWallMs, endsWallMs } of windows) {
@@ -148,7 +148,7 @@ export function nextEdge(windows: readonly CutoverWindow[], wallMs: number): num
   return next;
 }
 
-/** Every instant at which a window of any rule starts or ends, ascending. */
+/** Every time at which a window of any rule starts or ends, ascending. */
 export function edgesOf({ rules }: PolicySet): readonly number[] {
   const edges = new Set<number>();
   for (const { cutoverWindows } of rules) {
@@ -160,7 +160,10 @@ export function edgesOf({ rules }: PolicySet): readonly number[] {
   return [...edges].toSorted((a, b) => a - b);
 }
 
-/** A rule with its lists sorted, because their order means nothing. The order of windows does: of equal starts the last wins. */
+/**
+ * A rule with its lists sorted, because their order has no meaning. The order of windows is kept: of windows with equal starts, the last
+ * wins.
+ */
 export function canonicalRule(rule: NamespaceRule): NamespaceRule {
   return {
     pattern: rule.pattern,
@@ -184,8 +187,8 @@ export function canonicalRule(rule: NamespaceRule): NamespaceRule {
 const RULES_A_SLICE = 1000;
 
 /**
- * The canonical text of a set, which is the same for sets that mean the same: JSON with the fields in a fixed order and the rules by
- * pattern. Yields after each thousand rules. Cost: 10,000 rules in some 50 ms.
+ * The canonical text of a set, which is equal for sets with the same meaning: JSON with the fields in a fixed order, and the rules sorted
+ * by pattern. Yields after each thousand rules. Cost: 10,000 rules in about 50 ms.
  */
 export function* canonicalSlices({ version, defaultAllow, rules }: PolicySet): Generator<void, string> {
   const sorted = rules.toSorted((a, b) => (a.pattern < b.pattern ? -1 : a.pattern > b.pattern ? 1 : 0));
@@ -197,7 +200,7 @@ export function* canonicalSlices({ version, defaultAllow, rules }: PolicySet): G
   return `{"version":${JSON.stringify(version)},"defaultAllow":${defaultAllow},"rules":[${parts.join(",")}]}`;
 }
 
-/** SHA-256 of a set's canonical text, in lower-case hex: it names what the set means. */
+/** SHA-256 of a set's canonical text, in lower-case hex. */
 export function checksumOf(set: PolicySet): string {
   return sha256Hex(runThrough(canonicalSlices(set)));
 }

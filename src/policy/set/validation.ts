@@ -1,4 +1,4 @@
-/** Validates policy sets: finds every problem with its path, and not only the first (semantics.md, Policy). */
+/** Validates policy sets: finds every problem with its path, not only the first (semantics.md, Policy). */
 import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
@@ -12,11 +12,11 @@ export interface PolicyProblem {
   readonly path: string;
   /** A set with errors is refused. Warnings are only reported. */
   readonly severity: "error" | "warning";
-  /** What is wrong, with what value, and what would be right. */
+  /** The fault, with the value and the correct form. */
   readonly message: string;
 }
 
-/** What the caller knows besides the set. Rules that need an undefined part are not checked. */
+/** Facts that the caller knows in addition to the set. Rules that need an undefined field are not checked. */
 export interface ValidationFacts {
   /** The clusters and regions that exist. */
   readonly clusters?: ReadonlySet<string> | undefined;
@@ -39,21 +39,21 @@ export const SET_BOUNDS = {
   maxLabelLength: 128,
 } as const;
 
-/** Most problems reported of each severity; one more says that there are others. */
+/** Most problems reported of each severity; one more reports that there are others. */
 const MAX_PROBLEMS = 1000;
-/** 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write. */
+/** 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can express. */
 export const MAX_WALL_MS = 253_402_300_799_999;
-/** 0001-01-01T00:00:00Z, the first one. */
+/** 0001-01-01T00:00:00Z, the first time that RFC 3339 can express. */
 export const MIN_WALL_MS = -62_135_596_800_000;
 
-/** Every problem of a set, in the order of its rules. Cost: 10,000 rules in some 40 ms. */
+/** Every problem of a set, in the order of its rules. Cost: 10,000 rules in about 40 ms. */
 export function validate(set: PolicySet, known: ValidationFacts = {}): readonly PolicyProblem[] {
   return runThrough(validateSlices(set, known));
 }
 
 /**
- * Like `validate`, but yields after every few hundred rules, so that the caller can let the event loop run. The problems of the set are added to
- * `problems`, whose bound includes the problems that it already contains.
+ * Like `validate`, but yields after every few hundred rules, so that the caller can let the event loop run. The problems of the set are
+ * added to `problems`, whose limit includes the problems that it already contains.
  */
 export function* validateSlices(
   set: PolicySet,
@@ -68,7 +68,7 @@ export function hasErrors(problems: readonly PolicyProblem[]): boolean {
   return problems.some(({ severity }) => severity === "error");
 }
 
-/** Problems as they are found, bounded by severity. */
+/** Collects problems, up to a limit per severity. */
 export class PolicyProblems<P extends PolicyProblem> {
   readonly list: P[] = [];
   readonly counts = { error: 0, warning: 0 };
@@ -89,7 +89,7 @@ export class PolicyProblems<P extends PolicyProblem> {
 
 const RULES_A_SLICE = 250;
 
-/** The default of the checked set. */
+/** The rules and the default of the set, for comparing one rule with others. */
 interface OtherRules {
   readonly ruleOf: ReadonlyMap<string, NamespaceRule>;
   readonly defaultAllow: boolean;
@@ -113,7 +113,8 @@ class SetCheck {
     const ruleOf = new Map<string, NamespaceRule>();
     for (const [index, rule] of rules.entries()) {
       const first = firstOf.get(rule.pattern);
-      if (first !== undefined) this.#error(`rules[${index}].namespace`, `${quoted(rule.pattern)} is also that of rules[${first}]`);
+      if (first !== undefined)
+        this.#error(`rules[${index}].namespace`, `${quoted(rule.pattern)} is already the namespace of rules[${first}]`);
       else {
         firstOf.set(rule.pattern, index);
         ruleOf.set(rule.pattern, rule);
@@ -160,11 +161,11 @@ class SetCheck {
       const rule = prefix.includes("*")
         ? `${quoted(pattern)} may have a * only at its end, as the last label`
         : namespaceRule(prefix, PROTOCOL_BOUNDS);
-      this.#error(path, `${rule}; a pattern is p for p and all below it, or p.* for what is below p only`);
+      this.#error(path, `${rule}; write p for p and all namespaces below it, or p.* for the namespaces below p only`);
       return false;
     }
     if (isControlNamespace(prefix)) {
-      this.#error(path, `${quoted(pattern)} is the control plane's own, which policy never filters`);
+      this.#error(path, `${quoted(pattern)} belongs to the control plane, to which policies do not apply`);
       return false;
     }
     // The shortest namespace below adds a dot and a letter.
@@ -178,7 +179,7 @@ class SetCheck {
     const seen = new Set<string>();
     for (const [index, id] of ids.entries()) {
       if (!isName(id, NODE_BOUNDS.maxIdLength)) this.#error(`${path}[${index}]`, nameRule(id, NODE_BOUNDS.maxIdLength));
-      else if (seen.has(id)) this.#error(`${path}[${index}]`, `${quoted(id)} is there twice`);
+      else if (seen.has(id)) this.#error(`${path}[${index}]`, `${quoted(id)} is listed twice`);
       seen.add(id);
     }
   }
@@ -188,7 +189,7 @@ class SetCheck {
     for (const [index, scope] of scopes.entries()) {
       if (!Number.isInteger(scope) || scope < SCOPE.LOCAL || scope > SCOPE.GLOBAL)
         this.#error(`${path}[${index}]`, `unknown scope ${scope}: must be local, zone, region or global`);
-      else if (scopes.indexOf(scope) < index) this.#error(`${path}[${index}]`, "the same scope is there twice");
+      else if (scopes.indexOf(scope) < index) this.#error(`${path}[${index}]`, "the same scope is listed twice");
     }
   }
 
@@ -198,48 +199,48 @@ class SetCheck {
       const at = `${path}[${index}]`;
       const isStart = this.#time(startsWallMs, `${at}.starts_at`);
       if (endsWallMs !== undefined && this.#time(endsWallMs, `${at}.ends_at`) && isStart && endsWallMs <= startsWallMs)
-        this.#error(`${at}.ends_at`, `${timeText(endsWallMs)} is not after starts_at, ${timeText(startsWallMs)}`);
+        this.#error(`${at}.ends_at`, `must be after starts_at (${timeText(startsWallMs)}), is ${timeText(endsWallMs)}`);
       this.#scopes(exportScopes, `${at}.export_scopes`);
     }
     const { nowWallMs } = this.#known;
     const isOver =
       nowWallMs !== undefined && windows.length > 0 && windows.every(({ endsWallMs = nowWallMs + 1 }) => endsWallMs <= nowWallMs);
-    if (isOver) this.#warn(path, "all windows are over: no summary of this namespace may leave any more");
+    if (isOver) this.#warn(path, "all windows are over: summaries of this namespace are no longer exported");
   }
 
   #time(wallMs: number, path: string): boolean {
     if (wallMs >= MIN_WALL_MS && wallMs <= MAX_WALL_MS && Number.isInteger(wallMs)) return true;
-    this.#error(path, `${wallMs} is no time between the years 1 and 9999 in ms since 1970`);
+    this.#error(path, `must be a time between the years 1 and 9999 in ms since 1970, is ${wallMs}`);
     return false;
   }
 
   #label(label: string, path: string): void {
     if (!this.#fits(label, SET_BOUNDS.maxLabelLength, "characters", path)) return;
-    // A lone surrogate has no UTF-8, so the stored text would differ from the one given.
-    if (!label.isWellFormed()) this.#error(path, "is not well-formed text");
+    // A lone surrogate cannot be encoded in UTF-8, so the stored text would differ from the given one.
+    if (!label.isWellFormed()) this.#error(path, "must be well-formed Unicode text");
   }
 
   #integer(value: number, path: string, { min, max }: { readonly min: number; readonly max: number }): void {
     if (!Number.isSafeInteger(value) || value < min || value > max)
-      this.#error(path, `${value} must be a whole number from ${min} to ${max}`);
+      this.#error(path, `must be a whole number from ${min} to ${max}, is ${value}`);
   }
 
   #owners(owners: readonly string[], path: string): void {
     const { clusters } = this.#known;
     if (clusters === undefined || owners.length > SET_BOUNDS.maxItems) return;
     for (const [index, owner] of owners.entries()) {
-      if (!clusters.has(owner)) this.#warn(`${path}[${index}]`, `${quoted(owner)} is no cluster or region known here`);
+      if (!clusters.has(owner)) this.#warn(`${path}[${index}]`, `${quoted(owner)} is not a known cluster or region`);
     }
   }
 
-  /** Warns of a rule that changes nothing: often it was meant to. */
+  /** Warns about a rule that changes nothing, which is often a mistake. */
   #useless(rule: NamespaceRule, path: string, { ruleOf }: OtherRules): void {
     const parent = findParent(rule.pattern, ruleOf);
     if (parent === undefined || parent.pattern === rule.pattern) return;
     const { pattern: _own, ...mine } = canonicalRule(rule);
     const { pattern: _parents, ...theirs } = canonicalRule(parent);
     if (JSON.stringify(mine) === JSON.stringify(theirs))
-      this.#warn(path, `says what the rule of ${parent.pattern} says already: without it nothing would change`);
+      this.#warn(path, `repeats the rule of ${parent.pattern}: removing it would change nothing`);
   }
 
   /** Warns about a rule for `p.*` if `p` itself is open, or has entries that no rule covers: often the rule was meant for `p` too. */
@@ -263,7 +264,7 @@ class SetCheck {
   }
 
   #fits({ length }: { readonly length: number }, max: number, what: string, path: string): boolean {
-    if (length > max) this.#error(path, `${length} ${what} are more than ${max}`);
+    if (length > max) this.#error(path, `must have at most ${max} ${what}, has ${length}`);
     return length <= max;
   }
 
@@ -277,15 +278,15 @@ class SetCheck {
 }
 
 /**
- * Warnings for rules of `after` whose lists of viewers lost their last item. From then on everybody sees the namespace, which a person
- * who takes a tenant out of a list hardly means (P10).
+ * Warnings for rules of `after` whose lists of viewers lost their last item. Without viewers the namespace is visible to all callers, which
+ * an author who removes a tenant from a list rarely intends (P10).
  */
 export function openedRules(before: PolicySet | undefined, after: PolicySet): readonly PolicyProblem[] {
   const wasLimited = new Set((before?.rules ?? []).filter(isLimited).map(({ pattern }) => pattern));
   const problems: PolicyProblem[] = [];
   for (const [index, rule] of after.rules.entries()) {
     if (isLimited(rule) || !wasLimited.has(rule.pattern)) continue;
-    const message = `the last viewer of ${rule.pattern} was taken out: with both lists empty everybody sees it`;
+    const message = `the last viewer of ${rule.pattern} was removed: with both lists empty, all callers see it`;
     problems.push({ path: `rules[${index}].visibility_tenants`, severity: "warning", message });
     if (problems.length >= MAX_PROBLEMS) break;
   }
@@ -306,7 +307,7 @@ export function refuseSet(problems: readonly PolicyProblem[]): WaymarkError {
     .filter(({ severity }) => severity === "error")
     .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));
   const [first] = violations;
-  if (first === undefined) return invalid("policy", "is refused");
+  if (first === undefined) return invalid("policy", "was refused without a reported error");
   const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more)`;
   return new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, {
     violations: violations.slice(0, MAX_VIOLATIONS),

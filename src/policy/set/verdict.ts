@@ -1,11 +1,14 @@
-/** The verdicts of the policy: the one place that decides what a query, a watch, a DNS answer, a dry run or `Explain` shows (semantics.md, Policy; P11). */
+/**
+ * The verdicts of the policy: the only code that decides what a query, a watch, a DNS answer, a dry run or `Explain` shows (semantics.md,
+ * Policy; P11).
+ */
 import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import { activeWindow, BELOW, type NamespaceRule, nextEdge, type PolicySet, RuleTrie } from "./rules.ts";
 
-/** The actions that a verdict can be asked for, as `Explain` names them. */
+/** The actions that a verdict can be requested for, as `Explain` names them. */
 export const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 export type PolicyAction = (typeof ACTIONS)[number];
 
@@ -29,9 +32,9 @@ export type VerdictReason =
 export interface PolicyVerdict {
   readonly allowed: boolean;
   readonly reason: VerdictReason;
-  /** Pattern of the rule that decided; empty when no rule did. */
+  /** Pattern of the rule that decided; empty if no rule did. */
   readonly rule: string;
-  /** The next instant at which time alone may change the verdict; undefined when time cannot. */
+  /** The next time at which the verdict may change by the passing of time alone. Undefined if there is none. */
   readonly untilWallMs: number | undefined;
 }
 
@@ -50,7 +53,7 @@ export interface Viewer {
 const DISABLED: PolicyVerdict = said(true, "policy_disabled", "");
 const CONTROL: PolicyVerdict = said(true, "control_plane", "");
 const NEVER_SUMMARISED: PolicyVerdict = said(false, "control_plane", "");
-/** Most verdicts kept, over all viewers. When there are more, all are forgotten. */
+/** Most cached verdicts, over all viewers. When there are more, all are dropped. */
 const MAX_KEPT = 200_000;
 
 /** The epoch of a version: see `Policy.epoch`. */
@@ -58,15 +61,15 @@ export function epochOf({ number, checksum }: { readonly number: number; readonl
   return checksum === "" ? `${number}` : `${number}-${checksum.slice(0, 12)}`;
 }
 
-/** A policy in force, compiled; or none. Immutable except for the verdicts that it keeps. */
+/** A compiled policy in force, or none. Immutable except for its cache of verdicts. */
 export class Policy {
-  /** Undefined: no policy was ever configured, and everything is allowed. */
+  /** Undefined if no policy was ever configured; then everything is allowed. */
   readonly set: PolicySet | undefined;
   /** Number of the version; 0 without one. */
   readonly number: number;
-  /** SHA-256 of the set's canonical text; empty where the set is of no version. */
+  /** SHA-256 of the set's canonical text; empty if the set belongs to no version. */
   readonly checksum: string;
-  /** Whether the cluster's policy is not known here yet. Then reads show nothing, and every caller may register. */
+  /** Whether this node does not know its cluster's policy yet. Then reads show nothing, and every caller may register. */
   readonly isPending: boolean;
   readonly #trie: RuleTrie;
   #viewers = new Map<string, Map<string, PolicyVerdict>>();
@@ -82,8 +85,8 @@ export class Policy {
   }
 
   /**
-   * A text for everything that verdicts depend on, apart from time. It is part of portable cursors, and the same at every node
-   * that has the same version in force. The checksum is in it because two nodes may give one number to two sets.
+   * Identifies everything that verdicts depend on, except time. It is part of portable cursors, and equal on all nodes that have the same
+   * version in force. It contains the checksum because two nodes may give one number to two sets.
    */
   get epoch(): string {
     if (this.set === undefined) return "none";
@@ -91,7 +94,7 @@ export class Policy {
     return epochOf(this);
   }
 
-  /** The rule of a namespace; undefined when there is none. */
+  /** The rule of a namespace; undefined if there is none. */
   ruleOf(namespace: string): NamespaceRule | undefined {
     return this.#trie.find(namespace);
   }
@@ -107,7 +110,7 @@ export class Policy {
     return said(owns, owns ? "owner_allowed" : "owner_denied", rule.pattern);
   }
 
-  /** Whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are kept by viewer and namespace. */
+  /** Whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are cached by viewer and namespace. */
   viewer(namespace: string, viewer: Viewer): PolicyVerdict {
     if (this.set === undefined) return DISABLED;
     const kept = this.#keptOf(viewer);
@@ -123,7 +126,7 @@ export class Policy {
     return verdict;
   }
 
-  /** One viewer reads several namespaces in turn. */
+  /** The cache of a viewer. Remembers the last viewer, because one viewer usually reads several namespaces in turn. */
   #keptOf({ clusterId, tenant }: Viewer): Map<string, PolicyVerdict> {
     const last = this.#last;
     if (last?.clusterId === clusterId && last.tenant === tenant) return last.kept;
@@ -135,8 +138,8 @@ export class Policy {
   }
 
   /**
-   * Whether a viewer sees this namespace, or may see one below it: what lies below a namespace that is hidden needs a rule of its own to be seen. Says nothing of
-   * what exists. Cost: the rules at and below it.
+   * Whether a viewer sees this namespace, or may see a namespace below it: below a hidden namespace, only a namespace with its own rule can
+   * be visible. Does not depend on existing entries. Cost: the rules at and below the namespace.
    */
   showsUnder(namespace: string, viewer: Viewer): boolean {
     if (this.viewer(namespace, viewer).allowed || namespaceCovers(namespace, CONTROL_NAMESPACE)) return true;
@@ -182,7 +185,7 @@ export class Policy {
 /** The policy of a node for which none was ever configured: everything is allowed. */
 export const NO_POLICY: Policy = new Policy(undefined, 0);
 
-/** The policy of a newcomer, which must not show what its cluster may hide. */
+/** The policy of a new node, which must not show entries that its cluster may hide. */
 export const PENDING_POLICY: Policy = new Policy({ version: "", defaultAllow: true, rules: [] }, 0, { isPending: true });
 
 function said(allowed: boolean, reason: VerdictReason, rule: string): PolicyVerdict {
@@ -196,21 +199,21 @@ function judgeByRule({ pattern, visibility, visibilityTenants }: NamespaceRule, 
   return said(false, "viewer_denied", pattern);
 }
 
-/** What `Explain` asks. */
+/** The input of `Explain`. */
 export interface AccessQuestion {
   readonly action: PolicyAction;
   readonly namespace: string;
-  /** With `tenant`, whose view a read uses. For all other actions, the source. */
+  /** For a read, the cluster whose view it uses, together with `tenant`. For other actions, the source. */
   readonly clusterId: string;
   readonly tenant: string;
-  /** Region of the source; empty when it is not known. */
+  /** Region of the source; empty if unknown. */
   readonly region: string;
-  /** Scope of the summary that would leave. */
+  /** Scope of the summary to export. */
   readonly scope: Scope;
   readonly wallMs: number;
 }
 
-/** Answers `Explain` with the verdict that every listener asks for. */
+/** Answers `Explain` with the same verdict that every listener uses. */
 export function explain(policy: Policy, question: AccessQuestion): PolicyVerdict {
   const { action, namespace, clusterId, tenant, region, scope, wallMs } = question;
   const source: RecordSource = { clusterId, region };
@@ -227,10 +230,10 @@ export function explain(policy: Policy, question: AccessQuestion): PolicyVerdict
   }
 }
 
-// What one caller may see and publish under the policy in force, and how denials are reported. It turns the verdicts of
-// `verdict.ts` into functions, which `discovery/reads.ts` hands to every query, watch and DNS answer.
+// The view of one caller under the policy in force, and the reporting of denials. Turns the verdicts above into functions, which
+// `discovery/reads.ts` passes to every query, watch and DNS answer.
 
-/** What decides who sees a namespace: a policy, or the two that a node is changing between. */
+/** Decides which namespaces are visible: a policy, or the two policies between which a node is changing. */
 export type VisiblePolicy = Pick<Policy, "set" | "viewer">;
 
 /** The holder of the policy in force, which is replaced as a whole. */
@@ -238,33 +241,43 @@ export interface PolicySource {
   readonly policy: Policy;
 }
 
-/** Is told of every denial; never throws. */
+/** Is called for every denial; never throws. */
 export type OnDenied = (
   caller: Caller,
   denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: PolicyVerdict },
 ) => void;
 
-/** The reason that callers get for a namespace that they may not see, whatever rule hides it, and also when no rule names it. */
+/** The reason that callers get for a namespace that they cannot see, whichever rule hides it, and also if no rule covers it. */
 export const HIDDEN_REASON: VerdictReason = "viewer_denied";
 
-/** The refusal of a call that names a namespace that its caller may not see. */
+/** The refusal of a call that names a namespace that its caller cannot see. */
 export function hiddenError(field: string, namespace: string): WaymarkError {
   const metadata = { namespace, reason: HIDDEN_REASON };
-  return new WaymarkError("discovery_access_denied", `${field}: ${HIDDEN_REASON} for ${namespace}`, { metadata });
+  return new WaymarkError(
+    "discovery_access_denied",
+    `permission denied: ${field}: ${namespace} is not visible to this caller (${HIDDEN_REASON})`,
+    { metadata },
+  );
 }
 
-/** Sees everything. Readers get it while no policy is in force, so that filtering costs nothing. */
+/** Sees all namespaces. Readers use it while no policy is in force, so that filtering costs nothing. */
 export function seesAll(): boolean {
   return true;
 }
 
-/** The namespaces that a caller sees, as a function: what a watch is told for as long as it runs. It follows the policy in force. */
+/**
+ * Returns a function that tests whether a caller sees a namespace. It follows the policy in force, so that a watch can use it as long as it
+ * runs.
+ */
 export function visibilityOf(policies: { readonly policy: VisiblePolicy }, caller: Caller): (namespace: string) => boolean {
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
   return (namespace) => policies.policy.viewer(namespace, viewer).allowed;
 }
 
-/** Shows only what both policies show: the new owner rules are not applied to all records yet, so that some of them may still be visible. */
+/**
+ * Shows only namespaces that both policies show: the new owner rules are not applied to all records yet, so some hidden records may still
+ * be visible.
+ */
 export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy {
   return {
     set: after.set,
@@ -275,7 +288,7 @@ export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy 
   };
 }
 
-/** What one query may see. It notes one denial for each rule that hid something from the read. */
+/** The view of one query. Notes one denial for each rule that hid a namespace from the query. */
 export class VisibilityFilter {
   readonly #policy: VisiblePolicy;
   readonly #caller: Caller;
@@ -294,24 +307,21 @@ export class VisibilityFilter {
     return verdict.allowed;
   };
 
-  /** Reports the denials: each denying rule once, also for reads by prefix (semantics.md, Policy). */
+  /** Reports the denials: once per denying rule, also for reads by prefix (semantics.md, Policy). */
   tell(onDenied: OnDenied): void {
     for (const denial of this.#denials.values()) onDenied(this.#caller, { action: "query", ...denial });
   }
 }
 
 /**
- * Whether a source may publish in this scope. Owners may use any scope, and others those that stay in their own cluster ("can serve local
- * endpoints"). Without a rule, and where the default denies, nothing may be published.
+ * Whether a source may publish in this scope. Owners may use any scope, other sources only the scopes that stay in their own cluster ("can
+ * serve local endpoints"). Without a rule, nothing may be published if the default denies.
  */
 export function mayPublish(verdict: PolicyVerdict, scope: Scope): boolean {
   return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
 }
 
-/**
- * Whether a held record may be seen at this node at all: the owner rule for records that are in the catalog already (ingest). Without a policy every one
- * may.
- */
+/** Whether a record in the catalog may be visible on this node at all, by the owner rule (ingest). Without a policy, every record may. */
 export function mayBeSeen(
   policy: Policy,
   record: { readonly namespace: string; readonly scope: Scope },
@@ -326,19 +336,19 @@ const ANYBODY: readonly string[] = [];
 const NOBODY: readonly string[] = ["\0"];
 const ANY_LABEL = "*";
 
-/** Whether two policies have the same owners for a namespace. False also where only a look at each source would tell. */
+/** Whether two policies have the same owners for a namespace. May return false if the owners are equivalent but written differently. */
 export function hasSameOwners(one: Policy, other: Policy, namespace: string): boolean {
   const [a, b] = [ownersOf(one, namespace), ownersOf(other, namespace)];
   return a === b || (a.length === b.length && a.every((owner, i) => owner === b[i]));
 }
 
 /**
- * The prefixes at and below which two policies may have different owners for a namespace, whether anything is there or not. The empty text stands for all namespaces. Cost: the
- * rules of both.
+ * The prefixes at and below which two policies may have different owners for a namespace, whether it has entries or not. The empty text
+ * means all namespaces. Cost: the rules of both.
  */
 export function differentOwners(one: Policy, other: Policy): readonly string[] {
   const found = new Set<string>();
-  // No rule is of a namespace with such a label, so it stands for all that the rule of the one above decides.
+  // No rule can name a namespace with such a label, so it represents all namespaces without their own rule.
   if (!hasSameOwners(one, other, ANY_LABEL)) found.add("");
   for (const { pattern } of [...(one.set?.rules ?? []), ...(other.set?.rules ?? [])]) {
     const prefix = pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;

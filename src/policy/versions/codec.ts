@@ -1,13 +1,16 @@
-/** A policy version as bytes, for the store and for other nodes: a hash, the facts, and the set. A version from another node may hold anything. */
+/**
+ * A policy version as bytes, for the store and for other nodes: a hash, the facts, and the set. The content of a version from another node
+ * is not trusted.
+ */
 import { sha256Hex } from "../../lib/crypto.ts";
 import { checksumOf, type PolicySet } from "../set/rules.ts";
 import { MAX_WALL_MS, MIN_WALL_MS } from "../set/validation.ts";
 import type { PolicyVersion, VersionFacts } from "./version.ts";
 
-/** A version, or only its facts; or why the bytes cannot be read. */
+/** A version, or only its facts; or the reason why the bytes cannot be read. */
 export type ReadVersion<T> = { readonly ok: true; readonly version: T } | { readonly ok: false; readonly fault: string };
 
-/** Format 2 brought `hlc`, `nodeId` and `lineage`. */
+/** Format 2 added `hlc`, `nodeId` and `lineage`. */
 const FORMAT = 2;
 const OLDEST_FORMAT = 1;
 const NEWLINE = 10;
@@ -15,7 +18,7 @@ const HASH_LENGTH = 64;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** Three lines: a hash of the two after it, the facts, the set. Cost: 10,000 rules in some 20 ms. */
+/** Three lines: a hash of the other two, the facts, the set. Cost: 10,000 rules in about 20 ms. */
 export function encodeVersion({ set, ...facts }: PolicyVersion): Uint8Array {
   const body = ENCODER.encode(`${JSON.stringify({ format: FORMAT, ...facts })}\n${JSON.stringify(set)}\n`);
   const hash = ENCODER.encode(`${sha256Hex(body)}\n`);
@@ -37,29 +40,29 @@ export function decodeVersion(bytes: Uint8Array): ReadVersion<PolicyVersion> {
   if (!lines.ok) return lines;
   const { facts, setText } = lines.version;
   const set = parsed(setText);
-  if (!isSet(set)) return { ok: false, fault: "its rules are not of the form of a policy" };
-  if (checksumOf(set) !== facts.checksum) return { ok: false, fault: "its checksum is not that of its rules" };
+  if (!isSet(set)) return { ok: false, fault: "its rules do not have the form of a policy set" };
+  if (checksumOf(set) !== facts.checksum) return { ok: false, fault: "its checksum does not match its rules" };
   return { ok: true, version: { ...facts, set } };
 }
 
 function readLines(bytes: Uint8Array): ReadVersion<{ readonly facts: VersionFacts; readonly setText: string }> {
-  if (bytes.length <= HASH_LENGTH || bytes[HASH_LENGTH] !== NEWLINE) return { ok: false, fault: "it is cut off or no policy version" };
+  if (bytes.length <= HASH_LENGTH || bytes[HASH_LENGTH] !== NEWLINE) return { ok: false, fault: "it is truncated or not a policy version" };
   const body = bytes.subarray(HASH_LENGTH + 1);
   if (String.fromCharCode(...bytes.subarray(0, HASH_LENGTH)) !== sha256Hex(body))
     return { ok: false, fault: "its bytes were changed or lost" };
   const end = body.indexOf(NEWLINE);
   const [factsText, setText] = [textOf(body.subarray(0, Math.max(0, end))), textOf(body.subarray(end + 1))];
   const { format, ...said } = parsed(factsText) as Readonly<Record<string, unknown>> & { readonly format: unknown };
-  if (typeof format !== "number" || setText === undefined) return { ok: false, fault: "it is not of the form of a policy version" };
+  if (typeof format !== "number" || setText === undefined) return { ok: false, fault: "it does not have the form of a policy version" };
   if (format > FORMAT || format < OLDEST_FORMAT)
-    return { ok: false, fault: `it has the format ${format}, which this version of waymark does not know` };
+    return { ok: false, fault: `its format ${format} is not supported by this version of waymark` };
   const facts = format === OLDEST_FORMAT ? { ...said, hlc: 0, nodeId: "", lineage: [] } : said;
-  if (!isFacts(facts)) return { ok: false, fault: "it is not of the form of a policy version" };
-  // JSON has no undefined, so a missing stage is put back.
+  if (!isFacts(facts)) return { ok: false, fault: "it does not have the form of a policy version" };
+  // JSON has no undefined, so a missing stage is added.
   return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText } };
 }
 
-/** Undefined when the bytes are not UTF-8. Their hash is right, so another node made them so. */
+/** Undefined if the bytes are not UTF-8. Their hash is correct, so another node encoded them like this. */
 function textOf(bytes: Uint8Array): string | undefined {
   try {
     return DECODER.decode(bytes);
@@ -68,7 +71,7 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Parses JSON; an empty object for other texts. */
+/** Parses JSON. Returns an empty object for other texts. */
 function parsed(text: string | undefined): unknown {
   try {
     return JSON.parse(text ?? "") ?? {};
@@ -138,12 +141,12 @@ const isFactsShape = shaped({
   changesLeftOut: isWhole,
 });
 
-/** Whether every field of a version's facts is there, has its type, and can be given in an answer about the policy. */
+/** Whether all fields of a version's facts exist, have their types, and can be returned in an answer about the policy. */
 function isFacts(value: unknown): value is VersionFacts {
   return isFactsShape(value);
 }
 
-/** Whether every field of a set and its rules is there and has its type. What they say is for `validate`. */
+/** Whether all fields of a set and its rules exist and have their types. `validate` checks their values. */
 function isSet(value: unknown): value is PolicySet {
   return isSetShape(value);
 }

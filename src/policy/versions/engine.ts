@@ -1,4 +1,4 @@
-/** The policy in force at this node: its versions, staging, rollback, and the last known good one (semantics.md, Policy). */
+/** The policy in force on this node: its versions, staging, rollback, and the last readable version (semantics.md, Policy). */
 import { firstIndex } from "../../lib/bisect.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -25,7 +25,7 @@ export interface EngineOptions {
   readonly clusterId: string;
   /** Most versions kept; at least 2. */
   readonly maxVersions: number;
-  /** Most encoded bytes of all versions kept. The oldest go first, but never the newest two. */
+  /** Most encoded bytes of all versions kept. The oldest are dropped first, but never the newest two. */
   readonly maxBytes: number;
 }
 
@@ -39,26 +39,29 @@ export interface ApplyTerms {
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
-  /** Whether this is the beginning of a node, which knows no version but an earlier beginning. Every version applied elsewhere wins over it. */
+  /**
+   * Whether this is the initial version of a node that knows no version, or only an earlier initial version. Every version applied on other
+   * nodes wins over it.
+   */
   readonly isInitial?: boolean;
 }
 
 export interface PolicyStatus {
-  /** Whether policy decides; false until one is configured. */
+  /** Whether a policy decides; false until one is configured. */
   readonly isEnabled: boolean;
   /** The version in force here. Undefined if there is none. */
   readonly inForce: VersionFacts | undefined;
-  /** The newest version. It is not in force here if its stage leaves this node out. */
+  /** The newest version. It is not in force here if its stage excludes this node. */
   readonly newest: VersionFacts | undefined;
   /** A fault that an operator must know, such as a version that cannot be read. Empty without one. */
   readonly degraded: string;
-  /** Says that the newest version won over another one that was applied elsewhere at the same time. Otherwise empty. */
+  /** Describes that the newest version won over another one that was applied on another node at the same time. Otherwise empty. */
   readonly conflict: string;
 }
 
-/** The result of taking a version from another node. */
+/** The result of adopting a version from another node. */
 export interface AdoptionResult {
-  /** The newest version before, if the one taken does not follow it: two people changed the policy without knowing of each other. */
+  /** The previous newest version, if the adopted one is not based on it: two authors changed the policy without knowing of each other. */
   readonly superseded: VersionFacts | undefined;
   /** Numbers of versions that are no longer kept. */
   readonly dropped: readonly number[];
@@ -71,7 +74,7 @@ export interface HistoryItem {
   readonly number: number;
   readonly facts: VersionFacts | undefined;
   readonly fault: string;
-  /** Whether it lost its number to another version, applied elsewhere at the same time. */
+  /** Whether it lost its number to another version, applied on another node at the same time. */
   readonly isSuperseded: boolean;
 }
 
@@ -84,15 +87,15 @@ interface KeptVersion {
 }
 
 const MAX_CHANGES = 200;
-/** Most losers kept; above it the oldest go. */
+/** Most superseded versions kept; beyond this the oldest are dropped. */
 const MAX_LOSERS = 10;
 
-/** Stands for a policy that is configured and cannot be read. */
+/** Used if a policy is configured and cannot be read. */
 const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 
 /**
- * Sans-IO. A change has three steps: `stamped` makes the version, the shell stores it if its number is free (the loser of a
- * race gets `version_conflict`), and `commit` puts it in force.
+ * Sans-IO. A change has three steps: `stamped` makes the version, the shell stores it if its number is free (the loser of a race gets
+ * `version_conflict`), and `commit` puts it in force.
  */
 export class PolicyEngine {
   readonly #options: EngineOptions;
@@ -102,7 +105,10 @@ export class PolicyEngine {
   #newest: PolicyVersion | undefined;
   /** In ascending order of number. */
   readonly #kept: KeptVersion[] = [];
-  /** Versions that lost their number to another one applied elsewhere at the same time, oldest first. They are kept so that no change is lost unseen. */
+  /**
+   * Superseded versions, which lost their number to another one applied on another node at the same time, oldest first. They are kept so
+   * that no change is lost unnoticed.
+   */
   #losers: VersionFacts[] = [];
   #conflict = "";
   /** The fault of the versions kept. Empty without one. */
@@ -110,14 +116,14 @@ export class PolicyEngine {
   /** The fault of the policy file. Empty without one. */
   #fileFault = "";
   #edges: readonly number[] = [];
-  /** Whether the cluster may have a policy that this node does not know yet. Without one of its own, the node shows nothing until then. */
+  /** Whether the cluster may have a policy that this node does not know yet. Without its own policy, the node shows nothing until then. */
   isAwaiting = false;
 
   constructor(options: EngineOptions) {
     this.#options = options;
   }
 
-  /** The policy that decides, compiled. The same object until another version is in force. */
+  /** The compiled policy that decides. The same object until another version is in force. */
   get policy(): Policy {
     return this.isAwaiting && this.#policy === NO_POLICY ? PENDING_POLICY : this.#policy;
   }
@@ -130,12 +136,12 @@ export class PolicyEngine {
     return this.#newest;
   }
 
-  /** Number of the newest version, also when it cannot be read or is not in force here; 0 without a version. */
+  /** Number of the newest version, even if it cannot be read or is not in force here; 0 without a version. */
   get newestNumber(): number {
     return this.#kept.at(-1)?.number ?? 0;
   }
 
-  /** The newest version, if it is the beginning of this node. */
+  /** The newest version, if it is the initial version of this node. */
   get beginning(): PolicyVersion | undefined {
     const newest = this.#newest;
     return this.newestNumber === 1 && newest?.hlc === 0 && newest.nodeId === this.#options.nodeId ? newest : undefined;
@@ -151,17 +157,20 @@ export class PolicyEngine {
     };
   }
 
-  /** The place of the newest version that can be read among those of other nodes. */
+  /** The position of the newest readable version, for comparison with versions of other nodes. */
   get place(): VersionPlace {
     return this.#newest ?? NO_PLACE;
   }
 
-  /** Whether everything is denied, because there is no policy that can be read. */
+  /** Whether everything is denied, because no policy can be read. */
   get isDenied(): boolean {
     return this.#policy.set === DENY_ALL;
   }
 
-  /** The versions kept, newest first, and after each number those that lost it to another version. A version that cannot be read has no facts. */
+  /**
+   * The versions kept, newest first, with superseded versions after the one that took their number. A version that cannot be read has no
+   * facts.
+   */
   history(): readonly HistoryItem[] {
     const losers = this.#losers.toReversed().map((facts) => ({ number: facts.number, facts, fault: "", isSuperseded: true }));
     const kept = this.#kept.toReversed().map(({ number, facts, fault }) => ({ number, facts, fault, isSuperseded: false }));
@@ -169,8 +178,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Takes the versions of the store, at the start. The newest version that includes this node and can be read is in force.
-   * `status.degraded` names newer versions that cannot be read. When none can be read, everything is denied.
+   * Restores the versions of the store at the start. The newest readable version that includes this node is in force. `status.degraded`
+   * names newer versions that cannot be read. If none can be read, everything is denied.
    */
   restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {
     this.#kept.length = 0;
@@ -206,14 +215,14 @@ export class PolicyEngine {
   #restoreLosers(losers: readonly VersionFacts[]): void {
     this.#losers = losers.toSorted((a, b) => a.number - b.number || a.hlc - b.hlc);
     const newest = this.#newest;
-    // A crash between the two steps of taking a version leaves the winner among the losers.
+    // A crash between the two steps of adopting a version leaves the winner among the superseded versions.
     const last = this.#losers.findLast(({ number, checksum }) => number === newest?.number && checksum !== newest.checksum);
     this.#conflict = last === undefined || newest === undefined ? "" : conflictText(last, newest);
   }
 
   /**
    * Makes the version that would put a set in force; the set has passed `validate`. Yields between slices of work. Throws
-   * `version_conflict` when `expectedNumber` is not the newest, and `invalid_argument` for a stage that reaches no node.
+   * `version_conflict` if `expectedNumber` is not the newest, and `invalid_argument` for a stage that includes no node.
    */
   *stamped(set: PolicySet, terms: ApplyTerms, wallMs: number): Generator<void, PolicyVersion> {
     const { expectedNumber, stage, principal, reason, changeTicket } = terms;
@@ -246,17 +255,17 @@ export class PolicyEngine {
     };
   }
 
-  /** The number that a rollback goes to: `toNumber`, or for 0 the one before the newest. Throws `not_found`. */
+  /** The number that a rollback restores: `toNumber`, or for 0 the one before the newest. Throws `not_found`. */
   rollbackTarget(toNumber: number): Pick<KeptVersion, "number" | "sizeBytes"> {
     const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
     if (target !== undefined) return target;
     const kept = this.#kept.length === 0 ? "there are no versions" : `versions ${this.#kept[0]?.number} to ${this.newestNumber} are kept`;
-    throw new WaymarkError("not_found", `there is no policy version ${toNumber === 0 ? "before the newest" : toNumber}: ${kept}`);
+    throw new WaymarkError("not_found", `no policy version ${toNumber === 0 ? "before the newest" : toNumber} exists: ${kept}`);
   }
 
   /**
-   * Makes a stored version the newest, and puts it in force if its stage includes this node. Returns the numbers of
-   * versions that are no longer kept, which the shell may remove. Throws `version_conflict` when another version came first.
+   * Makes a stored version the newest, and puts it in force if its stage includes this node. Returns the numbers of versions that are no
+   * longer kept, which the shell may remove. Throws `version_conflict` if another version came first.
    */
   commit(version: PolicyVersion, sizeBytes: number): readonly number[] {
     if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
@@ -266,14 +275,20 @@ export class PolicyEngine {
     return this.#trim();
   }
 
-  /** Does as `commit`, with a version that replaces `beginning` and has its number. Throws `version_conflict` when `beginning` is not the newest any more. */
+  /**
+   * Like `commit`, with a version that replaces `beginning` and has its number. Throws `version_conflict` if `beginning` is no longer the
+   * newest.
+   */
   beginAgain(version: PolicyVersion, sizeBytes: number): void {
     if (this.beginning === undefined) throw conflict(this.newestNumber, 0);
     this.#kept.length = 0;
     this.commit(version, sizeBytes);
   }
 
-  /** Takes over another node's version, which `isNewer` than `place` and is stored. It is in force if its stage includes this node, or if nothing else is. */
+  /**
+   * Adopts a stored version of another node that is newer than `place` (`isNewer`). It is in force if its stage includes this node, or if
+   * no other version is in force.
+   */
   take(version: PolicyVersion, sizeBytes: number): AdoptionResult {
     const before = this.#newest;
     const isParted = before !== undefined && !follows(version, before);
@@ -291,7 +306,7 @@ export class PolicyEngine {
     return { superseded: isParted ? before : undefined, dropped: this.#trim(), droppedLosers };
   }
 
-  /** Does as `commit`, with a version from the store that this engine did not know, such as one whose answer was lost. */
+  /** Like `commit`, for a version in the store that this engine did not know, for example after the answer of the store was lost. */
   adopt({ number, bytes }: VersionRow): readonly number[] {
     if (number <= this.newestNumber) return [];
     const read = readVersion(number, bytes);
@@ -303,8 +318,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Notes whether the policy file could be read (an empty text), or what is wrong with it. What is in force stays. With
-   * nothing in force, a fault denies everything.
+   * Notes the fault of the policy file; an empty text means that it could be read. The version in force stays. If none is in force, a fault
+   * denies everything.
    */
   fileRead(fault: string): void {
     this.#fileFault = fault;
@@ -315,7 +330,7 @@ export class PolicyEngine {
   denyAll(fault: string): void {
     this.#inForce = undefined;
     this.#edges = [];
-    // No version has the number 0, so no cursor that was given under a version counts as current.
+    // No version has the number 0, so no cursor issued under a version counts as current.
     this.#policy = new Policy(DENY_ALL, 0);
     this.#fault = fault;
   }
@@ -327,12 +342,15 @@ export class PolicyEngine {
     this.#fault = "";
   }
 
-  /** Whether another node's version is the only choice. A node with nothing in force takes it whatever its stage, so that it does not show what others hide. */
+  /**
+   * Whether another node's version is the only choice. A node without a version in force uses it whatever its stage, so that it does not
+   * show entries that other nodes hide.
+   */
   #isOnlyChoice({ nodeId }: PolicyVersion): boolean {
     return this.#inForce === undefined && nodeId !== "" && nodeId !== this.#options.nodeId;
   }
 
-  /** The next instant at which a cutover window of any rule opens or closes. Cost: a binary search. */
+  /** The next time at which a cutover window of any rule opens or closes. Cost: a binary search. */
   nextEdgeWallMs(wallMs: number): number | undefined {
     const edges = this.#edges;
     return edges[firstIndex(edges.length, (index) => (edges[index] ?? 0) > wallMs)];
@@ -355,7 +373,7 @@ export class PolicyEngine {
     const removed: number[] = [];
     let bytes = this.#kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     while (this.#kept.length > 2 && (this.#kept.length > maxVersions || bytes > maxBytes)) {
-      // A node that a stage leaves out still needs the version it has.
+      // A node that a stage excludes still needs the version that it has in force.
       const index = this.#kept.findIndex(({ number }) => number !== this.#inForce?.number);
       const [oldest] = this.#kept.splice(index, 1);
       if (oldest === undefined) break;
@@ -368,16 +386,20 @@ export class PolicyEngine {
 
 /** `version_conflict` with both numbers. */
 export function conflict(newest: number, expected: number): WaymarkError {
-  return new WaymarkError("version_conflict", `the newest policy is version ${newest}, expected was ${expected}`, {
-    metadata: { newest: `${newest}`, expected: `${expected}` },
-  });
+  return new WaymarkError(
+    "version_conflict",
+    `the newest policy version is ${newest}, but the request expects ${expected}: read the newest version and try again`,
+    {
+      metadata: { newest: `${newest}`, expected: `${expected}` },
+    },
+  );
 }
 
-/** Reads the version with this number. Fails if its set has errors; with `isChecked` false, the caller looks for them with `validateSlices`. */
+/** Reads the version with this number. Fails if its set has errors; with `isChecked` false, the caller checks it with `validateSlices`. */
 export function readVersion(number: number, bytes: Uint8Array, isChecked = true): ReturnType<typeof decodeVersion> {
   const read = decodeVersion(bytes);
   if (!read.ok) return read;
-  if (read.version.number !== number) return { ok: false, fault: `it says that it is version ${read.version.number}` };
+  if (read.version.number !== number) return { ok: false, fault: `it contains version ${read.version.number}` };
   if (!isChecked) return read;
   const first = validate(read.version.set).find(({ severity }) => severity === "error");
   return first === undefined ? read : { ok: false, fault: `${first.path}: ${first.message}` };
@@ -388,11 +410,11 @@ function factsOf({ set: _set, ...facts }: PolicyVersion): VersionFacts {
 }
 
 function conflictText(loser: VersionFacts, winner: VersionFacts): string {
-  const by = ({ principal, nodeId }: VersionFacts): string => `${principal} at ${nodeId === "" ? "an unknown node" : nodeId}`;
-  return `version ${loser.number} of ${by(loser)} was superseded by version ${winner.number} of ${by(winner)}, which does not follow it`;
+  const by = ({ principal, nodeId }: VersionFacts): string => `${principal} on ${nodeId === "" ? "an unknown node" : nodeId}`;
+  return `version ${loser.number} of ${by(loser)} was superseded by version ${winner.number} of ${by(winner)}, which is not based on it`;
 }
 
-/** Whether the author of `version` knew `before`, as far as its lineage says. */
+/** Whether the author of `version` knew `before`, as far as its lineage shows. */
 function follows(version: VersionFacts, before: VersionFacts): boolean {
   if (version.number === before.number) return version.checksum === before.checksum;
   const known = version.lineage.find(({ number }) => number === before.number);

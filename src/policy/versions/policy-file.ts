@@ -10,23 +10,23 @@ export type FileText =
   | { readonly ok: false; readonly fault: string };
 
 const FILE_ACTOR: ChangeAuthor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
-/** Key of the checksum of the policy file that was applied last. */
+/** Key of the checksum of the last applied policy file. */
 const FILE = "policy/file";
-/** Key of a mark. It is set once a node with a policy file is ready and has met the nodes that it was to join. */
+/** Key of a flag, which is set once a node with a policy file is ready and has met the nodes that it had to join. */
 const LET_IN = "policy/let-in";
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
 /**
- * Its methods are tasks, and each runs alone. So an older text of the file never replaces a newer one, if the file is read when the task
- * begins.
+ * Its methods are tasks, and each runs exclusively. So an older content of the file never replaces a newer one, if the file is read when
+ * the task begins.
  */
 export class PolicyFile {
   readonly #policyStore: PolicyStore;
   /**
-   * `member`: an edit of the file is a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that it was to
-   * join. `newcomer`: the node is not ready yet, and its cluster may have a policy. For the last two, an edit is only a beginning: the policy
-   * of the cluster wins over it.
+   * `member`: an edit of the file is a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that it had
+   * to join. `newcomer`: the node is not ready yet, and its cluster may have a policy. In the last two states, an edit makes only an
+   * initial version: the policy of the cluster wins over it.
    */
   #standing: "newcomer" | "alone" | "member" = "member";
 
@@ -44,25 +44,28 @@ export class PolicyFile {
     }
   }
 
-  /** The node is to join others, and has met none: it is new unless it was ready before. */
+  /** Call this if the node has to join other nodes and has met none. The node is new unless it was ready before. */
   *begin(): PolicyTask<void> {
     if (!(yield* this.wasReady())) this.awaitCluster();
   }
 
-  /** The node is new, and will join other nodes. */
+  /** Call this if the node is new, and will join other nodes. */
   awaitCluster(): void {
     this.#standing = "newcomer";
   }
 
   /**
-   * Puts the file in force if it has changed since the last time. So a version that was applied or rolled back by a call stays until the file
-   * is edited. A broken file changes nothing, and is reported.
+   * Puts the file in force if it has changed since the last time. So a version that was applied or rolled back by a call stays until the
+   * file is edited. A broken file changes nothing, and is reported.
    */
   *apply(name: string, file: FileText): PolicyTask<void> {
     yield* alone(() => this.#apply(name, file));
   }
 
-  /** Like `apply`, when the file may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and returns false. */
+  /**
+   * Like `apply`, when the file may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and returns
+   * false.
+   */
   *again(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<boolean> {
     return yield* alone(() => this.#again(name, file, mayBeOthers));
   }
@@ -85,16 +88,17 @@ export class PolicyFile {
 
   *#putInForce(name: string, set: PolicySet): PolicyTask<void> {
     const { engine } = this.#policyStore;
-    const reason = `policy file ${name} says something new`;
+    const reason = `policy file ${name} has changed`;
     const isInitial = engine.newestNumber === 0 || (this.#standing !== "member" && engine.beginning !== undefined);
     const terms = { expectedNumber: 0, stage: undefined, reason, changeTicket: "", isInitial };
     yield* this.#policyStore.apply(FILE_ACTOR, { set, terms, isDryRun: false });
   }
 
   /**
-   * This node is ready. The current text of the file is an edit of the beginning of this node. If the cluster has a policy, the file is ignored.
-   * `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. Then the beginning and each edit of it stay a
-   * beginning, until this is called without `mayBeOthers` or `again` finds that the node has met them.
+   * Call this when the node is ready. The current content of the file replaces the initial version of this node. If the cluster has a
+   * policy, the file is ignored. `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. Then the
+   * initial version, and each edit of it, stays an initial version until this is called without `mayBeOthers`, or `again` finds that the
+   * node has met the others.
    */
   *letIn(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<void> {
     yield* alone(() => this.#letIn(name, file, mayBeOthers));
@@ -122,7 +126,7 @@ export class PolicyFile {
       const kept = yield* getItem(FILE);
       const isNews = kept === undefined || DECODER.decode(kept.value) !== file.checksum || engine.newestNumber === 0;
       yield* work(file, isNews);
-      // If the swap fails, the file is only looked at again at the next start.
+      // If the swap fails, the file is not read again before the next start.
       if (isNews) yield* swap(FILE, kept?.version ?? 0, ENCODER.encode(file.checksum));
       engine.fileRead("");
     } catch (error) {

@@ -34,20 +34,20 @@ export interface PolicyStoreParts {
   readonly catalog: CatalogFacts;
   /** Cluster and region of this node. */
   readonly self: RecordSource;
-  /** Clusters and regions that owners are looked up in. */
+  /** The known clusters and regions, for checking owners. */
   readonly knownPlaces: () => ReadonlySet<string>;
   readonly audit: (event: AuditEvent) => void;
-  /** Another version is the newest here. Called before any listener shows it. */
+  /** Called when another version is the newest here, before any listener shows it. */
   readonly onHead: (head: VersionPlace) => void;
 }
 
-/** The author of a change, for the audit. */
+/** The author of a change, for the audit log. */
 export interface ChangeAuthor {
   readonly principal: string;
   readonly tenant: string;
   /** Address the call came from; empty for the node itself. */
   readonly address: string;
-  /** The namespaces whose rules it may change (`foreignChangeSlices`). Undefined means all, and the set itself. */
+  /** The namespaces whose rules it may change (`foreignChangeSlices`). Undefined if it may change all rules, and the set itself. */
   readonly owns: OwnershipTest | undefined;
   /** Whether it may read the rules of other owners. Then a refusal names the rule. */
   readonly mayRead: boolean;
@@ -62,20 +62,20 @@ export interface ApplyRequest {
 }
 
 export interface ApplyResult {
-  /** The new version's; of a dry run the number in force. */
+  /** The number of the new version; after a dry run, of the version in force. */
   readonly number: number;
   readonly plan: PolicyPlan;
   readonly warnings: readonly PolicyProblem[];
 }
 
 export interface RollbackRequest {
-  /** 0: the one before the newest. */
+  /** 0 for the version before the newest. */
   readonly toNumber: number;
   readonly isDryRun?: boolean;
   readonly terms: Omit<ApplyTerms, "principal" | "stage">;
 }
 
-/** A checked set with everything that putting it in force needs. */
+/** A checked set with everything needed to put it in force. */
 interface Enactment {
   readonly set: PolicySet;
   readonly terms: ApplyTerms;
@@ -84,16 +84,16 @@ interface Enactment {
   readonly reason: "applied" | "rolled_back";
 }
 
-/** The result of an offer from another node. An empty fault means that this version or a newer one is kept here already. */
+/** The result of an offer from another node. An empty fault means that this version or a newer one is already kept here. */
 export type AdoptResult = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
 
-/** Its methods are tasks. All versions are stored one after the other, those of callers, of the policy file and of other nodes. */
+/** Its methods are tasks. All versions are stored one after another, whether from callers, the policy file or other nodes. */
 export class PolicyStore {
   readonly #parts: PolicyStoreParts;
-  /** The version that readers are being shown now. */
+  /** The version that is being shown to readers now. */
   #shown: { readonly place: VersionPlace; readonly bytes: Uint8Array } | undefined;
 
   constructor(parts: PolicyStoreParts) {
@@ -117,8 +117,8 @@ export class PolicyStore {
   }
 
   /**
-   * All problems of a set, within the bounds of `PolicyProblems`, beginning with the problems found while the set was read. The result reveals nothing about
-   * entries in namespaces that the caller does not own.
+   * All problems of a set, within the limits of `PolicyProblems`, beginning with the problems found while the set was read. The result reveals
+   * nothing about entries in namespaces that the caller does not own.
    */
   *validate(
     set: PolicySet,
@@ -141,8 +141,8 @@ export class PolicyStore {
   }
 
   /**
-   * Checks with the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is cheap, so it runs
-   * before the set is decoded. `apply` also checks the rules. Fails with the same errors as `apply`.
+   * Checks with the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is
+   * cheap, so it runs before the set is decoded. `apply` also checks the rules. Fails with the same errors as `apply`.
    */
   checkOutline({ owns, mayRead }: ChangeAuthor, outline: SetOutline, expectedNumber: number): void {
     if (owns === undefined) return;
@@ -153,9 +153,9 @@ export class PolicyStore {
   }
 
   /**
-   * Puts a set in force, durable and audited when this is done, or says what it would change. Fails with
-   * `invalid_argument` for a set with errors, with `version_conflict` where another version came first, and with
-   * `discovery_access_denied` where it changes what the actor may not.
+   * Puts a set in force, or in a dry run returns its changes. When this is done, the version is durable and audited. Fails with
+   * `invalid_argument` for a set with errors, with `version_conflict` if another version came first, and with `discovery_access_denied` if
+   * the actor is not allowed to make its changes.
    */
   *apply(actor: ChangeAuthor, { set, problems, terms, isDryRun }: ApplyRequest): PolicyTask<ApplyResult> {
     if (problems?.isFull === true) throw refuseSet(problems.list);
@@ -167,7 +167,7 @@ export class PolicyStore {
     return yield* this.#enact(actor, { set, terms: full, warnings: all, isDryRun, reason: "applied" });
   }
 
-  /** Gives the beginning of this node a stamp. It is then a version like any other, and no beginning of another node wins over it. */
+  /** Stamps the initial version of this node. It is then a version like any other, and no initial version of another node wins over it. */
   *establish(): PolicyTask<void> {
     yield* alone(() => this.#establish());
   }
@@ -180,7 +180,7 @@ export class PolicyStore {
   }
 
   /**
-   * Puts an earlier set in force again, as a new version everywhere, or says what it would change. Fails as `apply` does, and with
+   * Puts an earlier set in force again, as a new version everywhere, or in a dry run returns its changes. Fails as `apply` does, and with
    * `not_found`. A set that was in force before is not refused for errors.
    */
   *rollback(actor: ChangeAuthor, { toNumber, terms, isDryRun = false }: RollbackRequest): PolicyTask<ApplyResult> {
@@ -205,15 +205,15 @@ export class PolicyStore {
   }
 
   /**
-   * Takes a version of another node, which came over a link from `via`. If it is newer than the versions kept here, it is stored and in force
-   * when this is done. A different version with the same number is kept as superseded.
+   * Adopts a version of another node, received over a link from `via`. If it is newer than the versions kept here, it is stored and in
+   * force when this is done. A different version with the same number is kept as superseded.
    */
   *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): PolicyTask<AdoptResult> {
     yield;
     const read = readVersion(place.number, bytes, false);
     if (!read.ok) return { isAdopted: false, fault: read.fault };
     const { version } = read;
-    if (!isSamePlace(version, place)) return { isAdopted: false, fault: "it is not the version that was offered" };
+    if (!isSamePlace(version, place)) return { isAdopted: false, fault: "it differs from the offered version" };
     yield;
     const worst = (yield* this.#problemsOf(version.set)).find(({ severity }) => severity === "error");
     if (worst !== undefined) return { isAdopted: false, fault: `${worst.path}: ${worst.message}` };
@@ -232,19 +232,22 @@ export class PolicyStore {
     return (yield* getItem(keyOf(number)))?.value;
   }
 
-  /** A version, encoded, while readers are being shown it: a resolver must have it before what they are shown. Undefined for all others. */
+  /**
+   * A version, encoded, while it is being shown to readers: a resolver must receive it before the records shown under it. Undefined for all
+   * other versions.
+   */
   encodedNow(place: VersionPlace): Uint8Array | undefined {
     return this.#shown !== undefined && isSamePlace(this.#shown.place, place) ? this.#shown.bytes : undefined;
   }
 
-  /** A kept version, encoded for a resolver. Undefined if it is no longer kept, or another one took its number. */
+  /** A kept version, encoded for a resolver. Undefined if it is no longer kept, or if another one took its number. */
   *encodedAt(place: VersionPlace): PolicyTask<Uint8Array | undefined> {
     const item = yield* getItem(keyOf(place.number));
     const read = item === undefined ? undefined : decodeFacts(item.value);
     return read?.ok === true && isSamePlace(read.version, place) ? item?.value : undefined;
   }
 
-  /** A kept version with its rules. Fails with `not_found`, also when it can no longer be read. */
+  /** A kept version with its rules. Fails with `not_found`, also if it can no longer be read. */
   *load(number: number): PolicyTask<PolicyVersion> {
     return yield* loadFrom(keyOf(number), number);
   }
@@ -255,8 +258,8 @@ export class PolicyStore {
   }
 
   /**
-   * Checks that an actor may replace the newest version by a set, and also the version in force, if a stage leaves this node out. Returns the
-   * number that the draft must expect, so that no version is overwritten that was not checked here.
+   * Checks that an actor may replace the newest version with a set, and also the version in force, if a stage excludes this node. Returns
+   * the number that the draft must expect, so that no version is overwritten that was not checked here.
    */
   *#permit({ owns, mayRead }: ChangeAuthor, set: PolicySet, expectedNumber: number): PolicyTask<number> {
     if (owns === undefined) return expectedNumber;
@@ -300,7 +303,7 @@ export class PolicyStore {
     return dropped;
   }
 
-  /** Stores a version in the place of the beginning of this node, which was the only version. */
+  /** Stores a version in place of the initial version of this node, which was the only version. */
   *#beginAgain(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
     const { engine } = this;
     if (engine.beginning === undefined) throw conflict(engine.newestNumber, 0);
@@ -311,7 +314,7 @@ export class PolicyStore {
     return [];
   }
 
-  /** Stores a version of another node and puts it in force. A version with its number is first kept as superseded. */
+  /** Stores a version of another node and puts it in force. A local version with the same number is first kept as superseded. */
   *#take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): PolicyTask<void> {
     const { engine, audit } = this.#parts;
     const before = engine.place.checksum;
@@ -329,14 +332,14 @@ export class PolicyStore {
     yield { kind: "audited" };
   }
 
-  /** Takes versions from the store that the engine does not know, for example after a lost answer. */
+  /** Adds versions in the store that the engine does not know, for example after a lost answer. */
   *#catchUp(): PolicyTask<void> {
     const { engine } = this;
     for (const row of yield* rowsAfter(keyOf(engine.newestNumber))) engine.adopt(row);
     yield* this.#show();
   }
 
-  /** Other nodes are told first, because records that they are sent from now on may be hidden by this version. */
+  /** Notifies other nodes first, because records that they receive from now on may be hidden by this version. */
   *#show(version?: { readonly place: VersionPlace; readonly bytes: Uint8Array }): PolicyTask<void> {
     this.#shown = version;
     this.#parts.onHead(this.engine.place);
@@ -375,7 +378,7 @@ function* itemsAfter(prefix: string, start: string): PolicyTask<StoredPage["item
 
 function* replace({ number }: PolicyVersion, expectedVersion: number, bytes: Uint8Array): PolicyTask<void> {
   if (yield* swap(keyOf(number), expectedVersion, bytes)) return;
-  throw new WaymarkError("store_unavailable", `policy version ${number} was changed in the store meanwhile`);
+  throw new WaymarkError("store_unavailable", `policy version ${number} was changed in the store at the same time; try again`);
 }
 
 function* drop(key: string): PolicyTask<void> {
@@ -384,8 +387,8 @@ function* drop(key: string): PolicyTask<void> {
 }
 
 function notOwned(foreign: string, mayRead: boolean): WaymarkError {
-  const why = mayRead ? foreign : "the set differs in more than that";
-  const need = "the caller must have the role mesh.admin, or change only rules of namespaces that it owns";
+  const why = mayRead ? foreign : "the set changes other rules";
+  const need = "permission denied: the caller must have the role mesh.admin, or change only rules of namespaces that it owns";
   return new WaymarkError("discovery_access_denied", `${need}: ${why}`, { metadata: { role: "mesh.admin" } });
 }
 
@@ -393,29 +396,29 @@ function loserKey({ number, checksum }: VersionFacts): string {
   return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
 }
 
-/** Keys sort like their numbers. Numbers of more than 12 digits sort behind all others. */
+/** Keys sort like their numbers. Numbers of more than 12 digits sort after all others. */
 function keyOf(number: number): string {
   return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
 }
 
-/** A policy version that was applied here, for the audit. */
+/** A policy version that was applied here, for the audit log. */
 interface AppliedVersion {
   readonly version: PolicyVersion;
-  /** Checksum of the version that was the newest before. */
+  /** Checksum of the previous newest version. */
   readonly before: string;
   readonly reason: "applied" | "rolled_back";
   readonly actor: { readonly principal: string; readonly tenant: string; readonly address: string };
   readonly wallMs: number;
 }
 
-/** A policy version that was taken from another node, for the audit. */
+/** A policy version that was adopted from another node, for the audit log. */
 interface AdoptedVersion {
   readonly version: PolicyVersion;
-  /** Checksum of the version that was the newest before. */
+  /** Checksum of the previous newest version. */
   readonly before: string;
-  /** The version of the same number that it replaced. */
+  /** The version that it superseded. Undefined if there is none. */
   readonly superseded: VersionFacts | undefined;
-  /** Describes that conflict. */
+  /** Describes the conflict. */
   readonly conflict: string;
   readonly via: PolicyVia;
   readonly wallMs: number;
@@ -432,7 +435,7 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
   return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail, subjects };
 }
 
-/** The events of the version that was taken, and of the version that lost to it. */
+/** The audit events of the adopted version, and of the version that it superseded. */
 export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: AdoptedVersion): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
   const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };

@@ -1,5 +1,5 @@
 /**
- * A version of the policy: its facts beside the rules, which of two versions wins, and on which nodes a version is put in force first
+ * A version of the policy: its facts without the rules, which of two versions wins, and the nodes on which a version is put in force first
  * (semantics.md, Policy).
  */
 import { invalid } from "../../lib/errors.ts";
@@ -7,22 +7,24 @@ import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import type { RuleChange } from "../set/diff.ts";
 import type { PolicySet } from "../set/rules.ts";
 
-/** The place of a version in the order of versions. */
+/** The position of a version in the order of versions. */
 export interface VersionPlace {
   /** 1, 2, 3, …, assigned by the server; 0 without a version. Two nodes may give the same number to two versions: see `isNewer`. */
   readonly number: number;
-  /** Stamp of the node that applied it; 0 in versions from before stamps were kept. */
+  /** Stamp of the node that applied it; 0 in versions from before stamps were stored. */
   readonly hlc: number;
-  /** The node that applied it; empty in versions from before it was kept. */
+  /** The node that applied it; empty in versions from before it was stored. */
   readonly nodeId: string;
   /** SHA-256 of the set's canonical text, lower-case hex. */
   readonly checksum: string;
 }
 
-/** The place of no version: every version wins over it. */
+/** The position before all versions: every version wins over it. */
 export const NO_PLACE: VersionPlace = { number: 0, hlc: 0, nodeId: "", checksum: "" };
 
-/** Whether `a` wins over `b`: by number, then stamp, then node id. The checksum only decides between versions that no honest node makes. */
+/**
+ * Whether `a` wins over `b`: by number, then stamp, then node id. The checksum only decides between versions that no correct node makes.
+ */
 export function isNewer(a: VersionPlace, b: VersionPlace): boolean {
   if (a.number !== b.number) return a.number > b.number;
   if (a.hlc !== b.hlc) return a.hlc > b.hlc;
@@ -39,15 +41,18 @@ export type RolloutStage =
   | { readonly by: "percent"; readonly percent: number }
   | { readonly by: "clusters"; readonly clusterIds: readonly string[] };
 
-/** Throws `invalid_argument` for a stage that reaches no node, or that cannot be. */
+/** Throws `invalid_argument` for a stage that includes no node or is out of range. */
 export function checkStage(stage: RolloutStage | undefined): void {
   if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
-    throw invalid("stage.percent", `${stage.percent} must be 1 to 100`);
+    throw invalid("stage.percent", `must be 1 to 100, is ${stage.percent}`);
   if (stage?.by === "clusters" && stage.clusterIds.length === 0)
-    throw invalid("stage.clusters.cluster_ids", "is empty: name at least one cluster, or leave the stage out");
+    throw invalid("stage.clusters.cluster_ids", "must name at least one cluster; omit the stage to put the set in force everywhere");
 }
 
-/** Whether the stage includes the node. The share goes by content too, so that a wider stage of the same rules keeps the nodes it had. */
+/**
+ * Whether the stage includes the node. The share also depends on the checksum of the rules, so that a wider stage of the same rules keeps
+ * its earlier nodes.
+ */
 export function isStaged(
   { stage, checksum }: Pick<VersionFacts, "stage" | "checksum">,
   node: { readonly nodeId: string; readonly clusterId: string },
@@ -69,27 +74,27 @@ export interface VersionFacts extends VersionPlace {
   readonly changeTicket: string;
   /** The versions before it, newest first; at most `MAX_LINEAGE`. */
   readonly lineage: readonly Pick<VersionPlace, "number" | "checksum">[];
-  /** Undefined: in force everywhere. */
+  /** Undefined if the version is in force everywhere. */
   readonly stage: RolloutStage | undefined;
-  /** How it differs from the version before; at most 200 rules. */
+  /** The differences from the previous version; at most 200 rules. */
   readonly changes: readonly RuleChange[];
   readonly changesLeftOut: number;
 }
 
-/** Most ancestors that a version names. Two histories that parted earlier cannot be told apart any more. */
+/** Most ancestors in the lineage of a version. Histories that diverged earlier can no longer be distinguished. */
 export const MAX_LINEAGE = 32;
 
 export interface PolicyVersion extends VersionFacts {
   readonly set: PolicySet;
 }
 
-/** The node that sent a version, which may not be the node where it was applied. */
+/** The node that sent a version, which is not necessarily the node that applied it. */
 export interface PolicyVia {
   readonly nodeId: string;
   readonly clusterId: string;
 }
 
-/** A version as the store has it. */
+/** A version as stored. */
 export interface VersionRow {
   readonly number: number;
   readonly bytes: Uint8Array;

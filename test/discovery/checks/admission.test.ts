@@ -64,7 +64,7 @@ test.each([
   const said = refusal([entry([TCP, { ...TCP, target: "t1" }], ["10.0.0.1", host])]);
   expect(said).toBe(
     refused
-      ? `invalid_argument: entries[0].checks[1].target: ${host} is not within checks.allowed of this node, so no check may connect to it`
+      ? `invalid_argument: entries[0].checks[1].target: ${host} is not within checks.allowed of this node: add a block that contains it, or check another address`
       : "",
   );
 });
@@ -77,11 +77,15 @@ test("an alias follows one step: of itself, and of an entry with aliases, in the
   const held = { hasAlias: (key: string) => key === keyOf("held") };
   expect(refusal([entry([aliasOf("other")])], held)).toBe("");
   expect(refusal([entry([aliasOf("a")])], held)).toMatch(
-    /^invalid_argument: entries\[0\]\.checks\[0\]\.alias\.key: is the key of the entry itself/,
+    /^invalid_argument: entries\[0\]\.checks\[0\]\.alias\.key: must be the key of another entry/,
   );
-  expect(refusal([entry([TCP, aliasOf("held")])], held)).toMatch(/^invalid_argument: entries\[0\]\.checks\[1\]\.alias\.key: .*one step/);
+  expect(refusal([entry([TCP, aliasOf("held")])], held)).toMatch(
+    /^invalid_argument: entries\[0\]\.checks\[1\]\.alias\.key: .*cannot be chained/,
+  );
   expect(refusal([entry([aliasOf("b")]), entry([TCP])], held)).toBe("");
-  expect(refusal([entry([aliasOf("b")]), entry([aliasOf("other")])], held)).toMatch(/entries\[0\]\.checks\[0\]\.alias\.key: .*one step/);
+  expect(refusal([entry([aliasOf("b")]), entry([aliasOf("other")])], held)).toMatch(
+    /entries\[0\]\.checks\[0\]\.alias\.key: .*cannot be chained/,
+  );
   expect(refusal([entry([{ probe: { case: "alias", value: {} } }])])).toMatch(/alias\.key: is required/);
   expect([hasAliasCheck(entry([TCP])), hasAliasCheck(entry([aliasOf("b")])), hasAliasCheck(undefined)]).toEqual([false, true, false]);
 });
@@ -107,7 +111,7 @@ test("an alias into a namespace that its caller may not see is refused and audit
   };
   const asked = [entry([aliasOf("x", "secret")])];
   expect(refusal(asked, parts, { ...caller("red"), tenant: "red" })).toBe(
-    "discovery_access_denied: entries[0].checks[0].alias.key.namespace: viewer_denied for secret",
+    "discovery_access_denied: permission denied: entries[0].checks[0].alias.key.namespace: secret is not visible to this caller (viewer_denied)",
   );
   expect(denied).toEqual(["register secret"]);
   expect(refusal(asked, { ...parts, hasAlias: () => false }, { ...caller("blue"), tenant: "blue" })).toBe("");

@@ -54,9 +54,15 @@ test("one table says who writes in each namespace of the control plane, and the 
 test.each([
   { who: ANN, says: "ok" },
   { who: caller("ann"), says: "unauthenticated: entries[1].key.namespace: only callers with the role mesh.resolve" },
-  { who: { ...caller("ann"), isAuthenticated: true }, says: "discovery_access_denied: entries[1].key.namespace: only callers with" },
-  { who: { ...ADMIN, isAuthenticated: true }, says: "discovery_access_denied: entries[1]" },
-  { who: { ...caller("ann", ["owner:discovery", "mesh.operate"]), isAuthenticated: true }, says: "discovery_access_denied: entries[1]" },
+  {
+    who: { ...caller("ann"), isAuthenticated: true },
+    says: "discovery_access_denied: permission denied: entries[1].key.namespace: only callers with",
+  },
+  { who: { ...ADMIN, isAuthenticated: true }, says: "discovery_access_denied: permission denied: entries[1]" },
+  {
+    who: { ...caller("ann", ["owner:discovery", "mesh.operate"]), isAuthenticated: true },
+    says: "discovery_access_denied: permission denied: entries[1]",
+  },
 ])("$who.principal with the roles $who.roles registers a resolver: $says", ({ who, says }) => {
   const r = new Registry();
   expect(outcome(r, who, [stamped("web"), resolver("edge")])).toContain(says);
@@ -92,7 +98,7 @@ test("the entry of a resolver has a lease that ends soon", () => {
 
 test("the entry of a resolver is small", () => {
   const metadata = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`k${i}`, "x".repeat(1024)]));
-  expect(outcome(new Registry(), ANN, [resolver("edge", metadata)])).toContain("invalid_argument: entries[0]: has ");
+  expect(outcome(new Registry(), ANN, [resolver("edge", metadata)])).toContain("invalid_argument: entries[0]: must have at most ");
 });
 
 test(`a principal has at most ${MAX} resolvers, what is on its way to the disk included, and what has ended is not counted`, () => {
@@ -101,7 +107,9 @@ test(`a principal has at most ${MAX} resolvers, what is on its way to the disk i
   const { leaseId } = r.registrar.register(ANN, command([first]), at(0));
   r.registrar.register(ANN, command(rest), at(0));
   const one = [resolver("more")];
-  expect(() => r.registrar.register(ANN, command(one), at(0))).toThrow(`quota_exceeded: the principal "ann" has ${MAX} entries`);
+  expect(() => r.registrar.register(ANN, command(one), at(0))).toThrow(
+    `quota_exceeded: the principal "ann" has ${MAX} of at most ${MAX} entries`,
+  );
   r.flush(at(0));
   expect(outcome(r, ANN, one)).toContain("quota_exceeded");
   expect(outcome(r, BOB, one)).toBe("ok");
@@ -114,20 +122,21 @@ test(`a principal has at most ${MAX} resolvers, what is on its way to the disk i
 test("an id belongs to the principal that holds it, until its lease has run out: here, after a restart, and from another node", () => {
   const disk = new Disk();
   const r = new Registry(disk);
-  const taken = "discovery_access_denied: entries[0].key: is registered by another principal";
+  const taken = (id: string) =>
+    `discovery_access_denied: permission denied: discovery.resolvers/${id}/${id} (entries[0].key) is registered by another principal`;
   expect(outcome(r, ANN, [resolver("edge")])).toBe("ok");
-  expect(outcome(r, BOB, [resolver("edge")])).toBe(taken);
-  expect(outcome(r, caller("root", [...ROLE, "mesh.admin"]), [resolver("edge")])).toBe(taken);
+  expect(outcome(r, BOB, [resolver("edge")])).toBe(taken("edge"));
+  expect(outcome(r, caller("root", [...ROLE, "mesh.admin"]), [resolver("edge")])).toBe(taken("edge"));
   expect(() => r.registrar.unregisterKeys(ADMIN, [resolver("edge").key], at(0))).toThrow("discovery_access_denied");
   const again = new Registry(disk);
-  expect(outcome(again, BOB, [resolver("edge")])).toBe(taken);
+  expect(outcome(again, BOB, [resolver("edge")])).toBe(taken("edge"));
   again.registrar.tick(at(31_000));
   again.flush(at(31_000));
   expect(outcome(again, BOB, [resolver("edge")], {}, 31_000)).toBe("ok");
-  expect(outcome(again, ANN, [resolver("edge")], {}, 31_000)).toBe(taken);
+  expect(outcome(again, ANN, [resolver("edge")], {}, 31_000)).toBe(taken("edge"));
   // The fake's other node tells of entries of ann's.
   again.receive(resolver("far"), { body: BODY.ENTRY, hlcMs: 0, nodeId: "b" }, at(31_000));
-  expect(outcome(again, BOB, [resolver("far")], {}, 31_000)).toBe(taken);
+  expect(outcome(again, BOB, [resolver("far")], {}, 31_000)).toBe(taken("far"));
   expect(outcome(again, ANN, [resolver("far")], {}, 31_000)).toBe("ok");
 });
 

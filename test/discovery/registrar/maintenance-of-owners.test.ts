@@ -113,10 +113,10 @@ test("of an owner's order and a registration by another principal that cross, th
     put(r, "bob", 20);
     const orders = { owners: orderAt(orderMs) };
     r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 0, nodeId: "b", orders }, at(40));
-    r.registrar.hear([WEB], at(40));
+    r.registrar.applyRemoteChanges([WEB], at(40));
     r.flush(at(40));
     expect(r.replica.view(WEB)?.health).toBe(HEALTH.HEALTHY);
-    r.registrar.hear([WEB], at(50));
+    r.registrar.applyRemoteChanges([WEB], at(50));
     expect(r.registrar.hasWork).toBe(false);
     return r.replica.own(WEB)?.orders?.owners?.isOn;
   });
@@ -128,7 +128,7 @@ test("the same words of another giver are another order", () => {
   const r = new Registry();
   put(r, "bob", 20);
   r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 0, nodeId: "b", orders: { owners: orderAt(30, { reason: "bob" }) } }, at(40));
-  r.registrar.hear([WEB], at(40));
+  r.registrar.applyRemoteChanges([WEB], at(40));
   r.flush(at(40));
   expect([order(r, ON, "bob", 50), shown(r)]).toEqual(["changed", "in maintenance, ordered by bob"]);
 });
@@ -183,7 +183,7 @@ test("an operator's order and an owner's, given at two nodes that do not know of
     order(r, ON, "ann", 20);
     const orders = { operators: orderAt(operatorMs, { giver: "op", reason: "op" }) };
     r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: -10, nodeId: "b", orders }, at(60));
-    r.registrar.hear([WEB], at(60));
+    r.registrar.applyRemoteChanges([WEB], at(60));
     r.flush(at(60));
     expect(shown(r)).toBe("in maintenance, ordered by op and ann");
   }

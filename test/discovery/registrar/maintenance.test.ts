@@ -212,14 +212,14 @@ test("an order that was given elsewhere while the key was registered here is tak
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0));
   r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: -10, nodeId: "b", orders: { operators: orderAt(5) } }, at(10));
-  r.registrar.hear([WEB], at(10));
+  r.registrar.applyRemoteChanges([WEB], at(10));
   r.flush(at(10));
   expect(state(r)).toEqual(SHOWN);
-  r.registrar.hear([WEB], at(20));
+  r.registrar.applyRemoteChanges([WEB], at(20));
   expect(r.registrar.hasWork).toBe(false);
   // Refused by the journal, it is tried again.
   r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: -9, nodeId: "b", orders: { operators: orderAt(15, { isOn: false }) } }, at(20));
-  r.registrar.hear([WEB], at(20));
+  r.registrar.applyRemoteChanges([WEB], at(20));
   r.refuse();
   r.registrar.tick(at(1000));
   r.flush(at(1000));
@@ -231,7 +231,7 @@ test("an order that is taken up, or is over, brings no key back that has moved t
   r.register("ann", [stamped("web")], at(0));
   order(r, { ...ON, untilMs: WALL + 5000 }, 10);
   r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: 60_000, nodeId: "b", orders: { operators: orderAt(20, { isOn: false }) } }, at(100));
-  r.registrar.hear([WEB], at(100));
+  r.registrar.applyRemoteChanges([WEB], at(100));
   r.flush(at(100));
   expect([r.replica.own(WEB)?.orders?.operators?.isOn, r.replica.view(WEB)?.origin.nodeId]).toEqual([false, "b"]);
   const other = new Registry();
@@ -248,7 +248,7 @@ test("a registration takes the key back also while the node's own record, which 
   r.register("ann", [stamped("web")], at(0));
   order(r, ON, 10);
   r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: 50, nodeId: "b", orders: { operators: orderAt(60, { isOn: false }) } }, at(100));
-  r.registrar.hear([WEB], at(100));
+  r.registrar.applyRemoteChanges([WEB], at(100));
   r.register("ann", [stamped("web")], at(110));
   expect([r.replica.view(WEB)?.origin.nodeId, ...state(r)]).toEqual(["a", ...OVER]);
   // What is seen, or will be when it is written, is registered already.

@@ -61,7 +61,7 @@ test("the order that was on its way goes with the key: the node where it is regi
   const next = new Registry();
   next.register("ann", [stamped("web")], at(100));
   next.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: hlc / stampOf(1) - WALL, nodeId: "b", ...(orders && { orders }) }, at(250));
-  next.registrar.hear([WEB], at(250));
+  next.registrar.applyRemoteChanges([WEB], at(250));
   next.flush(at(250));
   const { origin, health } = next.replica.view(WEB) ?? {};
   expect([origin, health]).toEqual([next.replica.self, HEALTH.MAINTENANCE]);

@@ -12,7 +12,7 @@ test("a name keeps its function_id, whatever instance says it; an instance witho
   const registry = new Registry();
   register(registry, fn("price", "1", ""), fn("price", "2", "f-price"));
   expect(() => register(registry, fn("price", "3", "f-other"))).toThrow(
-    "invalid_argument: entries[0].function.function_id: f-other is not f-price, which price has in fn; a name has one",
+    "invalid_argument: entries[0].function.function_id: is f-other, but price in fn has the id f-price; all instances of a function must have the same id",
   );
   register(registry, fn("price", "3", "f-price"), fn("price", "4", ""), fn("tax", "1", "f-tax"));
 });
@@ -21,14 +21,16 @@ test("the only instance of a name may change its id", () => {
   const registry = new Registry();
   register(registry, fn("price", "1", "f-price"));
   register(registry, fn("price", "1", "f-price-2"));
-  expect(() => register(registry, fn("price", "2", "f-price"))).toThrow("f-price is not f-price-2");
+  expect(() => register(registry, fn("price", "2", "f-price"))).toThrow("is f-price, but price in fn has the id f-price-2");
 });
 
 test("a request gives one id to one name, and one name to one id", () => {
   const registry = new Registry();
-  expect(() => register(registry, fn("price", "1", "f"), fn("price", "2", "g"))).toThrow("entries[1].function.function_id: g is not f");
+  expect(() => register(registry, fn("price", "1", "f"), fn("price", "2", "g"))).toThrow(
+    "entries[1].function.function_id: is g, but price in fn has the id f",
+  );
   expect(() => register(registry, fn("price", "1", "f"), fn("tax", "1", "f"))).toThrow(
-    "entries[1].function.function_id: f is that of price",
+    "entries[1].function.function_id: f is the id of price",
   );
   expect(registry.replica.lookup.size).toBe(0);
 });
@@ -36,7 +38,7 @@ test("a request gives one id to one name, and one name to one id", () => {
 test("an id that another name has is refused until that name has it no more, whichever instance says it", () => {
   const registry = new Registry();
   register(registry, fn("price", "1", "f"), fn("price", "2", "f"));
-  const taken = "invalid_argument: entries[0].function.function_id: f is that of price in fn; it has one name";
+  const taken = "invalid_argument: entries[0].function.function_id: f is the id of price in fn; an id belongs to one name";
   expect(() => register(registry, fn("tax", "1", "f"))).toThrow(taken);
   expect(() => register(registry, fn("tax", "1", "f"))).toThrow(taken);
   register(registry, fn("price", "2", "f"), fn("price", "3", "f"), fn("tax", "1", "g"));
@@ -46,7 +48,7 @@ test("an id that another name has is refused until that name has it no more, whi
     register(registry, fn("price", instance, ""));
   }
   register(registry, fn("vat", "1", "f"));
-  expect(() => register(registry, fn("price", "1", "f"))).toThrow("f is that of vat");
+  expect(() => register(registry, fn("price", "1", "f"))).toThrow("f is the id of vat");
 });
 
 test("an id counts while its registration is on its way to the disk, and no more when it does not arrive there", () => {
@@ -54,11 +56,11 @@ test("an id counts while its registration is on its way to the disk, and no more
   const stage = (...stampedEntries: readonly ReturnType<typeof fn>[]) =>
     registry.registrar.register(caller("ann"), command(stampedEntries, { isStatic: true }), at(0));
   stage(fn("price", "1", "f"));
-  expect(() => stage(fn("tax", "1", "f"))).toThrow("f is that of price");
+  expect(() => stage(fn("tax", "1", "f"))).toThrow("f is the id of price");
   registry.refuse();
   stage(fn("tax", "1", "f"));
   registry.flush(at(0));
-  expect(() => stage(fn("price", "1", "f"))).toThrow("f is that of tax");
+  expect(() => stage(fn("price", "1", "f"))).toThrow("f is the id of tax");
 });
 
 test("where two nodes gave one id to two names at the same moment, the first name in order has it, at every node", () => {
@@ -68,8 +70,8 @@ test("where two nodes gave one id to two names at the same moment, the first nam
   ]) {
     const registry = new Registry();
     for (const name of order) registry.receive(fn(name, "1", "f"), { body: BODY.ENTRY, hlcMs: 1, nodeId: `node-of-${name}` }, at(1));
-    expect(() => register(registry, fn("tax", "2", "f"))).toThrow("f is that of price");
-    expect(() => register(registry, fn("rate", "1", "f"))).toThrow("f is that of price");
+    expect(() => register(registry, fn("tax", "2", "f"))).toThrow("f is the id of price");
+    expect(() => register(registry, fn("rate", "1", "f"))).toThrow("f is the id of price");
     register(registry, fn("price", "2", "f"));
   }
 });
@@ -78,7 +80,7 @@ test("another cluster's instances do not block a name here", () => {
   const registry = new Registry();
   register(registry, fn("price", "1", "f-theirs", "c2"));
   register(registry, fn("price", "2", "f-ours"));
-  expect(() => register(registry, fn("price", "3", "f-theirs"))).toThrow("f-theirs is not f-ours");
+  expect(() => register(registry, fn("price", "3", "f-theirs"))).toThrow("is f-theirs, but price in fn has the id f-ours");
 });
 
 test("a request names a key once", () => {

@@ -43,7 +43,7 @@ test.each([
     checkPublishing(publishing, caller("ann"), { ...stamped("a"), ...made }, 0);
   };
   if (allowed) expect(check).not.toThrow();
-  else expect(check).toThrow("discovery_access_denied: entries[0].key.namespace");
+  else expect(check).toThrow("discovery_access_denied: permission denied: entries[0].key.namespace: ");
   expect(denials).toHaveLength(allowed ? 0 : 1);
 });
 
@@ -58,7 +58,7 @@ test.each([
     checkOwner({ onRefused: ({ detail }) => told.push(detail) }, who, { ...testRecord(), principal: "ann" }, ASKED);
   };
   if (allowed) expect(check).not.toThrow();
-  else expect(check).toThrow("discovery_access_denied: keys[0]: is registered by another principal");
+  else expect(check).toThrow("discovery_access_denied: permission denied: svc.market/web/i1 (keys[0]) is registered by another principal");
   expect(told).toHaveLength(allowed ? 0 : 1);
   expect(isAdmin(who)).toBe(who.roles.includes("mesh.admin"));
 });
@@ -83,7 +83,10 @@ test.each([
     checkPublishing(publishing, who, stamped("a"), 0);
   };
   if (allowed) expect(check).not.toThrow();
-  else expect(check).toThrow("discovery_access_denied: entries[0].key.namespace: viewer_denied for svc");
+  else
+    expect(check).toThrow(
+      "discovery_access_denied: permission denied: entries[0].key.namespace: svc is not visible to this caller (viewer_denied)",
+    );
   expect(denials).toEqual(allowed ? [] : ["viewer_denied"]);
   // Of others' entries; one's own may always be taken away.
   const record = { ...testRecord(), namespace: "svc", principal: "zoe" };

@@ -33,14 +33,14 @@ test("a change of policy is complete only when the summaries follow it and their
     world.policies.policy = policy;
     queue.look();
     for (let n = 0; n < 50; n += 1) queue.step(10, at(0));
-    expect([queue.isWaiting, queue.isHeard(at(0)), world.summaries.isShown]).toEqual([true, false, false]);
+    expect([queue.isWaiting, queue.isAcknowledged(at(0)), world.summaries.isShown]).toEqual([true, false, false]);
     while (!world.summaries.step(1)) expect(queue.isRunning).toBe(true);
     world.summaries.changed();
     expect([queue.isWaiting, queue.step(10, at(0)), queue.isRunning, shown()]).toEqual([false, true, false, count]);
     // The watch has not heard of it yet.
-    expect([world.summaries.isHeard, queue.isHeard(at(0))]).toEqual([false, false]);
+    expect([world.summaries.isAcknowledged, queue.isAcknowledged(at(0))]).toEqual([false, false]);
     fold.settle();
-    expect([world.summaries.isHeard, queue.isHeard(at(0)), fold.held.length]).toEqual([true, true, count]);
+    expect([world.summaries.isAcknowledged, queue.isAcknowledged(at(0)), fold.held.length]).toEqual([true, true, count]);
   }
 });
 

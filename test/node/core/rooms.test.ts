@@ -79,5 +79,5 @@ test("the checks that a node runs for a tenant count against quotas.tenant_check
   const opening = open({ ...FRESH, ...rest }, "r1", { tenantChecks: 1 });
   for (const row of puts) opening.row(row);
   const { registrar } = opening.finish().rooms;
-  expect(() => registrar.register(who, checked("second"), at(0))).toThrow(/tenant "red" holds 1 check/);
+  expect(() => registrar.register(who, checked("second"), at(0))).toThrow(/tenant "red" has 1 of at most 1 check/);
 });

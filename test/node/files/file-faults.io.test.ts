@@ -143,7 +143,7 @@ test.each([
   { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
   { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
   { settings: { audit: { file: join(absent, "a.jsonl") } }, says: [`audit.file: ${join(absent, "a.jsonl")} cannot be written: ENOENT`] },
-  { settings: { tenants: { jwt: { ...JWT, jwks_file: FILES.words } } }, says: ["tenants.jwt.jwks_file: ", "holds no JWKS"] },
+  { settings: { tenants: { jwt: { ...JWT, jwks_file: FILES.words } } }, says: ["tenants.jwt.jwks_file: ", "is not a JWKS"] },
   {
     settings: summary(absent),
     says: [

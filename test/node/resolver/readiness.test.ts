@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { resolverChecks } from "../../../src/node/resolver/reports.ts";
 
-const FAULT = "the upstream a:1 refuses this resolver: unauthenticated: token is not known here";
+const FAULT = "the upstream a:1 refuses this resolver: unauthenticated: token is unknown on this node";
 
 test.each([
   { what: "nothing is heard yet", size: 0, isServing: false, read: "no server can be read; nothing is held yet", isAwaiting: true },

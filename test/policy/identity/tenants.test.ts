@@ -38,7 +38,7 @@ function tenants(over: Partial<TenantOptions> = {}): Tenants {
         const identity = { principal: "signed", tenant: "gamma", cluster: "local", roles: [], isAuthenticated: true };
         if (token === SIGNED) return Promise.resolve(identity);
         if (token === "seen") return identity;
-        throw new WaymarkError("unauthenticated", "token is malformed, or is none that this node reads");
+        throw new WaymarkError("unauthenticated", "token is malformed or of an unsupported kind");
       },
     },
     trustedHeader: { name: "x-tenant", from: [parseBlock("10.0.0.0/8") ?? { bytes: new Uint8Array(), prefixBits: 0 }] },
@@ -104,20 +104,20 @@ test.each([
 test.each([
   { what: "an unknown token", showing: { headers: { authorization: "Bearer token-x" } }, says: "token is malformed" },
   { what: "an API key as a token", showing: { headers: { authorization: "Bearer key-b" } }, says: "token is malformed" },
-  { what: "a token as an API key", showing: { headers: { "x-api-key": "token-a" } }, says: "x-api-key is not known here" },
-  { what: "an unknown API key", showing: { headers: { "x-api-key": "key-x" } }, says: "x-api-key is not known here" },
-  { what: "an empty API key", showing: { headers: { "x-api-key": "" } }, says: "x-api-key is not known here" },
-  { what: "two API keys in one header", showing: { headers: { "x-api-key": "key-b, key-b" } }, says: "x-api-key is not known here" },
-  { what: "another scheme", showing: { headers: { authorization: "Basic dG9rZW4tYQ==" } }, says: "not Bearer and one token" },
-  { what: "no token", showing: { headers: { authorization: "Bearer " } }, says: "not Bearer and one token" },
-  { what: "an empty authorization", showing: { headers: { authorization: "" } }, says: "not Bearer and one token" },
-  { what: "two tokens", showing: { headers: { authorization: "Bearer token-a token-a" } }, says: "not Bearer and one token" },
+  { what: "a token as an API key", showing: { headers: { "x-api-key": "token-a" } }, says: "x-api-key is unknown on this node" },
+  { what: "an unknown API key", showing: { headers: { "x-api-key": "key-x" } }, says: "x-api-key is unknown on this node" },
+  { what: "an empty API key", showing: { headers: { "x-api-key": "" } }, says: "x-api-key is unknown on this node" },
+  { what: "two API keys in one header", showing: { headers: { "x-api-key": "key-b, key-b" } }, says: "x-api-key is unknown on this node" },
+  { what: "another scheme", showing: { headers: { authorization: "Basic dG9rZW4tYQ==" } }, says: "must be Bearer and one token" },
+  { what: "no token", showing: { headers: { authorization: "Bearer " } }, says: "must be Bearer and one token" },
+  { what: "an empty authorization", showing: { headers: { authorization: "" } }, says: "must be Bearer and one token" },
+  { what: "two tokens", showing: { headers: { authorization: "Bearer token-a token-a" } }, says: "must be Bearer and one token" },
   { what: "a token of 9 KiB", showing: { headers: { authorization: `Bearer ${"x".repeat(9216)}` } }, says: "longer than 8192 characters" },
   { what: "a key of 9 KiB", showing: { headers: { "x-api-key": "x".repeat(9216) } }, says: "longer than 8192 characters" },
   { what: "a token and a key", showing: { headers: { ...BEARER, ...KEY } }, says: "send one of them" },
-  { what: "a header from elsewhere", showing: { headers: HEADER }, says: "counts only from the configured proxies" },
-  { what: "a header that is no id", showing: { headers: { "x-tenant": "delta, epsilon" }, address: PROXY }, says: "is not an id" },
-  { what: "an empty header", showing: { headers: { "x-tenant": "" }, address: PROXY }, says: "is not an id" },
+  { what: "a header from elsewhere", showing: { headers: HEADER }, says: "is accepted only from the configured proxies" },
+  { what: "a header that is no id", showing: { headers: { "x-tenant": "delta, epsilon" }, address: PROXY }, says: "must be an id" },
+  { what: "an empty header", showing: { headers: { "x-tenant": "" }, address: PROXY }, says: "must be an id" },
   { what: "another authority's certificate", showing: { certificate: UNTRUSTED }, says: "not trusted (CERT_HAS_EXPIRED)" },
   { what: "another authority's certificate and a good token", showing: { certificate: UNTRUSTED, headers: BEARER }, says: "not trusted" },
 ])("$what is refused and never passes for nobody", async ({ showing, says }) => {
@@ -181,6 +181,6 @@ test("who is known at once is answered without a promise: by certificate, token,
 
 test("without an issuer a token that no credential matches is not known", () => {
   expect(() => identify({ headers: { authorization: `Bearer ${SIGNED}` } }, tenants({ tokens: undefined }))).toThrow(
-    "token is not known here",
+    "token is unknown on this node",
   );
 });

@@ -85,11 +85,11 @@ const REFUSED: readonly { readonly what: string; readonly options: TokenOptions;
   { what: "expired", options: { expiresInS: -61 }, says: "token has expired" },
   { what: "not yet valid", options: { notBeforeInS: 90 }, says: "token is not valid yet" },
   { what: "issued in the future", options: { issuedInS: 90 }, says: "token was issued in the future" },
-  { what: "of another issuer", options: { issuer: "https://other.example" }, says: "token is of another issuer" },
+  { what: "of another issuer", options: { issuer: "https://other.example" }, says: "token is from another issuer" },
   { what: "for another audience", options: { audience: "other" }, says: "token is for another audience" },
   { what: "without an end", options: { expiresInS: undefined }, says: "token has no claim exp" },
   { what: "with an unknown key", options: { kid: "key-9" }, says: "a key that the issuer does not publish" },
-  { what: "with an empty subject", options: { subject: "" }, says: "token's claim sub is not" },
+  { what: "with an empty subject", options: { subject: "" }, says: "token's claim sub must be" },
 ];
 test.each(REFUSED)("a token $what is refused", async ({ options, says }) => {
   const { verifier } = await open();
@@ -209,7 +209,7 @@ test.each(["", "{", "[]", '{"keys":{}}', "-----BEGIN PRIVATE KEY-----"])(
   "a file that holds %j is found at the start, and not shown",
   async (text) => {
     const opening = open({}, text);
-    await expect(opening).rejects.toThrow(/holds no JWKS/);
+    await expect(opening).rejects.toThrow(/is not a JWKS/);
     await opening.catch((error: unknown) => expect(String(error)).not.toContain("PRIVATE"));
   },
 );

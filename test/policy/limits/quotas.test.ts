@@ -56,7 +56,7 @@ test("checks of a tenant are limited, including staged checks, and an entry may 
   catalog.visible.set("a", checked(2));
   catalog.quotas.stage(1, added(checked(2)));
   expect(() => catalog.quotas.check(CALLER, [added(checked(2))])).toThrow(
-    'quota_exceeded: tenant "t" holds 4 checks of at most 5; this request would add 2',
+    'quota_exceeded: tenant "t" has 4 of at most 5 checks; this request would add 2',
   );
   for (const change of [added(checked(1)), { before: checked(2), after: checked(3) }, added(checked(5, "u")), added(checked(0))])
     expect(() => catalog.quotas.check(CALLER, [change])).not.toThrow();
@@ -68,15 +68,15 @@ test.each([
   {
     what: "entries of a namespace",
     namespaceQuota: { entries: 2 },
-    want: 'namespace "svc" holds 2 entries of at most 2; this request would add 1',
+    want: 'namespace "svc" has 2 of at most 2 entries; this request would add 1',
   },
   {
     what: "bytes of a namespace",
     namespaceQuota: { bytes: 250 },
-    want: 'namespace "svc" holds 200 bytes of at most 250; this request would add 100',
+    want: 'namespace "svc" has 200 of at most 250 bytes; this request would add 100',
   },
-  { what: "entries of a tenant", tenantQuota: { entries: 2 }, want: 'tenant "t" holds 2 entries of at most 2; this request would add 1' },
-  { what: "bytes of a tenant", tenantQuota: { bytes: 299 }, want: 'tenant "t" holds 200 bytes of at most 299; this request would add 100' },
+  { what: "entries of a tenant", tenantQuota: { entries: 2 }, want: 'tenant "t" has 2 of at most 2 entries; this request would add 1' },
+  { what: "bytes of a tenant", tenantQuota: { bytes: 299 }, want: 'tenant "t" has 200 of at most 299 bytes; this request would add 100' },
 ])("$what are bounded, and the refusal names what is full", ({ namespaceQuota = {}, tenantQuota = {}, want }) => {
   const catalog = new Catalog();
   Object.assign(catalog, { namespaceQuota, tenantQuota });
@@ -90,7 +90,7 @@ test("who may not see a namespace is not told how much is in it", () => {
   catalog.namespaceQuota = { entries: 1 };
   catalog.visible.set("a", entry("hidden"));
   const thrown = () => catalog.quotas.check(CALLER, [added(entry("hidden"))]);
-  expect(thrown).toThrow('quota_exceeded: namespace "hidden" may hold 1 entries; this request would add 1');
+  expect(thrown).toThrow('quota_exceeded: namespace "hidden" may have at most 1 entries; this request would add 1');
   expect(thrown).toThrow(expect.objectContaining({ details: { metadata: { namespace: "hidden", bound: "entries", max: "1" } } }) as Error);
 });
 
@@ -133,7 +133,7 @@ test("a burst that is not on disk yet counts, and an undone one does not", () =>
     all.quotas.check(CALLER, [added(entry("svc"))]);
     all.quotas.stage(seq, added(entry("svc")));
   }
-  expect(() => all.quotas.check(CALLER, [added(entry("svc"))])).toThrow("holds 3 entries");
+  expect(() => all.quotas.check(CALLER, [added(entry("svc"))])).toThrow("has 3 of at most 3 entries");
   all.quotas.abort();
   expect(() => all.quotas.check(CALLER, [added(entry("svc"))])).not.toThrow();
   expect(all.quotas.stagedCount).toBe(0);
@@ -143,10 +143,10 @@ test("watches are bounded by namespace and tenant while they are open", () => {
   const catalog = new Catalog();
   [catalog.namespaceQuota, catalog.tenantQuota] = [{ watches: 1 }, { watches: 2 }];
   const close = catalog.quotas.openWatch(CALLER, "svc.a");
-  expect(() => catalog.quotas.openWatch(CALLER, "svc.a")).toThrow('namespace "svc.a" holds 1 watches of at most 1');
+  expect(() => catalog.quotas.openWatch(CALLER, "svc.a")).toThrow('namespace "svc.a" has 1 of at most 1 watches');
   // All namespaces at once count for the tenant alone.
   catalog.quotas.openWatch(CALLER, "");
-  expect(() => catalog.quotas.openWatch(CALLER, "svc.b")).toThrow('tenant "t" holds 2 watches of at most 2');
+  expect(() => catalog.quotas.openWatch(CALLER, "svc.b")).toThrow('tenant "t" has 2 of at most 2 watches');
   expect(catalog.quotas.watchCount("namespace", "svc.b")).toBe(0);
   close();
   close();

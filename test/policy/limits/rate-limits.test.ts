@@ -113,11 +113,11 @@ describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
       for (;;) limits.admit(caller, "read", 0);
     };
     expect(() => refuse(tenant("a"))).toThrow(
-      'discovery_rate_limited: tenant "a" has 120 reads a minute and used them; try again in 500 ms',
+      'discovery_rate_limited: limit exceeded: tenant "a" has a limit of 120 reads per minute; try again in 500 ms',
     );
-    expect(() => refuse(stranger("192.0.2.9"))).toThrow("this address has 120 reads a minute");
+    expect(() => refuse(stranger("192.0.2.9"))).toThrow("this address has a limit of 120 reads per minute");
     expect(refusals).toMatchObject([
-      { action: "read", namespace: "", reason: "rate_limited", detail: 'tenant "a" has 120 reads a minute' },
+      { action: "read", namespace: "", reason: "rate_limited", detail: 'tenant "a" has a limit of 120 reads per minute' },
       { action: "read", caller: { address: "192.0.2.9" } },
     ]);
   });
@@ -149,7 +149,7 @@ describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
     expect(write(tenant("b"), "svc.x")).toBe(60_000);
     expect(write(tenant("b"), "svc.x")).toBe(60_000);
     expect(write(tenant("b"), "svc.x")).toBe(60_000);
-    expect(refusals.at(-1)).toMatchObject({ namespace: "svc.x", detail: 'namespace "svc.x" has 1 writes a minute' });
+    expect(refusals.at(-1)).toMatchObject({ namespace: "svc.x", detail: 'namespace "svc.x" has a limit of 1 writes per minute' });
     // Both of b's own are still there.
     expect([write(tenant("b"), "svc.y"), write(tenant("b"), "svc.z")]).toEqual([0, 0]);
     expect(write(tenant("b"), "svc.w")).toBe(30_000);
@@ -168,7 +168,7 @@ describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
     const { limits, refusals } = limitsOf({ watches: 2 });
     const [first, second] = [limits.openWatch(tenant("a")), limits.openWatch(tenant("a"))];
     expect(waitOf(() => limits.openWatch(tenant("a")))).toBe(5000);
-    expect(refusals).toMatchObject([{ action: "watch", detail: 'tenant "a" has 2 open watches' }]);
+    expect(refusals).toMatchObject([{ action: "watch", detail: 'tenant "a" has a limit of 2 open watches' }]);
     limits.openWatch(tenant("b"))();
     first();
     first();

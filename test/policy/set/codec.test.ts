@@ -48,7 +48,7 @@ test("what only the wire can get wrong is a problem with its path, beside those 
 test("a stage comes back from the wire as it was; one that says nothing is refused", () => {
   const stages = [undefined, { by: "percent", percent: 10 }, { by: "clusters", clusterIds: ["eu-1"] }] as const;
   for (const stage of stages) expect(decodeStage(encodeStage(stage))).toEqual(stage);
-  expect(() => decodeStage(create(StageSchema, {}))).toThrow("stage.by: is empty");
+  expect(() => decodeStage(create(StageSchema, {}))).toThrow("stage.by: must be percent or clusters");
   expect(() => decodeStage(create(StageSchema, { by: { case: "clusters", value: { clusterIds: ["a", "b c"] } } }))).toThrow(
     "stage.clusters.cluster_ids[1]",
   );

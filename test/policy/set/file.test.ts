@@ -68,7 +68,7 @@ test.each([
     path: "rules[0].visibilityTenants",
     says: "did you mean visibility_tenants?",
   },
-  { why: "a rule without a namespace", text: "rules:\n- owners: [x]", line: 2, path: "rules[0]", says: "has no namespace" },
+  { why: "a rule without a namespace", text: "rules:\n- owners: [x]", line: 2, path: "rules[0]", says: "namespace is required" },
   {
     why: "a scope that is none",
     text: "rules:\n- namespace: a\n  export_scopes:\n  - zone\n  - glob",
@@ -95,14 +95,14 @@ test.each([
     text: "rules:\n- namespace: a\n  cutover_windows:\n  - starts_at: 2026-02-03T00:00:00Z\n    ends_at: 2026-02-02T00:00:00Z",
     line: 5,
     path: "rules[0].cutover_windows[0].ends_at",
-    says: "is not after",
+    says: "must be after starts_at",
   },
   {
     why: "a window without a start",
     text: "rules:\n- namespace: a\n  cutover_windows:\n  - allow_summaries: true",
     line: 4,
     path: "rules[0].cutover_windows[0]",
-    says: "has no starts_at",
+    says: "starts_at is required",
   },
   { why: "a version that YAML takes for a number", text: "version: 1.10", line: 1, path: "version", says: 'write "1.1"' },
   { why: "a word for a flag", text: "default_allow: yes", line: 1, path: "default_allow", says: "true or false" },
@@ -144,9 +144,11 @@ test("a file above 8 MiB is refused before it is looked at", () => {
   const started = process.cpuUsage();
   // Each has three bytes in a file.
   expect(readPolicyFile(`# ${"\u{20ac}".repeat(2_796_203)}`).problems).toMatchObject([
-    { message: containing("8388611 bytes, more than 8388608") },
+    { message: containing("at most 8388608 bytes, has 8388611") },
   ]);
-  expect(readPolicyFile("[".repeat(POLICY_BOUNDS.maxFileBytes + 1)).problems).toMatchObject([{ message: containing("more than 8388608") }]);
+  expect(readPolicyFile("[".repeat(POLICY_BOUNDS.maxFileBytes + 1)).problems).toMatchObject([
+    { message: containing("at most 8388608 bytes") },
+  ]);
   // Of this process alone, whatever else the machine does; looking at it takes seconds.
   const { user, system } = process.cpuUsage(started);
   expect((user + system) / 1000).toBeLessThan(500);

@@ -55,7 +55,7 @@ test("the bytes of a version stay readable: those of format 2, and of format 1, 
   expect(decodeVersion(hashed(old))).toEqual({ ok: true, version: { ...kept, hlc: 0, nodeId: "", lineage: [] } });
   expect(decodeVersion(hashed(body.replace('"format":2', '"format":3')))).toEqual({
     ok: false,
-    fault: "it has the format 3, which this version of waymark does not know",
+    fault: "its format 3 is not supported by this version of waymark",
   });
 });
 
@@ -125,7 +125,7 @@ test.each([
 test("a set with any field missing, or of another type, is refused", () => {
   const whole = set([rule("a", { cutoverWindows: [span(1, 2)] })]);
   const says = (one: unknown) => decodeVersion(encodeVersion({ ...version(whole), set: one } as PolicyVersion));
-  const refused = { ok: false, fault: "its rules are not of the form of a policy" };
+  const refused = { ok: false, fault: "its rules do not have the form of a policy set" };
   for (const field of Object.keys(whole)) expect(says({ ...whole, [field]: 7 })).toEqual(refused);
   for (const field of Object.keys(whole.rules[0] ?? {}))
     for (const value of [undefined, {}]) expect(says({ ...whole, rules: [{ ...whole.rules[0], [field]: value }] })).toEqual(refused);

@@ -65,7 +65,7 @@ test("an expected number that is not the newest is a version conflict, and nothi
   const bench = new Bench();
   bench.apply(only("blue"));
   expect(() => stamped(bench, only("red"), { expectedNumber: 2 })).toThrow(
-    "version_conflict: the newest policy is version 1, expected was 2",
+    "version_conflict: the newest policy version is 1, but the request expects 2",
   );
   bench.apply(only("red"), { expectedNumber: 1 });
   expect(bench.engine.newestNumber).toBe(2);
@@ -108,17 +108,17 @@ test("a stage by percent takes about that share of nodes, and a wider stage of t
 });
 
 test.each([
-  { stage: { by: "percent", percent: 0 }, says: "stage.percent: 0 must be 1 to 100" },
-  { stage: { by: "percent", percent: 1.5 }, says: "stage.percent: 1.5" },
+  { stage: { by: "percent", percent: 0 }, says: "stage.percent: must be 1 to 100, is 0" },
+  { stage: { by: "percent", percent: 1.5 }, says: "stage.percent: must be 1 to 100, is 1.5" },
   { stage: { by: "percent", percent: 101 }, says: "stage.percent" },
-  { stage: { by: "clusters", clusterIds: [] }, says: "stage.clusters.cluster_ids: is empty" },
+  { stage: { by: "clusters", clusterIds: [] }, says: "stage.clusters.cluster_ids: must name at least one cluster" },
 ] as const)("a stage that reaches nobody or too many is refused: $says", ({ stage, says }) => {
   expect(() => stamped(new Bench(), only("blue"), { stage })).toThrow(says);
 });
 
 test("a rollback goes to the version before the newest, or to the one that is named", () => {
   const bench = new Bench();
-  expect(() => bench.engine.rollbackTarget(0)).toThrow("not_found: there is no policy version before the newest: there are no versions");
+  expect(() => bench.engine.rollbackTarget(0)).toThrow("not_found: no policy version before the newest exists: there are no versions");
   bench.apply(only("blue"));
   expect(() => bench.engine.rollbackTarget(0)).toThrow("versions 1 to 1 are kept");
   bench.apply(only("red"));
@@ -270,14 +270,14 @@ test("after a restart losers are there newest first, and a conflict is told wher
     return bench.engine.status.conflict;
   };
   expect(again([factsOf(1, "b"), factsOf(2, "c")])).toBe(
-    "version 1 of ann at b was superseded by version 1 of ann at n1, which does not follow it",
+    "version 1 of ann on b was superseded by version 1 of ann on n1, which is not based on it",
   );
   expect(bench.engine.history().map(({ number, isSuperseded }) => [number, isSuperseded])).toEqual([
     [2, true],
     [1, false],
     [1, true],
   ]);
-  expect(again([factsOf(1, "")])).toContain("at an unknown node was superseded");
+  expect(again([factsOf(1, "")])).toContain("on an unknown node was superseded");
   expect(again([factsOf(2, "c")])).toBe("");
   const [early, late] = [
     { ...factsOf(1, "b"), hlc: 1 },
@@ -287,7 +287,7 @@ test("after a restart losers are there newest first, and a conflict is told wher
     [early, late],
     [late, early],
   ]) {
-    expect(again(losers)).toContain("version 1 of ann at c was superseded");
+    expect(again(losers)).toContain("version 1 of ann on c was superseded");
     expect(bench.engine.history().flatMap(({ isSuperseded, facts }) => (isSuperseded ? [facts?.nodeId] : []))).toEqual(["c", "b"]);
   }
   // A crash between keeping the loser and the winner's taking its place leaves the same version twice.

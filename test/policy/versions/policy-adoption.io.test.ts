@@ -80,7 +80,7 @@ test("of two versions of one number the later wins at both nodes, and the loser 
   const lost = b.engine.place;
   expect(await send(a, b)).toEqual({ isAdopted: true });
   expect(b.engine.place).toEqual(a.engine.place);
-  const conflict = "version 1 of ann at b was superseded by version 1 of ann at a, which does not follow it";
+  const conflict = "version 1 of ann on b was superseded by version 1 of ann on a, which is not based on it";
   expect(b.engine.status).toMatchObject({ inForce: { version: "blue" }, conflict });
   expect(b.events.slice(1)).toMatchObject([
     { action: "policy.adopt" },
@@ -119,7 +119,7 @@ test("two histories that parted are found apart, also where one has gone further
   expect(await send(a, b)).toEqual({ isAdopted: true });
   expect(b.engine.status).toMatchObject({
     inForce: { number: 3, version: "yellow" },
-    conflict: "version 2 of ann at b was superseded by version 3 of ann at a, which does not follow it",
+    conflict: "version 2 of ann on b was superseded by version 3 of ann on a, which is not based on it",
   });
   expect(b.engine.history().map(({ number }) => number)).toEqual([3, 2, 1]);
 });
@@ -173,9 +173,11 @@ test("what cannot be read, is another version than offered, or has errors is ref
   if (bytes === undefined) throw new Error("there is a version");
   const cut = bytes.slice(0, -5);
   expect(await b.run(b.policyStore.adopt(place, cut, VIA))).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
-  expect(await b.run(b.policyStore.adopt({ ...place, hlc: 1 }, bytes, VIA))).toMatchObject({ fault: containing("not the version") });
+  expect(await b.run(b.policyStore.adopt({ ...place, hlc: 1 }, bytes, VIA))).toMatchObject({
+    fault: containing("differs from the offered version"),
+  });
   expect(await b.run(b.policyStore.adopt({ ...place, number: 2 }, bytes, VIA))).toMatchObject({
-    fault: containing("says that it is version 1"),
+    fault: containing("contains version 1"),
   });
   // No node takes a namespace with a space.
   const bad = version(1, "not ok");

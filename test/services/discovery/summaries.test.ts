@@ -180,7 +180,7 @@ test("a hidden namespace is in no page and no watch, its denial is told once, an
   expect([world.query({}, RED).items.map(stateOf), names(world, { namespace: "svc.b" }, RED)]).toEqual([seen, []]);
   expect(world.denials).toEqual(["red query svc.b viewer_denied", "red query svc.b viewer_denied"]);
   expect(new SummaryFold(world, {}, RED).settle()).toEqual(seen.toSorted());
-  expect(() => world.watch({ namespace: "svc.b" }, RED)).toThrow("viewer_denied for svc.b");
+  expect(() => world.watch({ namespace: "svc.b" }, RED)).toThrow("svc.b is not visible to this caller (viewer_denied)");
   expect(() => world.watch({ namespace: "svc.b", ...asBlue }, RED)).not.toThrow();
   expect(world.denials.at(-1)).toBe("red watch svc.b viewer_denied");
 });

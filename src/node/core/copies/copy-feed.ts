@@ -115,7 +115,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     return this.#changes.shown >= this.#changes.begun;
   }
 
-  get isHeard(): boolean {
+  get isAcknowledged(): boolean {
     return this.#changes.heard >= this.#changes.begun;
   }
 

@@ -114,7 +114,7 @@ export class NodeWrites implements NodePart {
   /** Looks at own live records with a key of which another origin sent a record (`Registrar.hear`). */
   #hear(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#parts;
-    registrar.hear(keys, time);
+    registrar.applyRemoteChanges(keys, time);
     for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
     this.persist(out);
   }

@@ -188,15 +188,15 @@ test("the next policy waits for the watches of copies, but not for ever", () => 
   copy.hear(MANY);
   stepCopy(5);
   const { switches } = copy.rooms;
-  expect([switches.isHeard({ monoMs: 5 }), switches.nextDeadlineMs()]).toEqual([false, 25]);
+  expect([switches.isAcknowledged({ monoMs: 5 }), switches.nextDeadlineMs()]).toEqual([false, 25]);
   copy.feed.shown(1);
   stepNode();
-  expect([node.switches.isHeard({ monoMs: 0 }), node.switches.nextDeadlineMs()]).toEqual([false, 20]);
+  expect([node.switches.isAcknowledged({ monoMs: 0 }), node.switches.nextDeadlineMs()]).toEqual([false, 20]);
   watch.take();
-  expect(switches.isHeard({ monoMs: 25 })).toBe(true);
-  expect(node.switches.isHeard({ monoMs: 20 })).toBe(false);
+  expect(switches.isAcknowledged({ monoMs: 25 })).toBe(true);
+  expect(node.switches.isAcknowledged({ monoMs: 20 })).toBe(false);
   copy.feed.heard(1);
-  expect(node.switches.isHeard({ monoMs: 40 })).toBe(true);
+  expect(node.switches.isAcknowledged({ monoMs: 40 })).toBe(true);
   put(NO_POLICY);
   stepNode();
   copy.hear(MANY);
@@ -204,7 +204,7 @@ test("the next policy waits for the watches of copies, but not for ever", () => 
   copy.feed.shown(2);
   stepNode();
   // This one never says that it has heard.
-  expect([9999, 10_000].map((monoMs) => node.switches.isHeard({ monoMs }))).toEqual([false, true]);
+  expect([9999, 10_000].map((monoMs) => node.switches.isAcknowledged({ monoMs }))).toEqual([false, true]);
 });
 
 test("a copy that was told nothing yet shows nothing, and no policy and a pending one are themselves there", () => {
