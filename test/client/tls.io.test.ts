@@ -50,7 +50,7 @@ test("a plain call to a server with TLS says that it speaks TLS", async () => {
   server.on("tlsClientError", () => {});
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const told = ["the server there speaks TLS, and was asked in plain text", "UNAVAILABLE"];
+  const told = ["the server speaks TLS, but the client connected in plain text", "UNAVAILABLE"];
   expect(await failuresOf(`127.0.0.1:${port}`, {})).toEqual([told, told]);
   server.close();
 });
@@ -58,7 +58,7 @@ test("a plain call to a server with TLS says that it speaks TLS", async () => {
 test("a call by TLS to a server without it says that it does not speak TLS", async () => {
   const server = new FakeDiscovery();
   await server.start();
-  const told = ["the server there does not speak TLS", "UNAVAILABLE"];
+  const told = ["the server does not speak TLS", "UNAVAILABLE"];
   expect(await failuresOf(server.address, { tls: { ca } })).toEqual([told, told]);
   server.stop();
 });
