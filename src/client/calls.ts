@@ -24,9 +24,11 @@ export interface Channel {
 export interface CallOptions {
   /** Deadline of the whole call, including retries on other servers. Default: the client's `timeoutMs`. A stream has no deadline. */
   readonly timeoutMs?: number;
+  /** Cancels the call. */
   readonly signal?: AbortSignal;
 }
 
+/** Options of a stream. */
 export type StreamOptions = Omit<CallOptions, "timeoutMs">;
 
 const CALL_RULES: OptionRules<CallOptions> = { timeoutMs: TIMEOUT, signal: SIGNAL };

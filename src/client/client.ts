@@ -96,6 +96,7 @@ const LEAST_TRY_MS = 100;
  */
 const RETRY = { baseMs: 50, maxMs: 1000 } as const;
 
+/** A client of a cluster, created by `connect`. It selects the server of each call, and retries on other servers where that is safe. */
 export class Client implements WatchingCalls {
   /** Registration, renewal, queries, watches and lookups. */
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
@@ -290,6 +291,7 @@ export class Client implements WatchingCalls {
     }
   }
 
+  /** Closes all connections. Later calls fail. Close registrations and live maps first. */
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();

@@ -3,11 +3,13 @@ import { GRPC_PORT } from "../lib/addresses.ts";
 import { HOUR_MS, MAX_TIMER_MS } from "../lib/duration.ts";
 import { ANYTHING, checkOptions, FLAG, kindOf, lengthRule, type OptionRules, TEXT, TIMEOUT } from "./option-rules.ts";
 
+/** TLS files for connections, as bytes of PEM files. `{}` trusts the CAs of the system. */
 export interface TlsFiles {
   /** PEM of the CA certificates to trust. Default: the CAs of the system, and those in NODE_EXTRA_CA_CERTS. */
   readonly ca?: Uint8Array;
   /** PEM of the client's certificate chain. Requires `key`. */
   readonly cert?: Uint8Array;
+  /** PEM of the private key of `cert`, not encrypted. */
   readonly key?: Uint8Array;
 }
 
@@ -21,6 +23,7 @@ export interface ClusterAccess {
   readonly serverName?: string;
 }
 
+/** Options of `connect`. Only `servers` is required. */
 export interface ConnectOptions {
   /** Seed servers as `host:port`, tried in order. Default port: 17420. */
   readonly servers: readonly string[];
@@ -44,6 +47,7 @@ export interface ConnectOptions {
    * that answers.
    */
   readonly region?: string;
+  /** Zone of the program, within `region`. */
   readonly zone?: string;
   /** Whether `client.resolve` follows redirects to other clusters when no entry here can be chosen. Default: false. */
   readonly autoSummaryRedirect?: boolean;

@@ -17,6 +17,7 @@ import type { Calls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { RequestError } from "./request-error.ts";
 
+/** Options of `follow` and `followSummaries`. */
 export interface FollowOptions {
   /** Ends the iteration. */
   readonly signal: AbortSignal;

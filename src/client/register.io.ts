@@ -27,6 +27,7 @@ import {
 import { sendable, wrongRequest } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
 
+/** An event of a registration, passed to `onEvent`. */
 export type RegistrationEvent =
   | Exclude<RegistrationStep, { readonly kind: "retrying" | "failed" }>
   /** The entries of an update have replaced the previous entries, under this lease. */
@@ -40,6 +41,7 @@ export type RegistrationEvent =
   /** The handle was closed. `isUnregistered` is false when no server answered; the entries then end with their lease. */
   | { readonly kind: "closed"; readonly isUnregistered: boolean };
 
+/** Options of `register`. */
 export interface RegisterOptions {
   /**
    * Time to live of the lease in ms, from 1 s to 24 h. Default: 30 s, set by the server. The entries of a program that crashes remain for
@@ -101,6 +103,7 @@ export async function register(
   return handle;
 }
 
+/** A registration that is kept alive until it is closed. */
 export class RegistrationHandle implements AsyncDisposable {
   /** Resolves at the first registration, and rejects when it has failed for good. */
   readonly begun: Promise<void>;

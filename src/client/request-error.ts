@@ -1,9 +1,11 @@
 /** The error of a failed call, with the code, reason and details that the server returned. */
 import { durationText } from "../lib/duration.ts";
 
+/** An invalid field of a request. */
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
+  /** What is expected of the field. */
   readonly description: string;
 }
 
@@ -12,6 +14,7 @@ export const SPEAKS_TLS = "the server speaks TLS, but the client connected in pl
 /** A TLS call reached a server without TLS. */
 export const SPEAKS_NO_TLS = "the server does not speak TLS";
 
+/** Details of a failed call. */
 export interface RequestErrorFacts {
   /** gRPC status name, for example `NOT_FOUND`. */
   readonly code: string;
@@ -20,6 +23,7 @@ export interface RequestErrorFacts {
    * answered.
    */
   readonly reason: string | undefined;
+  /** The invalid fields of the request. Empty for other failures. */
   readonly violations: readonly Violation[];
   /** Suggested time before a retry, in ms, from the server. */
   readonly retryMs: number | undefined;

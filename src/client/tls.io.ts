@@ -120,7 +120,7 @@ export function findTlsFault({ ca, cert, key }: TlsFiles, certName: string): Tls
   }
   if (cert === undefined || key === undefined) return undefined;
   const pair = { cert: Buffer.from(cert), key: Buffer.from(key) };
-  if (!isFit({ key: pair.key })) return { file: "key", fault: "holds no private key in PEM that is not encrypted" };
+  if (!isFit({ key: pair.key })) return { file: "key", fault: "contains no unencrypted private key in PEM" };
   return isFit(pair) ? undefined : { file: "key", fault: `is not the key of ${certName}` };
 }
 

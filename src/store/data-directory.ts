@@ -20,7 +20,7 @@ export const DATA_FILES = {
   /** The generated ID of a resolver without a configured one. Its owner is `node/resolver/resolver-node.io.ts`. */
   resolverId: "resolver-id",
   /**
-   * IDs of the members of the cluster, so that ended entries are remembered for unreachable members. Its owner is
+   * IDs of the members of the cluster, so that tombstones are kept for unreachable members. Its owner is
    * `node/fabric/members-file.io.ts`.
    */
   members: "members",

@@ -30,7 +30,7 @@ test.each([
   { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca holds no certificate in PEM" },
   { tls: { ca: damaged }, says: "connect: tls.ca holds 2 certificates in PEM, and number 2 cannot be read" },
   { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert holds no certificate in PEM" },
-  { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key holds no private key in PEM that is not encrypted" },
+  { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key contains no unencrypted private key in PEM" },
   {
     tls: { cert: Buffer.from(leaf.cert), key: Buffer.from(authority.issue("b").key) },
     says: "connect: tls.key is not the key of tls.cert",

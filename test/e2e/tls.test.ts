@@ -113,7 +113,7 @@ test("wrong files of certificates are told by their flags, before a server is as
   for (const { flags, says } of [
     { flags: ["--ca", words], says: `--ca ${words}: holds no certificate` },
     { flags: [...trust(), "--cert", words, "--key", one.keyFile], says: `--cert ${words}: holds no certificate` },
-    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: holds no private key` },
+    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: contains no unencrypted private key` },
     {
       flags: [...trust(), "--cert", one.certFile, "--key", other.keyFile],
       says: `--key ${other.keyFile}: is not the key of --cert ${one.certFile}`,

@@ -11,6 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";
 import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
 
+/** Options of `resolve`. */
 export interface ResolveOptions {
   /** Default: SERVICE. */
   readonly kind?: EntryKind;
@@ -45,6 +46,7 @@ export function kindIn({ kind }: ResolveOptions): EntryKind {
   return kind === undefined || kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind;
 }
 
+/** A chosen endpoint. Report the call to it with `begin`, and then `succeeded`, `failed` or `abandoned`: later choices use the outcomes. */
 export class Choice {
   /** The chosen port of the entry. Undefined if the entry has none. */
   readonly target: Target | undefined;

@@ -9,12 +9,14 @@ import { entryKeyText, type FollowEvent, type RemovalCause, type UnreachableSamp
 import type { Time } from "../../lib/machine.ts";
 import { NamedEntries, type NameStats } from "./named-entries.ts";
 
+/** A visible change of a live map. */
 export type LiveChange =
   /** The entry is new or has changed. A held entry has health ORPHANED, or MAINTENANCE if it had that before. */
   | { readonly kind: "put"; readonly isNew: boolean; readonly entry: Entry }
   /** The entry was removed. `entry` is its last state. */
   | { readonly kind: "remove"; readonly cause: RemovalCause; readonly entry: Entry };
 
+/** How current a live map is. */
 export interface Freshness {
   /**
    * Upper bound of the age of the map's entries, in ms. Infinite before the first snapshot is complete, and when the server reports no age.

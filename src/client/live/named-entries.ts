@@ -14,11 +14,13 @@ export interface LiveEntry extends Candidate {
 
 /** Counts for one name since the map was opened. */
 export interface NameStats {
-  /** Answers of `resolve`. `choicesByLoad` counts the answers that were chosen by load. */
+  /** Answers of `resolve`. */
   readonly choices: number;
+  /** Answers that were chosen by load. */
   readonly choicesByLoad: number;
-  /** Calls that the program reported. */
+  /** Calls that the program reported as successful. */
   readonly succeeded: number;
+  /** Calls that the program reported as failed. */
   readonly failed: number;
   /** Latencies of the successful calls. */
   readonly latencyMs: LatencyHistogram;
@@ -145,8 +147,11 @@ function candidateOf(key: string, entry: Entry): LiveEntry {
 /** Upper bounds of the buckets in ms. One more bucket has the slower calls. */
 const LATENCY_ENDS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
+/** Latencies in cumulative buckets, as in Prometheus. */
 export interface LatencyHistogram {
+  /** Number of latencies. */
   readonly count: number;
+  /** Sum of the latencies in ms. */
   readonly sumMs: number;
   /** For each bucket, its upper bound in ms, and the number of latencies up to that bound. The last bound is infinite. */
   readonly ranges: readonly { readonly endMs: number; readonly count: number }[];

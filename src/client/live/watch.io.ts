@@ -14,6 +14,7 @@ import { closedFailure, lateFailure } from "../request-error.ts";
 import { type Choice, checkResolveOptions, chosenFrom, kindIn, NODES_NAMESPACE, type NodesOf, type ResolveOptions } from "./choice.ts";
 import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 
+/** Options of `watch`. */
 export interface WatchOptions {
   /**
    * Whether to wait for a server that is unreachable at first, or asks to retry later. By default `watch` gives up after the client's
@@ -38,6 +39,7 @@ const BOOKMARK_MS = 3000;
 const SILENT_INTERVALS = 3;
 const NO_OPTIONS: ResolveOptions = {};
 
+/** The filter of a watch. */
 export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
 
 /** The client methods that `watch` uses. */
@@ -71,6 +73,7 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
   return map;
 }
 
+/** A live map of the entries that match a filter. Lookups in it send no request, and continue with the last entries while no server answers. */
 export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChange[]> {
   /** Resolves when the first snapshot is complete. */
   readonly ready: Promise<void>;
@@ -123,6 +126,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return this.#error;
   }
 
+  /** How old the entries may be, and which server sent them. */
   get freshness(): Freshness {
     return this.#entries.freshness(now());
   }
