@@ -100,18 +100,18 @@ export class Chooser<C extends Candidate> {
   }
 
   #put(candidate: C): Endpoint<C> {
-    const held = this.#byKey.get(candidate.key);
-    if (held === undefined) return this.#enter(new Endpoint(candidate, this.#options));
-    if (held.isMovedBy(candidate, this.#options)) {
-      this.#leave(held);
-      held.describe(candidate, this.#options);
-      return this.#enter(held);
+    const known = this.#byKey.get(candidate.key);
+    if (known === undefined) return this.#enter(new Endpoint(candidate, this.#options));
+    if (known.isMovedBy(candidate, this.#options)) {
+      this.#leave(known);
+      known.describe(candidate, this.#options);
+      return this.#enter(known);
     }
     // The member keeps its turn in the rotation.
-    const wasKnown = held.isKnown;
-    held.describe(candidate, this.#options);
-    this.#pools[held.rank]?.noteLoad(held, wasKnown);
-    return held;
+    const wasKnown = known.isKnown;
+    known.describe(candidate, this.#options);
+    this.#pools[known.rank]?.noteLoad(known, wasKnown);
+    return known;
   }
 
   /** Removes the entry with this key, if it exists. Calls to its endpoint can still end. */

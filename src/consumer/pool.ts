@@ -255,8 +255,8 @@ export class EndpointPool<C extends Candidate> {
  * The score of an endpoint for a hash key, from the hash of that key and the two halves of the endpoint's hash. The lowest score wins
  * (rendezvous hashing, Thaler and Ravishankar, 1998), so a change moves only the keys of the endpoint that was added or removed.
  */
-export function rendezvous(asked: Hash64, high: number, low: number): number {
-  return mixedFraction(asked.high ^ high, asked.low ^ low);
+export function rendezvous(keyHash: Hash64, high: number, low: number): number {
+  return mixedFraction(keyHash.high ^ high, keyHash.low ^ low);
 }
 
 /** The hash of an endpoint's key, in halves that are small integers. */

@@ -40,10 +40,10 @@ export class RotationCache {
 
   /** Runs `act`, which changes the rotation state of a name, and returns its result. */
   use<T>(name: string, act: (turns: NameRotation) => T): T {
-    const held = this.#byName.get(name);
+    const cached = this.#byName.get(name);
     // A name whose state was evicted must not start with the first endpoint each time.
-    const turns = held ?? new NameRotation((this.#forgotten * GOLDEN_RATIO) % 1);
-    if (held !== undefined) this.#drop(name, held);
+    const turns = cached ?? new NameRotation((this.#forgotten * GOLDEN_RATIO) % 1);
+    if (cached !== undefined) this.#drop(name, cached);
     const result = act(turns);
     this.#byName.set(name, turns);
     this.#size += turns.size;

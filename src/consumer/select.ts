@@ -121,17 +121,17 @@ function rankAll<C extends Candidate>(
   options: SelectOptions,
 ): readonly RatedCandidate<C>[] {
   const { endpoint, isByLoad } = chosen;
-  const asked = fnv64(options.hashKey);
+  const keyHash = fnv64(options.hashKey);
   // After an entry chosen by rotation, the entries whose turn is next come first.
   const isNext = (one: Endpoint<C>) => !isByLoad && one.rank === endpoint.rank && one.key > endpoint.key;
-  const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, asked), turn: isNext(one) ? 0 : 1 }));
+  const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, keyHash), turn: isNext(one) ? 0 : 1 }));
   const others = rated.filter((one) => one.endpoint !== endpoint);
   // The sort is stable, so equal candidates stay in key order.
   others.sort((x, y) => x.endpoint.rank - y.endpoint.rank || x.score - y.score || x.turn - y.turn);
   return [...rated.filter((one) => one.endpoint === endpoint), ...others];
 }
 
-function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, options: SelectOptions, asked: Hash64): number {
+function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, options: SelectOptions, keyHash: Hash64): number {
   switch (options.policy) {
     case SELECT_POLICY.LOAD_AWARE:
       return loadScore(candidate.view.load, options.time.wallMs);
@@ -141,7 +141,7 @@ function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, o
       // Sorting by an exponential of rate `weight` draws without replacement in proportion to weight (Efraimidis and Spirakis, 2006).
       return -Math.log(1 - options.random()) / weight;
     case SELECT_POLICY.HASH:
-      return rendezvous(asked, ...halvesOf(key));
+      return rendezvous(keyHash, ...halvesOf(key));
   }
 }
 

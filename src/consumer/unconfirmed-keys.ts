@@ -4,7 +4,7 @@
  */
 
 /** Most keys since the last portable cursor. Above it, the next server is asked for a snapshot. */
-const MAX_TOLD = 100_000;
+const MAX_KEYS = 100_000;
 
 export class UnconfirmedKeys {
   /** Keys received since the portable cursor. Another server sends them again. */
@@ -13,7 +13,7 @@ export class UnconfirmedKeys {
 
   /** Records a change of the key. */
   noteChange(key: string): void {
-    if (this.#sinceCheckpoint.size <= MAX_TOLD) this.#sinceCheckpoint.add(key);
+    if (this.#sinceCheckpoint.size <= MAX_KEYS) this.#sinceCheckpoint.add(key);
   }
 
   /** Records that the current server sent the key, with or without a change. */
@@ -31,7 +31,7 @@ export class UnconfirmedKeys {
    * keys were received since.
    */
   switchServer(): boolean {
-    const isFew = this.#sinceCheckpoint.size <= MAX_TOLD;
+    const isFew = this.#sinceCheckpoint.size <= MAX_KEYS;
     for (const key of this.#sinceCheckpoint) this.#unconfirmed.add(key);
     this.#sinceCheckpoint.clear();
     return isFew;

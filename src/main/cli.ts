@@ -45,7 +45,7 @@ const environment = await openEnvironment({
   },
   fileWarnings: async (settings) => (await import("../node/files/file-warnings.io.ts")).fileWarnings(settings),
   fileFaults: async (settings) => (await import("../node/files/file-faults.io.ts")).fileFaults(settings),
-  announceKey: async (asked) => (await import("./keys.ts")).announceKey(asked),
+  announceKey: async (request) => (await import("./keys.ts")).announceKey(request),
   readPolicy: async (text) => (await import("./policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./policy.ts")).writePolicy(policy, format),
   verifyAudit: async (text) => (await import("./policy.ts")).verifyAudit(text),

@@ -103,12 +103,12 @@ export class ClusterKeys {
       this.#rooted = this.#rooted.filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
     const refused = this.#root(claim, isForeign);
     if (mayWait(refused)) this.#wait(claim);
-    if (refused === undefined) this.rouse(isForeign);
+    if (refused === undefined) this.retryPending(isForeign);
     return refused;
   }
 
   /** Tries the pending announcements again, until none of them makes progress. */
-  rouse(isForeign: IsForeign): void {
+  retryPending(isForeign: IsForeign): void {
     for (let before = -1; before !== this.#waiting.length; ) {
       before = this.#waiting.length;
       this.#waiting = this.#waiting.filter((claim) => {

@@ -67,10 +67,10 @@ export function clusterKeys(settings: KeySettings, own: { readonly clusterId: st
     else if (count === MAX_KEYS_A_CLUSTER + 1) refuse(at.cluster, `exceeds the limit of ${MAX_KEYS_A_CLUSTER} keys for cluster ${cluster}`);
     else if (counts.size === MAX_KEY_CLUSTERS + 1 && count === 1)
       refuse(at.cluster, `exceeds the limit of ${counted(MAX_KEY_CLUSTERS, "cluster")} with keys`);
-    const told = regions.get(cluster);
+    const known = regions.get(cluster);
     if (region === "") refuse(at.region, "must name a region");
-    else if (told === undefined) regions.set(cluster, { region, where: at.region });
-    else if (told.region !== region) refuse(at.region, `is ${region}, but ${told.where} places cluster ${cluster} in ${told.region}`);
+    else if (known === undefined) regions.set(cluster, { region, where: at.region });
+    else if (known.region !== region) refuse(at.region, `is ${region}, but ${known.where} places cluster ${cluster} in ${known.region}`);
     const publicKey = Buffer.from(text, "base64");
     first.set(text, named);
     if (publicKey.length !== 32 || publicKey.toString("base64") !== text)

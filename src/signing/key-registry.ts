@@ -70,7 +70,7 @@ export class KeyRegistry {
     this.#clusters = new Map([...byCluster.keys()].map((cluster) => [cluster, before.get(cluster) ?? new ClusterKeys(this.#bounds)]));
     for (const [cluster, its] of this.#clusters)
       its.configure(byCluster.get(cluster) ?? [], (keyId) => (owners.get(keyId) ?? cluster) !== cluster);
-    for (const [cluster, its] of this.#clusters) its.rouse(this.#foreignTo(cluster));
+    for (const [cluster, its] of this.#clusters) its.retryPending(this.#foreignTo(cluster));
     for (const cluster of new Set([...before.keys(), ...this.#clusters.keys()])) this.#look(cluster, wallMs);
     this.#noteSteady();
   }
@@ -232,8 +232,8 @@ function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
  * other clusters know the keys early.
  */
 function countedText(keys: ClusterKeys, wallMs: number): string {
-  const told = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
-  const announced = told.map(({ keyId, signedBy, notBeforeWallMs, notAfterWallMs }) =>
+  const published = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
+  const announced = published.map(({ keyId, signedBy, notBeforeWallMs, notAfterWallMs }) =>
     [keyId, signedBy, notBeforeWallMs, notAfterWallMs].join("/"),
   );
   return [keys.region, ...[...keys.countingAt(wallMs).keys()].toSorted(), ...announced].join(" ");
