@@ -81,7 +81,7 @@ export function connect(options: ConnectOptions): Client {
 class Connection {
   readonly client: GrpcClient;
   /** When the server last sent anything, in monotonic ms. */
-  heardMonoMs = Number.NEGATIVE_INFINITY;
+  lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
 
@@ -94,8 +94,8 @@ class Connection {
     return !this.#isGivenUp && this.client.getChannel().getConnectivityState(false) === connectivityState.READY;
   }
 
-  heard(): void {
-    this.heardMonoMs = performance.now();
+  received(): void {
+    this.lastReceivedMonoMs = performance.now();
   }
 
   callBegins(): void {
@@ -163,7 +163,7 @@ class GrpcChannel implements AimedChannel {
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
         if (error) reject(this.#failure(error, connection, { timeoutMs, beganMonoMs }));
-        else connection.heard();
+        else connection.received();
         connection.callEnded();
         if (!error && response) resolve(response);
       },
@@ -185,7 +185,7 @@ class GrpcChannel implements AimedChannel {
       pathOf(method),
       asIs,
       (answer) => {
-        connection.heard();
+        connection.received();
         return fromBinary(method.output, answer);
       },
       bytes,
@@ -266,7 +266,7 @@ class GrpcChannel implements AimedChannel {
   ): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
-    if (!isTransport) connection.heard();
+    if (!isTransport) connection.received();
     // A blocked server keeps its connection until grpc-js has waited 40 s for a ping. Until then every call would fail.
     const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
     const isReachable = connection.isUp || !isTransport;
@@ -283,8 +283,8 @@ class GrpcChannel implements AimedChannel {
   }
 }
 
-function isSilentSince(beganMonoMs: number, { heardMonoMs }: Connection): boolean {
-  return heardMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
+function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: Connection): boolean {
+  return lastReceivedMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
 /** Returns the message of a failure. For a deadline, grpc-js reports its internal state, so that message is replaced. */

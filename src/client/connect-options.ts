@@ -106,14 +106,14 @@ export function isToken(text: string): boolean {
  */
 export function checkedServers(options: ConnectOptions): readonly string[] {
   checkOptions("connect", { ...options }, RULES);
-  const said: Readonly<Record<string, unknown>> = { ...options };
-  const { servers, token, tls } = said;
+  const given: Readonly<Record<string, unknown>> = { ...options };
+  const { servers, token, tls } = given;
   if (!Array.isArray(servers))
     throw new TypeError(`connect: invalid servers ${kindOf(servers)}: expected a list of host:port, as in ${WANTED}`);
   if (servers.length === 0) throw new RangeError(`connect: servers is empty: pass at least one host:port, as in ${WANTED}`);
   checkToken("token", token);
   checkTls("tls", tls);
-  checkClusters(said["clusters"]);
+  checkClusters(given["clusters"]);
   return servers.map((server: unknown, at) => {
     const parsed = typeof server === "string" ? parseServer(server) : undefined;
     if (parsed === undefined) throw new RangeError(`connect: invalid servers[${at}] ${kindOf(server)}: ${SERVER_RULE}`);
@@ -136,8 +136,8 @@ function checkClusters(clusters: unknown): void {
   for (const [id, access] of Object.entries(byId)) {
     const where = `clusters.${id.slice(0, 64)}`;
     checkOptions<unknown>(`connect: ${where}`, access, ACCESS_RULES);
-    const said: Readonly<Record<string, unknown>> = typeof access === "object" ? { ...access } : {};
-    const { tls, token, serverName } = said;
+    const given: Readonly<Record<string, unknown>> = typeof access === "object" ? { ...access } : {};
+    const { tls, token, serverName } = given;
     if (tls === undefined) throw new TypeError(`connect: ${where}.tls is missing: credentials for other clusters are sent only over TLS`);
     checkTls(`${where}.tls`, tls);
     checkToken(`${where}.token`, token);

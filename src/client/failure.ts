@@ -27,14 +27,14 @@ export function maySpeakTls(words: string): boolean {
 }
 
 /** Returns the system's message about a connection, without the text that grpc-js adds to it. */
-export function transportWords(said: string): string {
-  const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(said)?.[1];
+export function transportWords(text: string): string {
+  const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(text)?.[1];
   if (target !== undefined) return `no address is known for ${target}`;
-  const httpStatus = /^Received HTTP status code (\d+)$/.exec(said)?.[1];
+  const httpStatus = /^Received HTTP status code (\d+)$/.exec(text)?.[1];
   if (httpStatus !== undefined) return `${NO_GRPC}: it answered HTTP ${httpStatus}`;
-  if (!/^No connection established\b|Resolution note:/.test(said)) return said;
+  if (!/^No connection established\b|Resolution note:/.test(text)) return text;
   // OpenSSL's messages end in a line feed.
-  const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
+  const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(text)?.[1]?.trim() ?? "";
   // OpenSSL could not parse the answer as TLS.
   if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
   // The server answered in another protocol, such as HTTP/1.1.

@@ -77,8 +77,8 @@ export class KeptEntries {
   reports(): readonly (Said & { readonly key: EntryKey })[] {
     this.#send();
     return this.#kept.flatMap((entry) => {
-      const said = this.#sent.get(idOf(entry));
-      return entry.key === undefined || said === undefined ? [] : [{ key: entry.key, ...said }];
+      const report = this.#sent.get(idOf(entry));
+      return entry.key === undefined || report === undefined ? [] : [{ key: entry.key, ...report }];
     });
   }
 
@@ -95,16 +95,16 @@ export class KeptEntries {
 
   /** No server has accepted the sent reports. They are sent again, except where a newer value exists. */
   returned(): void {
-    for (const [text, said] of this.#sent) this.#reports.set(text, { ...said, ...this.#reports.get(text) });
+    for (const [text, report] of this.#sent) this.#reports.set(text, { ...report, ...this.#reports.get(text) });
     this.#sent.clear();
   }
 
   /** Discards reports that are not sent yet and that the entries of a new update override. */
   supersedes(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      const said = this.#reports.get(idOf(entry));
-      if (said === undefined) continue;
-      const { health, load } = said;
+      const report = this.#reports.get(idOf(entry));
+      if (report === undefined) continue;
+      const { health, load } = report;
       const isHealthLeft = health !== undefined && entry.health === HealthStatus.UNSPECIFIED;
       const isLoadLeft = load !== undefined && entry.load === undefined;
       this.#reports.set(idOf(entry), { ...(isHealthLeft && { health }), ...(isLoadLeft && { load }) });
@@ -180,9 +180,9 @@ export class KeptEntries {
   /** Moves the reports of the kept entries from pending to sent. */
   #send(): void {
     for (const entry of this.#kept) {
-      const said = this.#reports.get(idOf(entry));
-      if (said === undefined) continue;
-      this.#sent.set(idOf(entry), said);
+      const report = this.#reports.get(idOf(entry));
+      if (report === undefined) continue;
+      this.#sent.set(idOf(entry), report);
       this.#reports.delete(idOf(entry));
     }
   }

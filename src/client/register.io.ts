@@ -232,7 +232,7 @@ export class RegistrationHandle implements AsyncDisposable {
       return made;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      this.#tell({ kind: "reportRefused", error });
+      this.#emit({ kind: "reportRefused", error });
       return undefined;
     }
   }
@@ -253,20 +253,20 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#first.reject(this.#error ?? this.#lastError ?? this.#closedFailure());
     const [order] = out;
     const isUnregistered = order?.kind === "unregister" ? await this.#unregister(order) : true;
-    this.#tell({ kind: "closed", isUnregistered });
+    this.#emit({ kind: "closed", isUnregistered });
   }
 
   #input(input: RegistrationInput): void {
     if (this.#closed !== undefined && input.kind !== "registered") return;
     const out: RegistrationOutput[] = [];
     this.#machine.handle(input, now(), out);
-    for (const order of out) this.#obey(order);
+    for (const order of out) this.#execute(order);
     this.#cancelTimer();
     if (this.#closed === undefined)
       this.#cancelTimer = later(() => this.#input({ kind: "tick" }), this.#machine.nextDeadlineMs() - now().monoMs);
   }
 
-  #obey(order: RegistrationOutput): void {
+  #execute(order: RegistrationOutput): void {
     switch (order.kind) {
       case "register":
         this.#registering = this.#register(order.attempt);
@@ -281,7 +281,7 @@ export class RegistrationHandle implements AsyncDisposable {
         return;
       case "leave":
         return this.#client.failOver(order.server);
-      case "told":
+      case "event":
         return this.#step(order.event);
     }
   }
@@ -289,7 +289,7 @@ export class RegistrationHandle implements AsyncDisposable {
   #step(step: RegistrationStep): void {
     const error = this.#lastError ?? new Error("no server was called");
     if (step.kind === "retrying") {
-      this.#tell({ ...step, error });
+      this.#emit({ ...step, error });
       this.#giveUpUpdates(error);
       if (this.#giveUpMonoMs > now().monoMs) return;
       this.#error = error;
@@ -300,17 +300,17 @@ export class RegistrationHandle implements AsyncDisposable {
       this.#error = error;
       this.#first.reject(error);
       this.#failUpdates(error);
-      this.#tell({ kind: "failed", error });
+      this.#emit({ kind: "failed", error });
       return;
     }
     if (step.kind === "registered") {
       this.#giveUpMonoMs = Number.POSITIVE_INFINITY;
       this.#first.resolve();
     }
-    this.#tell(step);
+    this.#emit(step);
   }
 
-  #tell(event: RegistrationEvent): void {
+  #emit(event: RegistrationEvent): void {
     this.#options.onEvent?.(event);
   }
 
@@ -322,7 +322,7 @@ export class RegistrationHandle implements AsyncDisposable {
       this.#entries.withoutDoubt();
       const answered = answer.ttl === undefined ? undefined : durationMs(answer.ttl);
       this.#input({ kind: "registered", leaseId: answer.leaseId, server, ttlMs: answered });
-      this.#tellNewHealth();
+      this.#sendNewHealth();
     } catch (error) {
       const failure = this.#failureOf(error);
       if (failure.isPassing) this.#client.failOver(server);
@@ -350,7 +350,7 @@ export class RegistrationHandle implements AsyncDisposable {
         const failure = this.#failureOf(error);
         if (failure.isPassing || reports.length === 0) throw error;
         this.#entries.refused();
-        this.#tell({ kind: "reportRefused", error: this.#lastError ?? new Error(String(error)) });
+        this.#emit({ kind: "reportRefused", error: this.#lastError ?? new Error(String(error)) });
         return this.#client.callAt(server, renew, { leaseIds: [leaseId] }, options);
       });
       this.#entries.taken();
@@ -368,7 +368,7 @@ export class RegistrationHandle implements AsyncDisposable {
     return { timeoutMs, signal: this.#abort.signal };
   }
 
-  #tellNewHealth(): void {
+  #sendNewHealth(): void {
     if (this.#entries.hasNewHealth) this.#input({ kind: "report", isUrgent: true });
   }
 
@@ -388,8 +388,8 @@ export class RegistrationHandle implements AsyncDisposable {
     }
     if (update !== undefined && this.#updates[0] === update) this.#updates.shift();
     this.#input({ kind: "updated" });
-    this.#goOn();
-    this.#tellNewHealth();
+    this.#startNext();
+    this.#sendNewHealth();
   }
 
   /** Whether an update must be retried. */
@@ -414,7 +414,7 @@ export class RegistrationHandle implements AsyncDisposable {
       await this.#client.callAt(server, unregister, { leaseId, keys: keys.slice(i, i + MOST_KEYS) }, this.#callOptions());
     this.#entries.removed();
     update.done.resolve();
-    if (!update.isRepair) this.#tell({ kind: "updated", leaseId, server });
+    if (!update.isRepair) this.#emit({ kind: "updated", leaseId, server });
   }
 
   /** Fails the updates whose deadline has passed. */
@@ -424,7 +424,7 @@ export class RegistrationHandle implements AsyncDisposable {
     for (const update of waiting)
       if (update.giveUpMonoMs > now().monoMs) this.#updates.push(update);
       else update.done.reject(error);
-    this.#goOn();
+    this.#startNext();
   }
 
   #failUpdates(error: Error): void {
@@ -432,7 +432,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /** Starts the next update. Without one, if a server may have applied an update that was given up, it repairs the entries. */
-  #goOn(): void {
+  #startNext(): void {
     if (this.#updates.length === 0 && this.#entries.isInDoubt) this.#updates.push(this.#repair());
     this.#entries.prune(this.#waiting());
     this.#input({ kind: "update", isWaiting: this.#updates.length > 0 });

@@ -50,7 +50,8 @@ export type RegistrationOutput =
   | { readonly kind: "unregister"; readonly leaseId: string; readonly server: string }
   /** The server that accepted the registration is lost, so the next registration must use another one. */
   | { readonly kind: "leave"; readonly server: string }
-  | { readonly kind: "told"; readonly event: RegistrationStep };
+  /** An event for the program. */
+  | { readonly kind: "event"; readonly event: RegistrationStep };
 
 export type RegistrationStep =
   /** `isAgain`: the entries were registered before, under another lease. */
@@ -169,7 +170,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#updateFailures += 1;
     this.#updateMonoMs = monoMs + waitMs;
     if (state.kind === "held") this.#state = { ...state, sentMonoMs: undefined };
-    out.push({ kind: "told", event: { kind: "retrying", waitMs } });
+    out.push({ kind: "event", event: { kind: "retrying", waitMs } });
   }
 
   #hold({ leaseId, server, ttlMs, sinceMonoMs }: ClientLease, time: Time, out: RegistrationOutput[]): void {
@@ -179,7 +180,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#attempt += 1;
     if (this.#updateMonoMs !== NEVER) this.#updateIsDue(time.monoMs);
     this.#keep({ leaseId, server, ttlMs, sinceMonoMs }, false, time);
-    out.push({ kind: "told", event: { kind: "registered", leaseId, server, isAgain } });
+    out.push({ kind: "event", event: { kind: "registered", leaseId, server, isAgain } });
     this.#act(time, out);
   }
 
@@ -193,7 +194,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#failures = 0;
     if (isExpired) return this.#registerAgain(lease, "expired", time, out);
     this.#keep({ ...lease, ttlMs: ttlMs ?? lease.ttlMs, sinceMonoMs: sentMonoMs ?? time.monoMs }, isUrgent, time);
-    out.push({ kind: "told", event: { kind: "renewed", leaseId: lease.leaseId, server: lease.server } });
+    out.push({ kind: "event", event: { kind: "renewed", leaseId: lease.leaseId, server: lease.server } });
     this.#act(time, out);
   }
 
@@ -210,7 +211,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   ): void {
     if (!isPassing && !(isDenied && this.#wasRegistered)) {
       this.#state = { kind: "over" };
-      out.push({ kind: "told", event: { kind: "failed" } });
+      out.push({ kind: "event", event: { kind: "failed" } });
       return;
     }
     const waitMs = Math.max(returnMs(this.#failures, this.#random()), retryMs ?? 0);
@@ -228,7 +229,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       }
       this.#state = { ...state, sentMonoMs: undefined, atMonoMs: Math.min(atMonoMs, endMonoMs) };
     }
-    out.push({ kind: "told", event: { kind: "retrying", waitMs } });
+    out.push({ kind: "event", event: { kind: "retrying", waitMs } });
   }
 
   #registerAgain({ leaseId, server }: ClientLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
@@ -236,7 +237,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;
     this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs: time.monoMs + spreadMs };
-    out.push({ kind: "told", event: { kind: "lost", leaseId, server, why } });
+    out.push({ kind: "event", event: { kind: "lost", leaseId, server, why } });
     this.#act(time, out);
   }
 }

@@ -45,10 +45,10 @@ export function sendable<S extends DescMessage>(schema: S, given: MessageInitSha
   }
 }
 
-/** Returns the failure of an invalid request, in the form that a server would return. `said` is the message of protobuf-es. */
-function refusal(said: string, server: string, cause: unknown): RequestError {
-  const found = /^cannot encode field (?:\w+\.)*(\w+\.\w+) to binary: (.+)$/s.exec(said);
-  if (found === null) return wrongRequest(`the request cannot be encoded: ${said}`, [], server, cause);
+/** Returns the failure of an invalid request, in the form that a server would return. `message` is the message of protobuf-es. */
+function refusal(message: string, server: string, cause: unknown): RequestError {
+  const found = /^cannot encode field (?:\w+\.)*(\w+\.\w+) to binary: (.+)$/s.exec(message);
+  if (found === null) return wrongRequest(`the request cannot be encoded: ${message}`, [], server, cause);
   const violation = { field: found[1] ?? "", description: found[2] ?? "" };
   return wrongRequest(`${violation.field}: ${violation.description}`, [violation], server, cause);
 }

@@ -58,25 +58,25 @@ export class RequestError extends Error {
   }
 }
 
-const UNSAID = { reason: undefined, violations: [], retryMs: undefined, metadata: {} } as const;
+const NO_DETAILS = { reason: undefined, violations: [], retryMs: undefined, metadata: {} } as const;
 
 /** Returns the failure of a call on a closed object. A retry does not help. `what` is the whole message. */
 export function closedFailure(what: string, server: string): RequestError {
-  return new RequestError(what, { ...UNSAID, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
+  return new RequestError(what, { ...NO_DETAILS, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
 }
 
 /** Returns the failure of a watch for which no server sent a complete snapshot in time. */
 export function lateFailure(timeoutMs: number, server: string): RequestError {
   const message = `no complete snapshot within ${durationText(timeoutMs)}`;
-  return new RequestError(message, { ...UNSAID, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
+  return new RequestError(message, { ...NO_DETAILS, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
 }
 
 /** Returns the failure of a call that was not sent, because no server can be called. Another server or cluster may help. */
 export function unreachedFailure(what: string, server: string): RequestError {
-  return new RequestError(what, { ...UNSAID, code: "UNAVAILABLE", isReachable: false, isSent: false, server });
+  return new RequestError(what, { ...NO_DETAILS, code: "UNAVAILABLE", isReachable: false, isSent: false, server });
 }
 
 /** Returns the failure of a call for which no server is known. */
 export function absentFailure(what: string, server: string): RequestError {
-  return new RequestError(what, { ...UNSAID, code: "NOT_FOUND", isReachable: true, isSent: false, server });
+  return new RequestError(what, { ...NO_DETAILS, code: "NOT_FOUND", isReachable: true, isSent: false, server });
 }

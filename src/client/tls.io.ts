@@ -83,13 +83,13 @@ export function certificateFault(
 ): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const ca = pem(tls.ca) ?? systemRoots();
-  const lookup: LookupFunction = (_host, { all }, told) => {
+  const lookup: LookupFunction = (_host, { all }, callback) => {
     const found = addresses.map((address) => ({ address, family: isIP(address) }));
     const [first = { address: "", family: 0 }] = found;
     // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    if (all === true) told(null, found);
+    if (all === true) callback(null, found);
     // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    else told(null, first.address, first.family);
+    else callback(null, first.address, first.family);
   };
   const socket = nodeTls.connect({ ...placeOf(server), ...(ca && { ca }), ALPNProtocols: ["h2"], checkServerIdentity, lookup });
   socket.setTimeout(timeoutMs, () => resolve("the TLS handshake timed out"));

@@ -13,7 +13,7 @@ export function targetAt(server: string, addresses: readonly string[]): string {
 class GivenAddresses implements experimental.Resolver {
   readonly #endpoints: readonly experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;
-  #isTold = false;
+  #isSent = false;
 
   constructor({ path }: experimental.GrpcUri, listener: experimental.ResolverListener) {
     const { port } = placeOf(serverIn(path));
@@ -32,8 +32,8 @@ class GivenAddresses implements experimental.Resolver {
    * The listener must not be called before this method returns.
    */
   updateResolution(): void {
-    if (this.#isTold) return;
-    this.#isTold = true;
+    if (this.#isSent) return;
+    this.#isSent = true;
     process.nextTick(() => {
       // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
       this.#listener(experimental.statusOrFromValue([...this.#endpoints]), {}, null, "");
@@ -42,7 +42,7 @@ class GivenAddresses implements experimental.Resolver {
 
   /** The channel is idle, and can ask for the addresses again. */
   destroy(): void {
-    this.#isTold = false;
+    this.#isSent = false;
   }
 }
 

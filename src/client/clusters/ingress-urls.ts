@@ -71,6 +71,6 @@ export function clusterNameFault(alternativeNames: string, clusterId: string): s
   const ids = (readAlternativeNames(alternativeNames)?.uris ?? []).filter((uri) => uri.startsWith(SPIFFE));
   const named = ids.length === 1 ? nodeOfSpiffeId(ids[0] ?? "")?.clusterId : undefined;
   if (named === clusterId) return undefined;
-  const said = named === undefined ? "it names no cluster" : `it names the cluster ${named}`;
-  return `the certificate does not belong to a node of ${clusterId}: ${said}`;
+  const reason = named === undefined ? "it names no cluster" : `it names the cluster ${named}`;
+  return `the certificate does not belong to a node of ${clusterId}: ${reason}`;
 }

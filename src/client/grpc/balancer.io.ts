@@ -179,8 +179,8 @@ class Balancer implements experimental.LoadBalancer {
     for (const { state, level, leaf } of this.#members.values()) if (state === IDLE && (shares[level] ?? 0) > 0) leaf.startConnecting();
     this.#isChanging = false;
     const states = new Set([...this.#members.values()].map(({ state }) => state));
-    if (states.has(READY)) this.#tell(READY, new Picker(this.#chooser));
-    else if (states.has(CONNECTING) || !states.has(TRANSIENT_FAILURE)) this.#tell(CONNECTING, new experimental.QueuePicker(this));
+    if (states.has(READY)) this.#report(READY, new Picker(this.#chooser));
+    else if (states.has(CONNECTING) || !states.has(TRANSIENT_FAILURE)) this.#report(CONNECTING, new experimental.QueuePicker(this));
     else this.#refuse(`no connection could be made: ${this.#lastError}`);
   }
 
@@ -196,11 +196,11 @@ class Balancer implements experimental.LoadBalancer {
   }
 
   #refuse(details: string): void {
-    this.#tell(TRANSIENT_FAILURE, new experimental.UnavailablePicker({ details }), details);
+    this.#report(TRANSIENT_FAILURE, new experimental.UnavailablePicker({ details }), details);
   }
 
   // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
-  #tell(state: connectivityState, picker: experimental.Picker, error: string | null = null): void {
+  #report(state: connectivityState, picker: experimental.Picker, error: string | null = null): void {
     this.#state = state;
     this.#channel.updateState(state, picker, error);
   }

@@ -93,7 +93,7 @@ class WaymarkNames implements experimental.Resolver {
   readonly #salt = fnv64(String(Math.random()));
   #watch: Watch | undefined;
   /** The last addresses that the channel received. */
-  #told = "";
+  #sentText = "";
   #hasAddresses = false;
 
   constructor(target: experimental.GrpcUri, listener: experimental.ResolverListener) {
@@ -107,10 +107,10 @@ class WaymarkNames implements experimental.Resolver {
 
   /** The channel needs addresses, at first and after a lost connection. The listener must not be called before this method returns. */
   updateResolution(): void {
-    this.#told = "";
+    this.#sentText = "";
     if (this.#watch !== undefined && this.#watch.map.error === undefined) {
       const { map } = this.#watch;
-      process.nextTick(() => this.#tell(map));
+      process.nextTick(() => this.#send(map));
       return;
     }
     this.#end();
@@ -131,11 +131,11 @@ class WaymarkNames implements experimental.Resolver {
         const what = facts?.isReachable === true ? "accepted the watch" : "answered";
         this.#refuse(`no Waymark server ${what}: ${facts === undefined ? "" : `${facts.server}: `}${error.message}`);
       };
-      const options = { waitsForServer: true, onChange: () => this.#tell(map), onBreak };
+      const options = { waitsForServer: true, onChange: () => this.#send(map), onBreak };
       const map = new LiveMap(client, { namespace: name.namespace, names: [name.name] }, options);
       this.#watch = { map, client, release };
       map.ready.then(
-        () => this.#tell(map),
+        () => this.#send(map),
         (error: unknown) => {
           if (this.#watch?.map === map) this.#refuse(messageOf(error));
         },
@@ -156,16 +156,16 @@ class WaymarkNames implements experimental.Resolver {
   }
 
   /** Sends the addresses of the map to the channel, if they have changed. Sends nothing for a map that is closed or not complete yet. */
-  #tell(map: LiveMap): void {
+  #send(map: LiveMap): void {
     const name = parseServiceName(this.#target.path);
     if (this.#watch?.map !== map || !map.isReady || name === undefined) return;
     const draw = (key: string): number => hashFraction(fnv64(key, this.#salt));
     const entries = map.named(name.namespace, name.name);
     const place = this.#watch.client.place ?? NOWHERE;
     const fit = addressesOf(entries, place, draw);
-    const told = JSON.stringify([place, fit]);
-    if (told === this.#told) return;
-    this.#told = told;
+    const text = JSON.stringify([place, fit]);
+    if (text === this.#sentText) return;
+    this.#sentText = text;
     if (fit.length === 0) {
       const isFit = entries.some((entry) => !isDrained(entry));
       return this.#withdraw(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);

@@ -49,7 +49,7 @@ export interface LiveEntriesOptions {
 }
 
 type Synced = Extract<FollowEvent, { readonly kind: "synced" }>;
-type Told = Exclude<FollowEvent, Synced>;
+type StagedEvent = Exclude<FollowEvent, Synced>;
 
 /** Default of `minKept`. */
 const MIN_KEPT = 10_000;
@@ -69,12 +69,12 @@ export class LiveEntries {
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
   /** Events of a snapshot that is not complete yet, by key. They are not visible. */
-  readonly #staged = new Map<string, Told>();
+  readonly #staged = new Map<string, StagedEvent>();
   readonly #minKept: number;
   #size = 0;
   /** The largest number of entries at one time, without held ones. */
   #peak = 0;
-  #said: (Pick<Synced, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
+  #lastSync: (Pick<Synced, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
@@ -90,14 +90,14 @@ export class LiveEntries {
 
   /** Whether a snapshot was complete once. Before that, an empty map has no meaning. */
   get isReady(): boolean {
-    return this.#said !== undefined;
+    return this.#lastSync !== undefined;
   }
 
   /** Applies an event of the watch. Returns the visible changes, at most one per key. */
   take(event: FollowEvent, time: Time): readonly LiveChange[] {
     if (event.kind !== "synced") {
       const key = entryKeyText(event.key);
-      if (event.isStaged || this.#said === undefined) {
+      if (event.isStaged || this.#lastSync === undefined) {
         // Deleted and set again, so that the events stay in the order of the last event per key.
         this.#staged.delete(key);
         this.#staged.set(key, event);
@@ -106,10 +106,10 @@ export class LiveEntries {
       this.#staged.delete(key);
       this.#apply(key, event, time);
     } else {
-      for (const [key, told] of this.#staged) this.#apply(key, told, time);
+      for (const [key, staged] of this.#staged) this.#apply(key, staged, time);
       this.#staged.clear();
       const { ageMs, isStale, servedBy, unreachable } = event;
-      this.#said = { ageMs, isStale, atMonoMs: time.monoMs, servedBy, unreachable };
+      this.#lastSync = { ageMs, isStale, atMonoMs: time.monoMs, servedBy, unreachable };
     }
     return this.#takeChanges();
   }
@@ -141,12 +141,12 @@ export class LiveEntries {
 
   freshness({ monoMs }: Time): Freshness {
     const { heldCount } = this.#guard;
-    const said = this.#said;
-    if (said === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, unreachable: undefined, heldCount, servedBy: "" };
-    const silentMs = monoMs - said.atMonoMs;
-    const isStale = said.isStale || heldCount > 0 || silentMs > this.#staleAfterMs;
-    const { servedBy, unreachable } = said;
-    return { ageMs: said.ageMs + silentMs, isStale, unreachable, heldCount, servedBy };
+    const sync = this.#lastSync;
+    if (sync === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, unreachable: undefined, heldCount, servedBy: "" };
+    const silentMs = monoMs - sync.atMonoMs;
+    const isStale = sync.isStale || heldCount > 0 || silentMs > this.#staleAfterMs;
+    const { servedBy, unreachable } = sync;
+    return { ageMs: sync.ageMs + silentMs, isStale, unreachable, heldCount, servedBy };
   }
 
   /** Returns the counts of each name in the map. */
@@ -160,7 +160,7 @@ export class LiveEntries {
         for (let group: NamedEntries | undefined = first; group !== undefined; group = group.next) yield { namespace, name, group };
   }
 
-  #apply(text: string, event: Told, { monoMs }: Time): void {
+  #apply(text: string, event: StagedEvent, { monoMs }: Time): void {
     const { key } = event;
     const name = `${key.kind}\0${key.namespace}\0${key.name}`;
     if (event.kind === "put") {

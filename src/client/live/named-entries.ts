@@ -132,14 +132,18 @@ export const DEFAULT_POLICY: SelectPolicy = SELECT_POLICY.LOAD_AWARE;
 
 function candidateOf(key: string, entry: Entry): LiveEntry {
   const { region, zone, health, targets, load } = entry;
-  const said = load && {
+  const reported = load && {
     utilization: load.utilization,
     errorRate: load.errorRate,
     latencyMs: load.latencyMs,
     activeClients: load.activeClients,
     observedWallMs: load.observedAt === undefined ? 0 : timestampMs(load.observedAt),
   };
-  return { key, entry, view: { region, zone, health, targets, isHosted: isHosted(entry.key?.kind ?? EntryKind.UNSPECIFIED), load: said } };
+  return {
+    key,
+    entry,
+    view: { region, zone, health, targets, isHosted: isHosted(entry.key?.kind ?? EntryKind.UNSPECIFIED), load: reported },
+  };
 }
 
 // A histogram of latencies with cumulative buckets, as in Prometheus.

@@ -223,7 +223,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
       for await (const event of follow(this.#client, request, options)) {
         const changes = this.#entries.take(event, now());
         if (this.#nodes === undefined && changes.some(({ entry }) => isCalledAtNode(entry))) this.#followNodes();
-        this.#tell(changes);
+        this.#emit(changes);
         if (event.kind !== "synced") continue;
         this.#cancelFirst();
         void this.#nodesKnown.then(this.#first.resolve);
@@ -246,9 +246,9 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     this.#nodesKnown = known.promise.finally(cancel);
   }
 
-  #tell(changes: readonly LiveChange[]): void {
+  #emit(changes: readonly LiveChange[]): void {
     this.#cancelTick();
-    this.#cancelTick = later(() => this.#tell(this.#entries.tick(now())), this.#entries.nextDeadlineMs() - performance.now());
+    this.#cancelTick = later(() => this.#emit(this.#entries.tick(now())), this.#entries.nextDeadlineMs() - performance.now());
     if (changes.length === 0) return;
     this.#options.onChange?.(changes);
     for (const queue of this.#queues) queue.push(changes);
