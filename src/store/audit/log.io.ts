@@ -27,7 +27,7 @@ const MAX_PAGE_BYTES = 1024 * 1024;
 /** How soon after a batch the state of its lines is checked. */
 const LOOK_MS = 500;
 /** How often the node logs that the file cannot be written. */
-const TELL_MS = 60_000;
+const LOG_EVERY_MS = 60_000;
 
 /** Without a directory, the thread of the log starts with the first event. */
 export interface AuditLogOptions extends AuditFileOptions {
@@ -96,7 +96,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   #looking: NodeJS.Timeout | undefined;
   #fileFault = "";
   /** When the node last logged that the file cannot be written. Undefined while it can. */
-  #fileToldMs: number | undefined;
+  #fileLoggedMs: number | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(options: AuditLogOptions) {
@@ -199,7 +199,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#lookSoon();
     const { head, anchor } = opened.state;
     log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
-    if (opened.lostAfter !== undefined) this.#tellLostLog(opened.lostAfter);
+    if (opened.lostAfter !== undefined) this.#reportLostLog(opened.lostAfter);
     else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with its last written record");
     return calls;
   }
@@ -207,7 +207,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   /**
    * Logs the loss, and records it in the audit log after the gap in the chain. `newest` is the number of the last record before the gap.
    */
-  #tellLostLog(newest: number): void {
+  #reportLostLog(newest: number): void {
     const { directory, log } = this.#options;
     log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or cut short");
     const detail = `the records after record ${newest} are lost: audit.db-wal was missing or cut short at the start after a crash`;
@@ -294,11 +294,11 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#fileFault = fileFault;
     const nowMs = performance.now();
     const { file, log } = this.#options;
-    if (fileFault === "" && this.#fileToldMs !== undefined) {
-      this.#fileToldMs = undefined;
+    if (fileFault === "" && this.#fileLoggedMs !== undefined) {
+      this.#fileLoggedMs = undefined;
       log.info({ file, lostCount: fileLostCount }, "audit file accepts lines again");
-    } else if (fileFault !== "" && nowMs - (this.#fileToldMs ?? Number.NEGATIVE_INFINITY) >= TELL_MS) {
-      this.#fileToldMs = nowMs;
+    } else if (fileFault !== "" && nowMs - (this.#fileLoggedMs ?? Number.NEGATIVE_INFINITY) >= LOG_EVERY_MS) {
+      this.#fileLoggedMs = nowMs;
       log.error({ file, lostCount: fileLostCount, error: fileFault }, "audit file write failed, lines are lost (audit.file)");
     }
   }

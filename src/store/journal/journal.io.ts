@@ -173,9 +173,9 @@ class DiskJournal implements Journal {
       }
       // Logged once, and not for each rejected batch: /metrics/persistence has the count.
       if (!wasFailing) this.#options.log.error({ error: fault }, "journal rejects writes");
-      const told = withoutPlace(fault, this.#options.directory);
-      this.#numbers.failed(told);
-      throw new WaymarkError("store_unavailable", `the journal could not be written: ${told}`, { retryMs: RETRY_MS });
+      const publicFault = withoutPlace(fault, this.#options.directory);
+      this.#numbers.failed(publicFault);
+      throw new WaymarkError("store_unavailable", `the journal could not be written: ${publicFault}`, { retryMs: RETRY_MS });
     } finally {
       this.#queuedBatches--;
       this.#queuedBytes -= size.bytes;
