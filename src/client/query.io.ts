@@ -15,7 +15,7 @@ const PAGE_LIMIT = 1000;
 
 /**
  * Iterates over the entries ordered by key. Each iteration sends new requests, one page at a time as it is read. An entry that exists during
- * the whole iteration is returned once. An entry that is added or removed during the iteration may be missing. Throws a `RequestError`.
+ * the whole iteration is returned once. An entry that is added or removed during the iteration may or may not be returned. Throws a `RequestError`.
  */
 export class Query implements AsyncIterable<Entry> {
   readonly #client: Calls;

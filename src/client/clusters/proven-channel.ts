@@ -8,7 +8,7 @@ import { RequestError, unreachedFailure } from "../request-error.ts";
 /** An ingress that cannot be verified within this time is skipped. */
 const PROOF_MS = 2000;
 
-/** The fault of a server's addresses or certificate, or else its addresses. */
+/** The fault of a server's addresses or certificate, or its addresses if it has none. */
 export type Looked = { readonly fault: string } | { readonly addresses: readonly string[] };
 
 /**
