@@ -6,7 +6,7 @@
 import { DnsNames } from "../src/discovery/dns-names.ts";
 import { CatalogReads } from "../src/discovery/reads.ts";
 import { planAnswer } from "../src/dns/plan/answer.ts";
-import { type Fact, Facts } from "../src/dns/subject/facts.ts";
+import { DependencyIndex, type PlanDependency } from "../src/dns/subject/dependency-index.ts";
 import { dnsCatalog } from "../src/dns/views/catalog.ts";
 import { parseBlock } from "../src/lib/addresses.ts";
 import { NO_POLICY } from "../src/policy/set/verdict.ts";
@@ -58,17 +58,20 @@ function index(r: Registry): DnsNames {
 }
 
 /** The facts of all plans, and the list in which each plan would keep them. */
-function stamps(r: Registry, dnsNames: DnsNames): { readonly facts: Facts; readonly lists: readonly (readonly Fact[])[] | undefined } {
+function stamps(
+  r: Registry,
+  dnsNames: DnsNames,
+): { readonly facts: DependencyIndex; readonly lists: readonly (readonly PlanDependency[])[] | undefined } {
   const policies = { policy: NO_POLICY };
   const reads = new CatalogReads(r.replica, IDENTITY, { policies, onDenied: () => {} });
   const self = entryView({ kind: 1, namespace: "discovery.resolvers", name: "a", instanceId: "a" });
   const catalog = dnsCatalog(() => 0, { reads, replica: r.replica, dnsNames, identity: IDENTITY, policies, self });
-  const facts = new Facts();
+  const facts = new DependencyIndex();
   dnsNames.follow(facts);
   const lists = questionsOf(names).map(({ name, type }) => {
     const { groups } = planAnswer({ name, type: TYPES[type] ?? fail(), class: 1 }, catalog, TEST_DNS_SETTINGS);
     if (groups.length === 0) throw new Error(`${name} has no answer`);
-    return facts.take(new Set(catalog.takeRests().facts), MOST_FACTS);
+    return facts.take(new Set(catalog.takePlanDependencies().keys), MOST_FACTS);
   });
   return { facts, lists: what === "listed" ? lists : undefined };
 }

@@ -19,9 +19,9 @@ const MAX_PERCENT = 25;
  */
 const MACHINES: readonly string[] = [
   "src/client/live/live-entries.ts",
-  "src/client/live/lookups.ts",
+  "src/client/live/lookup-cache.ts",
   "src/client/registration.ts",
-  "src/client/servers/servers.ts",
+  "src/client/servers/server-list.ts",
   "src/dns/server/responder.ts",
   "src/node/core.ts",
   "src/node/core-io.ts",

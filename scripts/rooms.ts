@@ -57,10 +57,10 @@ const DNS_FOLDERS = {
   records: ["names", "subject"],
   plan: ["names", "subject", "records"],
   signing: ["names", "records", "plan"],
-  keeping: ["names", "subject", "records", "plan", "signing"],
+  cache: ["names", "subject", "records", "plan", "signing"],
   wire: ["names", "views", "records", "plan"],
   transfer: ["names", "subject", "views", "records", "plan", "wire"],
-  server: ["subject", "views", "records", "plan", "signing", "keeping", "wire", "transfer"],
+  server: ["subject", "views", "records", "plan", "signing", "cache", "wire", "transfer"],
 } as const;
 
 /** Rooms whose folders have an order too: folder to the folders of its room that it may import, besides itself. All files of such a room are in one of them. */

@@ -1,16 +1,16 @@
 /** Completion scripts for shells, made from the VERBS table. */
 
 import { ALL_VERBS as VERBS } from "./table/full.ts";
-import type { ArgSpec, FlagSpec, Shell } from "./table/verb.ts";
+import type { ArgSpec, CompletionShell, FlagSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS } from "./table/verbs.ts";
 
-interface Word {
+interface CompletionWord {
   readonly word: string;
   readonly doc: string;
 }
 
 /** The script to install for a shell. */
-export function completionScript(shell: Shell): string {
+export function completionScript(shell: CompletionShell): string {
   switch (shell) {
     case "bash":
       return bashScript();
@@ -26,7 +26,7 @@ function longFlag({ flags }: FlagSpec): string {
 }
 
 /** Words that may follow a command path: its sub-commands and the choices of its first argument. */
-function wordsAfter(path: string): readonly Word[] {
+function wordsAfter(path: string): readonly CompletionWord[] {
   if (path === "help") return wordsAfter("");
   const words = new Map<string, string>();
   for (const verb of VERBS) {
@@ -121,7 +121,7 @@ complete -o filenames -F _waymark waymark
 
 function zshScript(): string {
   const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const item = ({ word, doc }: Word): string => quoted(`${word.replaceAll(":", "\\:")}:${doc}`);
+  const item = ({ word, doc }: CompletionWord): string => quoted(`${word.replaceAll(":", "\\:")}:${doc}`);
   const cases = paths().map((path) => {
     const words = [...wordsAfter(path), ...flagsOf(path).map((flag) => ({ word: longFlag(flag), doc: flag.doc }))];
     return `    ${quoted(path)}) words_here=(${words.map(item).join(" ")}) ;;`;

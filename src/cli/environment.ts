@@ -1,6 +1,6 @@
 /** Everything outside the command line that it uses, as one value: terminals, files, environment variables, the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { Effective } from "../config/load.ts";
+import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { MAX_TIMER_MS } from "../lib/duration.ts";
 import { UsageError } from "./exit.ts";
@@ -20,13 +20,13 @@ export interface ReadyFacts {
 }
 
 export interface ServeRequest {
-  readonly effective: Effective;
+  readonly effective: EffectiveSettings;
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
   readonly beforeReady?: (grpc: string) => Promise<void>;
   readonly onReady: (facts: ReadyFacts) => void;
 }
 
-export interface PolicyProblem {
+export interface PolicyReadingProblem {
   /** Path of the field, for example `rules[3].owners[0]`; empty for the file as a whole. */
   readonly path: string;
   /** 1-based line of the file; 0 when unknown. */
@@ -39,7 +39,7 @@ export interface PolicyProblem {
 export interface PolicyReading {
   /** Undefined when the file has errors. */
   readonly policy: PolicySet | undefined;
-  readonly problems: readonly PolicyProblem[];
+  readonly problems: readonly PolicyReadingProblem[];
   /** Line of the field at a path, or of the nearest existing part above it. */
   readonly lineOf: (path: string) => number;
 }

@@ -3,10 +3,10 @@ import { RequestError, SPEAKS_NO_TLS, SPEAKS_TLS } from "../client/request-error
 
 /** Exit codes. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;
-export type Exit = (typeof EXIT)[keyof typeof EXIT];
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** The meaning of each exit code, for the help and the reference page. */
-export const EXIT_MEANS: Readonly<Record<Exit, string>> = {
+export const EXIT_MEANS: Readonly<Record<ExitCode, string>> = {
   [EXIT.done]: "done",
   [EXIT.failed]: "the request failed, or a check found a fault",
   [EXIT.usage]: "bad usage or settings",
@@ -20,16 +20,16 @@ export class UsageError extends Error {}
 
 /** The command failed, with its own exit code and one or more lines for people. */
 export class CommandError extends Error {
-  readonly exit: Exit;
+  readonly exit: ExitCode;
 
-  constructor(message: string, exit: Exit = EXIT.failed, cause?: unknown) {
+  constructor(message: string, exit: ExitCode = EXIT.failed, cause?: unknown) {
     super(message, { cause });
     this.exit = exit;
   }
 }
 
 /** The exit code for an error that ended a command. */
-export function exitOf(error: unknown): Exit {
+export function exitOf(error: unknown): ExitCode {
   if (error instanceof UsageError) return EXIT.usage;
   if (error instanceof CommandError) return error.exit;
   if (!(error instanceof RequestError)) return EXIT.failed;

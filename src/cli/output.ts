@@ -5,24 +5,24 @@ import { visibleJson, visibleText } from "../lib/text/visible-text.ts";
 import type { Terminal } from "./environment.ts";
 
 export const FORMATS = ["table", "wide", "json", "yaml"] as const;
-export type Format = (typeof FORMATS)[number];
+export type OutputFormat = (typeof FORMATS)[number];
 
-export interface Column<T> {
+export interface TableColumn<T> {
   readonly title: string;
   /** Only with `-o wide`. */
   readonly isWide?: boolean;
   readonly stored: (row: T) => string;
 }
 
-export interface Table<T> {
-  readonly columns: readonly Column<T>[];
+export interface OutputTable<T> {
+  readonly columns: readonly TableColumn<T>[];
   readonly rows: readonly T[];
   /** The note for a table without rows; "nothing found" when absent, no note when empty. */
   readonly whenEmpty?: string;
 }
 
 export interface OutputOptions {
-  readonly format: Format;
+  readonly format: OutputFormat;
   readonly stdout: Terminal;
   readonly stderr: Terminal;
   /** Use colour if the terminal can show it. */
@@ -64,10 +64,10 @@ const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
 
 const LEAST_STREAM_WIDTH = 12;
 
-const NO_TABLE: Table<never> = { columns: [], rows: [] };
+const NO_TABLE: OutputTable<never> = { columns: [], rows: [] };
 
-export class Output {
-  readonly format: Format;
+export class CommandOutput {
+  readonly format: OutputFormat;
   readonly #options: OutputOptions;
   /** Widths of the columns of a stream so far, so that later lines align with earlier ones. */
   #streamWidths: readonly number[] | undefined;
@@ -83,7 +83,7 @@ export class Output {
   }
 
   /** The one document of a command; called once. */
-  document<T>(json: unknown, table: Table<T>): void {
+  document<T>(json: unknown, table: OutputTable<T>): void {
     if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json, undefined, 2))}\n`);
     else if (this.format === "yaml") this.#print(this.#yaml(json));
     else if (table.rows.length > 0) this.#print(this.#tableText(table));
@@ -96,7 +96,7 @@ export class Output {
   }
 
   /** One line of a stream of documents. Without a table it is for programs only. */
-  line<T>(json: unknown, table?: Table<T>): void {
+  line<T>(json: unknown, table?: OutputTable<T>): void {
     if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json))}\n`);
     else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
     else if (table !== undefined && table.rows.length > 0) {
@@ -143,7 +143,7 @@ export class Output {
     return this.#options.wantsColor && terminal.isTty;
   }
 
-  #tableText<T>({ columns, rows }: Table<T>, hasTitles = true): string {
+  #tableText<T>({ columns, rows }: OutputTable<T>, hasTitles = true): string {
     const shown = columns.filter((column) => column.isWide !== true || this.format === "wide");
     const storedRecords = rows.map((row) => shown.map((column) => plain(column.stored(row))));
     const titles = shown.map((column) => column.title);
@@ -163,7 +163,7 @@ export class Output {
 }
 
 /** A document of facts as a table: one row for each fact, and for each item of a map. */
-export function factTable(json: Readonly<Record<string, unknown>>): Table<readonly [string, string]> {
+export function factTable(json: Readonly<Record<string, unknown>>): OutputTable<readonly [string, string]> {
   const rows = Object.entries(json).flatMap(([name, value]): (readonly [string, string])[] => {
     const fact = snakeCase(name);
     if (Array.isArray(value)) return [[fact, value.map(String).join(", ")]];

@@ -1,18 +1,18 @@
 /** Lists, page by page: as many pages as `--limit` needs, because a server answers with at most 1000 items at a time. */
 import type { Flags } from "./flags.ts";
-import type { Output } from "./output.ts";
+import type { CommandOutput } from "./output.ts";
 
 /** The largest page of a server. It cuts a larger limit to this one silently (the contract of lists). */
 export const MAX_PAGE = 1000;
 /** The largest limit that a request can hold. */
 const MAX_COUNT = 2_147_483_647;
 
-interface Page {
+interface ListPage {
   nextPageToken: string;
 }
 
 /** All pages of a list, one after the other. A reader that has enough leaves the loop. */
-export async function* pagesOf<P extends Page>(read: (pageToken: string) => Promise<P>): AsyncGenerator<P> {
+export async function* pagesOf<P extends ListPage>(read: (pageToken: string) => Promise<P>): AsyncGenerator<P> {
   let pageToken = "";
   do {
     const page = await read(pageToken);
@@ -22,7 +22,7 @@ export async function* pagesOf<P extends Page>(read: (pageToken: string) => Prom
 }
 
 /** Says that a list goes on, and how to continue. */
-export function noteMore(out: Output, { nextPageToken }: Page): void {
+export function noteMore(out: CommandOutput, { nextPageToken }: ListPage): void {
   if (nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${nextPageToken}`);
 }
 
@@ -36,7 +36,7 @@ export function limitOf(flags: Flags): number | undefined {
  * `whenNeither` says, which are all, or with 0 the one page that the server gives. `lists` are the fields of a page that are joined; the first has
  * the items. Of the other fields those of the first page stand for the whole list: a watch from its revision and cursor tells what changed since.
  */
-export async function readPages<K extends string, P extends Page & Readonly<Record<K, unknown[]>>>(
+export async function readPages<K extends string, P extends ListPage & Readonly<Record<K, unknown[]>>>(
   flags: Flags,
   lists: readonly [K, ...K[]],
   read: (page: { readonly limit: number; readonly pageToken: string }) => Promise<P>,

@@ -6,10 +6,10 @@ import { GRPC_PORT } from "../lib/addresses.ts";
 import { MAX_TIMER_MS, parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
 import type { Environment } from "./environment.ts";
-import { EXIT, EXIT_MEANS, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
+import { EXIT, EXIT_MEANS, type ExitCode, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
-import { FORMATS, Output } from "./output.ts";
-import type { FlagSpec, Shell, VerbSpec } from "./table/verb.ts";
+import { CommandOutput, FORMATS } from "./output.ts";
+import type { CompletionShell, FlagSpec, VerbSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
 import { findCommand, IS_EMPTY, IS_TWICE, missingError, pathOf, usageErrorOf } from "./usage-errors.ts";
 
@@ -17,8 +17,8 @@ import { findCommand, IS_EMPTY, IS_TWICE, missingError, pathOf, usageErrorOf } f
 const SLOW_MS = 1000;
 
 /** Runs one command line (without node and script) and returns its exit code. Never throws. */
-export async function runCli(argv: readonly string[], environment: Environment): Promise<Exit> {
-  let exit: Exit = EXIT.done;
+export async function runCli(argv: readonly string[], environment: Environment): Promise<ExitCode> {
+  let exit: ExitCode = EXIT.done;
   // The flags of `serve` are settings, which take longer to load than most commands run.
   const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
   const program = buildProgram(verbs, environment, async (spec, command, args) => {
@@ -35,13 +35,13 @@ export async function runCli(argv: readonly string[], environment: Environment):
   }
 }
 
-type Action = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
+type CommandAction = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
 
 /** The commands as commander knows them; `action` runs the chosen one. */
 function buildProgram(
   verbs: readonly VerbSpec[],
   environment: Pick<Environment, "version" | "stdout" | "stderr">,
-  action: Action,
+  action: CommandAction,
 ): Command {
   const program = new Command("waymark")
     .description("Service discovery: run a node, register, find and follow.")
@@ -124,19 +124,19 @@ function optionOf({ flags, doc, choices, isRepeatable, mayBeEmpty, isOverridable
   return option;
 }
 
-interface Call {
+interface CommandCall {
   readonly environment: Environment;
   readonly args: readonly string[];
   readonly flags: Flags;
 }
 
-async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Promise<Exit> {
+async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall): Promise<ExitCode> {
   const format = FORMATS.find((name) => name === flags.text("output")) ?? "table";
   // commander turns --no-color into color: false.
   const wantsColor = flags.isOn("color") && (environment.env["NO_COLOR"] ?? "") === "";
   const toYaml = format === "yaml" ? (await import("../lib/text/yaml-text.ts")).toYaml : undefined;
   let cancelSlow: (() => void) | undefined;
-  const out: Output = new Output({
+  const out: CommandOutput = new CommandOutput({
     format,
     stdout: environment.stdout,
     stderr: environment.stderr,
@@ -211,7 +211,7 @@ function serverOf(text: string, source: string): string {
 }
 
 /** The completion script of a shell. It is loaded only when asked for, because it loads the settings for their flags. */
-async function completionOf(shell: Shell): Promise<string> {
+async function completionOf(shell: CompletionShell): Promise<string> {
   const { completionScript } = await import("./completion.ts");
   return completionScript(shell);
 }

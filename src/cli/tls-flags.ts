@@ -5,7 +5,7 @@ import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
 import { type Environment, readInput } from "./environment.ts";
 import { UsageError } from "./exit.ts";
 
-interface NamedFile {
+interface TlsFlagFile {
   /** The flag or variable that names it. */
   readonly source: string;
   /** The name of the file; undefined without one. */
@@ -13,10 +13,13 @@ interface NamedFile {
 }
 
 /** Throws a UsageError that names the flag or variable and the file, and never its contents. */
-export async function readTlsFlags(environment: Environment, flags: Readonly<Record<"ca" | "cert" | "key", NamedFile>>): Promise<TlsFiles> {
-  const read = async ({ source, text }: NamedFile): Promise<Buffer | undefined> =>
+export async function readTlsFlags(
+  environment: Environment,
+  flags: Readonly<Record<"ca" | "cert" | "key", TlsFlagFile>>,
+): Promise<TlsFiles> {
+  const read = async ({ source, text }: TlsFlagFile): Promise<Buffer | undefined> =>
     text === undefined ? undefined : Buffer.from(await readInput(environment, text, MAX_PEM_BYTES, source));
-  const nameOf = ({ source, text }: NamedFile): string => `${source} ${text}`;
+  const nameOf = ({ source, text }: TlsFlagFile): string => `${source} ${text}`;
   const [ca, cert, key] = [await read(flags.ca), await read(flags.cert), await read(flags.key)];
   const files = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   const wrong = findTlsFault(files, nameOf(flags.cert));

@@ -3,7 +3,7 @@ import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageIn
 import { checkOptions, FUNCTION, type OptionRule, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "./option-rules.ts";
 
 /** The connection to one server. Failures are `RequestError`s. */
-export interface Channel {
+export interface ServerChannel {
   /** `host:port`. */
   readonly server: string;
   unary<I extends DescMessage, O extends DescMessage>(
@@ -68,7 +68,7 @@ export function checkSummaryCall(cluster: unknown, fn: unknown, options: Summary
 }
 
 /** The calls of a client. Failures are `RequestError`s. */
-export interface Calls {
+export interface ClientCalls {
   /** Default deadline of a call, in ms. */
   readonly timeoutMs: number;
   /** All servers: the seeds in their order, then the discovered servers. */

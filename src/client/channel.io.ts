@@ -11,21 +11,21 @@ import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metad
 import { durationText } from "../lib/duration.ts";
 import { pause } from "../lib/stall-aware-time.io.ts";
 import type { SummaryCallOptions } from "./calls.ts";
-import { Client, type ClientOptions, type Elsewhere } from "./client.ts";
-import { OwnCluster } from "./clusters/asking.ts";
-import { targetAt } from "./clusters/given-addresses.io.ts";
+import { Client, type ClientOptions, type OtherClusterCalls } from "./client.ts";
+import { OwnCluster } from "./clusters/answer-cache.ts";
+import { clusterAccess } from "./clusters/cluster-access.io.ts";
+import { targetAt } from "./clusters/fixed-addresses.io.ts";
 import { IngressCalls } from "./clusters/ingress-calls.ts";
-import { type ClusterWays, OtherClusters } from "./clusters/other-clusters.ts";
+import { type ClusterAccessRules, OtherClusters } from "./clusters/other-clusters.ts";
 import type { AimedChannel } from "./clusters/proven-channel.ts";
-import { Redirects } from "./clusters/redirects.ts";
-import { waysOf } from "./clusters/ways.io.ts";
+import { RedirectCache } from "./clusters/redirect-cache.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, maySpeakTls, transportWords } from "./failure.ts";
 import type { Choice, ResolveOptions } from "./live/choice.ts";
 import { requestBytes } from "./request-bytes.ts";
 import { RequestError, SPEAKS_TLS } from "./request-error.ts";
 import { ServerFinder } from "./servers/find-servers.io.ts";
-import { Servers } from "./servers/servers.ts";
+import { ServerList } from "./servers/server-list.ts";
 import { credentialsOf, speaksTls } from "./tls.io.ts";
 
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
@@ -59,7 +59,7 @@ export function connect(options: ConnectOptions): Client {
   const seeds = checkedServers(options);
   const { region = "", zone = "", timeoutMs = DEFAULT_TIMEOUT_MS, findServers = true, refreshMs = DEFAULT_REFRESH_MS } = options;
   const place = region === "" && zone === "" ? undefined : { region, zone };
-  const servers = new Servers({ seeds, place, random: Math.random });
+  const servers = new ServerList({ seeds, place, random: Math.random });
   const channelCredentials = credentialsOf(options.tls);
   const common = {
     timeoutMs,
@@ -68,7 +68,7 @@ export function connect(options: ConnectOptions): Client {
     random: Math.random,
     wait: pause,
   };
-  const ways = waysOf(options, (server, access) => new GrpcChannel(server, access.credentials, { ...access, timeoutMs }));
+  const ways = clusterAccess(options, (server, access) => new GrpcChannel(server, access.credentials, { ...access, timeoutMs }));
   return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
     ...common,
     followsRedirects: options.autoSummaryRedirect === true,
@@ -78,7 +78,7 @@ export function connect(options: ConnectOptions): Client {
 }
 
 /** A grpc-js channel and its calls. It is retired when its connection is lost, and closed when its last call has ended. */
-class Connection {
+class ChannelConnection {
   readonly client: GrpcClient;
   /** When the server last sent anything, in monotonic ms. */
   lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
@@ -130,7 +130,7 @@ class GrpcChannel implements AimedChannel {
   readonly #isTls: boolean;
   /** The grpc-js target: the server, or the addresses passed to `aim`. */
   #target: string;
-  #connection: Connection | undefined;
+  #connection: ChannelConnection | undefined;
   /** Whether the server speaks TLS. Undefined until it is checked. */
   #speaksTls: Promise<boolean> | undefined;
 
@@ -231,18 +231,18 @@ class GrpcChannel implements AimedChannel {
   }
 
   /** Returns the connection for a new call. */
-  #begin(): Connection {
-    this.#connection ??= new Connection(this.#target, this.#credentials);
+  #begin(): ChannelConnection {
+    this.#connection ??= new ChannelConnection(this.#target, this.#credentials);
     this.#connection.callBegins();
     return this.#connection;
   }
 
-  #giveUp(connection: Connection): void {
+  #giveUp(connection: ChannelConnection): void {
     connection.giveUp();
     if (this.#connection === connection) this.#connection = undefined;
   }
 
-  #muteFailure(connection: Connection): RequestError {
+  #muteFailure(connection: ChannelConnection): RequestError {
     this.#giveUp(connection);
     const message = `no answer within ${durationText(this.#timeoutMs)}`;
     const { server } = this;
@@ -261,7 +261,7 @@ class GrpcChannel implements AimedChannel {
   /** `unary` is set for a call with a deadline. */
   #failure(
     error: ServiceError,
-    connection: Connection,
+    connection: ChannelConnection,
     unary?: { readonly timeoutMs: number; readonly beganMonoMs: number },
   ): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
@@ -283,7 +283,7 @@ class GrpcChannel implements AimedChannel {
   }
 }
 
-function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: Connection): boolean {
+function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: ChannelConnection): boolean {
   return lastReceivedMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
@@ -316,12 +316,16 @@ function isServiceError(error: unknown): error is ServiceError {
 /**
  * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but discover no servers.
  */
-function elsewhereOf(home: Client, ways: ClusterWays, options: Omit<ClientOptions, "elsewhere" | "startFinding">): Elsewhere {
+function elsewhereOf(
+  home: Client,
+  ways: ClusterAccessRules,
+  options: Omit<ClientOptions, "elsewhere" | "startFinding">,
+): OtherClusterCalls {
   const own = new OwnCluster(home);
   const { nowMs, lookupTtlMs } = options;
   const clusters = new OtherClusters(home, ways, { ...options, followsRedirects: false });
   const parts = { home, own, clusters, nowMs, lookupTtlMs };
-  const redirects = new Redirects(parts);
+  const redirects = new RedirectCache(parts);
   const calls = new IngressCalls(parts);
   return {
     resolve: (namespace: string, name: string, asked: ResolveOptions): Promise<Choice | undefined> =>

@@ -20,10 +20,10 @@ import type { ZoneLocality } from "../consumer/levels.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import {
   type CallOptions,
-  type Channel,
   checkCallOptions,
   checkStreamOptions,
   checkSummaryCall,
+  type ServerChannel,
   type StreamOptions,
   type SummaryCallOptions,
 } from "./calls.ts";
@@ -35,8 +35,8 @@ import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
 import { created } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
-import type { Servers, Use } from "./servers/servers.ts";
-import { nodesNamedIn, RetryBudget } from "./servers/servers.ts";
+import type { CallUse, ServerList } from "./servers/server-list.ts";
+import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
 
 export interface ClientOptions {
   /** Default deadline of a call. */
@@ -52,13 +52,13 @@ export interface ClientOptions {
   /** Starts server discovery. Called once, after the first answer. */
   readonly startFinding?: (client: Client) => { close(): void };
   /** Creates the access to other clusters. Called once, at the first use. When absent, other clusters cannot be called. */
-  readonly elsewhere?: (client: Client) => Elsewhere;
+  readonly elsewhere?: (client: Client) => OtherClusterCalls;
   /** Whether `resolve` follows redirects to other clusters. */
   readonly followsRedirects?: boolean;
 }
 
 /** Calls to other clusters. */
-export interface Elsewhere {
+export interface OtherClusterCalls {
   /** Chooses an entry in the cluster to which the servers redirect the name. */
   resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined>;
   /** Runs a call on an ingress of the cluster. */
@@ -106,17 +106,17 @@ export class Client implements WatchingCalls {
   readonly dns: ServiceClient<typeof DnsService> = serviceClient(DnsService, this);
   /** The nodes of the mesh, as the server sees them. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
-  readonly #servers: Servers;
-  readonly #open: (server: string) => Channel;
+  readonly #servers: ServerList;
+  readonly #open: (server: string) => ServerChannel;
   readonly #options: ClientOptions;
-  readonly #channels = new Map<string, Channel>();
+  readonly #channels = new Map<string, ServerChannel>();
   readonly #budget = new RetryBudget();
   #finding: { close(): void } | undefined;
   #lookups: OneOffLookups | undefined;
-  #elsewhere: Elsewhere | undefined;
+  #elsewhere: OtherClusterCalls | undefined;
   #isClosed = false;
 
-  constructor(servers: Servers, open: (server: string) => Channel, options: ClientOptions) {
+  constructor(servers: ServerList, open: (server: string) => ServerChannel, options: ClientOptions) {
     this.#servers = servers;
     this.#open = open;
     this.#options = options;
@@ -334,7 +334,7 @@ export class Client implements WatchingCalls {
     return true;
   }
 
-  #others(): Elsewhere {
+  #others(): OtherClusterCalls {
     if (this.#isClosed) throw closedFailure("the client is closed", this.server);
     this.#elsewhere ??= this.#options.elsewhere?.(this);
     if (this.#elsewhere === undefined) throw closedFailure("a client of another cluster cannot call further clusters", this.server);
@@ -346,7 +346,7 @@ export class Client implements WatchingCalls {
     if (!this.#isClosed) this.#finding ??= this.#options.startFinding?.(this);
   }
 
-  #channel(server: string): Channel {
+  #channel(server: string): ServerChannel {
     let channel = this.#channels.get(server);
     if (channel === undefined) {
       if (this.#isClosed) throw closedFailure("the client is closed", server);
@@ -363,7 +363,7 @@ function isReadOnly({ facts }: RequestError): boolean {
 }
 
 /** Whether a resolver can serve the call. Only nodes serve the other services. */
-function useOf(method: DescMethod): Use {
+function useOf(method: DescMethod): CallUse {
   const isAtResolvers = method.parent === DiscoveryService || method.parent === DnsService;
   return isAtResolvers && (method.methodKind === "server_streaming" || isRead(method)) ? "read" : "write";
 }
@@ -388,15 +388,16 @@ function isUndone({ facts }: RequestError): boolean {
 function serviceClient<S extends DescService>(service: S, client: Client): ServiceClient<S> {
   const functions: Record<string, unknown> = {};
   for (const method of service.methods) {
-    if (isUnary(method)) functions[method.localName] = (request: Init, options?: CallOptions) => client.call(method, request, options);
+    if (isUnary(method))
+      functions[method.localName] = (request: RequestInit, options?: CallOptions) => client.call(method, request, options);
     else if (isStream(method))
-      functions[method.localName] = (request: Init, options?: CallOptions) => client.stream(method, request, options);
+      functions[method.localName] = (request: RequestInit, options?: CallOptions) => client.stream(method, request, options);
   }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one function for each method that the type names, made above
   return functions as ServiceClient<S>;
 }
 
-type Init = MessageInitShape<DescMessage>;
+type RequestInit = MessageInitShape<DescMessage>;
 
 function isUnary(method: DescMethod): method is DescMethodUnary {
   return method.methodKind === "unary";

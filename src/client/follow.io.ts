@@ -13,7 +13,7 @@ import {
   type WatchMessage,
 } from "../consumer/watch-follower.ts";
 import { later, pause } from "../lib/stall-aware-time.io.ts";
-import type { Calls } from "./calls.ts";
+import type { ClientCalls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { RequestError } from "./request-error.ts";
 
@@ -59,42 +59,46 @@ const CATCHING_UP_MS = 90_000;
  * `RequestError` when the watch is rejected, and a TypeError or RangeError that names an invalid option.
  */
 export function follow(
-  client: Calls,
+  client: ClientCalls,
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
   const { catalogWatch } = DiscoveryService.method;
-  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
+  const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
   return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
 /** Yields the current service summaries, and then every change, including the loss and return of a summary's source. */
 export function followSummaries(
-  client: Calls,
+  client: ClientCalls,
   request: MessageInitShape<typeof SummaryWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent<ServiceSummary>> {
   const { summaryWatch } = DiscoveryService.method;
-  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
+  const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
   return following(client, { name: "followSummaries", request, open, seen: readSummaryPayload }, options);
 }
 
 /** Where a stream starts. */
-interface Opening {
+interface StreamStart {
   readonly server: string;
   readonly cursor: string;
   readonly signal: AbortSignal;
 }
 
-interface Followed<Item> {
+interface FollowedStream<Item> {
   /** Name of the called function, for errors about its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
-  readonly open: (opening: Opening) => AsyncIterable<WatchMessage>;
+  readonly open: (opening: StreamStart) => AsyncIterable<WatchMessage>;
   readonly seen: PayloadReader<Item>;
 }
 
-async function* following<Item>(client: Calls, followed: Followed<Item>, options: FollowOptions): AsyncIterable<FollowEvent<Item>> {
+async function* following<Item>(
+  client: ClientCalls,
+  followed: FollowedStream<Item>,
+  options: FollowOptions,
+): AsyncIterable<FollowEvent<Item>> {
   const { name, request, open, seen } = followed;
   checkOptions(name, options, RULES);
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
@@ -107,7 +111,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
     const server = serverFor(client, full);
     let failure: Error = new Error("the server ended the stream");
     const cursor = follower.open(server);
-    const silence = new Silence(signal);
+    const silence = new SilenceTimeout(signal);
     silence.await(CATCHING_UP_MS);
     let isSynced = false;
     try {
@@ -145,7 +149,7 @@ async function* following<Item>(client: Calls, followed: Followed<Item>, options
 }
 
 /** Returns the client's server, or another one if it is full for the watch. If all are full, starts again with the client's server. */
-function serverFor(client: Calls, full: Set<string>): string {
+function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
   const other = client.serverBeside(full);
@@ -159,7 +163,7 @@ export function isFull(error: unknown): error is RequestError {
 }
 
 /** Ends a stream when its server is silent for too long. The time that the reader needs does not count. */
-class Silence {
+class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();
   readonly #onAbort = (): void => this.#abort.abort();
@@ -197,7 +201,7 @@ class Silence {
   }
 }
 
-function silentMsOf({ bookmarkInterval: interval }: Followed<unknown>["request"]): number {
+function silentMsOf({ bookmarkInterval: interval }: FollowedStream<unknown>["request"]): number {
   const bookmarkInterval = interval && create(DurationSchema, interval);
   return Math.max(
     LEAST_SILENT_MS,

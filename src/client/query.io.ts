@@ -6,7 +6,7 @@ import {
   type CatalogQueryResponse,
   DiscoveryService,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type CallOptions, type Calls, checkCallOptions } from "./calls.ts";
+import { type CallOptions, type ClientCalls, checkCallOptions } from "./calls.ts";
 
 /** `limit` is the number of entries per page. */
 export type QueryRequest = Omit<MessageInitShape<typeof CatalogQueryRequestSchema>, "pageToken" | "$typeName">;
@@ -18,12 +18,12 @@ const PAGE_LIMIT = 1000;
  * the whole iteration is returned once. An entry that is added or removed during the iteration may or may not be returned. Throws a `RequestError`.
  */
 export class Query implements AsyncIterable<Entry> {
-  readonly #client: Calls;
+  readonly #client: ClientCalls;
   readonly #request: QueryRequest;
   readonly #options: CallOptions;
 
   /** The options apply to each page request. Throws a TypeError or RangeError that names the invalid option. */
-  constructor(client: Calls, request: QueryRequest, options: CallOptions = {}) {
+  constructor(client: ClientCalls, request: QueryRequest, options: CallOptions = {}) {
     checkCallOptions("query", options);
     this.#client = client;
     this.#request = request;

@@ -13,12 +13,12 @@ import { DAY_MS } from "../lib/duration.ts";
 import { enumName } from "../lib/enum-words.ts";
 import type { Time } from "../lib/machine.ts";
 import { later } from "../lib/stall-aware-time.io.ts";
-import type { CallOptions, Calls } from "./calls.ts";
-import { KeptEntries } from "./kept-entries.ts";
+import type { CallOptions, ClientCalls } from "./calls.ts";
 import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";
+import { RegisteredEntries } from "./registered-entries.ts";
 import {
-  type CallFailure,
   Registration,
+  type RegistrationFailure,
   type RegistrationInput,
   type RegistrationOutput,
   type RegistrationStep,
@@ -71,7 +71,7 @@ const RULES: OptionRules<RegisterOptions> = {
 const REPORT_RULES: OptionRules<InstanceReport> = { health: ANYTHING, load: ANYTHING };
 
 /** New entries that replace the registered ones. */
-interface Update {
+interface PendingUpdate {
   readonly entries: readonly Entry[];
   readonly done: PromiseWithResolvers<void>;
   readonly giveUpMonoMs: number;
@@ -92,7 +92,7 @@ const DEFAULT_TTL_MS = 30_000;
  * RangeError that names an invalid option.
  */
 export async function register(
-  client: Calls,
+  client: ClientCalls,
   entries: readonly MessageInitShape<typeof EntrySchema>[],
   options: RegisterOptions = {},
 ): Promise<RegistrationHandle> {
@@ -107,9 +107,9 @@ export async function register(
 export class RegistrationHandle implements AsyncDisposable {
   /** Resolves at the first registration, and rejects when it has failed for good. */
   readonly begun: Promise<void>;
-  readonly #client: Calls;
+  readonly #client: ClientCalls;
   readonly #options: RegisterOptions;
-  readonly #entries: KeptEntries;
+  readonly #entries: RegisteredEntries;
   readonly #machine: Registration;
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
@@ -117,7 +117,7 @@ export class RegistrationHandle implements AsyncDisposable {
   /** When the attempts for the first registration end. */
   #giveUpMonoMs: number;
   /** Updates in the order of the calls. The first one is in progress. */
-  readonly #updates: Update[] = [];
+  readonly #updates: PendingUpdate[] = [];
   /** The request of the current attempt, because retries must send the same request. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
   #cancelTimer: () => void = () => {};
@@ -127,10 +127,10 @@ export class RegistrationHandle implements AsyncDisposable {
   /** The registration in progress. */
   #registering: Promise<void> = Promise.resolve();
 
-  constructor(client: Calls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
+  constructor(client: ClientCalls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
     this.#client = client;
     this.#options = options;
-    this.#entries = new KeptEntries(this.#sendable(entries));
+    this.#entries = new RegisteredEntries(this.#sendable(entries));
     this.#machine = new Registration(Math.random, now());
     this.#giveUpMonoMs = this.#endOfTries();
     this.begun = this.#first.promise;
@@ -393,11 +393,11 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /** Whether an update must be retried. */
-  #isWanted(update: Update | undefined): boolean {
+  #isWanted(update: PendingUpdate | undefined): boolean {
     return update !== undefined && update === this.#updates[0] && update.giveUpMonoMs > now().monoMs;
   }
 
-  async #replace(update: Update, { leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
+  async #replace(update: PendingUpdate, { leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
     const { register: put, unregister } = DiscoveryService.method;
     const merged = this.#entries.merged(update.entries);
     const toPut = this.#entries.toPut(merged);
@@ -438,7 +438,7 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#input({ kind: "update", isWaiting: this.#updates.length > 0 });
   }
 
-  #repair(): Update {
+  #repair(): PendingUpdate {
     const done = Promise.withResolvers<void>();
     // No caller awaits a repair.
     done.promise.catch(() => {});
@@ -462,7 +462,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /** An error that is not a server's answer is a bug in this program, and retries do not help. */
-  #failureOf(error: unknown): CallFailure {
+  #failureOf(error: unknown): RegistrationFailure {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (!(error instanceof RequestError)) return { isPassing: false, isDenied: false, retryMs: undefined };
     const { code, retryMs } = error.facts;

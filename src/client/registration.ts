@@ -11,7 +11,7 @@ import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Violation } from "./request-error.ts";
 
 /** How a call failed, as far as the machine needs to know. */
-export interface CallFailure {
+export interface RegistrationFailure {
   /** Whether a retry may succeed: the server is unavailable, is overloaded, or did not answer in time. */
   readonly isPassing: boolean;
   /**
@@ -26,13 +26,13 @@ export interface CallFailure {
 export type RegistrationInput =
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly ttlMs: number | undefined }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
-  | { readonly kind: "failed"; readonly failure: CallFailure }
+  | { readonly kind: "failed"; readonly failure: RegistrationFailure }
   /** Whether an update with other entries is pending. */
   | { readonly kind: "update"; readonly isWaiting: boolean }
   /** The call of an update has ended, with success or a permanent failure. */
   | { readonly kind: "updated" }
   /** The call of an update has failed and must be retried. */
-  | { readonly kind: "updateFailed"; readonly failure: CallFailure }
+  | { readonly kind: "updateFailed"; readonly failure: RegistrationFailure }
   /** A report is pending. A change of health is sent immediately, and other reports with the next renewal. */
   | { readonly kind: "report"; readonly isUrgent: boolean }
   | { readonly kind: "close" }
@@ -67,7 +67,7 @@ export type RegistrationStep =
   /** No retry can succeed, for example because a permission is missing. The machine has stopped. */
   | { readonly kind: "failed" };
 
-type State =
+type RegistrationState =
   /** `sentMonoMs` is set while a registration is in progress. Otherwise the next registration is due at `atMonoMs`. */
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
@@ -81,7 +81,7 @@ type State =
 
 export class Registration implements Machine<RegistrationInput, RegistrationOutput> {
   readonly #random: () => number;
-  #state: State;
+  #state: RegistrationState;
   #attempt = 1;
   #failures = 0;
   /** When the pending update is due while the lease is held. NEVER when no update is pending. */
@@ -165,7 +165,12 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   /** Renewals continue in the meantime, because they detect a lost lease. */
-  #updateFailed(state: Exclude<State, { kind: "over" }>, { retryMs }: CallFailure, { monoMs }: Time, out: RegistrationOutput[]): void {
+  #updateFailed(
+    state: Exclude<RegistrationState, { kind: "over" }>,
+    { retryMs }: RegistrationFailure,
+    { monoMs }: Time,
+    out: RegistrationOutput[],
+  ): void {
     const waitMs = Math.max(returnMs(this.#updateFailures, this.#random()), retryMs ?? 0);
     this.#updateFailures += 1;
     this.#updateMonoMs = monoMs + waitMs;
@@ -185,7 +190,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   #renewed(
-    state: Extract<State, { kind: "held" }>,
+    state: Extract<RegistrationState, { kind: "held" }>,
     { isExpired, ttlMs }: Extract<RegistrationInput, { kind: "renewed" }>,
     time: Time,
     out: RegistrationOutput[],
@@ -204,8 +209,8 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   #failed(
-    state: Exclude<State, { kind: "over" }>,
-    { isPassing, isDenied, retryMs }: CallFailure,
+    state: Exclude<RegistrationState, { kind: "over" }>,
+    { isPassing, isDenied, retryMs }: RegistrationFailure,
     time: Time,
     out: RegistrationOutput[],
   ): void {

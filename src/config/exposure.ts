@@ -121,12 +121,12 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
   return warnings;
 }
 
-interface Row {
+interface ExposureRow {
   readonly prefix: string;
 }
 
 /** The widest of these prefixes, for each address family of which they hold every address together. */
-function wholeFamilies<R extends Row>(rows: readonly R[]): readonly (readonly R[])[] {
+function wholeFamilies<R extends ExposureRow>(rows: readonly R[]): readonly (readonly R[])[] {
   const blocks = rows.flatMap((row) => {
     const block = parsePlainBlock(row.prefix);
     return block === undefined ? [] : [{ row, block }];

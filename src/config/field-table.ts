@@ -1,14 +1,14 @@
 /** Settings that are tables of settings: one table (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
 import { didYouMean } from "../lib/nearest.ts";
-import { type Fault, fromJson, MAX_ITEMS, type Parsed, refused, type SettingField } from "./field.ts";
+import { type FieldFault, fromJson, MAX_ITEMS, type ParsedValue, refused, type SettingField } from "./field.ts";
 
-type Fields = Readonly<Record<string, SettingField<unknown>>>;
+type FieldTable = Readonly<Record<string, SettingField<unknown>>>;
 /** The type of a setting's value. */
 export type ValueOf<K> = K extends SettingField<infer T> ? T : never;
 /** A table in code: each field under its name in code. An absent field has its default. */
-type TableOf<F extends Fields> = { readonly [N in keyof F]: ValueOf<F[N]> };
+type TableOf<F extends FieldTable> = { readonly [N in keyof F]: ValueOf<F[N]> };
 
-interface TableOptions<F extends Fields> {
+interface TableOptions<F extends FieldTable> {
   readonly doc: string;
   /** By name in code. */
   readonly fields: F;
@@ -25,11 +25,11 @@ export function fileKey(name: string, suffix = ""): string {
   return name.slice(0, name.length - suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-function readTable<F extends Fields>(raw: unknown, { fields, required, check }: TableOptions<F>): Parsed<TableOf<F>> {
+function readTable<F extends FieldTable>(raw: unknown, { fields, required, check }: TableOptions<F>): ParsedValue<TableOf<F>> {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`is not a table of ${Object.keys(fields).join(", ")}`);
   const values: Record<string, unknown> = {};
   const given = new Map<string, unknown>(Object.entries(raw));
-  const faults: Fault[] = [];
+  const faults: FieldFault[] = [];
   const keys: string[] = [];
   for (const [name, setting] of Object.entries(fields)) {
     const key = fileKey(name, setting.suffix);
@@ -56,18 +56,18 @@ function readTable<F extends Fields>(raw: unknown, { fields, required, check }: 
 }
 
 /** The end of a message about an unknown key: which one may be meant. */
-function rightKey(unknown: string, keys: readonly string[], fields: Fields): string {
+function rightKey(unknown: string, keys: readonly string[], fields: FieldTable): string {
   // A key of a table inside, which stands beside it, is right otherwise.
   const table = Object.entries(fields).find(([, { type, fields: inside = {} }]) => type === "table" && Object.hasOwn(inside, unknown));
   return table === undefined ? didYouMean(unknown, keys) : `; did you mean ${fileKey(table[0])}.${unknown}?`;
 }
 
 /** Faults of a part, with the place of the part in the whole. */
-function within(part: string | number, faults: readonly Fault[]): readonly Fault[] {
+function within(part: string | number, faults: readonly FieldFault[]): readonly FieldFault[] {
   return faults.map(({ at, message }) => ({ at: [part, ...at], message }));
 }
 
-function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): NonNullable<SettingField<unknown>["fields"]> {
+function fieldsOf<F extends FieldTable>({ fields, required }: TableOptions<F>): NonNullable<SettingField<unknown>["fields"]> {
   const named = Object.entries(fields).map(
     ([name, setting]) => [fileKey(name, setting.suffix), { setting, isRequired: required.includes(name) }] as const,
   );
@@ -75,7 +75,7 @@ function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): NonN
 }
 
 /** The table as a file would hold it, without absent fields and with secrets masked. */
-function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
+function shownTable<F extends FieldTable>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(fields)) {
     const value: unknown = table[name];
@@ -96,13 +96,13 @@ function tableOf(raw: string): unknown {
 }
 
 /** A table that may be absent. */
-export function record<F extends Fields>(options: TableOptions<F>): SettingField<TableOf<F> | undefined> {
+export function record<F extends FieldTable>(options: TableOptions<F>): SettingField<TableOf<F> | undefined> {
   const kind = requiredTable(options);
   return { ...kind, default: undefined, toText: (value) => (value === undefined ? "" : kind.toText(value)) };
 }
 
 /** A table in a table that requires it. */
-export function requiredTable<F extends Fields>(options: TableOptions<F>): SettingField<TableOf<F>> {
+export function requiredTable<F extends FieldTable>(options: TableOptions<F>): SettingField<TableOf<F>> {
   const unset = Object.entries(options.fields).map(([name, setting]) => [name, setting.default]);
   const shown = (value: TableOf<F>) => shownTable(value, options);
   return {
@@ -119,7 +119,7 @@ export function requiredTable<F extends Fields>(options: TableOptions<F>): Setti
 }
 
 /** Several tables, none by default. */
-export function rows<F extends Fields>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
+export function rows<F extends FieldTable>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
   const { maxItems = MAX_ITEMS } = options;
   const shown = (value: readonly TableOf<F>[]) => value.map((each) => shownTable(each, options));
   return {
@@ -131,7 +131,7 @@ export function rows<F extends Fields>(options: TableOptions<F>): SettingField<r
       if (!Array.isArray(raw)) return refused("is not a list of tables");
       if (raw.length > maxItems) return refused(`${raw.length} tables are more than ${maxItems}, the most allowed`);
       const tables: TableOf<F>[] = [];
-      const faults: Fault[] = [];
+      const faults: FieldFault[] = [];
       for (const [i, each] of raw.entries()) {
         const parsed = readTable(each, options);
         if ("value" in parsed) tables.push(parsed.value);

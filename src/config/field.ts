@@ -16,16 +16,16 @@ export interface SettingFieldOptions<T> {
   readonly flag?: string;
 }
 
-type Defaulted<T> = SettingFieldOptions<T> & { readonly default: T };
+type WithDefault<T> = SettingFieldOptions<T> & { readonly default: T };
 
 /** One problem with a value, and where in the value it is: `[2, "roles"]`. */
-export interface Fault {
+export interface FieldFault {
   readonly at: readonly (string | number)[];
   readonly message: string;
 }
 
 /** The value, or everything that is wrong with it. */
-export type Parsed<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
+export type ParsedValue<T> = { readonly value: T } | { readonly faults: readonly FieldFault[] };
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly default: T;
@@ -41,7 +41,7 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   /** The settings inside a table, by their name in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
   /** Reads a value as a file holds it. */
-  parse(raw: unknown): Parsed<T>;
+  parse(raw: unknown): ParsedValue<T>;
   /**
    * Text from the environment or a flag, as a file would hold it. Text that cannot be such a value is returned unchanged, and `parse`
    * refuses it. JSON with a repeated key gives a `DuplicateKey`.
@@ -54,7 +54,7 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
 }
 
 /** A refusal of the value as a whole. */
-export function refused(message: string): { readonly faults: readonly Fault[] } {
+export function refused(message: string): { readonly faults: readonly FieldFault[] } {
   return { faults: [{ at: [], message }] };
 }
 
@@ -78,7 +78,7 @@ function row<T, D extends T | undefined>(
 type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
 
 /** A number, checked against the bounds of its row; a problem names both in the unit that people write. */
-function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): Parsed<number> {
+function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): ParsedValue<number> {
   if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
   if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
   return { value };
@@ -173,7 +173,7 @@ interface TextRule {
   readonly what?: string;
 }
 
-function parseText(raw: unknown, { pattern, what }: TextRule): Parsed<string> {
+function parseText(raw: unknown, { pattern, what }: TextRule): ParsedValue<string> {
   if (typeof raw !== "string") return refused(`${shown(raw)} is not text`);
   if (pattern?.test(raw) === false) return refused(`${shown(raw)} is not ${what ?? `text matching ${pattern.source}`}`);
   return { value: raw };
@@ -233,7 +233,7 @@ interface ListRule extends TextRule {
 }
 
 /** Several different texts. In the environment and in flags people write `a,b`. */
-export function list(options: Defaulted<readonly string[]> & ListRule): SettingField<readonly string[]> {
+export function list(options: WithDefault<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
     ...options,
@@ -290,7 +290,7 @@ function repeatedName(raw: string): string | undefined {
 }
 
 /** Names with texts. In the environment and in flags people write JSON, as for every table, or `a=b,c=d`. */
-export function pairs(options: Defaulted<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
+export function pairs(options: WithDefault<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
     type: "table of text",
@@ -314,7 +314,7 @@ export function pairs(options: Defaulted<Readonly<Record<string, string>>> & Pai
 function parsePairs(
   raw: unknown,
   { maxItems, name: namePattern, nameWhat, maxValueLength }: PairsRule,
-): Parsed<Readonly<Record<string, string>>> {
+): ParsedValue<Readonly<Record<string, string>>> {
   const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
   if (repeated !== undefined) return refused(`the name ${repeated} is there twice`);
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);

@@ -6,7 +6,7 @@ import { didYouMean } from "../lib/nearest.ts";
 import { brokenRules } from "./rules.ts";
 import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } from "./settings.ts";
 
-export interface Problem {
+export interface SettingProblem {
   /** Key of the setting; empty when the problem is about the source as a whole. */
   readonly path: string;
   /** What was wrong, with what value, and what would be right. */
@@ -23,20 +23,22 @@ export interface SettingSource {
   readonly flags: ReadonlyMap<string, string | true>;
 }
 
-export interface Effective {
+export interface EffectiveSettings {
   readonly settings: Settings;
   /** Where each value came from, by path: `default`, `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
   readonly origins: ReadonlyMap<string, string>;
 }
 
-export type Loaded = { readonly ok: true; readonly effective: Effective } | { readonly ok: false; readonly problems: readonly Problem[] };
+export type LoadResult =
+  | { readonly ok: true; readonly effective: EffectiveSettings }
+  | { readonly ok: false; readonly problems: readonly SettingProblem[] };
 
 /** Reads all sources. Returns the effective settings with the origin of each, or every problem of every source. */
-export function loadConfig({ file, env, flags }: SettingSource): Loaded {
+export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
   // In rising order: a later source overrides an earlier one.
   const said = [...(file ? fileSays(file) : []), ...envSays(env), ...flagsSay(flags)];
   const found = new Map<string, { readonly value: unknown; readonly origin: string }>();
-  const problems: Problem[] = [];
+  const problems: SettingProblem[] = [];
   for (const each of said) {
     if ("message" in each) problems.push(each);
     else if (each.raw instanceof DuplicateKey) problems.push(repeated(each.source, each.raw, each.row.path));
@@ -56,9 +58,9 @@ export function loadConfig({ file, env, flags }: SettingSource): Loaded {
 }
 
 /** What a source says: a value as a file holds it, for a setting, or what is wrong. */
-type Said = Problem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
+type SourceValue = SettingProblem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
-function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): Problem {
+function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): SettingProblem {
   return { path: pathText([...above, ...path]), message: `the name ${key} is there twice`, source };
 }
 
@@ -71,7 +73,7 @@ const GROUPS: ReadonlySet<string> = new Set(SETTING_ROWS.map(({ group }) => grou
 const PATHS: readonly string[] = SETTING_ROWS.map(({ path }) => path);
 const NOT_A_TABLE = "must be a table of settings";
 
-function* fileSays(file: NonNullable<SettingSource["file"]>): Generator<Said> {
+function* fileSays(file: NonNullable<SettingSource["file"]>): Generator<SourceValue> {
   const source = `file ${file.name}`;
   let raw: unknown;
   try {
@@ -120,7 +122,7 @@ const INJECTED = /^WAYMARK_(SERVICE|PORT)(_[A-Z0-9_]*)?$/;
 
 const ENV_NAMES: readonly string[] = SETTING_ROWS.map(({ env }) => env);
 
-function* envSays(env: SettingSource["env"]): Generator<Said> {
+function* envSays(env: SettingSource["env"]): Generator<SourceValue> {
   for (const [name, raw] of Object.entries(env)) {
     if (raw === undefined || !name.startsWith("WAYMARK_") || CLIENT_ENV.has(name)) continue;
     if (!name.includes("__") && INJECTED.test(name)) continue;
@@ -138,7 +140,7 @@ function nearestVariable(name: string): string {
   return same === undefined ? didYouMean(word, words, "WAYMARK_") : `; did you mean ${same}?`;
 }
 
-function* flagsSay(flags: SettingSource["flags"]): Generator<Said> {
+function* flagsSay(flags: SettingSource["flags"]): Generator<SourceValue> {
   for (const [path, raw] of flags) {
     const row = SETTING_ROWS.find((candidate) => candidate.path === path);
     assert(row !== undefined, `${path} is a setting`);
@@ -154,7 +156,7 @@ export interface ShownSetting {
 }
 
 /** Every setting with value and origin, for people. Secrets are masked. */
-export function listSettings(effective: Effective): readonly ShownSetting[] {
+export function listSettings(effective: EffectiveSettings): readonly ShownSetting[] {
   return SETTING_ROWS.map((row) => {
     const { path, setting } = row;
     const value = valueOfRow(effective.settings, row);
@@ -164,11 +166,11 @@ export function listSettings(effective: Effective): readonly ShownSetting[] {
 }
 
 /** The same as an object for programs, by path. */
-export function settingsDocument(effective: Effective): Record<string, { readonly value: string; readonly origin: string }> {
+export function settingsDocument(effective: EffectiveSettings): Record<string, { readonly value: string; readonly origin: string }> {
   return Object.fromEntries(listSettings(effective).map(({ path, value, origin }) => [path, { value, origin }]));
 }
 
 /** A problem as one line: `listen.grpc_port: 70000 is more than 65535, the largest allowed (flag --grpc-port)`. */
-export function problemText({ path, message, source }: Problem): string {
+export function problemText({ path, message, source }: SettingProblem): string {
   return `${path === "" ? "" : `${path}: `}${message} (${source})`;
 }

@@ -17,7 +17,7 @@ import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
 /** The path of a setting, and what is wrong with it given the others. */
-type Broken = readonly [path: string, message: string];
+type BrokenRule = readonly [path: string, message: string];
 
 /** Why clients cannot connect to this host, which may have a zone. */
 function hostFault(host: string): string | undefined {
@@ -27,8 +27,8 @@ function hostFault(host: string): string | undefined {
 }
 
 /** Every rule that these settings break. */
-export function brokenRules(settings: Settings): readonly Broken[] {
-  const broken: Broken[] = [];
+export function brokenRules(settings: Settings): readonly BrokenRule[] {
+  const broken: BrokenRule[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
   const { tls, dns, fabric, listen } = settings;
   const fault = listen.advertiseHost === undefined ? undefined : hostFault(listen.advertiseHost);
@@ -81,21 +81,21 @@ export function brokenRules(settings: Settings): readonly Broken[] {
 }
 
 /** Only the main thread holds summaries. */
-function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly Broken[] {
+function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly BrokenRule[] {
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
   if (node.mode === "resolver" && summary.resolverScopes.length === 0)
     return [[path, "needs summary.resolver_scopes at a resolver, which knows nothing of other clusters without it"]];
   if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
     return [[path, "needs summary.keys or fabric.borders: without them nothing is known of other clusters"]];
-  const alone: readonly Broken[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
+  const alone: readonly BrokenRule[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;
 }
 
 /** Reverse zones are blocks whose names are zones, each once and none of them also a zone of services. */
-function reverseProblems({ dns }: Settings): readonly Broken[] {
+function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
-  return dns.reverseZones.flatMap((text): Broken[] => {
+  return dns.reverseZones.flatMap((text): BrokenRule[] => {
     const zone = parseReverseZone(text)?.zone;
     const path = "dns.reverse_zones";
     if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
@@ -108,7 +108,7 @@ function reverseProblems({ dns }: Settings): readonly Broken[] {
 }
 
 /** Views have distinct prefixes, and all together not too many. */
-function viewProblems({ dns }: Settings): readonly Broken[] {
+function viewProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { listener = "any", prefixes }] of dns.views.entries())
     for (const prefix of prefixes) {
@@ -123,7 +123,7 @@ function viewProblems({ dns }: Settings): readonly Broken[] {
 }
 
 /** Keys of transfers have distinct names. */
-function transferKeyProblems({ dns }: Settings): readonly Broken[] {
+function transferKeyProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { name = "" }] of dns.transferKeys.entries()) {
     const plain = name.toLowerCase().replace(/\.$/, "");
@@ -135,7 +135,7 @@ function transferKeyProblems({ dns }: Settings): readonly Broken[] {
 }
 
 /** The shortest ttl of a lease is at most the default, and the default at most the longest. */
-function leaseProblems({ catalog }: Settings): readonly Broken[] {
+function leaseProblems({ catalog }: Settings): readonly BrokenRule[] {
   const { minLeaseTtlMs, defaultLeaseTtlMs, maxLeaseTtlMs } = catalog;
   const pairs = [
     ["catalog.min_lease_ttl", minLeaseTtlMs, "catalog.default_lease_ttl", defaultLeaseTtlMs],
@@ -163,10 +163,10 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
 }
 
 /** What is wrong with the settings of a resolver, or with settings that the mode has no use for. */
-function modeProblems(settings: Settings): readonly Broken[] {
+function modeProblems(settings: Settings): readonly BrokenRule[] {
   const { node, resolver } = settings;
   const { ttlZoneMs, ttlRegionMs, ttlGlobalMs, maxEntries, maxBytes, tlsCertFile, tlsKeyFile } = resolver;
-  const problems: Broken[] = [];
+  const problems: BrokenRule[] = [];
   if (ttlRegionMs < ttlZoneMs) problems.push(["resolver.ttl_region", "is less than resolver.ttl_zone: the wider a scope, the longer"]);
   if (ttlGlobalMs < ttlRegionMs) problems.push(["resolver.ttl_global", "is less than resolver.ttl_region: the wider a scope, the longer"]);
   if (maxBytes < maxEntries * LEAST_ENTRY_BYTES)
@@ -187,9 +187,9 @@ function modeProblems(settings: Settings): readonly Broken[] {
   return [...problems, ...uselessSettings(settings)];
 }
 
-function resolverProblems(settings: Settings): readonly Broken[] {
+function resolverProblems(settings: Settings): readonly BrokenRule[] {
   const { upstreams, namespaces, maxWatches } = settings.resolver;
-  const problems: Broken[] = [];
+  const problems: BrokenRule[] = [];
   if (upstreams.length === 0)
     problems.push(["resolver.upstreams", "is empty, and a resolver reads from at least one server (flag --upstream host:port)"]);
   const open = hasUpstreamTls(settings) ? undefined : upstreams.find((upstream) => !isLoopbackHost(splitHostPort(upstream).host));
@@ -206,9 +206,9 @@ function resolverProblems(settings: Settings): readonly Broken[] {
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
 
 /** Settings that the mode has no use for: whoever set one expects something that would not happen. */
-function uselessSettings(settings: Settings): readonly Broken[] {
+function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
-  return SETTING_ROWS.flatMap((row): Broken[] => {
+  return SETTING_ROWS.flatMap((row): BrokenRule[] => {
     const why = mode === "resolver" ? row.setting.notForResolver : isOfResolver(row.path) ? ONLY_RESOLVER : undefined;
     if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
     return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];

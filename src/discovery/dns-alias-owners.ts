@@ -38,7 +38,7 @@ export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
 }
 
 /** Opens the list at the start of a page. Cost: the records with such an alias, and the namespaces at or below a host. */
-export function openCarriers(
+export function openAliasOwners(
   asked: RequestedNames,
   names: AliasNames,
   filter: EntryFilter,
@@ -57,11 +57,11 @@ export function openCarriers(
     const namespace = key.slice(0, key.indexOf("\0"));
     return !below.has(namespace) && isWanted(namespace);
   });
-  const carriers = new ListCursor(keys.map((key) => names.view(key)).filter((record) => record !== undefined));
-  if (below.size === 0) return carriers;
+  const aliasOwners = new ListCursor(keys.map((key) => names.view(key)).filter((record) => record !== undefined));
+  if (below.size === 0) return aliasOwners;
   // A namespace that has nothing after the key is not looked at.
   const runs = least(below, "", (namespace) => `${namespace}\u0001` > afterKey && isWanted(namespace));
-  return new MergeCursor([...names.lookups.map(({ all }) => new RunsCursor(runs, all)), carriers]);
+  return new MergeCursor([...names.lookups.map(({ all }) => new RunsCursor(runs, all)), aliasOwners]);
 }
 
 function* keysOf(aliases: Iterable<string>, names: AliasNames): Generator<KeyText> {

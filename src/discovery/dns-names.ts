@@ -232,12 +232,12 @@ export class DnsNames {
     const aliases = [name, `${name}.${zone}`].filter((alias) => this.#aliases.has(alias));
     const keys = aliases.length === 0 ? NO_KEYS : this.#keysSeen(aliases, view);
     if (keys.size === 0) return NOBODY;
-    const carriers: CatalogRecord[] = [];
+    const aliasOwners: CatalogRecord[] = [];
     for (const key of keys) {
       const record = this.view(key);
-      if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) carriers.push(record);
+      if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) aliasOwners.push(record);
     }
-    const services = [...Map.groupBy(carriers.toSorted(byKey), serviceOf).values()];
+    const services = [...Map.groupBy(aliasOwners.toSorted(byKey), serviceOf).values()];
     // Each may have a thousand records in its sample, and anybody may register more services.
     const told = services.filter((records, at) => at < MAX_ALIAS_SERVICES || isAliasBelow(name, records));
     const sampled = sampling === undefined ? told : told.map((records) => sampleOf(records, sampling).records);

@@ -8,7 +8,7 @@ import { shardOf } from "../catalog/key-shards.ts";
 import { coveredNamespaces, type EntryFilter } from "../catalog/query/filter.ts";
 import { nameIndex } from "../catalog/query/sorted-blocks.ts";
 import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
-import type { Rule } from "../policy/set/rules.ts";
+import type { NamespaceRule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
 /** The namespaces that a viewer must be told anew, sorted. */
@@ -36,7 +36,7 @@ export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
   /** Number of each group of namespaces, by the rule of each policy that decides. Split over many maps, because a growing map is copied. */
-  readonly #groups: Map<Rule | undefined, Map<Rule | undefined, number>>[] = [];
+  readonly #groups: Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, number>>[] = [];
   /** One namespace of each group. The verdict on it holds for all of the group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
@@ -52,9 +52,12 @@ export class PolicyDiff {
   add(name: string, isHeld: boolean): void {
     if (isControlNamespace(name)) return;
     const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
-    const shard = (this.#groups[shardOf((after ?? before)?.pattern ?? "")] ??= new Map<Rule | undefined, Map<Rule | undefined, number>>());
+    const shard = (this.#groups[shardOf((after ?? before)?.pattern ?? "")] ??= new Map<
+      NamespaceRule | undefined,
+      Map<NamespaceRule | undefined, number>
+    >());
     let groups = shard.get(before);
-    if (groups === undefined) shard.set(before, (groups = new Map<Rule | undefined, number>()));
+    if (groups === undefined) shard.set(before, (groups = new Map<NamespaceRule | undefined, number>()));
     let group = groups.get(after);
     if (group === undefined) groups.set(after, (group = this.#examples.push(name) - 1));
     this.#namespaces.push({ name, group, isHeld });

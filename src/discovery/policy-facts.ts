@@ -5,7 +5,7 @@ import { queryPage } from "../catalog/query/query.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "../catalog/record/record.ts";
 import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { CatalogFacts, HeldEntry } from "../policy/set/plan.ts";
+import type { CatalogFacts, PlanEntry } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
 import type { CatalogReads } from "./reads.ts";
 
@@ -31,7 +31,7 @@ export function catalogFactsForPlan(
 }
 
 /** Yields in slices, so that its reader can take turns with other work. Later changes are read as they are then. */
-function* heldEntries(origins: Replica["origins"]): Generator<HeldEntry> {
+function* heldEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;
     for (let storedRecords: StoredRecord[] = []; ; storedRecords = []) {

@@ -25,7 +25,7 @@ import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { Rule } from "../policy/set/rules.ts";
+import type { NamespaceRule } from "../policy/set/rules.ts";
 import {
   differentOwners,
   hasSameOwners,
@@ -34,8 +34,8 @@ import {
   type OnDenied,
   type Policy,
   type PolicySource,
+  type PolicyVerdict,
   seesAll,
-  type Verdict,
   type Viewer,
   VisibilityFilter,
   type VisiblePolicy,
@@ -93,8 +93,8 @@ interface SharedReader {
   readonly reader: WatchReader;
   /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
   readonly viewer: Viewer | undefined;
-  /** Whether it was owed anything in this edition of the policy. */
-  owed: { readonly edition: number; readonly isAny: boolean } | undefined;
+  /** Whether it was owed anything in this version of the policy. */
+  owed: { readonly version: number; readonly isAny: boolean } | undefined;
 }
 
 export interface ReadsPolicy {
@@ -108,11 +108,11 @@ export interface ReadsPolicy {
 
 /** The policy that decides of a namespace. */
 interface EffectiveRule {
-  readonly verdict: Verdict;
+  readonly verdict: PolicyVerdict;
   /** The label of the rule, or of the set. */
   readonly version: string;
   /** Undefined without one, and for a caller that may not see the namespace. */
-  readonly rule: Rule | undefined;
+  readonly rule: NamespaceRule | undefined;
   /** Of the version in force; 0 without one. */
   readonly number: number;
 }
@@ -130,9 +130,9 @@ export class CatalogReads {
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
   /** Number of policy changes and settlements in this thread. */
-  #policyEdition = 0;
-  #boot: { readonly edition: number; readonly text: string };
-  #editionPolicy: Policy;
+  #policyRevision = 0;
+  #boot: { readonly version: number; readonly text: string };
+  #versionPolicy: Policy;
   /** The policy that all records already follow. */
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
@@ -142,8 +142,8 @@ export class CatalogReads {
   #unsettled: readonly Policy[] = [];
   /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
   #unshown: readonly Policy[] = [];
-  /** Below which prefixes records may follow other owners than those of the policy in force, in one edition of the policy. */
-  #reowned = { edition: -1, prefixes: new NamespacePrefixes([]) };
+  /** Below which prefixes records may follow other owners than those of the policy in force, in one version of the policy. */
+  #reowned = { version: -1, prefixes: new NamespacePrefixes([]) };
 
   constructor(replica: Replica, node: ReaderNode, policy: ReadsPolicy) {
     this.replica = replica;
@@ -154,11 +154,11 @@ export class CatalogReads {
     this.#onDenied = (caller, denial) => {
       if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
     };
-    this.#editionPolicy = policy.policies.policy;
+    this.#versionPolicy = policy.policies.policy;
     this.#shownPolicy = policy.policies.policy;
     this.#settledPolicy = policy.policies.policy;
     this.#visible = { of: this.#shownPolicy, visible: this.#shownPolicy };
-    this.#boot = { edition: -1, text: "" };
+    this.#boot = { version: -1, text: "" };
     const bootOf = () => this.#bootOf(node.boot);
     this.node = {
       nodeId: node.nodeId,
@@ -195,7 +195,7 @@ export class CatalogReads {
   }
 
   /** Whether a caller may see a namespace, with the reason. */
-  verdict(caller: Caller, namespace: string): Verdict {
+  verdict(caller: Caller, namespace: string): PolicyVerdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
@@ -233,9 +233,9 @@ export class CatalogReads {
   }
 
   /** Changes at once with every policy, and again when the policy has settled. */
-  get policyEdition(): number {
+  get policyRevision(): number {
     this.#note(this.#policies.policy);
-    return this.#policyEdition;
+    return this.#policyRevision;
   }
 
   /** Another policy may be in force. To be called before anything arrives under it. */
@@ -250,13 +250,13 @@ export class CatalogReads {
   noteAnswers(name: string): void {
     if (name === this.#answers) return;
     this.#answers = name;
-    this.#policyEdition += 1;
+    this.#policyRevision += 1;
   }
 
   #note(policy: Policy): void {
-    if (policy === this.#editionPolicy) return;
-    this.#editionPolicy = policy;
-    this.#policyEdition += 1;
+    if (policy === this.#versionPolicy) return;
+    this.#versionPolicy = policy;
+    this.#policyRevision += 1;
     this.#unsettled = [...this.#unsettled, policy];
     this.#unshown = [...this.#unshown, policy];
   }
@@ -287,7 +287,7 @@ export class CatalogReads {
     const { policy: inForce } = this.#policies;
     this.#unshown = policy === inForce ? [] : this.#unshown.slice(this.#unshown.indexOf(policy) + 1);
     this.#visible = { of: inForce, visible: policy === inForce ? policy : visibilityBetween(policy, inForce) };
-    this.#policyEdition += 1;
+    this.#policyRevision += 1;
   }
 
   /** The viewer of a reader. Undefined for a resolver, and once the reader is released. */
@@ -299,7 +299,7 @@ export class CatalogReads {
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
-    this.#policyEdition += 1;
+    this.#policyRevision += 1;
   }
 
   /** A page in key order. Throws `invalid_argument` for a token of another filter. */
@@ -495,21 +495,21 @@ export class CatalogReads {
   /** Whether the owners may be others for a namespace that the filter covers. What they all hid until now is in no list of namespaces. */
   #mayHaveOtherOwners({ namespace, prefix, resolved }: EntryFilter): boolean {
     if (namespace !== "") return false;
-    const edition = this.policyEdition;
-    if (this.#reowned.edition !== edition) {
+    const version = this.policyRevision;
+    if (this.#reowned.version !== version) {
       const { policy } = this.#policies;
-      this.#reowned = { edition, prefixes: new NamespacePrefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
+      this.#reowned = { version, prefixes: new NamespacePrefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
     }
     const { prefixes } = this.#reowned;
     return prefixes.meets(prefix) && (resolved === undefined || resolved.list.some((each) => prefixes.meets(each)));
   }
 
-  /** Cost: the namespaces that the reader may hold, once in each edition of the policy. Namespaces that appear meanwhile stop its scans. */
+  /** Cost: the namespaces that the reader may hold, once in each version of the policy. Namespaces that appear meanwhile stop its scans. */
   #owesAny(name: string): boolean {
     const shared = this.#readers.get(name);
     if (shared === undefined) return false;
-    const edition = this.policyEdition;
-    if (shared.owed?.edition !== edition) {
+    const version = this.policyRevision;
+    if (shared.owed?.version !== version) {
       const { filter } = shared.reader.options;
       let isAny = this.#mayHaveOtherOwners(filter);
       if (!isAny)
@@ -517,7 +517,7 @@ export class CatalogReads {
           isAny = this.#isChanged(namespace, shared.viewer);
           if (isAny) break;
         }
-      shared.owed = { edition, isAny };
+      shared.owed = { version, isAny };
     }
     return shared.owed.isAny;
   }
@@ -529,10 +529,10 @@ export class CatalogReads {
    * the holder has both epochs, cursors lead to a snapshot (`placed`), and afterwards the holder has one epoch and so is another. HOT: once a message.
    */
   #bootOf(boot: string): string {
-    const edition = this.policyEdition;
-    if (this.#boot.edition !== edition) {
+    const version = this.policyRevision;
+    if (this.#boot.version !== version) {
       const epoch = this.#policyEpoch;
-      this.#boot = { edition, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
+      this.#boot = { version, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
     }
     return this.#boot.text;
   }

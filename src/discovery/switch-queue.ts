@@ -4,7 +4,7 @@ import { BODY, keyParts } from "../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
 import { assert } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
-import type { Policy, Source } from "../policy/set/verdict.ts";
+import type { Policy, RecordSource } from "../policy/set/verdict.ts";
 import { mayBeSeen, type PolicySource } from "../policy/set/verdict.ts";
 import { type NotifierParts, type PolicyChange, PolicyNotifier } from "./policy-notifier.ts";
 import { WatchAck } from "./watch-ack.ts";
@@ -198,7 +198,7 @@ export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: stri
 }
 
 /** The source of a record. A received tombstone has only its key and its origin. */
-function sourceOf({ body, traits, key, origin }: StoredRecord): Source {
+function sourceOf({ body, traits, key, origin }: StoredRecord): RecordSource {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }

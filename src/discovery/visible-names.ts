@@ -9,7 +9,7 @@ import { isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 export interface ViewerClass {
   readonly key: string;
   /** Changes with what they see. */
-  readonly edition: () => number;
+  readonly version: () => number;
   readonly sees: (namespace: string) => boolean;
   /** Whether an alias of this name is seen, whoever has it. */
   readonly seesName: (name: string) => boolean;
@@ -33,7 +33,7 @@ const MAX_CLASSES = 32;
 
 interface CachedNames<R extends object> extends NameLists<R> {
   readonly seer: ViewerClass;
-  readonly edition: number;
+  readonly version: number;
 }
 
 export class VisibleNames<R extends object> {
@@ -56,7 +56,7 @@ export class VisibleNames<R extends object> {
     if (this.#classes.size === MAX_CLASSES) return undefined;
     const made = {
       seer,
-      edition: seer.edition(),
+      version: seer.version(),
       namespaces: new SortedBlocks(isEndBefore, namespaces.list().filter(seer.sees)),
       runs: new SortedBlocks(
         this.#form.isBefore,
@@ -90,8 +90,8 @@ export class VisibleNames<R extends object> {
   }
 }
 
-function isFresh({ seer, edition }: { readonly seer: ViewerClass; readonly edition: number }): boolean {
-  return seer.edition() === edition;
+function isFresh({ seer, version }: { readonly seer: ViewerClass; readonly version: number }): boolean {
+  return seer.version() === version;
 }
 
 function set<T extends object | string>(list: SortedBlocks<T>, item: T, isThere: boolean, isBefore: (a: T, b: T) => boolean): void {

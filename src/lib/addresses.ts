@@ -192,10 +192,10 @@ export const IPV4_EMBEDDING_BLOCKS: readonly AddressBlock[] = [
 
 /** A block of IPv4 addresses, and the same block in each form that it has in IPv6. */
 export function ipv4Forms(block: AddressBlock): readonly AddressBlock[] {
-  const inIpv6 = IPV4_EMBEDDING_BLOCKS.map((carrier) => {
-    const bytes = carrier.bytes.slice();
-    bytes.set(block.bytes, carrier.prefixBits / 8);
-    return { bytes, prefixBits: carrier.prefixBits + block.prefixBits };
+  const inIpv6 = IPV4_EMBEDDING_BLOCKS.map((aliasOwner) => {
+    const bytes = aliasOwner.bytes.slice();
+    bytes.set(block.bytes, aliasOwner.prefixBits / 8);
+    return { bytes, prefixBits: aliasOwner.prefixBits + block.prefixBits };
   });
   return [block, ...inIpv6];
 }

@@ -5,7 +5,7 @@ import { counted } from "../lib/text/visible-text.ts";
 import { type AuditSink, accessEvent, joinSubjects, MAX_SUBJECTS, subjectOf } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { OnDenied } from "../policy/set/verdict.ts";
-import type { AcceptedOrder } from "../services/discovery/maintenance.ts";
+import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 
 /** Maximum number of namespaces of one call that get their own records. The entries of further namespaces share records without a namespace. */
@@ -61,7 +61,7 @@ export class AccessLog {
   readonly onMaintenance = (
     caller: Caller,
     { isOn, reason, untilMs }: { readonly isOn: boolean; readonly reason: string; readonly untilMs: number },
-    { requestId, nodeId, keys, count }: AcceptedOrder,
+    { requestId, nodeId, keys, count }: AcceptedOverride,
   ): void => {
     if (this.#audit === undefined) return;
     const until = untilMs === 0 ? "until it is ended" : `until ${new Date(untilMs).toISOString()}`;

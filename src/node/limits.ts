@@ -8,14 +8,14 @@ import type { HashKey } from "../lib/buckets/keyed-hash.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import { type AuditSink, RefusalAudit, type RefusedAct } from "../policy/audit/record.ts";
-import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
-import type { AskedWatches } from "../policy/limits/host-watches.ts";
-import { type HolderQuota, type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
-import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
+import { type Caller, type RequestedViewer, viewerOf } from "../policy/identity/caller.ts";
+import type { WorkerWatches } from "../policy/limits/host-watches.ts";
+import { type HolderQuota, NamespaceQuotas, type QuotaBound, type QuotaHolder } from "../policy/limits/quotas.ts";
+import { areLimitsSet, type CallCost, type LimitRefusal, RateLimiter } from "../policy/limits/rate-limits.ts";
 import { type MakeBuckets, type SharedLimits, shareLimits } from "../policy/limits/shared-limits.ts";
-import type { Quota } from "../policy/set/rules.ts";
+import type { NamespaceQuota } from "../policy/set/rules.ts";
 import type { Policy, PolicySource } from "../policy/set/verdict.ts";
-import type { Admission } from "../services/admission.ts";
+import type { CallAdmission } from "../services/admission.ts";
 import { reasonLabel } from "./access-log.ts";
 
 export interface NodeLimitsOptions {
@@ -32,21 +32,21 @@ export interface NodeLimitsOptions {
   /** Present where several threads share the limits: `sharedBuckets` of what `nodeSharedLimits` made for all of them. */
   readonly makeBuckets?: MakeBuckets | undefined;
   /** Present in a worker: asks the main thread, which counts the open watches of all of them. */
-  readonly watches?: Pick<AskedWatches, "open"> | undefined;
+  readonly watches?: Pick<WorkerWatches, "open"> | undefined;
 }
 
 export class NodeLimits {
   readonly #options: NodeLimitsOptions;
   /** Undefined where no limit is set. */
-  readonly #rates: Limits | undefined;
+  readonly #rates: RateLimiter | undefined;
   /** The same limits for questions of DNS over TCP. */
-  readonly #dnsRates: Limits | undefined;
+  readonly #dnsRates: RateLimiter | undefined;
   readonly #refusals: RefusalAudit;
   /** The policy that was last asked whether it has quotas, and the answer. */
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
   readonly #hidden = new HiddenAnswers((answers) => this.#tellHidden(answers));
   readonly #hasSettings: boolean;
-  readonly quotas: Quotas;
+  readonly quotas: NamespaceQuotas;
 
   constructor(options: NodeLimitsOptions) {
     const { settings, metrics, lookup, audit } = options;
@@ -56,7 +56,7 @@ export class NodeLimits {
     this.#dnsRates = ratesOf("dns", options, (refusal) => this.#limitedDns(refusal));
     this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
     this.#hasSettings = Object.values(settings.quotas).some((bound) => bound > 0);
-    this.quotas = new Quotas({
+    this.quotas = new NamespaceQuotas({
       isSet: () => this.#hasSettings || this.#hasRules(),
       namespaceQuota: (namespace) => this.#namespaceQuota(namespace),
       tenantQuota: () => this.#tenantQuota,
@@ -73,7 +73,7 @@ export class NodeLimits {
   }
 
   /** Takes a token of the caller, or throws `discovery_rate_limited`; undefined where no limit is set. */
-  get admit(): ((caller: Caller, cost: Cost, monoMs: number) => void) | undefined {
+  get admit(): ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined {
     const rates = this.#rates;
     return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
   }
@@ -85,11 +85,11 @@ export class NodeLimits {
   }
 
   /** The checks that follow once the request is read. */
-  get admission(): Admission {
+  get admission(): CallAdmission {
     const rates = this.#rates;
     const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
     const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
-    const admitIn: Admission["admitIn"] = ({ context, cost, namespaces, asked }) => {
+    const admitIn: CallAdmission["admitIn"] = ({ context, cost, namespaces, asked }) => {
       const { caller, time } = context;
       // The handler refuses an invalid name. A hidden namespace has no bucket, because the bucket would tell how busy the namespace is.
       const counted = namespaces.filter(
@@ -143,7 +143,7 @@ export class NodeLimits {
   }
 
   /** Where the rule sets no bound, that of the settings counts. */
-  #namespaceQuota(namespace: string): Quota {
+  #namespaceQuota(namespace: string): NamespaceQuota {
     const { namespaceEntries, namespaceWatches, namespaceBytes } = this.#options.settings.quotas;
     const own = this.#options.policies.policy.ruleOf(namespace)?.quota;
     return {
@@ -158,7 +158,7 @@ export class NodeLimits {
     return { entries: tenantEntries, watches: tenantWatches, bytes: tenantBytes, checks: tenantChecks };
   }
 
-  #viewer(caller: Caller, asked: AskedViewer | undefined): Caller {
+  #viewer(caller: Caller, asked: RequestedViewer | undefined): Caller {
     return viewerOf(caller, asked, this.#options.settings.tenants.allowRequestOverride);
   }
 
@@ -166,17 +166,17 @@ export class NodeLimits {
     return this.#options.policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant }).allowed;
   }
 
-  #limited(refusal: Refusal): void {
+  #limited(refusal: LimitRefusal): void {
     this.#options.metrics.inc("discovery_rate_limited_total", { tenant: refusal.caller.tenant });
     this.note(refusal);
   }
 
-  #limitedDns(refusal: Refusal): void {
+  #limitedDns(refusal: LimitRefusal): void {
     this.#options.metrics.inc("discovery_rate_limited_total", { tenant: "" });
     this.noteDns(refusal);
   }
 
-  #full(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void {
+  #full(refusal: LimitRefusal, holder: QuotaHolder, bound: QuotaBound): void {
     this.#options.metrics.inc("waymark_quota_refusals_total", { holder, bound });
     this.note(refusal);
   }
@@ -227,9 +227,13 @@ export class NodeLimits {
 
 type RatesOptions = Pick<NodeLimitsOptions, "makeBuckets"> & { readonly settings: Pick<Settings, "limits"> };
 
-function ratesOf(of: "calls" | "dns", { settings, makeBuckets }: RatesOptions, onRefusal: (refusal: Refusal) => void): Limits | undefined {
+function ratesOf(
+  of: "calls" | "dns",
+  { settings, makeBuckets }: RatesOptions,
+  onRefusal: (refusal: LimitRefusal) => void,
+): RateLimiter | undefined {
   if (!areLimitsSet(settings.limits)) return undefined;
-  return new Limits(settings.limits, onRefusal, makeBuckets && ((sort, options) => makeBuckets(`${of} ${sort}`, options)));
+  return new RateLimiter(settings.limits, onRefusal, makeBuckets && ((sort, options) => makeBuckets(`${of} ${sort}`, options)));
 }
 
 /** What the main thread makes once, for all threads that take calls and questions of this node. The hash key is random. */

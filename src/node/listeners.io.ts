@@ -2,14 +2,14 @@
 
 import { readFileSync } from "node:fs";
 import { anonymousAccess } from "../config/exposure.ts";
-import { type Effective, settingsDocument } from "../config/load.ts";
+import { type EffectiveSettings, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
 import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
 import { type DnsAnswers, type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
-import { freshSeconds } from "../dns/wire/freshness.ts";
+import { minTtlSeconds } from "../dns/wire/message-ttl.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
-import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
+import type { ListenerTlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { assert, InvariantError } from "../lib/errors.ts";
@@ -17,7 +17,7 @@ import { later } from "../lib/stall-aware-time.io.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
-import { Chain, type RefusedCall } from "../server/chain.ts";
+import { CallChain, type RefusedCall } from "../server/chain.ts";
 import type { DnsMessages } from "../server/edge/dns-query.io.ts";
 import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
@@ -26,25 +26,25 @@ import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
 import { TurnBudget } from "../server/turn-budget.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/contract.ts";
-import { withNameReads } from "../services/dns/answers.ts";
-import { checkAnswered, listServices } from "../services/list.ts";
+import { withNameReads } from "../services/dns/name-answers.ts";
 import { REFLECTION } from "../services/reflection.ts";
-import type { Service } from "../services/service.ts";
-import type { Components } from "./components.io.ts";
+import type { ServiceDefinition } from "../services/service.ts";
+import { checkAnswered, listServices } from "../services/service-table.ts";
+import type { NodeComponents } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
-import type { Identities } from "./identity.io.ts";
+import type { CallerIdentities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
-export interface Listeners {
+export interface NodeListeners {
   readonly grpc: GrpcListener;
   readonly edge: EdgeListener;
   readonly dns: DnsGateway | undefined;
 }
 
-export function endpointsOf({ grpc: { acceptor: grpc }, edge: { acceptor: http }, dns }: Listeners): NodeEndpoints {
+export function endpointsOf({ grpc: { acceptor: grpc }, edge: { acceptor: http }, dns }: NodeListeners): NodeEndpoints {
   const calls = { ports: { grpc: grpc.port, http: http.port }, grpc: grpc.address, http: http.address };
   return { calls, dns: dns && dnsEndpointOf(dns) };
 }
@@ -53,17 +53,17 @@ export function dnsEndpointOf({ host, udpPort, tcpPort, tlsPort }: DnsGateway): 
   return { host, udp: udpPort, tcp: tcpPort, tls: tlsPort };
 }
 
-export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc">): number {
+export function connectionCountOf({ grpc, edge }: Pick<NodeListeners, "edge" | "grpc">): number {
   return grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
 }
 
 export interface ListenersOptions extends DnsAnsweringOptions {
   /** All services, without their limits, and without the names that DnsService reads from the catalog. */
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
-  readonly identities: Pick<Identities, "follow" | "identify">;
+  readonly identities: Pick<CallerIdentities, "follow" | "identify">;
   /** Calls back whenever the node begins to serve, or ends it. Health says it. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
   /** Whether anybody answers DNS. Health says it. */
@@ -71,7 +71,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   /** What the HTTP edge shows of the node itself. */
   readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
   /** The source of each setting. If absent, all are defaults. */
-  readonly origins?: Effective["origins"] | undefined;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
   /** Absent: no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
 }
@@ -80,7 +80,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
 export type DnsListenerOptions = DnsAnsweringOptions & Pick<ListenersOptions, "shared">;
 
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
-export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
+export async function openListeners(options: ListenersOptions, parts: NodeComponents): Promise<NodeListeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
   const zoneKeys = openZoneKeys(options);
@@ -137,7 +137,7 @@ export async function openListeners(options: ListenersOptions, parts: Components
 /** Opens the listener for DNS alone. */
 export function openDnsListener(
   options: DnsListenerOptions,
-  parts: Components,
+  parts: NodeComponents,
   answering = openAnswering(options, { zoneKeys: openZoneKeys(options), sharerCount: 1 }),
 ): Promise<DnsGateway> {
   const { shared, settings } = options;
@@ -185,12 +185,12 @@ export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = "
   return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
 }
 
-type Serving = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
-  readonly tls: TlsFiles | undefined;
+type ListenerServing = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
+  readonly tls: ListenerTlsFiles | undefined;
   readonly inflater: SharedInflater;
 };
 
-function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving: Serving, port: number): Promise<GrpcListener> {
+function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving: ListenerServing, port: number): Promise<GrpcListener> {
   return startGrpcListener({
     ...serving,
     host: settings.listen.host,
@@ -202,7 +202,7 @@ function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving:
   });
 }
 
-type EdgeServing = Serving & Pick<EdgeListenerOptions, "dnsMessages">;
+type EdgeServing = ListenerServing & Pick<EdgeListenerOptions, "dnsMessages">;
 
 function openEdge(
   { settings, origins = new Map<string, string>(), log, metrics, sources, shared }: ListenersOptions,
@@ -252,14 +252,14 @@ function grpcLimits({ limits, server }: Settings): GrpcLimits {
   };
 }
 
-function openChain(options: ListenersOptions, services: readonly Service[]): Chain {
+function openChain(options: ListenersOptions, services: readonly ServiceDefinition[]): CallChain {
   const { settings, log, identity, idPrefix, metrics, limits, now, identities } = options;
   const rpcLog = log.child("server.rpc");
   const isRead = (service: string, method: string) => {
     const desc = services.find((s) => s.desc.typeName === service)?.desc.methods.find((m) => m.name === method);
     return desc !== undefined && changesNothing(desc);
   };
-  return new Chain({
+  return new CallChain({
     now,
     identify: identities.identify,
     later,
@@ -303,7 +303,7 @@ const MAX_ACTION_CHARS = 64;
 // Joins the answers of the DNS gateway to the HTTP listener (DNS over HTTP, RFC 8484).
 
 function dnsOverHttp(answers: DnsAnswers): DnsMessages {
-  const made = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : { bytes, freshSeconds: freshSeconds(bytes) });
+  const made = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : { bytes, freshSeconds: minTtlSeconds(bytes) });
   return {
     answer: (query, caller) => {
       const known = caller.isAuthenticated ? caller : undefined;

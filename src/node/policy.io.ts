@@ -13,22 +13,22 @@ import { PolicyFile } from "../policy/versions/policy-file.ts";
 import { PolicyStore } from "../policy/versions/policy-store.ts";
 import { auditHandlers } from "../services/audit.ts";
 import { policyService } from "../services/policy.ts";
-import type { Service } from "../services/service.ts";
+import type { ServiceDefinition } from "../services/service.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
-import type { Store } from "../store/control/store.ts";
+import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
-import type { Told } from "./core-io.ts";
+import type { NodeNotice } from "./core-io.ts";
 import { writeMark } from "./fabric/members-file.io.ts";
 import { readFileText } from "./policy-file.io.ts";
 import type { NodeCore } from "./rooms.io.ts";
 import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   /** To be called when this node is ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */
@@ -40,7 +40,7 @@ export interface NodePolicyOptions {
   readonly log: Log;
   readonly core: NodeCore;
   readonly audit: AuditLog;
-  readonly store: Store;
+  readonly store: ControlStore;
   /** Whether there may be other nodes with a policy that this node lacks: it is not ready yet, or serves alone. */
   readonly mayBeOthers: () => boolean;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -93,7 +93,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       tasks,
       regionOf,
       secure: () => {
-        machine.standing.checkWrites();
+        machine.writeEligibility.checkWrites();
         return guard.secure(machine.fabric);
       },
       notTaken: () => machine.policyNotTaken,
@@ -121,7 +121,7 @@ async function holdsDataOfOthers({ persistence }: Settings, { identity: { nodeId
 }
 
 /** Carries out the machine's orders for the policy store. */
-function carryOut(told: Told, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
+function carryOut(told: NodeNotice, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
   const { tasks, policyStore, driver, log } = parts;
   if (told.kind === "readPolicy") {
     const { number } = told;
@@ -172,7 +172,7 @@ function tell(log: Log, { policies }: NodeCore): void {
 }
 
 /** Opens the policy store. A node whose store cannot be opened goes on and denies everything, because it cannot know its policy. */
-export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<Store> {
+export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<ControlStore> {
   const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
   if (ephemeral) return openMemoryStore();
   try {

@@ -1,15 +1,15 @@
 /** Runs the machine of policy tasks in a process: carries out its orders on the store, and gives it a turn of the event loop while tasks are paused. */
 import { NEVER, type Time } from "../lib/machine.ts";
 import {
-  type Answer,
-  type Ended,
+  type PolicyTask,
   type StoredItem,
   type StoredPage,
   type StoreRequest,
-  type Task,
+  type TaskAnswer,
   type TaskInput,
+  TaskMachine,
   type TaskOrder,
-  Tasks,
+  type TaskResult,
 } from "./task.ts";
 
 export interface TaskPorts {
@@ -29,7 +29,7 @@ export interface TaskPorts {
 
 export class TaskRunner {
   readonly #ports: TaskPorts;
-  readonly #tasks = new Tasks();
+  readonly #tasks = new TaskMachine();
   readonly #orders: TaskOrder[] = [];
   #isPausing = false;
 
@@ -38,9 +38,9 @@ export class TaskRunner {
   }
 
   /** Begins the task before it returns. */
-  run<T>(work: Task<T>): Promise<T> {
+  run<T>(work: PolicyTask<T>): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const ended = (how: Ended) => {
+    const ended = (how: TaskResult) => {
       if ("error" in how) reject(how.error);
       else resolve(how.result as T); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the result of this task
     };
@@ -65,11 +65,11 @@ export class TaskRunner {
   async #carryOut(order: TaskOrder): Promise<void> {
     const answered =
       order.kind === "store" ? this.#answerTo(order.request) : this.#ports[order.until]().then(() => ({ kind: "over" }) as const);
-    const answer = await answered.catch((error: unknown): Answer => ({ kind: "failed", error }));
+    const answer = await answered.catch((error: unknown): TaskAnswer => ({ kind: "failed", error }));
     this.#input({ kind: "answered", ask: order.ask, answer });
   }
 
-  async #answerTo(request: StoreRequest): Promise<Answer> {
+  async #answerTo(request: StoreRequest): Promise<TaskAnswer> {
     const { store } = this.#ports;
     switch (request.kind) {
       case "get":

@@ -13,7 +13,7 @@ export type StoreRequest =
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined };
 
 /** What must happen before a task can go on. */
-export type Request =
+export type TaskRequest =
   | StoreRequest
   /** Waits until all audit records so far are on disk. */
   | { readonly kind: "audited" }
@@ -22,7 +22,7 @@ export type Request =
   /** Waits until the change before is complete, and watches have been told of it. */
   | { readonly kind: "heard" };
 
-type Condition = Exclude<Request, StoreRequest>["kind"];
+type Condition = Exclude<TaskRequest, StoreRequest>["kind"];
 
 export interface StoredItem {
   readonly version: number;
@@ -36,15 +36,15 @@ export interface StoredPage {
 }
 
 /** The answer to a request. An error is thrown into the task. */
-export type Answer =
+export type TaskAnswer =
   | { readonly kind: "item"; readonly item: StoredItem | undefined }
   | { readonly kind: "page"; readonly page: StoredPage }
   | { readonly kind: "swapped"; readonly isSwapped: boolean }
   | { readonly kind: "over" }
   | { readonly kind: "failed"; readonly error: unknown };
 
-export type Ask =
-  | Request
+export type TaskAsk =
+  | TaskRequest
   /** Asks for the current time. */
   | { readonly kind: "time" }
   /**
@@ -55,36 +55,36 @@ export type Ask =
   | { readonly kind: "turnOver" };
 
 /** Work that can wait. A bare `yield` gives other work a turn of the event loop. */
-export type Task<T> = Generator<Ask | void, T, Reply>;
-type Reply = Answer | { readonly kind: "time"; readonly time: Time };
+export type PolicyTask<T> = Generator<TaskAsk | void, T, TaskReply>;
+type TaskReply = TaskAnswer | { readonly kind: "time"; readonly time: Time };
 
-export function* getItem(key: string): Task<StoredItem | undefined> {
+export function* getItem(key: string): PolicyTask<StoredItem | undefined> {
   const answer = yield { kind: "get", key };
   assert(answer.kind === "item", "a get is answered by an item");
   return answer.item;
 }
 
-export function* page(prefix: string, after: string): Task<StoredPage> {
+export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
   const answer = yield { kind: "list", prefix, after };
   assert(answer.kind === "page", "a list is answered by a page");
   return answer.page;
 }
 
 /** Returns whether the item had the expected version, and so has the value now. */
-export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): Task<boolean> {
+export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
   assert(answer.kind === "swapped", "a swap is answered by what became of it");
   return answer.isSwapped;
 }
 
-export function* time(): Task<Time> {
+export function* time(): PolicyTask<Time> {
   const answer = yield { kind: "time" };
   assert(answer.kind === "time", "a question for the time is answered by the time");
   return answer.time;
 }
 
 /** Does the work alone: after all such work that asked before has ended, and watches have been told of the last change. */
-export function* alone<T>(work: () => Task<T>): Task<T> {
+export function* alone<T>(work: () => PolicyTask<T>): PolicyTask<T> {
   yield { kind: "turn" };
   try {
     yield { kind: "heard" };
@@ -95,44 +95,44 @@ export function* alone<T>(work: () => Task<T>): Task<T> {
 }
 
 /** A request without an answer yet, counted from 1. */
-export type AskId = number;
+export type RequestId = number;
 
 /** What came of a task. */
-export type Ended = { readonly result: unknown } | { readonly error: unknown };
+export type TaskResult = { readonly result: unknown } | { readonly error: unknown };
 
 export type TaskInput =
   /** Runs the task up to its first request or pause. `ended` is called once, maybe later. */
-  | { readonly kind: "begin"; readonly work: Task<unknown>; readonly ended: (ended: Ended) => void }
+  | { readonly kind: "begin"; readonly work: PolicyTask<unknown>; readonly ended: (ended: TaskResult) => void }
   /** The answer to an order. */
-  | { readonly kind: "answered"; readonly ask: AskId; readonly answer: Answer }
+  | { readonly kind: "answered"; readonly ask: RequestId; readonly answer: TaskAnswer }
   /** Continues one of the paused tasks. */
   | { readonly kind: "tick" };
 
 /** Each is answered once, by `answered` with its number. */
 export type TaskOrder =
-  | { readonly kind: "store"; readonly ask: AskId; readonly request: StoreRequest }
-  | { readonly kind: "wait"; readonly ask: AskId; readonly until: Condition };
+  | { readonly kind: "store"; readonly ask: RequestId; readonly request: StoreRequest }
+  | { readonly kind: "wait"; readonly ask: RequestId; readonly until: Condition };
 
-interface Running {
-  readonly work: Task<unknown>;
-  readonly ended: (ended: Ended) => void;
+interface RunningTask {
+  readonly work: PolicyTask<unknown>;
+  readonly ended: (ended: TaskResult) => void;
 }
 
-type Step = IteratorResult<Ask | void, unknown>;
+type Step = IteratorResult<TaskAsk | void, unknown>;
 
 const OVER = { kind: "over" } as const;
 
 /** The machine that runs tasks side by side: it gives orders to the store, and gets the answers as inputs. */
-export class Tasks implements Machine<TaskInput, TaskOrder> {
+export class TaskMachine implements Machine<TaskInput, TaskOrder> {
   #lastAsk = 0;
   /** Waiting tasks by their request. */
-  readonly #asking = new Map<AskId, Running>();
+  readonly #asking = new Map<RequestId, RunningTask>();
   /** Tasks that go on in a later turn, in this order. */
-  readonly #paused: Running[] = [];
+  readonly #paused: RunningTask[] = [];
   /** The task that holds the turn, how often it asked for it, and the tasks that wait for it. */
-  #alone: Running | undefined;
+  #alone: RunningTask | undefined;
   #depth = 0;
-  readonly #queue: Running[] = [];
+  readonly #queue: RunningTask[] = [];
 
   handle(input: TaskInput, now: Time, out: TaskOrder[]): void {
     switch (input.kind) {
@@ -162,7 +162,7 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
     return this.#asking.size === 0 && this.#paused.length === 0 && this.#queue.length === 0;
   }
 
-  #answered(ask: AskId, answer: Answer, now: Time, out: TaskOrder[]): void {
+  #answered(ask: RequestId, answer: TaskAnswer, now: Time, out: TaskOrder[]): void {
     const running = this.#asking.get(ask);
     assert(running !== undefined, "what was asked is answered once");
     this.#asking.delete(ask);
@@ -170,7 +170,7 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
     this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
   }
 
-  #go(running: Running, first: () => Step, now: Time, out: TaskOrder[]): void {
+  #go(running: RunningTask, first: () => Step, now: Time, out: TaskOrder[]): void {
     let next = first;
     for (;;) {
       let step: Step;
@@ -191,7 +191,7 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
   }
 
   /** The immediate answer. Undefined if the task has to wait. */
-  #reply(running: Running, ask: Ask | void, now: Time, out: TaskOrder[]): Reply | undefined {
+  #reply(running: RunningTask, ask: TaskAsk | void, now: Time, out: TaskOrder[]): TaskReply | undefined {
     switch (ask?.kind) {
       case undefined:
         this.#paused.push(running);
@@ -216,12 +216,12 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
     }
   }
 
-  #ask(running: Running): AskId {
+  #ask(running: RunningTask): RequestId {
     this.#asking.set(++this.#lastAsk, running);
     return this.#lastAsk;
   }
 
-  #takeTurn(running: Running): boolean {
+  #takeTurn(running: RunningTask): boolean {
     if (this.#alone !== undefined && this.#alone !== running) {
       this.#queue.push(running);
       return false;
@@ -232,7 +232,7 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
   }
 
   /** The next task goes on in its own turn of the event loop. */
-  #turnOver(running: Running): void {
+  #turnOver(running: RunningTask): void {
     assert(this.#alone === running, "only the task that holds the turn ends it");
     this.#depth -= 1;
     if (this.#depth > 0) return;

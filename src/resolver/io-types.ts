@@ -2,14 +2,14 @@
 import type { WholeName } from "../catalog/query/instances.ts";
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { WaymarkError } from "../lib/errors.ts";
-import type { Ttls } from "./fetching/fetches.ts";
-import type { WatchRefusal } from "./following/refusals.ts";
-import type { StreamNumber, WatchOrder } from "./following/watches.ts";
+import type { FetchTtls } from "./fetching/shared-fetches.ts";
+import type { OperationRequest } from "./maintenance/cache-operations.ts";
+import type { ResyncOrder } from "./maintenance/resync-notes.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
 import type { SummariesOrder } from "./summaries/followed-summaries.ts";
-import type { ActRequest } from "./upkeep/cache-acts.ts";
-import type { ResyncOrder } from "./upkeep/resync-notes.ts";
 import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
+import type { WatchRefusal } from "./watching/refusals.ts";
+import type { StreamNumber, WatchOrder } from "./watching/upstream-watches.ts";
 
 /** As the settings `resolver.*`. */
 export interface ResolverOptions {
@@ -22,7 +22,7 @@ export interface ResolverOptions {
   readonly maxWatches: number;
   readonly maxEntries: number;
   readonly maxBytes: number;
-  readonly ttls: Ttls;
+  readonly ttls: FetchTtls;
   /** 0 means without end. */
   readonly maxStaleMs: number;
   readonly guardHoldMs: number;
@@ -63,7 +63,7 @@ export type ResolverInput =
   /** What the upstream servers are shown has changed: the streams that are open were opened with something else. */
   | { readonly kind: "credentials changed" }
   /** An operator acts on the cache. */
-  | ({ readonly kind: "act" } & ActRequest);
+  | ({ readonly kind: "act" } & OperationRequest);
 
 export type ResolverOrder =
   | WatchOrder
@@ -84,7 +84,7 @@ export type ResolverOrder =
   | ({ readonly kind: "refused" } & RefusedUpstream);
 
 /** How a name is asked for. */
-export interface Asked {
+export interface LookupOptions {
   /** What is fetched may not be older, in ms; it is asked for again otherwise. Absent: as old as it may be served. */
   readonly maxAgeMs?: number | undefined;
   /** Whether the same call asked for another name of the namespace before: the namespace counts as asked for once. */
@@ -94,7 +94,7 @@ export interface Asked {
 }
 
 /** Where an answer comes from, and how good it is. */
-export interface Answer {
+export interface AnswerQuality {
   readonly source: "followed" | "fetched" | "disk";
   readonly isStale: boolean;
   /** In ms; infinite while it is unknown. */

@@ -16,28 +16,28 @@ import { NEVER, type Time } from "../lib/machine.ts";
 import { type MachinePart, MachineParts } from "../lib/machine-part.ts";
 import { mayBeSeen } from "../policy/set/verdict.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
-import { copyBlocks } from "./disk/copy.ts";
-import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
+import { BoundedCache } from "./cache/bounded-cache.ts";
+import { CacheCapacity } from "./cache/cache-capacity.ts";
+import { RetainedEntries } from "./cache/retained-entries.ts";
+import { copyBlocks } from "./disk/disk-copy.ts";
+import { type RestoredCopy, restoreCopy } from "./disk/restore.ts";
 import { FetchCalls, NOT_READY_RETRY_MS } from "./fetching/fetch-calls.ts";
-import { Fetched, type FetchedName, type Known } from "./fetching/fetched.ts";
-import type { Outcome } from "./fetching/fetches.ts";
-import { Bookmarks } from "./following/bookmarks.ts";
-import { Followed } from "./following/followed.ts";
-import { Following } from "./following/following.ts";
-import { PrefixRefusals } from "./following/refusals.ts";
-import { Watches } from "./following/watches.ts";
-import { Hearing } from "./hearing.ts";
-import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
-import { BoundedCache } from "./keeping/bounded-cache.ts";
-import { HeldEntries } from "./keeping/held-entries.ts";
-import { Space } from "./keeping/space.ts";
-import { FollowedPolicy } from "./policy/followed-policy.ts";
+import { type CachedName, FetchedCache, type FetchedName } from "./fetching/fetched-cache.ts";
+import type { FetchOutcome } from "./fetching/shared-fetches.ts";
+import type { AnswerQuality, LookupOptions, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
+import { CacheOperations } from "./maintenance/cache-operations.ts";
+import { DigestRounds } from "./maintenance/digest-rounds.ts";
+import { AnswerCounts, type ResolverStatistics, statisticsOf } from "./maintenance/statistics.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
+import { WatchedPolicy } from "./policy/watched-policy.ts";
 import type { FollowedSummaries } from "./summaries/followed-summaries.ts";
-import { CacheActs } from "./upkeep/cache-acts.ts";
-import { DigestRounds } from "./upkeep/digest-rounds.ts";
-import { AnswerCounts, type ResolverStatistics, statisticsOf } from "./upkeep/statistics.ts";
-import { Upstreams } from "./upstreams.ts";
+import { UpstreamLiveness } from "./upstream-liveness.ts";
+import { UpstreamSet } from "./upstreams.ts";
+import { WatchBookmarks } from "./watching/bookmarks.ts";
+import { PrefixRefusals } from "./watching/refusals.ts";
+import { UpstreamWatches } from "./watching/upstream-watches.ts";
+import { WatchSelection } from "./watching/watch-selection.ts";
+import { WatchedCatalog } from "./watching/watched-catalog.ts";
 
 export interface ResolverParts {
   /** Empty, and of no origin that has entries. */
@@ -61,27 +61,27 @@ type Out = ResolverOrder[];
 
 export class ResolverMachine {
   readonly list: ResolverPartList = new MachineParts();
-  readonly bookmarks: Bookmarks;
-  readonly following: Following;
-  readonly policy: FollowedPolicy;
+  readonly bookmarks: WatchBookmarks;
+  readonly following: WatchSelection;
+  readonly policy: WatchedPolicy;
   /** What it holds beside what it follows. */
-  readonly held: HeldEntries;
-  readonly upstreams: Upstreams;
+  readonly held: RetainedEntries;
+  readonly upstreams: UpstreamSet;
   /** Of answers. Whoever answers without `ask` counts here. */
   readonly counts = new AnswerCounts();
   readonly options: ResolverOptions;
   readonly summaries: FollowedSummaries | undefined;
   readonly replica: Replica;
-  readonly followed: Followed;
-  readonly fetched: Fetched;
+  readonly followed: WatchedCatalog;
+  readonly fetched: FetchedCache;
   /** What `lookupsOf` gives. */
   readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly EntryIndex[]>>;
   readonly cache: BoundedCache<FetchedName>;
-  readonly watches: Watches;
+  readonly watches: UpstreamWatches;
   readonly refusals: PrefixRefusals;
   readonly digests: DigestRounds;
-  readonly acts: CacheActs;
-  readonly hearing: Hearing;
+  readonly acts: CacheOperations;
+  readonly hearing: UpstreamLiveness;
   readonly calls: FetchCalls;
   readonly policyStream: PolicyStream;
   /** The upstream of the watches that are open. */
@@ -89,7 +89,7 @@ export class ResolverMachine {
   /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
   wholeMonoMs: number | undefined;
   upstreamChangeCount = 0;
-  readonly space: Space;
+  readonly space: CacheCapacity;
   /** Until when nothing is followed, because what is configured does not fit. */
   fullUntilMonoMs = Number.NEGATIVE_INFINITY;
   isFull = false;
@@ -108,8 +108,8 @@ export class ResolverMachine {
     this.options = options;
     this.summaries = summaries;
     this.replica = replica;
-    this.bookmarks = new Bookmarks(replica);
-    this.held = new HeldEntries({
+    this.bookmarks = new WatchBookmarks(replica);
+    this.held = new RetainedEntries({
       lookup,
       slab,
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
@@ -118,28 +118,32 @@ export class ResolverMachine {
     // What is followed now is told from there.
     const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
     this.cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.space.evicted(name), random });
-    this.fetched = new Fetched({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
+    this.fetched = new FetchedCache({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
     this.calls = new FetchCalls(this.fetched, maxBytes);
-    this.followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.held, onTold: this.fetched });
-    this.watches = new Watches(this.followed, this.bookmarks, { onSnapshot: (why, prefixes) => this.acts.resynced(why, prefixes) });
+    this.followed = new WatchedCatalog({ replica, bookmarks: this.bookmarks, stamper, onChange: this.held, onTold: this.fetched });
+    this.watches = new UpstreamWatches(this.followed, this.bookmarks, { onSnapshot: (why, prefixes) => this.acts.resynced(why, prefixes) });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.held.lookup], fetched: [this.fetched.lookup] };
-    this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.cache.asksOf(namespace) });
+    this.following = new WatchSelection({
+      configured: options.namespaces,
+      maxWatches,
+      asksOf: (namespace) => this.cache.asksOf(namespace),
+    });
     const [watches, followed, fetched, following] = [this.watches, this.followed, this.fetched, this.following];
     const parts = { replica, bookmarks: this.bookmarks, followed, watches, policies, stamper };
-    this.space = new Space({ ...parts, following, held: this.held, fetched, cache: this.cache });
+    this.space = new CacheCapacity({ ...parts, following, held: this.held, fetched, cache: this.cache });
     this.refusals = new PrefixRefusals(random);
-    this.policy = new FollowedPolicy(policies);
+    this.policy = new WatchedPolicy(policies);
     this.policyStream = new PolicyStream(this.policy);
-    this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, time.monoMs);
-    this.hearing = new Hearing({ upstreams: this.upstreams, watches });
+    this.upstreams = new UpstreamSet({ ...options, addresses: options.upstreams }, time.monoMs);
+    this.hearing = new UpstreamLiveness({ upstreams: this.upstreams, watches });
     this.digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
-    this.acts = new CacheActs({ lookup, fetched, following, watches });
+    this.acts = new CacheOperations({ lookup, fetched, following, watches });
     this.list.add(partsOf(this, time));
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
     const silentMonoMs = this.hearing.silentSince(time);
-    if (silentMonoMs !== undefined) this.fetched.wereSilent(silentMonoMs, time);
+    if (silentMonoMs !== undefined) this.fetched.onSilence(silentMonoMs, time);
     this.list.handle(input, time, out);
   }
 
@@ -207,7 +211,7 @@ export class ResolverMachine {
   }
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
-  fetchedAnswer(name: QueriedName, time: Time): Answer | undefined {
+  fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, this.hearing.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
@@ -216,7 +220,7 @@ export class ResolverMachine {
    * What was fetched of a name at some time, for somebody who waited for it while no upstream answered. Undefined if nothing was; that nothing exists is not said
    * beyond its time.
    */
-  lastAnswer(name: QueriedName, time: Time): Answer | undefined {
+  lastAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
@@ -231,8 +235,8 @@ export class ResolverMachine {
   /** Another number after each change of what was fetched of a name; 0 for what is out of date. Undefined: nothing is here. */
   readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
   /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
-  get letGoCount(): number {
-    return this.watches.letGoCount;
+  get releaseCount(): number {
+    return this.watches.releaseCount;
   }
 
   /** The last report about an entry that is followed or fetched. */
@@ -246,7 +250,7 @@ export class ResolverMachine {
   }
 
   /** How good what is followed is. `isAsked` is given the entries that are held, and says whether one of them is in the answer. */
-  followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): Answer {
+  followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
     const isStale = isFromDisk || this.isFull || isHolding || !this.hearing.isWell(time);
@@ -255,7 +259,7 @@ export class ResolverMachine {
   }
 
   /** How good the answer is to a caller that may not see a namespace: as if nothing were there, whatever others ask for. */
-  hiddenAnswer(namespace: string, time: Time): Answer {
+  hiddenAnswer(namespace: string, time: Time): AnswerQuality {
     if (!this.following.isUnconfigured(namespace)) return this.followedAnswer(time);
     return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };
   }
@@ -272,11 +276,11 @@ export class ResolverMachine {
    */
   ask(
     name: QueriedName,
-    told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
+    told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
     time: Time,
     out: Out,
-    { maxAgeMs = NEVER, isFurther = false, isCounted = true }: Asked = {},
-  ): Answer | undefined {
+    { maxAgeMs = NEVER, isFurther = false, isCounted = true }: LookupOptions = {},
+  ): AnswerQuality | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
     if (this.isComplete(namespace) && this.hearing.freshness.ageMs(time) <= maxAgeMs) {
@@ -296,7 +300,7 @@ export class ResolverMachine {
     return answer;
   }
 
-  #answerOf({ state, name, ageMs, isNegative }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
+  #answerOf({ state, name, ageMs, isNegative }: Exclude<CachedName, { readonly state: "miss" }>, time: Time): AnswerQuality {
     return {
       source: "fetched",
       isStale: state === "stale" || name.isStale || this.hearing.isAway(time),
@@ -318,7 +322,7 @@ export class ResolverMachine {
     return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, hearing: this.hearing, counts: this.counts }, told, time);
   }
 
-  #missed(name: QueriedName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
+  #missed(name: QueriedName, told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
     const upstream = this.upstreams.current;
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });

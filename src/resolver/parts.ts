@@ -2,11 +2,11 @@
 import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
+import { FULL_MS, fullFault } from "./cache/cache-capacity.ts";
 import { readFetchedPage, readWatchMessage } from "./codec.ts";
-import { UNASKED_MS } from "./following/following.ts";
 import type { ResolverInput, ResolverOrder } from "./io-types.ts";
-import { FULL_MS, fullFault } from "./keeping/space.ts";
 import type { ResolverMachine, ResolverPart } from "./machine.ts";
+import { UNASKED_MS } from "./watching/watch-selection.ts";
 
 type Out = ResolverOrder[];
 
@@ -126,7 +126,7 @@ function watchSaid(
   hearing.isUpstreamStale = said.isStale;
   if (said.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
-  if (machine.policyStream.hasSpoken) upstreams.goesWell(upstream);
+  if (machine.policyStream.hasSpoken) upstreams.markHealthy(upstream);
   // A bookmark of a resolver says that nothing before it is missing, even when no stream can resume from it.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
@@ -164,7 +164,7 @@ function policyRow(machine: ResolverMachine): ResolverPart {
         const upstream = policyStream.upstreamOf(stream);
         if (upstream === undefined) return;
         if (machine.believed(upstream, () => policyStream.hear(bytes, time.monoMs), time, out) !== true) return;
-        if (!watches.isOpen) upstreams.goesWell(upstream);
+        if (!watches.isOpen) upstreams.markHealthy(upstream);
       },
       "policy ended": ({ stream, retryMs }, time) => {
         if (policyStream.ended(stream)) machine.lose(time, retryMs);
@@ -200,7 +200,7 @@ function hearingRow(machine: ResolverMachine): ResolverPart {
     handle: {
       tick: (_, time) => {
         if (time.monoMs < hearing.deadMonoMs) return;
-        watches.wereSilent(hearing.changesOnlyMs(time));
+        watches.onSilence(hearing.changesOnlyMs(time));
         machine.lose(time);
       },
       "upstream changed": (_, time) => hearing.opened(time),

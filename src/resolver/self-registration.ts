@@ -46,7 +46,7 @@ export type SelfStep =
   /** The upstream takes no writes and names no server that does. Told once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
-interface Call {
+interface RegistrationCall {
   readonly kind: "find" | "register" | "renew";
   readonly server: string;
   readonly sentMonoMs: number;
@@ -68,7 +68,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   /** Where to register instead of at the upstream, which is a resolver. The first one is next. */
   #nodes: readonly string[] = [];
   #lease: ClientLease | undefined;
-  #call: Call | undefined;
+  #call: RegistrationCall | undefined;
   /** When the next registration is due, or with a lease the next renewal. */
   #atMonoMs = NEVER;
   #isChanged = false;
@@ -205,7 +205,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   }
 
   /** A registration failed, and there is no lease. */
-  #unregistered(call: Call, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
+  #unregistered(call: RegistrationCall, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
     // Who cannot be asked is not suspected.
     if (call.kind === "find") this.#isDoubtful = false;
@@ -257,7 +257,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#atMonoMs = renewalMonoMs(lease, this.#random());
   }
 
-  #answered(): Call | undefined {
+  #answered(): RegistrationCall | undefined {
     const call = this.#call;
     this.#call = undefined;
     return call;

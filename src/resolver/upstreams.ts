@@ -25,11 +25,11 @@ export interface UpstreamsOptions {
 }
 
 /** Why an upstream is not followed, whatever its latency. */
-export type Refusal = "cluster" | "region" | "loop" | "chain" | "policy";
+export type UpstreamRefusal = "cluster" | "region" | "loop" | "chain" | "policy";
 
 /** What counts as a fault of an upstream: that it began to be refused, or sent what no server of ours can have sent. */
 export const UPSTREAM_FAULTS = ["cluster", "region", "loop", "chain", "policy", "garbled"] as const satisfies readonly (
-  | Refusal
+  | UpstreamRefusal
   | "garbled"
 )[];
 export type UpstreamFault = (typeof UPSTREAM_FAULTS)[number];
@@ -37,11 +37,11 @@ export type UpstreamFault = (typeof UPSTREAM_FAULTS)[number];
 /** An upstream that is not followed. `fault`: why, and what to set, for an operator. */
 export interface RefusedUpstream {
   readonly upstream: string;
-  readonly refusal: Refusal;
+  readonly refusal: UpstreamRefusal;
   readonly fault: string;
 }
 
-interface Upstream {
+interface KnownUpstream {
   readonly address: string;
   /** Of the last probes, smoothed. Undefined before the first one since it last failed. */
   latencyMs: number | undefined;
@@ -87,10 +87,10 @@ const MAX_SHOWN = 64;
 /** Weight of a new probe. */
 const SMOOTHING = 0.3;
 
-export class Upstreams {
+export class UpstreamSet {
   readonly #options: UpstreamsOptions;
-  readonly #list: readonly Upstream[];
-  #current: Upstream | undefined;
+  readonly #list: readonly KnownUpstream[];
+  #current: KnownUpstream | undefined;
   /** Since when there is none. */
   #goneMonoMs: number;
   #newlyRefused: RefusedUpstream[] = [];
@@ -234,27 +234,27 @@ export class Upstreams {
   }
 
   /** What is followed at an upstream goes well. */
-  goesWell(address: string): void {
+  markHealthy(address: string): void {
     const upstream = this.#find(address);
     if (upstream !== undefined) upstream.breaks = 0;
   }
 
-  #rest(upstream: Upstream, monoMs: number, retryMs: number): void {
+  #rest(upstream: KnownUpstream, monoMs: number, retryMs: number): void {
     const attempt = Math.max(upstream.failures, upstream.breaks) - 1;
     const restUntilMonoMs = monoMs + Math.max(retryMs, backoffMs(attempt, this.#options.random(), RETRY));
     Object.assign(upstream, { restUntilMonoMs, nextProbeMonoMs: restUntilMonoMs, latencyMs: undefined, betterSinceMonoMs: undefined });
     this.#choose(monoMs);
   }
 
-  #find(address: string): Upstream | undefined {
+  #find(address: string): KnownUpstream | undefined {
     return this.#list.find((upstream) => upstream.address === address);
   }
 
-  #judge(upstream: Upstream, facts: UpstreamFacts): void {
+  #judge(upstream: KnownUpstream, facts: UpstreamFacts): void {
     const { clusterId, region, via } = facts;
     const { name, clusterId: ours, region: here } = this.#options;
     upstream.via = via;
-    const faults: readonly (readonly [Exclude<Refusal, "policy">, boolean])[] = [
+    const faults: readonly (readonly [Exclude<UpstreamRefusal, "policy">, boolean])[] = [
       ["cluster", clusterId !== ours],
       ["region", region !== here],
       ["loop", via.includes(name)],
@@ -271,7 +271,7 @@ export class Upstreams {
   #choose(monoMs: number): void {
     const current = this.#current;
     const usable = this.#list.filter(isUsable);
-    const isFresh = ({ staleUntilMonoMs }: Upstream) => staleUntilMonoMs <= monoMs;
+    const isFresh = ({ staleUntilMonoMs }: KnownUpstream) => staleUntilMonoMs <= monoMs;
     const fresh = usable.filter(isFresh);
     if (current === undefined || !isUsable(current) || (!isFresh(current) && fresh.length > 0)) {
       // Of equals the first in the list.
@@ -292,7 +292,7 @@ export class Upstreams {
     if (better.length > 0) this.#use(better.toSorted(quickestFirst)[0], monoMs);
   }
 
-  #use(upstream: Upstream | undefined, monoMs: number): void {
+  #use(upstream: KnownUpstream | undefined, monoMs: number): void {
     if (upstream === undefined && this.#current !== undefined) this.#goneMonoMs = monoMs;
     this.#current = upstream;
     for (const one of this.#list) one.betterSinceMonoMs = undefined;
@@ -304,12 +304,12 @@ export class Upstreams {
   }
 }
 
-function isUsable({ latencyMs, refused }: Upstream): boolean {
+function isUsable({ latencyMs, refused }: KnownUpstream): boolean {
   return latencyMs !== undefined && refused === undefined;
 }
 
 /** Why an upstream that says this of itself is refused, and what to set. */
-function faultOf(refusal: Exclude<Refusal, "policy">, { clusterId, region, via }: UpstreamFacts, own: UpstreamsOptions): string {
+function faultOf(refusal: Exclude<UpstreamRefusal, "policy">, { clusterId, region, via }: UpstreamFacts, own: UpstreamsOptions): string {
   switch (refusal) {
     case "cluster":
       return `it is of cluster ${shown(clusterId)}, and this resolver of ${shown(own.clusterId)}; set node.cluster_id, or resolver.upstreams`;
@@ -326,6 +326,6 @@ function shown(name: string): string {
   return JSON.stringify(name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}…` : name);
 }
 
-function quickestFirst(a: Upstream, b: Upstream): number {
+function quickestFirst(a: KnownUpstream, b: KnownUpstream): number {
   return (a.latencyMs ?? NEVER) - (b.latencyMs ?? NEVER);
 }

@@ -9,13 +9,20 @@ import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Histogram, MetricSeries, Metrics } from "../lib/metrics/metrics.ts";
 import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
-import type { Peer } from "../policy/identity/tenants.ts";
-import type { Cost } from "../policy/limits/rate-limits.ts";
+import type { ConnectionPeer } from "../policy/identity/tenants.ts";
+import type { CallCost } from "../policy/limits/rate-limits.ts";
 import { authorise, changesNothing, costOf, type RequiredAccess, requestCheckOf, requiredAccessOf } from "../services/contract.ts";
-import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
+import type { AnswerSink, CallContext, MethodHandler, RequestListener, StreamSource } from "../services/service.ts";
 import { KnownStreams } from "./known-streams.ts";
 import { jsonFault } from "./request-shape/json.ts";
-import { type ListBounds, type MessagePlan, planner, protobufFault, type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
+import {
+  type ListBounds,
+  type MessageShapePlan,
+  planner,
+  protobufFault,
+  type SentRequest,
+  UndecodedRequest,
+} from "./request-shape/plan.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, type RpcStatus, statusFrom, unimplemented } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
 
@@ -34,7 +41,7 @@ export interface ChainPorts {
   /** What streams share of a turn of the event loop. */
   readonly turn: TurnBudget;
   /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
-  identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
+  identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller>;
   /** Most items of lists in requests, as the node's settings say. */
   readonly listBounds: ListBounds;
   /** Of names that are registered. Absent: the most that any node can be set to. */
@@ -50,7 +57,7 @@ export interface ChainPorts {
   /** A handler threw something that is not a WaymarkError: log it with its stack. */
   onBug(fault: unknown, call: CallName): void;
   /** Takes a token of the caller or throws `discovery_rate_limited`; absent where no limit is set. */
-  limit?: ((caller: Caller, cost: Cost, monoMs: number) => void) | undefined;
+  limit?: ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined;
   /** A caller was not known, or may not make this call: for the audit. */
   onRefused?: ((refusal: RefusedCall) => void) | undefined;
   /** Present only when calls are to be logged at debug. */
@@ -69,7 +76,7 @@ export interface RefusedCall extends CallName {
 export type HeaderReader = (name: string) => string | undefined;
 
 /** What the transport knows of a call when it arrives. */
-export interface Arrival extends Peer {
+export interface CallArrival extends ConnectionPeer {
   readonly transport: string;
   readonly encoding: string;
   /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
@@ -93,7 +100,7 @@ export interface Arrival extends Peer {
 
 /** A unary call: exactly one of `succeed` and `fail` is called, once. */
 export interface UnaryExchange {
-  readonly arrival: Arrival;
+  readonly arrival: CallArrival;
   succeed(response: Message | Uint8Array, context: CallContext): void;
   fail(status: RpcStatus, requestId: string): void;
 }
@@ -113,10 +120,10 @@ export function sentRequestId(header: HeaderReader): string | undefined {
 }
 
 /** The part of the chain all methods share: the ports, and whether the server drains. */
-export class Chain {
+export class CallChain {
   readonly ports: ChainPorts;
   /** What a request of a type may hold. */
-  readonly planOf: (desc: DescMessage) => MessagePlan;
+  readonly planOf: (desc: DescMessage) => MessageShapePlan;
   /** Open streams whose callers showed a credential; `check` is to be called when credentials have changed. */
   readonly knownStreams: KnownStreams;
   readonly #leavers = new Set<(error: WaymarkError) => void>();
@@ -162,7 +169,11 @@ export class Chain {
    * where the settings want one, unless the call is for everybody.
    */
   // HOT: one a request; a caller who is known at once makes no promise.
-  identify(from: Pick<Arrival, "header" | "address" | "certificate">, call: CallName, isForEverybody = false): Caller | Promise<Caller> {
+  identify(
+    from: Pick<CallArrival, "header" | "address" | "certificate">,
+    call: CallName,
+    isForEverybody = false,
+  ): Caller | Promise<Caller> {
     try {
       const caller = this.ports.identify(from.header, from);
       if (!(caller instanceof Promise)) return this.#admitted(caller, isForEverybody);
@@ -185,12 +196,12 @@ export class Chain {
   }
 
   /** The chain of one method; `handler` undefined answers `unimplemented`. */
-  method(desc: DescMethod, handler: Handler | undefined): MethodChain {
+  method(desc: DescMethod, handler: MethodHandler | undefined): MethodChain {
     return new MethodChain(this, desc, handler);
   }
 }
 
-interface Counts {
+interface CallCounts {
   readonly ended: Pick<MetricSeries, "inc">;
   /** Undefined for streams: how long one lives says nothing about this node. */
   readonly latency: Pick<Histogram, "observe"> | undefined;
@@ -201,10 +212,10 @@ export class MethodChain {
   readonly name: string;
   readonly path: string;
   readonly desc: DescMethod;
-  readonly handler: Handler | undefined;
+  readonly handler: MethodHandler | undefined;
   /** Throws `invalid_argument` when a request breaks the contract's rules. */
   readonly checkRequest: (request: Message) => void;
-  readonly #chain: Chain;
+  readonly #chain: CallChain;
   readonly #ports: ChainPorts;
   readonly #requiredAccess: RequiredAccess;
   /** Why a caller needs a credential, whatever its roles; undefined when it needs none. */
@@ -212,9 +223,9 @@ export class MethodChain {
   /** Undefined where no limit is set, or none for this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
   /** By transport, encoding and code. */
-  readonly #counts = new Map<string, Counts>();
+  readonly #counts = new Map<string, CallCounts>();
 
-  constructor(chain: Chain, desc: DescMethod, handler: Handler | undefined) {
+  constructor(chain: CallChain, desc: DescMethod, handler: MethodHandler | undefined) {
     const rpc = `${desc.parent.typeName}/${desc.name}`;
     assert(handler === undefined || handler.kind === desc.methodKind, "a handler is of the kind that its rpc is declared", { rpc });
     this.#chain = chain;
@@ -248,7 +259,7 @@ export class MethodChain {
   }
 
   /** Who calls, unless the server is going away. Throws or rejects to refuse. */
-  #identify(arrival: Arrival, requestId: string): Caller | Promise<Caller> {
+  #identify(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const { isForEverybody } = this.#requiredAccess;
     if (this.#chain.isDraining && !isForEverybody) throw draining();
     return this.#chain.identify(arrival, { requestId, service: this.service, method: this.name }, isForEverybody);
@@ -258,7 +269,11 @@ export class MethodChain {
    * The checks between an identified caller and the handler. Returns the request, which is decoded last and only if the headers permit the call.
    * Throws WaymarkError to refuse the call; `finish` must still be called.
    */
-  #admit<T extends object | undefined>(context: CallContext, arrival: Arrival, request: T | UndecodedRequest): T | Message | WaymarkError {
+  #admit<T extends object | undefined>(
+    context: CallContext,
+    arrival: CallArrival,
+    request: T | UndecodedRequest,
+  ): T | Message | WaymarkError {
     const { caller } = context;
     if (this.#wantsCredential !== undefined && !caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
     if (arrival.overLimit !== undefined) throw arrival.overLimit;
@@ -300,7 +315,7 @@ export class MethodChain {
    * in one piece, or is decoded before it reaches the chain, so that nothing is stored or decoded for a caller without permission. It counts and records
    * nothing, because the refused call itself is counted and recorded.
    */
-  judgeHeaders(arrival: Arrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
+  judgeHeaders(arrival: CallArrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
     if (this.handler === undefined) return unimplemented(this.path);
     try {
       const caller = this.#ports.identify(arrival.header, arrival);
@@ -312,7 +327,7 @@ export class MethodChain {
     }
   }
 
-  #judge(caller: Caller, arrival: Arrival): WaymarkError | undefined {
+  #judge(caller: Caller, arrival: CallArrival): WaymarkError | undefined {
     const { isForEverybody } = this.#requiredAccess;
     if (this.#chain.isDraining && !isForEverybody) return draining();
     if (this.#ports.anonymous === "none" && !caller.isAuthenticated && !isForEverybody) return anonymousRefused("none", "call");
@@ -331,7 +346,7 @@ export class MethodChain {
   }
 
   /** The id of a call that came: what its client sent, or a fresh one. */
-  requestId(arrival: Arrival): string {
+  requestId(arrival: CallArrival): string {
     const requestId = this.#chain.requestId(arrival.header);
     this.#ports.onCall?.({ requestId, service: this.service, method: this.name, address: arrival.address });
     return requestId;
@@ -425,13 +440,13 @@ export class MethodChain {
   }
 
   /** Who the caller of an open stream is now. Throws or rejects when its credential counts no more; the refusal is recorded. */
-  identifyAgain(arrival: Arrival, requestId: string): Caller | Promise<Caller> {
+  identifyAgain(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const call = { requestId, service: this.service, method: this.name };
     return this.#chain.identify(arrival, call, this.#requiredAccess.isForEverybody);
   }
 
   /** Admits a stream; throws or rejects to refuse it. `sent` is its request, if it has exactly one. */
-  admitStream(arrival: Arrival, requestId: string, sent?: SentRequest): AdmittedStream | Promise<AdmittedStream> {
+  admitStream(arrival: CallArrival, requestId: string, sent?: SentRequest): AdmittedStream | Promise<AdmittedStream> {
     const admit = (caller: Caller): AdmittedStream => {
       const context = { caller, time: this.#ports.now(), requestId };
       const request = this.#admit(context, arrival, sent);
@@ -445,7 +460,7 @@ export class MethodChain {
   }
 
   /** Answers a route of this method, behind the same checks as its calls: `asked` has the field that says whose call it is. Rejects to refuse. */
-  async route<T>(arrival: Arrival, asked: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
+  async route<T>(arrival: CallArrival, asked: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
     const began = this.#ports.now();
     const requestId = this.requestId(arrival);
     try {
@@ -471,7 +486,7 @@ export class MethodChain {
   }
 
   /** Who takes the requests of an admitted stream; throws to refuse. */
-  openRequests(answers: Answers, context: CallContext): RequestListener<never> {
+  openRequests(answers: AnswerSink, context: CallContext): RequestListener<never> {
     const handler = this.handler;
     if (handler?.kind !== "client_streaming" && handler?.kind !== "bidi_streaming") throw unimplemented(this.path);
     return handler.open(answers, context);
@@ -493,13 +508,13 @@ export class MethodChain {
     return this.#ports.now();
   }
 
-  /** As `Chain.onDrain`. */
+  /** As `CallChain.onDrain`. */
   onDrain(leave: (error: WaymarkError) => void): () => void {
     return this.#chain.onDrain(leave);
   }
 
   /** Counts a call that is over; `code` is the gRPC code, 0 for OK and 1 for one the client gave up. */
-  finish({ transport, encoding }: Arrival, began: Time, code: number): void {
+  finish({ transport, encoding }: CallArrival, began: Time, code: number): void {
     const key = `${transport}/${encoding}/${code}`;
     let counts = this.#counts.get(key);
     if (counts === undefined) {
@@ -521,7 +536,11 @@ function asRefusal(thrown: unknown): WaymarkError | undefined {
 }
 
 /** Takes a token of the caller. Callers that have the role of the method are not limited: a flood must not lock operators out. */
-function limitOf({ limit }: ChainPorts, cost: Cost | undefined, { role }: RequiredAccess): ((context: CallContext) => void) | undefined {
+function limitOf(
+  { limit }: ChainPorts,
+  cost: CallCost | undefined,
+  { role }: RequiredAccess,
+): ((context: CallContext) => void) | undefined {
   if (limit === undefined || cost === undefined) return undefined;
   return ({ caller, time }) => {
     if (role === undefined || !hasRole(caller, role)) limit(caller, cost, time.monoMs);

@@ -1,15 +1,15 @@
 /** The gRPC listener: accepts connections, serves the services through the chain, and stops within a bound. */
 import type { CutReason } from "../grpc/server/connection-guard.io.ts";
 import { GrpcServer, type ServerLimits } from "../grpc/server/server.io.ts";
-import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../grpc/server/tls-files.io.ts";
+import { type FileAcceptor, type ListenerTlsFiles, openFileAcceptor } from "../grpc/server/tls-files.io.ts";
 import type { UnreadLimits } from "../grpc/server/unread-answers.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../grpc/wire/message-reader.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { ListeningPort } from "../lib/shared-port.io.ts";
 import type { HealthBoard } from "../services/health.ts";
-import type { Service } from "../services/service.ts";
-import type { Chain } from "./chain.ts";
+import type { ServiceDefinition } from "../services/service.ts";
+import type { CallChain } from "./chain.ts";
 import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";
 import { draining } from "./status.ts";
@@ -18,11 +18,11 @@ import { draining } from "./status.ts";
 export type GrpcLimits = ServerLimits & UnreadLimits & { readonly maxConnections: number };
 
 export interface GrpcListenerOptions extends ListeningPort {
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   /** Told when the listener begins to serve, and when it drains. */
   readonly health: HealthBoard;
-  readonly chain: Chain;
-  readonly tls?: TlsFiles | undefined;
+  readonly chain: CallChain;
+  readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: GrpcLimits;
   readonly log: Pick<Log, "info" | "warn">;
   /** Shared by all listeners of a node; one of its own unless given. */

@@ -1,14 +1,14 @@
 /** Our services as methods of the gRPC server: requests are decoded, go through the chain, and answers are encoded. */
 import { type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import type { Call, Method, RequestListener } from "../grpc/server/method.ts";
-import type { AssemblyBounds, Taken } from "../grpc/wire/message-reader.ts";
+import type { GrpcMethod, MethodCall, RequestReceiver } from "../grpc/server/method.ts";
+import type { AssemblyBounds, WriteCallback } from "../grpc/wire/message-reader.ts";
 import { framed } from "../grpc/wire/message-reader.ts";
-import { Metadata } from "../grpc/wire/metadata.ts";
-import type { Status } from "../grpc/wire/status.ts";
+import { GrpcMetadata } from "../grpc/wire/metadata.ts";
+import type { GrpcStatus } from "../grpc/wire/status.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
-import type { CallContext, Service } from "../services/service.ts";
-import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
+import type { CallContext, ServiceDefinition } from "../services/service.ts";
+import { type CallArrival, type CallChain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
 import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
@@ -18,7 +18,7 @@ import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 const MAX_HELD_REQUESTS = 1_024;
 
 /** One method for each rpc of the services. */
-export function grpcMethods(services: readonly Service[], chain: Chain): readonly Method[] {
+export function grpcMethods(services: readonly ServiceDefinition[], chain: CallChain): readonly GrpcMethod[] {
   return services.flatMap(({ desc, handlers, maxRequestBytes }) => {
     const bounds = maxRequestBytes === undefined ? undefined : boundsOf(maxRequestBytes);
     return desc.methods.map((each) => grpcMethod(chain.method(each, handlers[each.localName]), bounds));
@@ -30,47 +30,47 @@ function boundsOf(maxMessageBytes: number): AssemblyBounds {
 }
 
 /** A status as gRPC sends it. */
-export function grpcStatus(status: RpcStatus): Status {
+export function grpcStatus(status: RpcStatus): GrpcStatus {
   return { code: status.code, message: status.message, details: statusBytes(status) };
 }
 
-function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Method {
+function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): GrpcMethod {
   const { path, desc } = method;
   const own = bounds === undefined ? undefined : { boundsFor: () => bounds };
   const decode = (bytes: Uint8Array) => decoded(method, bytes);
-  const judgeHeaders = (call: Call) => method.judgeHeaders(new GrpcExchange(call, desc.output));
+  const judgeHeaders = (call: MethodCall) => method.judgeHeaders(new GrpcExchange(call, desc.output));
   switch (desc.methodKind) {
     case "unary": {
-      const answer = (request: SentRequest, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));
-      const handle = (bytes: Uint8Array, call: Call) => answer(new UndecodedRequest(bytes, decode), call);
+      const answer = (request: SentRequest, call: MethodCall) => method.unary(request, new GrpcExchange(call, desc.output));
+      const handle = (bytes: Uint8Array, call: MethodCall) => answer(new UndecodedRequest(bytes, decode), call);
       return { path, kind: "unary", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
-      const open = (request: SentRequest, call: Call) => {
+      const open = (request: SentRequest, call: MethodCall) => {
         const exchange = new GrpcExchange(call, desc.output);
         const stream = new SourceStream(method, exchange);
         exchange.onGone(() => stream.gone());
         stream.open(request);
       };
-      const handle = (bytes: Uint8Array, call: Call) => open(new UndecodedRequest(bytes, decode), call);
+      const handle = (bytes: Uint8Array, call: MethodCall) => open(new UndecodedRequest(bytes, decode), call);
       return { path, kind: "server_streaming", handle, refused: open, judgeHeaders, ...own };
     }
     case "client_streaming":
     case "bidi_streaming": {
-      const open = (call: Call, refusal?: WaymarkError) => {
+      const open = (call: MethodCall, refusal?: WaymarkError) => {
         const exchange = new GrpcExchange(call, desc.output);
         const stream = new RequestStream(method, exchange);
         exchange.onGone(() => stream.gone());
         stream.open(refusal);
         return stream;
       };
-      const refused = (error: WaymarkError, call: Call) => void open(call, error);
+      const refused = (error: WaymarkError, call: MethodCall) => void open(call, error);
       return { path, kind: desc.methodKind, open: (call) => listenerOf(open(call), method), refused, ...own };
     }
   }
 }
 
-function listenerOf(stream: RequestStream, method: MethodChain): RequestListener {
+function listenerOf(stream: RequestStream, method: MethodChain): RequestReceiver {
   return {
     message: (bytes) => stream.message(decoded(method, bytes)),
     halfClosed: () => stream.halfClosed(),
@@ -94,18 +94,18 @@ function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError
 const NOTHING = () => {};
 
 // HOT: one a call.
-class GrpcExchange implements Arrival, UnaryExchange, StreamExchange {
+class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
   readonly transport = "grpc";
   readonly encoding = "proto";
   readonly address: string;
   readonly certificate: PeerCertificate | undefined;
   readonly header: HeaderReader;
-  readonly #call: Call;
+  readonly #call: MethodCall;
   readonly #output: DescMessage;
   #expire = NOTHING;
   #gone = NOTHING;
 
-  constructor(call: Call, output: DescMessage) {
+  constructor(call: MethodCall, output: DescMessage) {
     const { address, certificate } = peerOf(call.connection);
     this.address = address;
     this.certificate = certificate;
@@ -114,7 +114,7 @@ class GrpcExchange implements Arrival, UnaryExchange, StreamExchange {
     this.#output = output;
   }
 
-  get arrival(): Arrival {
+  get arrival(): CallArrival {
     return this;
   }
 
@@ -148,7 +148,7 @@ class GrpcExchange implements Arrival, UnaryExchange, StreamExchange {
     this.#call.respond(this.#encoded(response));
   }
 
-  send(answer: Message | Uint8Array, taken?: Taken): boolean {
+  send(answer: Message | Uint8Array, taken?: WriteCallback): boolean {
     return answer instanceof Uint8Array
       ? this.#call.writeFrame(sharedFrame(answer), taken)
       : this.#call.write(this.#encoded(answer), taken);
@@ -179,8 +179,8 @@ class GrpcExchange implements Arrival, UnaryExchange, StreamExchange {
   }
 }
 
-function idMetadata(requestId: string): Metadata {
-  return new Metadata().add("x-request-id", requestId);
+function idMetadata(requestId: string): GrpcMetadata {
+  return new GrpcMetadata().add("x-request-id", requestId);
 }
 
 const NO_BYTES: Uint8Array = new Uint8Array();

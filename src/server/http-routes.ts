@@ -5,8 +5,8 @@ import { assert, CODES, codeName, type ErrorCode, invalid, WaymarkError } from "
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
 import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
-import type { Route, RouteParameters, Service } from "../services/service.ts";
-import type { Arrival, CallName, Chain } from "./chain.ts";
+import type { HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
+import type { CallArrival, CallChain, CallName } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
 import { type RpcStatus, refusal } from "./status.ts";
 
@@ -18,7 +18,7 @@ export interface ReadyCheck {
   readonly detail: string;
 }
 
-export interface Readiness {
+export interface ReadinessReport {
   readonly isDraining: boolean;
   readonly checks: readonly ReadyCheck[];
 }
@@ -29,7 +29,7 @@ export interface HttpSources {
   readonly metricsAccess: "on" | "authenticated" | "off";
   /** Whether the part of the node works that answers nobody itself. Absent: whoever is answered is answered by all of it. */
   isAlive?(): boolean;
-  readiness(): Readiness | Promise<Readiness>;
+  readiness(): ReadinessReport | Promise<ReadinessReport>;
   /** The scrape, as text in the format the `Accept` header asks for. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
   /** The node's settings with their sources. Secrets are masked. */
@@ -42,7 +42,7 @@ export interface HttpRequest {
   readonly method: string;
   /** Path and query as sent. */
   readonly target: string;
-  readonly arrival: Arrival;
+  readonly arrival: CallArrival;
 }
 
 export interface HttpResponse {
@@ -59,18 +59,18 @@ const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
 /** A response without its row, as routes and refusals make it. */
-export type Answer = Omit<HttpResponse, "route">;
+export type RouteResponse = Omit<HttpResponse, "route">;
 
 /** A row of the table: how a path is answered. */
-interface Row {
+interface PathRow {
   readonly parameters: readonly string[];
   readonly isScraped?: true | undefined;
   /** The role that the caller must have. Routes of a service check the same role as its rpc. */
   readonly role?: MeshRole;
-  readonly answer: (parameters: RouteParameters, request: HttpRequest) => Answer | Promise<Answer>;
+  readonly answer: (parameters: RouteParameters, request: HttpRequest) => RouteResponse | Promise<RouteResponse>;
 }
 
-const unimplemented = (parameters: readonly string[] = [], why = "comes with a later version of waymark"): Row => ({
+const unimplemented = (parameters: readonly string[] = [], why = "comes with a later version of waymark"): PathRow => ({
   parameters,
   answer: (_parameters, request) => {
     throw new WaymarkError("unimplemented", `${pathOf(request.target)} ${why}`);
@@ -83,7 +83,7 @@ const NO_SUMMARIES = "needs a node that holds summaries: set summary.keys there 
 const PAGE = ["limit", "page_token"] as const;
 
 /** Of services that come later. */
-const LATER: Readonly<Record<string, Row>> = {
+const LATER: Readonly<Record<string, PathRow>> = {
   "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE], NO_SUMMARIES),
   "/routing/trace": unimplemented(["destination"]),
   "/control/clusters": unimplemented(PAGE),
@@ -101,7 +101,7 @@ const LATER: Readonly<Record<string, Row>> = {
 const SOMEWHERE: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
 /** What the node shows of itself; no rpc answers it. */
-function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
+function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   return {
     "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
     "/readyz": { parameters: [], answer: async () => readyAnswer(await sources.readiness()) },
@@ -123,7 +123,11 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
   };
 }
 
-function rowOf({ path, parameters, isScraped, rpc, rpcWith = {}, answer }: Route, { desc, handlers }: Service, chain: Chain): Row {
+function rowOf(
+  { path, parameters, isScraped, rpc, rpcWith = {}, answer }: HttpRoute,
+  { desc, handlers }: ServiceDefinition,
+  chain: CallChain,
+): PathRow {
   const methods = new Map(desc.methods.map((each) => [each.localName, chain.method(each, handlers[each.localName])]));
   return {
     parameters,
@@ -145,14 +149,14 @@ const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store"
 /** Answers requests to anything that is no rpc. */
 export class HttpRoutes {
   readonly #metricsAccess: HttpSources["metricsAccess"];
-  readonly #rows: ReadonlyMap<string, Row>;
-  readonly #chain: Chain;
+  readonly #rows: ReadonlyMap<string, PathRow>;
+  readonly #chain: CallChain;
 
-  constructor(sources: HttpSources, services: readonly Service[], chain: Chain) {
+  constructor(sources: HttpSources, services: readonly ServiceDefinition[], chain: CallChain) {
     this.#metricsAccess = sources.metricsAccess;
     this.#chain = chain;
     const ofServices = services.flatMap((service) =>
-      (service.routes ?? []).map((route): [string, Row] => [route.path, rowOf(route, service, chain)]),
+      (service.routes ?? []).map((route): [string, PathRow] => [route.path, rowOf(route, service, chain)]),
     );
     const brought = new Set(ofServices.map(([path]) => path));
     // What is not everywhere yet comes later where no service brings it.
@@ -182,20 +186,20 @@ export class HttpRoutes {
   }
 
   /** A wrong credential is refused also where none is needed: its sender would take the answer for one to that caller. */
-  async #checkCaller(path: string, { role }: Row, arrival: Arrival): Promise<void> {
+  async #checkCaller(path: string, { role }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
     if (role !== undefined) demandRole(caller, role);
     else if (this.#metricsAccess === "authenticated" && !caller.isAuthenticated)
       throw new WaymarkError("unauthenticated", `${path} needs a credential`);
   }
 
-  #nameOf(path: string, { header }: Arrival): CallName {
+  #nameOf(path: string, { header }: CallArrival): CallName {
     return { requestId: this.#chain.requestId(header), service: "http", method: path };
   }
 }
 
 /** 405 with `Allow`, for a route or an RPC. */
-export function methodNotAllowed(allow: string, method: string): Answer {
+export function methodNotAllowed(allow: string, method: string): RouteResponse {
   const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
 }
@@ -215,7 +219,7 @@ const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
 };
 
 /** A refusal in the JSON shape of a Connect error, so that one client reads both. */
-export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.code]): Answer {
+export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.code]): RouteResponse {
   const details = status.details.map(({ desc, value }) => ({
     type: desc.typeName,
     value: base64Encode(toBinary(desc, value), "std_raw"),
@@ -226,17 +230,17 @@ export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.c
   return seconds === undefined ? answer : { ...answer, headers: { ...answer.headers, "retry-after": String(seconds) } };
 }
 
-function aliveAnswer(isAlive: boolean): Answer {
+function aliveAnswer(isAlive: boolean): RouteResponse {
   return isAlive ? json(200, { status: "alive" }) : json(503, { status: "main_thread_hangs" });
 }
 
-function readyAnswer({ isDraining, checks }: Readiness): Answer {
+function readyAnswer({ isDraining, checks }: ReadinessReport): RouteResponse {
   const isReady = !isDraining && checks.every((check) => check.ok);
   const status = isDraining ? "draining" : isReady ? "ready" : "not_ready";
   return json(isReady ? 200 : 503, { status, checks: checks.map(({ name, ok, detail }) => ({ name, ok, detail })) });
 }
 
-function json(status: number, value: JsonValue): Answer {
+function json(status: number, value: JsonValue): RouteResponse {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${visibleJson(JSON.stringify(value))}\n` };
 }
 
@@ -244,7 +248,7 @@ function json(status: number, value: JsonValue): Answer {
  * An answer that clients may cache and must revalidate: while it is unchanged, it is 304 without a body. `mark`: what the tag is made of
  * when that is not the value.
  */
-function tagged({ header }: Arrival, value: JsonValue, mark = { of: value, isWeak: false }): Answer {
+function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
   const answer = json(200, value);
   const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
   const etag = mark.isWeak ? `W/${opaque}` : opaque;

@@ -70,14 +70,14 @@ function crowded(desc: DescMessage, value: JsonObject, path: string): FieldViola
   return undefined;
 }
 
-interface Place {
+interface JsonPosition {
   readonly key: string;
   readonly member: JsonValue;
   readonly path: string;
   readonly depth: number;
 }
 
-function faultOfField(desc: DescMessage, field: DescField, { key, member, path, depth }: Place): FieldViolation | undefined {
+function faultOfField(desc: DescMessage, field: DescField, { key, member, path, depth }: JsonPosition): FieldViolation | undefined {
   const place = joined(path, field.name);
   if (member === null) return undefined;
   switch (field.fieldKind) {

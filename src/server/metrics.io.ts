@@ -4,23 +4,23 @@ import type { Metric, MetricValueWithName, Registry, RegistryContentType } from 
 import type { Histogram, MetricFamily, Metrics } from "../lib/metrics/metrics.ts";
 import type { MetricsSum } from "../lib/metrics/sum.ts";
 
-export interface Scrape {
+export interface ScrapeResult {
   readonly contentType: string;
   readonly body: string;
 }
 
 /** Renders the metrics; `accept` is the scraper's header. */
-export type Scraper = (accept: string) => Promise<Scrape>;
+export type MetricsScraper = (accept: string) => Promise<ScrapeResult>;
 
 /** What is scraped: the metrics of one thread, or their sum over several. */
-type Scraped = Pick<Metrics | MetricsSum, "collect">;
+type ScrapedMetrics = Pick<Metrics | MetricsSum, "collect">;
 
 /**
  * Opens the scrape of one process. The values of `metrics` are read when asked for, after `refresh` is done; the process's own (`process_*`,
  * `nodejs_*`) are kept by prom-client from the first scrape of each format on. The library is loaded with the first scrape: with all that it loads it
  * is an eighth of a node's modules.
  */
-export function openScraper(metrics: Scraped, refresh?: () => Promise<void>): Scraper {
+export function openScraper(metrics: ScrapedMetrics, refresh?: () => Promise<void>): MetricsScraper {
   const registries = new Map<RegistryContentType, Registry<RegistryContentType>>();
   return async (accept) => {
     const library = await import("prom-client");
@@ -35,7 +35,7 @@ export function openScraper(metrics: Scraped, refresh?: () => Promise<void>): Sc
   };
 }
 
-function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, contentType: RegistryContentType, metrics: Scraped) {
+function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, contentType: RegistryContentType, metrics: ScrapedMetrics) {
   const registry = new Registry<RegistryContentType>();
   registry.setContentType(contentType);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the registry only calls `get`, which its types cannot say (its own Histogram cannot be given counts).
@@ -45,7 +45,7 @@ function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, cont
 }
 
 /** The metrics as prom-client's registry reads them. It writes `name`: for OpenMetrics it takes `_total` off. */
-function families(metrics: Scraped) {
+function families(metrics: ScrapedMetrics) {
   let now = metrics.collect();
   return now.map(({ name, row }, at) => ({
     name,

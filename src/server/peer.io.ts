@@ -3,12 +3,12 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { withoutMapping } from "../lib/addresses.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
-import type { Peer } from "../policy/identity/tenants.ts";
+import type { ConnectionPeer } from "../policy/identity/tenants.ts";
 
-const known = new WeakMap<object, Peer>();
+const known = new WeakMap<object, ConnectionPeer>();
 
 /** Reads who is at the other end, once a connection, after its handshake. `connection`: the socket itself, or what stands for it. */
-export function meetPeer(connection: object, socket: Socket): Peer {
+export function meetPeer(connection: object, socket: Socket): ConnectionPeer {
   // Without port; IPv4 as itself also on a socket that speaks both families.
   const peer = { address: withoutMapping(socket.remoteAddress ?? ""), certificate: certificateOf(socket) };
   known.set(connection, peer);
@@ -16,11 +16,11 @@ export function meetPeer(connection: object, socket: Socket): Peer {
 }
 
 /** The peer that `meetPeer` read for this connection. */
-export function peerOf(connection: object): Peer {
+export function peerOf(connection: object): ConnectionPeer {
   return known.get(connection) ?? STRANGER;
 }
 
-const STRANGER: Peer = { address: "", certificate: undefined };
+const STRANGER: ConnectionPeer = { address: "", certificate: undefined };
 
 /** The client's certificate; undefined when it showed none or none was asked for. */
 function certificateOf(socket: Socket): PeerCertificate | undefined {

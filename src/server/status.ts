@@ -15,7 +15,7 @@ const MAX_TEXT_CHARS = 256;
 const MAX_METADATA = 16;
 
 /** One `google.rpc` detail in the shape both gRPC and Connect take. */
-export interface Detail {
+export interface ErrorDetail {
   readonly desc: DescMessage;
   readonly value: Message;
 }
@@ -26,7 +26,7 @@ export interface RpcStatus {
   readonly reason: ErrorReason;
   /** Well-formed, at most 1,024 characters, starts with the reason. */
   readonly message: string;
-  readonly details: readonly Detail[];
+  readonly details: readonly ErrorDetail[];
 }
 
 /**
@@ -78,25 +78,25 @@ function boundedBytes(status: RpcStatus): Uint8Array {
   return encodeStatus(status, status.details.map(halved));
 }
 
-function encodeStatus(status: RpcStatus, details: readonly Detail[]): Uint8Array {
+function encodeStatus(status: RpcStatus, details: readonly ErrorDetail[]): Uint8Array {
   const { code, message } = status;
   return toBinary(StatusSchema, create(StatusSchema, { code, message, details: details.map((d) => anyPack(d.desc, d.value)) }));
 }
 
 /** Enough of each detail to fit: 32 violations of 256 + 256 characters are cut to 8. */
-function halved(detail: Detail): Detail {
+function halved(detail: ErrorDetail): ErrorDetail {
   if (detail.desc !== BadRequestSchema) return detail;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value is what its desc says.
   const { fieldViolations } = detail.value as MessageShape<typeof BadRequestSchema>;
   return { desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations: fieldViolations.slice(0, 4) }) };
 }
 
-function detailsOf(error: WaymarkError): readonly Detail[] {
+function detailsOf(error: WaymarkError): readonly ErrorDetail[] {
   const { violations, retryMs, metadata = {} } = error.details;
   const facts: Record<string, string> = {};
   for (const [key, value] of Object.entries(metadata).slice(0, MAX_METADATA)) facts[key] = clip(value, MAX_TEXT_CHARS);
   const info = { reason: error.reason.toUpperCase(), domain: ERROR_DOMAIN, metadata: facts };
-  const details: Detail[] = [{ desc: ErrorInfoSchema, value: create(ErrorInfoSchema, info) }];
+  const details: ErrorDetail[] = [{ desc: ErrorInfoSchema, value: create(ErrorInfoSchema, info) }];
   if (violations !== undefined && violations.length > 0) {
     const fieldViolations = violations
       .slice(0, MAX_VIOLATIONS)

@@ -1,12 +1,12 @@
 /** Streams from their admission to their end, whatever their kind and whatever carries them: each is counted once, and ends when its time is over. */
 import type { Message } from "@bufbuild/protobuf";
-import type { Taken } from "../grpc/wire/message-reader.ts";
+import type { WriteCallback } from "../grpc/wire/message-reader.ts";
 import { expired } from "../grpc/wire/request-head.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, isSameIdentity } from "../policy/identity/caller.ts";
-import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
-import type { AdmittedStream, Arrival, MethodChain } from "./chain.ts";
+import type { AnswerSink, CallContext, RequestListener, StreamSource } from "../services/service.ts";
+import type { AdmittedStream, CallArrival, MethodChain } from "./chain.ts";
 import type { KnownStream } from "./known-streams.ts";
 import type { SentRequest } from "./request-shape/plan.ts";
 import type { RpcStatus } from "./status.ts";
@@ -14,11 +14,11 @@ import { outlived, withdrawn } from "./status.ts";
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
 export interface StreamExchange {
-  readonly arrival: Arrival;
+  readonly arrival: CallArrival;
   /** The stream is admitted: response headers may go. */
   begin(context: CallContext): void;
   /** Sends one answer. False: the next should wait for `onceRoomy`. Throws when the answer cannot be encoded or is too large. */
-  send(answer: Message | Uint8Array, taken?: Taken): boolean;
+  send(answer: Message | Uint8Array, taken?: WriteCallback): boolean;
   /** Calls `goOn` when answers are taken again, never when the stream goes away instead. */
   onceRoomy(goOn: () => void): void;
   /** Takes no requests for now. */
@@ -238,7 +238,7 @@ export class SourceStream extends OpenStream {
     }
   }
 
-  readonly #taken: Taken = (error) => {
+  readonly #taken: WriteCallback = (error) => {
     if (this.isOver || (error !== undefined && error !== null)) return;
     this.#isInFlight = false;
     if (this.#ending !== undefined) this.#finish(this.#ending.error);
@@ -252,7 +252,7 @@ export class SourceStream extends OpenStream {
 }
 
 /** A stream of requests, answered with one message or with many. */
-export class RequestStream extends OpenStream implements Answers {
+export class RequestStream extends OpenStream implements AnswerSink {
   #opened: { readonly listener: RequestListener<never>; readonly context: CallContext } | undefined;
 
   /** `refusal`: why no request of it can be read. */

@@ -4,30 +4,30 @@
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Time } from "../lib/machine.ts";
-import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
-import type { Cost } from "../policy/limits/rate-limits.ts";
+import type { Caller, RequestedViewer } from "../policy/identity/caller.ts";
+import type { CallCost } from "../policy/limits/rate-limits.ts";
 import { costOf, type NamespacesOf, namespacesOf } from "./contract.ts";
-import { LateSource } from "./late-source.ts";
-import type { CallContext, Handler, Service, StreamSource } from "./service.ts";
+import { DeferredStream } from "./deferred-stream.ts";
+import type { CallContext, MethodHandler, ServiceDefinition, StreamSource } from "./service.ts";
 
-export interface Admission {
+export interface CallAdmission {
   /**
    * Takes a token of each namespace. If one has no token left, it takes none and throws `discovery_rate_limited`. Undefined if namespaces
    * have no limit. `asked` is the viewer that the request names.
    */
   readonly admitIn:
-    | ((call: { context: CallContext; cost: Cost; namespaces: readonly string[]; asked: AskedViewer | undefined }) => void)
+    | ((call: { context: CallContext; cost: CallCost; namespaces: readonly string[]; asked: RequestedViewer | undefined }) => void)
     | undefined;
   /**
    * Counts a watch. The caller calls the returned function when the watch ends. Returns undefined if watches are not counted, and a promise if
    * another thread counts them. Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
    */
-  openWatch(caller: Caller, namespace: string, asked: AskedViewer | undefined): (() => void) | Promise<() => void> | undefined;
+  openWatch(caller: Caller, namespace: string, asked: RequestedViewer | undefined): (() => void) | Promise<() => void> | undefined;
 }
 
 /** The part of a method's options that limits need. */
-interface Concern {
-  readonly cost: Cost;
+interface LimitOptions {
+  readonly cost: CallCost;
   readonly namespacesOf: NamespacesOf;
   readonly hasViewer: boolean;
 }
@@ -36,21 +36,21 @@ interface Concern {
  * Undefined for a method that is never limited, or whose requests name no namespace. A prefix counts as the namespace of that name, so that a
  * query by prefix gets no extra allowance. Unregistering a whole lease names no namespace: only the limit of the caller applies.
  */
-function concernOf(desc: DescMethod): Concern | undefined {
+function concernOf(desc: DescMethod): LimitOptions | undefined {
   const cost = costOf(desc);
   const namespaces = namespacesOf(desc);
   if (cost === undefined || namespaces === undefined) return undefined;
   return { cost, namespacesOf: namespaces, hasViewer: desc.input.fields.some(({ name }) => name === "viewer") };
 }
 
-function askedOf({ hasViewer }: Concern, request: Message): AskedViewer | undefined {
+function askedOf({ hasViewer }: LimitOptions, request: Message): RequestedViewer | undefined {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field is the contract's Viewer
-  return hasViewer ? (request as { readonly viewer?: AskedViewer }).viewer : undefined;
+  return hasViewer ? (request as { readonly viewer?: RequestedViewer }).viewer : undefined;
 }
 
 /** The service with limits and quotas checked before its handlers run. */
-export function admitted(service: Service, admission: Admission): Service {
-  const handlers: Record<string, Handler> = { ...service.handlers };
+export function admitted(service: ServiceDefinition, admission: CallAdmission): ServiceDefinition {
+  const handlers: Record<string, MethodHandler> = { ...service.handlers };
   for (const method of service.desc.methods) {
     const handler = handlers[method.localName];
     const concern = concernOf(method);
@@ -61,7 +61,7 @@ export function admitted(service: Service, admission: Admission): Service {
   return { ...service, handlers };
 }
 
-function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admission, concern: Concern): Handler {
+function admittedUnary(handler: MethodHandler & { kind: "unary" }, { admitIn }: CallAdmission, concern: LimitOptions): MethodHandler {
   if (admitIn === undefined) return handler;
   return {
     ...handler,
@@ -73,7 +73,11 @@ function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admiss
   };
 }
 
-function admittedWatch(handler: Handler & { kind: "server_streaming" }, admission: Admission, concern: Concern): Handler {
+function admittedWatch(
+  handler: MethodHandler & { kind: "server_streaming" },
+  admission: CallAdmission,
+  concern: LimitOptions,
+): MethodHandler {
   return {
     ...handler,
     open: (request: Message, context: CallContext) => {
@@ -84,7 +88,7 @@ function admittedWatch(handler: Handler & { kind: "server_streaming" }, admissio
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
       const open = () => handler.open(request as never, context);
       if (counted === undefined) return open();
-      if (counted instanceof Promise) return new LateSource(counted.then((release) => openHolding(open, release)));
+      if (counted instanceof Promise) return new DeferredStream(counted.then((release) => openHolding(open, release)));
       return openHolding(open, counted);
     },
   };

@@ -2,13 +2,13 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Answers, CallContext, Handler, RequestListener, RequestReader, UnaryHandler } from "./service.ts";
+import type { AnswerSink, CallContext, MethodHandler, RequestListener, RequestReader, UnaryHandler } from "./service.ts";
 
 /** Makes the handler of such a stream. The context of each request has its own time. */
-export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>, read?: RequestReader): Handler {
+export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>, read?: RequestReader): MethodHandler {
   return {
     kind: "bidi_streaming",
-    open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context),
+    open: (answers: AnswerSink<O>, context) => new AnsweredStream(handle, answers, context),
     answerOne: handle,
     read,
   };
@@ -17,13 +17,13 @@ export function answeringEach<I extends Message, O extends Message>(handle: Unar
 /** Takes no further request while an answer waits for its promise, or for the client to read. */
 class AnsweredStream<I extends Message, O extends Message> implements RequestListener<I> {
   readonly #handle: UnaryHandler<I, O>;
-  readonly #answers: Answers<O>;
+  readonly #answers: AnswerSink<O>;
   readonly #context: CallContext;
   #isWaiting = false;
   #isHalfClosed = false;
   #leaving: WaymarkError | undefined;
 
-  constructor(handle: UnaryHandler<I, O>, answers: Answers<O>, context: CallContext) {
+  constructor(handle: UnaryHandler<I, O>, answers: AnswerSink<O>, context: CallContext) {
     this.#handle = handle;
     this.#answers = answers;
     this.#context = context;

@@ -21,9 +21,9 @@ import { timeMs } from "../lib/protowire.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
 import { type AuditRecord, type ChainPoint, splitSubjects } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
-import type { Handler } from "./service.ts";
+import type { MethodHandler } from "./service.ts";
 
-interface Asked {
+interface AuditRequest {
   readonly limit: number;
   readonly pageToken: string;
   readonly principal: string;
@@ -31,7 +31,7 @@ interface Asked {
   readonly until?: Timestamp | undefined;
 }
 
-export type AuditHandlers = Readonly<Record<"accessAudit" | "policyAudit" | "verifyAudit", Handler>>;
+export type AuditHandlers = Readonly<Record<"accessAudit" | "policyAudit" | "verifyAudit", MethodHandler>>;
 
 export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): AuditHandlers {
   return {
@@ -52,11 +52,11 @@ export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): AuditHand
   };
 }
 
-function filterOf({ principal, since, until }: Asked): AuditFilter {
+function filterOf({ principal, since, until }: AuditRequest): AuditFilter {
   return { ...EVERY_AUDIT, principal, fromWallMs: since && timeMs(since), toWallMs: until && timeMs(until) };
 }
 
-async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {
+async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: AuditRequest, filter: AuditFilter) {
   const before = decodeAuditToken(pageToken, filter);
   const { records, nextBefore } = await log.read({ before, limit: pageLimit(limit), filter });
   // A full page may be the last one, because the log does not look further than the limit.

@@ -30,7 +30,7 @@ export interface ListedKeys {
   readonly time: Time;
 }
 
-export interface Asked {
+export interface KeysRequest {
   readonly limit: number;
   readonly pageToken: string;
 }
@@ -43,7 +43,7 @@ const PLACE_DIGITS = 6;
 
 export function keysAnswer(
   { rows, servedBy, time }: ListedKeys,
-  { clusterId, limit, pageToken }: Asked & Pick<PeerServiceKeysRequest, "clusterId">,
+  { clusterId, limit, pageToken }: KeysRequest & Pick<PeerServiceKeysRequest, "clusterId">,
 ) {
   const seen = new Map<string, number>();
   const placed = rows.map((row) => {
@@ -95,7 +95,11 @@ function timestampOf(wallMs: number) {
 }
 
 /** The page that is asked for of rows in the order of their places. `hash` is that of their filter. */
-export function paged<T>(rows: readonly T[], placeOf: (row: T) => string, { limit, pageToken, hash }: Asked & { readonly hash: string }) {
+export function paged<T>(
+  rows: readonly T[],
+  placeOf: (row: T) => string,
+  { limit, pageToken, hash }: KeysRequest & { readonly hash: string },
+) {
   const after = decodePageToken(pageToken, hash);
   const rest = rows
     .map((row) => ({ row, place: placeOf(row) }))
@@ -108,7 +112,7 @@ export function paged<T>(rows: readonly T[], placeOf: (row: T) => string, { limi
 }
 
 /** The page of a route. */
-export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): Asked {
+export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): KeysRequest {
   if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
   return { limit: Number(limit), pageToken };
 }

@@ -21,12 +21,12 @@ import { plainName } from "../discovery/dns-names.ts";
 import { assert, invalid, WaymarkError } from "../lib/errors.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
-import type { Cost } from "../policy/limits/rate-limits.ts";
+import type { CallCost } from "../policy/limits/rate-limits.ts";
 
 /** The facts of `waymark.options.v1` for services of gRPC itself, whose protos we cannot annotate. All of them only read. */
 export interface ForeignFacts {
   /** Undefined means that calls are never limited. */
-  readonly cost: Cost | undefined;
+  readonly cost: CallCost | undefined;
   /** Whether every caller gets an answer: without a credential, whatever the settings say, and also while the server drains. */
   readonly isForEverybody: boolean;
 }
@@ -56,7 +56,7 @@ export function changesNothing(desc: DescMethod): boolean {
  * `catalog.load_interval` and the number of entries bound their reports. Calls between nodes have bounds of their own. Opening a watch is a
  * read. An rpc without a cost is a bug, and ends the start.
  */
-export function costOf(desc: DescMethod): Cost | undefined {
+export function costOf(desc: DescMethod): CallCost | undefined {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return foreign.cost;
   const { cost } = getOption(desc, call);
@@ -64,7 +64,7 @@ export function costOf(desc: DescMethod): Cost | undefined {
   return COSTS[cost];
 }
 
-const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, Cost | undefined>> = {
+const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, CallCost | undefined>> = {
   [WireCost.FREE]: undefined,
   [WireCost.READ]: "read",
   [WireCost.WRITE]: "write",
@@ -85,7 +85,7 @@ export function isRefusedByResolvers(desc: DescMethod): boolean {
  * Whether a resolver may pass calls of the method on without judging them. The upstream judges the resolver in place of its caller, so that what
  * depends on the caller needs a handler at the resolver, and so does a write, whose caller is to be in the audit.
  */
-export function isPassedOn(desc: DescMethod): desc is DescMethodUnary {
+export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
   const isForNode = answeredBy === AnsweredBy.NODE && resolver === ResolverBehavior.UNSPECIFIED;
   return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";

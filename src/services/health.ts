@@ -8,7 +8,7 @@ import {
   HealthListResponseSchema,
 } from "../../gen/grpc/health/v1/health_pb.js";
 import { WaymarkError } from "../lib/errors.ts";
-import type { Service, StreamSource } from "./service.ts";
+import type { ServiceDefinition, StreamSource } from "./service.ts";
 
 const { NOT_SERVING, SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
 
@@ -20,7 +20,7 @@ const WHOLE_SERVER = "";
 
 /** The health service. The node tells it whether it serves. */
 export class HealthBoard {
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
   readonly #built: readonly string[];
   /** Names of which nothing is open now. */
@@ -32,7 +32,7 @@ export class HealthBoard {
    * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, because clients that
    * wait for its health must not be sent to it. `further` are names beside those of services: a name that is not open stays NOT_SERVING too.
    */
-  constructor(services: readonly Service[], further: Readonly<Record<string, { readonly isOpen: boolean }>> = {}) {
+  constructor(services: readonly ServiceDefinition[], further: Readonly<Record<string, { readonly isOpen: boolean }>> = {}) {
     const others = Object.keys(further);
     for (const name of [WHOLE_SERVER, ...services.map(({ desc }) => desc.typeName), ...others]) this.#statuses.set(name, NOT_SERVING);
     const built = services.filter(({ handlers }) => Object.keys(handlers).length > 0).map(({ desc }) => desc.typeName);

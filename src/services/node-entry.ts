@@ -15,11 +15,11 @@ export interface NodeFactsToPublish {
   /** Zones that its DNS gateway serves; told with the listener `dns` only. */
   readonly dnsZones: readonly string[];
   /** Listeners by name. */
-  readonly listeners: Readonly<Record<string, ListenerPlace>>;
+  readonly listeners: Readonly<Record<string, ListenerAddress>>;
 }
 
 /** The address at which clients reach a listener. */
-export interface ListenerPlace {
+export interface ListenerAddress {
   readonly host: string;
   readonly port: number;
   readonly isTls?: boolean;
@@ -63,7 +63,7 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
 const TLS_PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpcs", http: "https" };
 
 /** The protocol, or URL scheme, of a listener. If the listener uses TLS, the name of the TLS variant. */
-export function withTls(protocol: string, { isTls = false }: Pick<ListenerPlace, "isTls">): string {
+export function withTls(protocol: string, { isTls = false }: Pick<ListenerAddress, "isTls">): string {
   return (isTls ? TLS_PROTOCOLS[protocol] : undefined) ?? protocol;
 }
 

@@ -92,7 +92,7 @@ export interface PeerWatchParts {
   readonly onClose: () => void;
 }
 
-type Phase =
+type PeerWatchPhase =
   | { readonly kind: "resuming"; readonly from: number }
   | { readonly kind: "beginning" }
   | { readonly kind: "listing"; readonly ids: readonly string[]; readonly revision: number; nextIndex: number }
@@ -105,7 +105,7 @@ export class PeerWatch implements StreamSource {
   readonly endsAtDrain = true;
   readonly #parts: PeerWatchParts;
   #held = new Set<string>();
-  #phase: Phase;
+  #phase: PeerWatchPhase;
   /** The reader was told of everything up to here. */
   #revision = 0;
   /** For members that changed up to here it is unknown whether a resumed reader holds them. */
@@ -168,10 +168,10 @@ export class PeerWatch implements StreamSource {
   }
 
   /** The next page, or END after the last one. Changes that happen meanwhile are sent after END. */
-  #list(listing: Phase & { kind: "listing" }, time: Time): Message {
+  #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Message {
     const { changes, members } = this.#parts;
     const revision = BigInt(listing.revision);
-    const page = new Page(time);
+    const page = new DeltaPage(time);
     while (!page.isFull && listing.nextIndex < listing.ids.length) {
       const nodeId = listing.ids[listing.nextIndex++] ?? "";
       const peer = members.peer(nodeId, time);
@@ -190,7 +190,7 @@ export class PeerWatch implements StreamSource {
   #live(time: Time): Message | undefined {
     const pending = this.#parts.changes.since(this.#revision);
     if (pending === undefined) return this.#begin(time);
-    const page = new Page(time);
+    const page = new DeltaPage(time);
     for (const { nodeId, revision } of pending) {
       if (page.isFull) break;
       this.#tell(nodeId, revision, page);
@@ -205,7 +205,7 @@ export class PeerWatch implements StreamSource {
     return { bookmark: true, ...this.#place(), ...this.#origin() };
   }
 
-  #tell(nodeId: string, revision: number, page: Page): void {
+  #tell(nodeId: string, revision: number, page: DeltaPage): void {
     const peer = this.#parts.members.peer(nodeId, page.time);
     if (peer !== undefined) {
       page.put(this.#held.has(nodeId) ? Action.UPDATE : Action.CREATE, peer, revision);
@@ -230,7 +230,7 @@ export class PeerWatch implements StreamSource {
 }
 
 /** The deltas of one message. */
-class Page {
+class DeltaPage {
   readonly deltas: PeerDelta[] = [];
   readonly time: Time;
   #bytes = 0;

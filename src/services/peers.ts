@@ -26,18 +26,18 @@ import { scopeBetween } from "../catalog/entry/scope.ts";
 import type { OriginStatus } from "../catalog/record/record.ts";
 import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
-import type { Evidence } from "../fabric/membership/members.ts";
+import type { MemberEvidence } from "../fabric/membership/members.ts";
 import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
-import { type Asked, type ClusterKeyRow, keysAnswer, keysJson, PAGE, paged, pageOf } from "./cluster-keys.ts";
+import { type ClusterKeyRow, type KeysRequest, keysAnswer, keysJson, PAGE, paged, pageOf } from "./cluster-keys.ts";
 import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
-import type { CallContext, HandlersOf, RouteParameters, Service, StreamSource } from "./service.ts";
+import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
 
 /** A member with the measurements of this node. */
 export interface MemberRow extends MemberUpdate {
@@ -47,9 +47,9 @@ export interface MemberRow extends MemberUpdate {
   readonly isLinked: boolean;
 }
 
-export interface MemberStory {
+export interface MemberExplanation {
   /** Oldest first. */
-  readonly events: readonly Evidence[];
+  readonly events: readonly MemberEvidence[];
   /** Time at which a suspected member counts as dead. */
   readonly suspicionEndsWallMs: number | undefined;
   readonly confirmedBy: readonly string[];
@@ -101,14 +101,14 @@ export interface MemberDirectory {
   /** Every member, this node included, in no particular order. */
   members(time: Time): readonly MemberRow[];
   member(nodeId: string, time: Time): MemberRow | undefined;
-  story(nodeId: string, time: Time): MemberStory;
+  story(nodeId: string, time: Time): MemberExplanation;
   lag(time: Time): LagReport;
   /** Calls back with each member that changes, until the returned function is called. */
   follow(onChange: (nodeId: string) => void): () => void;
 }
 
 /** The serving node. */
-interface Identity {
+interface ServingNode {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
@@ -118,7 +118,7 @@ interface Identity {
 
 export interface PeerParts {
   readonly source: MemberDirectory;
-  readonly identity: Identity;
+  readonly identity: ServingNode;
   /** The keys that count here, or may; those of a cluster stand together. None at a node that has nothing to do with summaries. */
   readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
   /** Absent at a node that holds no summaries. */
@@ -131,7 +131,7 @@ export interface PeerParts {
   readonly tick: (wake: () => void) => () => void;
 }
 
-export function peerService(parts: PeerParts): Service {
+export function peerService(parts: PeerParts): ServiceDefinition {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
   // The changes are followed for as long as the node lives, because a reader may come back with a cursor.
   parts.source.follow((nodeId) => watches.changes.changed(nodeId));
@@ -276,7 +276,7 @@ function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "gene
   return `${nodeId}\0${String(generation).padStart(16, "0")}`;
 }
 
-function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: Asked, time: Time) {
+function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: KeysRequest, time: Time) {
   const report = source.lag(time);
   const { page, nextPageToken } = paged(report.origins, originPlace, { limit, pageToken, hash: LAG });
   return create(PeerServiceLagResponseSchema, {
@@ -317,7 +317,7 @@ function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: A
   });
 }
 
-function wirePeer(row: MemberRow, identity: Identity): Peer {
+function wirePeer(row: MemberRow, identity: ServingNode): Peer {
   const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser } = row;
   return create(PeerSchema, {
     nodeId,

@@ -30,23 +30,23 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { decodePolicySet, decodeStage, encodePolicySet, encodeStage, memorySizeOf } from "../policy/set/codec.ts";
-import type { Change } from "../policy/set/plan.ts";
+import type { PlannedChange } from "../policy/set/plan.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
-import { type Problem, Problems } from "../policy/set/validation.ts";
-import { type Task, time } from "../policy/task.ts";
+import { type PolicyProblem, PolicyProblems } from "../policy/set/validation.ts";
+import { type PolicyTask, time } from "../policy/task.ts";
 import type { HistoryItem } from "../policy/versions/engine.ts";
-import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
-import type { Stage, VersionFacts } from "../policy/versions/version.ts";
+import type { ApplyResult, ChangeAuthor, PolicyStore } from "../policy/versions/policy-store.ts";
+import type { RolloutStage, VersionFacts } from "../policy/versions/version.ts";
 import type { AuditHandlers } from "./audit.ts";
 import { decodedSizeOf, PolicyQueue } from "./policy/policy-queue.ts";
 import { policyReads } from "./policy/policy-reads.ts";
 import { PolicyWatch } from "./policy/policy-watch.ts";
-import type { CallContext, HandlersOf, Service, StreamSource } from "./service.ts";
+import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "./service.ts";
 import { demandResolver } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
-  readonly tasks: { run<T>(task: Task<T>): Promise<T> };
+  readonly tasks: { run<T>(task: PolicyTask<T>): Promise<T> };
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
   /** Called before a policy is stored. Throws `fabric_open`, or closes an open fabric, so that no other node can replace the policy. The returned function undoes that. */
@@ -75,7 +75,7 @@ interface VersionOptions {
 
 const HISTORY = hashHex(fnv64("policy history"));
 
-export function policyService(parts: PolicyParts): Service {
+export function policyService(parts: PolicyParts): ServiceDefinition {
   const methods = new PolicyMethods(parts);
   const { policyStore, regionOf, notTaken } = parts;
   const reads = policyReads({ engine: policyStore.engine, regionOf, notTaken, checkKnown: () => {} });
@@ -113,9 +113,9 @@ class PolicyMethods {
   async validate(request: ValidatePolicyRequest, context: CallContext) {
     const wire = givenSet(request.policy);
     const { policyStore, tasks } = this.#parts;
-    function* validate(): Task<readonly Problem[]> {
+    function* validate(): PolicyTask<readonly PolicyProblem[]> {
       yield* inTime(context);
-      const problems = new Problems<Problem>();
+      const problems = new PolicyProblems<PolicyProblem>();
       return yield* policyStore.validate(decodePolicySet(wire, problems), problems);
     }
     const problems = await this.queue.run(context, memorySizeOf(wire), () => tasks.run(validate()));
@@ -133,9 +133,9 @@ class PolicyMethods {
     const patterns = new Set(wire.rules.map(({ namespace }) => namespace));
     policyStore.checkOutline(actor, { defaultAllow: wire.defaultAllow, patterns }, expectedNumber);
     const unreached = this.#unreached(terms.stage);
-    function* apply(): Task<Applied> {
+    function* apply(): PolicyTask<ApplyResult> {
       yield* inTime(context);
-      const problems = new Problems<Problem>();
+      const problems = new PolicyProblems<PolicyProblem>();
       const set = decodePolicySet(wire, problems);
       for (const problem of unreached) problems.add(problem);
       return yield* policyStore.apply(actor, { set, problems, terms, isDryRun });
@@ -152,7 +152,7 @@ class PolicyMethods {
     const { policyStore, tasks } = this.#parts;
     const actor = actorOf(context.caller);
     const command = { toNumber, terms: { expectedNumber, reason, changeTicket }, isDryRun: request.dryRun };
-    function* rollback(): Task<Applied> {
+    function* rollback(): PolicyTask<ApplyResult> {
       yield* inTime(context);
       return yield* policyStore.rollback(actor, command);
     }
@@ -174,7 +174,7 @@ class PolicyMethods {
   }
 
   /** Warns of clusters in a stage that do not take this node's policy: there it would never come into force. */
-  #unreached(stage: Stage | undefined): readonly Problem[] {
+  #unreached(stage: RolloutStage | undefined): readonly PolicyProblem[] {
     if (stage?.by !== "clusters") return [];
     return stage.clusterIds.flatMap((clusterId, index) => {
       if (this.#parts.reaches(clusterId)) return [];
@@ -284,14 +284,14 @@ function givenSet(wire: WireSet | undefined): WireSet {
  * Begins the work of a call in a separate event loop turn, because reading the message may already have used a whole turn. Throws `deadline_exceeded` if
  * the deadline passed while the call waited.
  */
-function* inTime({ deadlineMonoMs }: CallContext): Task<void> {
+function* inTime({ deadlineMonoMs }: CallContext): PolicyTask<void> {
   yield;
   const { monoMs } = yield* time();
   if (deadlineMonoMs !== undefined && monoMs >= deadlineMonoMs)
     throw new WaymarkError("deadline_exceeded", "the deadline passed while the call waited for other policy calls");
 }
 
-function actorOf(caller: Caller): Actor {
+function actorOf(caller: Caller): ChangeAuthor {
   const { principal, tenant, address } = caller;
   const owns = hasRole(caller, "mesh.admin") ? undefined : (namespace: string) => isOwnerOf(caller, namespace);
   return { principal, tenant, address, owns, mayRead: hasRole(caller, "mesh.read") };
@@ -301,7 +301,7 @@ function unreadable(number: number, fault: string): WireVersion {
   return create(PolicyVersionSchema, { policy: { number: BigInt(number) }, unreadable: fault });
 }
 
-function resultOf({ number, plan, warnings }: Applied) {
+function resultOf({ number, plan, warnings }: ApplyResult) {
   return {
     number: BigInt(number),
     changes: plan.changes.map(wireChange),
@@ -310,11 +310,11 @@ function resultOf({ number, plan, warnings }: Applied) {
   };
 }
 
-function wireProblem({ path, severity, message }: Problem) {
+function wireProblem({ path, severity, message }: PolicyProblem) {
   return create(ProblemSchema, { path, severity: Severity[enumName(severity)], message });
 }
 
-function wireChange({ namespace, effect, entries, examples, viewers }: Change) {
+function wireChange({ namespace, effect, entries, examples, viewers }: PlannedChange) {
   return create(ChangeSchema, {
     namespace,
     effect: ChangeEffect[enumName(effect)],

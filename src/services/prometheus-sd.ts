@@ -11,7 +11,7 @@ import { hostPort } from "../lib/addresses.ts";
 import { invalid } from "../lib/errors.ts";
 import { protocolWord } from "../lib/protocols.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
-import type { Route } from "./service.ts";
+import type { HttpRoute } from "./service.ts";
 
 /** By number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
@@ -22,7 +22,7 @@ const MAX_PROTOCOL_CHARS = 32;
  * The list has the ports of every SERVICE entry that a query would show to the caller. The request is refused while the node may have only a part of the
  * catalog: Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
  */
-export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: CatalogReads; readonly checkCaughtUp: () => void }): Route {
+export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: CatalogReads; readonly checkCaughtUp: () => void }): HttpRoute {
   return {
     path: "/sd/prometheus",
     parameters: ["namespace", "tag", "protocol"],

@@ -21,9 +21,9 @@ import {
 import { CODES, WaymarkError } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
 import { answeringEach } from "./answered-stream.ts";
-import type { Service } from "./service.ts";
+import type { ServiceDefinition } from "./service.ts";
 
-type Answer = ServerReflectionResponse["messageResponse"];
+type ReflectionAnswer = ServerReflectionResponse["messageResponse"];
 
 const VERSIONS = [ServerReflection, ServerReflectionAlpha];
 
@@ -38,7 +38,7 @@ const MAX_REQUEST_BYTES = 16_384;
  * with comments. Throws if the bytes are not a set of files. The files are read at the first question, because that takes some 10 ms and few
  * nodes are ever asked. Unknown names are reported in the answer, and not as the status of the call.
  */
-export function reflectionServices(descriptorSet: Uint8Array, services: readonly Service[]): readonly Service[] {
+export function reflectionServices(descriptorSet: Uint8Array, services: readonly ServiceDefinition[]): readonly ServiceDefinition[] {
   const encoded = filesIn(descriptorSet);
   const serviceNames = [...services.map(({ desc }) => desc.typeName), ...REFLECTION];
   let index: DescriptorIndex | "unread" | "broken" = "unread";
@@ -58,7 +58,7 @@ export function reflectionServices(descriptorSet: Uint8Array, services: readonly
   return VERSIONS.map((desc) => ({ desc, maxRequestBytes: MAX_REQUEST_BYTES, handlers: { serverReflectionInfo: answeringEach(answer) } }));
 }
 
-function answerTo({ messageRequest }: ServerReflectionRequest, index: DescriptorIndex, serviceNames: readonly string[]): Answer {
+function answerTo({ messageRequest }: ServerReflectionRequest, index: DescriptorIndex, serviceNames: readonly string[]): ReflectionAnswer {
   switch (messageRequest.case) {
     case "listServices": {
       const service = serviceNames.map((name) => ({ $typeName: "grpc.reflection.v1.ServiceResponse" as const, name }));
@@ -88,17 +88,17 @@ function answerTo({ messageRequest }: ServerReflectionRequest, index: Descriptor
   }
 }
 
-function files(index: DescriptorIndex, name: string | undefined, asked: string): Answer {
+function files(index: DescriptorIndex, name: string | undefined, asked: string): ReflectionAnswer {
   const fileDescriptorProto = name === undefined ? [] : index.withDependencies(name);
   if (fileDescriptorProto.length === 0) return notFound(asked);
   return { case: "fileDescriptorResponse", value: { $typeName: "grpc.reflection.v1.FileDescriptorResponse", fileDescriptorProto } };
 }
 
-function notFound(asked: string): Answer {
+function notFound(asked: string): ReflectionAnswer {
   return failed(CODES.NOT_FOUND, `no ${asked.slice(0, 200)} here`);
 }
 
-function failed(errorCode: number, errorMessage: string): Answer {
+function failed(errorCode: number, errorMessage: string): ReflectionAnswer {
   return { case: "errorResponse", value: { $typeName: "grpc.reflection.v1.ErrorResponse", errorCode, errorMessage } };
 }
 

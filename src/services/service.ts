@@ -4,7 +4,7 @@ import { isLoopbackHost } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, demandRole } from "../policy/identity/caller.ts";
-import type { AnswerAge } from "./discovery/age.ts";
+import type { AnswerAge } from "./discovery/answer-age.ts";
 
 export interface CallContext {
   readonly caller: Caller;
@@ -48,7 +48,7 @@ export interface StreamSource {
 export type ServerStreamHandler<I extends Message = Message> = (request: I, context: CallContext) => StreamSource;
 
 /** The handler of a stream of requests answers through this. Calls for a stream that is over do nothing. */
-export interface Answers<O extends Message = Message> {
+export interface AnswerSink<O extends Message = Message> {
   /**
    * Sends one answer, a message or its encoded bytes. It may be called once the handler has returned its listener. False if the client reads
    * more slowly than answers are sent: the next answer should then wait for `onceRoomy`.
@@ -79,7 +79,7 @@ export interface RequestListener<I extends Message = Message> {
 
 /** Opens a stream of requests, whether it is answered with one message or with many; throws WaymarkError to refuse. */
 export type RequestStreamHandler<I extends Message = Message, O extends Message = Message> = (
-  answers: Answers<O>,
+  answers: AnswerSink<O>,
   context: CallContext,
 ) => RequestListener<I>;
 
@@ -87,7 +87,7 @@ export type RequestStreamHandler<I extends Message = Message, O extends Message 
 export type RequestReader = (bytes: Uint8Array) => Message | undefined;
 
 /** The handler of a method, by the kind in its descriptor (`methodKind`). `read` is for methods that are called most. */
-export type Handler =
+export type MethodHandler =
   | {
       readonly kind: "unary";
       readonly handle: UnaryHandler<never>;
@@ -134,19 +134,19 @@ export function rpcsOf({ rpc, rpcWith = {} }: RouteRow): readonly string[] {
 }
 
 /** Handlers of all methods of a service: the compiler names a method without one. */
-export type HandlersOf<D extends DescService> = Readonly<Record<keyof D["method"], Handler>>;
+export type HandlersOf<D extends DescService> = Readonly<Record<keyof D["method"], MethodHandler>>;
 
 /** A path of HTTP GET with the answer of an rpc in a form of its own. */
-export interface Route extends RouteRow {
+export interface HttpRoute extends RouteRow {
   /** Throws `invalid_argument` naming the parameter. */
   readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>;
 }
 
 /** A service with its handlers by the local name of the method (`catalogQuery`). A method without a handler answers `unimplemented`. */
-export interface Service {
+export interface ServiceDefinition {
   readonly desc: DescService;
-  readonly handlers: Readonly<Record<string, Handler>>;
-  readonly routes?: readonly Route[];
+  readonly handlers: Readonly<Record<string, MethodHandler>>;
+  readonly routes?: readonly HttpRoute[];
   /** Largest request in bytes, if it is smaller than the bound of the listener. */
   readonly maxRequestBytes?: number | undefined;
 }

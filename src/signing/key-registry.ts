@@ -8,7 +8,7 @@ import type { Time } from "../lib/machine.ts";
 import { type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyClaim, type KeyRefusal } from "./cluster-keys.ts";
 import { isSignedBy, keyIdOf, type SignatureContext, type SignedBytes } from "./signer.ts";
 
-/** Changes of removed clusters that are remembered. For older change numbers, all clusters count as changed. */
+/** Changes of removed clusters that are remembered. For older versions, all clusters count as changed. */
 const MAX_CHANGED_CLUSTERS = 1024;
 
 /** A key in the listing for operators. */
@@ -41,13 +41,13 @@ export class KeyRegistry {
   #configured: ReadonlyMap<string, string> = new Map();
   /** The result of the last evaluation of each cluster. */
   readonly #counted = new Map<string, CountedKeys>();
-  /** The clusters whose keys changed, each with the number of its last change; the oldest change first. */
-  readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, edition) => {
-    this.#forgotten = edition;
+  /** The clusters whose keys changed, each with the version of its last change; the oldest change first. */
+  readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, version) => {
+    this.#forgotten = version;
   });
-  /** Changes up to this number are forgotten. */
+  /** Changes up to this version are forgotten. */
   #forgotten = 0;
-  #edition = 0;
+  #version = 0;
   /** A period in which no key becomes valid or expires. */
   #steady: StablePeriod = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
@@ -150,18 +150,18 @@ export class KeyRegistry {
   }
 
   /** The number of the last change, for `changedSince`. While it is the same, `announcements` are the same too. */
-  edition(): number {
-    return this.#edition;
+  version(): number {
+    return this.#version;
   }
 
   /**
-   * The clusters that changed after the change with this number, as recorded by `tick`, `announce` and `configure`: a key became valid or
-   * expired, an announcement was added or expired, or the region changed. Undefined if that change is so old that any cluster may have
+   * The clusters that changed after this version, as recorded by `tick`, `announce` and `configure`: a key became valid or
+   * expired, an announcement was added or expired, or the region changed. Undefined if the version is so old that any cluster may have
    * changed.
    */
-  changedSince(edition: number): readonly string[] | undefined {
-    if (edition < this.#forgotten) return undefined;
-    return [...this.#changedAt].filter(([, at]) => at > edition).map(([cluster]) => cluster);
+  changedSince(version: number): readonly string[] | undefined {
+    if (version < this.#forgotten) return undefined;
+    return [...this.#changedAt].filter(([, at]) => at > version).map(([cluster]) => cluster);
   }
 
   /** Lists all keys by cluster: the configured ones first, then each announcement. */
@@ -207,8 +207,8 @@ export class KeyRegistry {
   }
 
   #note(cluster: string): void {
-    this.#edition += 1;
-    this.#changedAt.set(cluster, this.#edition);
+    this.#version += 1;
+    this.#changedAt.set(cluster, this.#version);
   }
 }
 

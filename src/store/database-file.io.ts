@@ -9,7 +9,7 @@ import { readWatermark } from "./commit-watermark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
 /** Why a directory or file is not used. */
-export type FileProblem = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
+export type FileFault = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
 /** How a database file of one kind is recognized and created. */
 export interface DatabaseFormat {
@@ -39,12 +39,12 @@ const SQLITE_FULL = 13;
 const LEAST_ROOM_BYTES = 64 << 10;
 
 /** A file that must not be used, and that was not changed. The message has the fault and a remedy. */
-export class FileRefused extends Error {
-  readonly problem: FileProblem;
+export class FileRefusedError extends Error {
+  readonly problem: FileFault;
 
-  constructor(problem: FileProblem, message: string, cause?: unknown) {
+  constructor(problem: FileFault, message: string, cause?: unknown) {
     super(message, { cause });
-    this.name = "FileRefused";
+    this.name = "FileRefusedError";
     this.problem = problem;
   }
 }
@@ -60,7 +60,7 @@ export function fileBytes(path: string): number {
 
 /**
  * Creates the directory (mode 700) if it is missing, and locks the database against other processes. Returns the function that unlocks it.
- * Throws `FileRefused` when another process has the lock. The lock is SQLite's exclusive file lock: the kernel releases it however the
+ * Throws `FileRefusedError` when another process has the lock. The lock is SQLite's exclusive file lock: the kernel releases it however the
  * process ends, so no lock is ever stale.
  */
 export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
@@ -74,7 +74,7 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
     lock.close();
     if (!(error instanceof Error && sqliteCode(error) === SQLITE_BUSY)) throw error;
     const holder = readHolder(pidPath);
-    throw new FileRefused("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
+    throw new FileRefusedError("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
   }
   try {
     writeFileSync(pidPath, `${process.pid}\n`);
@@ -99,16 +99,19 @@ function readHolder(pidPath: string): string {
 
 /**
  * Creates the file if it is missing, atomically: a crash during creation leaves only a temporary file, which the next start removes. Throws
- * `FileRefused` when a log or a seal exists without its file.
+ * `FileRefusedError` when a log or a seal exists without its file.
  */
 export function createIfMissing(path: string, format: DatabaseFormat, fill: (db: DatabaseSync) => void): void {
   if (existsSync(path)) return;
   if (existsSync(`${path}-wal`))
-    throw new FileRefused("corrupt", `${path}-wal exists without ${path}: restore both, or move the directory away to start empty`);
+    throw new FileRefusedError("corrupt", `${path}-wal exists without ${path}: restore both, or move the directory away to start empty`);
   const temporary = `${path}.new`;
   // A crash between sealing and renaming leaves the seal and the temporary file.
   if (format.isSealed && hasSeal(path) && !existsSync(temporary))
-    throw new FileRefused("corrupt", `${path} is missing, but its seal exists: restore both, or move the directory away to start empty`);
+    throw new FileRefusedError(
+      "corrupt",
+      `${path} is missing, but its seal exists: restore both, or move the directory away to start empty`,
+    );
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(temporary + suffix, { force: true });
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
@@ -128,7 +131,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   syncDirectory(dirname(path));
 }
 
-/** Checks the header as bytes, before SQLite opens the file. Throws `FileRefused`. */
+/** Checks the header as bytes, before SQLite opens the file. Throws `FileRefusedError`. */
 function checkHeader(path: string, format: DatabaseFormat): void {
   const header = Buffer.alloc(100);
   const descriptor = openSync(path, "r");
@@ -147,10 +150,10 @@ function checkHeader(path: string, format: DatabaseFormat): void {
     version > STORED_FORMAT
       ? "start the newer program, or use another data directory"
       : "use an empty data directory, because no version before the first release can be upgraded";
-  throw new FileRefused("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
+  throw new FileRefusedError("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
 }
 
-/** Checks the seal of a file whose log is empty or missing. Throws `FileRefused`. */
+/** Checks the seal of a file whose log is empty or missing. Throws `FileRefusedError`. */
 function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): void {
   const seal = readSeal(path);
   if (seal === "wrong") throw damaged(path, "it has changed since the last clean stop");
@@ -158,7 +161,7 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   throw lostLog(path, `${path}-wal is missing, and there is no ${format.name}.sum of a clean stop`);
 }
 
-/** Compares the last commit of the database with the watermark. Throws `FileRefused` if commits are lost. */
+/** Compares the last commit of the database with the watermark. Throws `FileRefusedError` if commits are lost. */
 function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
   const { last, watermark } = lastCommits(path, format, db);
   if (last >= watermark) return;
@@ -174,16 +177,16 @@ export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSy
 }
 
 /** The error for a file whose log is missing or incomplete. */
-function lostLog(path: string, how: string): FileRefused {
-  return new FileRefused(
+function lostLog(path: string, how: string): FileRefusedError {
+  return new FileRefusedError(
     "corrupt",
     `${path} has lost its log: ${how}; nothing was changed: put the log back, or start with --new-generation to accept the remaining data`,
   );
 }
 
 /** The error for a file with contents that Waymark never writes. */
-export function damaged(path: string, problem: string, cause?: unknown): FileRefused {
-  return new FileRefused("corrupt", damageText(path, problem), cause);
+export function damaged(path: string, problem: string, cause?: unknown): FileRefusedError {
+  return new FileRefusedError("corrupt", damageText(path, problem), cause);
 }
 
 /** The message about a damaged file. */
@@ -193,7 +196,7 @@ export function damageText(path: string, problem: string): string {
 
 /** Returns what to throw for a read error. Errors of the disk give no information about the file, and all other errors mean damage. */
 export function refusalOf(path: string, error: unknown): unknown {
-  if (error instanceof FileRefused || !(error instanceof Error)) return error;
+  if (error instanceof FileRefusedError || !(error instanceof Error)) return error;
   return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
 }
 
@@ -212,14 +215,14 @@ function isDiskFull(error: unknown, directory: string): boolean {
 }
 
 /** The error to report when a directory could not be opened. */
-export function refusedBy(error: unknown, directory: string): FileRefused {
-  if (error instanceof FileRefused) return error;
+export function refusedBy(error: unknown, directory: string): FileRefusedError {
+  if (error instanceof FileRefusedError) return error;
   if (isDiskFull(error, directory))
-    return new FileRefused(
+    return new FileRefusedError(
       "disk_full",
       `data directory ${directory} cannot be used: disk full (${messageOf(error)}): free some space and start again`,
     );
-  return new FileRefused("unreadable", `data directory ${directory} cannot be used: ${messageOf(error)}`);
+  return new FileRefusedError("unreadable", `data directory ${directory} cannot be used: ${messageOf(error)}`);
 }
 
 export interface InspectOptions {
@@ -228,12 +231,12 @@ export interface InspectOptions {
 }
 
 /** A file that is open for reading. Checks everything that does not need its rows. Nothing on disk changes. */
-export class Inspection {
+export class FileInspection {
   readonly #path: string;
   readonly #hadShm: boolean;
   readonly db: DatabaseSync;
 
-  /** Throws `FileRefused`. */
+  /** Throws `FileRefusedError`. */
   constructor(path: string, format: DatabaseFormat, { takesAsItIs }: InspectOptions) {
     this.#path = path;
     checkHeader(path, format);
@@ -257,7 +260,7 @@ export class Inspection {
     }
   }
 
-  /** Runs `body` on the file. If it throws, closes the file, and converts errors of SQLite to `FileRefused`. */
+  /** Runs `body` on the file. If it throws, closes the file, and converts errors of SQLite to `FileRefusedError`. */
   read<T>(body: (db: DatabaseSync) => T): T {
     try {
       return body(this.db);
@@ -283,7 +286,7 @@ export function openForWriting(path: string): DatabaseSync {
   return db;
 }
 
-interface Opening<T> extends InspectOptions {
+interface OpenOptions<T> extends InspectOptions {
   readonly directory: string;
   /** The file's name in the directory. */
   readonly file: string;
@@ -294,15 +297,15 @@ interface Opening<T> extends InspectOptions {
 }
 
 /**
- * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefused`,
+ * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefusedError`,
  * without changes, when the file is in use, damaged, or of another format.
  */
-export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: Opening<T>) {
+export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: OpenOptions<T>) {
   const path = join(directory, file);
   const unlock = lockDatabase(directory, format);
   try {
     createIfMissing(path, format, fill);
-    const inspection = new Inspection(path, format, { takesAsItIs });
+    const inspection = new FileInspection(path, format, { takesAsItIs });
     const found = inspection.read((db) => check(db, path));
     inspection.close();
     return { path, db: openForWriting(path), unlock, found };

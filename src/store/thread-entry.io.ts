@@ -2,7 +2,7 @@
 import { flushCompileCache } from "node:module";
 import { parentPort, workerData } from "node:worker_threads";
 import { keepCompiled } from "../lib/v8/compile-cache.io.ts";
-import type { Serve, ThreadData, ThreadOrder } from "./thread.io.ts";
+import type { ServeFunction, ThreadData, ThreadOrder } from "./thread.io.ts";
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- thread.io.ts is the only starter and hands over this type
 const { ended } = workerData as ThreadData;
@@ -13,7 +13,7 @@ process.once("exit", () => {
 
 async function host({ module, port }: Exclude<ThreadOrder, "end">): Promise<void> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each owner's module exports this
-  const { serve } = (await import(module)) as { readonly serve: Serve };
+  const { serve } = (await import(module)) as { readonly serve: ServeFunction };
   serve(port);
   // Flushed now, because a kill -9 leaves no time for it at the end.
   flushCompileCache();

@@ -4,7 +4,7 @@
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
-import { FileRefused, messageOf } from "./database-file.io.ts";
+import { FileRefusedError, messageOf } from "./database-file.io.ts";
 
 /** How long an exiting process waits for its threads, in ms: longer than an fsync of a healthy disk takes. */
 const LAST_CLOSE_MS = 2000;
@@ -26,7 +26,7 @@ export interface ThreadData {
 /** A message to a thread: the module of an owner to serve on this port, or `end` when no further owner follows. */
 export type ThreadOrder = { readonly module: string; readonly port: MessagePort } | "end";
 
-interface Thread {
+interface ThreadHandle {
   readonly worker: Worker;
   readonly ended: Int32Array;
   /** The open ports of its owners. */
@@ -34,9 +34,9 @@ interface Thread {
 }
 
 /** The threads that accept owners, by name. A thread whose last owner has closed is removed. */
-const open = new Map<string, Thread>();
+const open = new Map<string, ThreadHandle>();
 /** All running threads. */
-const running = new Set<Thread>();
+const running = new Set<ThreadHandle>();
 
 /**
  * Closes the files of all threads when the process ends by `process.exit` or an exception. Otherwise Node would close their databases, and
@@ -46,7 +46,7 @@ const running = new Set<Thread>();
 function closeThreads(): void {
   const endMs = performance.now() + LAST_CLOSE_MS;
   for (const { worker, ports } of running) {
-    for (const port of ports) port.postMessage({ method: "close" } satisfies Call, []);
+    for (const port of ports) port.postMessage({ method: "close" } satisfies ThreadCall, []);
     worker.postMessage("end" satisfies ThreadOrder, []);
   }
   for (const { ended } of running) {
@@ -57,7 +57,7 @@ function closeThreads(): void {
 // The build rewrites the extensions of imports, but not of these paths.
 const ENDING = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
 
-function startThread(name: string): Thread {
+function startThread(name: string): ThreadHandle {
   const entry = new URL(`./thread-entry.io${ENDING}`, import.meta.url);
   const data: ThreadData = { ended: new Int32Array(new SharedArrayBuffer(4)) };
   const worker = new Worker(entry, { name, workerData: data });
@@ -76,7 +76,7 @@ function startThread(name: string): Thread {
 }
 
 /** Serves an owner in its thread, and starts the thread if it is not running. Messages posted before the module listens are queued. */
-function serveIn(name: OwnerName): { readonly thread: Thread; readonly port: MessagePort } {
+function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly port: MessagePort } {
   const threadName = THREADS[name];
   const thread = open.get(threadName) ?? startThread(threadName);
   const { port1: port, port2 } = new MessageChannel();
@@ -92,48 +92,48 @@ function serveIn(name: OwnerName): { readonly thread: Thread; readonly port: Mes
 }
 
 /** Marks a buffer of an answer that is moved to the other thread instead of copied. */
-export type Move = (buffer: ArrayBufferLike | undefined) => void;
+export type TransferBuffer = (buffer: ArrayBufferLike | undefined) => void;
 
 /**
  * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each takes one argument, and can mark buffers.
  */
-export interface Owner {
+export interface ThreadOwner {
   /** The answer to `open`. */
   readonly opened: unknown;
   /** Releases the file. */
   close(): void;
 }
 
-type Method = (request: never, move: Move) => unknown;
-type MethodName<O> = { [Name in keyof O]: O[Name] extends Method ? Name : never }[keyof O] & string;
-type Request<O, Name extends keyof O> = O[Name] extends (request: infer R, move: Move) => unknown ? R : never;
-type Answer<O, Name extends keyof O> = O[Name] extends (request: never, move: Move) => infer A ? A : never;
+type OwnerMethod = (request: never, move: TransferBuffer) => unknown;
+type MethodName<O> = { [Name in keyof O]: O[Name] extends OwnerMethod ? Name : never }[keyof O] & string;
+type OwnerRequest<O, Name extends keyof O> = O[Name] extends (request: infer R, move: TransferBuffer) => unknown ? R : never;
+type OwnerAnswer<O, Name extends keyof O> = O[Name] extends (request: never, move: TransferBuffer) => infer A ? A : never;
 
-interface Call {
+interface ThreadCall {
   readonly method: string;
   readonly request?: unknown;
 }
 
-type Reply =
+type ThreadReply =
   | { readonly kind: "answer"; readonly answer: unknown }
   /** The method threw. `message` does not start with the reason. */
   | { readonly kind: "failed"; readonly reason: ErrorReason; readonly message: string; readonly metadata: Readonly<Record<string, string>> }
   /** A notice without a call: see `notify`. */
   | { readonly kind: "notice"; readonly message: string };
 
-interface Waiting {
+interface PendingReply {
   // Declared as a method, so that a promise of the call's own type fits. Only the called thread resolves it.
   resolve(answer: unknown): void;
   readonly reject: (error: Error) => void;
 }
 
 /** The caller's side of an owner in a thread. `O` is the type of the owner, and `R` the type of its open request. */
-export class ThreadCalls<O extends Owner, R> {
+export class ThreadCalls<O extends ThreadOwner, R> {
   readonly #port: MessagePort;
   readonly #name: OwnerName;
   readonly #onNotice: (message: string) => void;
   /** In the order of the calls, which is the order of the answers. */
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: PendingReply[] = [];
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
 
@@ -143,7 +143,7 @@ export class ThreadCalls<O extends Owner, R> {
     this.#onNotice = onNotice;
     const { thread, port } = serveIn(name);
     this.#port = port;
-    port.on("message", (reply: Reply) => this.#replied(reply));
+    port.on("message", (reply: ThreadReply) => this.#replied(reply));
     const onError = (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error);
     thread.worker.once("error", onError);
     const exited = new Promise<void>((resolve) => thread.worker.once("exit", resolve));
@@ -167,10 +167,10 @@ export class ThreadCalls<O extends Owner, R> {
   /** Rejects with the error of the method, and with `store_unavailable` when the thread has ended. Buffers in `transfer` are moved. */
   call<Name extends MethodName<O>>(
     method: Name,
-    request?: Request<O, Name>,
+    request?: OwnerRequest<O, Name>,
     transfer: readonly ArrayBuffer[] = [],
-  ): Promise<Answer<O, Name>> {
-    return this.#ask<Answer<O, Name>>(method, request, transfer);
+  ): Promise<OwnerAnswer<O, Name>> {
+    return this.#ask<OwnerAnswer<O, Name>>(method, request, transfer);
   }
 
   /** Makes the thread close its file, and resolves when it has ended. Also resolves when it has ended before. */
@@ -188,11 +188,11 @@ export class ThreadCalls<O extends Owner, R> {
     if (this.#broken !== undefined) return Promise.reject(this.#broken);
     const { promise, resolve, reject } = Promise.withResolvers<A>();
     this.#waiting.push({ resolve, reject });
-    this.#port.postMessage({ method, request } satisfies Call, transfer);
+    this.#port.postMessage({ method, request } satisfies ThreadCall, transfer);
     return promise;
   }
 
-  #replied(reply: Reply): void {
+  #replied(reply: ThreadReply): void {
     if (reply.kind === "notice") {
       this.#onNotice(reply.message);
       return;
@@ -209,7 +209,7 @@ export class ThreadCalls<O extends Owner, R> {
   }
 }
 
-export interface ServeOptions {
+export interface ThreadServeOptions {
   /** Whether the owner ends when any method throws. By default it ends only after a failed opening and `close`. */
   readonly endsOnFailure?: boolean;
   /** Runs after each answer that does not end the owner. */
@@ -217,10 +217,10 @@ export interface ServeOptions {
 }
 
 /** Sends the caller's side a message that is not an answer. */
-export type Notify = (message: string) => void;
+export type NotifyCaller = (message: string) => void;
 
 /** The export `serve` of an owner's module. It answers calls on the port. */
-export type Serve = (port: MessagePort) => void;
+export type ServeFunction = (port: MessagePort) => void;
 
 /**
  * Opens the owner of a file with the first request, and then answers every call with the result or the error of its method. The port closes
@@ -228,19 +228,19 @@ export type Serve = (port: MessagePort) => void;
  */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it names what the caller opens with, which no parameter shows
 export function serving<R>(
-  openOwner: (request: R, notify: Notify) => Owner,
-  { endsOnFailure = false, afterAnswer = () => {} }: ServeOptions = {},
-): Serve {
+  openOwner: (request: R, notify: NotifyCaller) => ThreadOwner,
+  { endsOnFailure = false, afterAnswer = () => {} }: ThreadServeOptions = {},
+): ServeFunction {
   return (port) => {
-    const post = (reply: Reply, transfer: readonly ArrayBuffer[] = []) => port.postMessage(reply, transfer);
+    const post = (reply: ThreadReply, transfer: readonly ArrayBuffer[] = []) => port.postMessage(reply, transfer);
     const notify = (message: string) => post({ kind: "notice", message });
-    let owner: Owner | undefined;
+    let owner: ThreadOwner | undefined;
     let isOver = false;
     port.on("message", ({ method, request }: { readonly method: string; readonly request: R }) => {
       // A closed port may still deliver earlier messages.
       if (isOver) return;
       const moved: ArrayBuffer[] = [];
-      const move: Move = (buffer) => {
+      const move: TransferBuffer = (buffer) => {
         if (buffer instanceof ArrayBuffer) moved.push(buffer);
       };
       try {
@@ -267,11 +267,11 @@ export function serving<R>(
   };
 }
 
-function failureOf(error: unknown): Reply {
+function failureOf(error: unknown): ThreadReply {
   if (error instanceof WaymarkError) {
     const { reason, message, details } = error;
     return { kind: "failed", reason, message: message.slice(reason.length + 2), metadata: details.metadata ?? {} };
   }
-  const metadata = error instanceof FileRefused ? { problem: error.problem } : {};
+  const metadata = error instanceof FileRefusedError ? { problem: error.problem } : {};
   return { kind: "failed", reason: "store_unavailable", message: messageOf(error), metadata };
 }

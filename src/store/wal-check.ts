@@ -7,7 +7,7 @@ const HEAD_BYTES = 32;
 const FRAME_HEAD_BYTES = 24;
 const MAGIC = 0x377f0682;
 
-type Sum = readonly [number, number];
+type WalSum = readonly [number, number];
 
 /**
  * Returns the damage of `log`. Undefined if a writer can have left it in this state. A last batch that is cut off is not damage, because a
@@ -20,14 +20,14 @@ export function walDamage(log: Uint8Array): string | undefined {
   const magic = view.getUint32(0);
   const pageBytes = view.getUint32(8);
   const isLittleEndian = magic === MAGIC;
-  const sum = (from: Sum, at: number, end: number) => checksum(view, { from, at, end, isLittleEndian });
+  const sum = (from: WalSum, at: number, end: number) => checksum(view, { from, at, end, isLittleEndian });
   const head = sum([0, 0], 0, 24);
   if ((magic & ~1) !== MAGIC || !isSum(head, view, 24)) {
     // The header is written and synced before any frame, so a bad header before frames was valid once.
     return log.length > HEAD_BYTES + FRAME_HEAD_BYTES ? "the header of its log is damaged" : undefined;
   }
   const frameBytes = FRAME_HEAD_BYTES + pageBytes;
-  let before: Sum = head;
+  let before: WalSum = head;
   let brokenAt: number | undefined;
   let commitsInRun = 0;
   for (let at = HEAD_BYTES; at + frameBytes <= log.length; at += frameBytes) {
@@ -45,18 +45,18 @@ export function walDamage(log: Uint8Array): string | undefined {
   return undefined;
 }
 
-function isSum(sum: Sum, view: DataView, at: number): boolean {
+function isSum(sum: WalSum, view: DataView, at: number): boolean {
   return sum[0] === view.getUint32(at) && sum[1] === view.getUint32(at + 4);
 }
 
 interface ChecksumRange {
-  readonly from: Sum;
+  readonly from: WalSum;
   readonly at: number;
   readonly end: number;
   readonly isLittleEndian: boolean;
 }
 
-function checksum(view: DataView, { from, at, end, isLittleEndian }: ChecksumRange): Sum {
+function checksum(view: DataView, { from, at, end, isLittleEndian }: ChecksumRange): WalSum {
   let [first, second] = from;
   // HOT: 16 MiB of log is two million iterations at a start after a crash.
   for (let word = at; word < end; word += 8) {

@@ -4,7 +4,7 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { Client } from "../../src/client/client.ts";
 import { RequestError, type RequestErrorFacts } from "../../src/client/request-error.ts";
-import { Servers } from "../../src/client/servers/servers.ts";
+import { ServerList } from "../../src/client/servers/server-list.ts";
 
 /** The connection to one server. */
 type Channel = ReturnType<ConstructorParameters<typeof Client>[1]>;
@@ -71,7 +71,7 @@ function clientFor(
   seeds: readonly string[] = channels.map(({ server }) => server),
   more: Partial<ConstructorParameters<typeof Client>[2]> = {},
 ): Client {
-  const servers = new Servers({ seeds, place: undefined, random: () => 0.5 });
+  const servers = new ServerList({ seeds, place: undefined, random: () => 0.5 });
   const open = (server: string): Channel => channels.find((channel) => channel.server === server) ?? fail(server);
   return new Client(servers, open, {
     timeoutMs: 1000,

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
-import { type CallFailure, Registration, type RegistrationInput, type RegistrationOutput } from "../../src/client/registration.ts";
+import { Registration, type RegistrationFailure, type RegistrationInput, type RegistrationOutput } from "../../src/client/registration.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 const TTL_MS = 30_000;
-const AWAY: CallFailure = { isPassing: true, isDenied: false, retryMs: undefined };
-const DENIED: CallFailure = { isPassing: false, isDenied: true, retryMs: undefined };
-const WRONG: CallFailure = { isPassing: false, isDenied: false, retryMs: undefined };
+const AWAY: RegistrationFailure = { isPassing: true, isDenied: false, retryMs: undefined };
+const DENIED: RegistrationFailure = { isPassing: false, isDenied: true, retryMs: undefined };
+const WRONG: RegistrationFailure = { isPassing: false, isDenied: false, retryMs: undefined };
 
 /** What a server does with a call. */
 type Answer = "ok" | "expired" | "away" | "denied" | "wrong";

@@ -8,7 +8,7 @@ import type { CallResult } from "../../src/grpc/client/client-call.ts";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { framed } from "../../src/grpc/wire/message-reader.ts";
-import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../src/grpc/wire/metadata.ts";
 import { CODES } from "../../src/lib/errors.ts";
 import { CLIENT_LIMITS } from "../fakes/grpc-room.ts";
 import { delimited, delimitedMessages } from "./delimited.ts";
@@ -80,7 +80,7 @@ function delay(delayMs: number): Promise<void> {
 /** The call as it goes on: its answers so far, and when the next event comes. */
 class Answers {
   readonly payloads: ConformancePayload[] = [];
-  metadata = new Metadata();
+  metadata = new GrpcMetadata();
   result: CallResult | undefined;
   #changed = Promise.withResolvers<void>();
 

@@ -7,12 +7,12 @@ import { RECORD_BOUNDS } from "../../src/lib/bounds.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { Chain, MethodChain, type UnaryExchange } from "../../src/server/chain.ts";
+import { CallChain, MethodChain, type UnaryExchange } from "../../src/server/chain.ts";
 import type { EdgeRequest, EdgeResponse } from "../../src/server/edge/sockets.io.ts";
 import { type SentRequest, UndecodedRequest } from "../../src/server/request-shape/plan.ts";
-import type { Detail, RpcStatus } from "../../src/server/status.ts";
+import type { ErrorDetail, RpcStatus } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
-import type { Handler, Service } from "../../src/services/service.ts";
+import type { MethodHandler, ServiceDefinition } from "../../src/services/service.ts";
 import {
   ConformancePayload_RequestInfoSchema,
   ConformanceService,
@@ -39,10 +39,10 @@ function declared(method: DescMethod): DescMethod {
 
 const methods = ConformanceService.methods.filter(({ methodKind }) => methodKind === "unary").map(declared);
 
-export const conformanceEdgeService: Service = { desc: { ...ConformanceService, methods }, handlers: {} };
+export const conformanceEdgeService: ServiceDefinition = { desc: { ...ConformanceService, methods }, handlers: {} };
 
-class ConformanceChain extends Chain {
-  override method(desc: DescMethod, handler: Handler | undefined): MethodChain {
+class ConformanceChain extends CallChain {
+  override method(desc: DescMethod, handler: MethodHandler | undefined): MethodChain {
     return new ConformanceMethod(this, desc, handler);
   }
 }
@@ -126,7 +126,7 @@ function setHeaders(headers: readonly Header[], prefix: string): void {
 }
 
 function statusOf({ code, message, details }: Pick<SuiteError, "code" | "message" | "details">, more: readonly Any[]): RpcStatus {
-  const unpacked = [...details, ...more].map((any): Detail => {
+  const unpacked = [...details, ...more].map((any): ErrorDetail => {
     const desc = registry.getMessage(any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1));
     const value = desc === undefined ? undefined : anyUnpack(any, desc);
     if (desc === undefined || value === undefined) throw new Error(`a detail of the unknown type ${any.typeUrl}`);

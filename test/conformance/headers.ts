@@ -2,12 +2,12 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { decodeBinary, encodeBinary, isBinaryName, Metadata } from "../../src/grpc/wire/metadata.ts";
-import type { Status, StatusCode } from "../../src/grpc/wire/status.ts";
+import { decodeBinary, encodeBinary, GrpcMetadata, isBinaryName } from "../../src/grpc/wire/metadata.ts";
+import type { GrpcStatus, StatusCode } from "../../src/grpc/wire/status.ts";
 import { ErrorSchema, type Header, HeaderSchema, type Error as SuiteError } from "./gen/connectrpc/conformance/v1/service_pb.js";
 
-export function metadataFrom(headers: readonly Header[]): Metadata {
-  const metadata = new Metadata();
+export function metadataFrom(headers: readonly Header[]): GrpcMetadata {
+  const metadata = new GrpcMetadata();
   for (const { name, value } of headers) {
     for (const text of value) {
       const key = name.toLowerCase();
@@ -17,7 +17,7 @@ export function metadataFrom(headers: readonly Header[]): Metadata {
   return metadata;
 }
 
-export function headersFrom(metadata: Metadata): Header[] {
+export function headersFrom(metadata: GrpcMetadata): Header[] {
   const names = new Set([...metadata].map(([name]) => name));
   return [...names].map((name) =>
     create(HeaderSchema, {
@@ -28,7 +28,7 @@ export function headersFrom(metadata: Metadata): Header[] {
 }
 
 /** The status of an error that the suite defined, with details in `google.rpc.Status`. */
-export function statusFrom(error: SuiteError, more: readonly Any[] = []): Status {
+export function statusFrom(error: SuiteError, more: readonly Any[] = []): GrpcStatus {
   const code = error.code as number as StatusCode;
   const message = error.message ?? "";
   const details = [...error.details, ...more];
@@ -36,7 +36,7 @@ export function statusFrom(error: SuiteError, more: readonly Any[] = []): Status
   return { code, message, details: toBinary(StatusSchema, create(StatusSchema, { code, message, details })) };
 }
 
-export function errorFrom(status: Status): SuiteError {
+export function errorFrom(status: GrpcStatus): SuiteError {
   const details = status.details === undefined ? [] : fromBinary(StatusSchema, status.details).details;
   return create(ErrorSchema, { code: status.code as number, message: status.message, details });
 }

@@ -1,7 +1,7 @@
 /** The service of the conformance suite (`connectrpc.conformance.v1.ConformanceService`), on this room's calls. */
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
-import type { Call, Method } from "../../src/grpc/server/method.ts";
+import type { GrpcMethod, MethodCall } from "../../src/grpc/server/method.ts";
 import { bidiMethod, serverStreamOf } from "../fakes/grpc-async-handlers.ts";
 import {
   BidiStreamRequestSchema,
@@ -26,7 +26,7 @@ import { headersFrom, metadataFrom, statusFrom } from "./headers.ts";
 
 const PATH = `/${ConformanceService.typeName}`;
 
-function requestInfo(call: Call, requests: readonly Any[]): ConformancePayload_RequestInfo {
+function requestInfo(call: MethodCall, requests: readonly Any[]): ConformancePayload_RequestInfo {
   const { timeoutMs } = call;
   return create(ConformancePayload_RequestInfoSchema, {
     requestHeaders: headersFrom(call.metadata),
@@ -44,7 +44,12 @@ function delay(delayMs: number): Promise<void> {
 }
 
 /** Sends what a definition of a single answer says; the error has the request in its details. */
-async function answerOnce(call: Call, definition: UnaryResponseDefinition | undefined, requests: readonly Any[], output: DescMessage) {
+async function answerOnce(
+  call: MethodCall,
+  definition: UnaryResponseDefinition | undefined,
+  requests: readonly Any[],
+  output: DescMessage,
+) {
   const info = requestInfo(call, requests);
   if (definition !== undefined && definition.responseHeaders.length > 0) call.sendMetadata(metadataFrom(definition.responseHeaders));
   await delay(definition?.responseDelayMs ?? 0);
@@ -62,7 +67,7 @@ function unary(
   name: string,
   input: typeof UnaryRequestSchema | typeof IdempotentUnaryRequestSchema,
   output: typeof UnaryResponseSchema | typeof IdempotentUnaryResponseSchema,
-): Method {
+): GrpcMethod {
   return {
     path: `${PATH}/${name}`,
     kind: "unary",
@@ -75,7 +80,7 @@ function unary(
   };
 }
 
-function clientStream(): Method {
+function clientStream(): GrpcMethod {
   return {
     path: `${PATH}/ClientStream`,
     kind: "client_streaming",
@@ -96,7 +101,7 @@ function clientStream(): Method {
 }
 
 /** What the handlers of streams throw at their end: an error with trailers, or OK with trailers. */
-function endOf(call: Call, definition: StreamResponseDefinition | undefined, info: ConformancePayload_RequestInfo | undefined): void {
+function endOf(call: MethodCall, definition: StreamResponseDefinition | undefined, info: ConformancePayload_RequestInfo | undefined): void {
   const trailers = metadataFrom(definition?.responseTrailers ?? []);
   if (definition?.error === undefined) call.end(trailers);
   else call.finish(statusFrom(definition.error, info === undefined ? [] : [anyPack(ConformancePayload_RequestInfoSchema, info)]), trailers);
@@ -155,7 +160,7 @@ const bidiStream = bidiMethod(`${PATH}/BidiStream`, async function* (requests, c
 });
 
 /** The methods of the suite's service; `Unimplemented` is left out, as the suite wants. */
-export function conformanceMethods(): readonly Method[] {
+export function conformanceMethods(): readonly GrpcMethod[] {
   return [
     unary("Unary", UnaryRequestSchema, UnaryResponseSchema),
     unary("IdempotentUnary", IdempotentUnaryRequestSchema, IdempotentUnaryResponseSchema),

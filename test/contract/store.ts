@@ -1,11 +1,11 @@
-/** The suite that every `Store` passes: `store.ts` in prose is the contract, this is what it means. */
+/** The suite that every `ControlStore` passes: `store.ts` in prose is the contract, this is what it means. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { MAX_KEY_LENGTH, MAX_VALUE_BYTES, type Store, type StoreBounds, type StoreWatch } from "../../src/store/control/store.ts";
+import { type ControlStore, MAX_KEY_LENGTH, MAX_VALUE_BYTES, type StoreBounds, type StoreWatch } from "../../src/store/control/store.ts";
 
 /** How a kind of store is had: empty, within bounds, as small as the test wants them. */
 export interface StoreUnderTest {
-  readonly open: (bounds: StoreBounds) => Promise<Store>;
+  readonly open: (bounds: StoreBounds) => Promise<ControlStore>;
   /** Histories compared with the model; each opens a store. */
   readonly runs: number;
 }
@@ -33,7 +33,7 @@ async function drain(watch: StoreWatch): Promise<readonly string[]> {
   }
 }
 
-async function put(store: Store, key: string, text: string): Promise<number> {
+async function put(store: ControlStore, key: string, text: string): Promise<number> {
   const version = (await store.get(key))?.version ?? 0;
   const swap = await store.compareAndSwap(key, version, bytes(text));
   expect(swap.isSwapped).toBe(true);

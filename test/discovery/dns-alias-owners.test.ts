@@ -5,7 +5,7 @@ import { ANY } from "../../src/catalog/query/filter.ts";
 import { SCAN_BUDGET } from "../../src/catalog/query/query.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
-import { openCarriers } from "../../src/discovery/dns-alias-owners.ts";
+import { openAliasOwners } from "../../src/discovery/dns-alias-owners.ts";
 
 test("of many carriers of an alias a page has the next ones, without those in namespaces that its reader may not see", () => {
   const keyOf = (n: number) => `${n % 2 === 0 ? "a" : "b"}\0${String(n).padStart(6, "0")}` as KeyText;
@@ -19,7 +19,7 @@ test("of many carriers of an alias a page has the next ones, without those in na
     view: (key: KeyText) => ({ key, namespace: key[0] }) as unknown as StoredRecord,
   };
   const walk = (afterKey: string) => {
-    const cursor = openCarriers({ aliases: ["x"], hosts: [] }, names, ANY, {
+    const cursor = openAliasOwners({ aliases: ["x"], hosts: [] }, names, ANY, {
       afterKey,
       allowed: (namespace) => namespace === "b",
     });

@@ -14,7 +14,7 @@ import { addressText } from "../../src/discovery/address-names.ts";
 import { DnsNames, type NameObserver, type NameView } from "../../src/discovery/dns-names.ts";
 import { parseAddress } from "../../src/lib/addresses.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { HeldEntries } from "../../src/resolver/keeping/held-entries.ts";
+import { RetainedEntries } from "../../src/resolver/cache/retained-entries.ts";
 import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
@@ -108,7 +108,7 @@ test("with much hidden, a class of viewers is told what a look at everything tel
           const sees = (namespace: string) => !own.has(namespace);
           const seesName = (name: string) => sees(name.slice(name.indexOf(".") + 1));
           const view: NameView = { sees, seesName, counts: ({ name }) => seesName(name) };
-          const bySeer: NameView = { ...view, seer: { key: `${tenant}`, edition: () => turn, sees, seesName } };
+          const bySeer: NameView = { ...view, seer: { key: `${tenant}`, version: () => turn, sees, seesName } };
           const told = (as: NameView) => [
             ...["top", "deep.top", "www.top", "n1.top", "x.deep.top"].map((suffix) => names.hasNameUnder(suffix, "waymark", as)),
             ...aliases.map((alias) => names.findAlias(alias, "waymark", as).records.map(({ key }) => key)),
@@ -369,7 +369,7 @@ test.each([
 ])("what is only held has its names while lookups show it, also when $what", ({ again }) => {
   const r = new Registry();
   const bounds = { minEntries: 1, windowMs: 10, holdMs: 1000 };
-  const held = new HeldEntries({ lookup: r.replica.lookup, slab: r.replica.slab, bounds, admits: () => true });
+  const held = new RetainedEntries({ lookup: r.replica.lookup, slab: r.replica.slab, bounds, admits: () => true });
   let isShown = true;
   const beside = { lookup: held.lookup, shows: () => isShown, takeTouched: () => held.takeTouched() };
   const names = new DnsNames(r.replica, ["waymark"], [], beside);

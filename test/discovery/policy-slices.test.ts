@@ -12,7 +12,7 @@ import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/switch-queue.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { runs } from "../fakes/effort.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
@@ -76,7 +76,7 @@ class Bench {
   }
 
   randomPolicy(): Policy {
-    const rules: Rule[] = NAMESPACES.flatMap((pattern) => {
+    const rules: NamespaceRule[] = NAMESPACES.flatMap((pattern) => {
       const kind = this.rng.int(6);
       if (kind < 2) return [rule(pattern, { owners: [kind === 0 ? "c1" : "c9"] })];
       return kind < 4 ? [rule(pattern, { visibilityTenants: [kind === 2 ? "red" : "nobody"] })] : [];

@@ -1,9 +1,9 @@
 /** Questions that a responder is asked over TCP, and its answers as dns-packet reads them. */
 
-import type { PlanCacheOptions } from "../../src/dns/keeping/plan-cache.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
+import type { PlanCacheOptions } from "../../src/dns/cache/plan-cache.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";
 import { SETTINGS } from "../fakes/options.ts";
@@ -38,13 +38,13 @@ function labelBytes(label: string): readonly number[] {
 /** With the settings of tests unless it says otherwise; shuffles so that what was first stays first. */
 export function newResponder(
   options: Partial<Omit<PlanCacheOptions, "settings">> & { readonly settings?: Partial<DnsSettings> } = {},
-): Responder {
+): DnsResponder {
   const { settings, ...rest } = options;
   const all = { ...TEST_DNS_SETTINGS, ...settings };
-  return new Responder({ planBytes: SETTINGS.dns.planBytes, random: () => 0.999_999, serialOf: () => 1, ...rest, settings: all });
+  return new DnsResponder({ planBytes: SETTINGS.dns.planBytes, random: () => 0.999_999, serialOf: () => 1, ...rest, settings: all });
 }
 
-export function ask(responder: Responder, catalog: DnsCatalog, type: AskedType, name: string, dnsClass = 1): Told {
+export function ask(responder: DnsResponder, catalog: DnsCatalog, type: AskedType, name: string, dnsClass = 1): Told {
   const reply = responder.respond(questionBytes(type, name, dnsClass), "tcp", () => onlyView(catalog));
   if (reply === undefined) throw new Error("no answer");
   const [flags = "", ...lines] = responseText(reply.bytes).split("\n");

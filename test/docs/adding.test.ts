@@ -220,7 +220,7 @@ const CLOSE = [
   "test/golden/entries.test.ts",
   "test/dns/names",
   "test/dns/records",
-  "test/dns/subject/facts.test.ts",
+  "test/dns/subject/dependency-index.test.ts",
   "test/dns/subject/subject.test.ts",
   "test/gen-codec.io.test.ts",
   "test/discovery/checks/checks.test.ts",

@@ -2,7 +2,7 @@
 import { createSocket } from "node:dgram";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { dig, isDigThere } from "../fakes/dig.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
 import { startTestGateway, type TestGateway } from "../fakes/dns-gateway.ts";

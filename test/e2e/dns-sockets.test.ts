@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { DNS_LIMITS, startDnsGateway } from "../../src/dns/server/server.io.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { startTestGateway } from "../fakes/dns-gateway.ts";

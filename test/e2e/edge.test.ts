@@ -8,8 +8,8 @@ import { describe, expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { listServices } from "../../src/services/list.ts";
-import type { Route } from "../../src/services/service.ts";
+import type { HttpRoute } from "../../src/services/service.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
@@ -557,7 +557,7 @@ test("a list of targets is written as fast as it is read, and no further", async
     }
   }
   const demo = demoService().service;
-  const listed: Route = {
+  const listed: HttpRoute = {
     path: "/sd/prometheus",
     parameters: [],
     rpc: "catalogQuery",

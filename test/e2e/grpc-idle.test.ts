@@ -2,7 +2,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
 import { afterEach, expect, test } from "vitest";
 import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { until } from "../fakes/until.ts";

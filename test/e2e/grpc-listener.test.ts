@@ -17,7 +17,7 @@ import {
 import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";

@@ -9,7 +9,7 @@ import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";

@@ -11,7 +11,7 @@ import {
 import { ServerReflectionRequestSchema, ServerReflectionResponseSchema } from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import { ownDescriptors } from "../../src/node/listeners.io.ts";
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";

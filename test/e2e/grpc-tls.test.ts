@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { connect as connectTls, type SecureVersion } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import type { TlsFiles } from "../../src/grpc/server/tls-files.io.ts";
+import type { ListenerTlsFiles } from "../../src/grpc/server/tls-files.io.ts";
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { RawClient } from "../fakes/grpc-client.ts";
@@ -38,7 +38,7 @@ afterEach(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function started(tls: TlsFiles, warnings: string[] = []): Promise<GrpcListener> {
+async function started(tls: ListenerTlsFiles, warnings: string[] = []): Promise<GrpcListener> {
   const listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,

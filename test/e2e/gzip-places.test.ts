@@ -24,7 +24,7 @@ function compressed(message: Uint8Array): Uint8Array {
   return frame;
 }
 
-/** More than there are places (src/grpc/wire/inflation.ts), and fewer than all connections together have. */
+/** More than there are places (src/grpc/wire/inflation-budget.ts), and fewer than all connections together have. */
 const BOMBS = 40;
 /** That many answers later, one after the other, what was refused at once has been told so; far fewer than fit into the time that a message may wait. */
 const LATER = 50;

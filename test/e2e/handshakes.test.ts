@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type Acceptor, openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
+import { openAcceptor, type TlsAcceptor } from "../../src/grpc/server/acceptor.io.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
 import { until } from "../fakes/until.ts";
 
 let folder = "";
 const sockets: Socket[] = [];
-let acceptor: Acceptor | undefined;
+let acceptor: TlsAcceptor | undefined;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "waymark-handshakes-"));

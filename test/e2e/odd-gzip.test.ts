@@ -2,7 +2,7 @@
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
-import { INFLATION_LIMITS } from "../../src/grpc/wire/inflation.ts";
+import { INFLATION_LIMITS } from "../../src/grpc/wire/inflation-budget.ts";
 import { startDemoEdge } from "../fakes/edge.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 

@@ -2,7 +2,7 @@
 import { type ClientHttp2Session, connect } from "node:http2";
 import { expect, test } from "vitest";
 import { startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { startDemoEdge } from "../fakes/edge.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";

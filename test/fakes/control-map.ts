@@ -6,7 +6,7 @@ import {
   MAX_PAGE_ITEMS,
   type StoreItem,
   type StorePage,
-  type Swap,
+  type SwapResult,
 } from "../../src/store/control/store.ts";
 
 export class ControlMap {
@@ -26,7 +26,7 @@ export class ControlMap {
     return { items, revision: this.#revision, nextAfter: items.length < found.length ? items.at(-1)?.key : undefined };
   }
 
-  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Swap {
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): SwapResult {
     checkKey(key);
     checkValue(key, value);
     const version = this.#items.get(key)?.version ?? 0;

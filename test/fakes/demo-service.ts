@@ -15,12 +15,12 @@ import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { type LabelsOf, MetricSeries, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
-import { Chain, type ChainPorts } from "../../src/server/chain.ts";
+import { CallChain, type ChainPorts } from "../../src/server/chain.ts";
 import { grpcMethods } from "../../src/server/grpc-methods.ts";
 import { statusFrom } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
-import type { CallContext, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
+import type { CallContext, ServiceDefinition, StreamSource, UnaryHandler } from "../../src/services/service.ts";
 
 /** A source a test pushes into: it remembers how often it was pulled and closed. */
 export class DemoSource implements StreamSource {
@@ -49,7 +49,7 @@ export class DemoSource implements StreamSource {
 }
 
 export interface Demo {
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   readonly sources: DemoSource[];
   readonly contexts: CallContext[];
   /** One for each call for "held", which answers it. */
@@ -98,7 +98,7 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
     return request.leaseIds[0] === "late" ? new Promise<typeof response>((resolve) => setTimeout(() => resolve(response), 30)) : response;
   };
   const register = (request: RegisterRequest) => create(RegisterResponseSchema, { revision: BigInt(request.entries.length) });
-  const service: Service = {
+  const service: ServiceDefinition = {
     desc: DiscoveryService,
     handlers: {
       catalogQuery: { kind: "unary", handle: query satisfies UnaryHandler<CatalogQueryRequest> },
@@ -125,7 +125,7 @@ export function queryAnswer(sizeBytes: number): Uint8Array {
 }
 
 export interface DemoChain {
-  readonly chain: Chain;
+  readonly chain: CallChain;
   /** As they were counted. */
   readonly observed: Counted[];
   readonly faults: unknown[];
@@ -147,7 +147,7 @@ export function countedBy(count: (call: Counted) => void): ChainPorts["metrics"]
 export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
   const observed: Counted[] = [];
   const faults: unknown[] = [];
-  const chain = new Chain({
+  const chain = new CallChain({
     now: () => ({ monoMs: performance.now(), wallMs: Date.now() }),
     identify: (_header, { address }) => anonymousCaller("local", address, MESH_ROLES),
     later: (act, delayMs) => {
@@ -171,6 +171,6 @@ export function statusOf(thrown: unknown): ReturnType<typeof statusFrom> {
 }
 
 /** gRPC methods of services behind a chain that lets everybody in. */
-export function demoMethods(services: readonly Service[]): ReturnType<typeof grpcMethods> {
+export function demoMethods(services: readonly ServiceDefinition[]): ReturnType<typeof grpcMethods> {
   return grpcMethods(services, demoChain().chain);
 }

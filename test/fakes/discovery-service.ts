@@ -4,32 +4,32 @@ import { anonymousAccess } from "../../src/config/exposure.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 import { parseZone } from "../../src/dns/names/names.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
-import { Views, viewersOf } from "../../src/dns/views/views.ts";
+import { DnsViews, viewersOf } from "../../src/dns/views/views.ts";
 import { reverseZoneNames } from "../../src/lib/addresses.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { now } from "../../src/lib/stall-aware-time.io.ts";
 import { buildCore, type NodeCore, openStore } from "../../src/node/rooms.io.ts";
-import { lonePeerDirectory } from "../../src/services/discovery/age.ts";
+import { lonePeerDirectory } from "../../src/services/discovery/answer-age.ts";
 import { discoveryServices } from "../../src/services/discovery/discovery.ts";
-import { withNameReads } from "../../src/services/dns/answers.ts";
-import type { Service } from "../../src/services/service.ts";
+import { withNameReads } from "../../src/services/dns/name-answers.ts";
+import type { ServiceDefinition } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
-import type { Store } from "../../src/store/control/store.ts";
+import type { ControlStore } from "../../src/store/control/store.ts";
 import { ALL_TIME_COUNTS } from "./stall-clock.ts";
 
 export interface DiscoveryInside {
   readonly metrics: Metrics;
-  readonly service: Service;
+  readonly service: ServiceDefinition;
   /** ResolverService over the same catalog. */
-  readonly resolver: Service;
+  readonly resolver: ServiceDefinition;
   /** DnsService over the same catalog. */
-  readonly names: Service;
+  readonly names: ServiceDefinition;
   readonly core: NodeCore;
   readonly settings: Settings;
   /** As the service reads its clocks. */
@@ -37,10 +37,10 @@ export interface DiscoveryInside {
   /** What its DNS gateway asks of the node; `drawn` is where the first sample of a crowded name begins. */
   dns(drawn: number): DnsCatalog;
   /** A gateway's answers, without its sockets. */
-  responder(): Responder;
+  responder(): DnsResponder;
   /** In memory. */
   readonly audit: AuditLog;
-  readonly store: Store;
+  readonly store: ControlStore;
   /** How old its data is, as its peers would make it. */
   readonly freshness: { ageMs: number };
   stop(): Promise<void>;
@@ -121,13 +121,13 @@ export async function startDiscovery(
     srvTiers,
     ...times,
   };
-  const responder = (): Responder => new Responder({ settings: answering, planBytes, random, serialOf: () => 1 });
+  const responder = (): DnsResponder => new DnsResponder({ settings: answering, planBytes, random, serialOf: () => 1 });
   const [, names = written] = withNameReads([service, written], {
     settings: answering,
     catalogOf: (caller, view) => dnsCatalog(random, core, undefined, { view, caller }),
     viewers: viewersOf(settings.dns, settings.node),
     serialOf: (viewIndex) => 7 + viewIndex,
-    views: new Views(settings.dns.views, []),
+    views: new DnsViews(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
     reads: core.reads,
     checkCaughtUp: () => undefined,

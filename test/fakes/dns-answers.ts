@@ -78,15 +78,15 @@ export class NaiveDns {
     if (type === "PTR") return this.#services(view, owner, relative.slice(BROWSED.length));
     const own = this.#own(view, relative);
     if (own !== undefined) return this.#records(view, own, owner, type);
-    const carriers = this.#carriers(view, relative);
-    const pods = carriers.filter(
+    const aliasOwners = this.#aliasOwners(view, relative);
+    const pods = aliasOwners.filter(
       ({ kind, name, namespace }) => kind === "SERVICE" && relative.split(".").slice(1).join(".") === `${name}.${namespace}`,
     );
     if (pods.length > 0) return this.#records(view, { isLocated: false, entries: pods, transport: "", port: undefined }, owner, type);
-    const [first] = carriers;
+    const [first] = aliasOwners;
     if (first !== undefined) {
       const nameOf = ({ kind, namespace, name }: NaiveEntry) => `${kind} ${name}.${namespace}`;
-      const same = carriers.filter((entry) => nameOf(entry) === nameOf(first));
+      const same = aliasOwners.filter((entry) => nameOf(entry) === nameOf(first));
       const target = this.#canonical(first);
       const cname = `${owner}. ${this.#ttl(same)} CNAME ${target}.${zone}.`;
       if (type === "CNAME") return { rcode: "NOERROR", lines: [cname] };
@@ -154,7 +154,7 @@ export class NaiveDns {
   }
 
   /** In key order. */
-  #carriers(view: NaiveView, relative: string): readonly NaiveEntry[] {
+  #aliasOwners(view: NaiveView, relative: string): readonly NaiveEntry[] {
     return this.entries
       .filter((entry) => this.#sees(view, entry) && this.#aliasNames(view, entry).includes(relative))
       .toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
@@ -241,7 +241,7 @@ export class NaiveDns {
       .filter((entry) => tierOf(entry) === best)
       .flatMap((entry) => entry.targets.map((target) => ({ entry, target })));
     const [first] = targets;
-    if (first !== undefined && targets.every(({ target }) => !isIp(target.host))) return this.#elsewhere(view, targets, owner, type);
+    if (first !== undefined && targets.every(({ target }) => !isIp(target.host))) return this.#remoteLookup(view, targets, owner, type);
     if (type === "TXT") return this.#texts(shown, owner);
     if (type !== "A" && type !== "AAAA") return [];
     const found = targets.filter(({ target: { host } }) => (type === "A" ? V4.test(host) : host.includes(":")));
@@ -257,7 +257,7 @@ export class NaiveDns {
   }
 
   /** The name is another's: a CNAME for every type, and what is there if it is in the zone. */
-  #elsewhere(
+  #remoteLookup(
     view: NaiveView,
     targets: readonly { readonly entry: NaiveEntry; readonly target: NaiveTarget }[],
     owner: string,

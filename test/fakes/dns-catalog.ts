@@ -10,7 +10,7 @@ import { healthOrder } from "../../src/consumer/fitness.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameObserver } from "../../src/discovery/dns-names.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
-import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
+import { DependencyRecorder, type PlanDependencies } from "../../src/dns/subject/plan-dependencies.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/subject.ts";
 import { type IpAddress, parseAddress } from "../../src/lib/addresses.ts";
@@ -22,9 +22,9 @@ export class FakeDnsCatalog implements DnsCatalog {
   readonly view: DnsView;
   /** Grows with each change. */
   revision = 1;
-  readonly edition = 1;
+  readonly version = 1;
   readonly changes = new FakeChanges();
-  readonly #rests = new RestsNotes();
+  readonly #rests = new DependencyRecorder();
   readonly #entries: EntryView[] = [];
 
   constructor(entries: readonly EntryView[] = [], view: Partial<DnsView> = {}) {
@@ -101,7 +101,7 @@ export class FakeDnsCatalog implements DnsCatalog {
     return { items: items.slice(0, 64), isCut: items.length > 64 };
   }
 
-  takeRests(): Rests {
+  takePlanDependencies(): PlanDependencies {
     return this.#rests.take();
   }
 

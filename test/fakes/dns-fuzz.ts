@@ -2,8 +2,8 @@
 import packet from "dns-packet";
 import fc from "fast-check";
 import { expect } from "vitest";
-import { Responder } from "../../src/dns/server/responder.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
 import { queryBytes } from "./dns-text.ts";
 import { SETTINGS } from "./options.ts";
@@ -19,7 +19,12 @@ const catalog = new FakeDnsCatalog([
   }),
   entryView({ name: "db", targets: [{ host: "db.example.com" }] }),
 ]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
+const responder = new DnsResponder({
+  settings: TEST_DNS_SETTINGS,
+  planBytes: SETTINGS.dns.planBytes,
+  random: () => 0.5,
+  serialOf: () => 1,
+});
 
 /** A good query with a few bytes changed, cut, or added. */
 export function mutatedQuery(): fc.Arbitrary<Uint8Array> {

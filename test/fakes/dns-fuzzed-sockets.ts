@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { FakeDnsCatalog } from "./dns-catalog.ts";
 import { startTestGateway, type TestGateway } from "./dns-gateway.ts";

@@ -1,9 +1,9 @@
 /** Many queries, whole and damaged, through a responder: names, types, options and views, over UDP and TCP. */
 import { inspect } from "node:util";
 import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, zoneKey } from "../../src/dns/records/dnssec.ts";
-import { type Reply, Responder } from "../../src/dns/server/responder.ts";
-import { type SigningKeys, ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
-import { onlyView, type Selected } from "../../src/dns/views/asker.ts";
+import { DnsResponder, type ResponderReply } from "../../src/dns/server/responder.ts";
+import { ZoneSigner, type ZoneSigningKeys } from "../../src/dns/signing/zone-signer.ts";
+import { onlyView, type ViewSelection } from "../../src/dns/views/query-client.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { anyQuery, isAnswerable, wrongWith } from "./dns-packets.ts";
 import { absentTwin, SECRET_SETTINGS, secretCatalogs } from "./dns-secrets.ts";
@@ -21,9 +21,9 @@ export interface FuzzOutcome {
 }
 
 /** Signs in no time, and always with the same bytes: what is signed is not what is tried. */
-const QUICK_KEYS: SigningKeys = {
+const QUICK_KEYS: ZoneSigningKeys = {
   keys: [zoneKey(new Uint8Array(PUBLIC_KEY_BYTES).fill(1))],
-  edition: 0,
+  version: 0,
   sign: () => new Uint8Array(SIGNATURE_BYTES).fill(2),
 };
 const PACKETS_PER_SECOND = 10_000;
@@ -32,7 +32,7 @@ const PACKETS_PER_SECOND = 10_000;
 const TWIN_EACH = 4;
 
 /** What an answer says without what it says it about. */
-function toldBy({ rcode, isTruncated, bytes }: Reply): string {
+function toldBy({ rcode, isTruncated, bytes }: ResponderReply): string {
   return `${rcode} ${isTruncated} ${bytes.length} ${Buffer.from(bytes.subarray(6, 12)).toString("hex")}`;
 }
 
@@ -41,7 +41,7 @@ export function fuzzResponder(seed: string, count: number, { isSigned = false } 
   const rng = new Rng(`dns fuzz ${seed}`);
   const time = { monoMs: 0, wallMs: 1_800_000_000_000 };
   const signer = isSigned ? new ZoneSigner({ keys: QUICK_KEYS, now: () => time }) : undefined;
-  const responder = new Responder({
+  const responder = new DnsResponder({
     signer,
     settings: { ...SECRET_SETTINGS, zoneKeys: signer && (() => signer.keys) },
     planBytes: SETTINGS.dns.planBytes,
@@ -62,7 +62,7 @@ export function fuzzResponder(seed: string, count: number, { isSigned = false } 
     const query = anyQuery(rng);
     const isTcp = rng.int(3) === 0;
     const view = rng.int(views.length);
-    const selected: Selected = rng.int(50) === 0 ? ({ isRefused: true } as const) : (views[view] ?? { isRefused: true });
+    const selected: ViewSelection = rng.int(50) === 0 ? ({ isRefused: true } as const) : (views[view] ?? { isRefused: true });
     const reply = responder.respond(query, isTcp ? "tcp" : "udp", () => selected);
     if ((reply !== undefined) !== isAnswerable(query)) return failed("an answer is missing, or too much", nth, query);
     if (reply === undefined) continue;

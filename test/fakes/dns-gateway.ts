@@ -1,7 +1,7 @@
 /** A gateway on free loopback ports over a fake catalog, with what it counted. */
 
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../src/dns/server/server.io.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { type CounterName, type LabelsOf, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";

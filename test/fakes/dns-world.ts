@@ -12,14 +12,14 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { CatalogReads } from "../../src/discovery/reads.ts";
 import { isAdmitted } from "../../src/discovery/switch-queue.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
-import { Views, viewersOf } from "../../src/dns/views/views.ts";
+import { DnsViews, viewersOf } from "../../src/dns/views/views.ts";
 import { parsePlainBlock } from "../../src/lib/addresses.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { dnsSelection } from "../../src/node/dns/selection.ts";
-import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule, PolicySet } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { type NaiveAnswer, NaiveDns, type NaiveEntry, type NaiveHealth, type NaiveTarget, type NaiveView } from "./dns-answers.ts";
 import { TEST_DNS_SETTINGS } from "./dns-catalog.ts";
@@ -126,11 +126,11 @@ export class DnsWorld {
   readonly #select: ReturnType<typeof dnsSelection>;
   readonly #zone: ZoneOfWorld;
   #isReady = true;
-  readonly #views = new Views(
+  readonly #views = new DnsViews(
     ROWS.map((row) => ({ ...row, listener: undefined })),
     [parsePlainBlock(`${FORWARDER}/32`)].filter((block) => block !== undefined),
   );
-  readonly #responder: Responder;
+  readonly #responder: DnsResponder;
   readonly #entries = new Map<string, NaiveEntry & { readonly origin: number }>();
   readonly #away = new Set<number>();
   readonly #counts = new Map<string, number>();
@@ -159,7 +159,7 @@ export class DnsWorld {
     this.#select = dnsSelection({ ...sources, ...node }, viewers, this.#views);
     this.#zone = new ZoneOfWorld(sources, viewers, this.#rng);
     const signer = new ZoneSigner({ keys: new TestKeys(), now: () => ({ monoMs: 1000 * this.#nowMs, wallMs: SIGNED_MS }) });
-    this.#responder = new Responder({
+    this.#responder = new DnsResponder({
       signer,
       settings: { ...TEST_DNS_SETTINGS, zoneKeys: () => signer.keys },
       planBytes: SETTINGS.dns.planBytes,
@@ -300,7 +300,7 @@ export class DnsWorld {
 
   #newSet(): PolicySet | undefined {
     if (this.#rng.int(6) === 0) return undefined;
-    const rules: Rule[] = NAMESPACES.flatMap((pattern) => {
+    const rules: NamespaceRule[] = NAMESPACES.flatMap((pattern) => {
       const kind = this.#rng.int(7);
       if (kind < 2) return [rule(pattern, { owners: [kind === 0 ? "c1" : "c2"] })];
       if (kind < 4) return [rule(pattern, { visibilityTenants: [kind === 2 ? "red" : "blue"] })];

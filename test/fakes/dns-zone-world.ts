@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { CatalogReads } from "../../src/discovery/reads.ts";
 import { classesOf, type ViewerOfView } from "../../src/dns/views/views.ts";
-import { isNewer, type Serials, ZoneChanges, type ZoneChangesSources, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
+import { type ClassSerials, isNewer, ZoneChanges, type ZoneChangesSources, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { visibilityOf } from "../../src/policy/set/verdict.ts";
 
@@ -59,7 +59,7 @@ export class ZoneOfWorld {
     this.#last.set(view, serial);
   }
 
-  #started(kept: Serials): ZoneVersions {
+  #started(kept: ClassSerials): ZoneVersions {
     const classes = this.#classes.callers.map((caller) => ({
       key: `${caller.tenant} ${caller.cluster}`,
       sees: visibilityOf(this.#sources.reads, caller),

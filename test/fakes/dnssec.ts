@@ -1,7 +1,7 @@
 /** Checks signed answers as a validator does (RFC 4034, 4035), written from the RFCs and without our code. */
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
 import { zoneKey } from "../../src/dns/records/dnssec.ts";
-import type { SigningKeys } from "../../src/dns/signing/zone-signer.ts";
+import type { ZoneSigningKeys } from "../../src/dns/signing/zone-signer.ts";
 
 export interface WireRecord {
   /** Labels of the owner in lower case, as latin1. */
@@ -50,8 +50,8 @@ const NAMES: Readonly<Record<number, { readonly skip: number; readonly count: nu
 };
 
 /** Two keys of one file, made anew. */
-export class TestKeys implements SigningKeys {
-  edition = 0;
+export class TestKeys implements ZoneSigningKeys {
+  version = 0;
   keys: readonly (ReturnType<typeof zoneKey> & { readonly secret: KeyObject })[] = [];
   signCount = 0;
 
@@ -61,7 +61,7 @@ export class TestKeys implements SigningKeys {
 
   replace(keys: TestKeys["keys"]): void {
     this.keys = keys;
-    this.edition += 1;
+    this.version += 1;
   }
 
   sign(index: number, data: Uint8Array): Uint8Array {

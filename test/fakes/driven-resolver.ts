@@ -13,9 +13,9 @@ import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
 import { observeResolver, resolverChecks } from "../../src/node/resolver/reports.ts";
 import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
-import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
+import type { StreamEvents, UpstreamStreamHandle } from "../../src/node/resolver/upstream-streams.io.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
-import type { Answer, ResolverOptions } from "../../src/resolver/io-types.ts";
+import type { AnswerQuality, ResolverOptions } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
 import { coreProcess } from "./core-process.ts";
 
@@ -42,7 +42,7 @@ class WatchedCalls extends UpstreamCalls {
     return super.unary(...call);
   }
 
-  override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): OpenStream {
+  override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): UpstreamStreamHandle {
     const watched: Watched = { upstream, hasCursor: place.cursor !== "", snapshotCount: 0 };
     if (!place.withDigest) this.watches.push(watched);
     const said = (bytes: Uint8Array, delayMs: number) => {
@@ -161,8 +161,8 @@ export class DrivenResolver implements Disposable {
 }
 
 /** Asks for a name; a promise where the caller has to wait. */
-export function askOf(driver: Pick<ResolverDriver, "ask">, name: InstanceName): Answer | Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+export function askOf(driver: Pick<ResolverDriver, "ask">, name: InstanceName): AnswerQuality | Promise<AnswerQuality> {
+  const { promise, resolve, reject } = Promise.withResolvers<AnswerQuality>();
   promise.catch(() => {});
   try {
     const told = (error: WaymarkError | undefined) =>

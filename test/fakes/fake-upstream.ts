@@ -13,11 +13,11 @@ import type { Kind } from "../../src/catalog/record/record.ts";
 import { parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { WatchReader } from "../../src/catalog/watch/reader.ts";
-import type { Call, Method } from "../../src/grpc/server/method.ts";
+import type { GrpcMethod, MethodCall } from "../../src/grpc/server/method.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { grpcStatus } from "../../src/server/grpc-methods.ts";
 import { refusal } from "../../src/server/status.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { type Serving, serve } from "./grpc-room.ts";
 import { FabricComponent } from "./mesh.ts";
@@ -28,7 +28,7 @@ const NO_ROOM = grpcStatus(refusal(new WaymarkError("quota_exceeded", "no room")
 const now = () => ({ monoMs: performance.now(), wallMs: Date.now() });
 
 interface Watch {
-  readonly call: Call;
+  readonly call: MethodCall;
   readonly feed: WatchFeed;
   readonly prefixes: readonly string[];
 }
@@ -77,8 +77,8 @@ export class FakeUpstream {
     for (const watch of this.watches) this.#tell(watch);
   }
 
-  #methods(): readonly Method[] {
-    const noted = (call: Call) =>
+  #methods(): readonly GrpcMethod[] {
+    const noted = (call: MethodCall) =>
       void this.calls.push(`${call.method.path.split("/").at(-1)} ${String(call.metadata.get("authorization") ?? "")}`);
     return [
       {
@@ -119,7 +119,7 @@ export class FakeUpstream {
     ];
   }
 
-  #open(request: Uint8Array, call: Call): void {
+  #open(request: Uint8Array, call: MethodCall): void {
     const { namespacePrefixes: prefixes, cursor } = fromBinary(CatalogWatchRequestSchema, request);
     const filter = { ...ANY, resolved: new NamespacePrefixes(prefixes) };
     const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };

@@ -18,8 +18,8 @@ import { answeringEach } from "../../src/services/answered-stream.ts";
 import { readKeepAliveRequest, readRegisterRequest } from "../../src/services/discovery/response-bytes.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../src/services/forwarding/forwarded-calls.ts";
-import type { AnsweredCalls, AskedCalls } from "../../src/services/forwarding/messages.ts";
-import type { CallContext, RouteAnswer, RouteParameters, Service, StreamSource } from "../../src/services/service.ts";
+import type { CallAnswers, CallRequests } from "../../src/services/forwarding/messages.ts";
+import type { CallContext, RouteAnswer, RouteParameters, ServiceDefinition, StreamSource } from "../../src/services/service.ts";
 
 export const CONTEXT: CallContext = {
   caller: { ...anonymousCaller("c1", "10.0.0.1", ["mesh.read", "owner:svc.a"]), principal: "spiffe://a", untilWallMs: 9_000 },
@@ -32,7 +32,7 @@ const MAIN_TIME: Time = { monoMs: 7_000, wallMs: 1_760_000_000_000 };
 export type Act = (leaseId: string, context: CallContext) => Uint8Array | Promise<Uint8Array>;
 
 /** Renewals are answered by `act`, and all other calls with what they ask. */
-export function discovery(act: Act = (leaseId) => renewed(leaseId)): Service {
+export function discovery(act: Act = (leaseId) => renewed(leaseId)): ServiceDefinition {
   return {
     desc: DiscoveryService,
     handlers: {
@@ -59,12 +59,14 @@ export function renewed(...expiredLeaseIds: string[]): Uint8Array {
   return toBinary(RenewResponseSchema, create(RenewResponseSchema, { expiredLeaseIds }));
 }
 
-export function peers(open: () => StreamSource): Service {
+export function peers(open: () => StreamSource): ServiceDefinition {
   return { desc: PeerService, handlers: { watch: { kind: "server_streaming", open } } };
 }
 
 /** A service with one route. */
-export function routed(answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>): Service {
+export function routed(
+  answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>,
+): ServiceDefinition {
   return { desc: PeerService, handlers: {}, routes: [{ path: "/control/peers", parameters: ["a"], rpc: "list", answer }] };
 }
 
@@ -77,11 +79,11 @@ export class Forwarding {
   readonly worker: CallForwarder;
   readonly main: ForwardedCalls;
   /** As the worker has it. */
-  readonly service: Required<Pick<Service, "handlers" | "routes">>;
+  readonly service: Required<Pick<ServiceDefinition, "handlers" | "routes">>;
   readonly bugs: { readonly fault: unknown; readonly call: ForwardedCall }[] = [];
   /** What is on its way to the main thread, and to the worker. */
-  readonly toMain: AskedCalls[] = [];
-  readonly toWorker: AnsweredCalls[] = [];
+  readonly toMain: CallRequests[] = [];
+  readonly toWorker: CallAnswers[] = [];
   /** How often an end said that there is something to take, since it was last taken. */
   workerWakes = 0;
   mainWakes = 0;
@@ -89,7 +91,7 @@ export class Forwarding {
   callsLeft = Number.POSITIVE_INFINITY;
   readonly later: (() => void)[] = [];
 
-  constructor(service: Service, bounds: { readonly maxCalls: number; readonly maxBytes: number } = FORWARDING_BOUNDS) {
+  constructor(service: ServiceDefinition, bounds: { readonly maxCalls: number; readonly maxBytes: number } = FORWARDING_BOUNDS) {
     this.worker = new CallForwarder({ ...bounds, wake: () => void this.workerWakes++ });
     this.main = new ForwardedCalls({
       services: [service],

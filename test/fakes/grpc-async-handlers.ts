@@ -1,10 +1,10 @@
 /** Methods from asynchronous functions, for services of which few calls are made: requests and answers as async iterables, with back pressure. */
-import type { Call, RequestListener, RequestStreamMethod, SingleRequestMethod } from "../../src/grpc/server/method.ts";
+import type { MethodCall, RequestReceiver, RequestStreamMethod, SingleRequestMethod } from "../../src/grpc/server/method.ts";
 
 /** A method that answers a stream of requests with one message. What is thrown ends the call. */
 export function clientStreamMethod(
   path: string,
-  handle: (requests: AsyncIterable<Uint8Array>, call: Call) => Promise<Uint8Array>,
+  handle: (requests: AsyncIterable<Uint8Array>, call: MethodCall) => Promise<Uint8Array>,
 ): RequestStreamMethod {
   return {
     path,
@@ -22,7 +22,7 @@ export function clientStreamMethod(
 /** A method that answers a stream of requests with a stream of messages. */
 export function bidiMethod(
   path: string,
-  handle: (requests: AsyncIterable<Uint8Array>, call: Call) => AsyncIterable<Uint8Array>,
+  handle: (requests: AsyncIterable<Uint8Array>, call: MethodCall) => AsyncIterable<Uint8Array>,
 ): RequestStreamMethod {
   return {
     path,
@@ -36,12 +36,15 @@ export function bidiMethod(
 }
 
 /** A method that answers one request with a stream of messages. */
-export function serverStreamOf(path: string, handle: (request: Uint8Array, call: Call) => AsyncIterable<Uint8Array>): SingleRequestMethod {
+export function serverStreamOf(
+  path: string,
+  handle: (request: Uint8Array, call: MethodCall) => AsyncIterable<Uint8Array>,
+): SingleRequestMethod {
   return { path, kind: "server_streaming", handle: (request, call) => void sendAll(call, handle(request, call)) };
 }
 
 /** Sends each message when the one before was taken, and ends the call as the iteration ends. Stops iterating when the call is over. */
-async function sendAll(call: Call, messages: AsyncIterable<Uint8Array>): Promise<void> {
+async function sendAll(call: MethodCall, messages: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     for await (const message of messages) {
       if (call.isOver) return;
@@ -53,19 +56,19 @@ async function sendAll(call: Call, messages: AsyncIterable<Uint8Array>): Promise
   }
 }
 
-function taken(call: Call, message: Uint8Array): Promise<void> {
+function taken(call: MethodCall, message: Uint8Array): Promise<void> {
   // A stream that goes away calls back with an error, which the next look at `isOver` sees too.
   return new Promise((resolve) => void call.write(message, () => resolve()));
 }
 
 /** Requests as they are asked for: one may wait here, the others wait in the stream's window. Ends early when the call is over. */
-class RequestQueue implements RequestListener, AsyncIterable<Uint8Array> {
-  readonly #call: Call;
+class RequestQueue implements RequestReceiver, AsyncIterable<Uint8Array> {
+  readonly #call: MethodCall;
   readonly #waiting: Uint8Array[] = [];
   #wanted: ((next: IteratorResult<Uint8Array, undefined>) => void) | undefined;
   #isEnded = false;
 
-  constructor(call: Call) {
+  constructor(call: MethodCall) {
     this.#call = call;
     call.onCancelled(() => this.halfClosed());
   }

@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
-import { listServices } from "../../src/services/list.ts";
+import { listServices } from "../../src/services/service-table.ts";
 import { demoChain, demoService } from "./demo-service.ts";
 import { GRPC_LIMITS } from "./listener-limits.ts";
 import { tellMemory } from "./memory.ts";

@@ -1,10 +1,10 @@
 /** Methods from plain functions: one that answers a request, and one that opens a source which is pulled as the client reads. */
-import type { Call, SingleRequestMethod } from "../../src/grpc/server/method.ts";
+import type { MethodCall, SingleRequestMethod } from "../../src/grpc/server/method.ts";
 
 /** A unary method. A value is sent in the same turn of the event loop, a promise when it settles; what is thrown ends the call. */
 export function unaryMethod(
   path: string,
-  handle: (request: Uint8Array, call: Call) => Uint8Array | Promise<Uint8Array>,
+  handle: (request: Uint8Array, call: MethodCall) => Uint8Array | Promise<Uint8Array>,
 ): SingleRequestMethod {
   return {
     path,
@@ -29,7 +29,7 @@ export interface MessageSource {
 }
 
 /** A server-streaming method: one message in flight, and the next is pulled when HTTP/2 took it. */
-export function serverStreamMethod(path: string, open: (request: Uint8Array, call: Call) => MessageSource): SingleRequestMethod {
+export function serverStreamMethod(path: string, open: (request: Uint8Array, call: MethodCall) => MessageSource): SingleRequestMethod {
   return {
     path,
     kind: "server_streaming",
@@ -40,12 +40,12 @@ export function serverStreamMethod(path: string, open: (request: Uint8Array, cal
 /** Sends what a source has, one message at a time. */
 class SourcePump {
   readonly #source: MessageSource;
-  readonly #call: Call;
+  readonly #call: MethodCall;
   #state: "idle" | "pulling" | "writing" | "closed" = "idle";
   #isWoken = false;
   #ending: { readonly error: unknown } | undefined;
 
-  constructor(source: MessageSource, call: Call) {
+  constructor(source: MessageSource, call: MethodCall) {
     this.#source = source;
     this.#call = call;
   }

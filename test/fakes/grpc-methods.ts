@@ -1,6 +1,6 @@
 /** Methods of every kind that a test of src/grpc may call, and what they saw. */
 
-import type { Call, Method } from "../../src/grpc/server/method.ts";
+import type { GrpcMethod, MethodCall } from "../../src/grpc/server/method.ts";
 import { StatusError } from "../../src/grpc/wire/status.ts";
 import { CODES } from "../../src/lib/errors.ts";
 import { bidiMethod, clientStreamMethod, serverStreamOf } from "./grpc-async-handlers.ts";
@@ -11,11 +11,11 @@ export interface Seen {
   /** Why calls of "/t/Hold" and "/t/Endless" were cancelled. */
   readonly cancelled: string[];
   /** Calls of "/t/Hold" that wait. */
-  readonly held: Call[];
+  readonly held: MethodCall[];
   pulled: number;
 }
 
-export function methods(): { readonly methods: readonly Method[]; readonly seen: Seen } {
+export function methods(): { readonly methods: readonly GrpcMethod[]; readonly seen: Seen } {
   const seen: Seen = { cancelled: [], held: [], pulled: 0 };
   const chunk = new Uint8Array(64 * 1_024);
   return {

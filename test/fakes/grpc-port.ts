@@ -1,6 +1,6 @@
 /** A stream for the calls' state machines over arrays: what they order is a list of words, and time passes when a test says so. */
 
-import type { Taken } from "../../src/grpc/wire/message-reader.ts";
+import type { WriteCallback } from "../../src/grpc/wire/message-reader.ts";
 import type { HeaderBlock } from "../../src/grpc/wire/metadata.ts";
 
 export class FakePort {
@@ -12,7 +12,7 @@ export class FakePort {
   isPaused = false;
   trailers: () => HeaderBlock = () => ({});
   nowMs = 0;
-  readonly #taken: Taken[] = [];
+  readonly #taken: WriteCallback[] = [];
   readonly #waiting: (() => void)[] = [];
   readonly #deferred: (() => void)[] = [];
   #timers: { readonly atMs: number; readonly act: () => void }[] = [];
@@ -23,7 +23,7 @@ export class FakePort {
     this.orders.push(`${isEnd ? "trailers-only" : "headers"} ${String(status)}${type === undefined ? " no type" : ""}${rest.join("")}`);
   }
 
-  write(bytes: Uint8Array, taken?: Taken): boolean {
+  write(bytes: Uint8Array, taken?: WriteCallback): boolean {
     this.written.push(bytes);
     this.orders.push(`write ${bytes.length}`);
     if (taken !== undefined) this.#taken.push(taken);

@@ -7,7 +7,7 @@ import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
 import { GrpcServer, type ServerLimits, type ServerOptions } from "../../src/grpc/server/server.io.ts";
 import { framed } from "../../src/grpc/wire/message-reader.ts";
-import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../src/grpc/wire/metadata.ts";
 import { GRPC_LIMITS } from "./listener-limits.ts";
 
 const opened: { servers: { server: GrpcServer; listener: Server; sockets: Set<Socket> }[]; connections: ClientConnection[] } = {
@@ -83,7 +83,7 @@ export function unary(
   connection: ClientConnection,
   path: string,
   message: Uint8Array = new Uint8Array(),
-  more: { readonly metadata?: Metadata; readonly timeoutMs?: number } = {},
+  more: { readonly metadata?: GrpcMetadata; readonly timeoutMs?: number } = {},
 ): Promise<UnaryAnswer> {
   return new Promise((resolve) => {
     callUnary(connection, { path, message, ...more }, resolve);
@@ -93,7 +93,7 @@ export function unary(
 /** A streaming call and what came of it so far. */
 export class Conversation {
   readonly messages: Buffer[] = [];
-  metadata: Metadata | undefined;
+  metadata: GrpcMetadata | undefined;
   result: CallResult | undefined;
   readonly call: ClientCall;
 
@@ -113,8 +113,8 @@ export class Conversation {
   }
 }
 
-export function metadata(...entries: readonly (readonly [string, string | Uint8Array])[]): Metadata {
-  const made = new Metadata();
+export function metadata(...entries: readonly (readonly [string, string | Uint8Array])[]): GrpcMetadata {
+  const made = new GrpcMetadata();
   for (const [name, value] of entries) made.add(name, value);
   return made;
 }

@@ -1,13 +1,13 @@
 /** An inflater that answers when a test says so; a compressed message is the plain one with a 1 before it. */
-import type { Inflated, Inflater } from "../../src/grpc/wire/message-reader.ts";
+import type { InflateResult, Inflater } from "../../src/grpc/wire/message-reader.ts";
 
 export class LateInflater implements Inflater {
   /** Messages that were not released. */
   openCount = 0;
   readonly #waiting: (() => void)[] = [];
-  readonly #answer: (bytes: Uint8Array) => Inflated;
+  readonly #answer: (bytes: Uint8Array) => InflateResult;
 
-  constructor(answer: (bytes: Uint8Array) => Inflated = (bytes) => bytes.subarray(1)) {
+  constructor(answer: (bytes: Uint8Array) => InflateResult = (bytes) => bytes.subarray(1)) {
     this.#answer = answer;
   }
 
@@ -15,8 +15,8 @@ export class LateInflater implements Inflater {
     this.openCount += 1;
     let isReleased = false;
     const inflation = {
-      result: undefined as Inflated | undefined,
-      onResult: undefined as ((result: Inflated) => void) | undefined,
+      result: undefined as InflateResult | undefined,
+      onResult: undefined as ((result: InflateResult) => void) | undefined,
       release: () => {
         if (!isReleased) this.openCount -= 1;
         isReleased = true;

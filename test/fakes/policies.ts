@@ -2,15 +2,15 @@
 import fc from "fast-check";
 import { expect } from "vitest";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import type { CutoverWindow, PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import type { CutoverWindow, NamespaceRule, PolicySet } from "../../src/policy/set/rules.ts";
 
-export function rule(pattern: string, fields: Partial<Rule> = {}): Rule {
+export function rule(pattern: string, fields: Partial<NamespaceRule> = {}): NamespaceRule {
   const nothing = { owners: [], visibility: [], visibilityTenants: [], exportScopes: [], cutoverWindows: [] };
   const quota = { entries: 0, watches: 0, bytes: 0 };
   return { pattern, ...nothing, allowSummaries: false, policyVersion: "", priority: 0, quota, ...fields };
 }
 
-export function set(rules: readonly Rule[], fields: Partial<PolicySet> = {}): PolicySet {
+export function set(rules: readonly NamespaceRule[], fields: Partial<PolicySet> = {}): PolicySet {
   return { version: "v1", defaultAllow: false, rules, ...fields };
 }
 
@@ -46,7 +46,7 @@ const closedWindow = fc
 const label = fc.string({ maxLength: 20, unit: "grapheme" });
 const count = fc.nat(Number.MAX_SAFE_INTEGER);
 
-function someRule(pattern: string): fc.Arbitrary<Rule> {
+function someRule(pattern: string): fc.Arbitrary<NamespaceRule> {
   return fc.record({
     pattern: fc.constant(pattern),
     owners: fc.subarray<string>(["eu", ...CLUSTERS]),

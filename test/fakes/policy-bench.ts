@@ -2,12 +2,12 @@
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { TaskRunner } from "../../src/policy/run-tasks.io.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
-import type { Task } from "../../src/policy/task.ts";
+import type { PolicyTask } from "../../src/policy/task.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { PolicyFile } from "../../src/policy/versions/policy-file.ts";
 import { PolicyStore } from "../../src/policy/versions/policy-store.ts";
 import type { VersionPlace } from "../../src/policy/versions/version.ts";
-import type { Store } from "../../src/store/control/store.ts";
+import type { ControlStore } from "../../src/store/control/store.ts";
 import { channels } from "./policies.ts";
 
 export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns: undefined, mayRead: true };
@@ -29,7 +29,7 @@ export class Bench {
   readonly file: PolicyFile;
   readonly tasks: TaskRunner;
 
-  constructor(store: Store, node: { readonly nodeId: string; readonly clusterId: string } = { nodeId: "n1", clusterId: "eu-1" }) {
+  constructor(store: ControlStore, node: { readonly nodeId: string; readonly clusterId: string } = { nodeId: "n1", clusterId: "eu-1" }) {
     this.engine = new PolicyEngine({ ...node, maxVersions: 3, maxBytes: 1e6 });
     this.policyStore = new PolicyStore({
       engine: this.engine,
@@ -63,7 +63,7 @@ export class Bench {
     this.file = new PolicyFile(this.policyStore);
   }
 
-  run<T>(task: Task<T>): Promise<T> {
+  run<T>(task: PolicyTask<T>): Promise<T> {
     return this.tasks.run(task);
   }
 

@@ -1,5 +1,5 @@
 /** Who may see what, the naive way: plain lists and no tree, cache or index. What the listeners of a node are compared with. */
-import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule, PolicySet } from "../../src/policy/set/rules.ts";
 
 export interface ModelEntry {
   readonly key: string;
@@ -35,18 +35,21 @@ export class PolicyModel {
   /** Undefined: no policy was ever configured. */
   set: PolicySet | undefined;
   entries: ModelEntry[] = [];
-  #known: { readonly of: PolicySet | undefined; readonly rules: Map<string, Rule | undefined> } = { of: undefined, rules: new Map() };
+  #known: { readonly of: PolicySet | undefined; readonly rules: Map<string, NamespaceRule | undefined> } = {
+    of: undefined,
+    rules: new Map(),
+  };
 
   /** Remembered for one set: only the waiting gets shorter. */
-  ruleOf(namespace: string): Rule | undefined {
+  ruleOf(namespace: string): NamespaceRule | undefined {
     if (this.#known.of !== this.set) this.#known = { of: this.set, rules: new Map() };
     const { rules } = this.#known;
     if (!rules.has(namespace)) rules.set(namespace, this.#findRule(namespace));
     return rules.get(namespace);
   }
 
-  #findRule(namespace: string): Rule | undefined {
-    let best: Rule | undefined;
+  #findRule(namespace: string): NamespaceRule | undefined {
+    let best: NamespaceRule | undefined;
     for (const rule of this.set?.rules ?? []) {
       if (patternCovers(rule.pattern, namespace) && (best === undefined || weightOf(rule.pattern) > weightOf(best.pattern))) best = rule;
     }

@@ -13,7 +13,7 @@ import {
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
-import type { Service, StreamSource } from "../../src/services/service.ts";
+import type { ServiceDefinition, StreamSource } from "../../src/services/service.ts";
 
 export function keyText(key: EntryKey | undefined): string {
   return key === undefined ? "" : [key.namespace, key.name, key.instanceId].join("|");
@@ -75,7 +75,12 @@ export class PolicyStream {
 
   readonly #seen: Sightings;
 
-  constructor(service: Service, viewer: Caller, filter: StreamFilter, ports: { readonly now: () => Time; readonly seen: Sightings }) {
+  constructor(
+    service: ServiceDefinition,
+    viewer: Caller,
+    filter: StreamFilter,
+    ports: { readonly now: () => Time; readonly seen: Sightings },
+  ) {
     const { now } = ports;
     this.#seen = ports.seen;
     this.viewer = viewer;

@@ -1,13 +1,21 @@
 /** What a store without a disk answers to the requests of tasks, and a run of tasks in which every answer may come late or be an error. */
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { type Answer, type Ended, type Request, type StoreRequest, type Task, type TaskOrder, Tasks } from "../../src/policy/task.ts";
+import {
+  type PolicyTask,
+  type StoreRequest,
+  type TaskAnswer,
+  TaskMachine,
+  type TaskOrder,
+  type TaskRequest,
+  type TaskResult,
+} from "../../src/policy/task.ts";
 import type { ControlMap } from "./control-map.ts";
 
 const OVER = { kind: "over" } as const;
 
 /** What the store answers. */
-export function answerOf(map: ControlMap, request: StoreRequest): Answer {
+export function answerOf(map: ControlMap, request: StoreRequest): TaskAnswer {
   try {
     switch (request.kind) {
       case "get":
@@ -30,23 +38,23 @@ export interface Fault {
 }
 
 export class TaskRun {
-  readonly tasks = new Tasks();
+  readonly tasks = new TaskMachine();
   readonly #map: ControlMap;
   readonly #fault: Fault | undefined;
-  readonly #onRequest: (request: Request) => void;
+  readonly #onRequest: (request: TaskRequest) => void;
   readonly #asked: TaskOrder[] = [];
   #requestCount = 0;
   #taskCount = 0;
   /** By the number of the task, from 1. */
-  readonly ended = new Map<number, Ended>();
+  readonly ended = new Map<number, TaskResult>();
 
-  constructor(map: ControlMap, fault?: Fault, onRequest: (request: Request) => void = () => {}) {
+  constructor(map: ControlMap, fault?: Fault, onRequest: (request: TaskRequest) => void = () => {}) {
     this.#map = map;
     this.#fault = fault;
     this.#onRequest = onRequest;
   }
 
-  begin(work: Task<unknown>, now: Time): number {
+  begin(work: PolicyTask<unknown>, now: Time): number {
     this.#taskCount += 1;
     const id = this.#taskCount;
     this.tasks.handle({ kind: "begin", work, ended: (ended) => this.ended.set(id, ended) }, now, this.#asked);
@@ -65,7 +73,7 @@ export class TaskRun {
     }
   }
 
-  #answer(order: TaskOrder): Answer {
+  #answer(order: TaskOrder): TaskAnswer {
     this.#onRequest(order.kind === "store" ? order.request : { kind: order.until });
     const isFault = this.#requestCount++ === this.#fault?.at;
     const isSkipped = (isFault && !this.#fault.isDone) || order.kind === "wait";

@@ -2,7 +2,7 @@
 import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { checksumOf } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
-import type { Stage } from "../../src/policy/versions/version.ts";
+import type { RolloutStage } from "../../src/policy/versions/version.ts";
 import { rule, set } from "./policies.ts";
 
 export interface Version {
@@ -11,7 +11,7 @@ export interface Version {
 }
 
 /** A version with so many rules. */
-export function version(number: number, nodeId = "n1", ruleCount = 1, hlc = number * 2048, stage?: Stage): Version {
+export function version(number: number, nodeId = "n1", ruleCount = 1, hlc = number * 2048, stage?: RolloutStage): Version {
   const rules = Array.from({ length: ruleCount }, (_, i) => rule(`${nodeId}.x${i}`, { visibilityTenants: ["blue"] }));
   const made = set(rules, { version: `${number} of ${nodeId}` });
   const checksum = checksumOf(made);

@@ -32,9 +32,9 @@ import {
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { parseZone } from "../../src/dns/names/names.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -43,10 +43,10 @@ import { now as realNow } from "../../src/lib/stall-aware-time.io.ts";
 import { type NodePolicy, openNodePolicy } from "../../src/node/policy.io.ts";
 import { type Caller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { encodePolicySet } from "../../src/policy/set/codec.ts";
-import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule, PolicySet } from "../../src/policy/set/rules.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";
-import type { Service } from "../../src/services/service.ts";
+import type { ServiceDefinition } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "./discovery-service.ts";
 import { queryBytes, responseText } from "./dns-text.ts";
 import { rule as plainRule, span } from "./policies.ts";
@@ -80,7 +80,7 @@ export class PolicyWorld {
   readonly #rng: Rng;
   readonly #inside: DiscoveryInside;
   #policy: NodePolicy | undefined;
-  readonly #responder: Responder;
+  readonly #responder: DnsResponder;
   readonly #dns: ReturnType<typeof dnsCatalog>;
   readonly #streams: PolicyStream[] = [];
   readonly #seen = new Sightings();
@@ -104,7 +104,7 @@ export class PolicyWorld {
     const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, allowExternalNames, srvPriority, srvTiers } = dns;
     const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
     const zones = dns.zones.map(parseZone);
-    this.#responder = new Responder({
+    this.#responder = new DnsResponder({
       settings: { zones, reverseZones: [], nodeId: core.identity.nodeId, allowExternalNames, srvPriority, srvTiers, ...times },
       planBytes: dns.planBytes,
       random: () => 0.5,
@@ -432,7 +432,7 @@ export class PolicyWorld {
   // ---- chance ----
 
   #randomSet(): PolicySet {
-    const rules = new Map<string, Rule>();
+    const rules = new Map<string, NamespaceRule>();
     for (let i = this.#rng.int(this.#size.maxRules + 1); i > 0; i--) {
       const rule = this.#randomRule();
       rules.set(rule.pattern, rule);
@@ -450,7 +450,7 @@ export class PolicyWorld {
     return { ...before, version: "changed", rules };
   }
 
-  #randomRule(): Rule {
+  #randomRule(): NamespaceRule {
     const labels = this.#namespace().split(".");
     const prefix = labels.slice(0, 1 + this.#rng.int(labels.length)).join(".");
     const some = <T>(from: readonly T[], max: number): T[] => [
@@ -553,7 +553,7 @@ export class PolicyWorld {
     request: MessageInitShape<I>,
     output: O,
   ): Promise<MessageShape<O> | undefined> {
-    const services: readonly (Service | undefined)[] = [this.#inside.service, this.#policy?.service];
+    const services: readonly (ServiceDefinition | undefined)[] = [this.#inside.service, this.#policy?.service];
     const handler = services.map((service) => service?.handlers[rpc]).find((each) => each !== undefined);
     assert(handler?.kind === "unary", rpc);
     try {

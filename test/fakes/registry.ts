@@ -19,7 +19,7 @@ import { JournalRestore, restoreLeases } from "../../src/discovery/registrar/res
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import { Quotas } from "../../src/policy/limits/quotas.ts";
+import { NamespaceQuotas } from "../../src/policy/limits/quotas.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { BOUNDS } from "./options.ts";
 import { ALL_TIME_COUNTS } from "./stall-clock.ts";
@@ -105,8 +105,8 @@ interface ReceivedRecord {
 const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
 
 /** No quota is set. */
-function noQuotas({ lookup }: Replica): Quotas {
-  return new Quotas({
+function noQuotas({ lookup }: Replica): NamespaceQuotas {
+  return new NamespaceQuotas({
     namespaceQuota: () => NO_QUOTA,
     tenantQuota: () => NO_QUOTA,
     namespaceUsage: (namespace) => lookup.namespaceUsage(namespace),
@@ -131,9 +131,9 @@ export class Registry {
   collectsBy: CollectsBy = "age";
   #flight: WriteBatch | undefined;
 
-  readonly #quotasOf: (replica: Replica) => Quotas;
+  readonly #quotasOf: (replica: Replica) => NamespaceQuotas;
 
-  constructor(disk = new Disk(), quotasOf: (replica: Replica) => Quotas = noQuotas) {
+  constructor(disk = new Disk(), quotasOf: (replica: Replica) => NamespaceQuotas = noQuotas) {
     this.disk = disk;
     this.#quotasOf = quotasOf;
     this.restart(at(0));

@@ -19,15 +19,15 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
-import type { RestoredCopy } from "../../src/resolver/disk/restoring.ts";
-import type { WatchRefusal } from "../../src/resolver/following/refusals.ts";
-import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
+import type { RestoredCopy } from "../../src/resolver/disk/restore.ts";
+import type { AnswerQuality, LookupOptions, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
+import type { CacheOperation } from "../../src/resolver/maintenance/cache-operations.ts";
 import { type FollowedSummariesOptions } from "../../src/resolver/summaries/followed-summaries.ts";
 import { TrustedKeys } from "../../src/resolver/summaries/trusted-keys.ts";
-import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import type { WatchRefusal } from "../../src/resolver/watching/refusals.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { coreProcess } from "./core-process.ts";
@@ -241,7 +241,7 @@ export class ResolverWorld {
   }
 
   /** An operator acts on the cache. What he is told, once he is: a number of entries, or the reason of a refusal. */
-  act(act: CacheAct, ...namespaces: readonly string[]): (number | string)[] {
+  act(act: CacheOperation, ...namespaces: readonly string[]): (number | string)[] {
     const told: (number | string)[] = [];
     this.#do({
       kind: "act",
@@ -278,7 +278,7 @@ export class ResolverWorld {
   }
 
   /** As the shell asks for a name. What is fetched for it arrives when time passes. */
-  readonly port = (name: QueriedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined => {
+  readonly port = (name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined => {
     const out: ResolverOrder[] = [];
     const answer = this.machine.ask(name, (outcome) => told("error" in outcome ? outcome.error : undefined), this.now, out, asked);
     this.#carryOut(out);

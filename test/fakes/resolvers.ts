@@ -13,9 +13,9 @@ import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { type FeedMessage, SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
-import { Bookmarks } from "../../src/resolver/following/bookmarks.ts";
-import { Followed, FollowedWatch } from "../../src/resolver/following/followed.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
+import { WatchBookmarks } from "../../src/resolver/watching/bookmarks.ts";
+import { UpstreamWatch, WatchedCatalog } from "../../src/resolver/watching/watched-catalog.ts";
+import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { FabricComponent, type KnownOrigin } from "./mesh.ts";
 import { Model, plain } from "./model.ts";
@@ -32,10 +32,10 @@ const FREQUENT = "resolver-0";
 /** A resolver that follows everything, as streams see it. */
 export class ResolverView extends FabricComponent {
   override readonly viewName = "resolver";
-  override readonly places: Bookmarks;
+  override readonly places: WatchBookmarks;
   readonly #world: WatchedWorld;
-  readonly #watch = new FollowedWatch(EVERYTHING);
-  readonly #followed: Followed;
+  readonly #watch = new UpstreamWatch(EVERYTHING);
+  readonly #followed: WatchedCatalog;
   #upstream: FabricComponent;
   /** The replica that the feed reads. A node that starts again has another one. */
   #of: Replica;
@@ -56,9 +56,9 @@ export class ResolverView extends FabricComponent {
     const past = pastTouches === undefined ? {} : { pastTouches };
     const bounds = { nodeId: name, generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4, ...past };
     this.replica = new Replica(new EntryIndex(), new Slab(), bounds);
-    this.places = new Bookmarks(this.replica);
+    this.places = new WatchBookmarks(this.replica);
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
-    this.#followed = new Followed({ replica: this.replica, bookmarks: this.places, stamper, onChange: NOBODY, onTold: NOBODY });
+    this.#followed = new WatchedCatalog({ replica: this.replica, bookmarks: this.places, stamper, onChange: NOBODY, onTold: NOBODY });
     this.#upstream = upstream;
     this.#of = upstream.replica;
     this.#feed = this.#open(time);

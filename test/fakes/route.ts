@@ -2,7 +2,7 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import type { RouteParameters, Service } from "../../src/services/service.ts";
+import type { RouteParameters, ServiceDefinition } from "../../src/services/service.ts";
 
 export interface RouteAsked {
   readonly path: string;
@@ -12,7 +12,10 @@ export interface RouteAsked {
 }
 
 /** The page, or the pieces joined; and what of it is steady. */
-export function askRoute(service: Service, asked: RouteAsked): { readonly page: JsonValue; readonly steady: JsonValue | undefined } {
+export function askRoute(
+  service: ServiceDefinition,
+  asked: RouteAsked,
+): { readonly page: JsonValue; readonly steady: JsonValue | undefined } {
   const { path, parameters = {}, time = { monoMs: 0, wallMs: 0 }, caller = anonymousCaller("local", "127.0.0.1") } = asked;
   const route = service.routes?.find((each) => each.path === path);
   if (route === undefined) throw new Error(`no route ${path}`);

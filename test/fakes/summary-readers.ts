@@ -23,7 +23,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { type SummaryParts, summaryHandlers } from "../../src/services/discovery/summaries.ts";
-import type { CallContext, Route, StreamSource } from "../../src/services/service.ts";
+import type { CallContext, HttpRoute, StreamSource } from "../../src/services/service.ts";
 import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
 import type { SourceAge } from "../../src/summary/held/options.ts";
 import { recordKey } from "../../src/summary/keys.ts";
@@ -67,7 +67,7 @@ export class SummaryWorld {
   #atMs = 0;
   readonly #stamper = new SummaryStamper((cluster) => REGIONS[cluster]);
   readonly #handlers: ReturnType<typeof summaryHandlers>["handlers"];
-  readonly routes: readonly Route[];
+  readonly routes: readonly HttpRoute[];
 
   constructor({ nodeId = NODE.nodeId, allowsViewerOverride = false } = {}) {
     const bounds = { tombstoneTtlMs: 1000, minTombstones: 4 };

@@ -4,8 +4,8 @@ import { newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
-import { Responder } from "../../src/dns/server/responder.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type EntrySpec, entryView, FakeDnsCatalog, gatewayView, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
@@ -19,10 +19,10 @@ function openWorld(): Scenario {
   const rng = new Rng("golden");
   let settings = TEST_DNS_SETTINGS;
   const serialOf = () => catalog.revision;
-  let responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf });
+  let responder = new DnsResponder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf });
   const change = (changes: Partial<typeof settings>): void => {
     settings = { ...settings, ...changes };
-    responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf });
+    responder = new DnsResponder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf });
   };
   return (command) => {
     const [verb = "", ...words] = command.split(/\s+/);
@@ -57,7 +57,7 @@ function openWorld(): Scenario {
 }
 
 /** `dig TYPE NAME [+tcp] [+noedns] [+bufsize=N]` */
-function dig(responder: Responder, catalog: FakeDnsCatalog, words: readonly string[]): string {
+function dig(responder: DnsResponder, catalog: FakeDnsCatalog, words: readonly string[]): string {
   const [type = "", name = "", ...flags] = words;
   const bufsize = flags.includes("+noedns") ? undefined : Number(valueOf(flags, "+bufsize") ?? 1232);
   const query = queryBytes({ type, name: name.replace(/\.$/, ""), bufsize });

@@ -2,8 +2,8 @@
 import { connect as connectHttp2 } from "node:http2";
 import { afterEach, expect, test } from "vitest";
 import type { ClientCall } from "../../src/grpc/client/client-call.ts";
-import type { Connection } from "../../src/grpc/server/connection-guard.io.ts";
-import type { Method } from "../../src/grpc/server/method.ts";
+import type { GuardedConnection } from "../../src/grpc/server/connection-guard.io.ts";
+import type { GrpcMethod } from "../../src/grpc/server/method.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { CODES } from "../../src/lib/errors.ts";
@@ -119,7 +119,7 @@ test("a call that its client cancels is cancelled at the server, whose later ans
 });
 
 /** A method that says what comes of a stream of requests, and answers each of them where it may. */
-function toldMethod(kind: "client_streaming" | "bidi_streaming", told: string[]): Method {
+function toldMethod(kind: "client_streaming" | "bidi_streaming", told: string[]): GrpcMethod {
   return {
     path: "/t/Told",
     kind,
@@ -205,7 +205,7 @@ test.each([
   { how: "loses its connection", gone: (client: RawConnection) => client.destroy() },
 ])("a call whose client $how before its request has ended is not run, nor waited for any longer", async ({ gone }) => {
   const { methods: offered, seen } = methods();
-  const watched: Connection[] = [];
+  const watched: GuardedConnection[] = [];
   const { server, port } = await serve({ methods: offered, onConnection: (each) => watched.push(each) > 0 });
   const client = new RawConnection(port).greet();
   const payload = framed(bytes("all of the message"));

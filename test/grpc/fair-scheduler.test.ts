@@ -1,12 +1,12 @@
 /** Fair turns: a burst of one waits behind itself, in order, and never in front of another. */
 import { expect, test } from "vitest";
-import { FairScheduler, type Share } from "../../src/grpc/server/connection-limits.ts";
+import { FairScheduler, type SchedulerShare } from "../../src/grpc/server/connection-limits.ts";
 
 function world(each: number, all = 100) {
   const ends: (() => void)[] = [];
   const turns = new FairScheduler({ each, all }, (end) => void ends.push(end));
   const done: string[] = [];
-  const act = (share: Share, what: string) => {
+  const act = (share: SchedulerShare, what: string) => {
     if (turns.mayAct(share)) done.push(what);
     else turns.wait(share, () => void done.push(what));
   };

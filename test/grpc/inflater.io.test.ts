@@ -2,13 +2,13 @@
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
-import type { Inflated } from "../../src/grpc/wire/message-reader.ts";
+import type { InflateResult } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 
 const MAX_BYTES = 4 * 1_024 * 1_024;
 
-function begun(bytes: Uint8Array): { readonly result: Inflated | undefined; readonly ms: number } {
+function begun(bytes: Uint8Array): { readonly result: InflateResult | undefined; readonly ms: number } {
   const from = performance.now();
   const { result } = new SharedInflater().inflate({ encoding: "gzip", bytes, owner: {}, maxMessageBytes: MAX_BYTES });
   return { result, ms: performance.now() - from };

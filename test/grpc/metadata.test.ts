@@ -1,7 +1,7 @@
 /** Metadata: names, values in text and in bytes, and their way through header blocks. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { addFields, decodeBinary, encodeBinary, Metadata, metadataOf } from "../../src/grpc/wire/metadata.ts";
+import { addFields, decodeBinary, encodeBinary, GrpcMetadata, metadataOf } from "../../src/grpc/wire/metadata.ts";
 
 const name = fc.stringMatching(/^x-[0-9a-z_.-]{1,12}$/).filter((each) => !each.endsWith("-bin"));
 const text = fc.stringMatching(/^[\x21-\x7e](?:[\x20-\x7e]{0,10}[\x21-\x7e])?$/);
@@ -16,7 +16,7 @@ const entry = fc.oneof(
 test("what is put into a header block comes out of its fields, each name's values in order", () => {
   fc.assert(
     fc.property(fc.array(entry, { maxLength: 10 }), (entries) => {
-      const sent = new Metadata();
+      const sent = new GrpcMetadata();
       for (const [key, value] of entries) sent.add(key, value);
       const block: Record<string, string | readonly string[]> = {};
       addFields(block, sent);
@@ -51,10 +51,10 @@ test.each([
   ["x-a-bin", "text"],
   ["x-a", new Uint8Array(1)],
 ])("%j with such a value is not for applications to set", (key, value) => {
-  expect(() => new Metadata().add(key, value)).toThrow(/assertion failed/);
+  expect(() => new GrpcMetadata().add(key, value)).toThrow(/assertion failed/);
 });
 
 test("spaces around a value are not part of it, as on the wire", () => {
-  expect(new Metadata().add("x-a", " b c ").get("x-a")).toBe("b c");
-  expect(new Metadata().get("x-a")).toBeUndefined();
+  expect(new GrpcMetadata().add("x-a", " b c ").get("x-a")).toBe("b c");
+  expect(new GrpcMetadata().get("x-a")).toBeUndefined();
 });

@@ -4,7 +4,7 @@ import { constants, createServer as createHttp2Server, type ServerHttp2Stream } 
 import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
-import { ConnectionPool, type Dial, type PooledAnswer } from "../../src/grpc/client/pool.io.ts";
+import { ConnectionPool, type PendingConnection, type PooledAnswer } from "../../src/grpc/client/pool.io.ts";
 import { parseTimeout } from "../../src/grpc/wire/request-head.ts";
 import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
@@ -17,7 +17,7 @@ afterEach(() => {
   closeAll();
 });
 
-function dial(address: string, _timeoutMs: number, onLeaving: () => void): Dial {
+function dial(address: string, _timeoutMs: number, onLeaving: () => void): PendingConnection {
   const [host = "", port = ""] = address.split(":");
   const socket = connectTcp({ host, port: Number(port) });
   sockets.push(socket);

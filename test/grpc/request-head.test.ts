@@ -1,7 +1,7 @@
 /** What the headers of a request say, which requests are no gRPC, and what a client writes: a timeout is read as at least as long as it was. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../src/grpc/wire/metadata.ts";
 import { encodingOf, firstOf, formatTimeout, isGrpcType, parseTimeout, readHead, requestFields } from "../../src/grpc/wire/request-head.ts";
 
 const usual = { ":method": "POST", ":path": "/t/Echo", "content-type": "application/grpc" };
@@ -48,7 +48,7 @@ test("a request says what it needs, and its metadata after that", () => {
   const plain = { path: "/t/U", sendsGzip: false, acceptsCompressed: false };
   const least = { ":method": "POST", ":path": "/t/U", te: "trailers", "content-type": "application/grpc+proto", "user-agent": "waymark" };
   expect(requestFields(plain)).toEqual(least);
-  const all = { ...plain, sendsGzip: true, acceptsCompressed: true, timeoutMs: 250, metadata: new Metadata().add("x-a", "1") };
+  const all = { ...plain, sendsGzip: true, acceptsCompressed: true, timeoutMs: 250, metadata: new GrpcMetadata().add("x-a", "1") };
   expect(requestFields(all)).toEqual({
     ...least,
     "grpc-timeout": "250000u",

@@ -1,10 +1,10 @@
 /** The server's half of a call, over arrays: what is ordered of its stream for what comes and what its handler does. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Call, Method, RequestListener } from "../../src/grpc/server/method.ts";
+import type { GrpcMethod, MethodCall, RequestReceiver } from "../../src/grpc/server/method.ts";
 import { ServerCall } from "../../src/grpc/server/server-call.ts";
 import { framed } from "../../src/grpc/wire/message-reader.ts";
-import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../src/grpc/wire/metadata.ts";
 import { readHead } from "../../src/grpc/wire/request-head.ts";
 import { StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";
 import { CODES, invalid, WaymarkError } from "../../src/lib/errors.ts";
@@ -18,7 +18,7 @@ interface Given {
 }
 
 /** A started call of a method. */
-function started(method: Method, given: Given = {}) {
+function started(method: GrpcMethod, given: Given = {}) {
   const port = new FakePort();
   const headers = { ":method": "POST", ":path": method.path, "content-type": "application/grpc", ...given.headers };
   const head = readHead(headers);
@@ -43,9 +43,13 @@ function started(method: Method, given: Given = {}) {
   return { call, port, orders: port.orders, bounds };
 }
 
-const unary = (handle: (request: Uint8Array, call: Call) => void): Method => ({ path: "/t/U", kind: "unary", handle });
-const stream = (handle: (request: Uint8Array, call: Call) => void): Method => ({ path: "/t/S", kind: "server_streaming", handle });
-const bidi = (open: (call: Call) => RequestListener): Method => ({ path: "/t/B", kind: "bidi_streaming", open });
+const unary = (handle: (request: Uint8Array, call: MethodCall) => void): GrpcMethod => ({ path: "/t/U", kind: "unary", handle });
+const stream = (handle: (request: Uint8Array, call: MethodCall) => void): GrpcMethod => ({
+  path: "/t/S",
+  kind: "server_streaming",
+  handle,
+});
+const bidi = (open: (call: MethodCall) => RequestReceiver): GrpcMethod => ({ path: "/t/B", kind: "bidi_streaming", open });
 const echo = unary((request, call) => call.respond(request));
 const frame = (text: string) => framed(Buffer.from(text));
 
@@ -74,9 +78,9 @@ test("a refusal is in headers alone, also after its handler thought for a while"
 test("a refusal after the headers is in trailers, and with it what the handler adds", () => {
   const { call, orders } = started(
     stream((_request, made) => {
-      made.sendMetadata(new Metadata().add("x-a", "1").add("x-a", "2"));
+      made.sendMetadata(new GrpcMetadata().add("x-a", "1").add("x-a", "2"));
       made.write(Buffer.from("one"));
-      made.finish({ code: CODES.ABORTED, message: "ü" }, new Metadata().add("x-b", "3"));
+      made.finish({ code: CODES.ABORTED, message: "ü" }, new GrpcMetadata().add("x-b", "3"));
     }),
   );
   call.data(frame(""));
@@ -103,7 +107,7 @@ test("a handler that says more than its kind of method has is a bug of ours, and
 test("a request in pieces is judged by its headers before its second piece, and one in a single piece is not", async () => {
   const judged: string[] = [];
   const refusal = new WaymarkError("unauthenticated", "who are you");
-  const judging = (judge: () => WaymarkError | undefined | Promise<WaymarkError | undefined>): Method => ({
+  const judging = (judge: () => WaymarkError | undefined | Promise<WaymarkError | undefined>): GrpcMethod => ({
     path: "/t/J",
     kind: "unary",
     handle: (request, call) => call.respond(request),
@@ -139,7 +143,12 @@ test("a compressed request is decompressed only for a caller with access", async
   const refusal = new WaymarkError("unauthenticated", "who are you");
   for (const outcome of [refusal, undefined, Promise.resolve(refusal), Promise.resolve(undefined)]) {
     const inflater = new LateInflater();
-    const judging: Method = { path: "/t/J", kind: "unary", handle: (request, call) => call.respond(request), judgeHeaders: () => outcome };
+    const judging: GrpcMethod = {
+      path: "/t/J",
+      kind: "unary",
+      handle: (request, call) => call.respond(request),
+      judgeHeaders: () => outcome,
+    };
     const { call, orders } = started(judging, { headers: { "grpc-encoding": "gzip" }, inflater });
     call.data(framed(Uint8Array.of(1, 65), true));
     if (outcome instanceof Promise) expect(inflater.openCount).toBe(0);
@@ -221,7 +230,7 @@ test("what is refused while it comes is told so at once, and its client need not
 
 test("a method may take over refusals, and have its own bounds, which may refuse", () => {
   const refused: string[] = [];
-  const method: Method = {
+  const method: GrpcMethod = {
     ...echo,
     refused: (error, call) => (refused.push(error.reason), call.fail(new StatusError({ code: 7, message: "no" }))),
   };
@@ -296,7 +305,7 @@ test("a client that goes away is told to the handler once; what it still says go
 
 test("requests of a stream are given in order, and held back while the handler wants none", () => {
   const got: string[] = [];
-  let made: Call | undefined;
+  let made: MethodCall | undefined;
   const { call, port, orders } = started(
     bidi((opened) => {
       made = opened;
@@ -317,7 +326,7 @@ test("requests of a stream are given in order, and held back while the handler w
 });
 
 test("a stream that its handler ends before its client does is reset when its trailers are sent", () => {
-  const { call, orders } = started(bidi((made) => ({ message: () => made.end(new Metadata().add("x-a", "1")), halfClosed: () => {} })));
+  const { call, orders } = started(bidi((made) => ({ message: () => made.end(new GrpcMetadata().add("x-a", "1")), halfClosed: () => {} })));
   call.sendMetadata();
   call.data(frame("a"));
   expect(orders).toEqual(["headers 200", "end grpc-status=0 x-a=1"]);

@@ -2,12 +2,12 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { type Acceptor, openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
+import { openAcceptor, type TlsAcceptor } from "../../src/grpc/server/acceptor.io.ts";
 import type { PortSharing } from "../../src/lib/shared-port.io.ts";
 import { until } from "../fakes/until.ts";
 
 interface Door {
-  readonly acceptor: Acceptor;
+  readonly acceptor: TlsAcceptor;
   count: number;
 }
 

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import type { CallListener, ClientCall } from "../../src/grpc/client/client-call.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
-import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../src/grpc/wire/metadata.ts";
 import { OK } from "../../src/grpc/wire/status.ts";
 import { CODES } from "../../src/lib/errors.ts";
 
@@ -22,12 +22,12 @@ function called() {
   return { answers, sent, made, call, listener: listener as CallListener };
 }
 
-const END = { trailers: new Metadata(), isFromServer: true, isUnprocessed: false, isMalformed: false };
+const END = { trailers: new GrpcMetadata(), isFromServer: true, isUnprocessed: false, isMalformed: false };
 
 test("the request goes out at once, and the answer comes with its metadata and status", () => {
   const { answers, sent, made, call, listener } = called();
   expect([sent, made === call]).toEqual([["/t/U true", "q"], true]);
-  const metadata = new Metadata().add("x-a", "1");
+  const metadata = new GrpcMetadata().add("x-a", "1");
   listener.metadata?.(metadata);
   listener.message(Uint8Array.of(7));
   expect(answers).toEqual([]);

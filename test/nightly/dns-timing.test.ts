@@ -1,7 +1,7 @@
 /** How long what is hidden takes, beside what is absent: blocks of questions in turns, and the medians of the blocks. The work itself is counted in `test/dns/server/hidden.test.ts`. */
 import { expect, test } from "vitest";
-import { Responder } from "../../src/dns/server/responder.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { HiddenAnswers } from "../../src/node/limits.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { SECRET_SETTINGS, secretCatalogs } from "../fakes/dns-secrets.ts";
@@ -40,7 +40,12 @@ function ratioOf(forms: readonly string[], repeats: number): number {
   const [anonymous] = secretCatalogs(undefined, (namespaces) => noted.note(caller, "192.0.2.1", namespaces));
   if (anonymous === undefined) throw new Error("there is an anonymous view");
   const view = onlyView(anonymous);
-  const responder = new Responder({ settings: SECRET_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 7 });
+  const responder = new DnsResponder({
+    settings: SECRET_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    serialOf: () => 7,
+  });
   let number = 100_000;
   const timed = (word: string): number => {
     const queries = Array.from({ length: PER_BLOCK }, () => {

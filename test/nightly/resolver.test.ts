@@ -1,4 +1,4 @@
-/** P17 with many histories; `test/resolver/following/followed.test.ts` plays the first of them. */
+/** P17 with many histories; `test/resolver/watching/watched-catalog.test.ts` plays the first of them. */
 import { expect, test } from "vitest";
 import { playAny, playBusy } from "../fakes/resolver-histories.ts";
 

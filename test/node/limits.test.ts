@@ -14,13 +14,13 @@ import { NodeLimits, type NodeLimitsOptions, nodeSharedLimits } from "../../src/
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { sharedBuckets } from "../../src/policy/limits/shared-limits.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { admitted } from "../../src/services/admission.ts";
-import type { CallContext, Handler, Service, StreamSource } from "../../src/services/service.ts";
+import type { CallContext, MethodHandler, ServiceDefinition, StreamSource } from "../../src/services/service.ts";
 import { HASH_KEY } from "../fakes/bucket-forms.ts";
 
-const RULE: Rule = {
+const RULE: NamespaceRule = {
   pattern: "hidden",
   owners: [],
   visibility: ["nobody"],
@@ -36,7 +36,7 @@ const RULE: Rule = {
 /** A service whose handlers only count, behind the limits of these settings. */
 function limited(
   env: Readonly<Record<string, string>>,
-  rules: readonly Rule[] = [],
+  rules: readonly NamespaceRule[] = [],
   more: Pick<NodeLimitsOptions, "audit" | "makeBuckets" | "watches"> = {},
 ) {
   const loaded = loadConfig({ env, flags: new Map() });
@@ -47,7 +47,7 @@ function limited(
   const clock = { monoMs: 0, wallMs: 0 };
   const limits = new NodeLimits({ settings, metrics, policies: { policy }, lookup: new EntryIndex(), now: () => clock, ...more });
   const calls: string[] = [];
-  const unary = (name: string): Handler => ({
+  const unary = (name: string): MethodHandler => ({
     kind: "unary",
     handle: () => {
       calls.push(name);
@@ -63,15 +63,15 @@ function limited(
         if (request.cursor === "bad") throw new Error("bad cursor");
         return source;
       },
-    } satisfies Handler,
+    } satisfies MethodHandler,
   };
-  const service: Service = { desc: DiscoveryService, handlers };
+  const service: ServiceDefinition = { desc: DiscoveryService, handlers };
   return { limits, calls, service, metrics, settings, clock, wrapped: admitted(service, limits.admission) };
 }
 
 const CONTEXT: CallContext = { caller: anonymousCaller("local", "192.0.2.1"), time: { monoMs: 0, wallMs: 0 }, requestId: "r" };
 
-function call({ handlers }: Service, name: string, request: object): unknown {
+function call({ handlers }: ServiceDefinition, name: string, request: object): unknown {
   const handler = handlers[name];
   if (handler?.kind === "unary") return handler.handle(request as never, CONTEXT);
   if (handler?.kind === "server_streaming") return handler.open(request as never, CONTEXT);
@@ -169,7 +169,7 @@ test("refusals are counted and recorded; what is only counted is recorded at the
 test("a method whose requests are read by hand is so where namespaces have limits too", () => {
   const read = () => undefined;
   const { limits } = limited({ WAYMARK_LIMITS__NAMESPACE_WRITES_PER_MINUTE: "60" });
-  const handlers = { register: { kind: "unary", read, handle: () => new Uint8Array() } satisfies Handler };
+  const handlers = { register: { kind: "unary", read, handle: () => new Uint8Array() } satisfies MethodHandler };
   expect(admitted({ desc: DiscoveryService, handlers }, limits.admission).handlers["register"]?.read).toBe(read);
 });
 

@@ -8,7 +8,7 @@ import { FabricGuard } from "../../src/node/core/open-fabric.ts";
 import { isMarked } from "../../src/node/fabric/members-file.io.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "../../src/node/policy.io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import type { Store } from "../../src/store/control/store.ts";
+import type { ControlStore } from "../../src/store/control/store.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { until } from "../fakes/until.ts";
 
@@ -35,7 +35,7 @@ test.each<{ what: string; seeds: readonly string[]; wasReady: boolean; hadPeers:
     const inside = await startDiscovery();
     const warned: string[] = [];
     const log = openLog({ level: "warn", scopes: new Map(), format: "json", write: (line) => void warned.push(line) });
-    const start = async (): Promise<{ readonly policy: NodePolicy; readonly policies: PolicyEngine; readonly store: Store }> => {
+    const start = async (): Promise<{ readonly policy: NodePolicy; readonly policies: PolicyEngine; readonly store: ControlStore }> => {
       const { core, settings, audit } = inside;
       const policies = new PolicyEngine({ ...core.identity, maxVersions: 3, maxBytes: 1e6 });
       const persistence = { ...settings.persistence, ephemeral: false, dataDir };

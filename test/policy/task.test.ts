@@ -2,34 +2,34 @@ import { expect, test } from "vitest";
 import { assert } from "../../src/lib/errors.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import {
-  type Answer,
   alone,
-  type Ended,
   getItem,
+  type PolicyTask,
   page,
   swap,
-  type Task,
+  type TaskAnswer,
   type TaskInput,
+  TaskMachine,
   type TaskOrder,
-  Tasks,
+  type TaskResult,
   time,
 } from "../../src/policy/task.ts";
 import { ControlMap } from "../fakes/control-map.ts";
 import { TaskRun } from "../fakes/policy-tasks.ts";
 
 const NOW = { monoMs: 1, wallMs: 5000 };
-const OVER: Answer = { kind: "over" };
+const OVER: TaskAnswer = { kind: "over" };
 const BYTES = new Uint8Array([1]);
 
 /** Tasks, what they ordered, and what they wrote down themselves. */
 function open() {
-  const tasks = new Tasks();
-  const [out, said, ends]: [TaskOrder[], string[], Ended[]] = [[], [], []];
+  const tasks = new TaskMachine();
+  const [out, said, ends]: [TaskOrder[], string[], TaskResult[]] = [[], [], []];
   const give = (input: TaskInput) => tasks.handle(input, NOW, out);
-  const begin = (task: Task<unknown>) => give({ kind: "begin", work: task, ended: (ended) => void ends.push(ended) });
-  const answered = (ask: number, answer: Answer = OVER) => give({ kind: "answered", ask, answer });
+  const begin = (task: PolicyTask<unknown>) => give({ kind: "begin", work: task, ended: (ended) => void ends.push(ended) });
+  const answered = (ask: number, answer: TaskAnswer = OVER) => give({ kind: "answered", ask, answer });
   /** Says so when it is alone and when it is not any more; fails when it is told to. */
-  function* work(name: string, fails = false): Task<void> {
+  function* work(name: string, fails = false): PolicyTask<void> {
     yield* alone(function* () {
       said.push(`${name} begins`);
       yield { kind: "shown" };
@@ -47,7 +47,7 @@ function asked(out: readonly TaskOrder[]): readonly number[] {
 
 test("a task asks the store and goes on with its answers, and tells what it comes to", () => {
   const run = new TaskRun(new ControlMap());
-  function* work(): Task<unknown> {
+  function* work(): PolicyTask<unknown> {
     const isFirst = yield* swap("a/1", 0, BYTES);
     const isAgain = yield* swap("a/1", 0, BYTES);
     const [item, none] = [yield* getItem("a/1"), yield* getItem("a/2")];
@@ -61,10 +61,10 @@ test("a task asks the store and goes on with its answers, and tells what it come
 });
 
 test("what the store refuses is thrown where it was asked for, and fails the task that does not catch it", () => {
-  function* careless(): Task<unknown> {
+  function* careless(): PolicyTask<unknown> {
     return yield* getItem("a b");
   }
-  function* careful(): Task<string> {
+  function* careful(): PolicyTask<string> {
     try {
       yield* getItem("a b");
       return "";
@@ -83,7 +83,7 @@ test("what the store refuses is thrown where it was asked for, and fails the tas
 test("a pause lets others continue first, one in each turn", () => {
   const { tasks, out, ends, begin, tick } = open();
   const said: number[] = [];
-  function* slow(n: number): Task<void> {
+  function* slow(n: number): PolicyTask<void> {
     yield;
     said.push(n);
   }

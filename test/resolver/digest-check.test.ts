@@ -6,7 +6,7 @@ import type { CatalogRecord, KeyText } from "../../src/catalog/record/record.ts"
 import { DigestSum } from "../../src/catalog/replica/namespace-digest.ts";
 import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { WatchDelta, WatchMessage } from "../../src/resolver/codec.ts";
-import { DigestCheck } from "../../src/resolver/upkeep/digest-check.ts";
+import { DigestCheck } from "../../src/resolver/maintenance/digest-check.ts";
 
 type Content = ReadonlyMap<string, number>;
 

@@ -1,9 +1,9 @@
 /** Comparisons of what is followed with the upstream: what changes is only noted while one runs (semantics.md, Resolver 20). */
 import { expect, test } from "vitest";
 import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
-import type { Followed } from "../../src/resolver/following/followed.ts";
-import type { WatchOrder } from "../../src/resolver/following/watches.ts";
-import { DigestRounds } from "../../src/resolver/upkeep/digest-rounds.ts";
+import { DigestRounds } from "../../src/resolver/maintenance/digest-rounds.ts";
+import type { WatchOrder } from "../../src/resolver/watching/upstream-watches.ts";
+import type { WatchedCatalog } from "../../src/resolver/watching/watched-catalog.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
 import { at } from "../fakes/registry.ts";
 
@@ -12,7 +12,7 @@ const SVC = new NamespacePrefixes(["svc"]);
 
 /** A comparison that has begun. */
 function begun() {
-  const followed: Pick<Followed, "onTouch"> = { onTouch: undefined };
+  const followed: Pick<WatchedCatalog, "onTouch"> = { onTouch: undefined };
   const parts = {
     replica: new FabricComponent("me").replica,
     bookmarks: { isAtBookmark: true },

@@ -6,7 +6,7 @@ import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/disco
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
-import { copyBound } from "../../src/resolver/disk/copy.ts";
+import { copyBound } from "../../src/resolver/disk/disk-copy.ts";
 import { runs } from "../fakes/effort.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -136,7 +136,7 @@ test("what is let go, and is followed for some seconds more, is not followed aga
   const world = started();
   for (let n = 0; n < 5; n++) world.ask(OTHER);
   world.run(2 * SECOND);
-  world.machine.following.letGo(["other"]);
+  world.machine.following.release(["other"]);
   expect(world.ask(OTHER)).toBe("followed 1");
   world.restart(world.copy());
   expect(world.machine.following.prefixes.list).toEqual(["svc"]);
@@ -171,7 +171,7 @@ test("who lacked a policy of which it had heard lacks it after a restart", () =>
 });
 
 /** The blocks of a copy, with their places. */
-test("what changes while the copy is made is in it as it is at its end", () => {
+test("what changes while the copy is made is in it is at its end", () => {
   const world = started();
   const keys = Array.from({ length: 400 }, (_, i) => DB1.replace("\u00001\u0000c1", `\u0000x${i}\u0000c1`));
   for (const key of keys) world.put("a", key, 6);

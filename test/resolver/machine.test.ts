@@ -378,10 +378,10 @@ test.each(["told of it", "told without it by a snapshot"])(
     world.run(SECOND);
     if (how === "told of it") change();
     expect([world.ask(OTHER), world.ask(absent)]).toEqual(["followed 0", "followed 1"]);
-    expect(world.machine.letGoCount).toBe(0);
+    expect(world.machine.releaseCount).toBe(0);
     letGo(world, "other");
     world.run(200);
-    expect(world.machine.letGoCount).toBe(1);
+    expect(world.machine.releaseCount).toBe(1);
     expect([world.ask(OTHER), world.ask(absent)]).toEqual(["fetched stale 1", "told"]);
     expect([world.ask(OTHER), world.ask(absent)]).toEqual(["fetched 0", "fetched 1"]);
   },

@@ -1,11 +1,11 @@
 /** Which upstream a resolver follows. */
 import { expect, test } from "vitest";
-import { type UpstreamFacts, Upstreams } from "../../src/resolver/upstreams.ts";
+import { type UpstreamFacts, UpstreamSet } from "../../src/resolver/upstreams.ts";
 
 const OURS: UpstreamFacts = { clusterId: "c1", region: "r1", via: [] };
 
-function upstreams(...addresses: readonly string[]): Upstreams {
-  return new Upstreams({ addresses, name: "me", clusterId: "c1", region: "r1", random: () => 0.5 }, 0);
+function upstreams(...addresses: readonly string[]): UpstreamSet {
+  return new UpstreamSet({ addresses, name: "me", clusterId: "c1", region: "r1", random: () => 0.5 }, 0);
 }
 
 test("the quickest of those that answer is followed, and of equals the first", () => {
@@ -61,7 +61,7 @@ test("one that named a policy which nobody has is left alone for a minute, each 
 });
 
 /** Probes both every 5 s from `from` on, for so long. Returns what is followed at each time. */
-function probe(list: Upstreams, latency: Record<string, number>, from: number, forMs: number): readonly (string | undefined)[] {
+function probe(list: UpstreamSet, latency: Record<string, number>, from: number, forMs: number): readonly (string | undefined)[] {
   const followed: (string | undefined)[] = [];
   for (let monoMs = from; monoMs <= from + forMs; monoMs += 5000) {
     for (const [address, latencyMs] of Object.entries(latency)) list.answered(address, latencyMs, OURS, monoMs);
@@ -183,7 +183,7 @@ test("one that answers probes, but breaks whatever is followed there, is tried l
     expect(list.current).toBe("a");
   };
   for (let n = 0; n < 8; n++) breakAndReturn();
-  list.goesWell("a");
+  list.markHealthy("a");
   breakAndReturn();
   expect(waits).toEqual([138, 275, 550, 1100, 2200, 4400, 5500, 5500, 138]);
 });

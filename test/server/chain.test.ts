@@ -9,8 +9,8 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import {
-  type Arrival,
-  type Chain,
+  type CallArrival,
+  type CallChain,
   type ChainPorts,
   type MethodChain,
   type RefusedCall,
@@ -19,13 +19,13 @@ import {
 } from "../../src/server/chain.ts";
 import { UndecodedRequest } from "../../src/server/request-shape/plan.ts";
 import { HealthBoard } from "../../src/services/health.ts";
-import type { CallContext, Service } from "../../src/services/service.ts";
+import type { CallContext, ServiceDefinition } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 
 type RpcStatus = Parameters<UnaryExchange["fail"]>[0];
 
 /** An exchange that keeps what it was answered with; `expire()` is its deadline. */
-class FakeExchange implements Arrival, UnaryExchange {
+class FakeExchange implements CallArrival, UnaryExchange {
   readonly arrival = this;
   readonly transport = "test";
   readonly encoding = "none";
@@ -67,7 +67,7 @@ class FakeExchange implements Arrival, UnaryExchange {
   }
 }
 
-function queryOf(chain: Chain): MethodChain {
+function queryOf(chain: CallChain): MethodChain {
   return chain.method(DiscoveryService.method.catalogQuery, demoService().service.handlers["catalogQuery"]);
 }
 
@@ -238,7 +238,7 @@ test("a draining server refuses new calls, and tells open streams to leave once"
   expect(told).toMatchObject([{ reason: "draining" }]);
 });
 
-function serviceMethod(chain: Chain, service: Service, name: "catalogQuery" | "catalogWatch"): MethodChain {
+function serviceMethod(chain: CallChain, service: ServiceDefinition, name: "catalogQuery" | "catalogWatch"): MethodChain {
   return chain.method(DiscoveryService.method[name], service.handlers[name]);
 }
 
@@ -273,7 +273,7 @@ test.each([
 });
 
 /** A check of health, as the chain serves it. */
-function checked(ports: Partial<ChainPorts>, prepare: (chain: Chain) => void = () => {}) {
+function checked(ports: Partial<ChainPorts>, prepare: (chain: CallChain) => void = () => {}) {
   const health = new HealthBoard([]);
   const { chain, observed } = demoChain(ports);
   prepare(chain);
@@ -288,7 +288,7 @@ test.each([
   { what: "callers without a credential may do nothing", ports: { anonymous: "none" as const } },
   { what: "callers without a credential may only read", ports: { anonymous: "read" as const } },
   { what: "every caller is over its limit", ports: { limit: () => refuse() } },
-  { what: "the server drains", ports: {}, prepare: (chain: Chain) => chain.drain() },
+  { what: "the server drains", ports: {}, prepare: (chain: CallChain) => chain.drain() },
 ])("health is told, and counted, where $what, also when its request comes in pieces", ({ ports, prepare }) => {
   const { answer, judged, observed } = checked(ports, prepare);
   expect(judged).toBeUndefined();

@@ -8,13 +8,13 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 import type { ChainPorts } from "../../src/server/chain.ts";
-import { type HttpRequest, type HttpResponse, HttpRoutes, type HttpSources, type Readiness } from "../../src/server/http-routes.ts";
+import { type HttpRequest, type HttpResponse, HttpRoutes, type HttpSources, type ReadinessReport } from "../../src/server/http-routes.ts";
 import { prometheusRoute } from "../../src/services/prometheus-sd.ts";
-import type { Route, RouteAnswer, Service } from "../../src/services/service.ts";
+import type { HttpRoute, RouteAnswer, ServiceDefinition } from "../../src/services/service.ts";
 import { countedBy, demoChain, statusOf } from "../fakes/demo-service.ts";
 import { Registry } from "../fakes/registry.ts";
 
-const READY: Readiness = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
+const READY: ReadinessReport = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
 
 function sources(overrides: Partial<HttpSources> = {}): HttpSources {
   return {
@@ -28,11 +28,11 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
 }
 
 /** A service of which only a route is tried. */
-function serviceWith(desc: DescService, route: Route): Service {
+function serviceWith(desc: DescService, route: HttpRoute): ServiceDefinition {
   return { desc, handlers: {}, routes: [route] };
 }
 
-const pageRoute = (desc: DescService, of: Pick<Route, "path" | "rpc"> & Partial<Route>, answer: RouteAnswer): Service =>
+const pageRoute = (desc: DescService, of: Pick<HttpRoute, "path" | "rpc"> & Partial<HttpRoute>, answer: RouteAnswer): ServiceDefinition =>
   serviceWith(desc, { parameters: [], answer: () => answer, ...of });
 
 const policyPage = (page: JsonValue) =>
@@ -50,7 +50,7 @@ const steadyPage = (path: string, rpc: string, page: JsonValue, steady: JsonValu
   pageRoute(PeerService, { path, rpc }, { kind: "page", page, steady });
 
 /** Of a list that is scraped; it tells what it was asked. */
-const scraped = (answer: Route["answer"]): Service =>
+const scraped = (answer: HttpRoute["answer"]): ServiceDefinition =>
   serviceWith(DiscoveryService, {
     path: "/sd/prometheus",
     parameters: ["namespace", "tag"],
@@ -61,7 +61,7 @@ const scraped = (answer: Route["answer"]): Service =>
 
 const FACTS = { nodeId: "a", clusterId: "local", region: "r1", boot: "b" };
 const READS = new CatalogReads(new Registry().replica, FACTS, { policies: { policy: NO_POLICY }, onDenied: () => {} });
-const SERVICES: readonly Service[] = [
+const SERVICES: readonly ServiceDefinition[] = [
   serviceWith(DiscoveryService, prometheusRoute({ reads: READS, checkCaughtUp: () => undefined })),
   policyPage({ enabled: true, number: "7" }),
 ];
@@ -71,7 +71,7 @@ interface Asked extends Partial<Pick<HttpRequest, "method" | "target">> {
   readonly accept?: string;
   readonly ifNoneMatch?: string;
   readonly from?: HttpSources;
-  readonly services?: readonly Service[];
+  readonly services?: readonly ServiceDefinition[];
   readonly ports?: Partial<ChainPorts>;
 }
 

@@ -8,18 +8,18 @@ import {
   type KeepAliveRequest,
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Taken } from "../../src/grpc/wire/message-reader.ts";
+import type { WriteCallback } from "../../src/grpc/wire/message-reader.ts";
 import { invalid, WaymarkError } from "../../src/lib/errors.ts";
-import type { Arrival, ChainPorts } from "../../src/server/chain.ts";
+import type { CallArrival, ChainPorts } from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "../../src/server/streams.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
-import type { Answers, CallContext, RequestListener } from "../../src/services/service.ts";
+import type { AnswerSink, CallContext, RequestListener } from "../../src/services/service.ts";
 import { DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
 
 /** What was ordered, in order; nothing is taken, and no time passes, until a test says so. */
-class FakeExchange implements Arrival, StreamExchange {
+class FakeExchange implements CallArrival, StreamExchange {
   readonly arrival = this;
   readonly transport = "test";
   readonly encoding = "none";
@@ -29,7 +29,7 @@ class FakeExchange implements Arrival, StreamExchange {
   readonly header = () => undefined;
   readonly orders: string[] = [];
   readonly sent: (Message | Uint8Array)[] = [];
-  readonly taken: Taken[] = [];
+  readonly taken: WriteCallback[] = [];
   isRoomy = true;
   unsendable: Error | undefined;
   goOn: () => void = () => {};
@@ -44,7 +44,7 @@ class FakeExchange implements Arrival, StreamExchange {
     this.orders.push(`begin ${requestId}`);
   }
 
-  send(answer: Message | Uint8Array, taken?: Taken): boolean {
+  send(answer: Message | Uint8Array, taken?: WriteCallback): boolean {
     if (this.unsendable !== undefined) throw this.unsendable;
     this.orders.push("send");
     this.sent.push(answer);
@@ -566,8 +566,8 @@ test("a credential that expired while no timer ran refuses the next request", ()
 
 test("the handler of a stream is told of everything, and of its end once; nothing is sent afterwards", () => {
   const told: string[] = [];
-  let given: Answers | undefined;
-  const open = (answers: Answers): RequestListener<never> => {
+  let given: AnswerSink | undefined;
+  const open = (answers: AnswerSink): RequestListener<never> => {
     given = answers;
     return {
       message: () => void told.push("message"),

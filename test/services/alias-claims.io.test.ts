@@ -6,10 +6,10 @@ import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { formatName } from "../../src/dns/names/names.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -45,7 +45,7 @@ class Bench {
     await handler.handle(request as never, { caller, time: this.#inside.now(), requestId: "" });
   }
 
-  async policy(rules: readonly Rule[]): Promise<void> {
+  async policy(rules: readonly NamespaceRule[]): Promise<void> {
     const { core } = this.#inside;
     const { policies } = core;
     const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };

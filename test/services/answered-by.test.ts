@@ -9,19 +9,19 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { auditHandlers } from "../../src/services/audit.ts";
 import { rpcName } from "../../src/services/contract.ts";
 import { readHandlers } from "../../src/services/discovery/read-handlers.ts";
-import { withNameReads } from "../../src/services/dns/answers.ts";
+import { withNameReads } from "../../src/services/dns/name-answers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../src/services/forwarding/worker-services.ts";
-import { checkAnswered } from "../../src/services/list.ts";
 import { nodeCalls, resolverServices } from "../../src/services/resolving/services.ts";
-import type { Answers, Handler, Service } from "../../src/services/service.ts";
+import type { AnswerSink, MethodHandler, ServiceDefinition } from "../../src/services/service.ts";
+import { checkAnswered } from "../../src/services/service-table.ts";
 import { CONTEXT } from "../fakes/forwarding.ts";
 import { stubServices } from "../fakes/stub-service.ts";
 
 /** What these need to be made, and not to answer. */
 const NOTHING = { metrics: new Metrics(), ports: {}, reads: {}, identity: {}, upstreams: [], cache: {} };
 
-function ofWorker(hasSummaries: boolean): readonly Service[] {
+function ofWorker(hasSummaries: boolean): readonly ServiceDefinition[] {
   const worker = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => {} });
   const routes = Object.fromEntries(stubServices().map((service) => [service.desc.typeName, service.routes ?? []]));
   return workerServices(worker, { reads: readHandlers(NOTHING as never), routes, hasSummaries });
@@ -30,15 +30,15 @@ function ofWorker(hasSummaries: boolean): readonly Service[] {
 const ofResolver = () => resolverServices({ ...NOTHING, audit: auditHandlers({} as never) } as never);
 
 /** As listeners have them. */
-const served = (services: readonly Service[]) => withNameReads(services, { settings: { zones: [] } } as never);
+const served = (services: readonly ServiceDefinition[]) => withNameReads(services, { settings: { zones: [] } } as never);
 
-const without = (services: readonly Service[], left: DescMethod): readonly Service[] =>
+const without = (services: readonly ServiceDefinition[], left: DescMethod): readonly ServiceDefinition[] =>
   services.map(({ handlers, ...rest }) => {
     const { [left.localName]: _left, ...others } = handlers;
     return { ...rest, handlers: rest.desc === left.parent ? others : handlers };
   });
 
-const withoutRoute = (services: readonly Service[], left: string): readonly Service[] =>
+const withoutRoute = (services: readonly ServiceDefinition[], left: string): readonly ServiceDefinition[] =>
   services.map((service) => ({ ...service, routes: (service.routes ?? []).filter(({ path }) => path !== left) }));
 
 const METHODS = Object.values(SERVICES).flatMap(({ methods }) => [...methods]);
@@ -87,10 +87,10 @@ test("a resolver refuses the calls that its protos refuse, in each form that a c
 });
 
 /** How a handler refuses a call. */
-function refusalOf(handler: Handler | undefined): Promise<WaymarkError> {
+function refusalOf(handler: MethodHandler | undefined): Promise<WaymarkError> {
   return new Promise((resolve, reject) => {
     if (handler?.kind === "unary") Promise.resolve(handler.handle({} as never, CONTEXT)).catch(resolve);
-    else if (handler?.kind === "bidi_streaming") handler.open({ fail: resolve } as Partial<Answers> as Answers, CONTEXT);
+    else if (handler?.kind === "bidi_streaming") handler.open({ fail: resolve } as Partial<AnswerSink> as AnswerSink, CONTEXT);
     else reject(new Error("no handler that refuses"));
   });
 }
@@ -130,12 +130,12 @@ test("a resolver passes a call on in the bytes that it came in, within the time 
 });
 
 test("a resolver passes on by itself only unary reads that the policy does not judge", () => {
-  const passedOn = METHODS.filter((method) => {
+  const proxied = METHODS.filter((method) => {
     const { [method.localName]: handler } = nodeCalls(method.parent, { ports: {} } as never);
     return handler !== undefined && getOption(method, call).resolver !== ResolverBehavior.REFUSE;
   });
-  expect(passedOn.map(({ name }) => name)).toContain("ListPeers");
-  for (const method of passedOn) {
+  expect(proxied.map(({ name }) => name)).toContain("ListPeers");
+  for (const method of proxied) {
     expect(getOption(method, call)).toMatchObject({
       answeredBy: AnsweredBy.NODE,
       cost: Cost.READ,

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema, type ResolveResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import { onlyView } from "../../src/dns/views/query-client.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
@@ -70,11 +70,11 @@ test("of 5,000 instances with one alias an answer considers a thousand, in turn"
     const catalog = inside.dns(0);
     const seen = new Set<string>();
     for (let i = 0; i < 10; i++) {
-      const carriers = catalog.findAlias("web.example", "waymark").map(({ key }) => key.instanceId);
-      expect(carriers).toHaveLength(1000);
-      expect(carriers).toEqual(carriers.toSorted());
+      const aliasOwners = catalog.findAlias("web.example", "waymark").map(({ key }) => key.instanceId);
+      expect(aliasOwners).toHaveLength(1000);
+      expect(aliasOwners).toEqual(aliasOwners.toSorted());
       expect(catalog.takeSampled()).toBe(true);
-      for (const id of carriers) seen.add(id);
+      for (const id of aliasOwners) seen.add(id);
     }
     expect(seen.size).toBe(COUNT);
   } finally {

@@ -22,7 +22,7 @@ import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
 import { FieldProblems } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import type { CallContext, Handler } from "../../src/services/service.ts";
+import type { CallContext, MethodHandler } from "../../src/services/service.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { runs } from "../fakes/effort.ts";
 
@@ -96,7 +96,11 @@ async function refusedByUs(
 }
 
 /** Resolves when the first request of a stream is answered; rejects with why it is refused. */
-function answered(handler: Handler & { readonly kind: "client_streaming" | "bidi_streaming" }, message: Message, context: CallContext) {
+function answered(
+  handler: MethodHandler & { readonly kind: "client_streaming" | "bidi_streaming" },
+  message: Message,
+  context: CallContext,
+) {
   return new Promise<boolean>((resolve, reject) => {
     const send = () => (resolve(true), true);
     const answers = { send, onceRoomy: () => {}, pause: () => {}, resume: () => {}, end: () => {}, fail: reject };

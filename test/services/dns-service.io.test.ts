@@ -11,7 +11,7 @@ import type { Settings } from "../../src/config/settings.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { requestCheckOf } from "../../src/services/contract.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { runs } from "../fakes/effort.ts";
@@ -50,7 +50,7 @@ class Bench {
     return said instanceof Uint8Array ? fromBinary(method.output, said) : (said as MessageShape<O>);
   }
 
-  async policy(rules: readonly Rule[]): Promise<void> {
+  async policy(rules: readonly NamespaceRule[]): Promise<void> {
     const { core } = this.inside;
     const { policies } = core;
     const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };

@@ -6,26 +6,26 @@ import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { HealthBoard } from "../../src/services/health.ts";
-import type { Handler, Service, StreamSource } from "../../src/services/service.ts";
+import type { MethodHandler, ServiceDefinition, StreamSource } from "../../src/services/service.ts";
 
 const BUILT = PeerService.typeName;
 const UNBUILT = DnsService.typeName;
 
 function board() {
-  const built: Service = { desc: PeerService, handlers: { list: { kind: "unary", handle: () => new Uint8Array() } } };
+  const built: ServiceDefinition = { desc: PeerService, handlers: { list: { kind: "unary", handle: () => new Uint8Array() } } };
   const health = new HealthBoard([built, { desc: DnsService, handlers: {} }]);
-  const handler = (name: string): Handler => health.service.handlers[name] as Handler;
+  const handler = (name: string): MethodHandler => health.service.handlers[name] as MethodHandler;
   const check = (service: string): Status => {
-    const { handle } = handler("check") as Extract<Handler, { kind: "unary" }>;
+    const { handle } = handler("check") as Extract<MethodHandler, { kind: "unary" }>;
     return (handle({ service } as never, {} as never) as Message & { status: Status }).status;
   };
   const list = () => {
-    const { handle } = handler("list") as Extract<Handler, { kind: "unary" }>;
+    const { handle } = handler("list") as Extract<MethodHandler, { kind: "unary" }>;
     const { statuses } = handle({} as never, {} as never) as unknown as { statuses: Record<string, { status: Status }> };
     return Object.fromEntries(Object.entries(statuses).map(([name, { status }]) => [name, status]));
   };
   const watch = (service: string) => {
-    const { open } = handler("watch") as Extract<Handler, { kind: "server_streaming" }>;
+    const { open } = handler("watch") as Extract<MethodHandler, { kind: "server_streaming" }>;
     const source: StreamSource = open({ service } as never, {} as never);
     const told: { status: Status | undefined; wakes: number; ended: string } = { status: undefined, wakes: 0, ended: "" };
     source.attach(
@@ -88,7 +88,7 @@ test("a watch that is closed is told nothing more, and the others can be ended",
 
 test("a name beside those of services serves with the node if it is open, and never if it is not", () => {
   const health = new HealthBoard([], { dns: { isOpen: true }, off: { isOpen: false } });
-  const { handle } = health.service.handlers["check"] as Extract<Handler, { kind: "unary" }>;
+  const { handle } = health.service.handlers["check"] as Extract<MethodHandler, { kind: "unary" }>;
   const check = (service: string) => (handle({ service } as never, {} as never) as Message & { status: Status }).status;
   expect([check("dns"), check("off")]).toEqual([Status.NOT_SERVING, Status.NOT_SERVING]);
   health.setServing(true);

@@ -3,9 +3,9 @@ import { expect, test } from "vitest";
 import { CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import { AskedWatches, HostWatches, type WatchNews, type WatchVerdict } from "../../src/policy/limits/host-watches.ts";
-import { Quotas } from "../../src/policy/limits/quotas.ts";
-import { Limits } from "../../src/policy/limits/rate-limits.ts";
+import { HostWatches, type WatchNews, type WatchVerdict, WorkerWatches } from "../../src/policy/limits/host-watches.ts";
+import { NamespaceQuotas } from "../../src/policy/limits/quotas.ts";
+import { RateLimiter } from "../../src/policy/limits/rate-limits.ts";
 import { admitted } from "../../src/services/admission.ts";
 import type { CallContext, StreamSource } from "../../src/services/service.ts";
 
@@ -17,8 +17,8 @@ const RATES = { readsPerMinute: 0, writesPerMinute: 0, namespaceReadsPerMinute: 
 function counts() {
   const refused: string[] = [];
   const onRefusal = ({ reason, action }: { reason: string; action: string }) => refused.push(`${reason} ${action}`);
-  const limits = new Limits({ ...RATES, watches: 3, windowMs: 60_000, maxKeys: 100 }, onRefusal);
-  const quotas = new Quotas({
+  const limits = new RateLimiter({ ...RATES, watches: 3, windowMs: 60_000, maxKeys: 100 }, onRefusal);
+  const quotas = new NamespaceQuotas({
     namespaceQuota: () => ({ entries: 0, watches: 2, bytes: 0 }),
     tenantQuota: () => ({ entries: 0, watches: 0, bytes: 0 }),
     namespaceUsage: () => ({ entries: 0, bytes: 0 }),
@@ -78,7 +78,7 @@ function host() {
   let toMain: { readonly worker: number; readonly news: WatchNews }[] = [];
   const opened: string[] = [];
   const workers = [1, 2].map((worker) => {
-    const asked = new AskedWatches((news) => toMain.push({ worker, news: structuredClone(news) }));
+    const asked = new WorkerWatches((news) => toMain.push({ worker, news: structuredClone(news) }));
     const open = (request: { readonly cursor: string; readonly namespace: string }): StreamSource => {
       if (request.cursor === "bad") throw new WaymarkError("invalid_argument", "cursor: bad");
       opened.push(`${worker} opens ${request.namespace}`);

@@ -11,17 +11,17 @@ import {
 import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
-import type { Maintain, Maintained } from "../../src/fabric/wire/messages.ts";
+import type { MaintenanceCall, MaintenanceResult } from "../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import type { CallContext, Handler } from "../../src/services/service.ts";
+import type { CallContext, MethodHandler } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";
 
 let inside: DiscoveryInside;
 /** What other nodes answer, and what they were asked. */
-let answers: Record<string, Omit<Maintained, "response"> & { readonly response?: Partial<Maintained["response"]> }>;
-const asked: { readonly nodeId: string; readonly maintain: Maintain }[] = [];
+let answers: Record<string, Omit<MaintenanceResult, "response"> & { readonly response?: Partial<MaintenanceResult["response"]> }>;
+const asked: { readonly nodeId: string; readonly maintain: MaintenanceCall }[] = [];
 let refusal: WaymarkError | undefined;
 
 beforeEach(async () => {
@@ -43,7 +43,7 @@ function key(name: string, init: MessageInitShape<typeof EntryKeySchema> = {}) {
 }
 
 async function register(...names: string[]): Promise<void> {
-  const handler = inside.service.handlers["register"] as Handler & { kind: "unary" };
+  const handler = inside.service.handlers["register"] as MethodHandler & { kind: "unary" };
   const entries = names.map((name) => ({ key: key(name) }));
   await handler.handle(create(RegisterRequestSchema, { entries, staticLease: true }) as never, context(ANN));
 }
@@ -52,7 +52,7 @@ function context(by: Caller): CallContext {
   return { caller: by, time: inside.now(), requestId: "r" };
 }
 
-async function maintain(nodeId: string, said: Maintain): Promise<Maintained> {
+async function maintain(nodeId: string, said: MaintenanceCall): Promise<MaintenanceResult> {
   asked.push({ nodeId, maintain: said });
   const { response, ...rest } = answers[nodeId] ?? {};
   const from = nodeRef(nodeId);
@@ -64,7 +64,7 @@ function checkWrites(): void {
 }
 
 async function set(by: Caller, request: MessageInitShape<typeof SetMaintenanceRequestSchema>): Promise<SetMaintenanceResponse> {
-  const handler = inside.service.handlers["setMaintenance"] as Handler & { kind: "unary" };
+  const handler = inside.service.handlers["setMaintenance"] as MethodHandler & { kind: "unary" };
   return (await handler.handle(create(SetMaintenanceRequestSchema, request) as never, context(by))) as SetMaintenanceResponse;
 }
 

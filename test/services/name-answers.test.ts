@@ -5,12 +5,12 @@ import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, ResolveNameRequestSchema, ResolveNameResponseSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { HEALTH } from "../../src/catalog/record/record.ts";
-import { UnknownName } from "../../src/dns/subject/elsewhere.ts";
+import { PendingNameError } from "../../src/dns/subject/remote-lookup.ts";
 import { DEFAULT_VIEW } from "../../src/dns/subject/subject.ts";
-import { Views } from "../../src/dns/views/views.ts";
+import { DnsViews } from "../../src/dns/views/views.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { withNameReads } from "../../src/services/dns/answers.ts";
+import { withNameReads } from "../../src/services/dns/name-answers.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { at } from "../fakes/registry.ts";
 
@@ -28,7 +28,7 @@ async function resolveName(catalog: FakeDnsCatalog, request: MessageInitShape<ty
       settings: TEST_DNS_SETTINGS,
       catalogOf: () => catalog,
       viewers: [{ view: DEFAULT_VIEW, caller: ANONYMOUS }],
-      views: new Views([], []),
+      views: new DnsViews([], []),
       isAnonymousRefused: false,
       serialOf: () => 7,
       reads: { noteHidden: () => {}, verdict: () => assert.fail("nobody may be told of the policy") },
@@ -52,7 +52,7 @@ test.each([
   let lookCount = 0;
   class Fetching extends FakeDnsCatalog {
     override find(): [] {
-      if (lookCount++ < arrivals) throw new UnknownName(`k${lookCount}`, Promise.resolve(), new Set());
+      if (lookCount++ < arrivals) throw new PendingNameError(`k${lookCount}`, Promise.resolve(), new Set());
       return [];
     }
   }
@@ -74,10 +74,10 @@ test("however many entries carry an alias, they are read a few times to explain 
       return super.findAlias(...name);
     }
   }
-  const carriers = ["web", "shop"].flatMap((name) =>
+  const aliasOwners = ["web", "shop"].flatMap((name) =>
     Array.from({ length: 50 }, (_, i) => entryView({ name, instanceId: `${i}`, targets: [{ host: "10.0.0.1" }], aliases: ["pay.market"] })),
   );
-  const { reasons } = await resolveName(new Counting(carriers), { name: "pay.market.waymark", explain: true });
+  const { reasons } = await resolveName(new Counting(aliasOwners), { name: "pay.market.waymark", explain: true });
   expect(reasons.filter(({ topic }) => topic === "alias")).toHaveLength(2);
   expect(readCount).toBeLessThan(10);
 });

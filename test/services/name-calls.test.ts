@@ -4,19 +4,19 @@ import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import type { Answer } from "../../src/resolver/io-types.ts";
-import { AnswerCounts } from "../../src/resolver/upkeep/statistics.ts";
+import type { AnswerQuality } from "../../src/resolver/io-types.ts";
+import { AnswerCounts } from "../../src/resolver/maintenance/statistics.ts";
 import { NameCalls, type NameCallsParts, type NamesOutcome } from "../../src/services/resolving/name-calls.ts";
 
 const AT = { monoMs: 1000, wallMs: 5000 };
 const CALLER = anonymousCaller("c1", "127.0.0.1");
-const fetched = (ageMs: number, isStale = false): Answer => ({ source: "fetched", isStale, ageMs });
+const fetched = (ageMs: number, isStale = false): AnswerQuality => ({ source: "fetched", isStale, ageMs });
 const AWAY = new WaymarkError("not_ready", "no server answers");
 
 /** A machine that follows nothing. What `known` has is answered at once, or refused; everything else is waited for. */
-function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
-  const held = new Map<string, Answer>();
-  const last = new Map<string, Answer>();
+function calls(known: Readonly<Record<string, AnswerQuality | WaymarkError>> = {}) {
+  const held = new Map<string, AnswerQuality>();
+  const last = new Map<string, AnswerQuality>();
   const waiting = new Map<string, (error: WaymarkError | undefined) => void>();
   const asked: string[] = [];
   const state = { isReady: true, isSeen: true };
@@ -51,7 +51,7 @@ function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
       { isAgain: false, time: AT },
       (outcome) => outcomes.push(outcome),
     );
-  const arrives = (name: string, answer: Answer | WaymarkError) => {
+  const arrives = (name: string, answer: AnswerQuality | WaymarkError) => {
     if (!(answer instanceof WaymarkError)) held.set(name, answer);
     waiting.get(name)?.(answer instanceof WaymarkError ? answer : undefined);
   };

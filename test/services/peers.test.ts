@@ -21,8 +21,8 @@ import { requestCheckOf } from "../../src/services/contract.ts";
 import {
   type LagReport,
   type MemberDirectory,
+  type MemberExplanation,
   type MemberRow,
-  type MemberStory,
   type OriginLagRow,
   peerService,
 } from "../../src/services/peers.ts";
@@ -52,7 +52,7 @@ class FakeMesh implements MemberDirectory {
 
   members = () => [...this.rows.values()];
   member = (nodeId: string) => this.rows.get(nodeId);
-  story = (): MemberStory => ({
+  story = (): MemberExplanation => ({
     events: [{ atWallMs: 1, status: "suspect", accuser: "n3", path: "indirect", incarnation: 4, via: ["n4"] }],
     // As it comes of a monotonic clock.
     suspicionEndsWallMs: 1_760_000_009_000.1125,

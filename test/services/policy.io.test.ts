@@ -6,7 +6,7 @@ import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { auditHandlers } from "../../src/services/audit.ts";
 import { requestCheckOf } from "../../src/services/contract.ts";
 import { policyService } from "../../src/services/policy.ts";
-import type { CallContext, Service } from "../../src/services/service.ts";
+import type { CallContext, ServiceDefinition } from "../../src/services/service.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import { demoChain } from "../fakes/demo-service.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -38,7 +38,7 @@ function open() {
 
 /** As a client sees it: JSON to JSON. */
 async function call(
-  service: Service,
+  service: ServiceDefinition,
   method: string,
   request: JsonValue,
   from: Pick<CallContext, "caller" | "deadlineMonoMs">,

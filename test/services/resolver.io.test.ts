@@ -20,7 +20,7 @@ import {
 import { assert } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
-import { SOURCE } from "../../src/services/discovery/age.ts";
+import { SOURCE } from "../../src/services/discovery/answer-age.ts";
 import type { CallContext } from "../../src/services/service.ts";
 import { NEW } from "../fakes/ages.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";

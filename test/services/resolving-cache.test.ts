@@ -6,8 +6,8 @@ import { CacheStatsResponseSchema, ResolverService } from "../../gen/waymark/res
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
-import type { ActOutcome, ActRequest } from "../../src/resolver/upkeep/cache-acts.ts";
-import type { ResolverStatistics } from "../../src/resolver/upkeep/statistics.ts";
+import type { OperationOutcome, OperationRequest } from "../../src/resolver/maintenance/cache-operations.ts";
+import type { ResolverStatistics } from "../../src/resolver/maintenance/statistics.ts";
 import { resolverServices } from "../../src/services/resolving/services.ts";
 
 const STATISTICS: ResolverStatistics = {
@@ -32,11 +32,11 @@ const STATISTICS: ResolverStatistics = {
 const CALLER = { principal: "ann", tenant: "ops", address: "127.0.0.1" } as never;
 const CONTEXT = { caller: CALLER, time: { monoMs: 1, wallMs: 7 }, requestId: "r" };
 
-function cacheWith(outcome: ActOutcome, changes: Partial<ResolverStatistics> = {}) {
-  const [events, asked]: [AuditEvent[], Omit<ActRequest, "told">[]] = [[], []];
+function cacheWith(outcome: OperationOutcome, changes: Partial<ResolverStatistics> = {}) {
+  const [events, asked]: [AuditEvent[], Omit<OperationRequest, "told">[]] = [[], []];
   const parts = {
     statistics: () => ({ ...STATISTICS, ...changes }),
-    act: ({ told, ...request }: ActRequest) => {
+    act: ({ told, ...request }: OperationRequest) => {
       asked.push(request);
       told(outcome);
     },

@@ -22,7 +22,7 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import { durationMs } from "../../src/services/contract.ts";
 import { resolvingHandlers } from "../../src/services/resolving/reads.ts";
-import type { Handler } from "../../src/services/service.ts";
+import type { MethodHandler } from "../../src/services/service.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
@@ -51,7 +51,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   };
   /** The ages of answers to queries. */
   const ages: number[] = [];
-  const passedOn: { answer: MessageInitShape<typeof CatalogQueryResponseSchema> | undefined; asked: () => void } = {
+  const proxied: { answer: MessageInitShape<typeof CatalogQueryResponseSchema> | undefined; asked: () => void } = {
     answer: undefined,
     asked: () => {},
   };
@@ -93,9 +93,9 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
       call: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
       callBytes: (_method, _request, ms) => {
         withinMs.push(ms);
-        passedOn.asked();
-        if (passedOn.answer === undefined) return Promise.reject(new WaymarkError("not_ready", "nobody"));
-        const bytes = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, passedOn.answer));
+        proxied.asked();
+        if (proxied.answer === undefined) return Promise.reject(new WaymarkError("not_ready", "nobody"));
+        const bytes = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, proxied.answer));
         return Promise.resolve({ bytes, upstream: "a" });
       },
       garbled: never,
@@ -106,7 +106,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   /** When callers give up, and how much of that time passes before something is told that takes a part of it. */
   const waiting: { deadlineMonoMs: number | undefined; passMs: number } = { deadlineMonoMs: undefined, passMs: 100 };
   /** What a call is answered, in bytes, once what it waits for is here; or the reason of its refusal. */
-  const call = async (handler: Handler | undefined, request: object): Promise<Uint8Array | string> => {
+  const call = async (handler: MethodHandler | undefined, request: object): Promise<Uint8Array | string> => {
     assert(handler?.kind === "unary", "a unary method");
     const context = { caller: anonymousCaller("c1", ""), time: world.now, requestId: "", deadlineMonoMs: waiting.deadlineMonoMs };
     try {
@@ -148,7 +148,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
     const { entry, alternatives, source, stale } = noted(fromBinary(FindResponseSchema, bytes));
     return lineOf(source, stale, alternatives.length + Number(entry !== undefined));
   };
-  return { world, resolve, find, query, status, waiting, withinMs, passedOn, handlers, ages, unreachable };
+  return { world, resolve, find, query, status, waiting, withinMs, proxied, handlers, ages, unreachable };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -223,8 +223,8 @@ test("a caller with a deadline is told in time that what is held is too old for 
 });
 
 test("the age of a proxied query is counted from the request, and the query is refused if its caller accepts less", async () => {
-  const { query, passedOn, waiting, ages } = started();
-  passedOn.answer = { age: durationFromMs(500) };
+  const { query, proxied, waiting, ages } = started();
+  proxied.answer = { age: durationFromMs(500) };
   for (const [passMs, answer] of [
     [400, "FETCHED 0"],
     [600, "too_stale"],
@@ -238,29 +238,29 @@ test("the age of a proxied query is counted from the request, and the query is r
 });
 
 test("if the server that was asked first fails, the followed data is returned with its age at that time", async () => {
-  const { world, query, passedOn, waiting, ages } = started();
+  const { world, query, proxied, waiting, ages } = started();
   const server = world.server("a");
   server.isSilent = true;
   world.run(2 * SECOND);
-  passedOn.asked = () => void (server.isSilent = false);
+  proxied.asked = () => void (server.isSilent = false);
   waiting.passMs = 2 * SECOND;
   const maxStaleness = durationFromMs(1500);
   expect(await query({ namespace: "svc", maxStaleness })).toBe("FOLLOWED 1");
   expect(ages[0]).toBeLessThan(1500);
   server.isSilent = true;
-  passedOn.asked = () => {};
+  proxied.asked = () => {};
   world.run(2 * SECOND);
   expect(await query({ namespace: "svc", maxStaleness })).toBe("too_stale");
 });
 
 test("each answer from a server's data lists the nodes that the server cannot reach, and a strict caller is refused", async () => {
-  const { world, resolve, query, find, status, passedOn, unreachable } = started();
+  const { world, resolve, query, find, status, proxied, unreachable } = started();
   const server = world.server("a");
   const lost = { nodeIds: ["n7", "n9"], count: 2 };
   const strict = { maxStalenessStrict: true };
   expect([await query({ namespace: "svc", ...strict }), await resolve({ ...OTHER, ...strict })]).toEqual(["FOLLOWED 1", "FETCHED 1"]);
   server.unreachable = lost;
-  passedOn.answer = { unreachableNodes: { nodeIds: ["n3"], count: 20 } };
+  proxied.answer = { unreachableNodes: { nodeIds: ["n3"], count: 20 } };
   world.run(60 * SECOND);
   unreachable.length = 0;
   await query({ namespace: "svc" });
@@ -360,7 +360,7 @@ test("queries by alias and by host find what is held, and are stale for it", asy
 });
 
 test("queries that are passed on find what is held of what is followed, and are stale for it", async () => {
-  const { world, query, passedOn } = started();
+  const { world, query, proxied } = started();
   const keys = ["2", "3", "4"].map((instanceId) => keyText({ ...keyParts(DB1), instanceId }));
   const { node } = world.server("a");
   node.aliases = ["shop.example"];
@@ -368,13 +368,13 @@ test("queries that are passed on find what is held of what is followed, and are 
   world.run(SECOND);
   for (const key of keys) world.end("a", key, BODY.EXPIRED);
   world.run(SECOND);
-  passedOn.answer = { items: [{ key: { ...keyParts(OTHER1), kind: EntryKind.SERVICE }, scope: 2, clusterId: "c1" }], policyEpoch: "none" };
+  proxied.answer = { items: [{ key: { ...keyParts(OTHER1), kind: EntryKind.SERVICE }, scope: 2, clusterId: "c1" }], policyEpoch: "none" };
   const asked = [{}, { names: ["db"] }, { limit: 2 }, { kinds: [EntryKind.FUNCTION] }, { scope: 4 }, { clusterId: "c9" }];
   const ask = async (requests: readonly object[]) => Promise.all(requests.map((request) => query(request)));
   const hosts = [{ aliases: ["shop.example"] }, { hosts: ["example"] }, { hosts: ["svc"] }, { aliases: ["no.example"] }];
   const others = ["FETCHED 1", "FETCHED 1", "FETCHED 1"];
   expect(await ask(asked)).toEqual(["FETCHED stale 4", "FETCHED stale 4", "FETCHED stale 2", ...others]);
-  passedOn.answer = { items: [], policyEpoch: "none" };
+  proxied.answer = { items: [], policyEpoch: "none" };
   expect(await ask(hosts)).toEqual(["FETCHED stale 3", "FETCHED stale 3", "FETCHED stale 3", "FETCHED 0"]);
   world.run(300 * SECOND, SECOND);
   expect(await ask([{}, ...hosts])).toEqual(["FETCHED 0", "FETCHED 0", "FETCHED 0", "FETCHED 0", "FETCHED 0"]);

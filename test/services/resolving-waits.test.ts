@@ -4,13 +4,13 @@ import { expect, test } from "vitest";
 import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryRequestSchema, CatalogQueryResponseSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { UnknownName } from "../../src/dns/subject/elsewhere.ts";
+import { PendingNameError } from "../../src/dns/subject/remote-lookup.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import type { ResolverOrder } from "../../src/resolver/io-types.ts";
-import { openElsewheres } from "../../src/services/resolving/elsewhere.ts";
+import { openRemoteLookups } from "../../src/services/resolving/remote-lookups.ts";
 import { resolverServices } from "../../src/services/resolving/services.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -198,10 +198,10 @@ test("what DNS asks about a name makes the resolver hear of the policy under whi
   const { world, ports } = resolverAnswered(NEWER);
   const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
   const viewers = [anonymousCaller(options.clusterId, "")];
-  const elsewheres = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers });
+  const remoteLookups = openRemoteLookups(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers });
   const view = { sees: () => true, counts: () => true };
-  const elsewhere = elsewheres.of(anonymousCaller("c1", ""));
-  expect(() => elsewhere.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
+  const remoteLookup = remoteLookups.of(anonymousCaller("c1", ""));
+  expect(() => remoteLookup.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
   await turn();
   expect(world.machine.policy.isReady).toBe(false);
 });
@@ -210,8 +210,8 @@ test("what DNS asks about a name is kept for the viewers of the settings, and fo
   const { world, ports } = new Resolver();
   const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
   const nobody = anonymousCaller("c1", "");
-  const elsewheres = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers: [nobody] });
-  const of = (tenant: string, cluster = "c1") => elsewheres.of({ tenant, cluster });
+  const remoteLookups = openRemoteLookups(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers: [nobody] });
+  const of = (tenant: string, cluster = "c1") => remoteLookups.of({ tenant, cluster });
   const [anonymous, red] = [of(""), of("red")];
   expect(new Set([anonymous, red, of("blue"), of("red", "c2")]).size).toBe(4);
   for (let i = 0; i < 14; i++) of(`t${i}`);
@@ -221,7 +221,7 @@ test("what DNS asks about a name is kept for the viewers of the settings, and fo
     of(`more${i}`);
     expect(of("red")).toBe(again);
   }
-  expect([of(""), elsewheres.of(anonymousCaller("c1", "127.0.0.1"))]).toEqual([anonymous, anonymous]);
+  expect([of(""), remoteLookups.of(anonymousCaller("c1", "127.0.0.1"))]).toEqual([anonymous, anonymous]);
 });
 
 test.each([
@@ -240,24 +240,24 @@ test.each([
   resolver.passed = { policyEpoch: "none", items };
   const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
   const viewers = Array.from({ length: 64 }, (_, i) => ({ ...anonymousCaller("c1", ""), tenant: `t${i}` }));
-  const elsewhere = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers }).of(viewer(1));
+  const remoteLookup = openRemoteLookups(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers }).of(viewer(1));
   const view = { sees: () => true, counts: () => true };
   const known = async <T>(ask: () => T): Promise<T> => {
     try {
       return ask();
     } catch (error) {
-      if (!(error instanceof UnknownName)) throw error;
+      if (!(error instanceof PendingNameError)) throw error;
       await error.arrival;
     }
     return ask();
   };
-  const [isAbove, carriers] = [
-    await known(() => elsewhere.hasNameUnder("shop", "waymark", view)),
-    await known(() => elsewhere.findAlias("www.shop", "waymark", view, false)),
+  const [isAbove, aliasOwners] = [
+    await known(() => remoteLookup.hasNameUnder("shop", "waymark", view)),
+    await known(() => remoteLookup.findAlias("www.shop", "waymark", view, false)),
   ];
-  expect([isAbove, carriers[0]?.entry.key.name]).toEqual([true, "web"]);
+  expect([isAbove, aliasOwners[0]?.entry.key.name]).toEqual([true, "web"]);
   // A question needs both at a time.
-  expect(elsewhere.hasNameUnder("shop", "waymark", view)).toBe(true);
+  expect(remoteLookup.hasNameUnder("shop", "waymark", view)).toBe(true);
 });
 
 /** Queries that are passed on are answered under that policy. */

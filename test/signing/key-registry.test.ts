@@ -152,7 +152,7 @@ test("an announced key counts from its beginning to its end, and a clock that is
     expect(counting(registry, wallMs)).toEqual(want);
     expect(answer(registry, "a", 3, wallMs)).toBe(want.length === 2 ? undefined : "unknown_key");
   }
-  expect(registry.edition()).toBe(6);
+  expect(registry.version()).toBe(6);
 });
 
 test("a key ends with the key that announced it: times of a chain overlap, and none outlasts another", () => {
@@ -174,9 +174,9 @@ test("a key whose short way is over does not count by one that is too long", () 
   ]);
 });
 
-test("the edition moves with what is told to others, also before a key counts and when its time is over", () => {
+test("the version moves with what is told to others, also before a key counts and when its time is over", () => {
   const registry = registryOf("a0");
-  const seen = () => [registry.edition(), registry.announcements(0).length];
+  const seen = () => [registry.version(), registry.announcements(0).length];
   const before = seen();
   for (const more of [{ notBeforeWallMs: 500 }, { notBeforeWallMs: 500 }, { notBeforeWallMs: 600 }])
     registry.announce(tell(1, 0, more), { wallMs: 0 });
@@ -185,7 +185,7 @@ test("the edition moves with what is told to others, also before a key counts an
     [3, 2],
   ]);
   registry.tick({ wallMs: 1000 });
-  expect([registry.edition(), registry.announcements(1000).length, registry.changedSince(3)]).toEqual([4, 0, ["a"]]);
+  expect([registry.version(), registry.announcements(1000).length, registry.changedSince(3)]).toEqual([4, 0, ["a"]]);
 });
 
 test("a bad signature makes nobody wait longer", () => {
@@ -227,10 +227,10 @@ test("removing a key of the settings ends all that was announced under it, and n
   const registry = registryOf("a0 a5 b2");
   for (const sealed of [tell(1, 0), tell(3, 1), tell(4, 5), tell(6, 2, { cluster: "b" })]) registry.announce(sealed, { wallMs: 0 });
   const { length: all } = registry.announcements(0);
-  const edition = registry.edition();
+  const version = registry.version();
   registry.configure(rows("a5 b2"), { wallMs: 0 });
   expect([all, counting(registry), counting(registry, 0, "b")]).toEqual([4, [4, 5], [2, 6]]);
-  expect([registry.announcements(0).length, registry.changedSince(edition)]).toEqual([2, ["a"]]);
+  expect([registry.announcements(0).length, registry.changedSince(version)]).toEqual([2, ["a"]]);
   // A key that the settings name by now stays, with what was announced under it.
   registry.configure(rows("a4 b2"), { wallMs: 0 });
   expect(counting(registry)).toEqual([4]);
@@ -304,8 +304,8 @@ test("changes that are too long ago may be any", () => {
   const names = Array.from({ length: 1100 }, (_, i) => `c${i}`);
   for (const cluster of names) registry.configure([{ ...rows("a0")[0]!, cluster }], { wallMs: 0 });
   expect(registry.changedSince(1)).toBeUndefined();
-  expect(registry.changedSince(registry.edition() - 1)).toEqual(["c1099"]);
-  expect(registry.changedSince(registry.edition())).toEqual([]);
+  expect(registry.changedSince(registry.version() - 1)).toEqual(["c1099"]);
+  expect(registry.changedSince(registry.version())).toEqual([]);
 });
 
 test("people see every key, where it is from and whether it counts", () => {
@@ -362,7 +362,7 @@ test("the registry trusts exactly what a dumb model of trust does, and tells oth
       let before = new Map<string, string>();
       const trusted = (cluster: string, at: number) => KEYS.flatMap((_, key) => (model.trusts(cluster, key, at) ? [key] : []));
       for (const step of [[[0, "a"] as const], ...steps]) {
-        const edition = registry.edition();
+        const version = registry.version();
         if (typeof step === "number") {
           wallMs = step;
           registry.tick({ wallMs });
@@ -382,7 +382,7 @@ test("the registry trusts exactly what a dumb model of trust does, and tells oth
         const now = new Map(CLUSTERS.map((cluster) => [cluster as string, trusted(cluster, wallMs).join()]));
         for (const cluster of CLUSTERS) expect(counting(registry, wallMs, cluster).join()).toBe(now.get(cluster));
         const changed = CLUSTERS.filter((cluster) => now.get(cluster) !== (before.get(cluster) ?? ""));
-        expect(registry.changedSince(edition)).toEqual(expect.arrayContaining(changed));
+        expect(registry.changedSince(version)).toEqual(expect.arrayContaining(changed));
         before = now;
       }
       const other = new KeyRegistry(bounds);

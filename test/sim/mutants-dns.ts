@@ -73,7 +73,9 @@ export const DNS_MUTANTS = [
   {
     name: "a policy that nobody asked again",
     rule: "DNS: another policy in force ends every plan that rests on a verdict",
-    edits: [{ file: "src/dns/views/catalog.ts", find: "2 * reads.policyEdition + (elsewhere?.isCutOff", replace: "(elsewhere?.isCutOff" }],
+    edits: [
+      { file: "src/dns/views/catalog.ts", find: "2 * reads.policyRevision + (remoteLookup?.isCutOff", replace: "(remoteLookup?.isCutOff" },
+    ],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
@@ -95,7 +97,7 @@ export const DNS_MUTANTS = [
   {
     name: "an answer outlives its entries",
     rule: "DNS: a plan ends when something changes on which it rests",
-    edits: [{ file: "src/dns/subject/facts.ts", find: "    this.#over(`=${name}`);\n", replace: "" }],
+    edits: [{ file: "src/dns/subject/dependency-index.ts", find: "    this.#over(`=${name}`);\n", replace: "" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
@@ -103,7 +105,7 @@ export const DNS_MUTANTS = [
   {
     name: "an absence outlives a name below",
     rule: "DNS: a plan ends when something changes on which it rests",
-    edits: [{ file: "src/dns/subject/facts.ts", find: "    this.#over(belowFact(suffix));\n", replace: "" }],
+    edits: [{ file: "src/dns/subject/dependency-index.ts", find: "    this.#over(belowDependency(suffix));\n", replace: "" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
@@ -111,7 +113,7 @@ export const DNS_MUTANTS = [
   {
     name: "an answer outlives an alias",
     rule: "DNS: a plan ends when something changes on which it rests",
-    edits: [{ file: "src/dns/subject/facts.ts", find: "    this.#over(aliasFact(alias));\n", replace: "" }],
+    edits: [{ file: "src/dns/subject/dependency-index.ts", find: "    this.#over(aliasDependency(alias));\n", replace: "" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,

@@ -26,7 +26,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 15: a resolver takes each newer version of the policy",
     edits: [
       {
-        file: "src/resolver/policy/followed-policy.ts",
+        file: "src/resolver/policy/watched-policy.ts",
         find: "if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);",
         replace: "if (this.#engine.newestNumber === 0) this.#engine.take(version, sizeBytes);",
       },
@@ -45,7 +45,7 @@ export const RESOLVER_MUTANTS = [
         replace: "if (record.scope < filter.scope) return",
       },
       {
-        file: "src/resolver/following/followed.ts",
+        file: "src/resolver/watching/watched-catalog.ts",
         find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");\n',
         replace: "",
       },
@@ -59,7 +59,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 14 and 17: a namespace is unknown before its first END",
     edits: [
       {
-        file: "src/resolver/following/watches.ts",
+        file: "src/resolver/watching/upstream-watches.ts",
         find: "watch?.isComplete === true && watch.prefixes.covers(namespace);",
         replace: "watch !== undefined && watch.prefixes.covers(namespace);",
       },
@@ -73,7 +73,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 12: an answer that nothing exists is never served beyond its time",
     edits: [
       {
-        file: "src/resolver/fetching/fetches.ts",
+        file: "src/resolver/fetching/shared-fetches.ts",
         find: 'return isNegative || state === "miss" ? "miss" : "stale";',
         replace: 'return isNegative || state !== "miss" ? "stale" : "miss";',
       },
@@ -86,7 +86,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 16: that a key was unregistered ends the hold at once",
     edits: [
       {
-        file: "src/resolver/keeping/held-entries.ts",
+        file: "src/resolver/cache/retained-entries.ts",
         find: "    if (cause !== CAUSE.EXPIRED) {\n",
         replace: "    if (cause !== CAUSE.EXPIRED && cause !== CAUSE.UNREGISTERED) {\n",
       },
@@ -100,7 +100,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 16: lookups keep held entries for resolver.guard_hold",
     edits: [
       {
-        file: "src/resolver/keeping/held-entries.ts",
+        file: "src/resolver/cache/retained-entries.ts",
         find: "    this.#guard.tick(monoMs);",
         replace: "    void monoMs;",
       },
@@ -113,7 +113,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 16: watches, digests and cursors have no held entries",
     edits: [
       {
-        file: "src/resolver/following/followed.ts",
+        file: "src/resolver/watching/watched-catalog.ts",
         find: "      this.#options.replica.withdraw(stored, time);\n      this.#options.replica.causes.set(stored, cause);\n",
         replace: "      if (cause === CAUSE.NO_MATCH) this.#options.replica.withdraw(stored, time);\n",
       },
@@ -126,7 +126,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 7: only where a resolver holds what the last bookmark says do its readers get a portable cursor",
     edits: [
       {
-        file: "src/resolver/following/bookmarks.ts",
+        file: "src/resolver/watching/bookmarks.ts",
         find: "if (last === undefined || !this.isAtBookmark || last.cursor.policyEpoch !== policyEpoch)",
         replace: "if (last === undefined || last.cursor.policyEpoch !== policyEpoch)",
       },
@@ -167,7 +167,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 15: while it lacks a version under which something that it heard was made it is not ready",
     edits: [
       {
-        file: "src/resolver/policy/followed-policy.ts",
+        file: "src/resolver/policy/watched-policy.ts",
         find: "    this.#arrived.push({ version: read.version, sizeBytes });\n",
         replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#seen.set(epochOf(place), true);\n",
       },
@@ -178,14 +178,20 @@ export const RESOLVER_MUTANTS = [
   {
     name: "a watch of fewer namespaces forgets that it is past its place",
     rule: "Resolver 14: until its first bookmark only the same upstream can go on from the earlier of two places",
-    edits: [{ file: "src/resolver/following/followed.ts", find: "    watch.isPastPlace = this.isPastPlace;\n", replace: "" }],
+    edits: [
+      {
+        file: "src/resolver/watching/watched-catalog.ts",
+        find: "    watch.isAheadOfCheckpoint = this.isAheadOfCheckpoint;\n",
+        replace: "",
+      },
+    ],
     withinSeeds: 100,
     isOfResolvers: true,
   },
   {
     name: "half of what was fetched again is taken along to another upstream",
     rule: "Resolver 14: a snapshot that was not finished is let go with its stream",
-    edits: [{ file: "src/resolver/following/followed.ts", find: "    this.isPastPlace = true;\n", replace: "" }],
+    edits: [{ file: "src/resolver/watching/watched-catalog.ts", find: "    this.isAheadOfCheckpoint = true;\n", replace: "" }],
     fromSeed: 201,
     withinSeeds: 300,
     isOfResolvers: true,
@@ -195,7 +201,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 7: a reader with a portable cursor is told everything since the newest bookmark that it is past",
     edits: [
       {
-        file: "src/resolver/following/bookmarks.ts",
+        file: "src/resolver/watching/bookmarks.ts",
         find: "if (its === undefined ? seq > 0 : knownOf(its) < seq",
         replace: "if (its === undefined ? seq < 0 : knownOf(its) < seq",
       },
@@ -218,7 +224,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 20: what differs from the upstream is found by its digest",
     edits: [
       {
-        file: "src/resolver/upkeep/digest-check.ts",
+        file: "src/resolver/maintenance/digest-check.ts",
         find: 'return expected.count === digest.count && expected.digest === digest.digest ? "same" : "differs";',
         replace: 'return expected.count >= 0 ? "same" : "differs";',
       },
@@ -232,12 +238,12 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 20: a namespace that changes all the time is compared as well",
     edits: [
       {
-        file: "src/resolver/upkeep/digest-check.ts",
+        file: "src/resolver/maintenance/digest-check.ts",
         find: "    for (const [key, id] of this.#told) {\n",
         replace: "    for (const [key, id] of new Map<KeyText, string>()) {\n",
       },
       {
-        file: "src/resolver/upkeep/digest-rounds.ts",
+        file: "src/resolver/maintenance/digest-rounds.ts",
         find: 'return verdict === "differs" && wasSuspect ? [prefix] : [];',
         replace: 'return verdict === "differs" ? [prefix] : [];',
       },
@@ -250,7 +256,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 9: a copy on disk is as old as it was when it was saved and the time since",
     edits: [
       {
-        file: "src/resolver/freshness.ts",
+        file: "src/resolver/upstream-freshness.ts",
         find: "wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs + wallMs - savedWallMs",
         replace: "wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs",
       },
@@ -264,7 +270,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 18: the policy of the copy is in force until an upstream has a newer one",
     edits: [
       {
-        file: "src/resolver/policy/followed-policy.ts",
+        file: "src/resolver/policy/watched-policy.ts",
         find: "    this.#arrived = [...versions];\n    this.#take();\n",
         replace: "",
       },
@@ -275,7 +281,7 @@ export const RESOLVER_MUTANTS = [
   {
     name: "what a copy on disk has counts as told by an upstream",
     rule: "Resolver 18: a restart serves the copy as stale and with the source DISK until an upstream has sent a bookmark",
-    edits: [{ file: "src/resolver/disk/restoring.ts", find: "  watch.isFromDisk = true;\n", replace: "" }],
+    edits: [{ file: "src/resolver/disk/restore.ts", find: "  watch.isFromDisk = true;\n", replace: "" }],
     withinSeeds: 30,
     isOfResolvers: true,
     isCheap: true,
@@ -298,7 +304,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 15: a resolver takes no version that is older than what it has",
     edits: [
       {
-        file: "src/resolver/policy/followed-policy.ts",
+        file: "src/resolver/policy/watched-policy.ts",
         find: "if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);",
         replace: "this.#engine.take(version, sizeBytes);",
       },

@@ -2,9 +2,9 @@
 import { catalogFactsForPlan } from "../../src/discovery/policy-facts.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
-import { type Ended, type Task, type TaskInput, type TaskOrder, Tasks } from "../../src/policy/task.ts";
-import { type Adopted, PolicyStore } from "../../src/policy/versions/policy-store.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
+import { type PolicyTask, type TaskInput, TaskMachine, type TaskOrder, type TaskResult } from "../../src/policy/task.ts";
+import { type AdoptResult, PolicyStore } from "../../src/policy/versions/policy-store.ts";
 import type { VersionPlace } from "../../src/policy/versions/version.ts";
 import { ControlMap } from "../fakes/control-map.ts";
 import { channels, rule, set } from "../fakes/policies.ts";
@@ -13,7 +13,7 @@ import type { SimNode, SimProcess } from "./sim-node.ts";
 import { SimStore } from "./sim-store.ts";
 
 /** What an operator may apply; the first allows everything. */
-const VARIANTS: readonly (readonly Rule[])[] = [
+const VARIANTS: readonly (readonly NamespaceRule[])[] = [
   [],
   [rule("svc", { visibilityTenants: ["nobody"] })],
   [rule("svc.eu", { visibilityTenants: ["nobody"] }), rule("other", { owners: ["c2"] })],
@@ -44,7 +44,7 @@ export class SimTasks {
   readonly store: SimStore;
   readonly #process: SimProcess;
   readonly #policyStore: PolicyStore;
-  readonly #tasks = new Tasks();
+  readonly #tasks = new TaskMachine();
   readonly #orders: TaskOrder[] = [];
   #isPausing = false;
 
@@ -75,7 +75,7 @@ export class SimTasks {
     this.applyRules(VARIANTS[variant % VARIANTS.length] ?? [], `v${variant}`);
   }
 
-  applyRules(rules: readonly Rule[], version: string, tries = 1): void {
+  applyRules(rules: readonly NamespaceRule[], version: string, tries = 1): void {
     const wanted = { ...set(rules), defaultAllow: true, version };
     const task = this.#policyStore.apply(OPERATOR, { set: wanted, terms: TERMS, isDryRun: false });
     this.#begin(task, (ended) => {
@@ -87,7 +87,7 @@ export class SimTasks {
   /** A version that came over a link. */
   adopt({ head, bytes, via }: Extract<FabricOutput, { kind: "adoptPolicy" }>): void {
     this.#begin(this.#policyStore.adopt(head, bytes, via), (ended) => {
-      const outcome = "error" in ended ? { notKept: String(ended.error) } : (ended.result as Adopted);
+      const outcome = "error" in ended ? { notKept: String(ended.error) } : (ended.result as AdoptResult);
       this.#process.later({ kind: "policyAdopted", head, via, outcome });
     });
   }
@@ -109,9 +109,9 @@ export class SimTasks {
     return ended !== undefined && "result" in ended ? (ended.result as Uint8Array | undefined) : undefined;
   }
 
-  #begin(work: Task<unknown>, onEnd: (ended: Ended) => void): void {
+  #begin(work: PolicyTask<unknown>, onEnd: (ended: TaskResult) => void): void {
     const { node } = this.#process;
-    const ended = (how: Ended) => {
+    const ended = (how: TaskResult) => {
       if ("error" in how) node.parts.trace.say(() => `${node.name} fails in a task: ${String(how.error)}`);
       onEnd(how);
     };

@@ -10,7 +10,7 @@ import { type Origin, settledOf } from "../../src/catalog/record/stored-record.t
 import { NO_REVISION } from "../../src/catalog/replica/past-views.ts";
 import { healthRank } from "../../src/discovery/candidates.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { lineOf } from "../fakes/model.ts";
 import { FILTERS } from "../fakes/stream.ts";
 import type { Checks } from "./checks.ts";
@@ -367,7 +367,7 @@ function isShown(place: Place, { namespace }: CatalogRecord): boolean {
 }
 
 /** The rule with the longest pattern. The simulator's rules have no `.*`, and what no rule names is allowed. */
-function ruleAt(place: Place, namespace: string): Rule | undefined {
+function ruleAt(place: Place, namespace: string): NamespaceRule | undefined {
   const rules = place.policies.policy.set?.rules ?? [];
   const fitting = rules.filter(({ pattern }) => namespace === pattern || namespace.startsWith(`${pattern}.`));
   return fitting.toSorted((a, b) => b.pattern.length - a.pattern.length)[0];

@@ -3,7 +3,7 @@
  * and be down for a while. A request whose answer is lost fails with `store_unavailable`, as the contract of `Store` has it.
  */
 import { WaymarkError } from "../../src/lib/errors.ts";
-import type { Answer, StoreRequest } from "../../src/policy/task.ts";
+import type { StoreRequest, TaskAnswer } from "../../src/policy/task.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import type { SimProcess } from "./sim-node.ts";
 
@@ -26,7 +26,7 @@ export class SimStore {
     this.#process = process;
   }
 
-  ask(request: StoreRequest, answered: (answer: Answer) => void): void {
+  ask(request: StoreRequest, answered: (answer: TaskAnswer) => void): void {
     if (request.kind === "swap") this.swap = request;
     this.#later(() => {
       this.swap = undefined;
@@ -35,7 +35,7 @@ export class SimStore {
   }
 
   /** Answers when the audit log is on disk. */
-  audited(answered: (answer: Answer) => void): void {
+  audited(answered: (answer: TaskAnswer) => void): void {
     this.#process.afterDisk(() => answered(this.#process.isDiskFull ? failed("the disk is full") : { kind: "over" }));
   }
 
@@ -51,7 +51,7 @@ export class SimStore {
     this.#process.pause(rng.int(fault.slowMs), () => this.#process.afterDisk(run));
   }
 
-  #answer(request: StoreRequest): Answer {
+  #answer(request: StoreRequest): TaskAnswer {
     const { node, isDiskFull } = this.#process;
     const { fault } = this;
     if (isDiskFull && request.kind === "swap") return failed("the disk is full");
@@ -63,6 +63,6 @@ export class SimStore {
   }
 }
 
-function failed(why: string): Answer {
+function failed(why: string): TaskAnswer {
   return { kind: "failed", error: new WaymarkError("store_unavailable", why) };
 }

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
-import type { Rule } from "../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../src/policy/set/rules.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { type EntrySpec, SummaryWorld } from "../fakes/summary-world.ts";
@@ -10,7 +10,7 @@ import { type EntrySpec, SummaryWorld } from "../fakes/summary-world.ts";
 const { LOCAL, ZONE, REGION, GLOBAL } = SCOPE;
 const { HEALTHY, DEGRADED, CRITICAL, MAINTENANCE } = HEALTH;
 
-function worldOf(entries: readonly EntrySpec[], fields?: Partial<Rule>, options = {}): SummaryWorld {
+function worldOf(entries: readonly EntrySpec[], fields?: Partial<NamespaceRule>, options = {}): SummaryWorld {
   const world = new SummaryWorld(["a"], options);
   if (fields !== undefined) world.setPolicy(new Policy(set([rule("svc", { allowSummaries: true, ...fields })]), 7));
   world.put(...entries.map((entry, i) => ({ id: `${i}`, ...entry })));
@@ -19,9 +19,9 @@ function worldOf(entries: readonly EntrySpec[], fields?: Partial<Rule>, options 
 }
 
 const ALL_SCOPES: readonly EntrySpec[] = [LOCAL, ZONE, ZONE, ZONE, ZONE, REGION, REGION, GLOBAL].map((scope) => ({ scope }));
-const scopes = (...exportScopes: readonly Scope[]): Partial<Rule> => ({ exportScopes });
+const scopes = (...exportScopes: readonly Scope[]): Partial<NamespaceRule> => ({ exportScopes });
 
-test.each<{ name: string; entries: readonly EntrySpec[]; fields?: Partial<Rule>; options?: object; want: readonly string[] }>([
+test.each<{ name: string; entries: readonly EntrySpec[]; fields?: Partial<NamespaceRule>; options?: object; want: readonly string[] }>([
   { name: "GLOBAL entries without a policy", entries: ALL_SCOPES, want: ["global first 1 healthy r1 0-0"] },
   { name: "GLOBAL entries under a rule without scopes", entries: ALL_SCOPES, fields: {}, want: ["global first 1 healthy r1 0-0"] },
   { name: "REGION ones where the rule lists GLOBAL", entries: ALL_SCOPES, fields: scopes(GLOBAL), want: ["global first 3 healthy r1 0-0"] },

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND, viewHealth } from "../../src/catalog/record/record.ts";
-import { type CutoverWindow, exportScopesAt, type Rule } from "../../src/policy/set/rules.ts";
+import { type CutoverWindow, exportScopesAt, type NamespaceRule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import type { BuilderOptions, Standing } from "../../src/summary/building/builder.ts";
 import { recordKey } from "../../src/summary/keys.ts";
@@ -17,7 +17,7 @@ const { ZONE, REGION, GLOBAL } = SCOPE;
 const { HEALTHY, CRITICAL } = HEALTH;
 const HOLD_MS = OPTIONS.holdDownMs;
 
-function policyOf(fields: Partial<Rule>, number = 1): Policy {
+function policyOf(fields: Partial<NamespaceRule>, number = 1): Policy {
   return new Policy(set([rule("svc", { allowSummaries: true, ...fields })]), number);
 }
 const DENIED = policyOf({ allowSummaries: false }, 2);

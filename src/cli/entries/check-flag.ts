@@ -7,14 +7,14 @@ import { durationText, HOUR_MS, MINUTE_MS, parseDurationMs } from "../../lib/dur
 import { enumValue } from "../../lib/enum-words.ts";
 import { UsageError } from "../exit.ts";
 import { CHECK_FLAG_KINDS, checkForms } from "../table/check-kinds.ts";
-import { splitKey } from "../words.ts";
+import { splitKey } from "../texts.ts";
 
 type CheckInit = MessageInitShape<typeof CheckSchema>;
 
-type Kind = NonNullable<NonNullable<CheckInit["probe"]>["case"]>;
+type CheckCase = NonNullable<NonNullable<CheckInit["probe"]>["case"]>;
 
 /** A kind of the contract that has no row does not compile. */
-const KINDS: Readonly<Record<Kind, { readonly form: string; readonly options: readonly string[] }>> = CHECK_FLAG_KINDS;
+const KINDS: Readonly<Record<CheckCase, { readonly form: string; readonly options: readonly string[] }>> = CHECK_FLAG_KINDS;
 
 const MAX_LOOKS = 10;
 const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/;
@@ -43,13 +43,13 @@ export function parseCheck(text: string): CheckInit {
   };
 }
 
-interface Probed {
-  readonly kind: Kind;
+interface ParsedProbe {
+  readonly kind: CheckCase;
   readonly subject: string | undefined;
   readonly options: ReadonlyMap<string, string>;
 }
 
-function probeOf(text: string, { kind, subject, options }: Probed): NonNullable<CheckInit["probe"]> {
+function probeOf(text: string, { kind, subject, options }: ParsedProbe): NonNullable<CheckInit["probe"]> {
   const tls = options.has("tls");
   if (subject === "") throw wrong(text, `nothing follows the colon; write ${KINDS[kind].form}`);
   switch (kind) {
@@ -84,7 +84,7 @@ function statusesOf(text: string, status: string | undefined): { readonly status
   return { statusMin: Number(min), statusMax: Number(max) };
 }
 
-function optionsOf(text: string, kind: Kind, given: readonly string[]): ReadonlyMap<string, string> {
+function optionsOf(text: string, kind: CheckCase, given: readonly string[]): ReadonlyMap<string, string> {
   const known = KINDS[kind].options;
   const options = new Map<string, string>();
   for (const option of given) {
@@ -118,7 +118,7 @@ function looksOf(text: string, options: ReadonlyMap<string, string>, name: strin
   return looks;
 }
 
-function isKind(text: string): text is Kind {
+function isKind(text: string): text is CheckCase {
   return Object.hasOwn(KINDS, text);
 }
 

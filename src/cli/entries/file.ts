@@ -102,7 +102,7 @@ function normalise(place: DocumentNode, desc: DescMessage, problems: LineProblem
   return json;
 }
 
-interface Spot {
+interface EntrySpot {
   readonly place: DocumentNode;
   readonly line: number;
 }
@@ -111,7 +111,7 @@ function isOwn(message: DescMessage | undefined): message is DescMessage {
   return message !== undefined && message.typeName.startsWith("waymark.");
 }
 
-function normaliseField({ place, line }: Spot, field: DescField, problems: LineProblem[]): JsonValue | undefined {
+function normaliseField({ place, line }: EntrySpot, field: DescField, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (isOwn(field.message) && field.fieldKind === "message") return normalise(place, field.message, problems);
   if (isOwn(field.message) && field.fieldKind === "list" && Array.isArray(value)) {

@@ -7,14 +7,14 @@ import { RequestError } from "../../client/request-error.ts";
 import type { LineProblem } from "../../lib/formats/documents.ts";
 import { protocolWord } from "../../lib/protocols.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import { EXIT, type Exit } from "../exit.ts";
+import { EXIT, type ExitCode } from "../exit.ts";
 import { messageJson } from "../messages.ts";
-import type { Output } from "../output.ts";
+import type { CommandOutput } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
-import { keyWords } from "../words.ts";
+import { keyWords } from "../texts.ts";
 import { type FileEntry, keyOf } from "./file.ts";
 
-export interface Transfer {
+export interface EntryTransfer {
   /** Name of the input, for messages. */
   readonly file: string;
   readonly entries: readonly FileEntry[];
@@ -34,9 +34,9 @@ export interface Transfer {
 
 /** Carries out a transfer and prints its document. */
 export async function carryOut(
-  transfer: Transfer,
-  { client, out }: { readonly client: () => Client; readonly out: Output },
-): Promise<Exit> {
+  transfer: EntryTransfer,
+  { client, out }: { readonly client: () => Client; readonly out: CommandOutput },
+): Promise<ExitCode> {
   const { file, problems, isPartial, isDryRun } = transfer;
   for (const { line, message } of problems.slice(0, MAX_REPORTED)) out.error(`${file}:${line}: ${message}`);
   if (problems.length > MAX_REPORTED) out.error(`${file}: ${counted(problems.length - MAX_REPORTED, "more problem")}`);
@@ -53,13 +53,13 @@ export async function carryOut(
 /** Maximum number of reported problems, as for policy files. */
 const MAX_REPORTED = 1000;
 
-type Performed = Pick<Transfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;
+type TransferResult = Pick<EntryTransfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;
 
 /** Compares with the catalog, then registers and removes, except in a dry run. `leaseId` is empty when no lease was needed. */
 export async function perform(
-  transfer: Performed,
+  transfer: TransferResult,
   client: Client,
-): Promise<{ readonly changes: readonly Change[]; readonly leaseId: string }> {
+): Promise<{ readonly changes: readonly TransferChange[]; readonly leaseId: string }> {
   const { held, nodeId } = await readHeld(client, transfer.namespaces);
   const wanted = transfer.entries.map(({ entry }) => entry);
   const changes = diffEntries(wanted, held, { isOwned: transfer.isPrunable, movesTo: transfer.claimsUnchanged ? nodeId : undefined });
@@ -70,7 +70,7 @@ export async function perform(
 /** The entries of this cluster, and the node that was asked. The same keys may exist in other clusters. */
 async function readHeld(
   client: Client,
-  namespaces: Transfer["namespaces"],
+  namespaces: EntryTransfer["namespaces"],
 ): Promise<{ readonly held: readonly Entry[]; readonly nodeId?: string }> {
   if (namespaces.length === 0) return { held: [] };
   const { clusterId, nodeId } = await client.call(DiscoveryService.method.serverInfo, {});
@@ -83,7 +83,11 @@ const MAX_BATCH_ITEMS = 1000;
 const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 
 /** Registers new and changed entries, and removes others. Returns the id of the lease; empty when no lease was needed. */
-async function apply({ file, entries, claimsUnchanged }: Performed, changes: readonly Change[], client: Client): Promise<string> {
+async function apply(
+  { file, entries, claimsUnchanged }: TransferResult,
+  changes: readonly TransferChange[],
+  client: Client,
+): Promise<string> {
   const wanted = changes.filter(({ action }) => action !== "remove" && (claimsUnchanged || action !== "unchanged"));
   const placeOf = new Map(entries.map(({ entry, place }) => [entry, place]));
   let leaseId = "";
@@ -108,7 +112,7 @@ async function apply({ file, entries, claimsUnchanged }: Performed, changes: rea
   return leaseId;
 }
 
-interface Sending<T> {
+interface BatchSending<T> {
   /** The field of the request with the items, as a refusal names it. */
   readonly field: string;
   readonly sizeOf: (item: T) => number;
@@ -118,7 +122,7 @@ interface Sending<T> {
 }
 
 /** Sends all items in as many requests as needed. When the server refuses a request as too large, it halves all later ones. */
-async function sendAll<T>(items: readonly T[], sending: Sending<T>): Promise<void> {
+async function sendAll<T>(items: readonly T[], sending: BatchSending<T>): Promise<void> {
   let most = MAX_BATCH_ITEMS;
   let sent = 0;
   while (sent < items.length) {
@@ -150,7 +154,7 @@ function isTooMuch({ facts }: RequestError, field: string): boolean {
 }
 
 /** The refusal with names of items instead of their places in a request, which a person cannot see. */
-function named<T>({ message, facts, cause }: RequestError, batch: readonly T[], { field, nameOf }: Sending<T>): RequestError {
+function named<T>({ message, facts, cause }: RequestError, batch: readonly T[], { field, nameOf }: BatchSending<T>): RequestError {
   const rename = (text: string): string =>
     text.replaceAll(new RegExp(`\\b${field}\\[(\\d+)\\](\\.)?`, "g"), (path, index, dot) => {
       const item = batch[Number(index)];
@@ -160,13 +164,17 @@ function named<T>({ message, facts, cause }: RequestError, batch: readonly T[], 
   return new RequestError(rename(message), { ...facts, violations }, cause);
 }
 
-interface Printed {
-  readonly out: Output;
+interface TransferOutput {
+  readonly out: CommandOutput;
   readonly leaseId: string;
   readonly isApplied: boolean;
 }
 
-function print(changes: readonly Change[], { problems, isDryRun, facts }: Transfer, { out, leaseId, isApplied }: Printed): void {
+function print(
+  changes: readonly TransferChange[],
+  { problems, isDryRun, facts }: EntryTransfer,
+  { out, leaseId, isApplied }: TransferOutput,
+): void {
   const counts = { create: 0, update: 0, move: 0, remove: 0, unchanged: 0 };
   for (const { action } of changes) counts[action] += 1;
   const json = {
@@ -197,10 +205,10 @@ function keyJson(key: MessageShape<typeof EntryKeySchema> | undefined): unknown 
   return key === undefined ? {} : messageJson(EntryKeySchema, key);
 }
 
-type Action = "create" | "update" | "move" | "remove" | "unchanged";
+type TransferAction = "create" | "update" | "move" | "remove" | "unchanged";
 
-interface Change {
-  readonly action: Action;
+interface TransferChange {
+  readonly action: TransferAction;
   /** The entry of the file; for a removal, the held entry. */
   readonly entry: Entry;
   /** Fields that differ, for an update. */
@@ -215,10 +223,10 @@ interface DiffRules {
 }
 
 /** Changes in key order. */
-function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned, movesTo }: DiffRules): readonly Change[] {
+function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned, movesTo }: DiffRules): readonly TransferChange[] {
   const heldByKey = new Map(held.map((entry) => [keyOf(entry), entry]));
   const wantedKeys = new Set(wanted.map(keyOf));
-  const changes = wanted.map((entry): Change => {
+  const changes = wanted.map((entry): TransferChange => {
     const before = heldByKey.get(keyOf(entry));
     if (before === undefined) return { action: "create", entry, fields: [] };
     const fields = differingFields(entry, before);

@@ -13,7 +13,7 @@ import { METADATA_KEY } from "../../lib/bounds.ts";
 import type { DocumentNode } from "../../lib/formats/documents.ts";
 import { isProtocolWord, protocolWord, protocolOf as targetProtocol } from "../../lib/protocols.ts";
 import type { FileEntry } from "../entries/file.ts";
-import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
+import type { EndpointGroup, KubernetesService, LocatedObject, SliceEndpoint } from "./objects.ts";
 
 export interface KubernetesOptions {
   /** Kubernetes namespace `ns` becomes `<prefix>.ns`. */
@@ -37,14 +37,14 @@ interface ServiceFacts {
   readonly namespace: string;
   readonly name: string;
   /** Undefined when the input has only its slices. */
-  readonly service: Located<Service> | undefined;
+  readonly service: LocatedObject<KubernetesService> | undefined;
   readonly options: KubernetesOptions;
   readonly notes: Set<string>;
 }
 
 /** An endpoint as listed in one EndpointSlice. */
 interface EndpointPart {
-  readonly endpoint: Endpoint;
+  readonly endpoint: SliceEndpoint;
   readonly place: DocumentNode;
   readonly ports: EndpointGroup["ports"];
   readonly health: HealthStatus;
@@ -77,7 +77,7 @@ export class ServiceEntries {
   }
 
   /** One entry whose host is the external name or address. */
-  #external({ spec: { externalName, ports } }: Service): Entry {
+  #external({ spec: { externalName, ports } }: KubernetesService): Entry {
     const host = externalName ?? "";
     const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host });
     entry.targets = targetsAt(host, ports);
@@ -85,7 +85,7 @@ export class ServiceEntries {
   }
 
   /** One entry for all endpoints, with the Service's own name as its host. */
-  #ofName({ spec: { clusterIP, ports } }: Service): Entry {
+  #ofName({ spec: { clusterIP, ports } }: KubernetesService): Entry {
     const { namespace, name, options } = this.#facts;
     const host = `${name}.${namespace}.svc.${options.clusterDomain}`;
     // The name of a headless Service leads straight to the pods, so the port of the pods counts.
@@ -97,7 +97,7 @@ export class ServiceEntries {
   }
 
   /** One entry for all endpoints, with the addresses in front of them; none without such addresses. */
-  #fronted(instanceId: string, hosts: readonly string[], { value, place }: Located<Service>): readonly FileEntry[] {
+  #fronted(instanceId: string, hosts: readonly string[], { value, place }: LocatedObject<KubernetesService>): readonly FileEntry[] {
     if (hosts.length === 0) return [];
     const entry = this.#entry(instanceId, {});
     for (const host of hosts) for (const target of targetsAt(host, value.spec.ports)) addTarget(entry.targets, target);
@@ -187,18 +187,18 @@ export class ServiceEntries {
 }
 
 /** The name of the pod if it is a valid instance id, else the first address. */
-function instanceOf({ targetRef, addresses }: Endpoint): string {
+function instanceOf({ targetRef, addresses }: SliceEndpoint): string {
   const pod = targetRef?.name;
   return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
 }
 
 /** The cluster addresses. A headless Service has `None` instead of an address. */
-function clusterAddresses({ spec: { clusterIP, clusterIPs } }: Service): readonly string[] {
+function clusterAddresses({ spec: { clusterIP, clusterIPs } }: KubernetesService): readonly string[] {
   const all = [...(typeof clusterIP === "string" ? [clusterIP] : []), ...(clusterIPs ?? [])];
   return [...new Set(all)].filter((address) => address !== "" && address !== "None");
 }
 
-function balancerAddresses({ status }: Service): readonly string[] {
+function balancerAddresses({ status }: KubernetesService): readonly string[] {
   const ingress = status?.loadBalancer?.ingress ?? [];
   return ingress.map(({ ip, hostname }) => ip ?? hostname ?? "").filter((host) => host !== "");
 }
@@ -214,7 +214,7 @@ function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefin
 }
 
 /** All addresses of an endpoint are equivalent, and Kubernetes asks readers to use the first. */
-function hostOf({ addresses: [host = ""] }: Endpoint): string {
+function hostOf({ addresses: [host = ""] }: SliceEndpoint): string {
   return host;
 }
 
@@ -235,7 +235,7 @@ function addTarget(targets: Target[], target: Target): void {
  * terminates is left to finish what it has: usable as long as it serves, never preferred. `isReadyAnyway`: the Service
  * publishes its endpoints whatever their conditions are.
  */
-function healthOf({ conditions }: Endpoint, isReadyAnyway: boolean): HealthStatus {
+function healthOf({ conditions }: SliceEndpoint, isReadyAnyway: boolean): HealthStatus {
   if (isReadyAnyway) return HealthStatus.HEALTHY;
   const isReady = conditions?.ready ?? true;
   const isServing = conditions?.serving ?? isReady;

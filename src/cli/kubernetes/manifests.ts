@@ -11,12 +11,12 @@ import {
   DNS_LABEL,
   ENDPOINTS,
   type EndpointGroup,
-  type Endpoints,
-  type Located,
+  type EndpointSlice,
+  type KubernetesEndpoints,
+  type KubernetesService,
+  type LocatedObject,
   SERVICE,
-  type Service,
   SLICE,
-  type Slice,
 } from "./objects.ts";
 
 export interface Manifest {
@@ -31,10 +31,10 @@ export interface Manifest {
 
 const SERVICE_LABEL = "kubernetes.io/service-name";
 
-interface Found {
-  readonly services: Map<string, Located<Service>>;
-  readonly slices: Located<Slice>[];
-  readonly endpoints: Map<string, Located<Endpoints>>;
+interface ManifestObjects {
+  readonly services: Map<string, LocatedObject<KubernetesService>>;
+  readonly slices: LocatedObject<EndpointSlice>[];
+  readonly endpoints: Map<string, LocatedObject<KubernetesEndpoints>>;
   readonly problems: LineProblem[];
   readonly ignored: Map<string, number>;
   readonly notes: Set<string>;
@@ -43,7 +43,7 @@ interface Found {
 /** Reads a manifest. A broken document is a problem with its line, and the other documents are still read. Never throws. */
 export function readKubernetes(manifest: string, options: KubernetesOptions): Manifest {
   const { places, problems } = readDocuments(manifest);
-  const found: Found = {
+  const found: ManifestObjects = {
     services: new Map(),
     slices: [],
     endpoints: new Map(),
@@ -64,7 +64,7 @@ interface ListedAs {
 }
 
 /** Collects a document, or an item of a list that is `listedAs`. A list inside a list is not read as a list. */
-function collect(place: DocumentNode, found: Found, listedAs?: ListedAs): void {
+function collect(place: DocumentNode, found: ManifestObjects, listedAs?: ListedAs): void {
   const { value } = place;
   if (Array.isArray(value) && value.length > 0 && listedAs === undefined) {
     for (const index of value.keys()) collect(place.at(index), found, { kind: "", apiVersion: "" });
@@ -84,7 +84,7 @@ function collect(place: DocumentNode, found: Found, listedAs?: ListedAs): void {
   } else collectObject(place, { kind, apiVersion }, found);
 }
 
-function collectObject(place: DocumentNode, { kind, apiVersion }: ListedAs, found: Found): void {
+function collectObject(place: DocumentNode, { kind, apiVersion }: ListedAs, found: ManifestObjects): void {
   if (kind === "Service" && apiVersion === "v1") {
     const service = check(place, SERVICE, { kind, found });
     if (service) addOnce({ value: service, place }, found.services, { kind, found });
@@ -105,7 +105,7 @@ function collectObject(place: DocumentNode, { kind, apiVersion }: ListedAs, foun
 function check<T>(
   place: DocumentNode,
   schema: z.ZodType<T>,
-  { kind, found }: { readonly kind: string; readonly found: Found },
+  { kind, found }: { readonly kind: string; readonly found: ManifestObjects },
 ): T | undefined {
   const checked = schema.safeParse(place.value);
   if (checked.success) return checked.data;
@@ -121,10 +121,10 @@ function objectKey(namespace: string | null | undefined, name: string): string {
   return `${namespace ?? "default"}/${name}`;
 }
 
-function addOnce<T extends Service | Endpoints>(
-  object: Located<T>,
-  known: Map<string, Located<T>>,
-  { kind, found }: { readonly kind: string; readonly found: Found },
+function addOnce<T extends KubernetesService | KubernetesEndpoints>(
+  object: LocatedObject<T>,
+  known: Map<string, LocatedObject<T>>,
+  { kind, found }: { readonly kind: string; readonly found: ManifestObjects },
 ): void {
   const { namespace, name } = object.value.metadata;
   const key = objectKey(namespace, name);
@@ -133,7 +133,7 @@ function addOnce<T extends Service | Endpoints>(
   else known.set(key, object);
 }
 
-function makeEntries(found: Found, options: KubernetesOptions): readonly FileEntry[] {
+function makeEntries(found: ManifestObjects, options: KubernetesOptions): readonly FileEntry[] {
   const groupsOf = endpointGroups(found);
   const entries: FileEntry[] = [];
   for (const key of new Set([...found.services.keys(), ...groupsOf.keys()])) {
@@ -154,8 +154,8 @@ function isCallable(host: string, subject: string, notes: Set<string>): boolean 
 }
 
 /** The endpoints of each Service: from its EndpointSlices, else from its Endpoints. Where a Service has both, they are the same. */
-function endpointGroups(found: Found): ReadonlyMap<string, readonly EndpointGroup[]> {
-  const slicesOf = new Map<string, Located<Slice>[]>();
+function endpointGroups(found: ManifestObjects): ReadonlyMap<string, readonly EndpointGroup[]> {
+  const slicesOf = new Map<string, LocatedObject<EndpointSlice>[]>();
   for (const slice of found.slices) {
     const { namespace, labels, name } = slice.value.metadata;
     const service = labels?.[SERVICE_LABEL];
@@ -174,12 +174,12 @@ function endpointGroups(found: Found): ReadonlyMap<string, readonly EndpointGrou
   return groups;
 }
 
-function groupOfSlice({ value, place }: Located<Slice>): EndpointGroup {
+function groupOfSlice({ value, place }: LocatedObject<EndpointSlice>): EndpointGroup {
   const list = place.at("endpoints");
   return { endpoints: (value.endpoints ?? []).map((endpoint, index) => ({ endpoint, place: list.at(index) })), ports: value.ports };
 }
 
-function groupsOfEndpoints({ subsets }: Endpoints, place: DocumentNode): readonly EndpointGroup[] {
+function groupsOfEndpoints({ subsets }: KubernetesEndpoints, place: DocumentNode): readonly EndpointGroup[] {
   return (subsets ?? []).flatMap((subset, number) =>
     (["addresses", "notReadyAddresses"] as const).map((half) => {
       const list = place.at("subsets").at(number).at(half);

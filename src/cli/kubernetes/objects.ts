@@ -111,18 +111,18 @@ export const ENDPOINTS = z.object({
   subsets: list("subsets", map("subset", { addresses, notReadyAddresses: addresses, ports: endpointPorts })),
 });
 
-export type Service = z.infer<typeof SERVICE>;
-export type Slice = z.infer<typeof SLICE>;
-export type Endpoint = NonNullable<Slice["endpoints"]>[number];
-export type Endpoints = z.infer<typeof ENDPOINTS>;
+export type KubernetesService = z.infer<typeof SERVICE>;
+export type EndpointSlice = z.infer<typeof SLICE>;
+export type SliceEndpoint = NonNullable<EndpointSlice["endpoints"]>[number];
+export type KubernetesEndpoints = z.infer<typeof ENDPOINTS>;
 
-/** Endpoints of a Service with the same ports: an EndpointSlice, or one half of a subset of `Endpoints`. */
+/** Endpoints of a Service with the same ports: an EndpointSlice, or one half of a subset of `KubernetesEndpoints`. */
 export interface EndpointGroup {
-  readonly endpoints: readonly { readonly endpoint: Endpoint; readonly place: DocumentNode }[];
-  readonly ports: Slice["ports"];
+  readonly endpoints: readonly { readonly endpoint: SliceEndpoint; readonly place: DocumentNode }[];
+  readonly ports: EndpointSlice["ports"];
 }
 
-export interface Located<T> {
+export interface LocatedObject<T> {
   readonly value: T;
   readonly place: DocumentNode;
 }

@@ -1,28 +1,28 @@
 /** The types of a verb: its row in the VERBS table, and its function. */
 import type { Client } from "../../client/client.ts";
 import type { Environment } from "../environment.ts";
-import type { Exit } from "../exit.ts";
+import type { ExitCode } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import type { Output } from "../output.ts";
+import type { CommandOutput } from "../output.ts";
 
-export type Shell = "bash" | "zsh" | "fish";
+export type CompletionShell = "bash" | "zsh" | "fish";
 
 export interface VerbContext {
   readonly environment: Environment;
   /** Positional arguments. The list ends before absent optional ones. */
   readonly args: readonly string[];
   readonly flags: Flags;
-  readonly out: Output;
+  readonly out: CommandOutput;
   /** Opens the client at first use; the caller closes it. */
   readonly client: () => Client;
   /** `--tenant`, as the viewer of a read. */
   readonly viewer: { readonly viewer?: { readonly tenantId: string } };
   /** The completion script of a shell. It comes in here because it is made from the table of verbs, which no verb may import. */
-  readonly completionOf: (shell: Shell) => Promise<string>;
+  readonly completionOf: (shell: CompletionShell) => Promise<string>;
 }
 
 /** A verb. One that gives no exit code has done what it was asked for. */
-export type Verb = (context: VerbContext) => Promise<Exit | undefined>;
+export type VerbFunction = (context: VerbContext) => Promise<ExitCode | undefined>;
 
 export interface FlagSpec {
   /** As commander writes it: `-f, --file <file>`. */
@@ -56,5 +56,5 @@ export interface VerbSpec {
   readonly flags?: readonly FlagSpec[];
   /** Command (without `waymark`) and what it does. */
   readonly examples: readonly (readonly [command: string, does: string])[];
-  readonly load: () => Promise<Verb>;
+  readonly load: () => Promise<VerbFunction>;
 }

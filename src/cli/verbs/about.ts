@@ -1,17 +1,17 @@
 /** Verbs about the command itself: version, completion. */
 import { EXIT, UsageError } from "../exit.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
-export const version: Verb = async ({ environment, out }) => {
+export const version: VerbFunction = async ({ environment, out }) => {
   const facts = { version: environment.version, node: process.versions.node };
   if (out.isMachine) out.json(facts);
   else out.raw(`waymark ${facts.version} (node ${facts.node})\n`);
 };
 
 /** Does nothing: `run.ts`, which has the commands, prints the help. */
-export const help: Verb = async () => EXIT.done;
+export const help: VerbFunction = async () => EXIT.done;
 
-export const completion: Verb = async ({ args, out, completionOf }) => {
+export const completion: VerbFunction = async ({ args, out, completionOf }) => {
   const [shell] = args;
   if (shell !== "bash" && shell !== "zsh" && shell !== "fish") throw new UsageError(`${shell ?? ""}: none of bash, zsh, fish`);
   out.raw(await completionOf(shell));

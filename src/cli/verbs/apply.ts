@@ -2,11 +2,11 @@
 import { readEntryFile } from "../entries/file.ts";
 import { carryOut } from "../entries/transfer.ts";
 import { readInput } from "../environment.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
-export const apply: Verb = async ({ environment, flags, out, client }) => {
+export const apply: VerbFunction = async ({ environment, flags, out, client }) => {
   const file = flags.text("file") ?? "";
   const { entries, problems } = readEntryFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"));
   const namespaces = [...new Set(entries.map(({ entry }) => entry.key?.namespace ?? ""))].map((namespace) => ({ namespace }));

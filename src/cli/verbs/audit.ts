@@ -17,9 +17,9 @@ import { readInput, sleep } from "../environment.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import { type Column, factTable } from "../output.ts";
+import { factTable, type TableColumn } from "../output.ts";
 import { limitOf, MAX_PAGE, noteMore, pagesOf, readPages } from "../pages.ts";
-import type { Verb, VerbContext } from "../table/verb.ts";
+import type { VerbContext, VerbFunction } from "../table/verb.ts";
 
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
@@ -73,7 +73,7 @@ function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
   return records.toSorted((a, b) => Number(b.number - a.number));
 }
 
-const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
+const AUDIT_COLUMNS: readonly TableColumn<AuditRecord>[] = [
   { title: "NUMBER", stored: ({ number }) => String(number) },
   { title: "AT", stored: ({ at }) => timeText(at) },
   { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(AuditKind, kind) },
@@ -99,8 +99,8 @@ function subjectsText(subjects: readonly string[]): string {
   return [...subjects.slice(0, SHOWN_SUBJECTS), ...(moreCount > 0 ? [`and ${moreCount} more`] : [])].join(", ");
 }
 
-export const policyAudit: Verb = (context) => onePage(context, "policy");
-export const accessAudit: Verb = (context) => onePage(context, "access");
+export const policyAudit: VerbFunction = (context) => onePage(context, "policy");
+export const accessAudit: VerbFunction = (context) => onePage(context, "access");
 
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<undefined> {
   const query = queryOf(flags);
@@ -115,7 +115,7 @@ function table(rows: readonly AuditRecord[]) {
   return { columns: AUDIT_COLUMNS, rows };
 }
 
-export const list: Verb = async ({ flags, out, client }) => {
+export const list: VerbFunction = async ({ flags, out, client }) => {
   const query = queryOf(flags);
   const found: AuditRecord[] = [];
   for (const log of logsOf(flags)) {
@@ -126,7 +126,7 @@ export const list: Verb = async ({ flags, out, client }) => {
   out.document({ records: records.map((record) => wholeJson(AuditRecordSchema, record)) }, table(records));
 };
 
-export const watch: Verb = async ({ environment, flags, out, client }) => {
+export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const intervalMs = flags.durationMs("interval") ?? DEFAULT_INTERVAL_MS;
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
@@ -158,7 +158,7 @@ async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (tex
 }
 
 /** What a look at one log found. */
-interface Look {
+interface LogReading {
   /** Newest first. */
   readonly fresh: readonly AuditRecord[];
   readonly marks: readonly AuditRecord[];
@@ -166,7 +166,7 @@ interface Look {
   readonly from: string | undefined;
 }
 
-interface Following {
+interface FollowedLogs {
   readonly client: Client;
   readonly logs: readonly AuditLog[];
   readonly query: AuditQuery;
@@ -178,11 +178,11 @@ interface Following {
  * already: a node without its data began it anew, or another node answers.
  */
 class AuditFollower {
-  readonly #of: Following;
+  readonly #of: FollowedLogs;
   /** The newest record of each log that a look found, the last log first. The hash of a record stands for all records before it. */
   readonly #marks = new Map<AuditLog, readonly AuditRecord[]>();
 
-  constructor(of: Following) {
+  constructor(of: FollowedLogs) {
     this.#of = of;
   }
 
@@ -194,7 +194,7 @@ class AuditFollower {
 
   /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
-    const looks = new Map<AuditLog, Look>();
+    const looks = new Map<AuditLog, LogReading>();
     for (const log of this.#of.logs) looks.set(log, await this.#look(log));
     // Only after all logs were read: when a read fails, the next call must find the records of the logs before it again.
     for (const [log, { marks, from }] of looks) {
@@ -205,7 +205,7 @@ class AuditFollower {
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
 
-  async #look(log: AuditLog): Promise<Look> {
+  async #look(log: AuditLog): Promise<LogReading> {
     const marks = this.#marks.get(log) ?? [];
     const [last] = marks;
     const oldestMs = Math.min(...marks.map(wallMs));
@@ -243,7 +243,7 @@ function wallMs({ at }: AuditRecord): number {
   return at === undefined ? 0 : timestampMs(at);
 }
 
-export const verify: Verb = async ({ environment, args, flags, out, client }) => {
+export const verify: VerbFunction = async ({ environment, args, flags, out, client }) => {
   const [file] = args;
   const known = knownFlag(flags.text("known"));
   if (file !== undefined && known !== undefined) throw new UsageError("--known is about the server's log: leave out the file, or the flag");
@@ -260,19 +260,19 @@ export const verify: Verb = async ({ environment, args, flags, out, client }) =>
   return isIntact ? EXIT.done : EXIT.failed;
 };
 
-interface Known {
+interface KnownRecord {
   readonly knownNumber: bigint;
   readonly knownHash: string;
 }
 
-function knownFlag(text: string | undefined): Known | undefined {
+function knownFlag(text: string | undefined): KnownRecord | undefined {
   if (text === undefined) return undefined;
   const [, number, hash] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? [];
   if (number === undefined || hash === undefined) throw new UsageError(`--known ${text}: not a number, a colon and 64 hexadecimal digits`);
   return { knownNumber: BigInt(number), knownHash: hash.toLowerCase() };
 }
 
-async function askServer(client: Client, known: Known | undefined): Promise<ChainReading> {
+async function askServer(client: Client, known: KnownRecord | undefined): Promise<ChainReading> {
   const answer = await client.call(PolicyService.method.verifyAudit, known ?? {});
   return {
     isIntact: answer.intact,

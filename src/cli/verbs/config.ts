@@ -1,12 +1,12 @@
 /** Verbs about settings, and reading a settings file for `serve`. */
 
 import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
-import { type Effective, listSettings, loadConfig, problemText, type SettingSource, settingsDocument } from "../../config/load.ts";
+import { type EffectiveSettings, listSettings, loadConfig, problemText, type SettingSource, settingsDocument } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Environment } from "../environment.ts";
 import { readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
@@ -22,7 +22,11 @@ async function startFaults(environment: Environment, settings: Settings): Promis
 }
 
 /** As `readEffective`, for a node: also throws for everything that would keep a node from starting. */
-export async function readForNode(environment: Environment, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
+export async function readForNode(
+  environment: Environment,
+  file: string | undefined,
+  flags: SettingSource["flags"],
+): Promise<EffectiveSettings> {
   const effective = await readEffective(environment, file, flags);
   const faults = await startFaults(environment, effective.settings);
   if (faults.length > 0) throw new CommandError(faults.join("\n"), EXIT.usage);
@@ -30,7 +34,11 @@ export async function readForNode(environment: Environment, file: string | undef
 }
 
 /** Reads settings from a file, the environment and flags. Throws with every problem. */
-export async function readEffective(environment: Environment, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
+export async function readEffective(
+  environment: Environment,
+  file: string | undefined,
+  flags: SettingSource["flags"],
+): Promise<EffectiveSettings> {
   const loaded = loadConfig({
     ...(file !== undefined && { file: await readSettings(environment, file, "--config") }),
     env: environment.env,
@@ -40,7 +48,7 @@ export async function readEffective(environment: Environment, file: string | und
   return loaded.effective;
 }
 
-export const validate: Verb = async ({ environment, args, flags, out }) => {
+export const validate: VerbFunction = async ({ environment, args, flags, out }) => {
   const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
   if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
   if (name === undefined)
@@ -68,7 +76,7 @@ export const validate: Verb = async ({ environment, args, flags, out }) => {
   return isValid ? EXIT.done : EXIT.usage;
 };
 
-export const show: Verb = async ({ environment, flags, out }) => {
+export const show: VerbFunction = async ({ environment, flags, out }) => {
   const effective = await readEffective(environment, flags.text("config"), new Map());
   out.document(settingsDocument(effective), {
     columns: [

@@ -37,14 +37,14 @@ import { VersionRange } from "../../lib/versions.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";
-import { type Column, factTable, type Output, type Table } from "../output.ts";
+import { type CommandOutput, factTable, type OutputTable, type TableColumn } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
-import { ENTRY_COLUMNS, keyWords, targetText } from "../words.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { ENTRY_COLUMNS, keyWords, targetText } from "../texts.ts";
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
 
-export const query: Verb = async ({ args, flags, out, client, viewer }) => {
+export const query: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const maxStalenessMs = flags.durationMs("maxStaleness");
   const filter: QueryInit = {
     ...filterOf(flags, args),
@@ -66,14 +66,14 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   noteUnreachable(out, answer.unreachableNodes);
 };
 
-function noteUnreachable(out: Output, nodes: UnreachableSample | undefined): void {
+function noteUnreachable(out: CommandOutput, nodes: UnreachableSample | undefined): void {
   if (nodes === undefined || out.isMachine) return;
   const moreCount = nodes.count - nodes.nodeIds.length;
   const names = `${nodes.nodeIds.join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
   out.note(`writes of unreachable nodes may be missing: ${names}`);
 }
 
-function explanationTable(rows: readonly Explanation[]): Table<Explanation> {
+function explanationTable(rows: readonly Explanation[]): OutputTable<Explanation> {
   return {
     columns: [
       { title: "ENTRY", stored: ({ key }) => keyWords(key) },
@@ -85,13 +85,13 @@ function explanationTable(rows: readonly Explanation[]): Table<Explanation> {
   };
 }
 
-interface Choice {
+interface ResolvedTarget {
   readonly rank: string;
   readonly entry: Entry;
   readonly target: string;
 }
 
-export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
+export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const [name = ""] = args;
   const region = flags.text("preferRegion");
   const zone = flags.text("preferZone");
@@ -121,7 +121,7 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
   showResolved(answer, flags.isOn("explain"), out);
 };
 
-function showResolved(answer: ResolveResponse, isExplained: boolean, out: Output): void {
+function showResolved(answer: ResolveResponse, isExplained: boolean, out: CommandOutput): void {
   const json = messageJson(ResolveResponseSchema, answer);
   const { entry, target, alternatives, redirect } = answer;
   if (isExplained && !out.isMachine) {
@@ -133,21 +133,25 @@ function showResolved(answer: ResolveResponse, isExplained: boolean, out: Output
     out.document(json, { columns: REDIRECT_COLUMNS, rows: [redirect] });
     return;
   }
-  const rows: Choice[] = [];
+  const rows: ResolvedTarget[] = [];
   if (entry) rows.push({ rank: "chosen", entry, target: target ? targetText(target) : "" });
   for (const other of alternatives) rows.push({ rank: "next", entry: other, target: other.targets.map(targetText).join(", ") });
   const columns = ENTRY_COLUMNS.filter(({ title }) => title !== "TARGETS").map((column) => ({
     ...column,
-    stored: (row: Choice) => column.stored(row.entry),
+    stored: (row: ResolvedTarget) => column.stored(row.entry),
   }));
   out.document(json, {
-    columns: [{ title: "RANK", stored: (row: Choice) => row.rank }, ...columns, { title: "TARGET", stored: (row: Choice) => row.target }],
+    columns: [
+      { title: "RANK", stored: (row: ResolvedTarget) => row.rank },
+      ...columns,
+      { title: "TARGET", stored: (row: ResolvedTarget) => row.target },
+    ],
     rows,
   });
 }
 
 /** The name leads to another cluster. */
-const REDIRECT_COLUMNS: readonly Column<Redirect>[] = [
+const REDIRECT_COLUMNS: readonly TableColumn<Redirect>[] = [
   { title: "RANK", stored: () => "redirect" },
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
@@ -157,7 +161,7 @@ const REDIRECT_COLUMNS: readonly Column<Redirect>[] = [
   { title: "URLS", stored: ({ urls }) => urls.join(", ") },
 ];
 
-export const clusterMap: Verb = async ({ flags, out, client }) => {
+export const clusterMap: VerbFunction = async ({ flags, out, client }) => {
   const filter = {
     scope: flags.enum("scope", Scope),
     namespaceFilter: flags.text("namespace") ?? "",
@@ -180,7 +184,7 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
   noteMore(out, answer);
 };
 
-export const peers: Verb = async ({ flags, out, client }) => {
+export const peers: VerbFunction = async ({ flags, out, client }) => {
   const filter = { scope: flags.enum("scope", Scope), region: flags.text("region") ?? "" };
   const answer = await readPages(flags, ["peers"], (page) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page }));
   out.document(messageJson(ListPeersResponseSchema, answer), {
@@ -204,7 +208,7 @@ function statusWord({ status: state }: Peer): string {
   return state === PeerStatus.UNSPECIFIED ? "ingress" : enumWord(PeerStatus, state);
 }
 
-export const status: Verb = async ({ args, out, client }) => {
+export const status: VerbFunction = async ({ args, out, client }) => {
   const [namespace] = args;
   const json =
     namespace === undefined
@@ -219,7 +223,7 @@ interface WatchRow {
   readonly entry: Entry | undefined;
 }
 
-const WATCH_COLUMNS: readonly Column<WatchRow>[] = [
+const WATCH_COLUMNS: readonly TableColumn<WatchRow>[] = [
   { title: "ACTION", stored: ({ action }) => action },
   { title: "NAMESPACE", stored: ({ key }) => key.namespace },
   { title: "NAME", stored: ({ key }) => key.name },
@@ -229,7 +233,7 @@ const WATCH_COLUMNS: readonly Column<WatchRow>[] = [
   { title: "TARGETS", stored: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
 ];
 
-export const watch: Verb = async ({ environment, args, flags, out, client, viewer }) => {
+export const watch: VerbFunction = async ({ environment, args, flags, out, client, viewer }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const request = { ...filterOf(flags, args), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
   const events = follow(client(), request, {
@@ -245,7 +249,7 @@ export const watch: Verb = async ({ environment, args, flags, out, client, viewe
   }
 };
 
-function tell(event: FollowEvent, out: Output): void {
+function tell(event: FollowEvent, out: CommandOutput): void {
   switch (event.kind) {
     case "put": {
       const { key, entry, deltaId, revision } = event;

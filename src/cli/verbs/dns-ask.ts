@@ -4,8 +4,8 @@ import { findNearest } from "../../lib/nearest.ts";
 import { visibleText } from "../../lib/text/visible-text.ts";
 import { type AnsweredRecord, askDns, type DnsQuestion, type DnsReply } from "../dns-client.io.ts";
 import { bytesText } from "../dns-data.ts";
-import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";
-import type { Output } from "../output.ts";
+import { CommandError, EXIT, type ExitCode, UsageError } from "../exit.ts";
+import type { CommandOutput } from "../output.ts";
 
 const DNS_PORT = 53;
 /** Types that may be asked for by name, and their numbers (IANA, DNS parameters). */
@@ -81,14 +81,14 @@ export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | unde
   return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port };
 }
 
-export interface AskedOf extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
+export interface DnsQueryRequest extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
   readonly isTcp: boolean;
   /** How the server is called in messages. */
   readonly server: string;
 }
 
 /** Asks, and says what to try where nobody answers. */
-export async function askOf({ isTcp, server, name, type, ...place }: AskedOf): Promise<DnsReply & { readonly rcode: string }> {
+export async function askOf({ isTcp, server, name, type, ...place }: DnsQueryRequest): Promise<DnsReply & { readonly rcode: string }> {
   const number = numberOf(type);
   const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
   const reply = await askDns(asked, isTcp).catch((error: unknown) => {
@@ -113,7 +113,7 @@ export function dataOf(reply: DnsReply, type: string): readonly string[] {
   return own.map((record) => printable(dataText(Reflect.get(record, "data"), record.type, "")));
 }
 
-export async function askServer(words: readonly string[], out: Output): Promise<Exit> {
+export async function askServer(words: readonly string[], out: CommandOutput): Promise<ExitCode> {
   const [word = "", ...rest] = words;
   const server = word.slice(1);
   const { name, type, isTcp } = questionOf(rest);
@@ -135,7 +135,7 @@ export async function askServer(words: readonly string[], out: Output): Promise<
   return exitFor(rcode, sections.answer.length);
 }
 
-function exitFor(rcode: string, count: number): Exit {
+function exitFor(rcode: string, count: number): ExitCode {
   if (rcode === "NXDOMAIN" || (rcode === "NOERROR" && count === 0)) return EXIT.notFound;
   return rcode === "NOERROR" ? EXIT.done : EXIT.failed;
 }

@@ -14,8 +14,8 @@ import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
 import { noteMore, readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
-import { ENTRY_COLUMNS, splitKey } from "../words.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { ENTRY_COLUMNS, splitKey } from "../texts.ts";
 
 const { registerName, unregisterName, listNames, describeName, resolveName } = DnsService.method;
 const MAX_NUMBER = 65_535;
@@ -69,7 +69,7 @@ function numberOf(flags: Flags, name: "priority" | "weight"): number {
   return number;
 }
 
-export const register: Verb = async ({ args, flags, out, client }) => {
+export const register: VerbFunction = async ({ args, flags, out, client }) => {
   const [name = ""] = args;
   const entry = flags.text("aliasOf");
   const answer = await client().call(registerName, entry === undefined ? endpointOf(name, flags) : aliasOf(name, entry, flags));
@@ -89,7 +89,7 @@ export const register: Verb = async ({ args, flags, out, client }) => {
       out.note(`the alias ${alias} leads nowhere: another name takes it, or a policy keeps it out of its namespace`);
 };
 
-export const unregister: Verb = async ({ args, flags, out, client }) => {
+export const unregister: VerbFunction = async ({ args, flags, out, client }) => {
   const [name = ""] = args;
   const namespace = flags.text("namespace") ?? "";
   const port = flags.count("port", MAX_NUMBER) ?? 0;
@@ -112,7 +112,7 @@ export const unregister: Verb = async ({ args, flags, out, client }) => {
   return EXIT.notFound;
 };
 
-export const list: Verb = async ({ flags, out, client, viewer }) => {
+export const list: VerbFunction = async ({ flags, out, client, viewer }) => {
   const namespacePrefix = flags.text("prefix") ?? "";
   const answer = await readPages(flags, ["names"], (page) => client().call(listNames, { namespacePrefix, ...viewer, ...page }));
   out.document(messageJson(ListNamesResponseSchema, answer), {
@@ -129,7 +129,7 @@ export const list: Verb = async ({ flags, out, client, viewer }) => {
   noteMore(out, answer);
 };
 
-export const describe: Verb = async ({ args, flags, out, client, viewer }) => {
+export const describe: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const [name = ""] = args;
   const namespace = flags.text("namespace") ?? "";
   const kind = flags.enum("kind", EntryKind);
@@ -144,7 +144,7 @@ export const describe: Verb = async ({ args, flags, out, client, viewer }) => {
   if (answer.hasMore) out.note("there are more entries: waymark discovery query lists them all");
 };
 
-export const explain: Verb = async ({ args, flags, out, client, viewer }) => {
+export const explain: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const [name = "", recordType = ""] = args;
   const clusterId = flags.text("cluster") ?? "";
   const { tenantId = "" } = viewer.viewer ?? {};

@@ -1,9 +1,9 @@
 /** Verbs about DNS: asking the gateway like any DNS client, and converting labels. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
-export const resolveName: Verb = async ({ args, flags, out, client }) => {
+export const resolveName: VerbFunction = async ({ args, flags, out, client }) => {
   const { askOf, askServer, dataOf, placeOf, questionOf } = await import("./dns-ask.ts");
   if (args[0]?.startsWith("@") === true) return askServer(args, out);
   const { name, type, isTcp } = questionOf(args);
@@ -61,7 +61,7 @@ function failed({ name, type, server, rcode }: Record<"name" | "rcode" | "server
   }
 }
 
-export const encode: Verb = async ({ environment, args, out }) => {
+export const encode: VerbFunction = async ({ environment, args, out }) => {
   const [name = ""] = args;
   const label = await environment.labels.encode(name);
   if (label === undefined) {
@@ -73,7 +73,7 @@ export const encode: Verb = async ({ environment, args, out }) => {
   else out.raw(`${label}\n`);
 };
 
-export const decode: Verb = async ({ environment, args, out }) => {
+export const decode: VerbFunction = async ({ environment, args, out }) => {
   const [label = ""] = args;
   const name = await environment.labels.decode(label);
   if (name === undefined)

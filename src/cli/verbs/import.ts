@@ -2,14 +2,14 @@
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { connect } from "../../client/channel.io.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
-import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
+import { carryOut, type EntryTransfer, perform } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
 import { readInput } from "../environment.ts";
 import { CommandError, UsageError } from "../exit.ts";
 import type { KubernetesOptions } from "../kubernetes/entries.ts";
 import { type Manifest, readKubernetes } from "../kubernetes/manifests.ts";
-import type { Output } from "../output.ts";
-import type { Verb } from "../table/verb.ts";
+import type { CommandOutput } from "../output.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
 const MAX_MANIFEST_BYTES = 32 * 1024 * 1024;
 const DEMO_FILE = "docs/examples/online-boutique.yaml";
@@ -24,7 +24,7 @@ const DEFAULTS: Omit<KubernetesOptions, "importer"> = {
   addresses: new Set(["endpoints"]),
 };
 
-export const importKubernetes: Verb = async ({ environment, args, flags, out, client }) => {
+export const importKubernetes: VerbFunction = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const addresses = flags.list("address");
   const options: KubernetesOptions = {
@@ -46,7 +46,7 @@ export const importKubernetes: Verb = async ({ environment, args, flags, out, cl
   if (entries.length === 0 && problems.length === 0) out.note(`${file} has no Service that can be imported`);
   const { importer } = options;
   const isPruning = flags.isOn("prune") && mayPrune(manifest, { file, importer, mayBeEmpty: flags.isOn("allowEmpty"), out });
-  const transfer: Transfer = {
+  const transfer: EntryTransfer = {
     file,
     entries,
     problems,
@@ -62,15 +62,15 @@ export const importKubernetes: Verb = async ({ environment, args, flags, out, cl
   return carryOut(transfer, { client, out });
 };
 
-interface Pruning {
+interface PrunePlan {
   readonly file: string;
   readonly importer: string;
   readonly mayBeEmpty: boolean;
-  readonly out: Output;
+  readonly out: CommandOutput;
 }
 
 /** Whether entries that the input lacks may be removed. Throws for an empty input: a `kubectl` that failed also writes nothing. */
-function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty, out }: Pruning): boolean {
+function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty, out }: PrunePlan): boolean {
   if (problems.length > 0) {
     // A broken document may be about any entry, so no entry is known to be gone.
     out.error("nothing is removed: --prune needs an input without problems");
@@ -84,7 +84,7 @@ function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty,
 }
 
 /** Loads the demo catalog into the node that listens on `grpc`. */
-export async function loadDemo(environment: Environment, grpc: string, out: Output): Promise<void> {
+export async function loadDemo(environment: Environment, grpc: string, out: CommandOutput): Promise<void> {
   const { entries, problems } = readKubernetes(await environment.readOwn(DEMO_FILE), { ...DEFAULTS, importer: "demo" });
   if (problems.length > 0) throw new CommandError(problems.map(({ line, message }) => `${DEMO_FILE}:${line}: ${message}`).join("\n"));
   const client = connect({ servers: [grpc], findServers: false });

@@ -7,8 +7,8 @@ import { enumWord } from "../../lib/enum-words.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
-import type { Verb } from "../table/verb.ts";
-import { keyWords, splitKey } from "../words.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { keyWords, splitKey } from "../texts.ts";
 
 /** `namespace/name/instance`. A name or an instance with a slash can only be given by flags. */
 function keyOf(text: string, kind: EntryKind) {
@@ -39,7 +39,7 @@ function requestOf([word, ...texts]: readonly string[], flags: Flags) {
   return { keys, nodeId, on, reason: reason ?? "", ...(untilMs !== undefined && { until: timestampFromMs(untilMs) }) };
 }
 
-export const maintenance: Verb = async ({ args, flags, out, client }) => {
+export const maintenance: VerbFunction = async ({ args, flags, out, client }) => {
   const answer = await client().call(DiscoveryService.method.setMaintenance, requestOf(args, flags));
   out.document(messageJson(SetMaintenanceResponseSchema, answer), {
     columns: [

@@ -24,16 +24,16 @@ import { sleep } from "../environment.ts";
 import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Column, Output } from "../output.ts";
+import type { CommandOutput, TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
-import { shortDuration } from "../words.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { shortDuration } from "../texts.ts";
 import { cacheLag } from "./resolver.ts";
 import { borderTable, noteExports, sourceTable } from "./summary-lag.ts";
 
 const RETRY_MS = 1000;
 
-const PEER_COLUMNS: readonly Column<Peer>[] = [
+const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "NODE", stored: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
@@ -49,16 +49,16 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
   { title: "ADDRESS", stored: ({ address }) => address },
 ];
 
-export const list: Verb = async ({ flags, out, client }) => {
+export const list: VerbFunction = async ({ flags, out, client }) => {
   const filter = { ...whereOf(flags), statuses: flags.enums("status", PeerStatus) };
   const { peers, servedBy } = await readPages(flags, ["peers"], (page) => client().call(PeerService.method.list, { ...filter, ...page }));
   const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
 };
 
-export const watch: Verb = async ({ environment, flags, out, client }) => {
+export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
   const isOneRound = flags.isOn("untilCurrent");
-  const teller = new MemberTeller(out);
+  const teller = new MemberPrinter(out);
   while (!environment.interrupt.aborted) {
     const server = client().server;
     const request = { ...whereOf(flags), cursor: teller.cursor };
@@ -80,8 +80,8 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
 };
 
 /** Merges the messages of successive streams, and prints each change as one line. */
-class MemberTeller {
-  readonly #out: Output;
+class MemberPrinter {
+  readonly #out: CommandOutput;
   readonly #held = new Map<string, Peer>();
   /** Node ids in the snapshot that is arriving; undefined between snapshots. */
   #listed: Set<string> | undefined;
@@ -90,7 +90,7 @@ class MemberTeller {
   /** Whether every member was told once. */
   isCurrent = false;
 
-  constructor(out: Output) {
+  constructor(out: CommandOutput) {
     this.#out = out;
   }
 
@@ -133,7 +133,7 @@ class MemberTeller {
   }
 }
 
-const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
+const EVENT_COLUMNS: readonly TableColumn<PeerEvent>[] = [
   { title: "TIME", stored: ({ at }) => timeText(at) },
   { title: "EVENT", stored: ({ kind }) => enumWord(PeerEventKind, kind) },
   { title: "BY", stored: ({ by }) => by },
@@ -142,12 +142,12 @@ const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
 
-export const get: Verb = async ({ args, out, client }) => {
+export const get: VerbFunction = async ({ args, out, client }) => {
   const { peer, json } = await member(args, client());
   out.document(json, { columns: PEER_COLUMNS, rows: peer === undefined ? [] : [peer] });
 };
 
-export const explain: Verb = async ({ args, out, client }) => {
+export const explain: VerbFunction = async ({ args, out, client }) => {
   const { peer, events, suspicionEndsAt, confirmedBy, json } = await member(args, client());
   if (!out.isMachine && peer !== undefined) {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
@@ -165,7 +165,7 @@ async function member([nodeId = ""]: readonly string[], client: Client) {
   return { ...answer, json: { ...wholeJson(PeerServiceGetResponseSchema, answer), events } };
 }
 
-const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
+const ORIGIN_COLUMNS: readonly TableColumn<OriginLag>[] = [
   { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
   { title: "GENERATION", stored: ({ generation }) => String(generation) },
   { title: "STATE", stored: ({ state }) => enumWord(OriginState, state) },
@@ -178,7 +178,7 @@ const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "WHY", isWide: true, stored: ({ whyPartial }) => whyPartial },
 ];
 
-const LINK_COLUMNS: readonly Column<LinkLag>[] = [
+const LINK_COLUMNS: readonly TableColumn<LinkLag>[] = [
   { title: "PEER", stored: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
   { title: "STATE", stored: ({ state }) => enumWord(LinkState, state) },
   { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
@@ -188,7 +188,7 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "ADDRESS", stored: ({ address }) => address },
 ];
 
-export const lag: Verb = async (asked) => {
+export const lag: VerbFunction = async (asked) => {
   try {
     await nodeLag(asked);
   } catch (error) {
@@ -198,7 +198,7 @@ export const lag: Verb = async (asked) => {
   }
 };
 
-const nodeLag: Verb = async ({ flags, out, client }) => {
+const nodeLag: VerbFunction = async ({ flags, out, client }) => {
   if (["links", "borders", "sources"].filter((flag) => flags.isOn(flag)).length > 1)
     throw new UsageError("--links, --borders and --sources exclude each other");
   const answer = await readPages(flags, ["origins"], (page) => client().call(PeerService.method.lag, page));

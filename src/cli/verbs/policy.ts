@@ -28,20 +28,20 @@ import { RequestError } from "../../client/request-error.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import { type Environment, type PolicyProblem, type PolicyReading, readInput } from "../environment.ts";
+import { type Environment, type PolicyReading, type PolicyReadingProblem, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import { factTable, type Output, type Table } from "../output.ts";
+import { type CommandOutput, factTable, type OutputTable } from "../output.ts";
 import { noteMore, pagesOf, readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
-import { keyWords } from "../words.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { keyWords } from "../texts.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
 const { method } = PolicyService;
 
-export const status: Verb = async ({ out, client }) => {
+export const status: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(method.policyStatus, {});
   const json = wholeJson(PolicyStatusResponseSchema, answer);
   out.document(json, factTable(json));
@@ -51,7 +51,7 @@ export const status: Verb = async ({ out, client }) => {
   if (answer.notTaken !== "") out.note(`warning: not taken: ${answer.notTaken}`);
 };
 
-export const validate: Verb = async ({ environment, args, flags, out, client }) => {
+export const validate: VerbFunction = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const reading = await readPolicyFile(environment, file);
   const { policy } = reading;
@@ -64,7 +64,7 @@ export const validate: Verb = async ({ environment, args, flags, out, client }) 
   return isValid ? EXIT.done : EXIT.failed;
 };
 
-export const apply: Verb = async ({ environment, args, flags, out, client }) => {
+export const apply: VerbFunction = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const stage = stageOf(flags);
   const change = changeOf(flags);
@@ -91,7 +91,7 @@ function changeOf(flags: Flags) {
   };
 }
 
-function refuseFile(file: string, problems: readonly PolicyProblem[], out: Output): typeof EXIT.failed {
+function refuseFile(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): typeof EXIT.failed {
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
   out.error(`nothing was applied, because of ${counted(count, "problem")}`);
@@ -129,7 +129,7 @@ async function changing<T>(file: string, reading: PolicyReading, change: () => P
 
 /** Tells what a change of policy changes for the viewers, and its problems. */
 function tellChange(
-  out: Output,
+  out: CommandOutput,
   answer: ApplyPolicyResponse | RollbackPolicyResponse,
   told: { readonly json: object; readonly what: string; readonly reading: PolicyReading; readonly isDryRun: boolean },
 ): void {
@@ -141,7 +141,7 @@ function tellChange(
   out.note(changeWords(changes, Number(changesLeftOut)));
 }
 
-function changeTable(changes: readonly Change[]): Table<Change> {
+function changeTable(changes: readonly Change[]): OutputTable<Change> {
   return {
     columns: [
       { title: "EFFECT", stored: ({ effect }) => enumWord(ChangeEffect, effect) },
@@ -175,7 +175,7 @@ function changeWords(changes: readonly Change[], leftOut: number): string {
   return `${words.join(", ")}${leftOut === 0 ? "" : `; ${leftOut} more changes are not shown`}`;
 }
 
-export const exportPolicy: Verb = async ({ environment, flags, out, client }) => {
+export const exportPolicy: VerbFunction = async ({ environment, flags, out, client }) => {
   const wanted = flags.count("number", MAX_NUMBER);
   const policy = wanted === undefined ? await inForce(client()) : await versionOf(client(), wanted);
   out.raw(await environment.writePolicy(policy, out.format === "json" ? "json" : "yaml"));
@@ -200,7 +200,7 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
 /** Problems without a file have no lines. */
 const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
 
-export const rollback: Verb = async ({ flags, out, client }) => {
+export const rollback: VerbFunction = async ({ flags, out, client }) => {
   const to = flags.count("to", MAX_NUMBER) ?? 0;
   const request = { ...changeOf(flags), toNumber: BigInt(to) };
   const answer = await changing("", NO_FILE, () => client().call(method.rollbackPolicy, request));
@@ -211,7 +211,7 @@ export const rollback: Verb = async ({ flags, out, client }) => {
   else out.note(`the rules of ${words} are in force again, as version ${answer.number}`);
 };
 
-export const history: Verb = async ({ flags, out, client }) => {
+export const history: VerbFunction = async ({ flags, out, client }) => {
   const withoutRules = !(out.isMachine && flags.isOn("rules"));
   const read = (page: { limit: number; pageToken: string }) => client().call(method.policyHistory, { ...page, withoutRules });
   const answer = await readPages(flags, ["versions"], read, 0);
@@ -223,7 +223,7 @@ export const history: Verb = async ({ flags, out, client }) => {
 
 const numberOf = ({ policy }: PolicyVersion): string => String(policy?.number ?? 0n);
 
-function historyTable(versions: readonly PolicyVersion[]): Table<PolicyVersion> {
+function historyTable(versions: readonly PolicyVersion[]): OutputTable<PolicyVersion> {
   return {
     columns: [
       { title: "NUMBER", stored: numberOf },
@@ -249,7 +249,7 @@ interface DiffRow {
   readonly added: readonly string[];
 }
 
-function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
+function diffTable(versions: readonly PolicyVersion[]): OutputTable<DiffRow> {
   const rows = versions.flatMap((version) =>
     version.changes.flatMap((change): readonly DiffRow[] => {
       if (change.fields.length === 0) return [{ version, change, field: "", removed: [], added: [] }];
@@ -270,7 +270,7 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
   };
 }
 
-export const explain: Verb = async ({ flags, out, client }) => {
+export const explain: VerbFunction = async ({ flags, out, client }) => {
   const namespace = flags.text("namespace") ?? "";
   const action = flags.enum("action", Act) || Act.QUERY;
   const viewer = viewerOf(flags);
@@ -329,15 +329,18 @@ function stageWords(stage: Stage | undefined): string {
 }
 
 /** Problems as protobuf has them in JSON. */
-function problemsJson(problems: readonly PolicyProblem[]) {
+function problemsJson(problems: readonly PolicyReadingProblem[]) {
   return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
 /** The problems of the file, and those that a server found, by line, each once. An unknown severity counts as an error. */
-function allProblems({ problems, lineOf }: PolicyReading, told: { readonly problems: readonly Problem[] }): readonly PolicyProblem[] {
-  const nameOf = ({ path, severity, message }: PolicyProblem): string => [path, severity, message].join("\0");
+function allProblems(
+  { problems, lineOf }: PolicyReading,
+  told: { readonly problems: readonly Problem[] },
+): readonly PolicyReadingProblem[] {
+  const nameOf = ({ path, severity, message }: PolicyReadingProblem): string => [path, severity, message].join("\0");
   const known = new Set(problems.map(nameOf));
-  const theirs = told.problems.map(({ path, line, severity, message }): PolicyProblem => {
+  const theirs = told.problems.map(({ path, line, severity, message }): PolicyReadingProblem => {
     return { path, line: line > 0 ? line : lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
   });
   return [...problems, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
@@ -349,7 +352,7 @@ function placeText(file: string, line: number): string {
 }
 
 /** One line each on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
-function tellProblems(file: string, problems: readonly PolicyProblem[], out: Output): void {
+function tellProblems(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): void {
   for (const { path, line, severity, message } of problems) {
     const text = [placeText(file, line), ...(path === "" ? [] : [path]), message].join(": ");
     if (severity === "error") out.error(text);

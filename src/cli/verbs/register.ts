@@ -15,11 +15,11 @@ import { RequestError } from "../../client/request-error.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { parseCheck } from "../entries/check-flag.ts";
 import { sleep } from "../environment.ts";
-import { EXIT, type Exit, UsageError } from "../exit.ts";
+import { EXIT, type ExitCode, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
-import type { Verb, VerbContext } from "../table/verb.ts";
-import { keyWords } from "../words.ts";
+import type { VerbContext, VerbFunction } from "../table/verb.ts";
+import { keyWords } from "../texts.ts";
 
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
@@ -81,7 +81,7 @@ function entryOf(flags: Flags): Entry {
   });
 }
 
-export const register: Verb = async (context) => {
+export const register: VerbFunction = async (context) => {
   const { flags, out, client } = context;
   const entry = entryOf(flags);
   const isKept = flags.isOn("keep");
@@ -106,7 +106,7 @@ export const register: Verb = async (context) => {
   });
 };
 
-interface Kept {
+interface KeptRegistration {
   readonly request: { readonly entries: Entry[] };
   readonly leaseId: string;
   readonly ttlMs: number;
@@ -119,7 +119,7 @@ const CHECK_INTERVAL_MS = 10_000;
  * Renews at a third of the ttl, registers again when the lease is gone, and unregisters at the end. `ttl` checks are renewed with the lease, by a report
  * about the entry, and then a third of the shortest interval counts if that is shorter.
  */
-async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: Kept): Promise<Exit> {
+async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: KeptRegistration): Promise<ExitCode> {
   const { interrupt } = environment;
   let leaseId = first;
   let failures = 0;
@@ -158,7 +158,7 @@ function isPassing(error: unknown): error is RequestError {
   return error instanceof RequestError && (error.isAway || ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code));
 }
 
-export const unregister: Verb = async ({ flags, out, client }) => {
+export const unregister: VerbFunction = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
   const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");

@@ -9,9 +9,9 @@ import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { readAll } from "../entries/transfer.ts";
 import { namespaceScope } from "../flags.ts";
-import type { Column } from "../output.ts";
+import type { TableColumn } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
 /** Calls under way at once. */
 const MAX_CALLS = 16;
@@ -24,7 +24,7 @@ const HEALTHS = [
   HealthStatus.ORPHANED,
 ] as const;
 
-export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
+export const namespaceHealth: VerbFunction = async ({ flags, out, client, viewer }) => {
   const { namespace, namespacePrefix } = namespaceScope(flags);
   const filter = { ...viewer, namespace, namespacePrefix };
   const entries = await readAll(client(), filter);
@@ -36,7 +36,7 @@ export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
     !flags.isOn("unhealthy") || group.some(({ health }) => health !== HealthStatus.HEALTHY);
   const wanted = [...groups].filter(isWanted).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const namespaces: Row[] = [];
+  const namespaces: ReportRow[] = [];
   for (let at = 0; at < wanted.length; at += MAX_CALLS)
     namespaces.push(...(await Promise.all(wanted.slice(at, at + MAX_CALLS).map((group) => rowOf(client(), group, summaries)))));
   out.document({ namespaces }, { columns: COLUMNS, rows: namespaces });
@@ -49,7 +49,7 @@ interface KnownSummaries {
 }
 
 /** Every summary that a filter matches. Undefined where the server holds none. */
-async function readSummaries(client: Client, filter: Filter): Promise<KnownSummaries | undefined> {
+async function readSummaries(client: Client, filter: ReportFilter): Promise<KnownSummaries | undefined> {
   const items: ServiceSummary[] = [];
   const { summaryQuery } = DiscoveryService.method;
   const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
@@ -65,8 +65,8 @@ async function readSummaries(client: Client, filter: Filter): Promise<KnownSumma
   return { own, byNamespace: Map.groupBy(items, ({ namespace }) => namespace) };
 }
 
-type Filter = Pick<MessageInitShape<typeof SummaryQueryRequestSchema>, "namespace" | "namespacePrefix" | "viewer">;
-type Row = Awaited<ReturnType<typeof rowOf>>;
+type ReportFilter = Pick<MessageInitShape<typeof SummaryQueryRequestSchema>, "namespace" | "namespacePrefix" | "viewer">;
+type ReportRow = Awaited<ReturnType<typeof rowOf>>;
 
 /** One namespace, as JSON has it. */
 async function rowOf(client: Client, [namespace, entries]: readonly [string, readonly Entry[]], summaries: KnownSummaries | undefined) {
@@ -110,13 +110,13 @@ function servicesIn(entries: readonly Entry[]): Set<string> {
   return new Set(entries.flatMap(({ key }) => (key === undefined || key.kind === EntryKind.NODE ? [] : [`${key.kind} ${key.name}`])));
 }
 
-const COLUMNS: readonly Column<Row>[] = [
+const COLUMNS: readonly TableColumn<ReportRow>[] = [
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
   { title: "SERVICES", stored: ({ services }) => String(services) },
   { title: "ENTRIES", stored: ({ entries }) => String(entries) },
   ...HEALTHS.map((each) => enumWord(HealthStatus, each)).map((word) => ({
     title: word.toUpperCase(),
-    stored: ({ health }: Row) => String(health[word] ?? 0),
+    stored: ({ health }: ReportRow) => String(health[word] ?? 0),
   })),
   { title: "EXPORTED", stored: ({ summaries }) => (summaries === undefined ? "-" : String(summaries.exported)) },
   { title: "WITHHELD", stored: withheldText },
@@ -130,7 +130,7 @@ const COLUMNS: readonly Column<Row>[] = [
 ];
 
 /** How many services have no summary, and by which rule of which policy. What may be exported and is not has entries that stay nearer, or no exporter. */
-function withheldText({ summaries }: Row): string {
+function withheldText({ summaries }: ReportRow): string {
   if (summaries === undefined || summaries.withheld === 0) return "-";
   const { withheld, exportAllowed, exportReason, policyNumber, policyRule } = summaries;
   if (exportAllowed) return `${withheld}: narrower scope, or no exporter`;

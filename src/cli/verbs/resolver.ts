@@ -11,14 +11,14 @@ import {
 import { durationText } from "../../lib/duration.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { wholeJson } from "../messages.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
-export const cacheStats: Verb = async ({ out, client }) => {
+export const cacheStats: VerbFunction = async ({ out, client }) => {
   showStats(out, await client().call(ResolverService.method.cacheStats, {}));
 };
 
 /** The statistics, and in a sentence how far the cache is behind its upstream. */
-export const cacheLag: Verb = async ({ out, client }) => {
+export const cacheLag: VerbFunction = async ({ out, client }) => {
   const said = await client().call(ResolverService.method.cacheStats, {});
   if (!out.isMachine) out.note(lagText(said));
   showStats(out, said);
@@ -31,7 +31,7 @@ function lagText({ upstream, lag }: CacheStatsResponse): string {
   return `this resolver reads ${upstream}, and ${behind}`;
 }
 
-function showStats(out: Parameters<Verb>[0]["out"], said: CacheStatsResponse): void {
+function showStats(out: Parameters<VerbFunction>[0]["out"], said: CacheStatsResponse): void {
   const json = wholeJson(CacheStatsResponseSchema, said);
   const rows = Object.entries(json).map(([name, value]) => ({ name, value: textOf(value) }));
   out.document(json, {
@@ -43,18 +43,18 @@ function showStats(out: Parameters<Verb>[0]["out"], said: CacheStatsResponse): v
   });
 }
 
-export const resync: Verb = async ({ args, out, client }) => {
+export const resync: VerbFunction = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.resync, { namespaces: [...args] });
   const none = "nothing that this resolver follows is there, so nothing was fetched again; what it fetched by name is asked for anew";
   tell(out, said.entries === 0n ? none : `${entries(said, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, said));
 };
 
-export const prewarm: Verb = async ({ args, out, client }) => {
+export const prewarm: VerbFunction = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.prewarm, { namespaces: [...args] });
   tell(out, `${entries(said, "is", "are")} followed there`, wholeJson(PrewarmResponseSchema, said));
 };
 
-export const evict: Verb = async ({ args, out, client }) => {
+export const evict: VerbFunction = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.evict, { namespaces: [...args] });
   tell(out, `${entries(said, "was", "were")} let go`, wholeJson(EvictResponseSchema, said));
 };
@@ -63,7 +63,7 @@ function entries(said: { readonly entries: bigint }, one: string, many: string):
   return counted(Number(said.entries), `entry ${one}`, `entries ${many}`);
 }
 
-function tell(out: Parameters<Verb>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
+function tell(out: Parameters<VerbFunction>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
   if (out.isMachine) out.json(json);
   else out.note(text);
 }

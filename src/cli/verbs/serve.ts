@@ -4,7 +4,7 @@ import { SETTING_ROWS } from "../../config/settings.ts";
 import { GRPC_PORT } from "../../lib/addresses.ts";
 import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
 
 function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
@@ -18,7 +18,7 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
   return given;
 }
 
-export const serve: Verb = async ({ environment, flags, out }) => {
+export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
   const { node, tls } = effective.settings;
   const hasDemo = flags.isOn("demo");
@@ -42,10 +42,10 @@ export const serve: Verb = async ({ environment, flags, out }) => {
   });
 };
 
-type Listeners = Readonly<Record<string, string>>;
+type ListenerAddresses = Readonly<Record<string, string>>;
 
 /** As `readyLines`, of a resolver, which takes no registrations. */
-function resolverLines(nodeId: string, listeners: Listeners, isTls: boolean): readonly string[] {
+function resolverLines(nodeId: string, listeners: ListenerAddresses, isTls: boolean): readonly string[] {
   const { grpc = "" } = listeners;
   const tries = [`  ./bin/waymark discovery query --server ${grpc}`, `  ./bin/waymark resolver cache-stats --server ${grpc}`];
   return [`resolver ${nodeId} is ready: ${placesText(listeners, isTls)}`, "try, in another terminal:", ...tries];
@@ -56,7 +56,7 @@ const LISTENER_NAMES = { grpc: "gRPC", http: "HTTP", dns: "DNS", dot: "DNS over 
 const TLS_SCHEMES: Readonly<Record<string, string>> = { grpc: "grpcs://", http: "https://" };
 
 /** `gRPC 127.0.0.1:17420, HTTP …`: all listener addresses. With TLS: `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
-function placesText(listeners: Listeners, isTls: boolean): string {
+function placesText(listeners: ListenerAddresses, isTls: boolean): string {
   const places = Object.entries(LISTENER_NAMES).map(([key, name]) =>
     listeners[key] === undefined ? "" : `${name} ${isTls ? (TLS_SCHEMES[key] ?? "") : ""}${listeners[key]}`,
   );
@@ -71,7 +71,7 @@ function readyLines(
     isTls,
     fault,
     hasDemo,
-  }: { readonly listeners: Listeners; readonly isTls: boolean; readonly fault: string; readonly hasDemo: boolean },
+  }: { readonly listeners: ListenerAddresses; readonly isTls: boolean; readonly fault: string; readonly hasDemo: boolean },
 ): readonly string[] {
   const { grpc = "", http = "", dns } = listeners;
   const server = grpc === `127.0.0.1:${GRPC_PORT}` ? "" : ` --server ${grpc}`;

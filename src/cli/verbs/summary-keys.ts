@@ -5,14 +5,14 @@ import { DAY_MS } from "../../lib/duration.ts";
 import type { AnnouncedKey } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Column } from "../output.ts";
+import type { TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
 /** A key that is good for longer should stand in the settings. */
 const MAX_FOR_MS = 3650 * DAY_MS;
 
-const KEY_COLUMNS: readonly Column<ClusterKey>[] = [
+const KEY_COLUMNS: readonly TableColumn<ClusterKey>[] = [
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
   { title: "KEY", stored: ({ keyId, signs }) => (signs ? `${keyId} *` : keyId) },
@@ -23,7 +23,7 @@ const KEY_COLUMNS: readonly Column<ClusterKey>[] = [
   { title: "PUBLIC KEY", isWide: true, stored: ({ publicKey }) => Buffer.from(publicKey).toString("base64") },
 ];
 
-export const list: Verb = async ({ flags, out, client }) => {
+export const list: VerbFunction = async ({ flags, out, client }) => {
   const clusterId = flags.text("clusterId") ?? "";
   const { keys, servedBy } = await readPages(flags, ["keys"], (page) => client().call(PeerService.method.keys, { clusterId, ...page }));
   const json = { servedBy, keys: keys.map((key) => wholeJson(ClusterKeySchema, key)) };
@@ -32,7 +32,7 @@ export const list: Verb = async ({ flags, out, client }) => {
   if (!out.isMachine && keys.some(({ signs }) => signs)) out.note(`* ${servedBy} signs with it`);
 };
 
-export const announce: Verb = async ({ environment, flags, out }) => {
+export const announce: VerbFunction = async ({ environment, flags, out }) => {
   const [cluster = "", keyFile = "", newKeyFile = ""] = ["clusterId", "keyFile", "newKeyFile"].map((name) => flags.text(name));
   if (!ID.pattern.test(cluster)) throw new UsageError(`--cluster-id ${cluster}: not ${ID.what}`);
   const forMs = flags.durationMs("for") ?? 0;

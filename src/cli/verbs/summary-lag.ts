@@ -13,11 +13,11 @@ import {
 import { enumWord } from "../../lib/enum-words.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Column, Output, Table } from "../output.ts";
-import type { Verb } from "../table/verb.ts";
-import { HOLDS_NONE, shortDuration } from "../words.ts";
+import type { CommandOutput, OutputTable, TableColumn } from "../output.ts";
+import type { VerbFunction } from "../table/verb.ts";
+import { HOLDS_NONE, shortDuration } from "../texts.ts";
 
-const BORDER_COLUMNS: readonly Column<BorderLag>[] = [
+const BORDER_COLUMNS: readonly TableColumn<BorderLag>[] = [
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
   { title: "LINKS", stored: ({ links }) => String(links) },
@@ -40,7 +40,7 @@ function isLinked({ regionLinks }: BorderLag): boolean {
   return regionLinks > 0;
 }
 
-const SOURCE_COLUMNS: readonly Column<SourceLag>[] = [
+const SOURCE_COLUMNS: readonly TableColumn<SourceLag>[] = [
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region || "-" },
   { title: "STATE", stored: ({ state }) => enumWord(SourceState, state) },
@@ -58,13 +58,13 @@ function refusedText(refused: SourceLag["refused"]): string {
 }
 
 /** The borders as a table. */
-export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): Table<BorderLag> {
+export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): OutputTable<BorderLag> {
   const whenEmpty = exports === undefined ? noneHeld(servedBy) : `the settings of ${servedBy} name no border (fabric.borders)`;
   return { columns: BORDER_COLUMNS, rows: borders, whenEmpty };
 }
 
 /** The clusters that the node hears as a table. */
-export function sourceTable({ sources, servedBy, exports }: PeerServiceLagResponse): Table<SourceLag> {
+export function sourceTable({ sources, servedBy, exports }: PeerServiceLagResponse): OutputTable<SourceLag> {
   const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has heard of no cluster`;
   return { columns: SOURCE_COLUMNS, rows: sources, whenEmpty };
 }
@@ -75,7 +75,7 @@ function noneHeld(servedBy: string): string {
 
 /** What the cluster exports, and what is due, in a sentence. */
 export function noteExports(
-  out: Output,
+  out: CommandOutput,
   { servedBy, borders }: Pick<PeerServiceLagResponse, "borders" | "servedBy">,
   { detail, exporters, lag }: ExportLag,
 ): void {
@@ -86,7 +86,7 @@ export function noteExports(
   if (exporters === 0) out.note("no live node of the cluster exports, so other regions hear nothing new of it");
 }
 
-export const exportLag: Verb = async ({ out, client }) => {
+export const exportLag: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(PeerService.method.lag, { limit: 1 });
   const { servedBy, borders, exports } = answer;
   if (exports === undefined) throw new CommandError(noneHeld(servedBy), EXIT.failed);

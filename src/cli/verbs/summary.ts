@@ -11,12 +11,12 @@ import { counted } from "../../lib/text/visible-text.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson } from "../messages.ts";
-import type { Column, Output } from "../output.ts";
+import type { CommandOutput, TableColumn } from "../output.ts";
 import { noteMore, readPages } from "../pages.ts";
-import type { Verb, VerbContext } from "../table/verb.ts";
-import { HOLDS_NONE } from "../words.ts";
+import type { VerbContext, VerbFunction } from "../table/verb.ts";
+import { HOLDS_NONE } from "../texts.ts";
 
-const SUMMARY_COLUMNS: readonly Column<ServiceSummary>[] = [
+const SUMMARY_COLUMNS: readonly TableColumn<ServiceSummary>[] = [
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
   { title: "SERVICE", stored: ({ serviceId }) => serviceId },
   { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(EntryKind, kind) },
@@ -38,7 +38,7 @@ function latencyText({ latencyBandMs: band }: ServiceSummary): string {
   return band === undefined ? "" : `${band.min}-${band.max}`;
 }
 
-export const summary: Verb = async (context) => {
+export const summary: VerbFunction = async (context) => {
   try {
     await show(context);
   } catch (error) {
@@ -47,7 +47,7 @@ export const summary: Verb = async (context) => {
   }
 };
 
-const show: Verb = async (context) => {
+const show: VerbFunction = async (context) => {
   const { args, flags } = context;
   const [serviceId = ""] = args;
   if (flags.isOn("watch")) {
@@ -77,12 +77,12 @@ async function query({ flags, out, client, viewer }: VerbContext, serviceId: str
   const urlsOf = ({ sourceCluster }: ServiceSummary) => answer.ingress[sourceCluster]?.urls ?? [];
   if (flags.isOn("byRegion")) {
     const rows = summedByRegion(answer.items);
-    const urls: Column<RegionSum> = { title: "INGRESS", stored: ({ items }) => items.flatMap(urlsOf).join(", ") };
+    const urls: TableColumn<RegionSum> = { title: "INGRESS", stored: ({ items }) => items.flatMap(urlsOf).join(", ") };
     const { items: _, ingress: byCluster, ...rest } = json;
     const sums = { sums: rows.map(sumJson), ...(asked.includeIngress && { ingress: byCluster ?? {} }), ...rest };
     out.document(sums, { columns: asked.includeIngress ? [...REGION_COLUMNS, urls] : REGION_COLUMNS, rows });
   } else {
-    const urls: Column<ServiceSummary> = { title: "INGRESS", stored: (item) => urlsOf(item).join(", ") };
+    const urls: TableColumn<ServiceSummary> = { title: "INGRESS", stored: (item) => urlsOf(item).join(", ") };
     out.document(json, { columns: asked.includeIngress ? [...SUMMARY_COLUMNS, urls] : SUMMARY_COLUMNS, rows: answer.items });
   }
   noteMore(out, answer);
@@ -97,7 +97,7 @@ interface RegionSum {
   readonly items: ServiceSummary[];
 }
 
-const REGION_COLUMNS: readonly Column<RegionSum>[] = [
+const REGION_COLUMNS: readonly TableColumn<RegionSum>[] = [
   { title: "REGIONS", stored: ({ regions }) => regions },
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
   { title: "SERVICE", stored: ({ serviceId }) => serviceId },
@@ -170,7 +170,7 @@ interface ChangeRow {
   readonly words: readonly string[];
 }
 
-const CHANGE_COLUMNS: readonly Column<ChangeRow>[] = [
+const CHANGE_COLUMNS: readonly TableColumn<ChangeRow>[] = [
   { title: "ACTION", stored: ({ action }) => action },
   ...["NAMESPACE", "SERVICE", "CLUSTER", "SCOPE", "ENDPOINTS", "BAND", "STALE"].map((title, i) => ({
     title,
@@ -178,7 +178,7 @@ const CHANGE_COLUMNS: readonly Column<ChangeRow>[] = [
   })),
 ];
 
-function tell(event: FollowEvent<ServiceSummary>, out: Output): void {
+function tell(event: FollowEvent<ServiceSummary>, out: CommandOutput): void {
   switch (event.kind) {
     case "put": {
       const { key, entry, deltaId, revision } = event;

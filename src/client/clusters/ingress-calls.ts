@@ -6,9 +6,9 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import type { SummaryCallOptions } from "../calls.ts";
 import type { Client } from "../client.ts";
 import { absentFailure } from "../request-error.ts";
-import { askedOf, Kept } from "./asking.ts";
-import type { Located } from "./other-clusters.ts";
-import type { RedirectParts } from "./redirects.ts";
+import { AnswerCache, askedOf } from "./answer-cache.ts";
+import type { ClusterAddress } from "./other-clusters.ts";
+import type { RedirectParts } from "./redirect-cache.ts";
 
 const PAGE_LIMIT = 1000;
 const MAX_PAGES = 200;
@@ -18,9 +18,9 @@ const MIN_TTL_MS = 1000;
 
 export class IngressCalls {
   readonly #parts: RedirectParts;
-  readonly #known = new Kept<Located | undefined>();
+  readonly #known = new AnswerCache<ClusterAddress | undefined>();
   /** Queries in progress, one per cluster and filter. */
-  readonly #asking = new Map<string, Promise<Located | undefined>>();
+  readonly #asking = new Map<string, Promise<ClusterAddress | undefined>>();
 
   constructor(parts: RedirectParts) {
     this.#parts = parts;
@@ -43,7 +43,7 @@ export class IngressCalls {
     }
   }
 
-  #locate(cluster: string, options: SummaryCallOptions): Promise<Located | undefined> {
+  #locate(cluster: string, options: SummaryCallOptions): Promise<ClusterAddress | undefined> {
     const id = JSON.stringify([cluster, options.namespace, options.service]);
     const found = this.#known.find(id, this.#parts.nowMs());
     if (found?.isFresh) return Promise.resolve(found.value);
@@ -55,7 +55,11 @@ export class IngressCalls {
     return asking;
   }
 
-  async #ask(id: string, cluster: string, { namespace = "", service = "", signal }: SummaryCallOptions): Promise<Located | undefined> {
+  async #ask(
+    id: string,
+    cluster: string,
+    { namespace = "", service = "", signal }: SummaryCallOptions,
+  ): Promise<ClusterAddress | undefined> {
     const { home, nowMs, lookupTtlMs } = this.#parts;
     const filter = { namespace, serviceId: service, includeIngress: true, ingressLimit: INGRESS_LIMIT, limit: PAGE_LIMIT };
     let pageToken = "";

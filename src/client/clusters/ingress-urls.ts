@@ -18,7 +18,7 @@ export interface IngressOptions {
   readonly isTls: boolean;
 }
 
-export interface Ingress {
+export interface IngressUrls {
   /** Each as `host:port`: gRPC servers first, in the order in which they were named. */
   readonly servers: readonly string[];
   /** The faults of the rejected URLs, in words. */
@@ -26,7 +26,7 @@ export interface Ingress {
 }
 
 /** Sorts URLs into servers that may be called and faults. */
-export function ingressIn(urls: readonly string[], options: IngressOptions): Ingress {
+export function ingressIn(urls: readonly string[], options: IngressOptions): IngressUrls {
   const [grpc, http, faults]: [string[], string[], string[]] = [[], [], []];
   for (const [at, url] of urls.entries()) {
     const read = at < MAX_URLS ? readUrl(url, options) : `more than ${MAX_URLS} URLs`;

@@ -2,15 +2,15 @@
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
-import { Servers } from "../servers/servers.ts";
-import { type Ingress, ingressIn } from "./ingress-urls.ts";
-import { type AimedChannel, type Looked, ProvenChannel } from "./proven-channel.ts";
+import { ServerList } from "../servers/server-list.ts";
+import { type IngressUrls, ingressIn } from "./ingress-urls.ts";
+import { type AimedChannel, ProvenChannel, type ServerProbeResult } from "./proven-channel.ts";
 
 /** Most clients with open connections. The least recently used one is closed first. */
 const MAX_PLACES = 32;
 
 /** How other clusters are reached. */
-export interface ClusterWays {
+export interface ClusterAccessRules {
   /** Whether the cluster is called over TLS. */
   isTls(clusterId: string): boolean;
   /**
@@ -19,18 +19,21 @@ export interface ClusterWays {
    */
   open(clusterId: string, server: string): AimedChannel;
   /** Checks a server that `from` named. No credentials are sent. */
-  lookAt(found: { readonly clusterId: string; readonly server: string; readonly from: string }, timeoutMs: number): Promise<Looked>;
+  lookAt(
+    found: { readonly clusterId: string; readonly server: string; readonly from: string },
+    timeoutMs: number,
+  ): Promise<ServerProbeResult>;
 }
 
 /** The URLs that a server named for another cluster. */
-export interface Located {
+export interface ClusterAddress {
   readonly clusterId: string;
   readonly urls: readonly string[];
   /** The server that named the URLs, as `host:port`. */
   readonly from: string;
 }
 
-export interface OtherCluster {
+export interface ClusterClient {
   readonly client: Client;
   /** Throws the failure of a call with the cluster and the faults of its URLs added. Throws other errors unchanged. */
   readonly thrown: (error: unknown) => never;
@@ -38,22 +41,22 @@ export interface OtherCluster {
 
 export class OtherClusters {
   readonly #home: Client;
-  readonly #ways: ClusterWays;
+  readonly #ways: ClusterAccessRules;
   readonly #options: ClientOptions;
   /**
    * By cluster and servers, the least recently used first. A second set of URLs for a cluster gets its own client, so that it does not end
    * the calls of the first.
    */
-  readonly #known = new BoundedMap<string, OtherCluster>(MAX_PLACES, (_place, { client }) => client.close());
+  readonly #known = new BoundedMap<string, ClusterClient>(MAX_PLACES, (_place, { client }) => client.close());
 
-  constructor(home: Client, ways: ClusterWays, options: ClientOptions) {
+  constructor(home: Client, ways: ClusterAccessRules, options: ClientOptions) {
     this.#home = home;
     this.#ways = ways;
     this.#options = options;
   }
 
   /** Returns the client of a cluster. Its calls try the URLs in turn. Throws a `RequestError` when none of the URLs can be used. */
-  at(located: Located): OtherCluster {
+  at(located: ClusterAddress): ClusterClient {
     const { clusterId, from } = located;
     const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });
     if (ingress.servers.length === 0) throw failureOf(unreachedFailure("none of its URLs can be used", from), located, ingress);
@@ -71,20 +74,20 @@ export class OtherClusters {
     this.#known.clear();
   }
 
-  #clientOf({ clusterId, from }: Located, { servers }: Ingress): Client {
+  #clientOf({ clusterId, from }: ClusterAddress, { servers }: IngressUrls): Client {
     const { random, nowMs } = this.#options;
     const lookAt = (server: string, timeoutMs: number) => this.#ways.lookAt({ clusterId, server, from }, timeoutMs);
     const open = (server: string) => new ProvenChannel(this.#ways.open(clusterId, server), { clusterId, lookAt, nowMs });
-    return new Client(new Servers({ seeds: servers, place: this.#home.place, random }), open, this.#options);
+    return new Client(new ServerList({ seeds: servers, place: this.#home.place, random }), open, this.#options);
   }
 }
 
-function throwTold(error: unknown, located: Located, ingress: Ingress): never {
+function throwTold(error: unknown, located: ClusterAddress, ingress: IngressUrls): never {
   const isOurs = error instanceof RequestError && ingress.servers.includes(error.facts.server);
   throw isOurs ? failureOf(error, located, ingress) : error;
 }
 
-function failureOf(error: RequestError, { clusterId }: Located, { faults }: Ingress): RequestError {
+function failureOf(error: RequestError, { clusterId }: ClusterAddress, { faults }: IngressUrls): RequestError {
   const strange = faults.length === 0 ? "" : `; ${faults.length} of its URLs were rejected: ${[...new Set(faults)].join(", ")}`;
   const metadata = { ...error.facts.metadata, cluster: clusterId, unusedUrls: String(faults.length) };
   return new RequestError(`cluster ${clusterId}: ${error.message}${strange}`, { ...error.facts, metadata }, error);

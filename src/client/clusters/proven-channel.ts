@@ -1,7 +1,7 @@
 /** The connection to an ingress of another cluster. It is used only after the server has proved that it belongs to that cluster. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Channel } from "../calls.ts";
+import type { ServerChannel } from "../calls.ts";
 import { created } from "../request-bytes.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
 
@@ -9,13 +9,13 @@ import { RequestError, unreachedFailure } from "../request-error.ts";
 const PROOF_MS = 2000;
 
 /** The fault of a server's addresses or certificate, or its addresses if it has none. */
-export type Looked = { readonly fault: string } | { readonly addresses: readonly string[] };
+export type ServerProbeResult = { readonly fault: string } | { readonly addresses: readonly string[] };
 
 /**
  * A connection to fixed addresses. The name of the server is not looked up again, because the owner of a name can return other addresses
  * after the check.
  */
-export interface AimedChannel extends Channel {
+export interface AimedChannel extends ServerChannel {
   /** Sets the addresses for the next calls. */
   aim(addresses: readonly string[]): void;
 }
@@ -23,12 +23,12 @@ export interface AimedChannel extends Channel {
 export interface ProofOptions {
   readonly clusterId: string;
   /** Looks up and checks the server. Called before the first call. */
-  readonly lookAt: (server: string, timeoutMs: number) => Promise<Looked>;
+  readonly lookAt: (server: string, timeoutMs: number) => Promise<ServerProbeResult>;
   /** Monotonic clock. */
   readonly nowMs: () => number;
 }
 
-export class ProvenChannel implements Channel {
+export class ProvenChannel implements ServerChannel {
   readonly server: string;
   readonly #inner: AimedChannel;
   readonly #options: ProofOptions;

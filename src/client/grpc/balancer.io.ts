@@ -34,9 +34,9 @@ export class NamedEndpoints {
   }
 }
 
-class Config implements experimental.TypedLoadBalancingConfig {
-  static createFromJson(): Config {
-    return new Config();
+class BalancerConfig implements experimental.TypedLoadBalancingConfig {
+  static createFromJson(): BalancerConfig {
+    return new BalancerConfig();
   }
 
   getLoadBalancerName(): string {
@@ -49,7 +49,7 @@ class Config implements experimental.TypedLoadBalancingConfig {
 }
 
 /** An endpoint with its connection. */
-class Member implements Candidate {
+class BalancedEndpoint implements Candidate {
   readonly entry: AddressedEntry;
   readonly leaf: experimental.LeafLoadBalancer;
   readonly level: number;
@@ -76,13 +76,13 @@ class Member implements Candidate {
 }
 
 /** The balancer of one channel. It connects to each endpoint of the levels that receive traffic. */
-class Balancer implements experimental.LoadBalancer {
+class WaymarkBalancer implements experimental.LoadBalancer {
   readonly #channel: experimental.ChannelControlHelper;
   /** Differs between channels, so that not all start with the same endpoint. */
   readonly #start = Math.random();
-  #members = new Map<string, Member>();
+  #members = new Map<string, BalancedEndpoint>();
   #options: RankOptions = { policy: SELECT_POLICY.ROUND_ROBIN, region: "", zone: "" };
-  #chooser = new Chooser<Member>({ ...this.#options, start: this.#start });
+  #chooser = new Chooser<BalancedEndpoint>({ ...this.#options, start: this.#start });
   #state: connectivityState = IDLE;
   #lastError = "";
   /** True while members are added and removed, when their states do not describe the whole. */
@@ -98,7 +98,7 @@ class Balancer implements experimental.LoadBalancer {
     options: ChannelOptions,
     note: string,
   ): boolean {
-    if (!(config instanceof Config)) return false;
+    if (!(config instanceof BalancerConfig)) return false;
     if (!list.ok) {
       if (this.#members.size === 0) this.#refuse(list.error.details);
       return true;
@@ -143,7 +143,7 @@ class Balancer implements experimental.LoadBalancer {
       const held = before.get(entry.key);
       const isSame =
         held !== undefined && experimental.endpointToString(held.leaf.getEndpoint()) === experimental.endpointToString(endpoint);
-      const member = new Member(entry, isSame ? held.leaf : this.#leaf(entry.key, endpoint, options, note), this.#options);
+      const member = new BalancedEndpoint(entry, isSame ? held.leaf : this.#leaf(entry.key, endpoint, options, note), this.#options);
       if (isSame) before.delete(entry.key);
       this.#members.set(entry.key, member);
       this.#chooser.put(member);
@@ -179,7 +179,7 @@ class Balancer implements experimental.LoadBalancer {
     for (const { state, level, leaf } of this.#members.values()) if (state === IDLE && (shares[level] ?? 0) > 0) leaf.startConnecting();
     this.#isChanging = false;
     const states = new Set([...this.#members.values()].map(({ state }) => state));
-    if (states.has(READY)) this.#report(READY, new Picker(this.#chooser));
+    if (states.has(READY)) this.#report(READY, new EndpointPicker(this.#chooser));
     else if (states.has(CONNECTING) || !states.has(TRANSIENT_FAILURE)) this.#report(CONNECTING, new experimental.QueuePicker(this));
     else this.#refuse(`no connection could be made: ${this.#lastError}`);
   }
@@ -206,10 +206,10 @@ class Balancer implements experimental.LoadBalancer {
   }
 }
 
-class Picker implements experimental.Picker {
-  readonly #chooser: Chooser<Member>;
+class EndpointPicker implements experimental.Picker {
+  readonly #chooser: Chooser<BalancedEndpoint>;
 
-  constructor(chooser: Chooser<Member>) {
+  constructor(chooser: Chooser<BalancedEndpoint>) {
     this.#chooser = chooser;
   }
 
@@ -252,4 +252,4 @@ function now(): Time {
   return { monoMs: performance.now(), wallMs: Date.now() };
 }
 
-experimental.registerLoadBalancerType(POLICY, Balancer, Config);
+experimental.registerLoadBalancerType(POLICY, WaymarkBalancer, BalancerConfig);

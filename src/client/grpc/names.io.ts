@@ -45,12 +45,12 @@ function isClient(client: unknown): boolean {
 }
 
 /** A client that several channels share. The last channel closes it. */
-interface Shared {
+interface SharedClient {
   readonly client: Client;
   userCount: number;
 }
 
-const shared = new Map<string, Shared>();
+const shared = new Map<string, SharedClient>();
 
 /** Returns a client, and the function that releases it. Throws when a server address is invalid. */
 function clientFor(authority: string): { readonly client: Client; readonly release: () => void } {
@@ -79,7 +79,7 @@ function clientFor(authority: string): { readonly client: Client; readonly relea
   return { client, release };
 }
 
-interface Watch {
+interface SharedWatch {
   readonly map: LiveMap;
   readonly client: Client;
   readonly release: () => void;
@@ -91,7 +91,7 @@ class WaymarkNames implements experimental.Resolver {
   readonly #listener: experimental.ResolverListener;
   /** Gives each channel its own lasting order of equally near entries. */
   readonly #salt = fnv64(String(Math.random()));
-  #watch: Watch | undefined;
+  #watch: SharedWatch | undefined;
   /** The last addresses that the channel received. */
   #sentText = "";
   #hasAddresses = false;

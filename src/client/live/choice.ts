@@ -127,7 +127,7 @@ export const NODES_NAMESPACE = "discovery.nodes";
 export type NodesOf = (nodeId: string) => Iterable<Entry>;
 
 /** The location of the program, its clock, and the nodes that it knows. */
-export interface Surroundings {
+export interface ClientContext {
   readonly place: ZoneLocality | undefined;
   readonly now: () => Time;
   readonly nodesOf: NodesOf;
@@ -140,7 +140,7 @@ const chance: { random: () => number; place: ZoneLocality } = { random: Math.ran
  * Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT:
  * bench/resolve.ts.
  */
-export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: Surroundings): Choice | undefined {
+export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: ClientContext): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
   chance.place = place ?? NOWHERE;
   const chooser = group.chooser(policyOf(policy), chance);

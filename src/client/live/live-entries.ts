@@ -48,8 +48,8 @@ export interface LiveEntriesOptions {
   readonly minKept?: number;
 }
 
-type Synced = Extract<FollowEvent, { readonly kind: "synced" }>;
-type StagedEvent = Exclude<FollowEvent, Synced>;
+type SyncedEvent = Extract<FollowEvent, { readonly kind: "synced" }>;
+type EntryEvent = Exclude<FollowEvent, SyncedEvent>;
 
 /** Default of `minKept`. */
 const MIN_KEPT = 10_000;
@@ -69,12 +69,12 @@ export class LiveEntries {
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
   /** Events of a snapshot that is not complete yet, by key. They are not visible. */
-  readonly #staged = new Map<string, StagedEvent>();
+  readonly #staged = new Map<string, EntryEvent>();
   readonly #minKept: number;
   #size = 0;
   /** The largest number of entries at one time, without held ones. */
   #peak = 0;
-  #lastSync: (Pick<Synced, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
+  #lastSync: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
@@ -160,7 +160,7 @@ export class LiveEntries {
         for (let group: NamedEntries | undefined = first; group !== undefined; group = group.next) yield { namespace, name, group };
   }
 
-  #apply(text: string, event: StagedEvent, { monoMs }: Time): void {
+  #apply(text: string, event: EntryEvent, { monoMs }: Time): void {
     const { key } = event;
     const name = `${key.kind}\0${key.namespace}\0${key.name}`;
     if (event.kind === "put") {

@@ -6,7 +6,7 @@ import { Query } from "../query.io.ts";
 import { RequestError } from "../request-error.ts";
 import { type Choice, chosenFrom, kindIn, NODES_NAMESPACE, type ResolveOptions } from "./choice.ts";
 import type { CountsOfName } from "./live-entries.ts";
-import { type LookupName, Lookups } from "./lookups.ts";
+import { LookupCache, type LookupName } from "./lookup-cache.ts";
 import type { WatchingCalls } from "./watch.io.ts";
 
 /** Most names in the cache. The least recently used name is dropped first. */
@@ -16,13 +16,13 @@ const MAX_ASKED_NAMES = 1000;
 
 export class OneOffLookups {
   readonly #client: WatchingCalls;
-  readonly #lookups: Lookups;
+  readonly #lookups: LookupCache;
   /** Queries in progress, one per name. */
   readonly #asking = new Map<string, Promise<void>>();
 
   constructor(client: WatchingCalls, ttlMs: number) {
     this.#client = client;
-    this.#lookups = new Lookups({ ttlMs, maxNames: MAX_NAMES, time: now() });
+    this.#lookups = new LookupCache({ ttlMs, maxNames: MAX_NAMES, time: now() });
   }
 
   async resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined> {

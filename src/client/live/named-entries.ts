@@ -27,7 +27,7 @@ export interface NameStats {
 }
 
 /** External inputs of the choice. */
-export interface Chance {
+export interface ChoiceInputs {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** The preferred location. */
@@ -89,7 +89,7 @@ export class NamedEntries {
   }
 
   /** HOT: once per `resolve` (bench/resolve.ts), so it creates nothing when the chooser exists. */
-  chooser(policy: SelectPolicy, { random, place }: Chance): Chooser<LiveEntry> {
+  chooser(policy: SelectPolicy, { random, place }: ChoiceInputs): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;
     let chooser = this.#choosers.get(policy);

@@ -7,7 +7,7 @@ import { isCalledAtNode } from "../../consumer/hosting.ts";
 import type { ZoneLocality } from "../../consumer/levels.ts";
 import type { Time } from "../../lib/machine.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
-import type { Calls } from "../calls.ts";
+import type { ClientCalls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
 import { closedFailure, lateFailure } from "../request-error.ts";
@@ -43,7 +43,7 @@ const NO_OPTIONS: ResolveOptions = {};
 export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
 
 /** The client methods that `watch` uses. */
-export interface WatchingCalls extends Calls {
+export interface WatchingCalls extends ClientCalls {
   /** The location of the program, if it is known. */
   readonly place: ZoneLocality | undefined;
 }

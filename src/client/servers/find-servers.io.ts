@@ -1,12 +1,12 @@
-/** Requests other servers from a client's servers, repeatedly while the client is open. `servers.ts` decides which of them are used. */
+/** Requests other servers from a client's servers, repeatedly while the client is open. `server-list.ts` decides which of them are used. */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client.ts";
 import { RequestError } from "../request-error.ts";
-import type { Servers } from "./servers.ts";
-import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./servers.ts";
+import type { ServerList } from "./server-list.ts";
+import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./server-list.ts";
 
 export interface FindingOptions {
   readonly refreshMs: number;
@@ -26,14 +26,14 @@ const MAX_PAGES = 4;
 
 export class ServerFinder {
   readonly #client: Client;
-  readonly #servers: Servers;
+  readonly #servers: ServerList;
   readonly #options: FindingOptions;
   readonly #abort = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #hasPlace = false;
   #place = { region: "", zone: "" };
 
-  constructor(client: Client, servers: Servers, options: FindingOptions) {
+  constructor(client: Client, servers: ServerList, options: FindingOptions) {
     this.#client = client;
     this.#servers = servers;
     this.#options = options;

@@ -272,7 +272,7 @@ export class HealthChecks implements EntryObserver {
   }
 
   /** This process stood still: probes that are under way may have missed their answers. */
-  stoodStill(): void {
+  onProcessPause(): void {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 

@@ -16,7 +16,7 @@ import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { StallAwareClock } from "../../lib/stall-aware-clock.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Quotas } from "../../policy/limits/quotas.ts";
+import type { NamespaceQuotas } from "../../policy/limits/quotas.ts";
 import { EntryPuts, FunctionIds } from "./entry-puts.ts";
 import { EntryRemovals } from "./entry-removals.ts";
 import { HandOver } from "./hand-over.ts";
@@ -90,7 +90,7 @@ export interface RegistrarParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly hlc: Hlc;
-  readonly quotas: Quotas;
+  readonly quotas: NamespaceQuotas;
   readonly loads: LoadReports;
 }
 

@@ -12,13 +12,13 @@ import { CAUSE, causeOf } from "../../catalog/watch/cause.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { RefusedAct } from "../../policy/audit/record.ts";
 import { type Caller, demandRole, hasRole, isOwnerOf } from "../../policy/identity/caller.ts";
-import type { Held, Quotas } from "../../policy/limits/quotas.ts";
-import type { Source, Verdict } from "../../policy/set/verdict.ts";
+import type { NamespaceQuotas, QuotaEntry } from "../../policy/limits/quotas.ts";
+import type { PolicyVerdict, RecordSource } from "../../policy/set/verdict.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 
 export interface WriteAuthorizer {
   /** This node, as the owner rule sees it. */
-  readonly source: Source;
+  readonly source: RecordSource;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   /** Reports a refused write that the policy itself allows, for the audit. */
@@ -59,13 +59,13 @@ export function deniedPublishing(
   { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
   caller: Caller,
   { namespace, scope }: Pick<StampedEntry, "namespace" | "scope">,
-): Verdict | undefined {
+): PolicyVerdict | undefined {
   if (policies.policy.set === undefined) return undefined;
   const verdict = policies.policy.source(namespace, source);
   return mayPublish(verdict, scope) ? hiddenBy({ policies }, caller, namespace) : verdict;
 }
 
-function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Caller, namespace: string): Verdict | undefined {
+function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Caller, namespace: string): PolicyVerdict | undefined {
   const verdict = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
 }
@@ -300,10 +300,10 @@ function liveOf(staged: CatalogRecord): CatalogRecord | undefined {
 
 export class QuotaGate {
   /** What is staged becomes visible, or is taken back, there. */
-  readonly quotas: Quotas;
+  readonly quotas: NamespaceQuotas;
   readonly #replica: Replica;
 
-  constructor(replica: Replica, quotas: Quotas) {
+  constructor(replica: Replica, quotas: NamespaceQuotas) {
     this.#replica = replica;
     this.quotas = quotas;
   }
@@ -326,7 +326,7 @@ export class QuotaGate {
     quotas.stage(this.#replica.lastSeq + 1, change);
   }
 
-  #held(key: KeyText): Held | undefined {
+  #held(key: KeyText): QuotaEntry | undefined {
     // Hidden records do not count against quotas.
     const staged = stagedRecord(this.#replica, key);
     const current = staged === undefined ? this.#replica.view(key) : liveOf(staged);
@@ -341,10 +341,10 @@ export class QuotaGate {
   }
 }
 
-function weighedStamped(stamped: StampedEntry): Held {
+function weighedStamped(stamped: StampedEntry): QuotaEntry {
   return weighed(stamped, stamped.content.length, stamped.hasChecks ? checksOf(stamped.content).checks.length : 0);
 }
 
-function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number, checks: number): Held {
+function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number, checks: number): QuotaEntry {
   return { namespace: of.namespace, tenant: of.traits.tenantId, bytes, checks };
 }

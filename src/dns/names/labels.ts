@@ -18,14 +18,14 @@ const DIGIT_BITS = 5;
 const LEAST_END = 2;
 
 /** Where a text stands: the label of a port has one character less, because it begins with `_`. */
-export type Place = "name" | "port";
-const FIRST_ROOM: Readonly<Record<Place, number>> = { name: MAX_LABEL_BYTES, port: MAX_LABEL_BYTES - 1 };
+export type LabelUse = "name" | "port";
+const FIRST_ROOM: Readonly<Record<LabelUse, number>> = { name: MAX_LABEL_BYTES, port: MAX_LABEL_BYTES - 1 };
 
 /**
  * The label or labels of a name, node id, port or namespace label, with dots between them: the text itself if it is DNS-safe (`[a-z0-9-]`)
  * and fits into one label, else base32. Undefined for a text that is no name.
  */
-export function encodeLabel(text: string, place: Place = "name"): string | undefined {
+export function encodeLabel(text: string, place: LabelUse = "name"): string | undefined {
   if (!NAME_TEXT.test(text)) return undefined;
   if (isPlain(text, place)) return text;
   const digits = encodeBase32(text);
@@ -41,7 +41,7 @@ export function encodeLabel(text: string, place: Place = "name"): string | undef
 }
 
 /** The reverse of `encodeLabel`, in upper or lower case. Undefined for every text that `encodeLabel` does not make. */
-export function decodeLabel(label: string, place: Place = "name"): string | undefined {
+export function decodeLabel(label: string, place: LabelUse = "name"): string | undefined {
   const lower = label.toLowerCase();
   if (isPlain(lower, place)) return lower;
   if (!lower.startsWith(LAST_PREFIX) && !lower.startsWith(MORE_PREFIX)) return undefined;
@@ -88,7 +88,7 @@ function splitWords(name: string): readonly string[] {
  * Whether the word may be the end of a longer text, without the labels before it: then it lies above names. That is told from the word alone,
  * so that the answer says nothing of what exists.
  */
-export function mayEndLonger(word: string, place: Place): boolean {
+export function mayEndLonger(word: string, place: LabelUse): boolean {
   const lower = word.toLowerCase();
   if (!lower.startsWith(LAST_PREFIX) && !lower.startsWith(MORE_PREFIX)) return false;
   const labels = lower.split(".");
@@ -110,7 +110,7 @@ export function mayEndLonger(word: string, place: Place): boolean {
 }
 
 /** Whether the text is its own label. HOT: some five times for each name that somebody makes up, in a third of the time that the expression `SAFE_LABEL` takes. */
-function isPlain(text: string, place: Place): boolean {
+function isPlain(text: string, place: LabelUse): boolean {
   if (text.length === 0 || text.length > FIRST_ROOM[place]) return false;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);

@@ -27,7 +27,7 @@ export function joinedLabels(labels: readonly Uint8Array[]): Uint8Array {
 }
 
 /** How a name is read. */
-interface Reading {
+interface NameReadOptions {
   /** Whether it may end in a pointer. Pointers lead back, each to before the one that led there. */
   readonly mayPoint: boolean;
 }
@@ -36,7 +36,7 @@ interface Reading {
 export function readName(
   bytes: Uint8Array,
   start: number,
-  { mayPoint }: Reading,
+  { mayPoint }: NameReadOptions,
 ): { readonly name: string; readonly end: number } | undefined {
   let name = "";
   let sizeBytes = 1;

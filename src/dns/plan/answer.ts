@@ -9,7 +9,7 @@ import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/record.ts";
 import { areSampled, dataBytes, findRecordType, namedHost, RECORDS } from "../records/records.ts";
 import { areTextsCut } from "../records/text.ts";
-import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
+import { type DnsCatalog, type DnsSubject, findSubject } from "../subject/subject.ts";
 import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
 import { type BestTiers, findReverseSubject, reverseZoneOf } from "./reverse.ts";
 
@@ -46,7 +46,7 @@ const MAX_CHAIN = 8;
 const MAX_GLUE_COST = 4_096;
 
 /** The question of a query. `name` is lower case without the final dot. Characters that our names do not have are written `\DDD`. */
-export interface Question {
+export interface QueryQuestion {
   readonly name: string;
   readonly type: number;
   readonly class: number;
@@ -55,7 +55,7 @@ export interface Question {
 }
 
 /** An answer before its order is drawn. It is the same for every query until something changes that was read for it, so it can be kept. SOA records get their serial when they are encoded. */
-export interface Plan {
+export interface AnswerPlan {
   readonly rcode: Rcode;
   /** Says more than the response code (RFC 8914). */
   readonly extendedError?: ExtendedError | undefined;
@@ -70,18 +70,18 @@ export interface Plan {
   /** Whether several services have an alias on the way, so that the first in key order was told. */
   readonly isContested?: boolean;
   /** Set by who signed the plan. Its SOA is not signed, because its serial is not known yet. */
-  readonly signed?: SignedFacts | undefined;
+  readonly signed?: SignedPlanFields | undefined;
 }
 
 /** Of a plan with signatures. */
-export interface SignedFacts {
+export interface SignedPlanFields {
   /** When they were made. */
   readonly sinceMs: number;
   readonly soa: RecordOf<"SOA"> | undefined;
 }
 
 /** Gives the plan of the name that an alias leads to, for the same type, or of a name's denial, if it can be shared. Such a plan does not begin with a CNAME. */
-export type EndingOf = (question: Question) => Plan | undefined;
+export type AliasTargetPlan = (question: QueryQuestion) => AnswerPlan | undefined;
 
 /**
  * The type under which a question is planned: one for all types that somebody may make up. A plan may cost a thousand times what its answer does, and nobody is to have one
@@ -92,7 +92,7 @@ export function plannedType(type: number): number {
 }
 
 /** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
-export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf?: EndingOf): Plan {
+export function planAnswer(question: QueryQuestion, catalog: DnsCatalog, settings: DnsSettings, endingOf?: AliasTargetPlan): AnswerPlan {
   if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
   // What was left of a plan that could not be made is forgotten.
   catalog.takeLeftMs();
@@ -100,7 +100,7 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
   const takeLeft = () => {
     leftMs = Math.min(leftMs, catalog.takeLeftMs?.() ?? leftMs);
   };
-  const ending = (next: Question): Plan | undefined => {
+  const ending = (next: QueryQuestion): AnswerPlan | undefined => {
     // Taken before the ending is planned, which has a time of its own.
     takeLeft();
     return endingOf?.(next);
@@ -113,14 +113,14 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
 }
 
 /** The plan, with no record that may be kept for longer than so many seconds. */
-function shortened(plan: Plan, mostSeconds: number): Plan {
+function shortened(plan: AnswerPlan, mostSeconds: number): AnswerPlan {
   const short = (records: readonly DnsRecord[]) =>
     records.map((record) => (record.ttlSeconds > mostSeconds ? { ...record, ttlSeconds: mostSeconds } : record));
   const glue = new Map([...plan.glue].map(([host, records]) => [host, short(records)] as const));
   return { ...plan, groups: plan.groups.map(short), authority: short(plan.authority), glue };
 }
 
-function planOf(question: Question, sources: Sources): Plan {
+function planOf(question: QueryQuestion, sources: PlanSources): AnswerPlan {
   const { settings } = sources;
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   if (question.type === TYPE_NXNAME && settings.zoneKeys !== undefined)
@@ -145,7 +145,7 @@ function cutZone(name: string, { zones, reverseZones }: DnsSettings): string | u
 }
 
 /** DS is the only type that the zone above a cut has, and not the zone below (RFC 4035, 3.1.4.1). */
-function planCut(question: Question, zone: string, { catalog, settings }: Sources): Plan {
+function planCut(question: QueryQuestion, zone: string, { catalog, settings }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const digests = digestRecords(question.name, settings);
   if (digests.length > 0) return positive([digests], context, undefined);
@@ -153,22 +153,22 @@ function planCut(question: Question, zone: string, { catalog, settings }: Source
 }
 
 /** An answer without records. */
-export function failure(rcode: Rcode): Plan {
+export function failure(rcode: Rcode): AnswerPlan {
   return { rcode, isAuthoritative: false, groups: [], authority: [], glue: new Map() };
 }
 
-interface Sources {
+interface PlanSources {
   readonly catalog: DnsCatalog;
   readonly settings: DnsSettings;
-  readonly endingOf: EndingOf | undefined;
+  readonly endingOf: AliasTargetPlan | undefined;
 }
 
-interface Place {
+interface RelativeName {
   readonly zone: string;
   readonly relative: string;
 }
 
-function planInZone(question: Question, place: Place, sources: Sources): Plan {
+function planInZone(question: QueryQuestion, place: RelativeName, sources: PlanSources): AnswerPlan {
   let isContested = false;
   const plan = planChain(question, place, sources, (subject) => {
     if (subject.kind === "alias" && subject.isContested) isContested = true;
@@ -176,7 +176,7 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
   return isContested ? { ...plan, isContested } : plan;
 }
 
-interface SetSources extends Omit<Sources, "endingOf"> {
+interface SetSources extends Omit<PlanSources, "endingOf"> {
   /** Is told of a name that has more than its sets tell. */
   readonly onCrowded?: ((owner: string) => void) | undefined;
   readonly tiers?: BestTiers | undefined;
@@ -197,7 +197,7 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
 }
 
 /** Names of addresses. No alias leads there, and none leads away. */
-function planReverse(question: Question, zone: string, { catalog, settings, endingOf }: Sources): Plan {
+function planReverse(question: QueryQuestion, zone: string, { catalog, settings, endingOf }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const subject = findReverseSubject(question.name, zone, settings, catalog);
   if (subject.kind === "absent") return absentPlan(question, subject, { groups: [], context });
@@ -206,10 +206,10 @@ function planReverse(question: Question, zone: string, { catalog, settings, endi
 
 /** The records that a subject has of the type. `groups`: what led here. */
 function ownPlan(
-  question: Question,
-  subject: Subject,
-  { context, sources, groups }: { readonly context: RecordContext; readonly sources: Sources; readonly groups: Plan["groups"] },
-): Plan {
+  question: QueryQuestion,
+  subject: DnsSubject,
+  { context, sources, groups }: { readonly context: RecordContext; readonly sources: PlanSources; readonly groups: AnswerPlan["groups"] },
+): AnswerPlan {
   const found = foundOf(question, subject, context);
   if (found.length === 0) {
     // HOT: for each type that somebody makes up. Its cost is that of all types, so all questions for a name share one denial, with its signature.
@@ -228,13 +228,18 @@ function ownPlan(
  * The plan where it holds only a part of the set that is asked for, so that TC says so. A limit of answers makes a sample of it without TC, unless it is signed: a
  * signature stands for the whole set.
  */
-export function cutOff(plan: Plan, { isSigned }: Pick<Question, "isSigned">, { answerLimit }: DnsCatalog["view"]): Plan {
+export function cutOff(plan: AnswerPlan, { isSigned }: Pick<QueryQuestion, "isSigned">, { answerLimit }: DnsCatalog["view"]): AnswerPlan {
   const isSample = isSigned !== true && answerLimit !== undefined && areSampled(plan.groups.at(-1) ?? []);
   return isSample ? plan : { ...plan, isCut: true };
 }
 
 /** Follows CNAMEs within our zones, and tells what each name on the way stands for. */
-function planChain(question: Question, place: Place, sources: Sources, onSubject: (subject: Subject) => void): Plan {
+function planChain(
+  question: QueryQuestion,
+  place: RelativeName,
+  sources: PlanSources,
+  onSubject: (subject: DnsSubject) => void,
+): AnswerPlan {
   const { catalog, settings, endingOf } = sources;
   const groups: (readonly DnsRecord[])[] = [];
   let { zone, relative } = place;
@@ -265,7 +270,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
   }
 }
 
-function foundOf({ type, isSigned }: Question, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
+function foundOf({ type, isSigned }: QueryQuestion, subject: DnsSubject, context: RecordContext): (readonly DnsRecord[])[] {
   if (type === TYPE_ANY) return minimalAny(subject, context);
   return isSigned === true && isOfDenial(type) ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
 }
@@ -275,37 +280,37 @@ function isOfDenial(type: number): boolean {
   return type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
 }
 
-function isPart({ type: code, isSigned }: Question, subject: Subject): boolean {
+function isPart({ type: code, isSigned }: QueryQuestion, subject: DnsSubject): boolean {
   // A signature stands for the whole set.
   if (isSigned === true && subject.kind === "entries" && subject.cut !== "nothing") return true;
   const type = findRecordType(code);
   return type !== undefined && RECORDS[type].isCut?.(subject) === true;
 }
 
-function recordsOf(type: RecordType | undefined, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
+function recordsOf(type: RecordType | undefined, subject: DnsSubject, context: RecordContext): (readonly DnsRecord[])[] {
   if (type === undefined) return [];
   const groups: readonly (readonly DnsRecord[])[] = RECORDS[type].find(subject, context);
   return groups.filter((group) => group.length > 0);
 }
 
 /** ANY is answered by one small record (RFC 8482, 4.2): it amplifies nothing, and still says that the name exists. */
-function minimalAny(subject: Subject, context: RecordContext): DnsRecord[][] {
+function minimalAny(subject: DnsSubject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
   if (subject.kind === "entries" && subject.entries.length === 0) return [];
   return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
 }
 
 /** The CNAME of a subject: an alias has one, and so does a name whose entries have only host names. */
-function canonicalRecord(subject: Subject, context: RecordContext): RecordOf<"CNAME"> | undefined {
+function canonicalRecord(subject: DnsSubject, context: RecordContext): RecordOf<"CNAME"> | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
-    return { type: "CNAME", name: owner, ttlSeconds: setTtlSeconds(subject.carriers, settings), data: { target: subject.target } };
+    return { type: "CNAME", name: owner, ttlSeconds: setTtlSeconds(subject.aliasOwners, settings), data: { target: subject.target } };
   }
   return hostNameRecord(subject, context);
 }
 
 /** Without a catalog no addresses go along. */
-function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog | undefined): Plan {
+function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog | undefined): AnswerPlan {
   const glue = new Map<string, readonly DnsRecord[]>();
   if (catalog === undefined) return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
   let cost = 0;
@@ -327,7 +332,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
 function subjectIfKnown(
   { relative, zone }: { readonly relative: string; readonly zone: string },
   catalog: DnsCatalog,
-): Subject | undefined {
+): DnsSubject | undefined {
   if (catalog.held === undefined) return findSubject(relative, zone, catalog);
   try {
     return findSubject(relative, zone, catalog.held);
@@ -338,36 +343,40 @@ function subjectIfKnown(
 }
 
 /** The addresses of one of our names that an answer mentions: the name of an IP target, or a node. */
-function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly DnsRecord[] {
+function glueOf(subject: DnsSubject, own: RecordContext, ttl: number): readonly DnsRecord[] {
   if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
 }
 
-interface Negative {
+interface NegativeAnswer {
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly context: RecordContext;
   /** What proves that there is nothing, with its signature if it has one already. */
   readonly denied: readonly DnsRecord[];
 }
 
-function negative(rcode: Rcode, { groups, context, denied }: Negative): Plan {
+function negative(rcode: Rcode, { groups, context, denied }: NegativeAnswer): AnswerPlan {
   // The encoder looks for SOA at the end.
   return { rcode, isAuthoritative: true, groups, authority: [...denied, negativeSoa(context.zone, context)], glue: new Map() };
 }
 
 /** There is no such name. Its denial has the types of the denial itself, so who asks for these finds it in the answer (RFC 9824, 3.1). */
-function absentPlan(question: Question, subject: Subject, { groups, context }: Pick<Negative, "context" | "groups">): Plan {
+function absentPlan(
+  question: QueryQuestion,
+  subject: DnsSubject,
+  { groups, context }: Pick<NegativeAnswer, "context" | "groups">,
+): AnswerPlan {
   const denied = deniedBy(question, subject, context);
   const plan = negative(RCODE.NXDOMAIN, { groups, context, denied });
   return isOfDenial(question.type) && denied.length > 0 ? { ...plan, groups: [...groups, denied], authority: [] } : plan;
 }
 
-function deniedBy({ isSigned }: Question, subject: Subject, context: RecordContext): readonly DnsRecord[] {
+function deniedBy({ isSigned }: QueryQuestion, subject: DnsSubject, context: RecordContext): readonly DnsRecord[] {
   return isSigned === true ? [denial(subject, context)] : [];
 }
 
 /** The record that tells all types of a name, and covers this name alone (RFC 9824, 3). */
-function denial(subject: Subject, context: RecordContext): RecordOf<"NSEC"> {
+function denial(subject: DnsSubject, context: RecordContext): RecordOf<"NSEC"> {
   const own = Object.values(RECORDS).flatMap(({ code, find }) => (find(subject, context).some((group) => group.length > 0) ? [code] : []));
   const types = [...own, RECORDS.RRSIG.code, RECORDS.NSEC.code, ...(subject.kind === "absent" ? [TYPE_NXNAME] : [])];
   const { negativeTtlMs } = context.settings;
@@ -384,7 +393,7 @@ const MAX_BYTES = 16_384;
  * SRV and TXT of the instances that the subject lists, by the name of each. They are made of the entries that the list is made of, so nothing more is looked up. Of a sample of
  * entries no set is known to be whole.
  */
-function recordsOfInstances(subject: Subject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
+function recordsOfInstances(subject: DnsSubject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
   const found = new Map<string, readonly DnsRecord[]>();
   if (subject.kind !== "entries" || subject.browsed === undefined || subject.cut !== "nothing") return found;
   const { name, namespace, transport } = subject.browsed;
@@ -393,7 +402,7 @@ function recordsOfInstances(subject: Subject, context: RecordContext): ReadonlyM
   for (const [instanceId, entries] of Map.groupBy(subject.entries, ({ key }) => key.instanceId)) {
     const owner = formatName({ form: "instance", transport, instanceId, name, namespace }, context.zone);
     if (owner === undefined) continue;
-    const own: Subject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], cut: "nothing" };
+    const own: DnsSubject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], cut: "nothing" };
     const there = { ...context, owner };
     const records: readonly DnsRecord[] = [...RECORDS.SRV.find(own, there), ...RECORDS.TXT.find(own, there)].flat();
     left -= records.reduce((sum, record) => sum + dataBytes(record), 0);

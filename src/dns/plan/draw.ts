@@ -1,10 +1,10 @@
 /** Draws an answer from a plan: the order of its records, and which of them where a set has a limit. */
 import type { DnsRecord } from "../records/record.ts";
 import { areSampled, namedHost } from "../records/records.ts";
-import type { Plan, Rcode } from "./answer.ts";
-import { Drawer } from "./drawer.ts";
+import type { AnswerPlan, Rcode } from "./answer.ts";
+import { AnswerDrawer } from "./drawer.ts";
 
-export interface Answer {
+export interface DrawnAnswer {
   readonly rcode: Rcode;
   readonly isAuthoritative: boolean;
   readonly answers: readonly DnsRecord[];
@@ -12,7 +12,7 @@ export interface Answer {
   readonly additional: readonly DnsRecord[];
 }
 
-export interface Draw {
+export interface AnswerDraw {
   /** Gives numbers in [0, 1). */
   readonly random: () => number;
   /** Most records of the set that is asked for; undefined for all. */
@@ -23,9 +23,9 @@ export interface Draw {
  * Draws the order of each group, and a sample of the set where it has more records than the limit: the first groups first, and of a group by weight. A signed
  * set is whole, because its signature stands for all of it.
  */
-export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
+export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw): DrawnAnswer {
   const answers: DnsRecord[] = [];
-  const drawer = new Drawer(random);
+  const drawer = new AnswerDrawer(random);
   let left = plan.signed === undefined ? (answerLimit ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
   for (const group of plan.groups) {
     const isSampled = areSampled(group);
@@ -47,7 +47,7 @@ export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
 }
 
 /** So many of the records, in the order in which they are drawn. */
-function drawn(records: readonly DnsRecord[], wanted: number, drawer: Drawer): readonly DnsRecord[] {
+function drawn(records: readonly DnsRecord[], wanted: number, drawer: AnswerDrawer): readonly DnsRecord[] {
   if (records.length === 1 && wanted === 1) return records;
   drawer.begin(records.length, wanted, (place) => weightOf(records[place]));
   const out = Array.from({ length: wanted }, () => records[drawer.next()]).filter((record) => record !== undefined);

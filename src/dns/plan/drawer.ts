@@ -7,7 +7,7 @@
 export type WeightOf = (place: number) => number;
 
 // HOT: once a record of each answer (`bench/dns.ts`). An array of its own for each group would cost more than the drawing.
-export class Drawer {
+export class AnswerDrawer {
   readonly #random: () => number;
   /** For each place of a group the record that stands there. Between groups each stands in its own. */
   #order = new Uint32Array(0);

@@ -8,7 +8,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { type DnsName, formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { withTarget } from "../records/shown.ts";
-import { apexSubject, type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
+import { apexSubject, type DnsCatalog, type DnsSubject, findSubject } from "../subject/subject.ts";
 
 /** Most entries that are read to see which names of one address answer with it. */
 const MAX_READ = 4_096;
@@ -25,7 +25,7 @@ export function reverseZoneOf(name: string, { reverseZones, zones }: Zones): str
 export type BestTiers = Map<string, number>;
 
 /** What a full name of a reverse zone stands for. `tiers`: what other addresses have found. */
-export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog, tiers?: BestTiers): Subject {
+export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog, tiers?: BestTiers): DnsSubject {
   if (name === zone) return apexSubject(zone, catalog);
   const meant = parseReverseName(name);
   if (meant === undefined) return { kind: "absent" };
@@ -40,7 +40,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
     const own = isDrained(entry) ? undefined : nameOf(entry, all);
     if (own === undefined) continue;
     // HOT: once an address in a transfer. What is healthy is shown whatever the others of its name are, of which there may be thousands.
-    if (tierOf(withTarget(entry)) > 0 || catalog.elsewhere !== undefined) {
+    if (tierOf(withTarget(entry)) > 0 || catalog.remoteLookup !== undefined) {
       let best = tiers?.get(own.text);
       if (best === undefined) {
         if (readCount >= MAX_READ) {
@@ -59,7 +59,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
     ttlSources.push(entry);
   }
   if (names.length > 0) return { kind: "list", names: { items: names, isCut: isPart }, ttlSources };
-  if (catalog.elsewhere?.isFollowed("") === false)
+  if (catalog.remoteLookup?.isFollowed("") === false)
     throw new WaymarkError("not_ready", "this resolver does not follow everything, and does not know who else is at the address");
   return items.length > 0 ? { kind: "empty" } : { kind: "absent" };
 }
@@ -77,7 +77,7 @@ function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly 
 }
 
 /** Of the entries that A and AAAA are drawn from the best tier. -1 where there is no such name, so that nothing is shown at it. */
-function bestTier(subject: Subject): number {
+function bestTier(subject: DnsSubject): number {
   if (subject.kind !== "entries") return -1;
   return subject.targets.reduce((best, { entry }) => Math.min(best, tierOf(withTarget(entry))), Number.POSITIVE_INFINITY);
 }

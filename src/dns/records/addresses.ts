@@ -2,7 +2,7 @@
 import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { addressLabel, parseHostName } from "../names/names.ts";
-import type { Subject } from "../subject/subject.ts";
+import type { DnsSubject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
 import { seconds, setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets } from "./shown.ts";
@@ -16,7 +16,7 @@ export function addressRecord(name: string, address: IpAddress, ttl: number): Dn
 export function addressRecords<T extends "A" | "AAAA">(
   type: T,
   sizeBytes: number,
-  subject: Subject,
+  subject: DnsSubject,
   context: RecordContext,
 ): RecordOf<T>[][] {
   const { owner, settings } = context;
@@ -37,7 +37,7 @@ export function addressRecords<T extends "A" | "AAAA">(
 }
 
 /** The CNAME of a name without addresses: to the host name of its best target, or of its entries' metadata. */
-export function hostNameRecord(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CNAME"> | undefined {
+export function hostNameRecord(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CNAME"> | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);
   if (best.some((target) => target.address !== undefined)) return undefined;

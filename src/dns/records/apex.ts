@@ -3,7 +3,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import { formatName, nodeName, parseHostName } from "../names/names.ts";
 import { gatewayHost, MAX_GATEWAYS } from "../subject/gateways.ts";
-import type { Subject } from "../subject/subject.ts";
+import type { DnsSubject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./record.ts";
 
@@ -13,13 +13,13 @@ export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
 }
 
 /** The SOA, if the subject is the zone itself. */
-export function startRecords(subject: Subject, context: RecordContext): RecordOf<"SOA">[][] {
+export function startRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SOA">[][] {
   if (subject.kind !== "apex") return [];
   return [[{ type: "SOA", name: context.owner, ttlSeconds: seconds(context.settings.maxTtlMs), data: soaData(context) }]];
 }
 
 /** The name servers of the zone, if the subject is the zone itself: the serving node, and other nodes with a gateway. */
-export function nameServerRecords(subject: Subject, context: RecordContext): RecordOf<"NS">[][] {
+export function nameServerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"NS">[][] {
   if (subject.kind !== "apex") return [];
   const { settings } = context;
   const zone = hostZone(context);

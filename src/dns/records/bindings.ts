@@ -7,7 +7,7 @@ import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel, formatName, parseHostName } from "../names/names.ts";
-import type { Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsSubject, SubjectTarget } from "../subject/subject.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
@@ -22,7 +22,7 @@ const PORT_ONLY: readonly number[] = [PORT_KEY];
 const NO_KEYS: readonly number[] = [];
 
 /** A place of a service: targets that differ in nothing but their protocol are one. */
-interface Place {
+interface BindingEndpoint {
   readonly target: string;
   readonly address: IpAddress | undefined;
   readonly priority: number;
@@ -32,13 +32,13 @@ interface Place {
 }
 
 /** At `_svc._tcp` and its like: a record for each place of the best tier. */
-export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<"SVCB">[][] {
+export function svcbRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SVCB">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "located") return [];
   const alias = aliasOf(subject, context);
   if (alias !== undefined) return [[record("SVCB", alias, context)]];
   const places = placesOf(bestTargets(subject.targets), context);
   // A client that goes to another port than the one that is told finds nothing, so it must understand the port.
-  const dataOf = (place: Place) =>
+  const dataOf = (place: BindingEndpoint) =>
     bindingOf(place, {
       mandatory: place.port === 0 ? NO_KEYS : PORT_ONLY,
       alpn: [...place.alpn],
@@ -49,14 +49,14 @@ export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<
 }
 
 /** At a service's own name: its places that speak HTTP over TLS. */
-export function httpsRecords(subject: Subject, context: RecordContext): RecordOf<"HTTPS">[][] {
+export function httpsRecords(subject: DnsSubject, context: RecordContext): RecordOf<"HTTPS">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "direct") return [];
   // The tier that addresses show: a target that A leaves out must not be told here, where browsers look first.
   const best = bestTargets(subject.targets);
   const places = placesOf(best.filter(isHttps(subject.targets)), context);
   // One record for all, without hints (RFC 9460, 7.3), where the addresses of the name itself are those of the places.
   const whole = wholeOf(places, best);
-  const dataOf = (place: Place) => {
+  const dataOf = (place: BindingEndpoint) => {
     const alpn = [...place.alpn];
     const port = place.port === HTTPS_PORT ? 0 : place.port;
     return bindingOf(place, { mandatory: NO_KEYS, alpn, isDefaultAlpnOff: !place.alpn.has(DEFAULT_ALPN), port });
@@ -80,7 +80,7 @@ function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean
  * An alias to a host name, where the name has nothing else and the host is reached at the port that clients take by themselves: a record in AliasMode has no
  * parameters, so it cannot tell a port.
  */
-function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: RecordContext) {
+function aliasOf(subject: DnsSubject & { readonly kind: "entries" }, { owner }: RecordContext) {
   const best = bestTargets(subject.targets);
   const named =
     best.length > 0
@@ -100,8 +100,8 @@ function needsPort({ port, protocol }: SubjectTarget["target"]): boolean {
 }
 
 /** The places of targets. Those without a name in DNS are left out. */
-function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly Place[] {
-  const places = new Map<string, Place>();
+function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly BindingEndpoint[] {
+  const places = new Map<string, BindingEndpoint>();
   for (const one of targets) {
     const { target, address, entry } = one;
     const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
@@ -124,11 +124,11 @@ function priorityOf(one: SubjectTarget, { locality, settings }: RecordContext): 
 }
 
 /** All places as one at the name itself, if they differ only in their addresses and the name has no other addresses. */
-function wholeOf(places: readonly Place[], shown: readonly SubjectTarget[]): Place | undefined {
+function wholeOf(places: readonly BindingEndpoint[], shown: readonly SubjectTarget[]): BindingEndpoint | undefined {
   const [first] = places;
   if (first === undefined) return undefined;
   const alpn = [...first.alpn].join();
-  const isAlike = ({ address, priority, port, alpn: other }: Place) =>
+  const isAlike = ({ address, priority, port, alpn: other }: BindingEndpoint) =>
     address !== undefined && priority === first.priority && port === first.port && [...other].join() === alpn;
   if (!places.every(isAlike)) return undefined;
   const told = new Set(places.map(({ address }) => address && addressLabel(address)));
@@ -139,7 +139,7 @@ function wholeOf(places: readonly Place[], shown: readonly SubjectTarget[]): Pla
 const NO_PARAMETERS = { mandatory: [], alpn: [], isDefaultAlpnOff: false, port: 0, ipv4Hints: [], ipv6Hints: [] } as const;
 
 function bindingOf(
-  { priority, target, address }: Place,
+  { priority, target, address }: BindingEndpoint,
   parameters: Pick<BindingData, "mandatory" | "alpn" | "isDefaultAlpnOff" | "port">,
 ): BindingData {
   const hints = address === undefined ? NO_PARAMETERS.ipv4Hints : [address];
@@ -152,8 +152,8 @@ function bindingOf(
 /** Groups of one priority, the first of which clients prefer. */
 function inGroups<T extends "SVCB" | "HTTPS">(
   type: T,
-  places: readonly Place[],
-  dataOf: (place: Place) => BindingData,
+  places: readonly BindingEndpoint[],
+  dataOf: (place: BindingEndpoint) => BindingData,
   context: RecordContext,
 ) {
   const entries = places.flatMap((place) => place.entries);

@@ -2,7 +2,7 @@
 
 import { sha256 } from "../../lib/crypto.ts";
 import { wireName } from "../names/wire-names.ts";
-import type { Subject } from "../subject/subject.ts";
+import type { DnsSubject } from "../subject/subject.ts";
 import {
   type DataWriter,
   type DigestData,
@@ -15,7 +15,7 @@ import {
 } from "./record.ts";
 
 /** All keys, if the subject is the zone itself: signatures of each may be in caches. */
-export function keyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
+export function keyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
   if (subject.kind !== "apex") return [];
   const ttlSeconds = seconds(settings.maxTtlMs);
   const keys = settings.zoneKeys?.() ?? [];
@@ -25,7 +25,7 @@ export function keyRecords(subject: Subject, { owner, settings }: RecordContext)
 }
 
 /** The key that signs, of which the parent should have the digest. */
-export function wantedKeyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDNSKEY">[][] {
+export function wantedKeyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CDNSKEY">[][] {
   const [key] = subject.kind === "apex" ? (settings.zoneKeys?.() ?? []) : [];
   if (key === undefined) return [];
   const data = { flags: KEY_FLAGS, algorithm: ALGORITHM, publicKey: key.publicKey };
@@ -33,7 +33,7 @@ export function wantedKeyRecords(subject: Subject, { owner, settings }: RecordCo
 }
 
 /** The digest that the parent should have as DS. */
-export function wantedDigestRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
+export function wantedDigestRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
   if (subject.kind !== "apex") return [];
   return [digestsOf(owner, settings).map((data) => ({ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }))];
 }

@@ -3,7 +3,7 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
-import type { DnsView, Subject } from "../subject/subject.ts";
+import type { DnsSubject, DnsView } from "../subject/subject.ts";
 
 export interface RecordData {
   readonly A: { readonly address: IpAddress };
@@ -154,12 +154,12 @@ export interface RecordRow<T extends RecordType> {
   /** Whether a set is one of targets, of which a sample will do. Absent: no. */
   readonly isSampled?: true;
   /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */
-  readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
+  readonly find: (subject: DnsSubject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;
   /** Characters and address bytes of the data. A message has about as many, because few names in it are compressed. */
   readonly sizeBytes: (data: RecordData[T]) => number;
   /** Whether the records found are only a part of what there is, so that TC is set. Absent: never. */
-  readonly isCut?: (subject: Subject) => boolean;
+  readonly isCut?: (subject: DnsSubject) => boolean;
   /** The host that the data names, if the addresses of that host go along in the additional section. */
   readonly namedHost?: (data: RecordData[T]) => string;
 }

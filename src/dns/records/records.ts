@@ -7,7 +7,7 @@ import { type EntryView, hasPort } from "../../catalog/entry/view.ts";
 import { effectiveWeights } from "../../consumer/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import { MAX_BROWSED } from "../subject/browsing.ts";
-import type { Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsSubject, SubjectTarget } from "../subject/subject.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
@@ -221,7 +221,7 @@ export function namedHost<T extends RecordType>(record: RecordOf<T>): string | u
  * A record for each name of a list, such as the names of an address, and for each instance of a service that is browsed (RFC 6763, 4). Where a list has a bound, the set is what it
  * holds.
  */
-function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
+function pointerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
   if (subject.kind === "list") {
     const ttl = setTtlSeconds(subject.ttlSources, settings);
@@ -237,12 +237,12 @@ function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR
 }
 
 /** Each id once: instances of several clusters may share one, and have one name. */
-function instanceIds({ entries }: Subject & { readonly kind: "entries" }): readonly string[] {
+function instanceIds({ entries }: DnsSubject & { readonly kind: "entries" }): readonly string[] {
   return [...new Set(entries.map(({ key }) => key.instanceId))];
 }
 
 /** SRV records: one for each target of the subject that has a port; with `srvTiers` best, only for targets of the best tier. Targets of the same tier, distance and priority form a group, and clients prefer earlier groups. Weights count within a group (RFC 2782). */
-function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
+function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;
   const shown: EntryView[] = [];

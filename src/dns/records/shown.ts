@@ -1,7 +1,7 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
 import { bestTierOf, type Fitness, healthOrder } from "../../consumer/fitness.ts";
 import { levelOf } from "../../consumer/levels.ts";
-import type { DnsView, Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsSubject, DnsView, SubjectTarget } from "../subject/subject.ts";
 
 const PER_TIER = 10_000;
 const PER_STEP = 1_000;
@@ -37,16 +37,16 @@ export function ownPriority({ target }: SubjectTarget): number {
 }
 
 /** Whether there are more entries than the subject has. */
-export function areEntriesCut(subject: Subject): boolean {
+export function areEntriesCut(subject: DnsSubject): boolean {
   return subject.kind === "entries" && subject.cut === "entries";
 }
 
 /** Whether there may be more hosts of targets. */
-export function areHostsCut(subject: Subject): boolean {
+export function areHostsCut(subject: DnsSubject): boolean {
   return areEntriesCut(subject) || (subject.kind === "entries" && subject.cut === "hosts");
 }
 
 /** Whether there are more targets. */
-export function areTargetsCut(subject: Subject): boolean {
+export function areTargetsCut(subject: DnsSubject): boolean {
   return subject.kind === "entries" && subject.cut !== "nothing";
 }

@@ -1,7 +1,7 @@
 /** TXT records: facts of the entries. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../catalog/entry/view.ts";
-import type { Subject } from "../subject/subject.ts";
+import type { DnsSubject } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
 import { areEntriesCut } from "./shown.ts";
@@ -12,14 +12,14 @@ const MAX_TEXTS = 500;
 const MAX_TEXT_CHARS = 1024 * 1024;
 
 /** A record for each entry whose facts differ, within the bounds above. */
-export function textRecords(subject: Subject, context: RecordContext): RecordOf<"TXT">[][] {
+export function textRecords(subject: DnsSubject, context: RecordContext): RecordOf<"TXT">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true) return [];
   const ttl = setTtlSeconds(subject.entries, context.settings);
   return [textsOf(subject.entries).texts.map((strings) => ({ type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } }))];
 }
 
 /** Whether texts are missing in the records because of the bounds. */
-export function areTextsCut(subject: Subject): boolean {
+export function areTextsCut(subject: DnsSubject): boolean {
   return areEntriesCut(subject) || (subject.kind === "entries" && subject.isCluster !== true && textsOf(subject.entries).isCut);
 }
 

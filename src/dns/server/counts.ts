@@ -1,17 +1,17 @@
 /** What a gateway counts. A series is looked up once, because each question counts in several. */
 import type { Histogram, LabelsOf, MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
-import type { Reply } from "./responder.ts";
+import type { ResponderReply } from "./responder.ts";
 
 /** Why input was dropped without an answer. */
 export type DropReason = LabelsOf<"dns_dropped_total">["reason"];
-type Transport = LabelsOf<"dns_queries_total">["transport"];
+type QueryTransport = LabelsOf<"dns_queries_total">["transport"];
 
 export class DnsCounts {
   readonly #metrics: Metrics;
   readonly #latency: Histogram;
   readonly #truncated: MetricSeries;
   readonly #limited: MetricSeries;
-  readonly #queries: Record<Transport, Map<Reply["qtype"], Map<Reply["rcode"], MetricSeries>>> = {
+  readonly #queries: Record<QueryTransport, Map<ResponderReply["qtype"], Map<ResponderReply["rcode"], MetricSeries>>> = {
     udp: new Map(),
     tcp: new Map(),
     dot: new Map(),
@@ -26,7 +26,7 @@ export class DnsCounts {
   }
 
   // HOT: once a question.
-  answered({ qtype, rcode, isTruncated, rate }: Reply, transport: Transport, latencyMs: number): void {
+  answered({ qtype, rcode, isTruncated, rate }: ResponderReply, transport: QueryTransport, latencyMs: number): void {
     this.#series(qtype, rcode, transport).value += 1;
     if (isTruncated) this.#truncated.value += 1;
     if (rate === "cut") this.#limited.value += 1;
@@ -37,10 +37,10 @@ export class DnsCounts {
     this.#metrics.inc("dns_dropped_total", { reason });
   }
 
-  #series(qtype: Reply["qtype"], rcode: Reply["rcode"], transport: Transport): MetricSeries {
+  #series(qtype: ResponderReply["qtype"], rcode: ResponderReply["rcode"], transport: QueryTransport): MetricSeries {
     const byType = this.#queries[transport];
     let byCode = byType.get(qtype);
-    if (byCode === undefined) byType.set(qtype, (byCode = new Map<Reply["rcode"], MetricSeries>()));
+    if (byCode === undefined) byType.set(qtype, (byCode = new Map<ResponderReply["rcode"], MetricSeries>()));
     let series = byCode.get(rcode);
     if (series === undefined) byCode.set(rcode, (series = this.#metrics.counter("dns_queries_total", { qtype, rcode, transport })));
     return series;

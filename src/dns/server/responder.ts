@@ -1,18 +1,18 @@
 /** Turns query bytes into response bytes: reads the query, finds its plan (plans are kept), bounds the rate of its sender, and writes the response. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
-import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../keeping/plan-cache.ts";
-import { CLASS_IN, failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
+import { type CachedPlan, PlanCache, type PlanCacheOptions } from "../cache/plan-cache.ts";
+import { type AnswerPlan, CLASS_IN, failure, RCODE, type Rcode } from "../plan/answer.ts";
 import { EXTENDED_ERROR } from "../plan/extended-errors.ts";
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
-import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
-import { UnknownName } from "../subject/elsewhere.ts";
-import type { AskedTransfer, TransferRequest } from "../transfer/zone-messages.ts";
-import type { ClientSubnet, Selected } from "../views/asker.ts";
+import { SignerBusyError, type ZoneSigner } from "../signing/zone-signer.ts";
+import { PendingNameError } from "../subject/remote-lookup.ts";
+import type { RequestedTransfer, TransferRequest } from "../transfer/zone-messages.ts";
+import type { ClientSubnet, ViewSelection } from "../views/query-client.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
-import { Denials, type Prepared, prepare } from "../wire/prepared.ts";
-import { HEADER_BYTES, Query } from "../wire/query.ts";
+import { DnsQuery, HEADER_BYTES } from "../wire/dns-query.ts";
+import { NameDenials, type PreparedResponse, prepare } from "../wire/prepared-response.ts";
 import {
   type DnsTransport,
   leastResponseBytes,
@@ -21,13 +21,13 @@ import {
   ResponseWriter,
   responseLimitBytes,
 } from "../wire/response.ts";
-import { type Judged, judgeTsig, type Signing, TSIG_ERROR, type TsigKey, tsigBytes, withTsig } from "../wire/tsig.ts";
+import { judgeTsig, type ResponseSignature, TSIG_ERROR, type TsigKey, type TsigVerdict, tsigBytes, withTsig } from "../wire/tsig.ts";
 import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
 
 /** The response to a query, and what the metrics need to know of it. The responder uses the object again at its next call; the bytes stay as they are. */
-export interface Reply {
+export interface ResponderReply {
   /** Empty if nothing is sent. */
   readonly bytes: Uint8Array;
   /** Type and response code as the metrics name them; the type is `other` also without a question. */
@@ -39,7 +39,7 @@ export interface Reply {
   /** Our own fault behind a SERVFAIL; undefined without one. */
   readonly fault: unknown;
   /** What is being fetched for the question, if it may wait for that. If not, it is answered SERVFAIL. */
-  readonly unknown: UnknownName | undefined;
+  readonly unknown: PendingNameError | undefined;
   /** The zone that is to be sent in place of the bytes. */
   readonly transfer: TransferRequest | undefined;
 }
@@ -47,7 +47,7 @@ export interface Reply {
 /** The keys that questions may be signed with, and what may be transferred to them. */
 export interface TransferKeys {
   readonly find: (name: string) => TsigKey | undefined;
-  readonly mayBegin: (asked: Omit<AskedTransfer, "address">) => boolean;
+  readonly mayBegin: (asked: Omit<RequestedTransfer, "address">) => boolean;
 }
 
 export interface ResponderOptions extends PlanCacheOptions {
@@ -68,13 +68,13 @@ export interface ResponderOptions extends PlanCacheOptions {
 }
 
 /** The sender of a query, and when it came. */
-export interface Sender {
+export interface QuerySender {
   readonly address: string;
   readonly monoMs: number;
   /** Who may wait for what is fetched: `proved` are those whose address is no forged one. A reply that waits does not count for the sender's rate yet. */
   readonly room: "all" | "proved" | "nobody";
   /** What the question has waited for, if it was looked at before. Then it has its place. */
-  readonly waited?: UnknownName | undefined;
+  readonly waited?: PendingNameError | undefined;
   /** Whether a zone may be sent over its connection. */
   readonly mayTransfer?: boolean;
 }
@@ -83,7 +83,7 @@ export interface Sender {
 const COPIED_FLAGS = 0x7900;
 /** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
-const NOBODY: Sender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
+const NOBODY: QuerySender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
 const TYPE_AXFR = 252;
 const TYPE_IXFR = 251;
@@ -103,13 +103,13 @@ const RCODE_LABELS = {
   [RCODE.BADCOOKIE]: "other",
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
-type Select = (subnet: ClientSubnet | undefined, keyView?: number) => Selected;
-type MutableReply = { -readonly [K in keyof Reply]: Reply[K] };
+type ViewSelector = (subnet: ClientSubnet | undefined, keyView?: number) => ViewSelection;
+type MutableReply = { -readonly [K in keyof ResponderReply]: ResponderReply[K] };
 
-export class Responder {
+export class DnsResponder {
   /** What is kept of the plans. */
-  readonly plans: PlanCache<Prepared>;
-  readonly #query = new Query();
+  readonly plans: PlanCache<PreparedResponse>;
+  readonly #query = new DnsQuery();
   readonly #writer: ResponseWriter;
   readonly #cookies: ServerCookies;
   readonly #rates: ResponseRates | undefined;
@@ -120,9 +120,9 @@ export class Responder {
   #transport: DnsTransport = "udp";
   #mayTransfer = false;
   /** The last that found no room: a name that is too large to be kept whole may be asked for again and again. */
-  #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
-  readonly #failures = new Map<Rcode, Prepared>();
-  readonly #denials = new Denials();
+  #roomless: { readonly plan: AnswerPlan; readonly prepared: PreparedResponse } | undefined;
+  readonly #failures = new Map<Rcode, PreparedResponse>();
+  readonly #denials = new NameDenials();
   readonly #facts: ResponseFacts = {
     limitBytes: 0,
     signatureBytes: 0,
@@ -152,7 +152,7 @@ export class Responder {
   readonly #settings: ResponderOptions["settings"];
   readonly #transferKeys: TransferKeys | undefined;
   /** How the answer is signed; undefined where the query is not. */
-  #signing: Signing | undefined;
+  #signing: ResponseSignature | undefined;
   #sender = NOBODY;
   /** What bounds this sender. Undefined: nothing does, because its address is proved, or there is no rate. */
   #bound: ResponseRates | undefined;
@@ -179,7 +179,7 @@ export class Responder {
    * Answers one message from the view that `select` gives for the client subnet of the question, and the view of the key that signed it; undefined when the message must not be
    * answered. Never throws, whatever the bytes are and whatever the catalog does.
    */
-  respond(message: Uint8Array, transport: DnsTransport, select: Select, sender: Sender = NOBODY): Reply | undefined {
+  respond(message: Uint8Array, transport: DnsTransport, select: ViewSelector, sender: QuerySender = NOBODY): ResponderReply | undefined {
     const query = this.#query;
     if (!query.read(message)) return undefined;
     const facts = this.#facts;
@@ -219,7 +219,7 @@ export class Responder {
     return reply;
   }
 
-  #write(prepared: Prepared): void {
+  #write(prepared: PreparedResponse): void {
     this.#reply.bytes = this.#written(prepared);
     this.#reply.isTruncated = this.#writer.isTruncated;
     // A part of a signed set is not true, and there is no larger message to ask for.
@@ -230,13 +230,13 @@ export class Responder {
   }
 
   /** The message, with a signature where the query has one. */
-  #written(prepared: Prepared): Uint8Array {
+  #written(prepared: PreparedResponse): Uint8Array {
     const bytes = this.#writer.write(this.#query, prepared, this.#facts);
     return this.#signing === undefined ? bytes : withTsig(bytes, this.#signing);
   }
 
   /** Above the rate every second answer says "ask again over TCP", which is no larger than the question, and the others are not sent. */
-  #bounded(prepared: Prepared, { address, monoMs }: Sender, rates: ResponseRates): void {
+  #bounded(prepared: PreparedResponse, { address, monoMs }: QuerySender, rates: ResponseRates): void {
     const reply = this.#reply;
     reply.rate = rates.judge(address, rateClassOf(prepared), monoMs);
     if (reply.rate === "dropped") {
@@ -253,10 +253,10 @@ export class Responder {
   }
 
   /** Judges the signature of the query. Returns what the answer is if it does not count. */
-  #judged(): Prepared | undefined {
+  #judged(): PreparedResponse | undefined {
     const { bytes, tsigAt } = this.#query;
     const findKey = (name: string) => this.#transferKeys?.find(name);
-    const judged: Judged = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
+    const judged: TsigVerdict = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
     if (judged === "malformed") return this.#failure(RCODE.FORMERR);
     const signatureBytes = tsigBytes(judged);
     const limitBytes = this.#facts.limitBytes - signatureBytes;
@@ -269,13 +269,13 @@ export class Responder {
   }
 
   /** Grants the transfer of a zone, or says why not. */
-  #transfer(selected: Exclude<Selected, { readonly isRefused: true }>, signing: Signing): Prepared {
+  #transfer(selected: Exclude<ViewSelection, { readonly isRefused: true }>, signing: ResponseSignature): PreparedResponse {
     const { catalog } = selected;
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
     if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
     // A resolver knows only what it was asked for, and would tell a zone with holes.
-    if (catalog.elsewhere !== undefined || !this.#mayTransfer) {
+    if (catalog.remoteLookup !== undefined || !this.#mayTransfer) {
       this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
       return this.#failure(RCODE.REFUSED);
     }
@@ -298,7 +298,7 @@ export class Responder {
   }
 
   /** Makes the cookie of the response. Returns whether that of the query is valid. */
-  #cookie({ address }: Sender): boolean {
+  #cookie({ address }: QuerySender): boolean {
     const { bytes, cookieAt, cookieBytes } = this.#query;
     const wallSeconds = Math.floor(this.#wallMs() / 1000);
     const isValid = this.#cookies.isValid(bytes, cookieAt, cookieBytes, address, wallSeconds);
@@ -306,14 +306,14 @@ export class Responder {
     return isValid;
   }
 
-  #answer(select: Select, hasValidCookie: boolean, transport: DnsTransport): Prepared {
+  #answer(select: ViewSelector, hasValidCookie: boolean, transport: DnsTransport): PreparedResponse {
     const query = this.#query;
     if (query.rcode !== RCODE.NOERROR) return this.#failure(query.rcode);
     // A cookie alone is asked for, or looked at (RFC 7873, 5.4).
     if (!query.hasQuestion)
       return this.#failure(hasValidCookie || query.cookieBytes === COOKIE_ALONE_BYTES ? RCODE.NOERROR : RCODE.BADCOOKIE);
     this.#reply.qtype = qtypeLabel(query.type);
-    let selected: Selected | undefined;
+    let selected: ViewSelection | undefined;
     try {
       const key = this.#signing?.key;
       selected = select(query.subnet, key?.viewIndex);
@@ -331,12 +331,12 @@ export class Responder {
     }
   }
 
-  #planned(selected: Exclude<Selected, { readonly isRefused: true }>): Prepared {
+  #planned(selected: Exclude<ViewSelection, { readonly isRefused: true }>): PreparedResponse {
     const query = this.#query;
     const facts = this.#facts;
     const { catalog } = selected;
     const { view } = catalog;
-    catalog.elsewhere?.begin(this.#sender.waited, this.#mayWait);
+    catalog.remoteLookup?.begin(this.#sender.waited, this.#mayWait);
     const isSigned = this.#signer !== undefined && query.isDnssecOk;
     this.#signer?.begin(this.#transport === "udp");
     const key = query.planKey(view.index, isSigned);
@@ -360,7 +360,7 @@ export class Responder {
     return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
   }
 
-  #prepared(kept: KeptPlan<Prepared>): Prepared {
+  #prepared(kept: CachedPlan<PreparedResponse>): PreparedResponse {
     const { plan } = kept;
     if (this.#roomless !== undefined && this.#roomless.plan === plan) return this.#roomless.prepared;
     const { name } = this.#query.question();
@@ -371,15 +371,15 @@ export class Responder {
   }
 
   /** `wasSelected`: the view was found, and what failed is the answer. */
-  #failed(fault: unknown, wasSelected: boolean): Prepared {
-    if (fault instanceof SigningBusy) return this.#busy();
+  #failed(fault: unknown, wasSelected: boolean): PreparedResponse {
+    if (fault instanceof SignerBusyError) return this.#busy();
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
     // The caller is over its limit, or may not ask at all, or its certificate does not count.
     const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied" || reason === "unauthenticated";
     const isNotReady = reason === "not_ready";
     // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
     this.#reply.fault = isRefusal || isNotReady ? undefined : fault;
-    this.#reply.unknown = fault instanceof UnknownName && this.#mayWait() ? fault : undefined;
+    this.#reply.unknown = fault instanceof PendingNameError && this.#mayWait() ? fault : undefined;
     // Its sender is told to ask over TCP, where there may be a place left.
     if (isNotReady && this.#isLetWait === false && this.#bound !== undefined) return this.#busy();
     if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
@@ -388,13 +388,13 @@ export class Responder {
   }
 
   /** Over TCP there may be a signature left, or a place. */
-  #busy(): Prepared {
+  #busy(): PreparedResponse {
     const isUdp = this.#transport === "udp";
     this.#facts.isCut = isUdp;
     return this.#failure(isUdp ? RCODE.NOERROR : RCODE.SERVFAIL);
   }
 
-  #failure(rcode: Rcode): Prepared {
+  #failure(rcode: Rcode): PreparedResponse {
     let prepared = this.#failures.get(rcode);
     if (prepared === undefined) {
       prepared = prepare(failure(rcode), undefined);
@@ -405,7 +405,7 @@ export class Responder {
 }
 
 /** Whether the question may wait. Few can at a time, so those of one network are bounded, as its answers are, and the last places are for those that nobody can forge. */
-function mayWait({ room, waited, address, monoMs }: Sender, rates: ResponseRates | undefined): boolean {
+function mayWait({ room, waited, address, monoMs }: QuerySender, rates: ResponseRates | undefined): boolean {
   if (waited !== undefined) return true;
   if (room === "nobody") return false;
   if (rates === undefined || rates.trusts(address)) return true;

@@ -8,7 +8,7 @@ import type { KeyedBuckets } from "../../lib/buckets/token-bucket.ts";
 import { tableSlot } from "../../lib/hash64.ts";
 import { type MakeBuckets, ownBuckets } from "../../policy/limits/shared-limits.ts";
 import { RCODE } from "../plan/answer.ts";
-import type { Prepared } from "../wire/prepared.ts";
+import type { PreparedResponse } from "../wire/prepared-response.ts";
 
 export interface ResponseRateOptions {
   /** Whole answers of one class a second for one network; above 0. */
@@ -88,7 +88,7 @@ export class ResponseRates {
 }
 
 /** Answers that a network may have a whole rate of. "No such name" is counted for each zone, whatever the names are. */
-export function rateClassOf({ rcode, hasAnswers, zone }: Prepared): string {
+export function rateClassOf({ rcode, hasAnswers, zone }: PreparedResponse): string {
   if (rcode === RCODE.NXDOMAIN) return `!${zone}`;
   if (rcode !== RCODE.NOERROR) return "?";
   return hasAnswers ? "" : "-";

@@ -12,18 +12,18 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
-import type { Answered, UnknownName } from "../subject/elsewhere.ts";
-import type { Transfers } from "../transfer/transfers.io.ts";
-import type { Asker, ClientSubnet, Selected } from "../views/asker.ts";
+import type { LookupOutcome, PendingNameError } from "../subject/remote-lookup.ts";
+import type { ZoneTransfers } from "../transfer/transfers.io.ts";
+import type { ClientSubnet, QueryClient, ViewSelection } from "../views/query-client.ts";
 import type { ServerCookies } from "../wire/cookies.ts";
 import type { DnsTransport } from "../wire/response.ts";
 import type { TsigKey } from "../wire/tsig.ts";
 import { DnsCounts, type DropReason } from "./counts.ts";
-import { type Reply, Responder, type Sender, type TransferKeys } from "./responder.ts";
+import { PendingQueryLimiter, type PendingQueryLimits } from "./pending-query-limiter.ts";
+import { DnsResponder, type QuerySender, type ResponderReply, type TransferKeys } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
 import { type TcpAnswer, TcpConnections, type TcpLimits, type TcpPeer } from "./tcp.io.ts";
 import { type UdpOptions, UdpSockets } from "./udp.io.ts";
-import { type WaitingLimits, WaitingPlaces } from "./waiting-places.ts";
 
 export interface DnsGatewayOptions {
   /** Address to bind. */
@@ -42,7 +42,7 @@ export interface DnsGatewayOptions {
    * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL. `waited`: what a question that was let in
    * before has waited for, because its catalog did not know it.
    */
-  readonly select: (asker: Asker, waited: UnknownName | undefined) => Selected;
+  readonly select: (asker: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
   /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
@@ -60,7 +60,7 @@ export interface DnsGatewayOptions {
   /** Makes and checks the cookies of clients. */
   readonly cookies?: ServerCookies | undefined;
   /** The keys of secondaries, and the transfers to them. Absent: nobody gets a zone. */
-  readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: Transfers } | undefined;
+  readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: ZoneTransfers } | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
   /** Where the addresses of the machine are learned, if not from the system. */
@@ -73,7 +73,7 @@ export interface DnsGatewayOptions {
 export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "machine" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
 
 /** Who sent a question, and how it came. */
-export interface Questioner {
+export interface QuerySource {
   readonly transport: DnsTransport;
   readonly address: string;
   /** What a client of DNS over TLS showed. */
@@ -90,7 +90,7 @@ export interface DnsAnswers {
    * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
    * first: it gives undefined once nobody is answered any more. Many messages where a zone is sent.
    */
-  answer(query: Uint8Array, from: Questioner): TcpAnswer;
+  answer(query: Uint8Array, from: QuerySource): TcpAnswer;
   /** Counts input that was not answered. */
   dropped(reason: DropReason): void;
   /** Nobody is answered any more. */
@@ -116,7 +116,7 @@ export interface TlsListener {
   cut(): void;
 }
 
-export interface DnsLimits extends TcpLimits, WaitingLimits {
+export interface DnsLimits extends TcpLimits, PendingQueryLimits {
   /** Most UDP answers that the system has not sent yet. Above it queries are dropped. */
   readonly maxPendingSends: number;
   /** How long a question waits at most. */
@@ -202,20 +202,20 @@ function tlsConnections({ maxConnections }: DnsLimits, server: DnsAnswers, conne
 }
 
 /** A question that waits. */
-interface Asked {
+interface PendingQuery {
   readonly query: Uint8Array;
-  readonly from: Questioner;
+  readonly from: QuerySource;
   readonly startedMs: number;
 }
 
 /** Answers queries and counts them. */
 class DnsServer implements DnsAnswers {
   readonly #options: DnsAnswersOptions;
-  readonly #responder: Responder;
+  readonly #responder: DnsResponder;
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
   // HOT: objects that are used again, because each query would make its own.
-  readonly #asker: Mutable<Asker> = {
+  readonly #asker: Mutable<QueryClient> = {
     address: "",
     transport: "udp",
     subnet: undefined,
@@ -223,16 +223,16 @@ class DnsServer implements DnsAnswers {
     keyView: undefined,
     caller: undefined,
   };
-  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, room: "all", waited: undefined, mayTransfer: false };
-  #selected: Selected | undefined;
-  #waited: UnknownName | undefined;
-  readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): Selected => {
+  readonly #sender: Mutable<QuerySender> = { address: "", monoMs: 0, room: "all", waited: undefined, mayTransfer: false };
+  #selected: ViewSelection | undefined;
+  #waited: PendingNameError | undefined;
+  readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): ViewSelection => {
     this.#asker.subnet = subnet;
     this.#asker.keyView = keyView;
     this.#selected = this.#options.select(this.#asker, this.#waited);
     return this.#selected;
   };
-  readonly #places: WaitingPlaces;
+  readonly #places: PendingQueryLimiter;
   #isClosed = false;
 
   constructor(options: DnsAnswersOptions, limits: DnsLimits) {
@@ -243,10 +243,10 @@ class DnsServer implements DnsAnswers {
       find: transfers.findKey,
       mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#asker.address }),
     };
-    this.#places = new WaitingPlaces(limits, trusted);
+    this.#places = new PendingQueryLimiter(limits, trusted);
     const rates =
       rate === undefined ? undefined : new ResponseRates({ ...rate, trusted, pauseMs: (monoMs) => recentPauseMs(monoMs, BACKLOG_MS) });
-    this.#responder = new Responder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
+    this.#responder = new DnsResponder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);
     const { plans } = this.#responder;
     const { signer } = options;
@@ -260,7 +260,7 @@ class DnsServer implements DnsAnswers {
     });
   }
 
-  answer(query: Uint8Array, from: Questioner): TcpAnswer {
+  answer(query: Uint8Array, from: QuerySource): TcpAnswer {
     const startedMs = performance.now();
     const reply = this.#respond({ query, from, startedMs }, undefined);
     if (reply?.unknown !== undefined)
@@ -275,7 +275,7 @@ class DnsServer implements DnsAnswers {
     this.#isClosed = true;
   }
 
-  #respond({ query, from, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
+  #respond({ query, from, startedMs }: PendingQuery, waited: PendingNameError | undefined): ResponderReply | undefined {
     this.#selected = undefined;
     this.#waited = waited;
     this.#asker.address = from.address;
@@ -297,7 +297,7 @@ class DnsServer implements DnsAnswers {
     }
   }
 
-  async #later(asked: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
+  async #later(asked: PendingQuery, first: PendingNameError): Promise<Uint8Array | undefined> {
     const { address } = asked.from;
     this.#places.take(address);
     const late = Promise.withResolvers<"late">();
@@ -322,7 +322,7 @@ class DnsServer implements DnsAnswers {
     }
   }
 
-  #count(reply: Reply | undefined, transport: DnsTransport, startedMs: number): Uint8Array | undefined {
+  #count(reply: ResponderReply | undefined, transport: DnsTransport, startedMs: number): Uint8Array | undefined {
     if (reply === undefined) return undefined;
     if (reply.fault !== undefined) this.#options.onFault(reply.fault);
     if (reply.rate === "dropped") this.#counts.dropped("rate");
@@ -338,7 +338,7 @@ class DnsServer implements DnsAnswers {
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Tells the catalog how a question was answered, if it was asked at all. */
-function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaited: boolean): void {
+function tell(selected: ViewSelection | undefined, reply: ResponderReply | undefined, hasWaited: boolean): void {
   if (selected === undefined || reply === undefined || "isRefused" in selected) return;
   const { catalog } = selected;
   if (catalog.answered === undefined) return;
@@ -346,7 +346,11 @@ function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaite
   if (outcome !== undefined) catalog.answered({ outcome, hasWaited });
 }
 
-const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR: "found", NXDOMAIN: "absent", SERVFAIL: "unknown" };
+const OUTCOMES: Partial<Record<ResponderReply["rcode"], LookupOutcome["outcome"]>> = {
+  NOERROR: "found",
+  NXDOMAIN: "absent",
+  SERVFAIL: "unknown",
+};
 
 async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections): Promise<{ udp: UdpSockets; tcp: TcpServer }> {
   const isOneNumber = options.tcpPort === undefined;
@@ -382,13 +386,13 @@ async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, conne
   }
 }
 
-interface Sockets {
+interface ServerSockets {
   readonly udp: UdpSockets;
   readonly tcp: TcpServer;
   readonly tls: TlsListener | undefined;
 }
 
-async function stopAll({ udp, tcp, tls }: Sockets, connections: TcpConnections): Promise<void> {
+async function stopAll({ udp, tcp, tls }: ServerSockets, connections: TcpConnections): Promise<void> {
   tls?.close();
   const closed = [
     udp.close(),

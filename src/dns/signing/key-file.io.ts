@@ -4,10 +4,10 @@ import type { Log } from "../../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 import { PUBLIC_KEY_BYTES, zoneKey } from "../records/dnssec.ts";
 import type { ZoneKey } from "../records/record.ts";
-import type { SigningKeys } from "./zone-signer.ts";
+import type { ZoneSigningKeys } from "./zone-signer.ts";
 
 export interface KeyFile {
-  readonly keys: SigningKeys;
+  readonly keys: ZoneSigningKeys;
   /** Reads the file again. What cannot be read changes nothing. */
   reload(): void;
 }
@@ -35,9 +35,9 @@ interface SecretKey extends ZoneKey {
   readonly secret: KeyObject;
 }
 
-class FileKeys implements SigningKeys {
+class FileKeys implements ZoneSigningKeys {
   keys: readonly SecretKey[];
-  edition = 0;
+  version = 0;
 
   constructor(keys: readonly SecretKey[]) {
     this.keys = keys;
@@ -48,7 +48,7 @@ class FileKeys implements SigningKeys {
     const textOf = (all: readonly ZoneKey[]) => all.map(({ publicKey }) => Buffer.from(publicKey).toString("hex")).join();
     if (textOf(keys) === textOf(this.keys)) return false;
     this.keys = keys;
-    this.edition += 1;
+    this.version += 1;
     return true;
   }
 

@@ -4,24 +4,24 @@
  */
 import { zoneAbove, zoneOf } from "../names/names.ts";
 import { labelsOf } from "../names/wire-names.ts";
-import type { Plan } from "../plan/answer.ts";
+import type { AnswerPlan } from "../plan/answer.ts";
 import { CanonicalWriter, canonicalSet } from "../records/canonical.ts";
 import { ALGORITHM, SIGNATURE_BYTES } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordOf, SignatureData, ZoneKey } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
 
 /** The keys, with their secrets. */
-export interface SigningKeys {
+export interface ZoneSigningKeys {
   /** One or two. The first signs everything, the second only the sets that tell the keys. */
   readonly keys: readonly ZoneKey[];
   /** Changes with the keys. */
-  readonly edition: number;
+  readonly version: number;
   /** The signature of the key with this index (RFC 6605, 4). */
   sign(index: number, data: Uint8Array): Uint8Array;
 }
 
 export interface ZoneSignerOptions {
-  readonly keys: SigningKeys;
+  readonly keys: ZoneSigningKeys;
   readonly now: () => { readonly monoMs: number; readonly wallMs: number };
 }
 
@@ -44,21 +44,21 @@ const MAX_SOA_SIGNATURES = 512;
 const KEY_TYPES: ReadonlySet<DnsRecord["type"]> = new Set(["DNSKEY", "CDS", "CDNSKEY"]);
 
 /** No more signatures can be made now. */
-export class SigningBusy extends Error {
+export class SignerBusyError extends Error {
   constructor() {
     super("no more signatures are made in this second");
   }
 }
 
 export class ZoneSigner {
-  readonly #keys: SigningKeys;
+  readonly #keys: ZoneSigningKeys;
   readonly #now: ZoneSignerOptions["now"];
   readonly #soaSignatures = new Map<string, { readonly sinceMs: number; readonly bytes: Uint8Array }>();
   /** In this second. */
   #count = 0;
   #secondMs = Number.NEGATIVE_INFINITY;
   #most = SIGNATURES_PER_SECOND;
-  #soaEdition = -1;
+  #soaVersion = -1;
   /** Signatures so far. */
   madeCount = 0;
   /** Signatures that were refused because too many were made. */
@@ -70,8 +70,8 @@ export class ZoneSigner {
   }
 
   /** Changes with the keys. */
-  get edition(): number {
-    return this.#keys.edition;
+  get version(): number {
+    return this.#keys.version;
   }
 
   get keys(): readonly ZoneKey[] {
@@ -89,8 +89,8 @@ export class ZoneSigner {
     return ageMs < KEPT_MS && ageMs >= -MOST_BACK_MS;
   }
 
-  /** The plan with signatures of all its sets but SOA, without additional records. Throws `SigningBusy`. What is only a part of a set is not signed. */
-  sign(plan: Plan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): Plan {
+  /** The plan with signatures of all its sets but SOA, without additional records. Throws `SignerBusyError`. What is only a part of a set is not signed. */
+  sign(plan: AnswerPlan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): AnswerPlan {
     const { wallMs } = this.#now();
     const zones = [...settings.zones, ...settings.reverseZones];
     const signerOf = ({ name, type: of }: DnsRecord) => (of === "DS" ? zoneAbove(name, zones) : zoneOf(name, zones));
@@ -106,10 +106,10 @@ export class ZoneSigner {
     return { ...plan, groups, authority, glue: new Map(), signed: { sinceMs: wallMs, soa } };
   }
 
-  /** The data of the signature of a SOA record with this serial. Throws `SigningBusy`. */
+  /** The data of the signature of a SOA record with this serial. Throws `SignerBusyError`. */
   soaSignature(soa: RecordOf<"SOA">, serial: number): Uint8Array {
-    if (this.#soaEdition !== this.#keys.edition) this.#soaSignatures.clear();
-    this.#soaEdition = this.#keys.edition;
+    if (this.#soaVersion !== this.#keys.version) this.#soaSignatures.clear();
+    this.#soaVersion = this.#keys.version;
     const key = `${soa.name} ${serial} ${soa.data.minimumSeconds} ${soa.ttlSeconds}`;
     const kept = this.#soaSignatures.get(key);
     if (kept !== undefined && this.isFresh(kept.sinceMs)) return kept.bytes;
@@ -123,7 +123,7 @@ export class ZoneSigner {
   }
 
   /** The groups, with the signatures of each set behind it. Those of another plan may be there already. */
-  #signed(groups: Plan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
+  #signed(groups: AnswerPlan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
     const records = groups.flat();
     const covered = new Set(records.flatMap((record) => (record.type === "RRSIG" ? [`${record.name} ${record.data.covered}`] : [])));
     const sets = Map.groupBy(records, setOf);
@@ -178,7 +178,7 @@ export class ZoneSigner {
     }
     if (this.#count >= this.#most) {
       this.refusedCount += 1;
-      throw new SigningBusy();
+      throw new SignerBusyError();
     }
     this.#count += 1;
   }

@@ -14,7 +14,7 @@ export const MAX_BROWSED = 500;
 export const MAX_AT_ADDRESS = 64;
 
 /** Items in order. `isCut`: there are more, or there may be. */
-export interface Listed<T> {
+export interface TruncatedList<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
   /** Whether there are others that are in maintenance: then the list exists, though it may be empty. Absent: no. */
@@ -31,14 +31,14 @@ export interface ListedService {
   readonly transports: readonly TransportProtocol[];
 }
 
-export interface Browsable {
+export interface BrowsableCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
   /** The services of a namespace that have an entry to show, in order of their names. */
-  services(namespace: string): Listed<ListedService>;
+  services(namespace: string): TruncatedList<ListedService>;
 }
 
 /** Full names to browse: those of the services of the namespace that the domain spells, and those of the service that it spells. */
-export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
+export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog): TruncatedList<string> {
   const { service, namespace } = parseDomain(domain);
   let hasDrained = false;
   const ttlSources: TtlSource[] = [];
@@ -70,6 +70,6 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
 }
 
 /** Whether the name that lists the types exists. What is drained still does, as its other names do. */
-export function hasTypes({ items, hasDrained }: Listed<string>): boolean {
+export function hasTypes({ items, hasDrained }: TruncatedList<string>): boolean {
   return items.length > 0 || hasDrained === true;
 }

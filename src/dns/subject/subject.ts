@@ -22,9 +22,9 @@ import {
   parseNamespaceWords,
   zoneOf,
 } from "../names/names.ts";
-import { hasTypes, type Listed, type ListedService, type TtlSource, typesOf } from "./browsing.ts";
-import type { Answered, Elsewhere } from "./elsewhere.ts";
-import type { Rests } from "./rests.ts";
+import { hasTypes, type ListedService, type TruncatedList, type TtlSource, typesOf } from "./browsing.ts";
+import type { PlanDependencies } from "./plan-dependencies.ts";
+import type { LookupOutcome, RemoteLookup } from "./remote-lookup.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {
@@ -33,15 +33,15 @@ export interface DnsCatalog {
   /** Tells what changes of what plans rest on. Another one than before: nothing is known of what was planned. */
   readonly changes: Pick<DnsNames, "catchUp" | "follow">;
   /** Changes with what all plans of this view rest on: the policy and its windows, and at a resolver whether any upstream answers. */
-  readonly edition: number;
+  readonly version: number;
   /** What was read since the last call. */
-  takeRests(): Rests;
+  takePlanDependencies(): PlanDependencies;
   /** Where a name leads of which nothing here can be chosen: the ingress of the best other cluster, as an entry. Absent: nowhere. */
   readonly findCluster?: ((kind: Kind, namespace: string, name: string) => EntryView | undefined) | undefined;
   /** The clocks. Absent where nothing that is read ends by them. */
   readonly now?: (() => Time) | undefined;
   /** Whether what a resolver took to be here, or was told of elsewhere, is still so. Absent at a node, which knows everything. */
-  readonly elsewhere?: Pick<Elsewhere, "begin" | "holds" | "isFollowed"> | undefined;
+  readonly remoteLookup?: Pick<RemoteLookup, "begin" | "isCurrent" | "isFollowed"> | undefined;
   /**
    * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
    * sample of a crowded name, a different one each time. With `instanceId`, only those that have it.
@@ -50,7 +50,7 @@ export interface DnsCatalog {
   /** Whether `find` has anything. Cost: one entry, unless that has another port; never that of all entries, because there are any number of names which rest on this. */
   has(kind: Kind, namespace: string, name: string, port?: string): boolean;
   /** The services of a namespace that have an entry to show, in order of their names; at most `MAX_BROWSED`. Throws `not_ready` where nobody knows all of them. */
-  services(namespace: string): Listed<ListedService>;
+  services(namespace: string): TruncatedList<ListedService>;
   /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
@@ -59,7 +59,7 @@ export interface DnsCatalog {
    * For each visible service and node with a target at this address, an entry of the best health that is there; at most `MAX_AT_ADDRESS`. Only for addresses in reverse
    * zones. At a resolver only what it follows.
    */
-  atAddress(address: IpAddress): Listed<EntryView>;
+  atAddress(address: IpAddress): TruncatedList<EntryView>;
   /** Entries of healthy nodes of this cluster, of which others know, with a gateway for the zone; at most 8. Empty where nodes are not in the catalog. */
   gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
@@ -71,7 +71,7 @@ export interface DnsCatalog {
   /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
   onHidden(namespaces: readonly string[]): void;
   /** Is told once of each question how it was answered. Absent: nobody counts. */
-  answered?(answered: Answered): void;
+  answered?(answered: LookupOutcome): void;
   /** For how long what was read since the last call stays as it is, in ms; 0 if some of it may be old. Absent: for ever, as far as anybody knows. */
   takeLeftMs?(): number;
   /** The same limit for TXT queries, for which few entries fill an answer: `find` reads at most this many bytes of a name. Absent: no limit. */
@@ -94,9 +94,9 @@ export interface SubjectTarget {
 export const MAX_TARGETS = 4_096;
 
 /** Of a name, what is left out: entries (then also their hosts and targets), hosts (then also their targets), or targets that have the host of others. */
-export type CutOff = "entries" | "hosts" | "nothing" | "targets";
+export type TruncatedPart = "entries" | "hosts" | "nothing" | "targets";
 
-export type Subject =
+export type DnsSubject =
   /** The zone itself. `gateways`: those of the catalog, and the node of this id; called only for answers that name them. */
   | { readonly kind: "apex"; readonly gateways: (nodeId: string) => readonly EntryView[] }
   /** The entries that are not in MAINTENANCE, with the targets this name shows, best health first. Without any, the name has no records. */
@@ -106,27 +106,27 @@ export type Subject =
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
       /** What there is more of. */
-      readonly cut: CutOff;
+      readonly cut: TruncatedPart;
       /** What stands here for another cluster, which is to be reached and no more. Absent: the entries are those of the name. */
       readonly isCluster?: true;
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: TransportProtocol };
     }
   /** Names that this one lists. `ttlSources`: what of the entries that they are read from decides how long the list may be kept. */
-  | { readonly kind: "list"; readonly names: Listed<string>; readonly ttlSources: readonly TtlSource[] }
+  | { readonly kind: "list"; readonly names: TruncatedList<string>; readonly ttlSources: readonly TtlSource[] }
   | { readonly kind: "address"; readonly address: IpAddress }
   /**
-   * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
+   * The name is an alias; `target` is the full name that it leads to, that of all `aliasOwners`. Contested: other entries than those of that name carry it too, and
    * come later in key order.
    */
-  | { readonly kind: "alias"; readonly carriers: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
+  | { readonly kind: "alias"; readonly aliasOwners: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
   /** Names exist below this one, but it has no records itself. */
   | { readonly kind: "empty" }
   | { readonly kind: "absent" };
 
 const OTHER_LOCATED_KINDS = LOCATED_KINDS.filter((kind) => kind !== KIND.SERVICE);
-const EMPTY: Subject = { kind: "empty" };
-const ABSENT: Subject = { kind: "absent" };
+const EMPTY: DnsSubject = { kind: "empty" };
+const ABSENT: DnsSubject = { kind: "absent" };
 
 /** All zones of a gateway, without final dots. */
 export interface AllZones {
@@ -138,7 +138,7 @@ export interface AllZones {
  * What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. `all`: the zones of the
  * gateway; a name above one of them exists. Absent: they do not count.
  */
-export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): Subject {
+export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): DnsSubject {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
   // What is drained here is to be had elsewhere, as in Resolve.
@@ -165,23 +165,23 @@ function isOwn(name: DnsName, zone: string, catalog: DnsCatalog): boolean {
 }
 
 /** What of its key says how an entry is called. */
-type NamedKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
+type CallableKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
 
 /** Whether the name leads to the entry of this key: as a name of its own, or as an alias that it carries and that no other name takes. */
 export function leadsTo(
   relative: string,
-  key: NamedKey,
+  key: CallableKey,
   zone: string,
   { catalog, zones }: { readonly catalog: DnsCatalog; readonly zones: readonly string[] },
 ): boolean {
   const name = parseName(relative);
   if (isOwn(name, zone, catalog)) return isNameOf(name, key);
   const alias = aliasSubject(relative, zone, catalog, zones);
-  if (alias?.kind === "alias") return alias.carriers.some((carrier) => hasSameName(carrier.key, key));
+  if (alias?.kind === "alias") return alias.aliasOwners.some((aliasOwner) => hasSameName(aliasOwner.key, key));
   return alias !== undefined && isBelowOwnName(relative, key, zone);
 }
 
-function isNameOf(form: DnsName, { kind, namespace, name }: NamedKey): boolean {
+function isNameOf(form: DnsName, { kind, namespace, name }: CallableKey): boolean {
   switch (form.form) {
     case "located":
       return form.kind === kind && form.namespace === namespace && form.name === name;
@@ -200,7 +200,7 @@ function isNameOf(form: DnsName, { kind, namespace, name }: NamedKey): boolean {
   }
 }
 
-function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
+function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): DnsSubject {
   switch (name.form) {
     case "apex":
       return apexSubject(zone, catalog);
@@ -240,7 +240,7 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
 }
 
 /** The zone. The serving node is among its gateways wherever there are any: how it is named, its own entry says. */
-export function apexSubject(zone: string, catalog: DnsCatalog): Subject {
+export function apexSubject(zone: string, catalog: DnsCatalog): DnsSubject {
   const gateways = (nodeId: string) => {
     const found = catalog.gateways(zone);
     const [first] = found;
@@ -251,7 +251,10 @@ export function apexSubject(zone: string, catalog: DnsCatalog): Subject {
   return { kind: "apex", gateways };
 }
 
-function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { readonly form: "located" }, catalog: DnsCatalog): Subject {
+function locatedSubject(
+  { kind, transport, port, name, namespace }: DnsName & { readonly form: "located" },
+  catalog: DnsCatalog,
+): DnsSubject {
   const shows = (target: TargetView, entry: EntryView) =>
     transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
   const found = sampled(catalog, () => catalog.find(kind, namespace, name, portWord(transport, port)));
@@ -263,7 +266,7 @@ function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { 
 }
 
 /** What another cluster is reached at, for a name without an entry here that could be chosen. Ports have no names there. */
-function clusterSubject(name: DnsName, catalog: DnsCatalog): Subject | undefined {
+function clusterSubject(name: DnsName, catalog: DnsCatalog): DnsSubject | undefined {
   const isLocated = name.form === "located" && name.port === undefined;
   if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
   const kind = isLocated ? name.kind : KIND.SERVICE;
@@ -276,13 +279,13 @@ function clusterSubject(name: DnsName, catalog: DnsCatalog): Subject | undefined
   return subject.kind === "entries" ? { ...subject, isCluster: true } : undefined;
 }
 
-interface Found {
+interface FoundEntries {
   readonly entries: readonly EntryView[];
   readonly isSample: boolean;
 }
 
 /** What the catalog finds, and whether that is a sample. */
-function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): Found {
+function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): FoundEntries {
   const before = catalog.sampleCount;
   const entries = find();
   return { entries, isSample: catalog.sampleCount > before };
@@ -290,15 +293,15 @@ function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): Found {
 
 function entriesSubject(
   shape: "located" | "direct" | "node",
-  { entries, isSample }: Found,
+  { entries, isSample }: FoundEntries,
   shows: (target: TargetView, entry: EntryView) => boolean,
-): Subject {
+): DnsSubject {
   if (entries.length === 0) return ABSENT;
   const shown = entries.filter(isShown);
   // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
   const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
-  let cut: CutOff = isSample || ranked.length < shown.length ? "entries" : "nothing";
+  let cut: TruncatedPart = isSample || ranked.length < shown.length ? "entries" : "nothing";
   const targets = ranked.flatMap((entry) => {
     const all = entry.targets.filter((target) => shows(target, entry));
     const own = all.length > most ? hostsFirst(all) : all;
@@ -327,26 +330,26 @@ function isShown(entry: EntryView): boolean {
 }
 
 /** `zones`: all of the gateway. A name below a longer one of them is not this zone's, and would be that of other entries. */
-function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): Subject | undefined {
+function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): DnsSubject | undefined {
   if (relative === "") return undefined;
-  const { entries: carriers, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
-  const instances = carriers.filter(({ key }) => isBelowOwnName(relative, key, zone));
+  const { entries: aliasOwners, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
+  const instances = aliasOwners.filter(({ key }) => isBelowOwnName(relative, key, zone));
   if (instances.length > 0) return entriesSubject("direct", { entries: instances, isSample }, () => true);
-  for (const first of carriers) {
+  for (const first of aliasOwners) {
     const target = formatName(canonicalName(first), zone);
     if (target === undefined || zoneOf(target, zones) !== zone) continue;
-    const own = carriers.filter(({ key }) => hasSameName(key, first.key));
-    return { kind: "alias", carriers: own, isContested: own.length < carriers.length, target };
+    const own = aliasOwners.filter(({ key }) => hasSameName(key, first.key));
+    return { kind: "alias", aliasOwners: own, isContested: own.length < aliasOwners.length, target };
   }
   return undefined;
 }
 
-function hasSameName(a: NamedKey, b: NamedKey): boolean {
+function hasSameName(a: CallableKey, b: CallableKey): boolean {
   return a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
 }
 
 /** Whether the alias is one label below the own name of the entry of this key, as for headless pods in Kubernetes. Such a name is for this instance alone. */
-function isBelowOwnName(relative: string, { kind, namespace, name }: NamedKey, zone: string): boolean {
+function isBelowOwnName(relative: string, { kind, namespace, name }: CallableKey, zone: string): boolean {
   const own = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
   return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
 }

@@ -10,7 +10,7 @@ import { dnsCatalog } from "../views/catalog.ts";
 import type { ViewerOfView } from "../views/views.ts";
 import { TsigChain, tsigBytes } from "../wire/tsig.ts";
 import { type CopySources, ZoneCopy } from "./zone-copy.ts";
-import type { AskedTransfer, EndedTransfer, TransferRequest } from "./zone-messages.ts";
+import type { EndedTransfer, RequestedTransfer, TransferRequest } from "./zone-messages.ts";
 import { ZoneMessages } from "./zone-messages.ts";
 import { zoneRecords } from "./zone-records.ts";
 
@@ -43,12 +43,12 @@ export interface TransfersOptions extends CopySources {
 
 type MutableEnd = { -readonly [K in keyof EndedTransfer]: EndedTransfer[K] };
 
-class TooLate extends Error {}
+class TransferTimeout extends Error {}
 
 /** Least time between two lines of the log about what is refused: a secondary may ask again and again. */
 const REFUSED_SPACING_MS = 1000;
 
-export class Transfers {
+export class ZoneTransfers {
   readonly #options: TransfersOptions;
   readonly #limits: TransferLimits;
   readonly #running = new Map<string, number>();
@@ -65,7 +65,7 @@ export class Transfers {
   }
 
   /** Whether one more may begin for this key. One that may not is told as refused. */
-  mayBegin(asked: AskedTransfer): boolean {
+  mayBegin(asked: RequestedTransfer): boolean {
     const { max, maxPerKey, maxEntries } = this.#limits;
     const isFree = this.#count < max && (this.#running.get(asked.keyName) ?? 0) < maxPerKey;
     if (isFree && this.#options.reads.replica.lookup.size <= maxEntries) return true;
@@ -90,7 +90,7 @@ export class Transfers {
   }
 
   /** What each line of the log says. */
-  #lineOf({ keyName: key, zone, viewIndex, address }: AskedTransfer) {
+  #lineOf({ keyName: key, zone, viewIndex, address }: RequestedTransfer) {
     const { tenant, cluster } = this.#options.viewers[viewIndex]?.caller ?? {};
     return { zone, key, tenant, cluster, address };
   }
@@ -112,7 +112,7 @@ export class Transfers {
     try {
       const chain = new TsigChain(signing);
       for await (const message of this.#unsigned(request, end)) {
-        if (performance.now() - startedMs > this.#limits.maxMs) throw new TooLate("the transfer took too long");
+        if (performance.now() - startedMs > this.#limits.maxMs) throw new TransferTimeout("the transfer took too long");
         const signed = chain.sign(message, Math.floor(Date.now() / 1000));
         end.sizeBytes += signed.length;
         yield signed;
@@ -120,7 +120,7 @@ export class Transfers {
       end.outcome = "done";
     } catch (fault) {
       // Whoever sends the messages ends the connection: the client must not take this for the whole zone.
-      if (fault instanceof TooLate) throw fault;
+      if (fault instanceof TransferTimeout) throw fault;
       end.outcome = "failed";
       this.#options.log.warn({ err: fault, ...this.#lineOf(asked) }, "zone transfer failed");
       throw fault;
@@ -156,7 +156,7 @@ export class Transfers {
     const soa = [...setsAt(zone, zone, { catalog, settings })].flat().map((record) => withSerial(record, end.serial));
     const start = soa.filter(({ type }) => type === "SOA");
     const messages = new ZoneMessages({ id, question, opt, paddedWithBytes: isPadded ? tsigBytes(signing) : undefined });
-    const slice = new Slice();
+    const slice = new WorkSlice();
     const onCrowded = (name: string) => this.#crowded(name, end);
     const groups = zoneRecords({ zone, catalog, lookup: replica.lookup, dnsNames, settings, onCrowded });
     for (const group of [start, groups, start].values()) {
@@ -200,7 +200,7 @@ export class Transfers {
 }
 
 /** A part of the work, after which other work has its turn. */
-class Slice {
+class WorkSlice {
   #stepCount = 0;
   #sinceMs = performance.now();
 

@@ -4,10 +4,10 @@ import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { CLASS_IN } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
-import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared.ts";
-import { HEADER_BYTES, OPTION } from "../wire/query.ts";
+import { HEADER_BYTES, OPTION } from "../wire/dns-query.ts";
+import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared-response.ts";
 import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
-import type { Signing } from "../wire/tsig.ts";
+import type { ResponseSignature } from "../wire/tsig.ts";
 
 /** A message is sent when it has so many bytes: pointers reach all of it. */
 const FULL_BYTES = 14_000;
@@ -148,7 +148,7 @@ export class ZoneMessages implements DataWriter {
 // What a question for a zone asks for, where its signer may have the zone, and what became of it.
 
 /** Who asks for which zone. */
-export interface AskedTransfer {
+export interface RequestedTransfer {
   readonly keyName: string;
   readonly zone: string;
   readonly viewIndex: number;
@@ -157,7 +157,7 @@ export interface AskedTransfer {
 }
 
 /** What was sent to whom. */
-export interface EndedTransfer extends AskedTransfer {
+export interface EndedTransfer extends RequestedTransfer {
   readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
   readonly serial: number;
   readonly recordCount: number;
@@ -175,6 +175,6 @@ export interface TransferRequest {
   /** Whether each message is padded, which needs an OPT record (RFC 7830). */
   readonly isPadded: boolean;
   readonly zone: string;
-  readonly signing: Signing;
+  readonly signing: ResponseSignature;
   readonly viewIndex: number;
 }

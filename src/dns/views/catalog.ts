@@ -23,12 +23,12 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import { wordsOf } from "../names/labels.ts";
-import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../subject/browsing.ts";
-import { type Answered, type Carrier, type Elsewhere, UnknownName } from "../subject/elsewhere.ts";
+import { type ListedService, MAX_AT_ADDRESS, MAX_BROWSED, type TruncatedList } from "../subject/browsing.ts";
 import { findGateways } from "../subject/gateways.ts";
-import { type Rests, RestsNotes } from "../subject/rests.ts";
+import { DependencyRecorder, type PlanDependencies } from "../subject/plan-dependencies.ts";
+import { type AliasOwner, type LookupOutcome, PendingNameError, type RemoteLookup } from "../subject/remote-lookup.ts";
 import { DEFAULT_VIEW, type DnsCatalog, type DnsView, MAX_TARGETS } from "../subject/subject.ts";
-import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-sight.ts";
+import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-visibility.ts";
 import { listServices } from "./services.ts";
 import type { ViewerOfView } from "./views.ts";
 
@@ -40,7 +40,7 @@ export interface DnsSources {
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
   /** Absent at a node, which knows everything. */
-  readonly elsewhere?: Elsewhere | undefined;
+  readonly remoteLookup?: RemoteLookup | undefined;
   /** Where names lead that have nothing here. Absent: nowhere. */
   readonly clusters?: Pick<ClusterNames, "catchUp" | "find" | "follow" | "hasNameUnder" | "now"> | undefined;
   /** What stands for the serving process under `<its id>.node`, as long as no node has its id. Absent at a node, which is in the catalog. */
@@ -50,7 +50,7 @@ export interface DnsSources {
 }
 
 /** More than a policy changes while a process lives. */
-const EDITIONS_PER_GENERATION = 2 ** 22;
+const VERSIONS_PER_GENERATION = 2 ** 22;
 /** Names of more instances have samples, and TC: the addresses of so many fit into no message. A sample over UDP has room for about twenty healthy instances. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32, whole: MAX_TARGETS } as const;
 
@@ -80,25 +80,26 @@ export function dnsCatalog(
   onHidden: (namespaces: readonly string[]) => void = () => {},
   viewer: ViewerOfView = { view: DEFAULT_VIEW, caller: anonymousCaller(sources.identity.clusterId, "") },
 ): DnsCatalog {
-  const { elsewhere } = sources;
+  const { remoteLookup } = sources;
   const notes = {
     hidden: new Set<string>(),
-    rests: new RestsNotes(),
+    rests: new DependencyRecorder(),
     hasSampled: false,
     sampleCount: 0,
     hasRead: false,
     endsWallMs: Number.POSITIVE_INFINITY,
     position: random(),
   };
-  const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
+  const held =
+    remoteLookup && new CatalogInDns({ ...sources, remoteLookup: remoteLookup.held }, viewer, { notes, onHidden, held: undefined });
   const texts = new CatalogInDns(sources, viewer, { notes, onHidden, held, mostBytes: MOST_TEXT_BYTES });
   return new CatalogInDns(sources, viewer, { notes, onHidden, held, texts });
 }
 
 /** What was noticed of an answer that is being made. */
-interface Notes {
+interface AnswerNotes {
   readonly hidden: Set<string>;
-  readonly rests: RestsNotes;
+  readonly rests: DependencyRecorder;
   hasSampled: boolean;
   sampleCount: number;
   /** Whether anything was read that upstreams tell. */
@@ -109,8 +110,8 @@ interface Notes {
   position: number;
 }
 
-interface Making {
-  readonly notes: Notes;
+interface AnswerInProgress {
+  readonly notes: AnswerNotes;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
   readonly texts?: DnsCatalog;
@@ -125,11 +126,11 @@ class CatalogInDns implements DnsCatalog {
   readonly #mostBytes: number;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
-  readonly elsewhere: Elsewhere | undefined;
+  readonly remoteLookup: RemoteLookup | undefined;
   readonly now: DnsCatalog["now"];
   readonly findCluster: DnsCatalog["findCluster"];
   readonly #sources: DnsSources;
-  readonly #notes: Notes;
+  readonly #notes: AnswerNotes;
   readonly #viewer: Caller;
   readonly #counts: (claim: ParsedAliasClaim) => boolean;
   readonly #seer: ViewerClass;
@@ -139,7 +140,7 @@ class CatalogInDns implements DnsCatalog {
   constructor(
     sources: DnsSources,
     { view, caller }: ViewerOfView,
-    { notes, onHidden, held, texts, mostBytes = Number.POSITIVE_INFINITY }: Making,
+    { notes, onHidden, held, texts, mostBytes = Number.POSITIVE_INFINITY }: AnswerInProgress,
   ) {
     const { identity, policies } = sources;
     this.view = view;
@@ -149,7 +150,7 @@ class CatalogInDns implements DnsCatalog {
     this.onHidden = onHidden;
     this.changes = sources.clusters ?? sources.dnsNames;
     this.now = sources.clusters?.now;
-    this.elsewhere = sources.elsewhere;
+    this.remoteLookup = sources.remoteLookup;
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = caller;
@@ -157,7 +158,7 @@ class CatalogInDns implements DnsCatalog {
     if (clusters !== undefined) this.findCluster = (kind, namespace, name) => this.#clusterOf(clusters, { kind, namespace, name });
     this.#seer = {
       key: `${caller.cluster}\0${caller.tenant}`,
-      edition: () => reads.policyEdition,
+      version: () => reads.policyRevision,
       sees: (namespace) => reads.verdict(caller, namespace).allowed,
       seesName: (name) => this.#hiddenAbove(name) === undefined,
     };
@@ -167,16 +168,16 @@ class CatalogInDns implements DnsCatalog {
     this.#counts = (claim) => isClaimRightful(claim, policies.policy, identity.clusterId) && this.#hiddenAbove(claim.name) === undefined;
   }
 
-  get edition(): number {
-    const { reads, elsewhere } = this.#sources;
+  get version(): number {
+    const { reads, remoteLookup } = this.#sources;
     // A plan that was made while an upstream answered is another than one from what may be old.
-    const edition = 2 * reads.policyEdition + (elsewhere?.isCutOff === true ? 1 : 0);
+    const version = 2 * reads.policyRevision + (remoteLookup?.isCutOff === true ? 1 : 0);
     // So that no plan counts which was made for another view of the same index.
-    return edition + (this.view.generation ?? 0) * EDITIONS_PER_GENERATION;
+    return version + (this.view.generation ?? 0) * VERSIONS_PER_GENERATION;
   }
 
-  takeRests(): Rests {
-    return this.#notes.rests.take(() => this.elsewhere?.takeTold());
+  takePlanDependencies(): PlanDependencies {
+    return this.#notes.rests.take(() => this.remoteLookup?.takeDependencies());
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
@@ -210,7 +211,7 @@ class CatalogInDns implements DnsCatalog {
       if (namespace === NOWHERE) return NOTHING_FOUND;
       this.#notes.hidden.add(namespace);
       // So that the time does not tell it from what is absent. A resolver would ask for it.
-      return this.elsewhere === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
+      return this.remoteLookup === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
     }
     this.#notes.rests.entries(kind, namespace, name);
     this.#noteElsewhere(namespace);
@@ -237,10 +238,10 @@ class CatalogInDns implements DnsCatalog {
     return found.entry;
   }
 
-  services(namespace: string): Listed<ListedService> {
-    const { reads, elsewhere } = this.#sources;
+  services(namespace: string): TruncatedList<ListedService> {
+    const { reads, remoteLookup } = this.#sources;
     // Before the verdict, so that it tells nothing of what exists.
-    if (elsewhere?.isNothing === false)
+    if (remoteLookup?.isEmpty === false)
       throw new WaymarkError("not_ready", "this resolver does not follow everything, and knows no list of services");
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       this.#notes.hidden.add(namespace);
@@ -276,43 +277,43 @@ class CatalogInDns implements DnsCatalog {
   }
 
   takeLeftMs(): number {
-    const { elsewhere } = this.#sources;
+    const { remoteLookup } = this.#sources;
     const { endsWallMs } = this.#notes;
     this.#notes.endsWallMs = Number.POSITIVE_INFINITY;
     // What has ended is not told, so there is always something left.
     const ownMs = endsWallMs === Number.POSITIVE_INFINITY ? endsWallMs : Math.max(1, endsWallMs - (this.now?.().wallMs ?? endsWallMs));
-    const leftMs = Math.min(ownMs, elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY);
+    const leftMs = Math.min(ownMs, remoteLookup?.takeRemainingMs() ?? Number.POSITIVE_INFINITY);
     const hasRead = this.#notes.hasRead;
     this.#notes.hasRead = false;
     // Nobody tells then what changes in namespaces that are followed either.
-    return hasRead && elsewhere?.isCutOff === true ? 0 : leftMs;
+    return hasRead && remoteLookup?.isCutOff === true ? 0 : leftMs;
   }
 
-  answered(answered: Answered): void {
-    this.#sources.elsewhere?.answered(answered);
+  answered(answered: LookupOutcome): void {
+    this.#sources.remoteLookup?.answered(answered);
   }
 
   hasNameUnder(suffix: string, zone: string): boolean {
-    const { reads, dnsNames, elsewhere, policies, clusters } = this.#sources;
+    const { reads, dnsNames, remoteLookup, policies, clusters } = this.#sources;
     const seesName = (name: string) => this.#hiddenAbove(name) === undefined;
     const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };
     this.#notes.rests.below(suffix, zone);
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
-    if (elsewhere === undefined || elsewhere.isNothing) return false;
+    if (remoteLookup === undefined || remoteLookup.isEmpty) return false;
     // If the policy denies by default, many visible names are below hidden names. Hidden names are therefore asked for too, whether they exist or not, and
     // the viewer gets only visible names.
     if (policies.policy.set?.defaultAllow !== false && this.#isHidden(ownWords(suffix))) return false;
-    return elsewhere.hasNameUnder(suffix, zone, view);
+    return remoteLookup.hasNameUnder(suffix, zone, view);
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
-    const { reads, dnsNames, elsewhere } = this.#sources;
+    const { reads, dnsNames, remoteLookup } = this.#sources;
     // Nothing is looked up before the verdict, so that neither the answer nor its time tells what is hidden.
     const hidden = this.#hiddenAbove(name);
     if (hidden !== undefined) {
       this.#notes.hidden.add(hidden);
-      return elsewhere === undefined && name !== NOWHERE ? this.findAlias(NOWHERE, zone) : [];
+      return remoteLookup === undefined && name !== NOWHERE ? this.findAlias(NOWHERE, zone) : [];
     }
     const allowed = reads.allowed(this.#viewer);
     const { rests } = this.#notes;
@@ -325,12 +326,12 @@ class CatalogInDns implements DnsCatalog {
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);
     const own = records.map((record) => reads.entry(record));
-    if (elsewhere === undefined || this.#isHidden(wordsBehindPorts(name))) return own;
-    const others = elsewhere.findAlias(name, zone, view, own.length > 0);
+    if (remoteLookup === undefined || this.#isHidden(wordsBehindPorts(name))) return own;
+    const others = remoteLookup.findAlias(name, zone, view, own.length > 0);
     return others.length === 0 ? own : inOrder(own, others);
   }
 
-  atAddress(address: IpAddress): Listed<EntryView> {
+  atAddress(address: IpAddress): TruncatedList<EntryView> {
     const { reads, dnsNames } = this.#sources;
     const { rests, hidden } = this.#notes;
     const allowed = reads.allowed(this.#viewer);
@@ -377,9 +378,9 @@ class CatalogInDns implements DnsCatalog {
   }
 
   gateways(zone: string): readonly EntryView[] {
-    const { reads, identity, elsewhere } = this.#sources;
+    const { reads, identity, remoteLookup } = this.#sources;
     // A resolver follows nodes like other entries, and cannot say that it knows all.
-    if (elsewhere !== undefined) return [];
+    if (remoteLookup !== undefined) return [];
     this.#notes.rests.nodes();
     const read = (record: CatalogRecord) => reads.entry(record);
     return findGateways(reads.replica.lookup, { clusterId: identity.clusterId, zone, read });
@@ -413,10 +414,10 @@ class CatalogInDns implements DnsCatalog {
 
   /** What is read next rests on that the namespace is followed; where it is not, on what is told of it. */
   #noteElsewhere(namespace: string): void {
-    const { elsewhere } = this.#sources;
-    if (elsewhere === undefined) return;
+    const { remoteLookup } = this.#sources;
+    if (remoteLookup === undefined) return;
     this.#notes.hasRead = true;
-    if (elsewhere.isFollowed(namespace)) this.#notes.rests.followed(namespace);
+    if (remoteLookup.isFollowed(namespace)) this.#notes.rests.followed(namespace);
     else this.#notes.rests.asked();
   }
 
@@ -425,13 +426,13 @@ class CatalogInDns implements DnsCatalog {
     return self?.key.name === name ? self : undefined;
   }
 
-  /** Returns or throws as `Elsewhere.know`; where nobody can be asked, false if that is of no matter. */
+  /** Returns or throws as `RemoteLookup.know`; where nobody can be asked, false if that is of no matter. */
   #knows(name: InstanceName, isOptional: boolean): boolean {
     try {
-      this.#sources.elsewhere?.know(name);
+      this.#sources.remoteLookup?.require(name);
       return true;
     } catch (error) {
-      if (!isOptional || error instanceof UnknownName) throw error;
+      if (!isOptional || error instanceof PendingNameError) throw error;
       return false;
     }
   }
@@ -455,7 +456,7 @@ function wordsBehindPorts(name: string): readonly string[] {
 }
 
 /** Entries with an alias in the order of a node: by key. */
-function inOrder(own: readonly EntryView[], others: readonly Carrier[]): readonly EntryView[] {
+function inOrder(own: readonly EntryView[], others: readonly AliasOwner[]): readonly EntryView[] {
   const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => ({ entry, key: keyText(entry.key) }));
   return all.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
 }

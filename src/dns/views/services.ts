@@ -5,7 +5,7 @@ import { ListCursor } from "../../catalog/query/ordered-records.ts";
 import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";
 import { isDrained } from "../../consumer/fitness.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
-import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
+import type { ListedService, TruncatedList, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */
 const MAX_SEEN = 20_000;
@@ -18,12 +18,12 @@ export interface ListOptions {
 }
 
 /** Services with an entry that is not in maintenance, in order of their names: at most so many, and as many as MAX_SEEN entries have. Cost: their entries, of each of which the ttl is read. */
-export function listServices(lookup: EntryIndex, namespace: string, { most, read }: ListOptions): Listed<ListedService> {
+export function listServices(lookup: EntryIndex, namespace: string, { most, read }: ListOptions): TruncatedList<ListedService> {
   const cursor = new ListCursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
   const found = new Map<string, Set<TransportProtocol>>();
   const ttlSources = new Map<string, TtlSource>();
-  const listed = (isCut: boolean): Listed<ListedService> => {
+  const listed = (isCut: boolean): TruncatedList<ListedService> => {
     const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));
     const facts = { ...(ttlSources.size > 0 && { ttlSources: [...ttlSources.values()] }), ...(hasDrained && { hasDrained }) };
     return { items, isCut, ...facts };

@@ -11,17 +11,17 @@ export interface FoundView {
   readonly scopePrefix: number;
 }
 
-interface Node {
+interface TrieNode {
   /** The view of addresses that no longer prefix holds. Undefined: that of the node above. */
   own: number | undefined;
-  readonly below: [Node | undefined, Node | undefined];
+  readonly below: [TrieNode | undefined, TrieNode | undefined];
   /** The view of all addresses below; undefined where they have several. */
   whole: number | undefined;
 }
 
 /** The prefixes of one family. Those of IPv4 have 4 bytes and those of IPv6 have 16. */
 export class ViewTable {
-  readonly #root: Node = newNode();
+  readonly #root: TrieNode = newNode();
   readonly #otherwise: number;
 
   /** `otherwise`: the view of addresses without a prefix. Of two equal prefixes the last one counts. */
@@ -61,7 +61,7 @@ export class ViewTable {
   }
 }
 
-function newNode(): Node {
+function newNode(): TrieNode {
   return { own: undefined, below: [undefined, undefined], whole: undefined };
 }
 
@@ -71,7 +71,7 @@ function bitOf(bytes: Uint8Array, at: number): 0 | 1 {
 }
 
 /** Fills in `whole`. Returns it. */
-function settle(node: Node, above: number): number | undefined {
+function settle(node: TrieNode, above: number): number | undefined {
   const own = node.own ?? above;
   const [zeros, ones] = node.below.map((each) => (each === undefined ? own : settle(each, own)));
   node.whole = zeros === ones ? zeros : undefined;

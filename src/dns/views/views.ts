@@ -5,12 +5,12 @@
 import { type AddressBlock, isMapped, isWithin, MAPPED_BYTES, parseAddress, parsePlainBlock, withoutMapping } from "../../lib/addresses.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import { DEFAULT_VIEW, type DnsView } from "../subject/subject.ts";
-import type { Asker, ClientSubnet } from "./asker.ts";
+import type { ClientSubnet, QueryClient } from "./query-client.ts";
 import { ViewTable } from "./view-table.ts";
 
 /** One of `dns.views[]`. Absent fields are those of an anonymous caller of this node. */
 export interface ViewRow {
-  readonly listener: Asker["transport"] | undefined;
+  readonly listener: QueryClient["transport"] | undefined;
   readonly prefixes: readonly string[];
   readonly tenant: string | undefined;
   readonly cluster: string | undefined;
@@ -35,7 +35,7 @@ export interface ViewerOfView {
 }
 
 /** Where the node is. */
-interface Place {
+interface ServingPlace {
   readonly clusterId: string;
   readonly region: string;
 }
@@ -43,7 +43,7 @@ interface Place {
 /** The views in the order of their index: that of sources without a view, those that are set, and those of the keys. */
 export function viewersOf(
   { views, answerLimit, transferKeys = [] }: ViewSettings,
-  { clusterId, region: own }: Place,
+  { clusterId, region: own }: ServingPlace,
 ): readonly ViewerOfView[] {
   const keyed = transferKeys.map(({ tenant, cluster, region, zone }) => ({ tenant, cluster, region, zone, answerLimit: undefined }));
   const limited = views.map((row) => ({ ...row, answerLimit: row.answerLimit ?? answerLimit }));
@@ -89,11 +89,11 @@ const MAPPED_BITS = 8 * MAPPED_BYTES;
 
 type Tables = Readonly<Record<(typeof FAMILIES)[number], ViewTable | undefined>>;
 
-export class Views {
+export class DnsViews {
   /** By transport, then family. Undefined: no prefix of that family has a view. */
-  readonly #tables: Readonly<Record<Asker["transport"], Tables>>;
+  readonly #tables: Readonly<Record<QueryClient["transport"], Tables>>;
   readonly #trusted: readonly AddressBlock[];
-  readonly #remembered: Readonly<Record<Asker["transport"], Map<string, ChosenView>>> = {
+  readonly #remembered: Readonly<Record<QueryClient["transport"], Map<string, ChosenView>>> = {
     udp: new Map(),
     tcp: new Map(),
     dot: new Map(),
@@ -103,7 +103,7 @@ export class Views {
   /** `trusted`: forwarders whose client subnets count. */
   constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
     this.#trusted = trusted;
-    const tables = (transport: Asker["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
+    const tables = (transport: QueryClient["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
     this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot"), doh: tables("doh") };
   }
 
@@ -113,7 +113,7 @@ export class Views {
   }
 
   /** HOT: once a question. Cost: a look-up by the address if it asked lately. */
-  choose({ address, transport, subnet }: Asker): ChosenView {
+  choose({ address, transport, subnet }: QueryClient): ChosenView {
     const tables = this.#tables[transport];
     if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;
     if (subnet !== undefined && this.#trusted.length > 0 && isWithin(this.#trusted, address)) return chooseFor(subnet, address, tables);
@@ -153,7 +153,7 @@ function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string
  * The prefixes of one family that a question over this transport may match. HTTP often comes through a proxy, whose address would give its view to everybody: over it only
  * views count that name it. Those that name the transport come last, because they win over others of their length.
  */
-function tableOf(rows: readonly ViewRow[], transport: Asker["transport"], family: (typeof FAMILIES)[number]): ViewTable | undefined {
+function tableOf(rows: readonly ViewRow[], transport: QueryClient["transport"], family: (typeof FAMILIES)[number]): ViewTable | undefined {
   const fitting = rows.flatMap(({ listener, prefixes }, i) =>
     listener === transport || (listener === undefined && transport !== "doh")
       ? prefixes.flatMap((prefix) => {

@@ -13,7 +13,7 @@ import { sha256Hex } from "../../lib/crypto.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import { differentOwners, type PolicySource, visibilityOf } from "../../policy/set/verdict.ts";
-import { hiddenAbove, isClaimRightful } from "./alias-sight.ts";
+import { hiddenAbove, isClaimRightful } from "./alias-visibility.ts";
 
 const SERIALS = 0x1_0000_0000;
 /** Least time between two cuts. */
@@ -29,7 +29,7 @@ export interface ZoneClass {
 }
 
 /** Serials by the key of the class. */
-export type Serials = ReadonlyMap<string, number>;
+export type ClassSerials = ReadonlyMap<string, number>;
 
 /**
  * The serial after `last`: max(last + 1, seconds since 1970), where "max" and the wrap at 2^32 are those of serial arithmetic (RFC 1982). So it never goes
@@ -50,7 +50,7 @@ export interface ZoneVersionsOptions {
   /** The first one is that of anonymous viewers. */
   readonly classes: readonly ZoneClass[];
   /** What was kept before this start; empty if nothing was. */
-  readonly kept: Serials;
+  readonly kept: ClassSerials;
   /** No serial before this start was newer than this; undefined if nothing is known of it. */
   readonly atLeast?: number | undefined;
   /** Where the serials that are told stand, by class. Other threads may read them there. */
@@ -59,7 +59,7 @@ export interface ZoneVersionsOptions {
 
 export class ZoneVersions {
   readonly classes: readonly ZoneClass[];
-  readonly #kept: Serials;
+  readonly #kept: ClassSerials;
   readonly #told: Uint32Array;
   /** The last serials that were cut, by class. They are told once they are kept. */
   readonly #cut: number[];
@@ -111,7 +111,7 @@ export class ZoneVersions {
   }
 
   /** Cuts a version for the classes that have noted something. Returns the serials to keep; undefined when no class has, or a cut is less than a second ago. */
-  cut(time: { readonly monoMs: number; readonly wallMs: number }): Serials | undefined {
+  cut(time: { readonly monoMs: number; readonly wallMs: number }): ClassSerials | undefined {
     this.#judged.clear();
     if (this.#unnotedCount === this.classes.length || time.monoMs - this.#cutMonoMs < CUT_MS) return undefined;
     this.#cutMonoMs = time.monoMs;
@@ -125,7 +125,7 @@ export class ZoneVersions {
   }
 
   /** The last serials that were cut, and those of classes from before this start. */
-  get serials(): Serials {
+  get serials(): ClassSerials {
     const serials = new Map(this.#kept);
     for (const [index, { key }] of this.classes.entries()) {
       // Those in use come last, because a file has room for the last ones.
@@ -155,13 +155,13 @@ export const MAX_ZONE_FILE_BYTES = 1 << 20;
 const FORMAT = 1;
 
 /** The content of the file. Of more serials than it has room for, the last ones are kept. */
-export function writeZoneFile(serials: Serials): Uint8Array {
+export function writeZoneFile(serials: ClassSerials): Uint8Array {
   const body = JSON.stringify([...serials].slice(-MAX_SERIALS));
   return new TextEncoder().encode(`${JSON.stringify({ format: FORMAT, sum: sha256Hex(body) })}\n${body}\n`);
 }
 
 /** The serials of a file. Undefined for anything else, also where one byte differs. */
-export function readZoneFile(bytes: Uint8Array): Serials | undefined {
+export function readZoneFile(bytes: Uint8Array): ClassSerials | undefined {
   const [head, body, end] = new TextDecoder().decode(bytes).split("\n");
   if (head === undefined || body === undefined || end !== "") return undefined;
   if (head !== JSON.stringify({ format: FORMAT, sum: sha256Hex(body) })) return undefined;
@@ -183,7 +183,7 @@ export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
     readonly lookup: Pick<EntryIndex, "namespaces">;
   };
-  readonly reads: Pick<CatalogReads, "policy" | "policyEdition">;
+  readonly reads: Pick<CatalogReads, "policy" | "policyRevision">;
   readonly policies: PolicySource;
   readonly dnsNames: Pick<DnsNames, "catchUp" | "claims">;
   readonly identity: { readonly clusterId: string };
@@ -210,7 +210,7 @@ export class ZoneChanges {
   /** One viewer of each class. */
   readonly #viewers: readonly Caller[];
   #revision: number;
-  #edition: number;
+  #version: number;
   #policy: Policy;
   /** What DNS shows of records that changed lately. The one that changed last is the last. */
   readonly #shown: BoundedMap<KeyText, string>;
@@ -225,7 +225,7 @@ export class ZoneChanges {
     this.#shown = new BoundedMap(bounds.maxRemembered);
     this.#viewers = viewers;
     this.#revision = sources.replica.revision;
-    this.#edition = sources.reads.policyEdition;
+    this.#version = sources.reads.policyRevision;
     this.#policy = sources.policies.policy;
   }
 
@@ -273,9 +273,9 @@ export class ZoneChanges {
 
   #lookAtPolicy(versions: ZoneVersions): void {
     const { reads, policies } = this.#sources;
-    const edition = reads.policyEdition;
-    if (edition === this.#edition) return;
-    this.#edition = edition;
+    const version = reads.policyRevision;
+    if (version === this.#version) return;
+    this.#version = version;
     versions.forgetVerdicts();
     const { policy } = policies;
     if (policy !== this.#policy) {

@@ -1,9 +1,10 @@
 /** Writes responses from prepared answers (RFC 1035; EDNS, RFC 6891). */
 
 import { RCODE } from "../plan/answer.ts";
-import { Drawer, type WeightOf } from "../plan/drawer.ts";
+import { AnswerDrawer, type WeightOf } from "../plan/drawer.ts";
 import { RECORDS } from "../records/records.ts";
 import { CLIENT_COOKIE_BYTES, SERVER_COOKIE_BYTES } from "./cookies.ts";
+import { type DnsQuery, HEADER_BYTES, OPTION, TYPE_OPT } from "./dns-query.ts";
 import {
   FLAG,
   GLUE_BYTES,
@@ -16,12 +17,11 @@ import {
   NO_GLUE,
   nameEnd,
   newRoom,
-  type Prepared,
+  type PreparedResponse,
   RECORD_BYTES,
   u16,
   u32,
-} from "./prepared.ts";
-import { HEADER_BYTES, OPTION, type Query, TYPE_OPT } from "./query.ts";
+} from "./prepared-response.ts";
 
 /** The OPT record of a response without options: root name, type, size, flags, length. */
 const OPT_BYTES = 11;
@@ -54,13 +54,13 @@ export const PLAIN_OPT = Uint8Array.of(0, 0, TYPE_OPT, MAX_UDP_BYTES >> 8, MAX_U
 export type DnsTransport = "udp" | "tcp" | "dot" | "doh";
 
 /** The largest response in bytes for a transport and the OPT record of the query. */
-export function responseLimitBytes(transport: DnsTransport, query: Pick<Query, "hasEdns" | "udpSizeBytes">): number {
+export function responseLimitBytes(transport: DnsTransport, query: Pick<DnsQuery, "hasEdns" | "udpSizeBytes">): number {
   if (transport !== "udp") return MAX_MESSAGE_BYTES;
   return query.hasEdns ? Math.min(Math.max(query.udpSizeBytes, MIN_UDP_BYTES), MAX_UDP_BYTES) : MIN_UDP_BYTES;
 }
 
 /** Bytes that every response to this query has room for: its question, and an OPT record with all options. */
-export function leastResponseBytes({ questionEnd, hasEdns, subnetBytes }: Query): number {
+export function leastResponseBytes({ questionEnd, hasEdns, subnetBytes }: DnsQuery): number {
   return hasEdns ? questionEnd + MAX_OPT_BYTES + subnetBytes : questionEnd;
 }
 
@@ -96,7 +96,7 @@ export interface ResponseFacts {
 }
 
 export class ResponseWriter {
-  readonly #drawer: Drawer;
+  readonly #drawer: AnswerDrawer;
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #slabAt = 0;
   readonly #large = Buffer.alloc(MAX_MESSAGE_BYTES);
@@ -122,14 +122,14 @@ export class ResponseWriter {
 
   /** `random` gives numbers in [0, 1), and draws the order of records. */
   constructor(random: () => number) {
-    this.#drawer = new Drawer(random);
+    this.#drawer = new AnswerDrawer(random);
   }
 
   /**
    * Writes a response. Additional records that do not fit are left out, and TC is set when the answer or authority section is not whole (RFC 2181, 9). A cut
    * answer has at least one record, if any fits. The bytes stay as they are.
    */
-  write(query: Query, prepared: Prepared, facts: ResponseFacts): Uint8Array {
+  write(query: DnsQuery, prepared: PreparedResponse, facts: ResponseFacts): Uint8Array {
     const optBytes = query.hasEdns ? optSizeOf(query, facts) : 0;
     this.#begin(facts.limitBytes, query.questionEnd + optBytes);
     this.#limit -= optBytes;
@@ -310,7 +310,7 @@ export class ResponseWriter {
   }
 
   /** Takes back what was written behind the question. */
-  #drop({ questionEnd }: Query): void {
+  #drop({ questionEnd }: DnsQuery): void {
     this.#at = this.#start + questionEnd;
     this.#count = 0;
     this.#glue.length = 0;
@@ -363,7 +363,7 @@ export class ResponseWriter {
   }
 
   /** `optBytes`: the size of the whole record. What its options do not need is padding. */
-  #opt(query: Query, rcode: number, facts: ResponseFacts, optBytes: number): void {
+  #opt(query: DnsQuery, rcode: number, facts: ResponseFacts, optBytes: number): void {
     this.#u8(0);
     this.#u16(TYPE_OPT);
     this.#u16(MAX_UDP_BYTES);
@@ -437,7 +437,7 @@ function weightAt(bytes: Uint8Array, start: number): number {
   return u16(bytes, typeAt) === RECORDS.SRV.code ? u16(bytes, typeAt + TAIL_HEAD_BYTES + 2) : 0;
 }
 
-function optSizeOf(query: Query, facts: ResponseFacts): number {
+function optSizeOf(query: DnsQuery, facts: ResponseFacts): number {
   let size = OPT_BYTES;
   if (query.cookieBytes > 0) size += OPTION_HEAD_BYTES + CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES;
   if (query.subnetBytes > 0) size += OPTION_HEAD_BYTES + query.subnetBytes;

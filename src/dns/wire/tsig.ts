@@ -13,7 +13,7 @@ export interface TsigKey {
 }
 
 /** What the record of a query says. */
-interface Tsig {
+interface TsigRecord {
   readonly keyName: string;
   readonly algorithm: string;
   readonly timeSigned: number;
@@ -25,7 +25,7 @@ interface Tsig {
 }
 
 /** The signature that an answer has to carry. */
-export interface Signing {
+export interface ResponseSignature {
   readonly key: TsigKey | undefined;
   readonly keyName: string;
   readonly algorithm: string;
@@ -38,7 +38,7 @@ export interface Signing {
 }
 
 /** `malformed`: FORMERR without a signature. Else what the answer carries, and with an error the code NOTAUTH. */
-export type Judged = "malformed" | Signing;
+export type TsigVerdict = "malformed" | ResponseSignature;
 
 /** Errors of the record (RFC 8945, 3). */
 export const TSIG_ERROR = { NONE: 0, BADSIG: 16, BADKEY: 17, BADTIME: 18, BADTRUNC: 22 } as const;
@@ -58,7 +58,7 @@ export function judgeTsig(
   message: Uint8Array,
   at: number,
   { findKey, nowSeconds }: { readonly findKey: (name: string) => TsigKey | undefined; readonly nowSeconds: number },
-): Judged {
+): TsigVerdict {
   const tsig = readTsig(message, at);
   if (tsig === undefined) return "malformed";
   const { keyName, algorithm, timeSigned, mac } = tsig;
@@ -79,22 +79,22 @@ export function judgeTsig(
 }
 
 /** Bytes that the record adds to an answer. */
-export function tsigBytes({ key, keyName, algorithm, isUnsigned, other }: Signing): number {
+export function tsigBytes({ key, keyName, algorithm, isUnsigned, other }: ResponseSignature): number {
   const macBytes = key === undefined || isUnsigned ? 0 : MAC_BYTES[key.algorithm];
   return wireName(keyName).length + wireName(algorithm).length + HEAD_BYTES + 16 + macBytes + other.length;
 }
 
 /** The answer with its record. */
-export function withTsig(answer: Uint8Array, signing: Signing): Uint8Array {
+export function withTsig(answer: Uint8Array, signing: ResponseSignature): Uint8Array {
   return withRecord(answer, signing, macOf(answer, signing));
 }
 
 /** Signs the messages of one answer in their order (RFC 8945, 5.3.1): each signature covers the one before. */
 export class TsigChain {
-  readonly #signing: Signing;
+  readonly #signing: ResponseSignature;
   #before: Uint8Array | undefined;
 
-  constructor(signing: Signing) {
+  constructor(signing: ResponseSignature) {
     this.#signing = signing;
   }
 
@@ -111,13 +111,13 @@ export class TsigChain {
   }
 }
 
-function macOf(answer: Uint8Array, signing: Signing): Uint8Array {
+function macOf(answer: Uint8Array, signing: ResponseSignature): Uint8Array {
   const { key, requestMac } = signing;
   if (key === undefined || signing.isUnsigned) return NO_BYTES;
   return hmac(key.algorithm, key.secret, [u16(requestMac.length), requestMac, answer, ...variables(signing, { fudge: FUDGE_SECONDS })]);
 }
 
-function withRecord(answer: Uint8Array, signing: Signing, mac: Uint8Array): Uint8Array {
+function withRecord(answer: Uint8Array, signing: ResponseSignature, mac: Uint8Array): Uint8Array {
   const { keyName, algorithm, timeSigned, error, other } = signing;
   const data = [
     wireName(algorithm),
@@ -147,7 +147,7 @@ function unsignedQuery(message: Uint8Array, at: number, originalId: number): Uin
 
 /** What is signed besides the message (RFC 8945, 4.3.3). */
 function variables(
-  { keyName, algorithm, timeSigned, error, other }: Pick<Signing, "algorithm" | "error" | "keyName" | "other" | "timeSigned">,
+  { keyName, algorithm, timeSigned, error, other }: Pick<ResponseSignature, "algorithm" | "error" | "keyName" | "other" | "timeSigned">,
   { fudge }: { readonly fudge: number },
 ): readonly Uint8Array[] {
   const name = wireName(keyName);
@@ -155,7 +155,7 @@ function variables(
 }
 
 /** Undefined for a record that is none. Its owner may be compressed (RFC 1035, 4.1.4), as by dnspython; names in its data may not. */
-function readTsig(bytes: Uint8Array, start: number): Tsig | undefined {
+function readTsig(bytes: Uint8Array, start: number): TsigRecord | undefined {
   const owner = readName(bytes, start, { mayPoint: true });
   if (owner === undefined || owner.end + HEAD_BYTES > bytes.length) return undefined;
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

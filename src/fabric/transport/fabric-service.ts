@@ -1,9 +1,9 @@
 /** `waymark.fabric.v1.FabricService` as a service of gRPC: the methods that other nodes call here. */
-import type { Call, Method } from "../../grpc/server/method.ts";
+import type { GrpcMethod, MethodCall } from "../../grpc/server/method.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
-import type { CallRequest, CallResponse } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse } from "../wire/messages.ts";
 import { type IncomingCallEvents, IncomingCalls } from "./incoming-calls.ts";
 import { type IncomingLinkEvents, IncomingLinks } from "./incoming-links.ts";
 import type { CallingPeer, ServiceParts } from "./link-stream.ts";
@@ -11,16 +11,16 @@ import type { CallingPeer, ServiceParts } from "./link-stream.ts";
 export type FabricServiceParts = ServiceParts<IncomingCallEvents & IncomingLinkEvents>;
 
 export class FabricService {
-  readonly methods: readonly Method[];
+  readonly methods: readonly GrpcMethod[];
   readonly #calls: IncomingCalls;
   readonly #links: IncomingLinks;
   #isStopping = false;
 
   constructor(parts: FabricServiceParts) {
-    const fromPeer = { ...parts, peerOf: (call: Call) => this.#admitted(parts.peerOf(call)) };
+    const fromPeer = { ...parts, peerOf: (call: MethodCall) => this.#admitted(parts.peerOf(call)) };
     this.#calls = new IncomingCalls(fromPeer);
     this.#links = new IncomingLinks(fromPeer);
-    const kinds = ["probe", "probeIndirect", "pushPull", "maintain"] as const satisfies readonly CallRequest["kind"][];
+    const kinds = ["probe", "probeIndirect", "pushPull", "maintain"] as const satisfies readonly FabricCallRequest["kind"][];
     this.methods = [...kinds.map((kind) => this.#calls.method(kind)), this.#links.method];
   }
 
@@ -32,7 +32,7 @@ export class FabricService {
   }
 
   /** Answers a call of another; undefined refuses it. A call that is gone or answered is passed over. */
-  answer(call: CallId, response: CallResponse | undefined, why?: string): void {
+  answer(call: CallId, response: FabricCallResponse | undefined, why?: string): void {
     this.#calls.answer(call, response, why);
   }
 

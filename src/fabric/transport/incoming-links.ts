@@ -1,5 +1,5 @@
 /** Links that other nodes open here. One counts as a link with its first frame; until then it is silent, and holds little. */
-import type { Call, RequestListener, RequestStreamMethod } from "../../grpc/server/method.ts";
+import type { MethodCall, RequestReceiver, RequestStreamMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
@@ -52,7 +52,7 @@ export class IncomingLinks {
   readonly method: RequestStreamMethod;
   readonly #parts: ServiceParts<IncomingLinkEvents>;
   readonly #shared: AssemblyBounds;
-  readonly #bounds = new WeakMap<Call, LinkBounds>();
+  readonly #bounds = new WeakMap<MethodCall, LinkBounds>();
   /** Links that said nothing yet, and until when they may. */
   readonly #silent = new Map<LinkStream, number>();
   /** Each with whose places of borders it takes. */
@@ -91,13 +91,13 @@ export class IncomingLinks {
     this.#isStopping = true;
   }
 
-  #boundsOf(call: Call): LinkBounds {
+  #boundsOf(call: MethodCall): LinkBounds {
     const bounds = this.#bounds.get(call) ?? new LinkBounds(this.#shared);
     this.#bounds.set(call, bounds);
     return bounds;
   }
 
-  #open(call: Call): RequestListener {
+  #open(call: MethodCall): RequestReceiver {
     const { limits, traffic, clock, peerOf } = this.#parts;
     const peer = peerOf(call);
     const { identity, cut, whyCut } = peer;

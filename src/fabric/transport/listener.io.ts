@@ -1,17 +1,17 @@
 /** The fabric listener: `FabricService` for other nodes, on a gRPC server. What a connection proves is read once, when it comes. */
 import type { Socket } from "node:net";
-import { type Acceptor, openAcceptor, type TlsMaterial } from "../../grpc/server/acceptor.io.ts";
-import type { Connection, CutReason } from "../../grpc/server/connection-guard.io.ts";
-import type { Call } from "../../grpc/server/method.ts";
+import { openAcceptor, type TlsAcceptor, type TlsMaterial } from "../../grpc/server/acceptor.io.ts";
+import type { CutReason, GuardedConnection } from "../../grpc/server/connection-guard.io.ts";
+import type { MethodCall } from "../../grpc/server/method.ts";
 import { GrpcServer } from "../../grpc/server/server.io.ts";
-import { type Status, statusOfThrown } from "../../grpc/wire/status.ts";
+import { type GrpcStatus, statusOfThrown } from "../../grpc/wire/status.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { MESSAGE_BOUNDS } from "../wire/messages.ts";
 import { type BorderAuthority, placesOf } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";
-import type { LinkClock, WireTraffic } from "./link-stream.ts";
+import type { StreamClock, WireTraffic } from "./link-stream.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./link-stream.ts";
 import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
 
@@ -22,7 +22,7 @@ export interface ListenerOptions {
   readonly tls: FabricTls | undefined;
   readonly limits: TransportLimits;
   readonly traffic: WireTraffic;
-  readonly clock: LinkClock;
+  readonly clock: StreamClock;
   /** A connection was cut because it abused HTTP/2. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
@@ -32,14 +32,14 @@ export class FabricListener {
   readonly #options: ListenerOptions;
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
-  readonly #peers = new WeakMap<object, { readonly connection: Connection; readonly identity: PeerIdentity }>();
+  readonly #peers = new WeakMap<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
   /** Connections that are not known to be a peer's, oldest first, and what was shown last; undefined before the first call. */
-  readonly #unproven = new Map<Connection, PeerIdentity | undefined>();
+  readonly #unproven = new Map<GuardedConnection, PeerIdentity | undefined>();
   /** Connections by the gates of borders, each with whose places it takes. */
-  readonly #byGate = new Map<Connection, string>();
+  readonly #byGate = new Map<GuardedConnection, string>();
   #trustDomain: string | undefined;
   #borders: readonly BorderAuthority[];
-  #acceptor: Acceptor | undefined;
+  #acceptor: TlsAcceptor | undefined;
 
   constructor(options: ListenerOptions, events: FabricServiceParts["events"]) {
     const { limits, traffic, clock, tls } = options;
@@ -75,7 +75,7 @@ export class FabricListener {
   }
 
   /** As bound. Once open. */
-  get acceptor(): Acceptor | undefined {
+  get acceptor(): TlsAcceptor | undefined {
     return this.#acceptor;
   }
 
@@ -108,7 +108,7 @@ export class FabricListener {
     this.#events.refused(`says that it is of cluster ${clusterId} and means a border link; fabric.borders does not name that cluster`, "");
   }
 
-  #connected(connection: Connection, socket: Socket): boolean {
+  #connected(connection: GuardedConnection, socket: Socket): boolean {
     const identity = peerIdentityOf(socket, this.#trustDomain, borderOf(socket, this.#borders));
     if ("refused" in identity) {
       this.#events.refused(identity.refused, connection.address);
@@ -151,11 +151,11 @@ export class FabricListener {
     }
   }
 
-  #shown(connection: Connection, identity: PeerIdentity): void {
+  #shown(connection: GuardedConnection, identity: PeerIdentity): void {
     if (this.#unproven.has(connection)) this.#unproven.set(connection, identity);
   }
 
-  #peerOf(call: Call): CallingPeer {
+  #peerOf(call: MethodCall): CallingPeer {
     const peer = this.#peers.get(call.connection);
     assert(peer !== undefined, "a call comes on a connection that was taken");
     const { connection } = peer;
@@ -178,7 +178,7 @@ export function cutAfter(afterMs: number, connection: { destroy(): void }): void
 }
 
 /** The status of what is refused before it reaches a method. */
-function withoutMethod(thrown: unknown): Status {
+function withoutMethod(thrown: unknown): GrpcStatus {
   const status = statusOfThrown(thrown);
   if (!(thrown instanceof WaymarkError && thrown.reason === "unimplemented")) return status;
   return { ...status, message: "no such method on the fabric listener, which is for nodes: clients use the port of listen.grpc_port" };

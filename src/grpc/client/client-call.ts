@@ -4,11 +4,11 @@
  * numbers of messages its statuscodes.md; for answers without a status its http-grpc-status-mapping.md.
  */
 import { CODES, WaymarkError } from "../../lib/errors.ts";
-import type { StreamPort, Taken } from "../wire/message-reader.ts";
+import type { StreamPort, WriteCallback } from "../wire/message-reader.ts";
 import { type AssemblyBounds, framedWithin, type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
-import { type HeaderBlock, Metadata, metadataOf } from "../wire/metadata.ts";
+import { GrpcMetadata, type HeaderBlock, metadataOf } from "../wire/metadata.ts";
 import { type CallTarget, encodingOf, isGrpcType } from "../wire/request-head.ts";
-import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, type Status, type StatusCode, statusIn } from "../wire/status.ts";
+import { codeOfHttpStatus, codeOfReset, type GrpcStatus, HTTP2_ERROR, type StatusCode, statusIn } from "../wire/status.ts";
 
 /** A call to be made. */
 export interface CallRequest extends CallTarget {
@@ -18,8 +18,8 @@ export interface CallRequest extends CallTarget {
 
 /** How a call ended. */
 export interface CallResult {
-  readonly status: Status;
-  readonly trailers: Metadata;
+  readonly status: GrpcStatus;
+  readonly trailers: GrpcMetadata;
   /** Whether the server said the status itself; otherwise it was found here (deadline, lost connection, wrong answer). */
   readonly isFromServer: boolean;
   /** The server did not begin the call, so that it may be made again elsewhere whatever it does (RFC 9113, section 8.7). */
@@ -31,7 +31,7 @@ export interface CallResult {
 /** Who hears of a call. */
 export interface CallListener {
   /** The metadata that came before the first message. Not called when the answer is a status alone. */
-  metadata?(metadata: Metadata): void;
+  metadata?(metadata: GrpcMetadata): void;
   /** One message. Of a method with one answer it is given when the call ended with OK, right before `closed`. */
   message(bytes: Uint8Array): void;
   /** The call is over. Called once, last. */
@@ -64,7 +64,7 @@ export interface ClientCallParts {
   readonly owner: object;
 }
 
-const NO_METADATA = new Metadata();
+const NO_METADATA = new GrpcMetadata();
 
 export class ClientCall implements MessageSink {
   readonly #parts: ClientCallParts;
@@ -99,12 +99,12 @@ export class ClientCall implements MessageSink {
    * Writes one message; `taken` is called when HTTP/2 took it. False when the caller should wait for `onceWritable`. Throws
    * `quota_exceeded` for a message over the bound. A call that is over takes no more: nothing happens.
    */
-  write(message: Uint8Array, taken?: Taken): boolean {
+  write(message: Uint8Array, taken?: WriteCallback): boolean {
     return this.#isClosedForWriting() || this.#parts.port.write(framedWithin(message, this.#parts.maxSendBytes), taken);
   }
 
   /** As `write`, of a message that has its prefix already (`framed`), so that several calls may share it. */
-  writeFrame(frame: Uint8Array, taken?: Taken): boolean {
+  writeFrame(frame: Uint8Array, taken?: WriteCallback): boolean {
     return this.#isClosedForWriting() || this.#parts.port.write(frame, taken);
   }
 
@@ -194,7 +194,7 @@ export class ClientCall implements MessageSink {
   }
 
   /** The shell: the call was never sent. */
-  refuse(status: Status): void {
+  refuse(status: GrpcStatus): void {
     if (!this.isOver) this.#finish(status, { isUnprocessed: true });
   }
 
@@ -259,9 +259,9 @@ export class ClientCall implements MessageSink {
   }
 
   /** The status that the server ended its direction with. */
-  #endStatus(): Status {
+  #endStatus(): GrpcStatus {
     if (this.#trailers !== undefined) {
-      const missing: Status = { code: CODES.UNKNOWN, message: "the server's trailers have no grpc-status" };
+      const missing: GrpcStatus = { code: CODES.UNKNOWN, message: "the server's trailers have no grpc-status" };
       return statusIn(this.#trailers) ?? missing;
     }
     // Trailers-Only of servers that end the stream by an empty DATA frame.
@@ -282,7 +282,7 @@ export class ClientCall implements MessageSink {
     this.#parts.port.reset(HTTP2_ERROR.CANCEL);
   }
 
-  #finish(status: Status, how: Partial<CallResult>): void {
+  #finish(status: GrpcStatus, how: Partial<CallResult>): void {
     this.#state = "over";
     this.#cancelDeadline?.();
     this.#reader.drop();
@@ -295,7 +295,7 @@ export class ClientCall implements MessageSink {
   }
 }
 
-function readMetadata(fields: readonly string[]): Metadata | WaymarkError {
+function readMetadata(fields: readonly string[]): GrpcMetadata | WaymarkError {
   try {
     return fields.length === 0 ? NO_METADATA : metadataOf(fields);
   } catch (thrown) {

@@ -50,7 +50,7 @@ export interface ConnectionOptions {
 }
 
 /** What a connection speaks on: a socket, or what stands before one. */
-export interface Transport extends Duplex {
+export interface ByteTransport extends Duplex {
   /** Bytes that came so far. */
   readonly bytesRead: number;
 }
@@ -60,7 +60,7 @@ const END_STREAM = 1;
 
 export class ClientConnection {
   readonly #session: ClientHttp2Session;
-  readonly #socket: Transport;
+  readonly #socket: ByteTransport;
   readonly #options: ConnectionOptions;
   readonly #limits: ClientLimits;
   readonly #bounds: AssemblyBounds;
@@ -75,7 +75,7 @@ export class ClientConnection {
   #answeredMs = performance.now();
 
   /** Speaks HTTP/2 on a socket that is connected, after its TLS handshake where there is one. The connection owns the socket from now on. */
-  constructor(socket: Transport, options: ConnectionOptions) {
+  constructor(socket: ByteTransport, options: ConnectionOptions) {
     const { limits } = options;
     this.#socket = socket;
     this.#options = options;
@@ -162,7 +162,7 @@ export class ClientConnection {
     }
     const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined };
     const stream = this.#session.request(nodeHeaders(requestFields(head)), { endStream: false });
-    const call = new ClientCall({ ...common, listener, port: new CallStream(stream), timeoutMs: request.timeoutMs });
+    const call = new ClientCall({ ...common, listener, port: new ClientCallStream(stream), timeoutMs: request.timeoutMs });
     this.#callCount += 1;
     this.#listen(stream, call);
     return call;
@@ -240,7 +240,7 @@ export class ClientConnection {
 
 const ABORTED = AbortSignal.abort();
 
-class CallStream extends Http2StreamPort<ClientHttp2Stream> {
+class ClientCallStream extends Http2StreamPort<ClientHttp2Stream> {
   /**
    * A stream that Node closes while our direction is open ends that direction first (END_STREAM), so that the server takes a request that was
    * given up for a whole one. A stream that is aborted is only reset, with CANCEL.
@@ -251,7 +251,7 @@ class CallStream extends Http2StreamPort<ClientHttp2Stream> {
   }
 }
 
-function startSession(socket: Transport, { authority, scheme }: ConnectionOptions, limits: ClientLimits): ClientHttp2Session {
+function startSession(socket: ByteTransport, { authority, scheme }: ConnectionOptions, limits: ClientLimits): ClientHttp2Session {
   const { connectionWindowBytes, streamWindowBytes, maxHeaderListBytes } = limits;
   const options = {
     createConnection: () => socket,

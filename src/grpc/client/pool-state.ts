@@ -19,13 +19,13 @@ export type ConnectionId = number;
  * Where a call goes. `isNew`: the shell opens the connection. `evicted`: the shell closes that one first. Undefined as a whole: there is
  * no room, and the call is not made.
  */
-export interface Placement {
+export interface CallPlacement {
   readonly id: ConnectionId;
   readonly isNew: boolean;
   readonly evicted: ConnectionId | undefined;
 }
 
-interface Row {
+interface PooledConnection {
   readonly address: string;
   callCount: number;
   usedMs: number;
@@ -33,7 +33,7 @@ interface Row {
 
 export class PoolState {
   readonly #limits: PoolLimits;
-  readonly #rows = new Map<ConnectionId, Row>();
+  readonly #rows = new Map<ConnectionId, PooledConnection>();
   readonly #byAddress = new Map<string, ConnectionId>();
   #nextId = 1;
   #callCount = 0;
@@ -58,7 +58,7 @@ export class PoolState {
   }
 
   /** Begins a call to an address; `ended` is owed for it. */
-  place(address: string, nowMs: number): Placement | undefined {
+  place(address: string, nowMs: number): CallPlacement | undefined {
     const placement = this.#callCount < this.#limits.maxCalls ? this.#find(address, nowMs) : undefined;
     const row = placement === undefined ? undefined : this.#rows.get(placement.id);
     if (placement === undefined || row === undefined) {
@@ -103,7 +103,7 @@ export class PoolState {
     return all;
   }
 
-  #find(address: string, nowMs: number): Placement | undefined {
+  #find(address: string, nowMs: number): CallPlacement | undefined {
     const known = this.#byAddress.get(address);
     if (known !== undefined) return { id: known, isNew: false, evicted: undefined };
     const isFull = this.#rows.size >= this.#limits.maxConnections;

@@ -1,7 +1,7 @@
 /** Unary calls to many servers over a bounded number of connections, opened when a call needs one. pool-state.ts decides which. */
 import { CODES } from "../../lib/errors.ts";
 import { stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import { Metadata } from "../wire/metadata.ts";
+import { GrpcMetadata } from "../wire/metadata.ts";
 import type { StatusCode } from "../wire/status.ts";
 import type { ClientCall } from "./client-call.ts";
 import type { ClientConnection } from "./connection.io.ts";
@@ -9,7 +9,7 @@ import { type ConnectionId, type PoolLimits, PoolState } from "./pool-state.ts";
 import { callUnary, type UnaryAnswer, type UnaryRequest } from "./unary.ts";
 
 /** A connection that is being opened. */
-export interface Dial {
+export interface PendingConnection {
   /** Rejects with why there is none, for people. */
   readonly done: Promise<ClientConnection>;
   /** Gives it up; the promise is rejected. */
@@ -20,7 +20,7 @@ export interface Dial {
  * Opens a connection to an address within so many ms. `onLeaving` must be handed to the connection, which calls it when it takes no
  * more calls.
  */
-export type OpenConnection = (address: string, timeoutMs: number, onLeaving: () => void) => Dial;
+export type OpenConnection = (address: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
 export interface PooledRequest extends UnaryRequest {
   readonly address: string;
@@ -38,15 +38,15 @@ export interface PooledAnswer extends UnaryAnswer {
 /** Calls that are open when their connection is dropped have so many ms, and then it is cut. */
 const DRAIN_MS = 60_000;
 
-interface Slot {
-  readonly dial: Dial;
+interface PoolSlot {
+  readonly dial: PendingConnection;
   connection: ClientConnection | undefined;
 }
 
 export class ConnectionPool {
   readonly #state: PoolState;
   readonly #open: OpenConnection;
-  readonly #slots = new Map<ConnectionId, Slot>();
+  readonly #slots = new Map<ConnectionId, PoolSlot>();
 
   constructor(limits: PoolLimits, open: OpenConnection) {
     this.#state = new PoolState(limits);
@@ -114,12 +114,12 @@ export class ConnectionPool {
     );
   }
 
-  #dial(id: ConnectionId, { address, timeoutMs }: PooledRequest): Slot {
+  #dial(id: ConnectionId, { address, timeoutMs }: PooledRequest): PoolSlot {
     const dial = this.#open(address, timeoutMs, () => {
       this.#state.left(id);
       this.#slots.delete(id);
     });
-    const slot: Slot = { dial, connection: undefined };
+    const slot: PoolSlot = { dial, connection: undefined };
     this.#slots.set(id, slot);
     const adopt = (connection: ClientConnection) => {
       slot.connection = connection;
@@ -153,8 +153,8 @@ function withoutConnection(code: StatusCode, message: string, dialError: unknown
   return {
     status: { code, message },
     message: undefined,
-    metadata: new Metadata(),
-    trailers: new Metadata(),
+    metadata: new GrpcMetadata(),
+    trailers: new GrpcMetadata(),
     isFromServer: false,
     isUnprocessed: true,
     isMalformed: false,

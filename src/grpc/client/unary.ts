@@ -1,5 +1,5 @@
 /** A call with one request and one answer over a connection, told by one callback. */
-import { Metadata } from "../wire/metadata.ts";
+import { GrpcMetadata } from "../wire/metadata.ts";
 import type { CallTarget } from "../wire/request-head.ts";
 import type { CallListener, CallRequest, CallResult, ClientCall } from "./client-call.ts";
 
@@ -10,7 +10,7 @@ export interface UnaryRequest extends CallTarget {
 /** What came of a unary call; the message only where the status is OK. */
 export interface UnaryAnswer extends CallResult {
   readonly message: Uint8Array | undefined;
-  readonly metadata: Metadata;
+  readonly metadata: GrpcMetadata;
 }
 
 /** What starts calls: a connection. */
@@ -22,7 +22,7 @@ export interface CallStarter {
 export function callUnary(connection: CallStarter, request: UnaryRequest, done: (answer: UnaryAnswer) => void): ClientCall {
   const { path, metadata, timeoutMs } = request;
   let answer: Uint8Array | undefined;
-  let answerMetadata = new Metadata();
+  let answerMetadata = new GrpcMetadata();
   const call = connection.start(
     { path, isSingleResponse: true, metadata, timeoutMs },
     {

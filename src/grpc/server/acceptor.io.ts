@@ -51,7 +51,7 @@ export interface AcceptOptions extends ListeningPort {
   readonly onError?: (error: Error) => void;
 }
 
-export interface Acceptor {
+export interface TlsAcceptor {
   /** As bound: `host:port`, IPv6 in brackets. */
   readonly address: string;
   readonly host: string;
@@ -77,7 +77,7 @@ const MIN_HANDSHAKES = 8;
 const ALL_HANDSHAKES_SHARE = 1 / 4;
 
 /** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
-export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
+export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor> {
   const sockets = new Set<Socket>();
   const accept = (socket: Socket) => {
     socket.setNoDelay(true);

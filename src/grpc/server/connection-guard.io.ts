@@ -23,21 +23,21 @@ import {
   ConnectionMeter,
   type ExceededLimit,
   FairScheduler,
-  type Share,
+  type SchedulerShare,
   type TurnBounds,
 } from "./connection-limits.ts";
 import { ResetLimiter } from "./reset-limiter.ts";
 import { UnreadAnswers, type UnreadLimits } from "./unread-answers.ts";
 
 /** One watched connection. */
-export interface Connection {
+export interface GuardedConnection {
   /** Peer address without port. */
   readonly address: string;
   readonly meter: ConnectionMeter;
   /** Its share of the event loop. */
-  readonly turns: Share;
+  readonly turns: SchedulerShare;
   /** Calls whose request has not arrived: each is given up when that takes too long. */
-  readonly arriving: Set<Arriving>;
+  readonly arriving: Set<PendingRequest>;
   /** Announces that one of its streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
   lastingClosed(): void;
@@ -53,7 +53,7 @@ export interface Connection {
 }
 
 /** A call whose request has not arrived. */
-export interface Arriving {
+export interface PendingRequest {
   /** Since when, in stall-aware ms; set by the guard at its first look. */
   sinceMs: number | undefined;
   giveUp(): void;
@@ -61,7 +61,7 @@ export interface Arriving {
   checkArrival?(): void;
 }
 
-export interface GuardOptions {
+export interface ConnectionGuardOptions {
   readonly limits?: ConnectionLimits | undefined;
   /** Calls begun in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
@@ -101,25 +101,25 @@ export class ConnectionGuard {
   readonly turns: FairScheduler;
   #openStreams = 0;
   readonly #limits: ConnectionLimits;
-  readonly #options: GuardOptions;
+  readonly #options: ConnectionGuardOptions;
   readonly #lifetime: LifetimeLimits;
   readonly #arrivalMs: number;
   readonly #unread: UnreadAnswers | undefined;
-  readonly #slices: readonly Set<Watched>[];
-  readonly #connections = new WeakMap<Http2Session, Connection>();
+  readonly #slices: readonly Set<WatchedSession>[];
+  readonly #connections = new WeakMap<Http2Session, GuardedConnection>();
   readonly #timer: NodeJS.Timeout;
   #turn = 0;
   /** The socket of the session that is being created. */
   #accepting: Socket | undefined;
 
-  constructor(options: GuardOptions) {
+  constructor(options: ConnectionGuardOptions) {
     this.#options = options;
     this.#limits = options.limits ?? CONNECTION_LIMITS;
     this.#lifetime = options.lifetime ?? ENDLESS;
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: stallAwareNowMs });
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
-    this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
+    this.#slices = Array.from({ length: SLICES }, () => new Set<WatchedSession>());
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
 
@@ -146,7 +146,7 @@ export class ConnectionGuard {
   }
 
   /** Watches a new session until it closes. Its preface was not read yet, so give each session at its "session" event. */
-  adopt(session: ServerHttp2Session): Connection {
+  adopt(session: ServerHttp2Session): GuardedConnection {
     const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
     assert(socket !== undefined, "a session is created only while its socket is accepted");
@@ -158,7 +158,7 @@ export class ConnectionGuard {
     const unread = this.#unread?.open(address, () => this.#cut(watched, "unread_answer"));
     const meter = new ConnectionMeter(this.#limits, sample(), unread);
     const resets = new ResetLimiter(this.#limits);
-    const connection: Connection = {
+    const connection: GuardedConnection = {
       address,
       meter,
       turns,
@@ -183,9 +183,9 @@ export class ConnectionGuard {
     };
     const { onStream, look } = unseenStreams(session, socket, meter);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
-    const watched: Watched = { session, connection, resets, sample, look, life };
+    const watched: WatchedSession = { session, connection, resets, sample, look, life };
     // The next to be looked at, so that a flood from the start is cut soon.
-    const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
+    const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
     slice.add(watched);
     this.#connections.set(session, connection);
     // Before the listener serves it.
@@ -204,7 +204,7 @@ export class ConnectionGuard {
   }
 
   // HOT: once per call.
-  #opened(watched: Watched, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+  #opened(watched: WatchedSession, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     const { meter } = watched.connection;
     this.#openStreams += 1;
     meter.openStreams += 1;
@@ -216,14 +216,14 @@ export class ConnectionGuard {
     });
   }
 
-  #reset(watched: Watched, headers: IncomingHttpHeaders): void {
+  #reset(watched: WatchedSession, headers: IncomingHttpHeaders): void {
     if (watched.connection.isOver) return;
     const isTooMany = watched.resets.reset({ monoMs: performance.now(), timeoutMs: timeoutOf(headers), pause: pauseWithin(LATE_CALLS_MS) });
     this.#cut(watched, isTooMany ? "reset_flood" : undefined);
   }
 
   /** The watched connection of a session; undefined when it was never adopted. */
-  connectionOf(session: Http2Session): Connection | undefined {
+  connectionOf(session: Http2Session): GuardedConnection | undefined {
     return this.#connections.get(session);
   }
 
@@ -256,7 +256,7 @@ export class ConnectionGuard {
     }
   }
 
-  #carryOut(watched: Watched, order: LifetimeOrder | undefined): void {
+  #carryOut(watched: WatchedSession, order: LifetimeOrder | undefined): void {
     const { session, connection } = watched;
     if (order === undefined || connection.isOver) return;
     switch (order) {
@@ -274,7 +274,7 @@ export class ConnectionGuard {
     }
   }
 
-  #cut(watched: Watched, reason: CutReason | undefined): void {
+  #cut(watched: WatchedSession, reason: CutReason | undefined): void {
     if (reason === undefined || watched.connection.isOver) return;
     watched.connection.whyCut = reason;
     watched.connection.destroy();
@@ -282,9 +282,9 @@ export class ConnectionGuard {
   }
 }
 
-interface Watched {
+interface WatchedSession {
   readonly session: ServerHttp2Session;
-  readonly connection: Connection;
+  readonly connection: GuardedConnection;
   readonly life: ConnectionLifetime;
   readonly resets: ResetLimiter;
   /** Counts streams that Node refused before anybody here saw them. */
@@ -322,7 +322,7 @@ function pauseWithin(agoMs: number): ProcessPause | undefined {
   return performance.now() - standstill.endMonoMs < agoMs ? standstill : undefined;
 }
 
-function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: Share) {
+function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: SchedulerShare) {
   const patient = { patientMs: stallAwareNowMs(), patientDueMs: stallAwareDueMs(), pauseMs: pauseWithin(BACKLOG_MS)?.lengthMs ?? 0 };
   return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }

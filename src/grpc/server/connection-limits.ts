@@ -85,7 +85,7 @@ const WRITTEN_SHARE = 2;
 const FORGET_TRICKLE_MS = 5_000;
 
 /** Silence begins at `nowMs` and has lasted until `dueMs`: not the same just after a standstill. */
-interface PatientNow {
+interface StallAwareNow {
   readonly nowMs: number;
   readonly dueMs: number;
 }
@@ -225,7 +225,7 @@ export class ConnectionMeter {
     return this.#isStuck(since, written) ? "stuck_reader" : undefined;
   }
 
-  #isGreetingLate({ nowMs, dueMs }: PatientNow, bytesRead: number): boolean {
+  #isGreetingLate({ nowMs, dueMs }: StallAwareNow, bytesRead: number): boolean {
     if (bytesRead > this.#opened.bytesRead) this.#begunMs ??= nowMs;
     const { silentTimeoutMs, prefaceTimeoutMs } = this.#limits;
     return this.#begunMs === undefined ? dueMs - this.#opened.patientMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
@@ -239,7 +239,7 @@ export class ConnectionMeter {
     return bytes - late;
   }
 
-  #isTrickling({ nowMs, dueMs }: PatientNow, isUseless: boolean, isEventful: boolean): boolean {
+  #isTrickling({ nowMs, dueMs }: StallAwareNow, isUseless: boolean, isEventful: boolean): boolean {
     if (isEventful) this.#trickleSinceMs = undefined;
     else if (isUseless) {
       this.#trickleSinceMs ??= nowMs;
@@ -250,7 +250,7 @@ export class ConnectionMeter {
     return false;
   }
 
-  #isStuck({ nowMs, dueMs }: PatientNow, written: number): boolean {
+  #isStuck({ nowMs, dueMs }: StallAwareNow, written: number): boolean {
     // A keepalive ping and its kin are written to a stuck reader too; they are not answers taken.
     const isReading = written > 1_024;
     if (isReading) this.#unread?.progress(0);
@@ -268,7 +268,7 @@ export class ConnectionMeter {
 // longer than one of them would. Time is counted in turns.
 
 /** The share of one connection; made by `FairScheduler.join`. */
-export interface Share {
+export interface SchedulerShare {
   /** Acts in this turn. */
   count: number;
   readonly waiting: (() => void)[];
@@ -286,7 +286,7 @@ export class FairScheduler {
   readonly #schedule: (endOfTurn: () => void) => void;
   #count = 0;
   /** Shares that acted in this turn or wait, the one that waited longest first. */
-  #active: Share[] = [];
+  #active: SchedulerShare[] = [];
   #isScheduled = false;
 
   /** `schedule` runs what it is given once, when the current turn is over (setImmediate). */
@@ -296,13 +296,13 @@ export class FairScheduler {
   }
 
   /** A new share; it need not be given back. */
-  join(): Share {
+  join(): SchedulerShare {
     return { count: 0, waiting: [] };
   }
 
   /** Whether the share may act now; when not, give the act to `wait`. */
   // HOT: once a call; no closure for those that need not wait.
-  mayAct(share: Share): boolean {
+  mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
     if (share.count === 0) this.#activate(share);
     else if (share.count >= this.#bounds.each || this.#count >= this.#bounds.all) return false;
@@ -312,11 +312,11 @@ export class FairScheduler {
   }
 
   /** Runs the act in one of the next turns, in order. The caller bounds how many acts wait, by its open streams. */
-  wait(share: Share, act: () => void): void {
+  wait(share: SchedulerShare, act: () => void): void {
     share.waiting.push(act);
   }
 
-  #activate(share: Share): void {
+  #activate(share: SchedulerShare): void {
     this.#active.push(share);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
@@ -329,8 +329,8 @@ export class FairScheduler {
     const active = this.#active;
     this.#active = [];
     const acts: (() => void)[] = [];
-    const later: Share[] = [];
-    const served: Share[] = [];
+    const later: SchedulerShare[] = [];
+    const served: SchedulerShare[] = [];
     for (const share of active) {
       share.count = 0;
       if (share.waiting.length === 0) continue;

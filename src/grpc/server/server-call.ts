@@ -3,12 +3,12 @@
  * comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong numbers of messages its statuscodes.md.
  */
 import { assert, WaymarkError } from "../../lib/errors.ts";
-import type { StreamPort, Taken } from "../wire/message-reader.ts";
+import type { StreamPort, WriteCallback } from "../wire/message-reader.ts";
 import { type AssemblyBounds, apart, framedWithin, type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
-import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
+import { addFields, type GrpcMetadata, type HeaderBlock, metadataOf } from "../wire/metadata.ts";
 import { type CallHead, expired, fieldOf } from "../wire/request-head.ts";
-import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
-import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
+import { type GrpcStatus, HTTP2_ERROR, OK, statusFields } from "../wire/status.ts";
+import type { Cancellation, GrpcMethod, MethodCall, RequestReceiver } from "./method.ts";
 
 /** What all calls of a server share. */
 export interface CallEnvironment {
@@ -18,7 +18,7 @@ export interface CallEnvironment {
   /** Absent where compressed requests are refused. */
   readonly inflater: Inflater | undefined;
   /** The status for whatever ended a call. Must not throw. */
-  statusOf(thrown: unknown, call: Call): Status;
+  statusOf(thrown: unknown, call: MethodCall): GrpcStatus;
   /** Monotonic ms. */
   nowMs(): number;
 }
@@ -34,8 +34,8 @@ export interface CallPort extends StreamPort {
 const RESPONSE_HEADERS: HeaderBlock = { ":status": "200", "content-type": "application/grpc+proto" };
 const OK_TRAILERS: HeaderBlock = { "grpc-status": "0" };
 
-export class ServerCall implements Call, MessageSink {
-  readonly method: Method;
+export class ServerCall implements MethodCall, MessageSink {
+  readonly method: GrpcMethod;
   readonly connection: object;
   readonly #head: CallHead;
   readonly #headers: HeaderBlock;
@@ -43,7 +43,7 @@ export class ServerCall implements Call, MessageSink {
   readonly #port: CallPort;
   readonly #environment: CallEnvironment;
   readonly #deadlineMonoMs: number | undefined;
-  #metadata: Metadata | undefined;
+  #metadata: GrpcMetadata | undefined;
   /** `reading` until the client ended its direction; `refused` when what it still sends is not wanted. */
   #request: "reading" | "ended" | "refused" = "reading";
   #response: "none" | "begun" | "over" = "none";
@@ -55,13 +55,13 @@ export class ServerCall implements Call, MessageSink {
   #only: Uint8Array | undefined;
   /** Whether the first bytes of the request are here. */
   #hasBegun = false;
-  #listener: RequestListener | undefined;
+  #listener: RequestReceiver | undefined;
   #trailers = OK_TRAILERS;
   #cancelDeadline: (() => void) | undefined;
   #onCancelled: ((why: Cancellation) => void) | undefined;
 
   constructor(
-    method: Method,
+    method: GrpcMethod,
     from: {
       readonly head: CallHead;
       /** As node:http2 joins them. */
@@ -109,7 +109,7 @@ export class ServerCall implements Call, MessageSink {
     return fieldOf(name, this.#headers, this.#fields);
   }
 
-  get metadata(): Metadata {
+  get metadata(): GrpcMetadata {
     this.#metadata ??= metadataOf(this.#fields);
     return this.#metadata;
   }
@@ -143,20 +143,20 @@ export class ServerCall implements Call, MessageSink {
     this.#reader?.resume();
   }
 
-  sendMetadata(metadata?: Metadata): void {
+  sendMetadata(metadata?: GrpcMetadata): void {
     if (this.isOver) return;
     assert(this.#response === "none", "response metadata is sent once, before the first message", { path: this.method.path });
     this.#response = "begun";
     this.#port.respond(metadata === undefined ? RESPONSE_HEADERS : withMetadata(RESPONSE_HEADERS, metadata), false);
   }
 
-  write(message: Uint8Array, taken?: Taken): boolean {
+  write(message: Uint8Array, taken?: WriteCallback): boolean {
     if (this.isOver) return true;
     this.#beginMessage();
     return this.#port.write(framedWithin(message, this.#environment.maxSendBytes), taken);
   }
 
-  writeFrame(frame: Uint8Array, taken?: Taken): boolean {
+  writeFrame(frame: Uint8Array, taken?: WriteCallback): boolean {
     if (this.isOver) return true;
     this.#beginMessage();
     return this.#port.write(frame, taken);
@@ -167,7 +167,7 @@ export class ServerCall implements Call, MessageSink {
   }
 
   // HOT: once a unary call: one write for headers and message.
-  respond(message: Uint8Array, trailers?: Metadata): void {
+  respond(message: Uint8Array, trailers?: GrpcMetadata): void {
     if (this.isOver) return;
     this.#beginMessage();
     const frame = framedWithin(message, this.#environment.maxSendBytes);
@@ -175,7 +175,7 @@ export class ServerCall implements Call, MessageSink {
     this.#port.end(frame);
   }
 
-  end(trailers?: Metadata): void {
+  end(trailers?: GrpcMetadata): void {
     if (this.isOver) return;
     assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a call with one answer ends with OK after its answer", {
       path: this.method.path,
@@ -188,7 +188,7 @@ export class ServerCall implements Call, MessageSink {
     this.finish(this.#environment.statusOf(thrown, this));
   }
 
-  finish(status: Status, metadata?: Metadata): void {
+  finish(status: GrpcStatus, metadata?: GrpcMetadata): void {
     if (this.isOver) return;
     const fields = status === OK ? OK_TRAILERS : statusFields(status);
     const trailers = metadata === undefined ? fields : withMetadata(fields, metadata);
@@ -386,7 +386,7 @@ function notOne(what: string): WaymarkError {
   return new WaymarkError("unimplemented", `${what}; a call of this kind has one`);
 }
 
-function withMetadata(fields: HeaderBlock, metadata: Metadata): HeaderBlock {
+function withMetadata(fields: HeaderBlock, metadata: GrpcMetadata): HeaderBlock {
   const block: Record<string, string | readonly string[]> = {};
   for (const [name, value] of Object.entries(fields)) if (value !== undefined) block[name] = value;
   addFields(block, metadata);

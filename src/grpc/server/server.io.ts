@@ -10,11 +10,11 @@ import type { Inflater } from "../wire/message-reader.ts";
 import { type AssemblyBounds, DEFAULT_WINDOW_BYTES } from "../wire/message-reader.ts";
 import type { HeaderBlock } from "../wire/metadata.ts";
 import { readHead } from "../wire/request-head.ts";
-import { HTTP2_ERROR, type Status, statusFields, statusOfThrown } from "../wire/status.ts";
-import { type Arriving, type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
+import { type GrpcStatus, HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
+import { ConnectionGuard, type CutReason, type GuardedConnection, type PendingRequest } from "./connection-guard.io.ts";
 import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
-import type { Call, Method } from "./method.ts";
+import type { GrpcMethod, MethodCall } from "./method.ts";
 import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
 import { type CallEnvironment, type CallPort, ServerCall } from "./server-call.ts";
 import type { UnreadLimits } from "./unread-answers.ts";
@@ -61,7 +61,7 @@ export const SERVER_FIXED = {
 } as const satisfies Partial<ServerLimits & UnreadLimits>;
 
 export interface ServerOptions {
-  readonly methods: readonly Method[];
+  readonly methods: readonly GrpcMethod[];
   readonly limits: ServerLimits;
   /** When a connection is cut. */
   readonly connectionLimits?: ConnectionLimits | undefined;
@@ -73,9 +73,9 @@ export interface ServerOptions {
    * The status for whatever ended a call: thrown by a handler, or a refusal of the server itself (`call` is undefined when no method was
    * found). Must not throw. Unless given, as `statusOfThrown`.
    */
-  readonly statusOf?: ((thrown: unknown, call: Call | undefined) => Status) | undefined;
+  readonly statusOf?: ((thrown: unknown, call: MethodCall | undefined) => GrpcStatus) | undefined;
   /** A connection came. False refuses it before a stream is read. What is known of it may be kept by the object. */
-  readonly onConnection?: ((connection: Connection, socket: ServerHttp2Session["socket"]) => boolean) | undefined;
+  readonly onConnection?: ((connection: GuardedConnection, socket: ServerHttp2Session["socket"]) => boolean) | undefined;
   /** A connection was cut. */
   readonly onCut?: ((reason: CutReason, address: string) => void) | undefined;
 }
@@ -84,10 +84,10 @@ export class GrpcServer {
   readonly #options: ServerOptions;
   readonly #http2: Http2Server;
   readonly #guard: ConnectionGuard;
-  readonly #methods: ReadonlyMap<string, Method>;
+  readonly #methods: ReadonlyMap<string, GrpcMethod>;
   readonly #bounds: AssemblyBounds;
   readonly #environment: CallEnvironment;
-  readonly #statusOf: (thrown: unknown, call: Call | undefined) => Status;
+  readonly #statusOf: (thrown: unknown, call: MethodCall | undefined) => GrpcStatus;
 
   constructor(options: ServerOptions) {
     const { limits } = options;
@@ -158,13 +158,13 @@ export class GrpcServer {
     const { session } = stream;
     const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
     if (connection === undefined) return;
-    const incoming: Incoming = { stream, headers, fields, connection };
+    const incoming: IncomingStream = { stream, headers, fields, connection };
     const { turns } = this.#guard;
     if (turns.mayAct(connection.turns)) this.#serve(incoming);
     else turns.wait(connection.turns, () => this.#serve(incoming));
   }
 
-  #serve(incoming: Incoming): void {
+  #serve(incoming: IncomingStream): void {
     const { stream, headers, fields, connection } = incoming;
     if (!connection.meter.isTaking) {
       connection.meter.park(() => this.#serve(incoming));
@@ -201,7 +201,7 @@ export class GrpcServer {
   }
 
   /** Refuses a stream without a method: the status goes in headers alone. */
-  #refuse(incoming: Incoming, error: WaymarkError, headers?: NodeJS.Dict<string | string[]>): void {
+  #refuse(incoming: IncomingStream, error: WaymarkError, headers?: NodeJS.Dict<string | string[]>): void {
     const { stream } = incoming;
     countRefusal(incoming);
     const fields = statusFields(this.#statusOf(error, undefined));
@@ -235,7 +235,7 @@ function sessionOptions(limits: ServerLimits) {
   };
 }
 
-function countRefusal({ connection, stream }: Incoming): void {
+function countRefusal({ connection, stream }: IncomingStream): void {
   connection.meter.refusalCount += 1;
   if (!stream.endAfterHeaders) connection.meter.brokenUploads += 1;
 }
@@ -247,30 +247,30 @@ function ignore(): void {
 // One call's stream on node:http2: tells its `ServerCall` what comes, writes what that orders, and keeps the connection's counts.
 
 /** A stream that a client opened. */
-interface Incoming {
+interface IncomingStream {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
   /** Names and values in turn, as they came. */
   readonly fields: readonly string[];
-  readonly connection: Connection;
+  readonly connection: GuardedConnection;
 }
 
 /** Without `date`, which gRPC has no use for and Node formats anew for each answer. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
 
 const CALL: unique symbol = Symbol("waymark call");
-type CallStream = ServerHttp2Stream & { [CALL]?: IncomingCall };
+type ServerCallStream = ServerHttp2Stream & { [CALL]?: IncomingCall };
 
 // HOT: one object and four shared listeners a call; a closure for each instead cost 1.5 µs.
-class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPort, Arriving {
+class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPort, PendingRequest {
   sinceMs: number | undefined;
-  readonly #connection: Connection;
+  readonly #connection: GuardedConnection;
   readonly #isLasting: boolean;
   #call: ServerCall | undefined;
   #pendingBytes = 0;
 
   /** `isLasting` for streams, which make room for as many more. */
-  constructor({ stream, connection }: Incoming, isLasting: boolean) {
+  constructor({ stream, connection }: IncomingStream, isLasting: boolean) {
     super(stream);
     this.#connection = connection;
     this.#isLasting = isLasting;
@@ -278,7 +278,7 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
 
   /** Starts reading; from now on the call hears of everything. The stream's errors are the server's to listen to. */
   listen(call: ServerCall): void {
-    const stream: CallStream = this.stream;
+    const stream: ServerCallStream = this.stream;
     this.#call = call;
     stream[CALL] = this;
     this.#connection.arriving.add(this);
@@ -345,18 +345,18 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
   }
 }
 
-function onData(this: CallStream, chunk: Uint8Array): void {
+function onData(this: ServerCallStream, chunk: Uint8Array): void {
   this[CALL]?.onData(chunk);
 }
 
-function onEnd(this: CallStream): void {
+function onEnd(this: ServerCallStream): void {
   this[CALL]?.onEnd();
 }
 
-function onClose(this: CallStream): void {
+function onClose(this: ServerCallStream): void {
   this[CALL]?.onClose();
 }
 
-function onWantTrailers(this: CallStream): void {
+function onWantTrailers(this: ServerCallStream): void {
   this[CALL]?.onWantTrailers();
 }

@@ -1,9 +1,9 @@
 /** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
 import { statSync } from "node:fs";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
-import { type AcceptOptions, type Acceptor, openAcceptor, type TlsMaterial } from "./acceptor.io.ts";
+import { type AcceptOptions, openAcceptor, type TlsAcceptor, type TlsMaterial } from "./acceptor.io.ts";
 
-export interface TlsFiles {
+export interface ListenerTlsFiles {
   /** The group of settings that names them; absent: `tls`. */
   readonly group?: "tls" | "fabric";
   readonly certFile: string;
@@ -15,7 +15,7 @@ export interface TlsFiles {
 }
 
 /** Reads the files; throws an error that names the setting and the file that cannot be read. */
-function readTls(files: TlsFiles): TlsMaterial {
+function readTls(files: ListenerTlsFiles): TlsMaterial {
   const group = files.group ?? "tls";
   const read = (setting: string, path: string) => readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
   return {
@@ -28,12 +28,12 @@ function readTls(files: TlsFiles): TlsMaterial {
 
 /** What a listener with certificates in files takes beside what its acceptor does. */
 export interface FileAcceptOptions extends Omit<AcceptOptions, "tls"> {
-  readonly tls: TlsFiles | undefined;
+  readonly tls: ListenerTlsFiles | undefined;
   readonly onReload: () => void;
   readonly onReloadFailed: (error: unknown) => void;
 }
 
-export interface FileAcceptor extends Acceptor {
+export interface FileAcceptor extends TlsAcceptor {
   /** Reads the certificates again; without TLS nothing happens. */
   reloadTls(): void;
 }
@@ -63,7 +63,7 @@ const POLL_MS = 10_000;
  * other (a half-done renewal), `onError` hears of it and the listener keeps what it has.
  */
 export function watchTls(
-  files: TlsFiles,
+  files: ListenerTlsFiles,
   apply: (material: TlsMaterial) => void,
   events: { readonly onReload: () => void; readonly onError: (error: unknown) => void; readonly pollMs?: number },
 ): TlsWatch {

@@ -26,17 +26,17 @@ export interface UnreadAnswer {
 }
 
 /** All holders of one network. */
-interface Network {
+interface UnreadNetwork {
   bytes: number;
   holderCount: number;
 }
 
-interface Holder {
+interface UnreadHolder {
   leftBytes: number;
   sinceMs: number;
   isEnded: boolean;
   readonly address: string;
-  readonly network: Network;
+  readonly network: UnreadNetwork;
   readonly cut: () => void;
 }
 
@@ -54,8 +54,8 @@ export class UnreadAnswers {
   readonly #limits: UnreadLimits;
   readonly #ports: UnreadPorts;
   /** Holders with unread bytes in the order of their last progress: the first has waited longest. */
-  readonly #waiting = new Set<Holder>();
-  readonly #networks = new Map<string, Network>();
+  readonly #waiting = new Set<UnreadHolder>();
+  readonly #networks = new Map<string, UnreadNetwork>();
   #bytes = 0;
 
   constructor(limits: UnreadLimits, ports: UnreadPorts) {
@@ -80,7 +80,7 @@ export class UnreadAnswers {
     const network = this.#networks.get(key) ?? { bytes: 0, holderCount: 0 };
     this.#networks.set(key, network);
     network.holderCount += 1;
-    const holder: Holder = { leftBytes: 0, sinceMs: 0, isEnded: false, address, network, cut };
+    const holder: UnreadHolder = { leftBytes: 0, sinceMs: 0, isEnded: false, address, network, cut };
     return {
       grow: (sizeBytes) => this.#grow(holder, sizeBytes),
       progress: (sizeBytes) => this.#progress(holder, sizeBytes),
@@ -97,7 +97,7 @@ export class UnreadAnswers {
   }
 
   // HOT: once a gRPC call.
-  #grow(holder: Holder, sizeBytes: number): void {
+  #grow(holder: UnreadHolder, sizeBytes: number): void {
     if (holder.isEnded) return;
     if (holder.leftBytes === 0) this.#wait(holder);
     this.#resize(holder, sizeBytes);
@@ -105,25 +105,25 @@ export class UnreadAnswers {
   }
 
   // HOT: once a gRPC call.
-  #progress(holder: Holder, sizeBytes: number): void {
+  #progress(holder: UnreadHolder, sizeBytes: number): void {
     if (!this.#waiting.delete(holder)) return;
     this.#resize(holder, -sizeBytes);
     if (holder.leftBytes > 0) this.#wait(holder);
   }
 
-  #wait(holder: Holder): void {
+  #wait(holder: UnreadHolder): void {
     holder.sinceMs = this.#ports.nowMs();
     this.#waiting.add(holder);
   }
 
-  #resize(holder: Holder, sizeBytes: number): void {
+  #resize(holder: UnreadHolder, sizeBytes: number): void {
     holder.leftBytes += sizeBytes;
     holder.network.bytes += sizeBytes;
     this.#bytes += sizeBytes;
   }
 
   /** Cost: all waiting holders. */
-  #heaviest(first: Holder): Holder {
+  #heaviest(first: UnreadHolder): UnreadHolder {
     const nowMs = this.#ports.nowMs();
     let [heaviest, most] = [first, 0];
     for (const holder of this.#waiting) {
@@ -134,13 +134,13 @@ export class UnreadAnswers {
     return heaviest;
   }
 
-  #cut(holder: Holder): void {
+  #cut(holder: UnreadHolder): void {
     this.#end(holder);
     this.#ports.onCut?.(holder.address);
     holder.cut();
   }
 
-  #end(holder: Holder): void {
+  #end(holder: UnreadHolder): void {
     if (holder.isEnded) return;
     holder.isEnded = true;
     this.#waiting.delete(holder);

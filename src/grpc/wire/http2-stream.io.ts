@@ -1,7 +1,7 @@
 /** Streams of node:http2 as the port that calls write to, on either end, and what its sessions need so that Node does not end the process. */
 import type { Http2Session, Http2Stream } from "node:http2";
 import { later } from "../../lib/stall-aware-time.io.ts";
-import type { StreamPort, Taken } from "./message-reader.ts";
+import type { StreamPort, WriteCallback } from "./message-reader.ts";
 import type { HeaderBlock } from "./metadata.ts";
 import { HTTP2_ERROR } from "./status.ts";
 
@@ -16,7 +16,7 @@ export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements Str
     return this.stream.destroyed || this.stream.closed;
   }
 
-  write(bytes: Uint8Array, taken?: Taken): boolean {
+  write(bytes: Uint8Array, taken?: WriteCallback): boolean {
     return this.isGone || this.stream.write(bytes, taken);
   }
 

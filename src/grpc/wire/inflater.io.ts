@@ -1,12 +1,12 @@
 /**
- * Inflates compressed messages within one budget for all listeners that share it (inflation.ts). A gzip message says at its
+ * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). A gzip message says at its
  * end how long it will be: it is charged and allocated by that, and one that lied is refused when it reaches it. Of a message of several
  * members, or with other bytes behind it, the end says something else: both are refused, as nothing else says how long they will be.
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
-import type { Compressed, Inflated, Inflater, Inflation } from "./message-reader.ts";
+import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimits, type InflationTicket } from "./inflation-budget.ts";
+import type { CompressedMessage, InflateResult, Inflater, Inflation } from "./message-reader.ts";
 
 /** Up to here, and of few bytes as it came, it is done at once: a trip to zlib's thread costs more. */
 const SMALL_BYTES = 16 * 1_024;
@@ -37,12 +37,12 @@ export class SharedInflater implements Inflater {
   }
 
   /** Begins to inflate a message, now or when its turn comes. */
-  inflate(message: Compressed): Inflation {
+  inflate(message: CompressedMessage): Inflation {
     const { bytes } = message;
     if (bytes.length === 0) return settled(bytes);
     const size = inflatedSize(message);
     if (size instanceof WaymarkError) return settled(size);
-    return new Running(message, size, this.#budget, () => this.#watch());
+    return new RunningInflation(message, size, this.#budget, () => this.#watch());
   }
 
   /** Checks the messages that wait, until none waits. */
@@ -56,21 +56,21 @@ export class SharedInflater implements Inflater {
   }
 }
 
-function settled(result: Inflated): Inflation {
+function settled(result: InflateResult): Inflation {
   return { result, onResult: undefined, release: () => {} };
 }
 
-class Running implements Inflation {
-  result: Inflated | undefined;
-  onResult: ((result: Inflated) => void) | undefined;
-  readonly #message: Compressed;
+class RunningInflation implements Inflation {
+  result: InflateResult | undefined;
+  onResult: ((result: InflateResult) => void) | undefined;
+  readonly #message: CompressedMessage;
   readonly #size: number;
   readonly #budget: InflationBudget;
-  readonly #ticket: Ticket;
+  readonly #ticket: InflationTicket;
   #isReleased = false;
   #isAtWork = false;
 
-  constructor(message: Compressed, size: number, budget: InflationBudget, watch: () => void) {
+  constructor(message: CompressedMessage, size: number, budget: InflationBudget, watch: () => void) {
     this.#message = message;
     this.#size = size;
     this.#budget = budget;
@@ -119,7 +119,7 @@ class Running implements Inflation {
     });
   }
 
-  #inflateNow(): Inflated {
+  #inflateNow(): InflateResult {
     const size = Math.max(1, this.#size);
     try {
       return this.#checked(gunzipSync(this.#message.bytes, { maxOutputLength: size, chunkSize: Math.max(64, size + 1) }));
@@ -129,7 +129,7 @@ class Running implements Inflation {
   }
 
   /** The bytes, unless the message inflated to another size than it says. Node ignores bytes behind the message. */
-  #checked(inflated: Uint8Array): Inflated {
+  #checked(inflated: Uint8Array): InflateResult {
     if (this.#message.encoding === "deflate" || inflated.length === this.#size) return inflated;
     return invalid(
       "request",
@@ -145,7 +145,7 @@ class Running implements Inflation {
     return invalid("request", `a gzip message inflates to more than the ${this.#size} bytes that its last four say; ${NOT_TAKEN}`);
   }
 
-  #settle(result: Inflated): void {
+  #settle(result: InflateResult): void {
     if (this.#isReleased) return;
     if (result instanceof WaymarkError) this.#budget.release(this.#ticket, performance.now());
     if (this.onResult === undefined) this.result = result;
@@ -154,7 +154,7 @@ class Running implements Inflation {
 }
 
 /** How long a message will be, at most; or why it is refused as it is. */
-function inflatedSize({ encoding, bytes, maxMessageBytes }: Compressed): number | WaymarkError {
+function inflatedSize({ encoding, bytes, maxMessageBytes }: CompressedMessage): number | WaymarkError {
   if (encoding === "deflate") return Math.min(maxMessageBytes, bytes.length * MAX_RATIO);
   if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return invalid("request", "not the bytes of a gzip message");
   const size = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(bytes.length - 4, true);

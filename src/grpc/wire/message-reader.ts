@@ -1,10 +1,10 @@
 /** Turns the bytes that come on a stream into messages, in order, at the speed at which its listener takes them. Both ends use it. */
 import { WaymarkError } from "../../lib/errors.ts";
-import type { Encoding } from "./request-head.ts";
+import type { MessageEncoding } from "./request-head.ts";
 
 /** A message as it came, to be inflated. */
-export interface Compressed {
-  readonly encoding: Encoding;
+export interface CompressedMessage {
+  readonly encoding: MessageEncoding;
   readonly bytes: Uint8Array;
   /** The connection that the message came on. What inflating costs is charged to it. */
   readonly owner: object;
@@ -13,21 +13,21 @@ export interface Compressed {
 }
 
 /** The inflated bytes, or why the message is refused. */
-export type Inflated = Uint8Array | WaymarkError;
+export type InflateResult = Uint8Array | WaymarkError;
 
 /** A message that is being inflated, or that waits for its turn. */
 export interface Inflation {
   /** Present at once for small messages and for refusals; otherwise `onResult` is called. */
-  readonly result: Inflated | undefined;
+  readonly result: InflateResult | undefined;
   /** Called once when there was no result at once; never after `release`. */
-  onResult: ((result: Inflated) => void) | undefined;
+  onResult: ((result: InflateResult) => void) | undefined;
   /** Call this when the message is handled, or no longer wanted. Calling it again does nothing. */
   release(): void;
 }
 
 /** Inflates messages within a budget that the caller of the room owns, so that a few kilobytes cannot become gigabytes. */
 export interface Inflater {
-  inflate(message: Compressed): Inflation;
+  inflate(message: CompressedMessage): Inflation;
 }
 
 /** Who takes the messages of a stream. */
@@ -42,7 +42,7 @@ export interface MessageSink {
 export interface ReaderParts {
   readonly bounds: AssemblyBounds;
   /** The encoding that the headers named, where they came already. */
-  readonly encoding?: Encoding | undefined;
+  readonly encoding?: MessageEncoding | undefined;
   /** Absent where nothing can be inflated; then a compressed message is refused. */
   readonly inflater: Inflater | undefined;
   /** The connection, to which inflating is charged. */
@@ -60,13 +60,13 @@ export class MessageReader {
   readonly #parts: ReaderParts;
   readonly #sink: MessageSink;
   readonly #assembler: MessageAssembler;
-  #encoding: Encoding | undefined;
+  #encoding: MessageEncoding | undefined;
   #state: "open" | "ended" | "over" = "open";
   /** Why no message is given now: the reasons that hold, added up. */
   #waits = 0;
   #inflation: Inflation | undefined;
   /** What was inflated, until it is given. */
-  #inflated: Inflated | undefined;
+  #inflated: InflateResult | undefined;
   /** Whether what was inflated last was given to the listener. */
   #isInflationGiven = false;
   #isGiving = false;
@@ -84,7 +84,7 @@ export class MessageReader {
   }
 
   /** The headers came, and name the encoding of messages that say they are compressed. */
-  useEncoding(encoding: Encoding): void {
+  useEncoding(encoding: MessageEncoding): void {
     this.#encoding = encoding;
     this.#assembler.allowCompressed();
   }
@@ -205,7 +205,7 @@ export class MessageReader {
     };
   }
 
-  #sinkInflated(result: Inflated): void {
+  #sinkInflated(result: InflateResult): void {
     this.#isInflationGiven = true;
     if (result instanceof WaymarkError) throw result;
     this.#sink.message(result);
@@ -423,14 +423,14 @@ function malformed(description: string): WaymarkError {
  * implement it over arrays.
  */
 /** Called when HTTP/2 took all of what was written: the peer's window and the socket had room for it. Node calls it with an error when the stream is gone. */
-export type Taken = (error?: Error | null) => void;
+export type WriteCallback = (error?: Error | null) => void;
 
 /** What both ends do with a stream. */
 export interface StreamPort {
   /** Whether the stream is over; nothing can be written or read any more. */
   readonly isGone: boolean;
   /** Writes bytes of DATA. False when the caller should wait for `onceWritable` before it writes more. */
-  write(bytes: Uint8Array, taken?: Taken): boolean;
+  write(bytes: Uint8Array, taken?: WriteCallback): boolean;
   /** Ends our direction after what was written, with these bytes as the last ones. */
   end(bytes?: Uint8Array): void;
   /** Resets the stream with an HTTP/2 error code (RFC 9113, section 7). Harmless when it is over. */

@@ -40,7 +40,7 @@ const CONNECTION_NAMES: ReadonlySet<string> = new Set([
 ]);
 
 /** An ordered list of names and values; a name may occur several times. */
-export class Metadata implements Iterable<readonly [string, MetadataValue]> {
+export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> {
   readonly #entries: (readonly [string, MetadataValue])[] = [];
 
   /** The first value of a lower-case name. */
@@ -72,8 +72,8 @@ export class Metadata implements Iterable<readonly [string, MetadataValue]> {
   }
 
   /** Adds an entry that came from the wire and was checked. */
-  static read(entries: readonly (readonly [string, MetadataValue])[]): Metadata {
-    const metadata = new Metadata();
+  static read(entries: readonly (readonly [string, MetadataValue])[]): GrpcMetadata {
+    const metadata = new GrpcMetadata();
     metadata.#entries.push(...entries);
     return metadata;
   }
@@ -87,7 +87,7 @@ export class Metadata implements Iterable<readonly [string, MetadataValue]> {
  * The metadata among the fields of a header block, given as names and values in turn, as they came. Fields of HTTP/2 and of gRPC itself
  * are passed over. Throws `invalid_argument` for a `-bin` value that is no base64.
  */
-export function metadataOf(fields: readonly string[]): Metadata {
+export function metadataOf(fields: readonly string[]): GrpcMetadata {
   const entries: (readonly [string, MetadataValue])[] = [];
   for (let at = 0; at + 1 < fields.length; at += 2) {
     const name = fields[at] ?? "";
@@ -104,11 +104,11 @@ export function metadataOf(fields: readonly string[]): Metadata {
       entries.push([name, bytes]);
     }
   }
-  return Metadata.read(entries);
+  return GrpcMetadata.read(entries);
 }
 
 /** Puts metadata into a header block, each name with all its values in order. */
-export function addFields(block: Record<string, string | readonly string[]>, metadata: Metadata): void {
+export function addFields(block: Record<string, string | readonly string[]>, metadata: GrpcMetadata): void {
   for (const [name, value] of metadata) {
     const text = typeof value === "string" ? value : encodeBinary(value);
     const before = block[name];

@@ -3,10 +3,10 @@
  * "Timeout").
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { addFields, type HeaderBlock, type Metadata } from "./metadata.ts";
+import { addFields, type GrpcMetadata, type HeaderBlock } from "./metadata.ts";
 
 /** Encodings that messages are read in, as `grpc-encoding` names them; messages are sent plain (gRPC's compression.md). */
-export type Encoding = "gzip" | "deflate";
+export type MessageEncoding = "gzip" | "deflate";
 
 /** What `grpc-accept-encoding` says where messages can be inflated. */
 const ACCEPTED_ENCODINGS = "identity,deflate,gzip";
@@ -19,7 +19,7 @@ export interface CallHead {
   /** Undefined without a deadline; a refusal when the header cannot be read. */
   readonly timeoutMs: number | WaymarkError | undefined;
   /** Of messages that say they are compressed. */
-  readonly encoding: Encoding | undefined;
+  readonly encoding: MessageEncoding | undefined;
 }
 
 /** A request that is answered with an HTTP status, because its sender does not speak gRPC. */
@@ -102,7 +102,7 @@ export function firstOf(value: string | readonly string[] | undefined): string |
 }
 
 /** The encoding that a `grpc-encoding` header names: undefined for none, "unknown" for one that is not read here. */
-export function encodingOf(header: string | undefined): Encoding | "unknown" | undefined {
+export function encodingOf(header: string | undefined): MessageEncoding | "unknown" | undefined {
   if (header === undefined || header === "identity") return undefined;
   return header === "gzip" || header === "deflate" ? header : "unknown";
 }
@@ -149,7 +149,7 @@ export function expired(): WaymarkError {
 export interface CallTarget {
   /** `/package.Service/Method`. */
   readonly path: string;
-  readonly metadata?: Metadata | undefined;
+  readonly metadata?: GrpcMetadata | undefined;
   /** Ms until the deadline; undefined without one. */
   readonly timeoutMs?: number | undefined;
 }

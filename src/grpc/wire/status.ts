@@ -12,7 +12,7 @@ export type StatusCode = (typeof CODES)[keyof typeof CODES];
 const BY_NUMBER: readonly StatusCode[] = Object.values(CODES);
 
 /** How a call ended. */
-export interface Status {
+export interface GrpcStatus {
   readonly code: StatusCode;
   /** For people; any Unicode text. */
   readonly message: string;
@@ -21,13 +21,13 @@ export interface Status {
 }
 
 /** The status of a call that succeeded. */
-export const OK: Status = { code: CODES.OK, message: "" };
+export const OK: GrpcStatus = { code: CODES.OK, message: "" };
 
 /** A call that ended otherwise than with OK. Handlers throw it to choose the status of their call; clients are given it. */
 export class StatusError extends Error {
-  readonly status: Status;
+  readonly status: GrpcStatus;
 
-  constructor(status: Status) {
+  constructor(status: GrpcStatus) {
     super(`${codeName(status.code)}: ${status.message}`);
     this.name = "StatusError";
     this.status = status;
@@ -38,14 +38,14 @@ export class StatusError extends Error {
  * The status for whatever a handler threw: that of a `StatusError`, the code of a `WaymarkError`'s reason, and INTERNAL without its
  * words for anything else, because the words of a bug are not for callers. Servers may be given a richer one.
  */
-export function statusOfThrown(thrown: unknown): Status {
+export function statusOfThrown(thrown: unknown): GrpcStatus {
   if (thrown instanceof StatusError) return thrown.status;
   if (thrown instanceof WaymarkError) return { code: REASONS[thrown.reason], message: thrown.message };
   return { code: CODES.INTERNAL, message: "the server failed on this request" };
 }
 
 /** The fields of a status as trailers have them. Fields that are empty are left out. */
-export function statusFields(status: Status): Record<string, string> {
+export function statusFields(status: GrpcStatus): Record<string, string> {
   const fields: Record<string, string> = { "grpc-status": String(status.code) };
   if (status.message !== "") fields["grpc-message"] = encodeStatusMessage(status.message);
   if (status.details !== undefined) fields["grpc-status-details-bin"] = encodeBinary(status.details);
@@ -53,7 +53,7 @@ export function statusFields(status: Status): Record<string, string> {
 }
 
 /** The status in a block of trailers (or of headers that end the stream); undefined where it has none. */
-export function statusIn(fields: HeaderBlock): Status | undefined {
+export function statusIn(fields: HeaderBlock): GrpcStatus | undefined {
   const text = firstOf(fields["grpc-status"]);
   if (text === undefined) return undefined;
   const details = firstOf(fields["grpc-status-details-bin"]);

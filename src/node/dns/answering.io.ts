@@ -7,27 +7,27 @@ import { openDnsCookies } from "../../dns/server/cookie-secrets.io.ts";
 import { type DnsAnswers, type DnsAnswersOptions, openDnsAnswers } from "../../dns/server/server.io.ts";
 import { type KeyFile, openKeyFile } from "../../dns/signing/key-file.io.ts";
 import { ZoneSigner } from "../../dns/signing/zone-signer.ts";
-import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
+import type { RemoteLookups } from "../../dns/subject/remote-lookup.ts";
 import { openKeyFiles } from "../../dns/transfer/key-files.io.ts";
-import { Transfers } from "../../dns/transfer/transfers.io.ts";
+import { ZoneTransfers } from "../../dns/transfer/transfers.io.ts";
 import type { EndedTransfer } from "../../dns/transfer/zone-messages.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
-import { classesOf, type ViewerOfView, Views, viewersOf } from "../../dns/views/views.ts";
+import { classesOf, DnsViews, type ViewerOfView, viewersOf } from "../../dns/views/views.ts";
 import { type AddressBlock, isLoopbackHost, parseBlock, reverseBlocks, reverseZoneNames } from "../../lib/addresses.ts";
 import type { RootLog } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import type { NameAnswersParts } from "../../services/dns/answers.ts";
+import type { NameAnswersParts } from "../../services/dns/name-answers.ts";
 import type { NodeIdentity } from "../../services/service.ts";
 import type { AccessLog } from "../access-log.ts";
-import type { Identities } from "../identity.io.ts";
+import type { CallerIdentities } from "../identity.io.ts";
 import type { NodeLimits } from "../limits.ts";
 import { dnsSelection } from "./selection.ts";
 
-export interface DnsAnsweringOptions extends Omit<DnsSources, "elsewhere"> {
+export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
   /** What a resolver knows elsewhere. Absent at a node. */
-  readonly elsewheres?: Elsewheres | undefined;
+  readonly remoteLookups?: RemoteLookups | undefined;
   readonly settings: Settings;
   readonly log: RootLog;
   readonly identity: Pick<NodeIdentity, "clusterId" | "nodeId">;
@@ -35,7 +35,7 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "elsewhere"> {
   readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns" | "noteHidden">;
   readonly accessLog: Pick<AccessLog, "onTransfer">;
   /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
-  readonly identities?: Pick<Identities, "identify"> | undefined;
+  readonly identities?: Pick<CallerIdentities, "identify"> | undefined;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   /** The serials of the zone that DNS tells, numbers of 32 bits by class of viewers. Undefined while DNS is off. */
@@ -46,7 +46,7 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "elsewhere"> {
   readonly cookieSecret?: Uint8Array | undefined;
 }
 
-interface Answering {
+interface AnsweringContext {
   readonly options: DnsAnswersOptions;
   readonly answers: DnsAnswers;
   /** Reads the secret of cookies and the keys of zones and secondaries again. */
@@ -58,13 +58,13 @@ export function openZoneKeys({ settings: { dns }, log }: Pick<DnsAnsweringOption
   return dns.enabled && dns.dnssecKeyFile !== undefined ? openKeyFile(dns.dnssecKeyFile, log.child("dns")) : undefined;
 }
 
-interface Sharing {
+interface KeySharing {
   readonly zoneKeys: KeyFile | undefined;
   /** How many share the memory for plans, and have their parts not in their settings. */
   readonly sharerCount: number;
 }
 
-export function openAnswering(options: DnsAnsweringOptions, { zoneKeys, sharerCount }: Sharing): Answering {
+export function openAnswering(options: DnsAnsweringOptions, { zoneKeys, sharerCount }: KeySharing): AnsweringContext {
   const { settings, log, metrics, random } = options;
   const { dns, listen } = settings;
   const dnsLog = log.child("dns");
@@ -77,7 +77,7 @@ export function openAnswering(options: DnsAnsweringOptions, { zoneKeys, sharerCo
   const made: DnsAnswersOptions = {
     settings: withKeys(answerSettings(options), zoneKeys),
     signer,
-    select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
+    select: dnsSelection(options, viewers, new DnsViews(dns.views, trusted)),
     planBytes: Math.ceil(dns.planBytes / sharerCount),
     serialOf: serialsOf(options, viewers),
     transfers: { findKey: keys.findKey, running: openTransfers(options, viewers) },
@@ -105,10 +105,10 @@ function withKeys(settings: DnsSettings, file: KeyFile | undefined): DnsSettings
   return { ...settings, zoneKeys: file && (() => file.keys.keys) };
 }
 
-function openTransfers(options: DnsAnsweringOptions, viewers: readonly ViewerOfView[]): Transfers {
+function openTransfers(options: DnsAnsweringOptions, viewers: readonly ViewerOfView[]): ZoneTransfers {
   const { settings, reads, policies, metrics, identity } = options;
   const answers = answerSettings(options);
-  return new Transfers({
+  return new ZoneTransfers({
     reads,
     policies,
     clusterId: identity.clusterId,
@@ -126,14 +126,14 @@ function openTransfers(options: DnsAnsweringOptions, viewers: readonly ViewerOfV
 
 /** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */
 export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | undefined): NameAnswersParts {
-  const { settings, reads, random, checkCaughtUp, elsewheres } = options;
+  const { settings, reads, random, checkCaughtUp, remoteLookups } = options;
   const viewers = viewersOf(settings.dns, settings.node);
   return {
     settings: withKeys(answerSettings(options), zoneKeys),
-    catalogOf: (caller, view) => dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(caller) }, undefined, { view, caller }),
+    catalogOf: (caller, view) => dnsCatalog(random, { ...options, remoteLookup: remoteLookups?.of(caller) }, undefined, { view, caller }),
     viewers,
     // No question of a client subnet comes here.
-    views: new Views(settings.dns.views, []),
+    views: new DnsViews(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
     serialOf: serialsOf(options, viewers),
     reads,
@@ -160,13 +160,13 @@ function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
 
 // Zones that DNS sent, in the audit: which key took which zone, from where, and how much of it.
 
-interface Noting {
+interface AnswerNoting {
   readonly accessLog: Pick<AccessLog, "onTransfer">;
   readonly limits: Pick<NodeLimits, "noteDns">;
 }
 
 /** The principal is `tsig:` and the name of the key, so that no certificate or token has the same one. The tenant is that of the view of the key. */
-function noteTransfer({ accessLog, limits }: Noting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
+function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
   const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
   const viewer = viewers[viewIndex]?.caller;
   if (viewer === undefined) return;

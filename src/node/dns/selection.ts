@@ -1,22 +1,22 @@
 /** Chooses what the asker of a DNS question sees: the view of its address, or of the credential that it showed over TLS or HTTP. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
-import type { Elsewheres, UnknownName } from "../../dns/subject/elsewhere.ts";
-import { type Asker, onlyView, type Selected } from "../../dns/views/asker.ts";
+import type { PendingNameError, RemoteLookups } from "../../dns/subject/remote-lookup.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import { CredentialViews, MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
-import type { ViewerOfView, Views } from "../../dns/views/views.ts";
+import { onlyView, type QueryClient, type ViewSelection } from "../../dns/views/query-client.ts";
+import type { DnsViews, ViewerOfView } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
-import type { Peer } from "../../policy/identity/tenants.ts";
+import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
 import type { NodeLimits } from "../limits.ts";
 
 /** As `Identities`: finds the caller of a request, also by its headers, of which DNS has none. */
 interface CallerTable {
-  readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
+  readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
 }
 
-export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
+export interface DnsSelectionOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly settings: Settings;
   readonly limits: Pick<NodeLimits, "admitDns" | "noteHidden">;
   /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
@@ -24,7 +24,7 @@ export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   /** What a resolver knows elsewhere, by class of viewers. Absent at a node. */
-  readonly elsewheres?: Elsewheres | undefined;
+  readonly remoteLookups?: RemoteLookups | undefined;
   readonly now: () => Time;
   readonly random: () => number;
 }
@@ -33,11 +33,11 @@ const REFUSED = { isRefused: true } as const;
 
 const BY_KEY = { scopePrefix: undefined, isBySubnet: false } as const;
 
-type Selection = (asker: Asker, waited: UnknownName | undefined) => Selected;
+type Selection = (asker: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
 
 /** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
-export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: Views): Selection {
-  const { settings, identity, random, now, checkCaughtUp, elsewheres, limits } = options;
+export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: DnsViews): Selection {
+  const { settings, identity, random, now, checkCaughtUp, remoteLookups, limits } = options;
   const { admitDns } = limits;
   const { clusterId } = identity;
   const isAnonymousRefused = anonymousAccess(settings) === "none";
@@ -46,10 +46,10 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   let known: Caller | undefined;
   const open = (viewer: ViewerOfView) => {
     const onHidden = (namespaces: readonly string[]) => limits.noteHidden(known ?? viewer.caller, address, namespaces);
-    return dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(viewer.caller) }, onHidden, viewer);
+    return dnsCatalog(random, { ...options, remoteLookup: remoteLookups?.of(viewer.caller) }, onHidden, viewer);
   };
   const selected = viewers.map((viewer) => onlyView(open(viewer)));
-  const credentialed = new CredentialViews(viewers.length, open, elsewheres && MAX_FETCHING_VIEWS);
+  const credentialed = new CredentialViews(viewers.length, open, remoteLookups && MAX_FETCHING_VIEWS);
   return (asker, waited) => {
     const { keyView } = asker;
     const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(asker) : { ...BY_KEY, index: keyView };
@@ -71,7 +71,7 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
 }
 
 /** The caller that a certificate names; undefined without one, and where certificates name nobody. Throws `unauthenticated` for one that does not count. */
-function certifiedCaller({ identities }: DnsSelectionOptions, { address, certificate }: Asker): Caller | undefined {
+function certifiedCaller({ identities }: DnsSelectionOptions, { address, certificate }: QueryClient): Caller | undefined {
   if (certificate === undefined || identities === undefined) return undefined;
   const caller = identities.identify(() => undefined, { address, certificate });
   // Only a token that was not seen before takes time, and there is none.

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
 import type { DnsGatewayOptions } from "../../dns/server/server.io.ts";
-import { openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
+import { type ListenerTlsFiles, openFileAcceptor } from "../../grpc/server/tls-files.io.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { ListeningPort } from "../../lib/shared-port.io.ts";
 import { meetPeer } from "../../server/peer.io.ts";
@@ -16,7 +16,7 @@ function mayTransfer(socket: Socket): boolean {
 }
 
 /** The files that the settings name; undefined without TLS. */
-export function tlsFiles({ tls }: Settings): TlsFiles | undefined {
+export function tlsFiles({ tls }: Settings): ListenerTlsFiles | undefined {
   const { certFile, keyFile } = tls;
   if (certFile === undefined || keyFile === undefined) return undefined;
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
@@ -27,7 +27,11 @@ interface DnsTlsPort {
 }
 
 /** How the gateway opens the listener; undefined without a port for it. */
-export function dnsTls(at: Omit<ListeningPort, "port"> & DnsTlsPort, tls: TlsFiles | undefined, log: Log): DnsGatewayOptions["openTls"] {
+export function dnsTls(
+  at: Omit<ListeningPort, "port"> & DnsTlsPort,
+  tls: ListenerTlsFiles | undefined,
+  log: Log,
+): DnsGatewayOptions["openTls"] {
   const { host, port, sharing } = at;
   if (port === undefined || tls === undefined) return undefined;
   return async ({ maxConnections, accept, dropped }) => {

@@ -1,17 +1,17 @@
 /** What the rest of a node needs of its fabric; and the stand-in for a node that has no fabric. */
 import type { Time } from "../../lib/machine.ts";
-import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/age.ts";
-import type { ListenerPlace } from "../../services/node-entry.ts";
+import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/answer-age.ts";
+import type { ListenerAddress } from "../../services/node-entry.ts";
 import type { MemberDirectory } from "../../services/peers.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
 export interface NodeFabric {
   /** Where others reach this node; undefined while it has no fabric listener. */
-  readonly listener: (Required<ListenerPlace> & { readonly address: string }) | undefined;
+  readonly listener: (Required<ListenerAddress> & { readonly address: string }) | undefined;
   readonly mesh: PeerDirectory;
   readonly peers: MemberDirectory;
-  readonly component: Component;
+  readonly component: NodeComponent;
 }
 
 /** The stand-in of a node without a fabric. */

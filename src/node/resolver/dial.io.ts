@@ -2,12 +2,12 @@
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
-import type { Dial } from "../../grpc/client/pool.io.ts";
+import type { PendingConnection } from "../../grpc/client/pool.io.ts";
 import { GRPC_PORT, hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { UpstreamCredentials } from "./credentials.io.ts";
 
-export interface DialOptions {
+export interface UpstreamDialOptions {
   /** `host` or `host:port`, an IPv6 host in brackets. */
   readonly address: string;
   readonly credentials: Pick<UpstreamCredentials, "tls" | "token">;
@@ -36,7 +36,12 @@ export const CONNECTION_LIMITS: ClientLimits = {
 };
 
 /** `done` rejects with an error for people when no server of HTTP/2 is there in time, or none that may be shown the credential. */
-export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): Dial {
+export function dialUpstream({
+  address,
+  credentials: { tls, token },
+  timeoutMs,
+  connection: parts,
+}: UpstreamDialOptions): PendingConnection {
   const place = placeOf(address);
   const scheme = tls === undefined ? "http" : "https";
   if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))
@@ -66,13 +71,13 @@ export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, 
   return { done, cancel: () => fail("given up") };
 }
 
-interface Place {
+interface UpstreamAddress {
   readonly host: string;
   readonly port: number;
   readonly authority: string;
 }
 
-function placeOf(address: string): Place | undefined {
+function placeOf(address: string): UpstreamAddress | undefined {
   const match = /^(?:\[(?<v6>[0-9A-Fa-f:.%]+)\]|(?<name>[A-Za-z0-9._-]+))(?::(?<port>\d{1,5}))?$/.exec(address);
   const host = match?.groups?.["v6"] ?? match?.groups?.["name"];
   const port = Number(match?.groups?.["port"] ?? GRPC_PORT);

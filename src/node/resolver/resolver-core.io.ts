@@ -12,7 +12,7 @@ import {
 import { hasUpstreamTls } from "../../config/exposure.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { WatchWaker } from "../../discovery/watch-waker.io.ts";
-import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
+import type { RemoteLookups } from "../../dns/subject/remote-lookup.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -22,14 +22,14 @@ import { later, now } from "../../lib/stall-aware-time.io.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { draining } from "../../server/status.ts";
 import { auditHandlers } from "../../services/audit.ts";
-import { openElsewheres } from "../../services/resolving/elsewhere.ts";
-import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
+import { ageOf, type ResolverPorts, type UpstreamAnswer } from "../../services/resolving/ports.ts";
+import { openRemoteLookups } from "../../services/resolving/remote-lookups.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
-import { openSeals } from "../regions/seals.io.ts";
+import { openSeals } from "../regions/cluster-keys.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./credentials.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
@@ -50,13 +50,13 @@ export interface ResolverCoreParts {
   readonly random: () => number;
 }
 
-export class ResolverCore implements Component {
+export class ResolverCore implements NodeComponent {
   readonly rooms: ResolverRooms;
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceDefinition[];
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
   /** What its DNS knows beside what it follows. */
-  readonly elsewheres: Elsewheres;
+  readonly remoteLookups: RemoteLookups;
   /** Resolves when it first serves. */
   readonly ready: Promise<void>;
   isDraining = false;
@@ -64,7 +64,7 @@ export class ResolverCore implements Component {
   readonly #audit: AuditLog;
   readonly #wakeup: WatchWaker;
   readonly #readersOfSummaries: WatchWaker | undefined;
-  readonly #waits = new Waits();
+  readonly #waits = new ConditionWaiters();
   readonly #switcher: PolicySwitcher;
   readonly #onServing = new Set<(isServing: boolean) => void>();
   readonly #policyWakes = new Set<() => void>();
@@ -122,7 +122,7 @@ export class ResolverCore implements Component {
     const ports = this.#ports();
     this.services = this.#servicesOf(settings, ports, { random, audit });
     const viewers = classesOf(viewersOf(settings.dns, settings.node)).callers;
-    this.elsewheres = openElsewheres(this.rooms, { ports, resolver, now, viewers });
+    this.remoteLookups = openRemoteLookups(this.rooms, { ports, resolver, now, viewers });
   }
 
   /** Called when another policy is in force. To be set before it is started. */
@@ -226,7 +226,7 @@ export class ResolverCore implements Component {
     settings: NodeOptions["settings"],
     ports: ResolverPorts,
     { random, audit }: Pick<ResolverCoreParts, "audit" | "random">,
-  ): readonly Service[] {
+  ): readonly ServiceDefinition[] {
     const { rooms } = this;
     return resolverServices({
       ...rooms,
@@ -289,7 +289,7 @@ export class ResolverCore implements Component {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I> | Uint8Array,
     withinMs = PASSED_MS,
-  ): Promise<SaidBytes> {
+  ): Promise<UpstreamAnswer> {
     const bytes = request instanceof Uint8Array ? request : toBinary(method.input, create(method.input, request));
     return this.driver.unary(method, bytes, Math.min(PASSED_MS, withinMs));
   }
@@ -310,19 +310,19 @@ export class ResolverCore implements Component {
 
 // Calls that wait until something has come about.
 
-interface Waiting {
+interface ConditionWaiter {
   readonly isSo: () => boolean;
   readonly end: (isSo: boolean) => void;
 }
 
-class Waits {
-  readonly #waiting = new Set<Waiting>();
+class ConditionWaiters {
+  readonly #waiting = new Set<ConditionWaiter>();
 
   /** Resolves with true as soon as a look finds that it is so, and with false after the time. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean> {
     if (isSo()) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const waiting: Waiting = {
+      const waiting: ConditionWaiter = {
         isSo,
         end: (outcome) => {
           this.#waiting.delete(waiting);

@@ -7,12 +7,12 @@ import type { Settings } from "../../config/settings.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import { copyBound } from "../../resolver/disk/copy.ts";
+import { copyBound } from "../../resolver/disk/disk-copy.ts";
 import { openScraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
-import type { Component, Components } from "../components.io.ts";
+import type { NodeComponent, NodeComponents } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
@@ -37,7 +37,7 @@ export function startResolver(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
 }
 
-async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
+async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {
   const { settings, log } = options;
   const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
@@ -60,7 +60,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const listeners = await openListeners(
     {
       ...rooms,
-      elsewheres: core.elsewheres,
+      remoteLookups: core.remoteLookups,
       clusters: clusterNames(settings, { summaries: rooms.summaries?.reads, dnsNames: rooms.dnsNames, now }),
       self: nameServerView(
         { nodeId, zone: settings.node.zone, version: options.version },
@@ -92,10 +92,10 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
 }
 
 /** Writes the copy on disk before its next regular time when the policy changes, and when this resolver begins to serve. */
-function writeEarly(core: ResolverCore, copy: { readonly hurry: () => void }): void {
-  core.onPolicyChanged = copy.hurry;
+function writeEarly(core: ResolverCore, copy: { readonly writeSoon: () => void }): void {
+  core.onPolicyChanged = copy.writeSoon;
   core.followServing((isServing) => {
-    if (isServing) copy.hurry();
+    if (isServing) copy.writeSoon();
   });
 }
 
@@ -113,7 +113,7 @@ function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory:
 async function serve(
   options: NodeOptions,
   core: ResolverCore,
-  parts: Components,
+  parts: NodeComponents,
   endpoints: ReturnType<typeof endpointsOf>,
 ): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
@@ -146,7 +146,7 @@ async function serve(
 }
 
 /** The entry goes before open calls end, so that clients look elsewhere. */
-function registrationPart(registrar: SelfRegistrar): Component {
+function registrationPart(registrar: SelfRegistrar): NodeComponent {
   return {
     drain: async (by) => {
       await registrar.stop(by.leftMs(LEAST_DRAIN_MS));

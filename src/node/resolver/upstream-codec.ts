@@ -12,15 +12,15 @@ import { SummaryWatchRequestSchema } from "../../../gen/waymark/discovery/v1/sum
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { WholeName } from "../../catalog/query/instances.ts";
 import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
-import type { Status } from "../../grpc/wire/status.ts";
+import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
-import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
+import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
 
 /** What to follow at a server, and from where. */
-export interface WatchPlace {
+export interface WatchTarget {
   /** An empty text stands for all namespaces. */
   readonly prefixes: readonly string[];
   /** Empty for a snapshot. */
@@ -51,18 +51,18 @@ export const PATHS = {
 /** ServerInfoRequest has no fields. */
 export const PROBE_REQUEST = new Uint8Array();
 
-type AskedWatch = WatchPlace & { readonly via: readonly string[] };
+type WatchFields = WatchTarget & { readonly via: readonly string[] };
 
-export function watchRequest(asked: AskedWatch): Uint8Array {
+export function watchRequest(asked: WatchFields): Uint8Array {
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, askedFields(asked)));
 }
 
 /** For the summaries below the prefixes, with what is held of their clusters. */
-export function summariesRequest(asked: AskedWatch): Uint8Array {
+export function summariesRequest(asked: WatchFields): Uint8Array {
   return toBinary(SummaryWatchRequestSchema, create(SummaryWatchRequestSchema, askedFields(asked)));
 }
 
-function askedFields({ prefixes, cursor, withDigest, via }: AskedWatch) {
+function askedFields({ prefixes, cursor, withDigest, via }: WatchFields) {
   const options = { bookmarkInterval: BOOKMARK_INTERVAL, withDigest, via: [...via] };
   return { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
 }
@@ -101,7 +101,7 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
  * What a caller of the resolver is told of a call to an upstream that failed. Where the upstream refused the resolver itself, for its credential or its rate, the
  * caller did nothing wrong: it learns that the resolver is not ready. `isSaid`: the server sent the status itself.
  */
-export function refusalOf(upstream: string, { code, message, details }: Status, isSaid: boolean): WaymarkError {
+export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isSaid: boolean): WaymarkError {
   const said = readDetails(details);
   const retry = said.retryMs === undefined ? {} : { retryMs: said.retryMs };
   const text = textOf(message, said.reason);
@@ -116,7 +116,7 @@ export function refusalOf(upstream: string, { code, message, details }: Status, 
 }
 
 /** What a server means that ended a watch: that it will not tell of what was asked for, or, where undefined, that it failed. */
-export function watchRefusalOf({ code, details }: Status): WatchRefusal | undefined {
+export function watchRefusalOf({ code, details }: GrpcStatus): WatchRefusal | undefined {
   if (code === CODES.PERMISSION_DENIED) return "access";
   if (code === CODES.RESOURCE_EXHAUSTED) return readDetails(details).reason === "quota_exceeded" ? "prefix" : undefined;
   return code === CODES.NOT_FOUND || code === CODES.INVALID_ARGUMENT ? "prefix" : undefined;
@@ -136,7 +136,7 @@ const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
   "unimplemented",
 ]);
 
-interface Details {
+interface StatusDetails {
   readonly reason: ErrorReason | undefined;
   readonly retryMs: number | undefined;
   /** Where a resolver that takes no writes says that nodes are. */
@@ -144,7 +144,7 @@ interface Details {
 }
 
 /** Details that do not decode are ignored, because the code still names the failure. */
-function readDetails(bytes: Uint8Array | undefined): Details {
+function readDetails(bytes: Uint8Array | undefined): StatusDetails {
   let reason: ErrorReason | undefined;
   let retryMs: number | undefined;
   let urls: string | undefined;

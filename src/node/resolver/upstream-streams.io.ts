@@ -4,11 +4,11 @@
  */
 import type { CallResult, ClientCall } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
-import type { Dial } from "../../grpc/client/pool.io.ts";
-import type { Metadata } from "../../grpc/wire/metadata.ts";
+import type { PendingConnection } from "../../grpc/client/pool.io.ts";
+import type { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { type StallAwareTimeout, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import type { WatchRefusal } from "../../resolver/following/refusals.ts";
+import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
@@ -19,7 +19,7 @@ export interface StreamEvents {
 }
 
 /** A stream that was asked for. */
-export interface OpenStream {
+export interface UpstreamStreamHandle {
   /** Ends it. Nothing more is told. */
   close(): void;
 }
@@ -28,35 +28,35 @@ export interface StreamRequest {
   readonly upstream: string;
   readonly path: string;
   readonly message: Uint8Array;
-  readonly metadata: Metadata | undefined;
+  readonly metadata: GrpcMetadata | undefined;
 }
 
 /** From the order to the first message. A server that takes a stream says at once where it is. */
 const FIRST_MESSAGE_MS = 10_000;
 const DIAL_MS = 5000;
 
-interface Shared {
-  readonly dial: Dial;
-  readonly streams: Set<Stream>;
+interface SharedConnection {
+  readonly dial: PendingConnection;
+  readonly streams: Set<UpstreamStream>;
   connection: ClientConnection | undefined;
 }
 
 /** `open` opens a connection; `onLeaving` is told when it takes no more streams. */
-export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => void) => Dial;
+export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
 export class UpstreamStreams {
   readonly #open: OpenShared;
-  readonly #current = new Map<string, Shared>();
+  readonly #current = new Map<string, SharedConnection>();
   /** Those that take no more streams, until theirs are over. */
-  readonly #leaving = new Set<Shared>();
+  readonly #leaving = new Set<SharedConnection>();
 
   constructor(open: OpenShared) {
     this.#open = open;
   }
 
-  open(request: StreamRequest, events: StreamEvents): OpenStream {
+  open(request: StreamRequest, events: StreamEvents): UpstreamStreamHandle {
     const shared = this.#current.get(request.upstream) ?? this.#dial(request.upstream);
-    const stream = new Stream(request, events, () => shared.streams.delete(stream));
+    const stream = new UpstreamStream(request, events, () => shared.streams.delete(stream));
     shared.streams.add(stream);
     shared.dial.done.then(
       (connection) => stream.begin(connection),
@@ -85,9 +85,9 @@ export class UpstreamStreams {
     }
   }
 
-  #dial(upstream: string): Shared {
+  #dial(upstream: string): SharedConnection {
     const dial = this.#open(upstream, DIAL_MS, () => this.#leave(upstream, shared));
-    const shared: Shared = { dial, streams: new Set(), connection: undefined };
+    const shared: SharedConnection = { dial, streams: new Set(), connection: undefined };
     this.#current.set(upstream, shared);
     const adopt = (connection: ClientConnection) => {
       shared.connection = connection;
@@ -97,20 +97,20 @@ export class UpstreamStreams {
     return shared;
   }
 
-  #leave(upstream: string, shared: Shared): void {
+  #leave(upstream: string, shared: SharedConnection): void {
     if (this.#current.get(upstream) !== shared) return;
     this.#current.delete(upstream);
     this.#leaving.add(shared);
   }
 
-  #cut(shared: Shared): void {
+  #cut(shared: SharedConnection): void {
     this.#leaving.delete(shared);
     shared.dial.cancel();
     shared.connection?.destroy();
   }
 }
 
-class Stream implements OpenStream {
+class UpstreamStream implements UpstreamStreamHandle {
   readonly #request: StreamRequest;
   readonly #events: StreamEvents;
   readonly #forget: () => void;

@@ -29,7 +29,7 @@ export interface LinesReading {
 /** The one form that `auditLine` writes: without its Z, for example, JavaScript reads the same text as a local time. */
 const AT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-interface Line {
+interface AuditLine {
   readonly stored: ChainedRecord;
   readonly previousHash: Uint8Array;
   readonly hashText: string;
@@ -81,7 +81,7 @@ function* linesOf(text: string): Generator<string> {
 }
 
 /** The record of a line that `auditLine` wrote; undefined for other lines. */
-function parseLine(line: string): Line | undefined {
+function parseLine(line: string): AuditLine | undefined {
   const fields = parseFields(line);
   const { number, at } = fields;
   const atWallMs = typeof at === "string" && AT.test(at) ? Date.parse(at) : Number.NaN;

@@ -303,7 +303,7 @@ export interface RefusedAct {
 }
 
 /** A caller's refusals since its last record. */
-interface Pending {
+interface PendingRefusals {
   lastRecordMonoMs: number;
   /** Refusals that are not recorded yet. */
   count: number;
@@ -314,7 +314,7 @@ export class RefusalAudit {
   readonly #sink: Pick<AuditSink, "record">;
   readonly #maxKeys: number;
   /** In the order of each caller's last record. */
-  readonly #pending = new Map<string, Pending>();
+  readonly #pending = new Map<string, PendingRefusals>();
 
   /** With more than `maxKeys` refused callers within a second, the oldest is recorded early and forgotten. */
   constructor(sink: Pick<AuditSink, "record">, maxKeys: number) {
@@ -362,7 +362,7 @@ export class RefusalAudit {
     return oldest === undefined ? NEVER : oldest.lastRecordMonoMs + SPACING_MS;
   }
 
-  #settle(key: string, pending: Pending, time: Time): void {
+  #settle(key: string, pending: PendingRefusals, time: Time): void {
     this.#pending.delete(key);
     if (pending.count === 0) return;
     this.#sink.record(refusalEvent(pending.newest, pending.count, time));

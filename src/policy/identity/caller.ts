@@ -14,7 +14,7 @@ export type MeshRole = (typeof MESH_ROLES)[number];
 const OWNER = "owner:";
 
 /** An identity, whatever credential it comes from. It is the same for every call with that credential. */
-export interface Identity {
+export interface CallerIdentity {
   /** The owner of the entries that the caller registers; empty for an anonymous caller. */
   readonly principal: string;
   /** Empty when the caller has none. */
@@ -29,13 +29,13 @@ export interface Identity {
   readonly untilWallMs?: number | undefined;
 }
 
-export interface Caller extends Identity {
+export interface Caller extends CallerIdentity {
   /** Peer address without port. */
   readonly address: string;
 }
 
 /** Whether two identities are one: the same caller, with the same view and the same roles. */
-export function isSameIdentity(a: Identity, b: Identity): boolean {
+export function isSameIdentity(a: CallerIdentity, b: CallerIdentity): boolean {
   const isSameCaller = a.principal === b.principal && a.tenant === b.tenant && a.cluster === b.cluster;
   return isSameCaller && a.isAuthenticated === b.isAuthenticated && a.roles.join("\0") === b.roles.join("\0");
 }
@@ -51,7 +51,7 @@ export function isRole(text: string): boolean {
 }
 
 /** Whether a caller has a role of the mesh, or a stronger one. */
-export function hasRole({ roles }: Pick<Identity, "roles">, role: MeshRole): boolean {
+export function hasRole({ roles }: Pick<CallerIdentity, "roles">, role: MeshRole): boolean {
   if (role === RESOLVE_ROLE) return roles.includes(role);
   return ORDERED_ROLES.slice(ORDERED_ROLES.indexOf(role)).some((each) => roles.includes(each));
 }
@@ -60,26 +60,26 @@ export function hasRole({ roles }: Pick<Identity, "roles">, role: MeshRole): boo
  * Throws `unauthenticated` for a caller without the role that showed no credential, else `discovery_access_denied`. `or`: what would do instead of
  * the role, for the message.
  */
-export function demandRole(caller: Pick<Identity, "isAuthenticated" | "roles">, role: MeshRole, or = ""): void {
+export function demandRole(caller: Pick<CallerIdentity, "isAuthenticated" | "roles">, role: MeshRole, or = ""): void {
   if (hasRole(caller, role)) return;
   if (!caller.isAuthenticated) throw new WaymarkError("unauthenticated", `this call needs a credential with the role ${role}${or}`);
   throw new WaymarkError("discovery_access_denied", `the caller must have the role ${role}${or}`, { metadata: { role } });
 }
 
 /** Whether a caller owns a namespace. `mesh.admin` owns all of them, and alone the empty one, which stands for all. */
-export function isOwnerOf(caller: Pick<Identity, "roles">, namespace: string): boolean {
+export function isOwnerOf(caller: Pick<CallerIdentity, "roles">, namespace: string): boolean {
   if (hasRole(caller, "mesh.admin")) return true;
   if (namespace === "") return false;
   return caller.roles.some((role) => role.startsWith(OWNER) && role !== OWNER && namespaceCovers(role.slice(OWNER.length), namespace));
 }
 
 /** Whether a caller owns some namespace. */
-export function isOwner({ roles }: Pick<Identity, "roles">): boolean {
+export function isOwner({ roles }: Pick<CallerIdentity, "roles">): boolean {
   return roles.some((role) => role.startsWith(OWNER) && role !== OWNER);
 }
 
 /** The view that a request asks for; empty texts ask for none. */
-export interface AskedViewer {
+export interface RequestedViewer {
   readonly clusterId: string;
   readonly tenantId: string;
 }
@@ -88,7 +88,7 @@ export interface AskedViewer {
  * The caller whose view a read uses. The view that a request asks for counts only for callers without a credential, and only where
  * `tenants.allow_request_override` is on. The caller then sees what that tenant and cluster see, and keeps its principal and roles.
  */
-export function viewerOf<C extends Identity>(caller: C, asked: AskedViewer | undefined, allowsOverride: boolean): C {
+export function viewerOf<C extends CallerIdentity>(caller: C, asked: RequestedViewer | undefined, allowsOverride: boolean): C {
   if (asked === undefined || caller.isAuthenticated || !allowsOverride) return caller;
   if (asked.clusterId === "" && asked.tenantId === "") return caller;
   return { ...caller, cluster: asked.clusterId || caller.cluster, tenant: asked.tenantId || caller.tenant };

@@ -1,7 +1,7 @@
 /** Turns the claims of a verified token into an identity. `tokens.io.ts` has verified the signature, issuer, audience and times. */
 import { isName } from "../../catalog/entry/names.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { type Identity, isRole, unauthenticated } from "./caller.ts";
+import { type CallerIdentity, isRole, unauthenticated } from "./caller.ts";
 import { isPrincipal } from "./certificates.ts";
 
 /** The names of the claims to read. */
@@ -21,10 +21,10 @@ export interface IdentityDefaults {
 /** Most roles read from a token, because identity providers may put in many. */
 const MAX_ROLES = 1000;
 
-export type Claims = Readonly<Record<string, unknown>>;
+export type TokenClaims = Readonly<Record<string, unknown>>;
 
 /** Throws `unauthenticated` for a claim with a wrong value. The message never shows the value. */
-export function identityOfClaims(claims: Claims, names: ClaimNames, defaults: IdentityDefaults): Identity {
+export function identityOfClaims(claims: TokenClaims, names: ClaimNames, defaults: IdentityDefaults): CallerIdentity {
   const principal = claimOf(claims, names.principal);
   if (typeof principal !== "string" || !isPrincipal(principal))
     throw unauthenticated(`token's claim ${names.principal} is not 1 to 256 printable characters without spaces`);
@@ -38,7 +38,7 @@ export function identityOfClaims(claims: Claims, names: ClaimNames, defaults: Id
 }
 
 /** Finds a claim by its name. If no claim has the name, its dots lead into tables (`realm_access.roles`). */
-function claimOf(claims: Claims, name: string): unknown {
+function claimOf(claims: TokenClaims, name: string): unknown {
   if (Object.hasOwn(claims, name)) return claims[name];
   let at: unknown = claims;
   for (const step of name.split(".")) {
@@ -48,7 +48,7 @@ function claimOf(claims: Claims, name: string): unknown {
   return at;
 }
 
-function idOf(claims: Claims, name: string): string | undefined {
+function idOf(claims: TokenClaims, name: string): string | undefined {
   const value = claimOf(claims, name);
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "string" || !isName(value, NODE_BOUNDS.maxIdLength))

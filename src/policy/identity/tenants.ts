@@ -7,7 +7,7 @@ import { isName } from "../../catalog/entry/names.ts";
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
-import { anonymousCaller, type Caller, type Identity, unauthenticated } from "./caller.ts";
+import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } from "./caller.ts";
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
 
@@ -15,20 +15,20 @@ import type { IdentityDefaults } from "./claims.ts";
 type HeaderReader = (name: string) => string | undefined;
 
 /** The other end of a connection. */
-export interface Peer {
+export interface ConnectionPeer {
   /** Address without port. */
   readonly address: string;
   readonly certificate: PeerCertificate | undefined;
 }
 
-export type Scheme = "bearer" | "api-key";
+export type CredentialScheme = "bearer" | "api-key";
 
 /** A token that this node knows by its hash, and the identity of callers that send it. */
 export interface Credential {
-  readonly scheme: Scheme;
+  readonly scheme: CredentialScheme;
   /** SHA-256 of the token, 64 lower-case hexadecimal digits. */
   readonly digest: string;
-  readonly identity: Identity;
+  readonly identity: CallerIdentity;
 }
 
 /** What callers get whose certificate has a matching principal. `pattern` is one of `matchesPrincipal`. */
@@ -41,7 +41,7 @@ export interface CertificateRule {
 
 /** Verifies signed tokens: one seen before at once, a new one with a promise. Throws or rejects with `unauthenticated`. */
 export interface TokenPort {
-  identityOf(token: string): Identity | Promise<Identity>;
+  identityOf(token: string): CallerIdentity | Promise<CallerIdentity>;
 }
 
 export interface TenantOptions {
@@ -68,7 +68,7 @@ export class Tenants {
   readonly #options: TenantOptions;
   readonly #credentials: ReadonlyMap<string, Credential>;
   /** Identities by the certificates of open connections, so that patterns are matched once for each connection. */
-  readonly #byCertificate = new WeakMap<PeerCertificate, Identity>();
+  readonly #byCertificate = new WeakMap<PeerCertificate, CallerIdentity>();
   readonly #anonymousTenant: string;
 
   constructor(options: TenantOptions) {
@@ -78,7 +78,7 @@ export class Tenants {
   }
 
   /** The caller of a request. A promise only for a signed token that was not seen before. Throws or rejects with `unauthenticated`. */
-  identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller> {
+  identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller> {
     const { certificate, address } = peer;
     if (certificate !== undefined) {
       if (this.#options.areCertificatesIdentities) return { ...this.#certified(certificate), address };
@@ -98,14 +98,14 @@ export class Tenants {
     return this.#anonymousTenant === "" ? caller : { ...caller, tenant: this.#anonymousTenant };
   }
 
-  #certified(certificate: PeerCertificate): Identity {
+  #certified(certificate: PeerCertificate): CallerIdentity {
     // Expiry is checked on every call, because a connection may outlive its certificate.
     const principal = principalOf(certificate, this.#options.wallMs());
     const known = this.#byCertificate.get(certificate);
     if (known !== undefined) return known;
     const { certificates, defaults } = this.#options;
     const rule = certificates.find(({ pattern }) => matchesPrincipal(pattern, principal));
-    const identity: Identity = {
+    const identity: CallerIdentity = {
       principal,
       tenant: rule?.tenant ?? defaults.tenant,
       cluster: rule?.cluster ?? defaults.cluster,
@@ -137,7 +137,7 @@ export class Tenants {
   }
 
   /** The time that the map takes reveals nothing, because a caller cannot choose a SHA-256. The comparison takes constant time. */
-  #find(scheme: Scheme, token: string): Credential | undefined {
+  #find(scheme: CredentialScheme, token: string): Credential | undefined {
     const digest = sha256Hex(token);
     const found = this.#credentials.get(`${scheme} ${digest}`);
     return found !== undefined && equalSecrets(found.digest, digest) ? found : undefined;

@@ -3,7 +3,7 @@ import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, type JW
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { MAX_JWKS_BYTES, readBounded } from "../../lib/named-file.io.ts";
-import { type Identity, unauthenticated } from "./caller.ts";
+import { type CallerIdentity, unauthenticated } from "./caller.ts";
 import { type ClaimNames, type IdentityDefaults, identityOfClaims } from "./claims.ts";
 import type { TokenPort } from "./tenants.ts";
 
@@ -38,18 +38,18 @@ const MAX_KEYS_AGE_MS = 300_000;
 const COOLDOWN_MS = 5_000;
 const FETCH_MS = 5_000;
 
-interface Remembered {
-  readonly identity: Identity;
+interface VerifiedToken {
+  readonly identity: CallerIdentity;
   readonly untilWallMs: number;
 }
 
 export class TokenVerifier implements TokenPort {
   readonly #settings: TokenSettings;
   readonly #ports: TokenPorts;
-  readonly #keys: Keys;
+  readonly #keys: IssuerKeys;
   /** By the token's SHA-256, least recently used first: the tokens themselves are not kept. */
-  readonly #remembered = new Map<string, Remembered>();
-  readonly #pending = new Map<string, Promise<Identity>>();
+  readonly #remembered = new Map<string, VerifiedToken>();
+  readonly #pending = new Map<string, Promise<CallerIdentity>>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(settings: TokenSettings, ports: TokenPorts) {
@@ -60,7 +60,7 @@ export class TokenVerifier implements TokenPort {
       this.#remembered.clear();
       ports.onKeysChanged();
     };
-    this.#keys = new Keys(settings, { ...ports, onChanged });
+    this.#keys = new IssuerKeys(settings, { ...ports, onChanged });
   }
 
   /** Reads the keys, now and then again until `close`. Rejects when a file cannot be read, so that a wrong path is found at the start. */
@@ -79,7 +79,7 @@ export class TokenVerifier implements TokenPort {
     return this.#keys.readOnce();
   }
 
-  identityOf(token: string): Identity | Promise<Identity> {
+  identityOf(token: string): CallerIdentity | Promise<CallerIdentity> {
     const digest = sha256Hex(token);
     const known = this.#remembered.get(digest);
     if (known !== undefined) {
@@ -93,7 +93,7 @@ export class TokenVerifier implements TokenPort {
     return this.#pending.get(digest) ?? this.#verifyOnce(token, digest);
   }
 
-  #verifyOnce(token: string, digest: string): Promise<Identity> {
+  #verifyOnce(token: string, digest: string): Promise<CallerIdentity> {
     if (this.#pending.size >= MAX_PENDING) {
       throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified", { retryMs: 1_000 });
     }
@@ -102,7 +102,7 @@ export class TokenVerifier implements TokenPort {
     return verified;
   }
 
-  async #verify(token: string, digest: string): Promise<Identity> {
+  async #verify(token: string, digest: string): Promise<CallerIdentity> {
     const payload = await this.#payload(token);
     const { claims, defaults, clockSkewMs } = this.#settings;
     const untilWallMs = (payload.exp ?? 0) * 1000 + clockSkewMs;
@@ -142,7 +142,7 @@ export class TokenVerifier implements TokenPort {
     return payload;
   }
 
-  #remember(digest: string, remembered: Remembered): void {
+  #remember(digest: string, remembered: VerifiedToken): void {
     this.#remembered.set(digest, remembered);
     for (const oldest of this.#remembered.keys()) {
       if (this.#remembered.size <= MAX_REMEMBERED) return;
@@ -184,7 +184,7 @@ interface KeyPorts extends TokenPorts {
 }
 
 /** The issuer's public keys, from a file or a URL, read again now and then. A failed reading leaves the earlier keys in use. */
-class Keys {
+class IssuerKeys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
   #text: string | undefined;

@@ -63,15 +63,15 @@ export class HostWatches {
   }
 }
 
-interface Asked {
+interface PendingWatch {
   readonly resolve: (close: () => void) => void;
   readonly reject: (error: WaymarkError) => void;
 }
 
 /** Asks, in a worker, for each watch that is to open. */
-export class AskedWatches {
+export class WorkerWatches {
   readonly #send: (news: WatchNews) => void;
-  readonly #asked = new Map<number, Asked>();
+  readonly #asked = new Map<number, PendingWatch>();
   #lastId = 0;
 
   constructor(send: (news: WatchNews) => void) {

@@ -7,11 +7,11 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { NamespaceUsage } from "../../catalog/replica/namespace-digest.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
-import type { Quota } from "../set/rules.ts";
-import { once, type Refusal } from "./rate-limits.ts";
+import type { NamespaceQuota } from "../set/rules.ts";
+import { type LimitRefusal, once } from "./rate-limits.ts";
 
 /** Like the quota of a rule. For a tenant, it may also limit the number of checks that this node runs for the tenant's entries. */
-export interface HolderQuota extends Quota {
+export interface HolderQuota extends NamespaceQuota {
   readonly checks?: number;
 }
 
@@ -19,7 +19,7 @@ export type QuotaBound = keyof HolderQuota;
 export type QuotaHolder = "namespace" | "tenant";
 
 /** The facts of an entry that quotas count. */
-export interface Held {
+export interface QuotaEntry {
   readonly namespace: string;
   /** Empty when the entry counts for no tenant. */
   readonly tenant: string;
@@ -29,14 +29,14 @@ export interface Held {
 }
 
 /** An entry put, replaced or removed. */
-export interface Change {
-  readonly before: Held | undefined;
-  readonly after: Held | undefined;
+export interface QuotaChange {
+  readonly before: QuotaEntry | undefined;
+  readonly after: QuotaEntry | undefined;
 }
 
 export interface QuotaPorts {
   /** The bounds of a namespace and of a tenant; 0 means no bound. */
-  namespaceQuota(namespace: string): Quota;
+  namespaceQuota(namespace: string): NamespaceQuota;
   tenantQuota(tenant: string): HolderQuota;
   /** The visible entries here, as the catalog counts them. */
   namespaceUsage(namespace: string): NamespaceUsage;
@@ -45,11 +45,11 @@ export interface QuotaPorts {
   sees(caller: Caller, namespace: string): boolean;
   /** Whether any quota is set. While none is, nothing is checked or counted. */
   isSet(): boolean;
-  onRefusal(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void;
+  onRefusal(refusal: LimitRefusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
 
 /** Entries, bytes and checks to add to a holder. */
-interface Sum {
+interface QuotaSum {
   entries: number;
   bytes: number;
   checks: number;
@@ -57,15 +57,15 @@ interface Sum {
 
 interface StagedChange {
   readonly seq: number;
-  readonly change: Change;
+  readonly change: QuotaChange;
 }
 
 /** Staged entries and bytes, and open watches, of the holders of one kind. A holder at zero is not kept. */
-class Ledger {
-  readonly staged = new Map<string, Sum>();
+class HolderLedger {
+  readonly staged = new Map<string, QuotaSum>();
   readonly watches = new Map<string, number>();
 
-  add(name: string, held: Held, sign: 1 | -1): void {
+  add(name: string, held: QuotaEntry, sign: 1 | -1): void {
     if (name === "") return;
     const sum = addTo(this.staged, name, held, sign);
     if (sum.entries === 0 && sum.bytes === 0 && sum.checks === 0) this.staged.delete(name);
@@ -78,10 +78,10 @@ class Ledger {
   }
 }
 
-export class Quotas {
+export class NamespaceQuotas {
   readonly #ports: QuotaPorts;
-  readonly #namespaces = new Ledger();
-  readonly #tenants = new Ledger();
+  readonly #namespaces = new HolderLedger();
+  readonly #tenants = new HolderLedger();
   /** Changes that are staged and not yet visible, oldest first. */
   #staged: StagedChange[] = [];
 
@@ -100,9 +100,9 @@ export class Quotas {
   }
 
   /** Checks what a request as a whole would add, before any of it is staged. Throws `quota_exceeded`. */
-  check(caller: Caller, changes: readonly Change[]): void {
-    const namespaces = new Map<string, Sum>();
-    const tenants = new Map<string, Sum>();
+  check(caller: Caller, changes: readonly QuotaChange[]): void {
+    const namespaces = new Map<string, QuotaSum>();
+    const tenants = new Map<string, QuotaSum>();
     for (const { before, after } of changes) {
       count(namespaces, tenants, before, -1);
       count(namespaces, tenants, after, 1);
@@ -112,7 +112,7 @@ export class Quotas {
   }
 
   /** Counts a change that got its number and is on its way to the journal. */
-  stage(seq: number, change: Change): void {
+  stage(seq: number, change: QuotaChange): void {
     this.#staged.push({ seq, change });
     this.#apply(change, 1);
   }
@@ -166,7 +166,7 @@ export class Quotas {
     return this.#ledger(holder).watches.get(name) ?? 0;
   }
 
-  #checkSum(caller: Caller, { holder, name, sum }: { holder: QuotaHolder; name: string; sum: Sum }): void {
+  #checkSum(caller: Caller, { holder, name, sum }: { holder: QuotaHolder; name: string; sum: QuotaSum }): void {
     const quota = this.#quota(holder, name);
     const maxChecks = quota.checks ?? 0;
     if (quota.entries === 0 && quota.bytes === 0 && maxChecks === 0) return;
@@ -195,11 +195,11 @@ export class Quotas {
     return holder === "namespace" ? this.#ports.namespaceQuota(name) : this.#ports.tenantQuota(name);
   }
 
-  #ledger(holder: QuotaHolder): Ledger {
+  #ledger(holder: QuotaHolder): HolderLedger {
     return holder === "namespace" ? this.#namespaces : this.#tenants;
   }
 
-  #apply({ before, after }: Change, sign: 1 | -1): void {
+  #apply({ before, after }: QuotaChange, sign: 1 | -1): void {
     const undo = sign === 1 ? -1 : 1;
     for (const [held, direction] of [[before, undo] as const, [after, sign] as const]) {
       if (held === undefined) continue;
@@ -235,13 +235,13 @@ export class Quotas {
 }
 
 /** Adds an entry to the sums of a request. The control plane's own namespaces have no quota. */
-function count(namespaces: Map<string, Sum>, tenants: Map<string, Sum>, held: Held | undefined, sign: 1 | -1): void {
+function count(namespaces: Map<string, QuotaSum>, tenants: Map<string, QuotaSum>, held: QuotaEntry | undefined, sign: 1 | -1): void {
   if (held === undefined || isControlNamespace(held.namespace)) return;
   addTo(namespaces, held.namespace, held, sign);
   if (held.tenant !== "") addTo(tenants, held.tenant, held, sign);
 }
 
-function addTo(sums: Map<string, Sum>, name: string, { bytes, checks }: Held, sign: 1 | -1): Sum {
+function addTo(sums: Map<string, QuotaSum>, name: string, { bytes, checks }: QuotaEntry, sign: 1 | -1): QuotaSum {
   const sum = sums.get(name) ?? { entries: 0, bytes: 0, checks: 0 };
   sum.entries += sign;
   sum.bytes += sign * bytes;

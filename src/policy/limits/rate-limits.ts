@@ -25,12 +25,12 @@ export interface RateLimits {
 }
 
 /** The bucket that a call takes a token from. */
-export type Cost = "read" | "write";
+export type CallCost = "read" | "write";
 
 /** A call that was refused because of a limit. */
-export interface Refusal {
+export interface LimitRefusal {
   readonly caller: Caller;
-  readonly action: Cost | "watch";
+  readonly action: CallCost | "watch";
   /** The namespace that was over its limit; empty when the caller was. */
   readonly namespace: string;
   readonly reason: "rate_limited" | "quota_exceeded";
@@ -44,17 +44,17 @@ const MAX_ERRORS = 1000;
 /** How long to wait before opening a watch again. When another watch will end is not known. */
 const WATCH_RETRY_MS = 5_000;
 
-export class Limits {
+export class RateLimiter {
   readonly #limits: RateLimits;
-  readonly #onRefusal: (refusal: Refusal) => void;
-  readonly #callers: Readonly<Record<Cost, CallerBuckets | undefined>>;
-  readonly #namespaces: Readonly<Record<Cost, KeyedBuckets | undefined>>;
+  readonly #onRefusal: (refusal: LimitRefusal) => void;
+  readonly #callers: Readonly<Record<CallCost, CallerBuckets | undefined>>;
+  readonly #namespaces: Readonly<Record<CallCost, KeyedBuckets | undefined>>;
   /** How many watches each caller has open; callers without one are not in the map. */
   readonly #watches = new Map<string, number>();
   /** Errors by message. HOT: a flood gets the same few errors again and again, and making each anew cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();
 
-  constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void, makeBuckets: MakeBuckets = ownBuckets) {
+  constructor(limits: RateLimits, onRefusal: (refusal: LimitRefusal) => void, makeBuckets: MakeBuckets = ownBuckets) {
     this.#limits = limits;
     this.#onRefusal = onRefusal;
     const make = (sort: string, perMinute: number) => makeBuckets(sort, bucketOptions(limits, perMinute));
@@ -81,7 +81,7 @@ export class Limits {
   }
 
   /** Takes a token of the caller. Throws `discovery_rate_limited`. HOT: once a call, where a limit is set. */
-  admit(caller: Caller, cost: Cost, monoMs: number): void {
+  admit(caller: Caller, cost: CallCost, monoMs: number): void {
     const waitMs = this.#callers[cost]?.take(caller, monoMs) ?? 0;
     if (waitMs > 0) throw this.#refused({ caller, action: cost, namespace: "", waitMs });
   }
@@ -90,7 +90,7 @@ export class Limits {
    * Takes a token of each namespace that an admitted call concerns. When a namespace has none left, takes no token, gives the
    * caller's token back too, and throws `discovery_rate_limited`.
    */
-  admitIn(namespaces: Iterable<string>, caller: Caller, cost: Cost, monoMs: number): void {
+  admitIn(namespaces: Iterable<string>, caller: Caller, cost: CallCost, monoMs: number): void {
     const buckets = this.#namespaces[cost];
     if (buckets === undefined) return;
     const taken = new Set<string>();
@@ -122,7 +122,7 @@ export class Limits {
     });
   }
 
-  #refused(call: { caller: Caller; action: Cost | "watch"; namespace: string; waitMs: number }): WaymarkError {
+  #refused(call: { caller: Caller; action: CallCost | "watch"; namespace: string; waitMs: number }): WaymarkError {
     const { caller, action, namespace, waitMs } = call;
     const bound = this.#boundOf(action, namespace);
     const who = namespace === "" ? callerText(caller) : `namespace ${JSON.stringify(namespace.slice(0, 256))}`;
@@ -141,7 +141,7 @@ export class Limits {
     return error;
   }
 
-  #boundOf(action: Cost | "watch", namespace: string): string {
+  #boundOf(action: CallCost | "watch", namespace: string): string {
     const limits = this.#limits;
     if (action === "watch") return `${limits.watches} open watches`;
     const isRead = action === "read";

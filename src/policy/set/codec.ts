@@ -20,16 +20,16 @@ import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
-import type { Stage } from "../versions/version.ts";
-import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
-import { type Problem, Problems } from "./validation.ts";
+import type { RolloutStage } from "../versions/version.ts";
+import type { CutoverWindow, NamespaceQuota, NamespaceRule, PolicySet } from "./rules.ts";
+import { type PolicyProblem, PolicyProblems } from "./validation.ts";
 
 /**
  * Decodes a set. The number is ignored, because the server assigns it. Only problems that cannot be expressed in the decoded values are added to `problems`;
  * `validate` finds all others. When `problems` is full, decoding stops, and the remaining rules are missing in the set.
  */
-export function decodePolicySet(wire: WireSet, problems = new Problems<Problem>()): PolicySet {
-  const rules: Rule[] = [];
+export function decodePolicySet(wire: WireSet, problems = new PolicyProblems<PolicyProblem>()): PolicySet {
+  const rules: NamespaceRule[] = [];
   for (const [index, rule] of wire.rules.entries()) {
     if (problems.isFull) break;
     rules.push(decodeRule(rule, `rules[${index}]`, problems));
@@ -57,7 +57,7 @@ export function memorySizeOf({ rules }: WireSet): number {
   return sizeBytes;
 }
 
-function decodeRule(wire: NamespacePolicy, path: string, problems: Problems<Problem>): Rule {
+function decodeRule(wire: NamespacePolicy, path: string, problems: PolicyProblems<PolicyProblem>): NamespaceRule {
   return {
     pattern: wire.namespace,
     owners: wire.owners,
@@ -72,7 +72,7 @@ function decodeRule(wire: NamespacePolicy, path: string, problems: Problems<Prob
   };
 }
 
-function decodeWindow(wire: WireWindow, path: string, problems: Problems<Problem>): CutoverWindow {
+function decodeWindow(wire: WireWindow, path: string, problems: PolicyProblems<PolicyProblem>): CutoverWindow {
   if (wire.startsAt === undefined) problems.add({ path: `${path}.starts_at`, severity: "error", message: "is required" });
   // A time out of range stays out of range, and `validate` refuses it.
   return {
@@ -83,7 +83,7 @@ function decodeWindow(wire: WireWindow, path: string, problems: Problems<Problem
   };
 }
 
-function decodeQuota(wire: WireQuota | undefined, path: string, problems: Problems<Problem>): Quota {
+function decodeQuota(wire: WireQuota | undefined, path: string, problems: PolicyProblems<PolicyProblem>): NamespaceQuota {
   const count = (value: bigint | undefined, name: string): number => {
     if (value === undefined || value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value ?? 0n);
     problems.add({ path: `${path}.${name}`, severity: "error", message: `${value} is more than ${Number.MAX_SAFE_INTEGER}` });
@@ -97,7 +97,7 @@ export function encodePolicySet(set: PolicySet, number: number): WireSet {
   return create(PolicySetSchema, { version: set.version, defaultAllow: set.defaultAllow, rules, number: BigInt(number) });
 }
 
-function encodeRule(rule: Rule): NamespacePolicy {
+function encodeRule(rule: NamespaceRule): NamespacePolicy {
   const { entries, watches, bytes } = rule.quota;
   const isBounded = entries > 0 || watches > 0 || bytes > 0;
   return create(NamespacePolicySchema, {
@@ -131,7 +131,7 @@ function encodeScope(scope: Scope): WireScope {
 const MAX_CLUSTERS = 1000;
 
 /** Undefined when the request names no stage. Throws `invalid_argument`. */
-export function decodeStage(wire: WireStage | undefined): Stage | undefined {
+export function decodeStage(wire: WireStage | undefined): RolloutStage | undefined {
   if (wire === undefined) return undefined;
   const { by } = wire;
   switch (by.case) {
@@ -152,7 +152,7 @@ export function decodeStage(wire: WireStage | undefined): Stage | undefined {
   }
 }
 
-export function encodeStage(stage: Stage | undefined): WireStage | undefined {
+export function encodeStage(stage: RolloutStage | undefined): WireStage | undefined {
   if (stage === undefined) return undefined;
   switch (stage.by) {
     case "percent":

@@ -1,6 +1,6 @@
 /** How one policy set differs from another, rule by rule, and whether the owner of a namespace may make that change. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
-import { BELOW, type CutoverWindow, type PolicySet, type Rule } from "./rules.ts";
+import { BELOW, type CutoverWindow, type NamespaceRule, type PolicySet } from "./rules.ts";
 
 export interface FieldChange {
   /** Name of the field in a policy file: `visibility_tenants`. */
@@ -48,7 +48,7 @@ export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Ge
 }
 
 /** The rule that would apply to the namespaces of a pattern without the pattern's own; undefined when there is none. */
-export function findParent(pattern: string, ruleOf: ReadonlyMap<string, Rule>): Rule | undefined {
+export function findParent(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): NamespaceRule | undefined {
   const isBelow = pattern.endsWith(BELOW);
   let prefix = prefixOf(pattern);
   if (isBelow && ruleOf.has(prefix)) return ruleOf.get(prefix);
@@ -61,13 +61,13 @@ export function findParent(pattern: string, ruleOf: ReadonlyMap<string, Rule>): 
 }
 
 /** Fields as lists of texts, by their names in a policy file. */
-type Fields = Readonly<Record<string, readonly string[]>>;
+type RuleFields = Readonly<Record<string, readonly string[]>>;
 
-function setFields(set: PolicySet | undefined): Fields {
+function setFields(set: PolicySet | undefined): RuleFields {
   return { version: text(set?.version), default_allow: [set === undefined ? "no policy" : `${set.defaultAllow}`] };
 }
 
-function ruleFields(rule: Rule): Fields {
+function ruleFields(rule: NamespaceRule): RuleFields {
   return {
     owners: rule.owners,
     visibility: rule.visibility,
@@ -94,7 +94,7 @@ function windowText({ startsWallMs, endsWallMs, exportScopes, allowSummaries }: 
   return `${new Date(startsWallMs).toISOString()} to ${end}${scopes}${summaries}`;
 }
 
-function fieldChanges(before: Fields, after: Fields): readonly FieldChange[] {
+function fieldChanges(before: RuleFields, after: RuleFields): readonly FieldChange[] {
   const changes: FieldChange[] = [];
   for (const [field, is] of Object.entries(after)) {
     const was = before[field] ?? [];
@@ -115,13 +115,17 @@ function without(items: readonly string[], others: readonly string[]): readonly 
 const FOREIGN_SET = "the set differs in default_allow, or there is no set in force";
 
 /** Whether a caller owns a namespace, as `isOwnerOf` of caller.ts says. */
-export type Owns = (namespace: string) => boolean;
+export type OwnershipTest = (namespace: string) => boolean;
 
 /**
  * Why an owner may not replace `before` by `after`; undefined when it may. An owner may change the rules at and below its namespace, except for
  * quota and priority. Yields between slices of work. The text names one rule, which the caller may not be allowed to read.
  */
-export function* foreignChangeSlices(before: PolicySet | undefined, after: PolicySet, owns: Owns): Generator<void, string | undefined> {
+export function* foreignChangeSlices(
+  before: PolicySet | undefined,
+  after: PolicySet,
+  owns: OwnershipTest,
+): Generator<void, string | undefined> {
   const changes = yield* diffSlices(before, after);
   const outside = changes.find((change) => !isOwned(change, owns));
   if (outside?.pattern === "") return FOREIGN_SET;
@@ -141,7 +145,11 @@ export interface SetOutline {
  * Why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules; undefined if the rules decide. The text names one
  * rule, as above. Cost: O(patterns).
  */
-export function foreignOutline(before: PolicySet | undefined, { defaultAllow, patterns }: SetOutline, owns: Owns): string | undefined {
+export function foreignOutline(
+  before: PolicySet | undefined,
+  { defaultAllow, patterns }: SetOutline,
+  owns: OwnershipTest,
+): string | undefined {
   if (before?.defaultAllow !== defaultAllow) return FOREIGN_SET;
   const old = ruleMap(before);
   const isForeign = (pattern: string): boolean => !owns(prefixOf(pattern));
@@ -150,7 +158,7 @@ export function foreignOutline(before: PolicySet | undefined, { defaultAllow, pa
   return outside === undefined ? undefined : `the set differs in the rule ${outside}`;
 }
 
-function isOwned({ pattern, fields }: RuleChange, owns: Owns): boolean {
+function isOwned({ pattern, fields }: RuleChange, owns: OwnershipTest): boolean {
   // Of the set itself only the author's label may change: the other fields concern every owner.
   if (pattern === "") return fields.every(({ field }) => field === "version");
   return owns(prefixOf(pattern));
@@ -160,12 +168,12 @@ function prefixOf(pattern: string): string {
   return pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
 }
 
-function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, Rule> {
+function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, NamespaceRule> {
   return new Map((set?.rules ?? []).map((rule) => [rule.pattern, rule]));
 }
 
 /** Quota and priority at a pattern, of its own rule or of the rule above it. They protect others from the owner. */
-function boundsOf(pattern: string, ruleOf: ReadonlyMap<string, Rule>): string {
+function boundsOf(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): string {
   const rule = ruleOf.get(pattern) ?? findParent(pattern, ruleOf);
   if (rule === undefined) return "0/0/0/0";
   const { quota, priority } = rule;

@@ -6,28 +6,28 @@ import { formatTime, parseTime } from "../../lib/formats/rfc3339.ts";
 import { findNearest } from "../../lib/nearest.ts";
 import { visibleJson } from "../../lib/text/visible-text.ts";
 import { toYaml } from "../../lib/text/yaml-text.ts";
-import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
-import { hasErrors, type Known, MIN_WALL_MS, type Problem, Problems, validate } from "./validation.ts";
+import type { CutoverWindow, NamespaceQuota, NamespaceRule, PolicySet } from "./rules.ts";
+import { hasErrors, MIN_WALL_MS, type PolicyProblem, PolicyProblems, type ValidationFacts, validate } from "./validation.ts";
 
 const UTF8 = new TextEncoder();
 
-export interface FileProblem extends Problem {
+export interface PolicyFileProblem extends PolicyProblem {
   /** 1-based line of the file. */
   readonly line: number;
 }
 
-export interface PolicyFile {
+export interface ParsedPolicyFile {
   /** Undefined when there is an error among the problems. */
   readonly set: PolicySet | undefined;
   /** In the order of lines: every error, and warnings about rules if the whole file could be read. */
-  readonly problems: readonly FileProblem[];
+  readonly problems: readonly PolicyFileProblem[];
 }
 
 /**
  * Reads a policy file and validates its set. One document; keys as in `NamespacePolicy`, in snake_case; scopes as `local`,
  * `zone`, `region`, `global`; times in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in some seconds.
  */
-export function readPolicyFile(text: string, known: Known = {}): PolicyFile {
+export function readPolicyFile(text: string, known: ValidationFacts = {}): ParsedPolicyFile {
   const sizeBytes = UTF8.encode(text).length;
   if (sizeBytes > POLICY_BOUNDS.maxFileBytes) return refused(1, `has ${sizeBytes} bytes, more than ${POLICY_BOUNDS.maxFileBytes}`);
   const { places, problems: broken } = readDocuments(text, { refusesRepeatedKeys: true });
@@ -35,7 +35,7 @@ export function readPolicyFile(text: string, known: Known = {}): PolicyFile {
   const [place, second] = places;
   if (place === undefined) return refused(1, "is empty: a policy has at least the key version");
   if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file has one");
-  const reader = new Reader();
+  const reader = new PolicyFileReader();
   const set = reader.set(place);
   const isWhole = !hasErrors(reader.problems.list);
   for (const problem of validate(set, known)) {
@@ -55,7 +55,7 @@ export function formatPolicyFile(set: PolicySet, format: "yaml" | "json"): strin
     : toYaml(file, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
-function formatRule(rule: Rule): object {
+function formatRule(rule: NamespaceRule): object {
   const { entries, watches, bytes } = rule.quota;
   return {
     namespace: rule.pattern,
@@ -82,11 +82,11 @@ function formatWindow({ startsWallMs, endsWallMs, exportScopes, allowSummaries }
   };
 }
 
-function problemAt(line: number, path: string, message: string): FileProblem {
+function problemAt(line: number, path: string, message: string): PolicyFileProblem {
   return { line, path, severity: "error", message };
 }
 
-function refused(line: number, message: string): PolicyFile {
+function refused(line: number, message: string): ParsedPolicyFile {
   return { set: undefined, problems: [problemAt(line, "", message)] };
 }
 
@@ -120,14 +120,14 @@ const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
 ]);
 
 /** A value and its path as messages name it. */
-interface Spot {
+interface FieldSpot {
   readonly place: DocumentNode;
   readonly path: string;
 }
 
 /** Reads values. A wrong value becomes a problem, and its default is used. */
-class Reader {
-  readonly problems = new Problems<FileProblem>();
+class PolicyFileReader {
+  readonly problems = new PolicyProblems<PolicyFileProblem>();
   /** Paths of values for which the default is used because of a problem. */
   readonly #unread = new Set<string>();
 
@@ -148,7 +148,7 @@ class Reader {
     return false;
   }
 
-  #rule(spot: Spot): Rule {
+  #rule(spot: FieldSpot): NamespaceRule {
     const isMap = this.#keys(spot, RULE_KEYS);
     if (isMap && part(spot, "namespace").place.value === undefined) this.#error(spot, "has no namespace", `${spot.path}.namespace`);
     const owners = this.#texts(part(spot, "owners"));
@@ -166,7 +166,7 @@ class Reader {
     };
   }
 
-  #window(spot: Spot): CutoverWindow {
+  #window(spot: FieldSpot): CutoverWindow {
     const isMap = this.#keys(spot, WINDOW_KEYS);
     const start = part(spot, "starts_at");
     if (isMap && start.place.value === undefined) this.#error(spot, "has no starts_at", `${spot.path}.starts_at`);
@@ -179,7 +179,7 @@ class Reader {
     };
   }
 
-  #quota(spot: Spot): Quota {
+  #quota(spot: FieldSpot): NamespaceQuota {
     if (spot.place.value !== undefined) this.#keys(spot, QUOTA_KEYS);
     return {
       entries: this.#number(part(spot, "entries")),
@@ -189,7 +189,7 @@ class Reader {
   }
 
   /** Whether the value is a map; unknown keys are problems. */
-  #keys(spot: Spot, keys: readonly string[]): boolean {
+  #keys(spot: FieldSpot, keys: readonly string[]): boolean {
     const { value } = spot.place;
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       this.#error(spot, `${shown(value)} must be a map with ${keys.join(", ")}`);
@@ -205,7 +205,7 @@ class Reader {
   }
 
   /** Reads a list of viewers, and warns of an empty one: it means the opposite of what it looks like. */
-  #viewers(spot: Spot): readonly string[] {
+  #viewers(spot: FieldSpot): readonly string[] {
     const { value } = spot.place;
     if (Array.isArray(value) && value.length === 0) {
       const message = "is empty: with visibility and visibility_tenants both empty everybody sees it";
@@ -214,11 +214,11 @@ class Reader {
     return this.#texts(spot);
   }
 
-  #texts(spot: Spot): readonly string[] {
+  #texts(spot: FieldSpot): readonly string[] {
     return this.#list(spot, (item) => this.#text(item));
   }
 
-  #scopes(spot: Spot): readonly Scope[] {
+  #scopes(spot: FieldSpot): readonly Scope[] {
     return this.#list(spot, (item) => {
       const scope = SCOPE_WORDS.get(item.place.value);
       if (scope === undefined) this.#error(item, `unknown scope ${shown(item.place.value)}: must be local, zone, region or global`);
@@ -226,7 +226,7 @@ class Reader {
     });
   }
 
-  #list<T>(spot: Spot, read: (item: Spot) => T): readonly T[] {
+  #list<T>(spot: FieldSpot, read: (item: FieldSpot) => T): readonly T[] {
     const { value } = spot.place;
     if (value === undefined) return [];
     if (!Array.isArray(value)) {
@@ -239,7 +239,7 @@ class Reader {
     return items;
   }
 
-  #text(spot: Spot): string {
+  #text(spot: FieldSpot): string {
     const { value } = spot.place;
     if (value === undefined) return "";
     if (typeof value === "string") return value;
@@ -248,14 +248,14 @@ class Reader {
     return "";
   }
 
-  #flag(spot: Spot): boolean | undefined {
+  #flag(spot: FieldSpot): boolean | undefined {
     const { value } = spot.place;
     if (value === undefined || typeof value === "boolean") return value;
     this.#error(spot, `${shown(value)} must be true or false`);
     return undefined;
   }
 
-  #number(spot: Spot): number {
+  #number(spot: FieldSpot): number {
     const { value } = spot.place;
     if (value === undefined) return 0;
     if (typeof value === "number") return value;
@@ -263,7 +263,7 @@ class Reader {
     return 0;
   }
 
-  #time(spot: Spot): number | undefined {
+  #time(spot: FieldSpot): number | undefined {
     const { value } = spot.place;
     if (value === undefined) return undefined;
     const wallMs = typeof value === "string" ? parseTime(value) : undefined;
@@ -272,13 +272,13 @@ class Reader {
   }
 
   /** Reports an error. `unread` is the path of the value for which the default is used. */
-  #error({ place, path }: Spot, message: string, unread = path): void {
+  #error({ place, path }: FieldSpot, message: string, unread = path): void {
     this.#unread.add(unread);
     this.problems.add({ line: place.line(), path, severity: "error", message });
   }
 }
 
-function part({ place, path }: Spot, key: string): Spot {
+function part({ place, path }: FieldSpot, key: string): FieldSpot {
   return { place: place.at(key), path: path === "" ? key : `${path}.${key}` };
 }
 

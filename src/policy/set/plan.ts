@@ -2,8 +2,8 @@
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { EntryKey } from "../../catalog/record/record.ts";
-import { exportScopesAt, type PolicySet, type Rule } from "./rules.ts";
-import { mayBeSeen, Policy, type Source, type Viewer } from "./verdict.ts";
+import { exportScopesAt, type NamespaceRule, type PolicySet } from "./rules.ts";
+import { mayBeSeen, Policy, type RecordSource, type Viewer } from "./verdict.ts";
 
 /** The live catalog, and the tenants that are known to read it. */
 export interface CatalogFacts {
@@ -18,22 +18,22 @@ export interface CatalogFacts {
   /** The channels on which this cluster exports a namespace whose rule lists these scopes, by the settings. */
   channels(listed: readonly Scope[]): readonly Scope[];
   /** Every entry that is held, also those that owner rules hide now. May be read slowly, while entries come and go. */
-  entries(): Iterable<HeldEntry>;
+  entries(): Iterable<PlanEntry>;
 }
 
-export interface HeldEntry {
+export interface PlanEntry {
   readonly namespace: string;
   readonly scope: Scope;
-  readonly from: Source;
+  readonly from: RecordSource;
   readonly key: () => EntryKey;
 }
 
 /** `hide`, `show`: some viewer no longer, or newly, sees the namespace. `withdraw`: its summary may no longer leave this cluster. */
-export type Effect = "hide" | "show" | "withdraw";
+export type PlanEffect = "hide" | "show" | "withdraw";
 
-export interface Change {
+export interface PlannedChange {
   readonly namespace: string;
-  readonly effect: Effect;
+  readonly effect: PlanEffect;
   /** How many entries it has. */
   readonly entries: number;
   /** At most 5. */
@@ -42,16 +42,16 @@ export interface Change {
   readonly viewers: readonly Viewer[];
 }
 
-export interface Plan {
+export interface PolicyPlan {
   /** Changes in the order of namespaces; at most 1000. */
-  readonly changes: readonly Change[];
+  readonly changes: readonly PlannedChange[];
   readonly leftOut: number;
 }
 
 export interface PlanTerms {
   readonly catalog: CatalogFacts;
   /** This cluster, whose summaries may be withdrawn. */
-  readonly self: Source;
+  readonly self: RecordSource;
   readonly wallMs: number;
 }
 
@@ -61,13 +61,13 @@ const MAX_EXAMPLES = 5;
 const VERDICTS_A_SLICE = 2000;
 
 /** What a pair of rules, the one before and the one after, changes for the namespaces that have them. */
-type Outcome = readonly { readonly effect: Effect; readonly viewers: readonly Viewer[] }[];
+type PairOutcome = readonly { readonly effect: PlanEffect; readonly viewers: readonly Viewer[] }[];
 
 /**
  * What `after` would change; `before` undefined means no policy. Yields every few ms of work, and asks for the same verdicts
  * as every read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
  */
-export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, Plan> {
+export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, PolicyPlan> {
   // New policies, so that those in force do not forget the verdicts that they keep for real viewers.
   const was = new Policy(before, 0);
   yield;
@@ -76,9 +76,9 @@ export function* planChanges(before: PolicySet | undefined, after: PolicySet, te
   const planner = new Planner(was, is, terms);
   const { catalog } = terms;
   const byOwners = yield* ownerChanges(was, is, terms);
-  const changes: Change[] = [];
+  const changes: PlannedChange[] = [];
   let leftOut = 0;
-  const add = (change: () => Change): void => {
+  const add = (change: () => PlannedChange): void => {
     if (changes.length >= MAX_CHANGES) leftOut += 1;
     else changes.push(change());
   };
@@ -95,14 +95,18 @@ export function* planChanges(before: PolicySet | undefined, after: PolicySet, te
   return { changes, leftOut };
 }
 
-interface Counted extends Change {
+interface CountedChange extends PlannedChange {
   entries: number;
   readonly examples: EntryKey[];
 }
 
 /** What owner rules hide from all viewers, or show again, because of its source. Cost: entries held, when a rule has owners. */
-function* ownerChanges(was: Policy, is: Policy, { catalog, self }: PlanTerms): Generator<void, ReadonlyMap<string, readonly Change[]>> {
-  const found = new Map<string, Counted[]>();
+function* ownerChanges(
+  was: Policy,
+  is: Policy,
+  { catalog, self }: PlanTerms,
+): Generator<void, ReadonlyMap<string, readonly PlannedChange[]>> {
+  const found = new Map<string, CountedChange[]>();
   if (![...(was.set?.rules ?? []), ...(is.set?.rules ?? [])].some(({ owners }) => owners.length > 0)) return found;
   let looked = 0;
   for (const entry of catalog.entries()) {
@@ -126,11 +130,11 @@ function* ownerChanges(was: Policy, is: Policy, { catalog, self }: PlanTerms): G
 }
 
 /** Whether owner rules hide an entry. Entries without a rule do not count: the default hides them, and the viewers' verdicts show that. */
-function isHiddenByOwners(policy: Policy, entry: HeldEntry, here: string): boolean {
+function isHiddenByOwners(policy: Policy, entry: PlanEntry, here: string): boolean {
   return policy.source(entry.namespace, entry.from).reason === "owner_denied" && !mayBeSeen(policy, entry, entry.from, here);
 }
 
-const NOTHING: Outcome = [];
+const NOTHING: PairOutcome = [];
 
 class Planner {
   readonly #before: Policy;
@@ -138,7 +142,7 @@ class Planner {
   readonly #terms: PlanTerms;
   readonly #viewers: readonly Viewer[];
   /** Outcomes by the rule before and the rule after: a verdict depends on a namespace only through its rule. */
-  readonly #outcomes = new Map<Rule | undefined, Map<Rule | undefined, Outcome>>();
+  readonly #outcomes = new Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, PairOutcome>>();
   #verdicts = 0;
 
   constructor(before: Policy, after: Policy, terms: PlanTerms) {
@@ -148,7 +152,7 @@ class Planner {
     this.#viewers = terms.catalog.viewers();
   }
 
-  *outcome(namespace: string): Generator<void, Outcome> {
+  *outcome(namespace: string): Generator<void, PairOutcome> {
     if (isControlNamespace(namespace)) return NOTHING;
     const was = this.#before.ruleOf(namespace);
     const is = this.#after.ruleOf(namespace);
@@ -165,7 +169,7 @@ class Planner {
     return outcome;
   }
 
-  *#judge(namespace: string, was: Rule | undefined, is: Rule | undefined): Generator<void, Outcome> {
+  *#judge(namespace: string, was: NamespaceRule | undefined, is: NamespaceRule | undefined): Generator<void, PairOutcome> {
     const hidden: Viewer[] = [];
     const shown: Viewer[] = [];
     for (const viewer of this.#candidates(was, is)) {
@@ -177,7 +181,7 @@ class Planner {
       if (!saw && sees) addNew(shown, viewer);
       if (hidden.length === MAX_EXAMPLES && shown.length === MAX_EXAMPLES) break;
     }
-    const outcome: { effect: Effect; viewers: readonly Viewer[] }[] = [];
+    const outcome: { effect: PlanEffect; viewers: readonly Viewer[] }[] = [];
     if (hidden.length > 0) outcome.push({ effect: "hide", viewers: hidden });
     if (shown.length > 0) outcome.push({ effect: "show", viewers: shown });
     if (this.#isWithdrawn(namespace)) outcome.push({ effect: "withdraw", viewers: [] });
@@ -185,7 +189,7 @@ class Planner {
   }
 
   /** The viewers that are known here, and those that either rule names. */
-  *#candidates(was: Rule | undefined, is: Rule | undefined): Generator<Viewer, void> {
+  *#candidates(was: NamespaceRule | undefined, is: NamespaceRule | undefined): Generator<Viewer, void> {
     for (const viewer of this.#viewers) yield viewer;
     const own = this.#terms.self.clusterId;
     const named = (list: "visibility" | "visibilityTenants") => new Set([...(was?.[list] ?? []), ...(is?.[list] ?? [])]);

@@ -18,14 +18,14 @@ export interface CutoverWindow {
 }
 
 /** Bounds on what a namespace may hold; 0 means no bound. */
-export interface Quota {
+export interface NamespaceQuota {
   readonly entries: number;
   readonly watches: number;
   readonly bytes: number;
 }
 
 /** The rule of one namespace and those below it. The rule of `p.*` is for the namespaces below p only. */
-export interface Rule {
+export interface NamespaceRule {
   /** `p` or `p.*`. */
   readonly pattern: string;
   /** Clusters or regions; empty means unrestricted. */
@@ -42,7 +42,7 @@ export interface Rule {
   readonly policyVersion: string;
   /** Entries of a higher priority are sent first when a link is slow. */
   readonly priority: number;
-  readonly quota: Quota;
+  readonly quota: NamespaceQuota;
 }
 
 export interface PolicySet {
@@ -50,23 +50,23 @@ export interface PolicySet {
   readonly version: string;
   /** Whether a namespace without a rule is allowed. */
   readonly defaultAllow: boolean;
-  readonly rules: readonly Rule[];
+  readonly rules: readonly NamespaceRule[];
 }
 
 /** How a pattern ends that means the descendants only. */
 export const BELOW = ".*";
 
-interface Branch {
-  self: Rule | undefined;
-  below: Rule | undefined;
-  readonly children: Map<string, Branch>;
+interface TrieBranch {
+  self: NamespaceRule | undefined;
+  below: NamespaceRule | undefined;
+  readonly children: Map<string, TrieBranch>;
 }
 
 /** Finds rules by longest prefix: a trie on labels. Patterns are distinct; `validation.ts` refuses sets in which they are not. */
 export class RuleTrie {
-  readonly #root: Branch = newBranch();
+  readonly #root: TrieBranch = newBranch();
 
-  constructor(rules: readonly Rule[]) {
+  constructor(rules: readonly NamespaceRule[]) {
     for (const rule of rules) {
       const isBelow = rule.pattern.endsWith(BELOW);
       const branch = this.#branchOf(isBelow ? rule.pattern.slice(0, -BELOW.length) : rule.pattern);
@@ -76,9 +76,9 @@ export class RuleTrie {
   }
 
   /** The rule of a namespace: the one with the longest prefix, where `p.*` beats `p` for namespaces below p. Cost: its labels. */
-  find(namespace: string): Rule | undefined {
+  find(namespace: string): NamespaceRule | undefined {
     let branch = this.#root;
-    let best: Rule | undefined;
+    let best: NamespaceRule | undefined;
     for (let start = 0; ; ) {
       const dot = namespace.indexOf(".", start);
       const child = branch.children.get(dot < 0 ? namespace.slice(start) : namespace.slice(start, dot));
@@ -92,8 +92,8 @@ export class RuleTrie {
   }
 
   /** The rules whose patterns begin with this namespace. Cost: its labels, and what is found. */
-  *under(namespace: string): Generator<Rule> {
-    let branch: Branch | undefined = this.#root;
+  *under(namespace: string): Generator<NamespaceRule> {
+    let branch: TrieBranch | undefined = this.#root;
     for (const label of namespace.split(".")) branch = branch?.children.get(label);
     const left = branch === undefined ? [] : [branch];
     for (let next = left.pop(); next !== undefined; next = left.pop()) {
@@ -103,7 +103,7 @@ export class RuleTrie {
     }
   }
 
-  #branchOf(prefix: string): Branch {
+  #branchOf(prefix: string): TrieBranch {
     let branch = this.#root;
     for (const label of prefix.split(".")) {
       let child = branch.children.get(label);
@@ -117,7 +117,7 @@ export class RuleTrie {
   }
 }
 
-function newBranch(): Branch {
+function newBranch(): TrieBranch {
   return { self: undefined, below: undefined, children: new Map() };
 }
 
@@ -132,7 +132,7 @@ export function activeWindow(windows: readonly CutoverWindow[], wallMs: number):
 }
 
 /** Scopes that a rule lets out at an instant: those of its active window if that names any, else its own. Empty: any. */
-export function exportScopesAt(rule: Pick<Rule, "cutoverWindows" | "exportScopes">, wallMs: number): readonly Scope[] {
+export function exportScopesAt(rule: Pick<NamespaceRule, "cutoverWindows" | "exportScopes">, wallMs: number): readonly Scope[] {
   const window = activeWindow(rule.cutoverWindows, wallMs);
   return window !== undefined && window.exportScopes.length > 0 ? window.exportScopes : rule.exportScopes;
 }
@@ -161,7 +161,7 @@ export function edgesOf({ rules }: PolicySet): readonly number[] {
 }
 
 /** A rule with its lists sorted, because their order means nothing. The order of windows does: of equal starts the last wins. */
-export function canonicalRule(rule: Rule): Rule {
+export function canonicalRule(rule: NamespaceRule): NamespaceRule {
   return {
     pattern: rule.pattern,
     owners: rule.owners.toSorted(),

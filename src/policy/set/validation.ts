@@ -5,9 +5,9 @@ import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { invalid, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
 import { runThrough } from "../../lib/machine.ts";
 import { findParent } from "./diff.ts";
-import { BELOW, type CutoverWindow, canonicalRule, type PolicySet, type Rule } from "./rules.ts";
+import { BELOW, type CutoverWindow, canonicalRule, type NamespaceRule, type PolicySet } from "./rules.ts";
 
-export interface Problem {
+export interface PolicyProblem {
   /** Path of the field, for example `rules[3].cutover_windows[0].ends_at`. */
   readonly path: string;
   /** A set with errors is refused. Warnings are only reported. */
@@ -17,7 +17,7 @@ export interface Problem {
 }
 
 /** What the caller knows besides the set. Rules that need an undefined part are not checked. */
-export interface Known {
+export interface ValidationFacts {
   /** The clusters and regions that exist. */
   readonly clusters?: ReadonlySet<string> | undefined;
   readonly nowWallMs?: number | undefined;
@@ -47,7 +47,7 @@ export const MAX_WALL_MS = 253_402_300_799_999;
 export const MIN_WALL_MS = -62_135_596_800_000;
 
 /** Every problem of a set, in the order of its rules. Cost: 10,000 rules in some 40 ms. */
-export function validate(set: PolicySet, known: Known = {}): readonly Problem[] {
+export function validate(set: PolicySet, known: ValidationFacts = {}): readonly PolicyProblem[] {
   return runThrough(validateSlices(set, known));
 }
 
@@ -57,19 +57,19 @@ export function validate(set: PolicySet, known: Known = {}): readonly Problem[] 
  */
 export function* validateSlices(
   set: PolicySet,
-  known: Known = {},
-  problems = new Problems<Problem>(),
-): Generator<void, readonly Problem[]> {
-  yield* new Check(known, problems).set(set);
+  known: ValidationFacts = {},
+  problems = new PolicyProblems<PolicyProblem>(),
+): Generator<void, readonly PolicyProblem[]> {
+  yield* new SetCheck(known, problems).set(set);
   return problems.list;
 }
 
-export function hasErrors(problems: readonly Problem[]): boolean {
+export function hasErrors(problems: readonly PolicyProblem[]): boolean {
   return problems.some(({ severity }) => severity === "error");
 }
 
 /** Problems as they are found, bounded by severity. */
-export class Problems<P extends Problem> {
+export class PolicyProblems<P extends PolicyProblem> {
   readonly list: P[] = [];
   readonly counts = { error: 0, warning: 0 };
 
@@ -91,15 +91,15 @@ const RULES_A_SLICE = 250;
 
 /** The default of the checked set. */
 interface OtherRules {
-  readonly ruleOf: ReadonlyMap<string, Rule>;
+  readonly ruleOf: ReadonlyMap<string, NamespaceRule>;
   readonly defaultAllow: boolean;
 }
 
-class Check {
-  readonly #known: Known;
-  readonly #problems: Problems<Problem>;
+class SetCheck {
+  readonly #known: ValidationFacts;
+  readonly #problems: PolicyProblems<PolicyProblem>;
 
-  constructor(known: Known, problems: Problems<Problem>) {
+  constructor(known: ValidationFacts, problems: PolicyProblems<PolicyProblem>) {
     this.#known = known;
     this.#problems = problems;
   }
@@ -110,7 +110,7 @@ class Check {
     if (!this.#fits(rules, SET_BOUNDS.maxRules, "rules", "rules")) return;
     if (!this.#fitsInAll(rules)) return;
     const firstOf = new Map<string, number>();
-    const ruleOf = new Map<string, Rule>();
+    const ruleOf = new Map<string, NamespaceRule>();
     for (const [index, rule] of rules.entries()) {
       const first = firstOf.get(rule.pattern);
       if (first !== undefined) this.#error(`rules[${index}].namespace`, `${quoted(rule.pattern)} is also that of rules[${first}]`);
@@ -126,7 +126,7 @@ class Check {
     }
   }
 
-  #fitsInAll(rules: readonly Rule[]): boolean {
+  #fitsInAll(rules: readonly NamespaceRule[]): boolean {
     const counts = { windows: 0, ids: 0 };
     for (const { owners, visibility, visibilityTenants, cutoverWindows } of rules) {
       counts.windows += cutoverWindows.length;
@@ -136,7 +136,7 @@ class Check {
     return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers of all rules", "rules") && areWindowsFew;
   }
 
-  #rule(rule: Rule, path: string, others: OtherRules): void {
+  #rule(rule: NamespaceRule, path: string, others: OtherRules): void {
     const isPattern = this.#pattern(rule.pattern, `${path}.namespace`);
     this.#ids(rule.owners, `${path}.owners`);
     this.#ids(rule.visibility, `${path}.visibility`);
@@ -233,7 +233,7 @@ class Check {
   }
 
   /** Warns of a rule that changes nothing: often it was meant to. */
-  #useless(rule: Rule, path: string, { ruleOf }: OtherRules): void {
+  #useless(rule: NamespaceRule, path: string, { ruleOf }: OtherRules): void {
     const parent = findParent(rule.pattern, ruleOf);
     if (parent === undefined || parent.pattern === rule.pattern) return;
     const { pattern: _own, ...mine } = canonicalRule(rule);
@@ -243,7 +243,7 @@ class Check {
   }
 
   /** Warns about a rule for `p.*` if `p` itself is open, or has entries that no rule covers: often the rule was meant for `p` too. */
-  #uncovered(rule: Rule, path: string, { ruleOf, defaultAllow }: OtherRules): void {
+  #uncovered(rule: NamespaceRule, path: string, { ruleOf, defaultAllow }: OtherRules): void {
     if (!rule.pattern.endsWith(BELOW)) return;
     const namespace = rule.pattern.slice(0, -BELOW.length);
     if (ruleOf.has(namespace)) return;
@@ -280,9 +280,9 @@ class Check {
  * Warnings for rules of `after` whose lists of viewers lost their last item. From then on everybody sees the namespace, which a person
  * who takes a tenant out of a list hardly means (P10).
  */
-export function openedRules(before: PolicySet | undefined, after: PolicySet): readonly Problem[] {
+export function openedRules(before: PolicySet | undefined, after: PolicySet): readonly PolicyProblem[] {
   const wasLimited = new Set((before?.rules ?? []).filter(isLimited).map(({ pattern }) => pattern));
-  const problems: Problem[] = [];
+  const problems: PolicyProblem[] = [];
   for (const [index, rule] of after.rules.entries()) {
     if (isLimited(rule) || !wasLimited.has(rule.pattern)) continue;
     const message = `the last viewer of ${rule.pattern} was taken out: with both lists empty everybody sees it`;
@@ -292,7 +292,7 @@ export function openedRules(before: PolicySet | undefined, after: PolicySet): re
   return problems;
 }
 
-function isLimited({ visibility, visibilityTenants }: Rule): boolean {
+function isLimited({ visibility, visibilityTenants }: NamespaceRule): boolean {
   return visibility.length > 0 || visibilityTenants.length > 0;
 }
 
@@ -301,7 +301,7 @@ function timeText(wallMs: number): string {
 }
 
 /** The refusal of a set: `invalid_argument` with its errors. */
-export function refuseSet(problems: readonly Problem[]): WaymarkError {
+export function refuseSet(problems: readonly PolicyProblem[]): WaymarkError {
   const violations = problems
     .filter(({ severity }) => severity === "error")
     .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));

@@ -3,7 +3,7 @@ import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers } from "../../ca
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
-import { activeWindow, BELOW, nextEdge, type PolicySet, type Rule, RuleTrie } from "./rules.ts";
+import { activeWindow, BELOW, type NamespaceRule, nextEdge, type PolicySet, RuleTrie } from "./rules.ts";
 
 /** The actions that a verdict can be asked for, as `Explain` names them. */
 export const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
@@ -26,7 +26,7 @@ export type VerdictReason =
   | "scope_denied"
   | "summary_allowed";
 
-export interface Verdict {
+export interface PolicyVerdict {
   readonly allowed: boolean;
   readonly reason: VerdictReason;
   /** Pattern of the rule that decided; empty when no rule did. */
@@ -36,7 +36,7 @@ export interface Verdict {
 }
 
 /** The cluster and region that a record comes from. */
-export interface Source {
+export interface RecordSource {
   readonly clusterId: string;
   readonly region: string;
 }
@@ -47,9 +47,9 @@ export interface Viewer {
   readonly tenant: string;
 }
 
-const DISABLED: Verdict = said(true, "policy_disabled", "");
-const CONTROL: Verdict = said(true, "control_plane", "");
-const NEVER_SUMMARISED: Verdict = said(false, "control_plane", "");
+const DISABLED: PolicyVerdict = said(true, "policy_disabled", "");
+const CONTROL: PolicyVerdict = said(true, "control_plane", "");
+const NEVER_SUMMARISED: PolicyVerdict = said(false, "control_plane", "");
 /** Most verdicts kept, over all viewers. When there are more, all are forgotten. */
 const MAX_KEPT = 200_000;
 
@@ -69,8 +69,8 @@ export class Policy {
   /** Whether the cluster's policy is not known here yet. Then reads show nothing, and every caller may register. */
   readonly isPending: boolean;
   readonly #trie: RuleTrie;
-  #viewers = new Map<string, Map<string, Verdict>>();
-  #last: (Viewer & { readonly kept: Map<string, Verdict> }) | undefined;
+  #viewers = new Map<string, Map<string, PolicyVerdict>>();
+  #last: (Viewer & { readonly kept: Map<string, PolicyVerdict> }) | undefined;
   #kept = 0;
 
   constructor(set: PolicySet | undefined, number: number, { checksum = "", isPending = false } = {}) {
@@ -92,12 +92,12 @@ export class Policy {
   }
 
   /** The rule of a namespace; undefined when there is none. */
-  ruleOf(namespace: string): Rule | undefined {
+  ruleOf(namespace: string): NamespaceRule | undefined {
     return this.#trie.find(namespace);
   }
 
   /** Whether a source owns the namespace: for register, ingest and admin. */
-  source(namespace: string, source: Source): Verdict {
+  source(namespace: string, source: RecordSource): PolicyVerdict {
     const early = this.#early(namespace);
     if (early !== undefined) return early;
     const rule = this.#trie.find(namespace);
@@ -108,7 +108,7 @@ export class Policy {
   }
 
   /** Whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are kept by viewer and namespace. */
-  viewer(namespace: string, viewer: Viewer): Verdict {
+  viewer(namespace: string, viewer: Viewer): PolicyVerdict {
     if (this.set === undefined) return DISABLED;
     const kept = this.#keptOf(viewer);
     const known = kept.get(namespace);
@@ -124,11 +124,11 @@ export class Policy {
   }
 
   /** One viewer reads several namespaces in turn. */
-  #keptOf({ clusterId, tenant }: Viewer): Map<string, Verdict> {
+  #keptOf({ clusterId, tenant }: Viewer): Map<string, PolicyVerdict> {
     const last = this.#last;
     if (last?.clusterId === clusterId && last.tenant === tenant) return last.kept;
     const name = `${clusterId}\0${tenant}`;
-    const kept = this.#viewers.get(name) ?? new Map<string, Verdict>();
+    const kept = this.#viewers.get(name) ?? new Map<string, PolicyVerdict>();
     this.#viewers.set(name, kept);
     this.#last = { clusterId, tenant, kept };
     return kept;
@@ -145,14 +145,14 @@ export class Policy {
   }
 
   /** Whether a summary of this scope may leave the source's cluster at this time. */
-  exportSummary(namespace: string, source: Source, at: { readonly scope: Scope; readonly wallMs: number }): Verdict {
+  exportSummary(namespace: string, source: RecordSource, at: { readonly scope: Scope; readonly wallMs: number }): PolicyVerdict {
     if (isControlNamespace(namespace)) return NEVER_SUMMARISED;
     const owner = this.source(namespace, source);
     const rule = this.#trie.find(namespace);
     if (!owner.allowed || rule === undefined || this.set === undefined) return owner;
     const window = activeWindow(rule.cutoverWindows, at.wallMs);
     const until = nextEdge(rule.cutoverWindows, at.wallMs);
-    const say = (allowed: boolean, reason: VerdictReason): Verdict => ({ allowed, reason, rule: rule.pattern, untilWallMs: until });
+    const say = (allowed: boolean, reason: VerdictReason): PolicyVerdict => ({ allowed, reason, rule: rule.pattern, untilWallMs: until });
     if (rule.cutoverWindows.length > 0 && window === undefined) return say(false, "cutover_closed");
     const isByWindow = window !== undefined && window.exportScopes.length > 0;
     if (isByWindow && !window.exportScopes.includes(at.scope)) return say(false, "cutover_scope_denied");
@@ -161,7 +161,7 @@ export class Policy {
     return say(true, "summary_allowed");
   }
 
-  #judgeViewer(namespace: string, viewer: Viewer): Verdict {
+  #judgeViewer(namespace: string, viewer: Viewer): PolicyVerdict {
     const early = this.#early(namespace);
     if (early !== undefined) return early;
     if (this.isPending) return said(false, "no_policy", "");
@@ -169,12 +169,12 @@ export class Policy {
     return rule === undefined ? this.#unruled() : judgeByRule(rule, viewer);
   }
 
-  #early(namespace: string): Verdict | undefined {
+  #early(namespace: string): PolicyVerdict | undefined {
     if (this.set === undefined) return DISABLED;
     return isControlNamespace(namespace) ? CONTROL : undefined;
   }
 
-  #unruled(): Verdict {
+  #unruled(): PolicyVerdict {
     return said(this.set?.defaultAllow ?? false, "no_policy", "");
   }
 }
@@ -185,11 +185,11 @@ export const NO_POLICY: Policy = new Policy(undefined, 0);
 /** The policy of a newcomer, which must not show what its cluster may hide. */
 export const PENDING_POLICY: Policy = new Policy({ version: "", defaultAllow: true, rules: [] }, 0, { isPending: true });
 
-function said(allowed: boolean, reason: VerdictReason, rule: string): Verdict {
+function said(allowed: boolean, reason: VerdictReason, rule: string): PolicyVerdict {
   return { allowed, reason, rule, untilWallMs: undefined };
 }
 
-function judgeByRule({ pattern, visibility, visibilityTenants }: Rule, { tenant, clusterId }: Viewer): Verdict {
+function judgeByRule({ pattern, visibility, visibilityTenants }: NamespaceRule, { tenant, clusterId }: Viewer): PolicyVerdict {
   if (visibility.length === 0 && visibilityTenants.length === 0) return said(true, "visibility_unrestricted", pattern);
   if (tenant !== "" && visibilityTenants.includes(tenant)) return said(true, "tenant_allowed", pattern);
   if (visibility.includes(clusterId)) return said(true, "viewer_allowed", pattern);
@@ -197,7 +197,7 @@ function judgeByRule({ pattern, visibility, visibilityTenants }: Rule, { tenant,
 }
 
 /** What `Explain` asks. */
-export interface Question {
+export interface AccessQuestion {
   readonly action: PolicyAction;
   readonly namespace: string;
   /** With `tenant`, whose view a read uses. For all other actions, the source. */
@@ -211,9 +211,9 @@ export interface Question {
 }
 
 /** Answers `Explain` with the verdict that every listener asks for. */
-export function explain(policy: Policy, question: Question): Verdict {
+export function explain(policy: Policy, question: AccessQuestion): PolicyVerdict {
   const { action, namespace, clusterId, tenant, region, scope, wallMs } = question;
-  const source: Source = { clusterId, region };
+  const source: RecordSource = { clusterId, region };
   switch (action) {
     case "query":
     case "watch":
@@ -241,7 +241,7 @@ export interface PolicySource {
 /** Is told of every denial; never throws. */
 export type OnDenied = (
   caller: Caller,
-  denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: Verdict },
+  denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: PolicyVerdict },
 ) => void;
 
 /** The reason that callers get for a namespace that they may not see, whatever rule hides it, and also when no rule names it. */
@@ -279,7 +279,7 @@ export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy 
 export class VisibilityFilter {
   readonly #policy: VisiblePolicy;
   readonly #caller: Caller;
-  readonly #denials = new Map<string, { readonly namespace: string; readonly verdict: Verdict }>();
+  readonly #denials = new Map<string, { readonly namespace: string; readonly verdict: PolicyVerdict }>();
   readonly #viewer: { readonly clusterId: string; readonly tenant: string };
 
   constructor(policy: VisiblePolicy, caller: Caller) {
@@ -304,7 +304,7 @@ export class VisibilityFilter {
  * Whether a source may publish in this scope. Owners may use any scope, and others those that stay in their own cluster ("can serve local
  * endpoints"). Without a rule, and where the default denies, nothing may be published.
  */
-export function mayPublish(verdict: Verdict, scope: Scope): boolean {
+export function mayPublish(verdict: PolicyVerdict, scope: Scope): boolean {
   return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
 }
 
@@ -315,7 +315,7 @@ export function mayPublish(verdict: Verdict, scope: Scope): boolean {
 export function mayBeSeen(
   policy: Policy,
   record: { readonly namespace: string; readonly scope: Scope },
-  from: Source,
+  from: RecordSource,
   here: string,
 ): boolean {
   const verdict = policy.source(record.namespace, from);

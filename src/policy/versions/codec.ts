@@ -77,27 +77,27 @@ function parsed(text: string | undefined): unknown {
   }
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-type Check = (value: unknown) => boolean;
+type EncodedFields = Readonly<Record<string, unknown>>;
+type FieldCheck = (value: unknown) => boolean;
 
-const isText: Check = (value) => typeof value === "string";
-const isFlag: Check = (value) => typeof value === "boolean";
-const isWhole: Check = (value) => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const isText: FieldCheck = (value) => typeof value === "string";
+const isFlag: FieldCheck = (value) => typeof value === "boolean";
+const isWhole: FieldCheck = (value) => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 const within =
-  (min: number, max: number): Check =>
+  (min: number, max: number): FieldCheck =>
   (value) =>
     Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
-const isNumber: Check = (value) => typeof value === "number" && Number.isFinite(value);
+const isNumber: FieldCheck = (value) => typeof value === "number" && Number.isFinite(value);
 const listOf =
-  (check: Check): Check =>
+  (check: FieldCheck): FieldCheck =>
   (value) =>
     Array.isArray(value) && value.every(check);
 const orNothing =
-  (check: Check): Check =>
+  (check: FieldCheck): FieldCheck =>
   (value) =>
     value === undefined || check(value);
 const shaped =
-  (fields: Readonly<Record<string, Check>>): Check =>
+  (fields: Readonly<Record<string, FieldCheck>>): FieldCheck =>
   (value) =>
     isFields(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
 
@@ -118,7 +118,7 @@ const isRule = shaped({
 });
 const isSetShape = shaped({ version: isText, defaultAllow: isFlag, rules: listOf(isRule) });
 const isPercent = within(1, 100);
-const isStage: Check = (value) =>
+const isStage: FieldCheck = (value) =>
   isFields(value) && (value["by"] === "percent" ? isPercent(value["percent"]) : value["by"] === "clusters" && isTexts(value["clusterIds"]));
 const isFactsShape = shaped({
   number: isWhole,
@@ -148,6 +148,6 @@ function isSet(value: unknown): value is PolicySet {
   return isSetShape(value);
 }
 
-function isFields(value: unknown): value is Fields {
+function isFields(value: unknown): value is EncodedFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

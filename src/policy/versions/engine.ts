@@ -14,7 +14,7 @@ import {
   MAX_LINEAGE,
   NO_PLACE,
   type PolicyVersion,
-  type Stage,
+  type RolloutStage,
   type VersionFacts,
   type VersionPlace,
   type VersionRow,
@@ -32,10 +32,10 @@ export interface EngineOptions {
 export const HISTORY_BOUNDS = { maxVersions: 100, maxBytes: 64 * 1024 * 1024 } as const;
 
 /** How a version is put in force, by whom and why. */
-export interface Terms {
+export interface ApplyTerms {
   /** The newest version that the author knows; 0 accepts any. */
   readonly expectedNumber: number;
-  readonly stage: Stage | undefined;
+  readonly stage: RolloutStage | undefined;
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
@@ -57,7 +57,7 @@ export interface PolicyStatus {
 }
 
 /** The result of taking a version from another node. */
-export interface Taken {
+export interface AdoptionResult {
   /** The newest version before, if the one taken does not follow it: two people changed the policy without knowing of each other. */
   readonly superseded: VersionFacts | undefined;
   /** Numbers of versions that are no longer kept. */
@@ -75,7 +75,7 @@ export interface HistoryItem {
   readonly isSuperseded: boolean;
 }
 
-interface Kept {
+interface KeptVersion {
   readonly number: number;
   readonly sizeBytes: number;
   /** Undefined if it cannot be read. */
@@ -101,7 +101,7 @@ export class PolicyEngine {
   /** The newest version that can be read. */
   #newest: PolicyVersion | undefined;
   /** In ascending order of number. */
-  readonly #kept: Kept[] = [];
+  readonly #kept: KeptVersion[] = [];
   /** Versions that lost their number to another one applied elsewhere at the same time, oldest first. They are kept so that no change is lost unseen. */
   #losers: VersionFacts[] = [];
   #conflict = "";
@@ -215,7 +215,7 @@ export class PolicyEngine {
    * Makes the version that would put a set in force; the set has passed `validate`. Yields between slices of work. Throws
    * `version_conflict` when `expectedNumber` is not the newest, and `invalid_argument` for a stage that reaches no node.
    */
-  *stamped(set: PolicySet, terms: Terms, wallMs: number): Generator<void, PolicyVersion> {
+  *stamped(set: PolicySet, terms: ApplyTerms, wallMs: number): Generator<void, PolicyVersion> {
     const { expectedNumber, stage, principal, reason, changeTicket } = terms;
     const newest = this.newestNumber;
     if (expectedNumber !== 0 && expectedNumber !== newest) throw conflict(newest, expectedNumber);
@@ -247,7 +247,7 @@ export class PolicyEngine {
   }
 
   /** The number that a rollback goes to: `toNumber`, or for 0 the one before the newest. Throws `not_found`. */
-  rollbackTarget(toNumber: number): Pick<Kept, "number" | "sizeBytes"> {
+  rollbackTarget(toNumber: number): Pick<KeptVersion, "number" | "sizeBytes"> {
     const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
     if (target !== undefined) return target;
     const kept = this.#kept.length === 0 ? "there are no versions" : `versions ${this.#kept[0]?.number} to ${this.newestNumber} are kept`;
@@ -274,7 +274,7 @@ export class PolicyEngine {
   }
 
   /** Takes over another node's version, which `isNewer` than `place` and is stored. It is in force if its stage includes this node, or if nothing else is. */
-  take(version: PolicyVersion, sizeBytes: number): Taken {
+  take(version: PolicyVersion, sizeBytes: number): AdoptionResult {
     const before = this.#newest;
     const isParted = before !== undefined && !follows(version, before);
     const index = this.#kept.findIndex(({ number }) => number === version.number);

@@ -1,15 +1,15 @@
 /** Decides when the policy file of a node is put in force, and when the policy of the cluster wins over it (semantics.md, Policy). */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySet } from "../set/rules.ts";
-import { alone, getItem, swap, type Task } from "../task.ts";
-import type { Actor, PolicyStore } from "./policy-store.ts";
+import { alone, getItem, type PolicyTask, swap } from "../task.ts";
+import type { ChangeAuthor, PolicyStore } from "./policy-store.ts";
 
 /** A policy file after reading: its set without errors, or its fault. */
 export type FileText =
   | { readonly ok: true; readonly set: PolicySet /** Of the set. */; readonly checksum: string }
   | { readonly ok: false; readonly fault: string };
 
-const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
+const FILE_ACTOR: ChangeAuthor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
 /** Key of the checksum of the policy file that was applied last. */
 const FILE = "policy/file";
 /** Key of a mark. It is set once a node with a policy file is ready and has met the nodes that it was to join. */
@@ -35,7 +35,7 @@ export class PolicyFile {
   }
 
   /** Whether this node was ready before with this data directory. False if the store is unavailable. */
-  *wasReady(): Task<boolean> {
+  *wasReady(): PolicyTask<boolean> {
     try {
       return (yield* getItem(LET_IN)) !== undefined;
     } catch (error) {
@@ -45,7 +45,7 @@ export class PolicyFile {
   }
 
   /** The node is to join others, and has met none: it is new unless it was ready before. */
-  *begin(): Task<void> {
+  *begin(): PolicyTask<void> {
     if (!(yield* this.wasReady())) this.awaitCluster();
   }
 
@@ -58,23 +58,23 @@ export class PolicyFile {
    * Puts the file in force if it has changed since the last time. So a version that was applied or rolled back by a call stays until the file
    * is edited. A broken file changes nothing, and is reported.
    */
-  *apply(name: string, file: FileText): Task<void> {
+  *apply(name: string, file: FileText): PolicyTask<void> {
     yield* alone(() => this.#apply(name, file));
   }
 
   /** Like `apply`, when the file may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and returns false. */
-  *again(name: string, file: FileText, mayBeOthers: boolean): Task<boolean> {
+  *again(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<boolean> {
     return yield* alone(() => this.#again(name, file, mayBeOthers));
   }
 
-  *#again(name: string, file: FileText, mayBeOthers: boolean): Task<boolean> {
+  *#again(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<boolean> {
     if (this.#standing === "newcomer") return false;
     if (!mayBeOthers) this.#standing = "member";
     yield* this.#apply(name, file);
     return true;
   }
 
-  *#apply(name: string, file: FileText): Task<void> {
+  *#apply(name: string, file: FileText): PolicyTask<void> {
     const { engine } = this.#policyStore;
     yield* this.#withFile(name, file, ({ set, checksum }, isNews) => {
       const isInForce = engine.status.newest?.checksum === checksum;
@@ -83,7 +83,7 @@ export class PolicyFile {
     });
   }
 
-  *#putInForce(name: string, set: PolicySet): Task<void> {
+  *#putInForce(name: string, set: PolicySet): PolicyTask<void> {
     const { engine } = this.#policyStore;
     const reason = `policy file ${name} says something new`;
     const isInitial = engine.newestNumber === 0 || (this.#standing !== "member" && engine.beginning !== undefined);
@@ -96,11 +96,11 @@ export class PolicyFile {
    * `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. Then the beginning and each edit of it stay a
    * beginning, until this is called without `mayBeOthers` or `again` finds that the node has met them.
    */
-  *letIn(name: string, file: FileText, mayBeOthers: boolean): Task<void> {
+  *letIn(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<void> {
     yield* alone(() => this.#letIn(name, file, mayBeOthers));
   }
 
-  *#letIn(name: string, file: FileText, mayBeOthers: boolean): Task<void> {
+  *#letIn(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<void> {
     const isFirst = this.#standing !== "member";
     if (isFirst) this.#standing = mayBeOthers ? "alone" : "member";
     const { beginning, newestNumber } = this.#policyStore.engine;
@@ -114,8 +114,8 @@ export class PolicyFile {
   *#withFile(
     name: string,
     file: FileText,
-    work: (file: Extract<FileText, { readonly ok: true }>, isNews: boolean) => Task<void>,
-  ): Task<void> {
+    work: (file: Extract<FileText, { readonly ok: true }>, isNews: boolean) => PolicyTask<void>,
+  ): PolicyTask<void> {
     const { engine } = this.#policyStore;
     try {
       if (!file.ok) throw new WaymarkError("invalid_argument", file.fault);
@@ -133,4 +133,4 @@ export class PolicyFile {
   }
 }
 
-function* nothing(): Task<void> {}
+function* nothing(): PolicyTask<void> {}

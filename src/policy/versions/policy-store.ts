@@ -3,14 +3,22 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditEvent, subjectOf } from "../audit/record.ts";
-import { foreignChangeSlices, foreignOutline, type Owns, type SetOutline } from "../set/diff.ts";
-import { type CatalogFacts, type Plan, planChanges } from "../set/plan.ts";
+import { foreignChangeSlices, foreignOutline, type OwnershipTest, type SetOutline } from "../set/diff.ts";
+import { type CatalogFacts, type PolicyPlan, planChanges } from "../set/plan.ts";
 import type { PolicySet } from "../set/rules.ts";
-import { hasErrors, type Known, openedRules, type Problem, Problems, refuseSet, validateSlices } from "../set/validation.ts";
-import type { Source } from "../set/verdict.ts";
-import { alone, getItem, page, type StoredPage, swap, type Task, time } from "../task.ts";
+import {
+  hasErrors,
+  openedRules,
+  type PolicyProblem,
+  PolicyProblems,
+  refuseSet,
+  type ValidationFacts,
+  validateSlices,
+} from "../set/validation.ts";
+import type { RecordSource } from "../set/verdict.ts";
+import { alone, getItem, type PolicyTask, page, type StoredPage, swap, time } from "../task.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "./codec.ts";
-import { conflict, type PolicyEngine, readVersion, type Terms } from "./engine.ts";
+import { type ApplyTerms, conflict, type PolicyEngine, readVersion } from "./engine.ts";
 import {
   isNewer,
   isSamePlace,
@@ -25,7 +33,7 @@ export interface PolicyStoreParts {
   readonly engine: PolicyEngine;
   readonly catalog: CatalogFacts;
   /** Cluster and region of this node. */
-  readonly self: Source;
+  readonly self: RecordSource;
   /** Clusters and regions that owners are looked up in. */
   readonly knownPlaces: () => ReadonlySet<string>;
   readonly audit: (event: AuditEvent) => void;
@@ -34,13 +42,13 @@ export interface PolicyStoreParts {
 }
 
 /** The author of a change, for the audit. */
-export interface Actor {
+export interface ChangeAuthor {
   readonly principal: string;
   readonly tenant: string;
   /** Address the call came from; empty for the node itself. */
   readonly address: string;
   /** The namespaces whose rules it may change (`foreignChangeSlices`). Undefined means all, and the set itself. */
-  readonly owns: Owns | undefined;
+  readonly owns: OwnershipTest | undefined;
   /** Whether it may read the rules of other owners. Then a refusal names the rule. */
   readonly mayRead: boolean;
 }
@@ -48,36 +56,36 @@ export interface Actor {
 export interface ApplyRequest {
   readonly set: PolicySet;
   /** Problems found while the set was read. If the list is full, the set is incomplete. */
-  readonly problems?: Problems<Problem>;
-  readonly terms: Omit<Terms, "principal">;
+  readonly problems?: PolicyProblems<PolicyProblem>;
+  readonly terms: Omit<ApplyTerms, "principal">;
   readonly isDryRun: boolean;
 }
 
-export interface Applied {
+export interface ApplyResult {
   /** The new version's; of a dry run the number in force. */
   readonly number: number;
-  readonly plan: Plan;
-  readonly warnings: readonly Problem[];
+  readonly plan: PolicyPlan;
+  readonly warnings: readonly PolicyProblem[];
 }
 
 export interface RollbackRequest {
   /** 0: the one before the newest. */
   readonly toNumber: number;
   readonly isDryRun?: boolean;
-  readonly terms: Omit<Terms, "principal" | "stage">;
+  readonly terms: Omit<ApplyTerms, "principal" | "stage">;
 }
 
 /** A checked set with everything that putting it in force needs. */
 interface Enactment {
   readonly set: PolicySet;
-  readonly terms: Terms;
-  readonly warnings: readonly Problem[];
+  readonly terms: ApplyTerms;
+  readonly warnings: readonly PolicyProblem[];
   readonly isDryRun: boolean;
   readonly reason: "applied" | "rolled_back";
 }
 
 /** The result of an offer from another node. An empty fault means that this version or a newer one is kept here already. */
-export type Adopted = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
+export type AdoptResult = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
@@ -97,7 +105,7 @@ export class PolicyStore {
   }
 
   /** Reads the versions in the store. If the store is unavailable, a policy may be configured, so everything is denied. */
-  *restore(): Task<void> {
+  *restore(): PolicyTask<void> {
     const { engine } = this.#parts;
     try {
       engine.restore(yield* rowsAfter(VERSIONS), yield* losers());
@@ -109,17 +117,25 @@ export class PolicyStore {
   }
 
   /**
-   * All problems of a set, within the bounds of `Problems`, beginning with the problems found while the set was read. The result reveals nothing about
+   * All problems of a set, within the bounds of `PolicyProblems`, beginning with the problems found while the set was read. The result reveals nothing about
    * entries in namespaces that the caller does not own.
    */
-  *validate(set: PolicySet, problems = new Problems<Problem>(), owns: Owns = () => true): Task<readonly Problem[]> {
+  *validate(
+    set: PolicySet,
+    problems = new PolicyProblems<PolicyProblem>(),
+    owns: OwnershipTest = () => true,
+  ): PolicyTask<readonly PolicyProblem[]> {
     const { catalog } = this.#parts;
     yield* this.#problemsOf(set, problems, (namespace) => (owns(namespace) ? catalog.count(namespace) : 0));
     for (const problem of openedRules(this.engine.inForce?.set, set)) problems.add(problem);
     return problems.list;
   }
 
-  *#problemsOf(set: PolicySet, problems?: Problems<Problem>, countEntries?: Known["countEntries"]): Task<readonly Problem[]> {
+  *#problemsOf(
+    set: PolicySet,
+    problems?: PolicyProblems<PolicyProblem>,
+    countEntries?: ValidationFacts["countEntries"],
+  ): PolicyTask<readonly PolicyProblem[]> {
     const { wallMs } = yield* time();
     return yield* validateSlices(set, { clusters: this.#parts.knownPlaces(), nowWallMs: wallMs, countEntries }, problems);
   }
@@ -128,7 +144,7 @@ export class PolicyStore {
    * Checks with the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is cheap, so it runs
    * before the set is decoded. `apply` also checks the rules. Fails with the same errors as `apply`.
    */
-  checkOutline({ owns, mayRead }: Actor, outline: SetOutline, expectedNumber: number): void {
+  checkOutline({ owns, mayRead }: ChangeAuthor, outline: SetOutline, expectedNumber: number): void {
     if (owns === undefined) return;
     for (const version of this.#replaced(expectedNumber)) {
       const foreign = foreignOutline(version?.set, outline, owns);
@@ -141,7 +157,7 @@ export class PolicyStore {
    * `invalid_argument` for a set with errors, with `version_conflict` where another version came first, and with
    * `discovery_access_denied` where it changes what the actor may not.
    */
-  *apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Task<Applied> {
+  *apply(actor: ChangeAuthor, { set, problems, terms, isDryRun }: ApplyRequest): PolicyTask<ApplyResult> {
     if (problems?.isFull === true) throw refuseSet(problems.list);
     // This check comes first, so that a caller that must not change a rule learns nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
@@ -152,11 +168,11 @@ export class PolicyStore {
   }
 
   /** Gives the beginning of this node a stamp. It is then a version like any other, and no beginning of another node wins over it. */
-  *establish(): Task<void> {
+  *establish(): PolicyTask<void> {
     yield* alone(() => this.#establish());
   }
 
-  *#establish(): Task<void> {
+  *#establish(): PolicyTask<void> {
     const { beginning } = this.engine;
     if (beginning === undefined) return;
     const version = { ...beginning, hlc: new Hlc().stampEnd(0, (yield* time()).wallMs) };
@@ -167,7 +183,7 @@ export class PolicyStore {
    * Puts an earlier set in force again, as a new version everywhere, or says what it would change. Fails as `apply` does, and with
    * `not_found`. A set that was in force before is not refused for errors.
    */
-  *rollback(actor: Actor, { toNumber, terms, isDryRun = false }: RollbackRequest): Task<Applied> {
+  *rollback(actor: ChangeAuthor, { toNumber, terms, isDryRun = false }: RollbackRequest): PolicyTask<ApplyResult> {
     const { number: target } = this.engine.rollbackTarget(toNumber);
     const { set } = yield* this.load(target);
     const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
@@ -178,7 +194,7 @@ export class PolicyStore {
   }
 
   /** Puts a checked set in force. In a dry run it only reports the changes. */
-  *#enact(actor: Actor, { set, terms, warnings, isDryRun, reason }: Enactment): Task<Applied> {
+  *#enact(actor: ChangeAuthor, { set, terms, warnings, isDryRun, reason }: Enactment): PolicyTask<ApplyResult> {
     const { engine, catalog, self } = this.#parts;
     const before = engine.policy.set;
     const version = yield* engine.stamped(set, terms, (yield* time()).wallMs);
@@ -192,7 +208,7 @@ export class PolicyStore {
    * Takes a version of another node, which came over a link from `via`. If it is newer than the versions kept here, it is stored and in force
    * when this is done. A different version with the same number is kept as superseded.
    */
-  *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): Task<Adopted> {
+  *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): PolicyTask<AdoptResult> {
     yield;
     const read = readVersion(place.number, bytes, false);
     if (!read.ok) return { isAdopted: false, fault: read.fault };
@@ -204,14 +220,14 @@ export class PolicyStore {
     return yield* alone(() => this.#adopt(version, bytes, via));
   }
 
-  *#adopt(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): Task<Adopted> {
+  *#adopt(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): PolicyTask<AdoptResult> {
     if (!isNewer(version, this.engine.place)) return { isAdopted: false, fault: "" };
     yield* this.#take(version, bytes, via);
     return { isAdopted: true };
   }
 
   /** The newest version, encoded for another node. Undefined if the newest version has another number or cannot be read. */
-  *encoded(number: number): Task<Uint8Array | undefined> {
+  *encoded(number: number): PolicyTask<Uint8Array | undefined> {
     if (number !== this.engine.place.number) return undefined;
     return (yield* getItem(keyOf(number)))?.value;
   }
@@ -222,19 +238,19 @@ export class PolicyStore {
   }
 
   /** A kept version, encoded for a resolver. Undefined if it is no longer kept, or another one took its number. */
-  *encodedAt(place: VersionPlace): Task<Uint8Array | undefined> {
+  *encodedAt(place: VersionPlace): PolicyTask<Uint8Array | undefined> {
     const item = yield* getItem(keyOf(place.number));
     const read = item === undefined ? undefined : decodeFacts(item.value);
     return read?.ok === true && isSamePlace(read.version, place) ? item?.value : undefined;
   }
 
   /** A kept version with its rules. Fails with `not_found`, also when it can no longer be read. */
-  *load(number: number): Task<PolicyVersion> {
+  *load(number: number): PolicyTask<PolicyVersion> {
     return yield* loadFrom(keyOf(number), number);
   }
 
   /** A superseded version with its rules. Fails as `load` does. */
-  *loadSuperseded(facts: VersionFacts): Task<PolicyVersion> {
+  *loadSuperseded(facts: VersionFacts): PolicyTask<PolicyVersion> {
     return yield* loadFrom(loserKey(facts), facts.number);
   }
 
@@ -242,7 +258,7 @@ export class PolicyStore {
    * Checks that an actor may replace the newest version by a set, and also the version in force, if a stage leaves this node out. Returns the
    * number that the draft must expect, so that no version is overwritten that was not checked here.
    */
-  *#permit({ owns, mayRead }: Actor, set: PolicySet, expectedNumber: number): Task<number> {
+  *#permit({ owns, mayRead }: ChangeAuthor, set: PolicySet, expectedNumber: number): PolicyTask<number> {
     if (owns === undefined) return expectedNumber;
     const { newestNumber } = this.engine;
     for (const version of this.#replaced(expectedNumber)) {
@@ -261,7 +277,7 @@ export class PolicyStore {
   }
 
   /** Stores a draft if its number is free, and puts it in force. It is done when the audit record is on disk. */
-  *#put(actor: Actor, version: PolicyVersion, reason: "applied" | "rolled_back", isInitial = false): Task<void> {
+  *#put(actor: ChangeAuthor, version: PolicyVersion, reason: "applied" | "rolled_back", isInitial = false): PolicyTask<void> {
     const before = this.engine.status.newest?.checksum ?? "";
     const bytes = encodeVersion(version);
     yield;
@@ -274,7 +290,7 @@ export class PolicyStore {
   }
 
   /** Stores a version if its number is free, and puts it in force. Returns the numbers that are no longer kept. */
-  *#add(version: PolicyVersion, bytes: Uint8Array): Task<readonly number[]> {
+  *#add(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
     const { engine } = this;
     const isSwapped = yield* swap(keyOf(version.number), 0, bytes);
     if (!isSwapped) yield* this.#catchUp();
@@ -285,7 +301,7 @@ export class PolicyStore {
   }
 
   /** Stores a version in the place of the beginning of this node, which was the only version. */
-  *#beginAgain(version: PolicyVersion, bytes: Uint8Array): Task<readonly number[]> {
+  *#beginAgain(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
     const { engine } = this;
     if (engine.beginning === undefined) throw conflict(engine.newestNumber, 0);
     const item = yield* getItem(keyOf(version.number));
@@ -296,7 +312,7 @@ export class PolicyStore {
   }
 
   /** Stores a version of another node and puts it in force. A version with its number is first kept as superseded. */
-  *#take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): Task<void> {
+  *#take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): PolicyTask<void> {
     const { engine, audit } = this.#parts;
     const before = engine.place.checksum;
     const item = yield* getItem(keyOf(version.number));
@@ -314,14 +330,14 @@ export class PolicyStore {
   }
 
   /** Takes versions from the store that the engine does not know, for example after a lost answer. */
-  *#catchUp(): Task<void> {
+  *#catchUp(): PolicyTask<void> {
     const { engine } = this;
     for (const row of yield* rowsAfter(keyOf(engine.newestNumber))) engine.adopt(row);
     yield* this.#show();
   }
 
   /** Other nodes are told first, because records that they are sent from now on may be hidden by this version. */
-  *#show(version?: { readonly place: VersionPlace; readonly bytes: Uint8Array }): Task<void> {
+  *#show(version?: { readonly place: VersionPlace; readonly bytes: Uint8Array }): PolicyTask<void> {
     this.#shown = version;
     this.#parts.onHead(this.engine.place);
     yield { kind: "shown" };
@@ -329,7 +345,7 @@ export class PolicyStore {
   }
 }
 
-function* loadFrom(key: string, number: number): Task<PolicyVersion> {
+function* loadFrom(key: string, number: number): PolicyTask<PolicyVersion> {
   const item = yield* getItem(key);
   if (item === undefined) throw new WaymarkError("not_found", `policy version ${number} is no longer kept`);
   const read = decodeVersion(item.value);
@@ -337,17 +353,17 @@ function* loadFrom(key: string, number: number): Task<PolicyVersion> {
   return read.version;
 }
 
-function* rowsAfter(start: string): Task<readonly VersionRow[]> {
+function* rowsAfter(start: string): PolicyTask<readonly VersionRow[]> {
   const items = yield* itemsAfter(VERSIONS, start);
   return items.map(({ key, value }) => ({ number: Number(key.slice(VERSIONS.length).replace("~", "")), bytes: value }));
 }
 
-function* losers(): Task<readonly VersionFacts[]> {
+function* losers(): PolicyTask<readonly VersionFacts[]> {
   const read = (yield* itemsAfter(SUPERSEDED, SUPERSEDED)).map(({ value }) => decodeFacts(value));
   return read.flatMap((facts) => (facts.ok ? [facts.version] : []));
 }
 
-function* itemsAfter(prefix: string, start: string): Task<StoredPage["items"]> {
+function* itemsAfter(prefix: string, start: string): PolicyTask<StoredPage["items"]> {
   const all: StoredPage["items"][number][] = [];
   for (let after: string | undefined = start; after !== undefined; ) {
     const { items, nextAfter }: StoredPage = yield* page(prefix, after);
@@ -357,12 +373,12 @@ function* itemsAfter(prefix: string, start: string): Task<StoredPage["items"]> {
   return all;
 }
 
-function* replace({ number }: PolicyVersion, expectedVersion: number, bytes: Uint8Array): Task<void> {
+function* replace({ number }: PolicyVersion, expectedVersion: number, bytes: Uint8Array): PolicyTask<void> {
   if (yield* swap(keyOf(number), expectedVersion, bytes)) return;
   throw new WaymarkError("store_unavailable", `policy version ${number} was changed in the store meanwhile`);
 }
 
-function* drop(key: string): Task<void> {
+function* drop(key: string): PolicyTask<void> {
   const item = yield* getItem(key);
   if (item !== undefined) yield* swap(key, item.version, undefined);
 }
@@ -393,7 +409,7 @@ interface AppliedVersion {
 }
 
 /** A policy version that was taken from another node, for the audit. */
-interface Taken {
+interface AdoptedVersion {
   readonly version: PolicyVersion;
   /** Checksum of the version that was the newest before. */
   readonly before: string;
@@ -417,7 +433,7 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
 }
 
 /** The events of the version that was taken, and of the version that lost to it. */
-export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: Taken): readonly AuditEvent[] {
+export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: AdoptedVersion): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
   const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
   const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;

@@ -35,12 +35,12 @@ export function isSamePlace(a: VersionPlace, b: VersionPlace): boolean {
 }
 
 /** Where a version is put in force first: on a share of the nodes (1 to 100 percent), or in these clusters. */
-export type Stage =
+export type RolloutStage =
   | { readonly by: "percent"; readonly percent: number }
   | { readonly by: "clusters"; readonly clusterIds: readonly string[] };
 
 /** Throws `invalid_argument` for a stage that reaches no node, or that cannot be. */
-export function checkStage(stage: Stage | undefined): void {
+export function checkStage(stage: RolloutStage | undefined): void {
   if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
     throw invalid("stage.percent", `${stage.percent} must be 1 to 100`);
   if (stage?.by === "clusters" && stage.clusterIds.length === 0)
@@ -70,7 +70,7 @@ export interface VersionFacts extends VersionPlace {
   /** The versions before it, newest first; at most `MAX_LINEAGE`. */
   readonly lineage: readonly Pick<VersionPlace, "number" | "checksum">[];
   /** Undefined: in force everywhere. */
-  readonly stage: Stage | undefined;
+  readonly stage: RolloutStage | undefined;
   /** How it differs from the version before; at most 200 rules. */
   readonly changes: readonly RuleChange[];
   readonly changesLeftOut: number;

@@ -89,12 +89,12 @@ export function entriesBlock(index: number, entries: readonly CopiedEntry[]): Ui
 }
 
 /** An entry that is held, and when that ends by the wall clock with which the copy was made. */
-export interface CopiedHold extends CopiedEntry {
+export interface CopiedRetention extends CopiedEntry {
   readonly endsWallMs: number;
 }
 
 /** The number of entries, when the hold of each ends, and the entries. */
-export function heldBlock(index: number, holds: readonly CopiedHold[]): Uint8Array {
+export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uint8Array {
   const message = messageOf(holds);
   const out = new Uint8Array(VARINT_ROOM * (holds.length + 1) + message.length);
   let at = writeVarint(out, 0, holds.length);
@@ -104,7 +104,7 @@ export function heldBlock(index: number, holds: readonly CopiedHold[]): Uint8Arr
 }
 
 /** Reads the payload of a block of held entries. Throws `invalid_argument` on what no version writes. */
-export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedHold, "endsWallMs">)[] {
+export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedRetention, "endsWallMs">)[] {
   const reader = new WireReader(payload);
   const count = reader.varint();
   if (count > payload.length) throw odd("how many entries are held", count);

@@ -6,8 +6,8 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { FetchedPage } from "../codec.ts";
 import type { CallNumber, ResolverOrder } from "../io-types.ts";
-import type { Fetched } from "./fetched.ts";
-import type { Outcome } from "./fetches.ts";
+import type { FetchedCache } from "./fetched-cache.ts";
+import type { FetchOutcome } from "./shared-fetches.ts";
 
 /** When a caller may ask again. */
 export const NOT_READY_RETRY_MS = 250;
@@ -34,7 +34,7 @@ interface FetchCall {
 }
 
 export class FetchCalls {
-  readonly #fetched: Fetched;
+  readonly #fetched: FetchedCache;
   readonly #maxBytes: number;
   readonly #calls = new Map<CallNumber, FetchCall>();
   /** Of answers of which not all pages are here. */
@@ -42,7 +42,7 @@ export class FetchCalls {
   #count = 0;
 
   /** `maxBytes`: of all pages of answers that are not whole. */
-  constructor(fetched: Fetched, maxBytes: number) {
+  constructor(fetched: FetchedCache, maxBytes: number) {
     this.#fetched = fetched;
     this.#maxBytes = maxBytes;
   }
@@ -50,7 +50,7 @@ export class FetchCalls {
   /** Calls for a name, unless it is being fetched: then `told` is told with the others. */
   begin(
     { namespace, name: its }: WholeName,
-    told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
+    told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
     upstream: string,
     { monoMs }: Time,
     out: ResolverOrder[],

@@ -4,7 +4,7 @@
  */
 import { NEVER } from "../../lib/machine.ts";
 
-interface Claim {
+interface EpochClaim {
   readonly epoch: string;
   readonly number: number;
   /** Since when there has been a server that says which policy it has. Undefined while there was none. */
@@ -18,7 +18,7 @@ export interface UnmetClaim {
 }
 
 /** The server whose stream of the policy is open and has said which versions there are. */
-export interface Stating {
+export interface PolicyServer {
   readonly upstream: string;
   /** When it said so first, or last sent a part of a version that somebody may be waiting for. */
   readonly heardMonoMs: number;
@@ -31,7 +31,7 @@ const LONGEST_MS = 60_000;
 
 export class EpochClaims {
   /** By upstream: of each the newest that it named. */
-  readonly #claims = new Map<string, Claim>();
+  readonly #claims = new Map<string, EpochClaim>();
 
   get isEmpty(): boolean {
     return this.#claims.size === 0;
@@ -70,7 +70,7 @@ export class EpochClaims {
   }
 
   /** Gives up what is overdue. `stating` of undefined: nobody can say anything, and everything is waited for. */
-  takeUnmet(stating: Stating | undefined, monoMs: number): readonly UnmetClaim[] {
+  takeUnmet(stating: PolicyServer | undefined, monoMs: number): readonly UnmetClaim[] {
     const unmet: UnmetClaim[] = [];
     for (const [upstream, claim] of this.#claims) {
       if (dueMonoMs(upstream, claim, stating) > monoMs) continue;
@@ -80,14 +80,14 @@ export class EpochClaims {
     return unmet;
   }
 
-  nextDeadlineMs(stating: Stating | undefined): number {
+  nextDeadlineMs(stating: PolicyServer | undefined): number {
     // HOT: once an input; nearly always there is none.
     if (this.#claims.size === 0) return NEVER;
     return Math.min(...[...this.#claims].map(([upstream, claim]) => dueMonoMs(upstream, claim, stating)));
   }
 }
 
-function dueMonoMs(upstream: string, { sinceMonoMs }: Claim, stating: Stating | undefined): number {
+function dueMonoMs(upstream: string, { sinceMonoMs }: EpochClaim, stating: PolicyServer | undefined): number {
   if (stating === undefined || sinceMonoMs === undefined) return NEVER;
   const lastMonoMs = sinceMonoMs + LONGEST_MS;
   return stating.upstream === upstream ? Math.min(Math.max(sinceMonoMs, stating.heardMonoMs) + OWED_MS, lastMonoMs) : lastMonoMs;

@@ -1,20 +1,20 @@
 /** The one stream on which a resolver is told of the policy: that of the upstream that it uses. */
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import { readPolicyMessage } from "../codec.ts";
-import type { FollowedPolicy } from "./followed-policy.ts";
+import type { WatchedPolicy } from "./watched-policy.ts";
 
 export type PolicyOrder =
   | { readonly kind: "open policy"; readonly stream: number; readonly upstream: string; readonly known: readonly VersionPlace[] }
   | { readonly kind: "close policy"; readonly stream: number };
 
 export class PolicyStream {
-  readonly #policy: FollowedPolicy;
+  readonly #policy: WatchedPolicy;
   #open: { readonly stream: number; readonly upstream: string } | undefined;
   #count = 0;
   /** Whether the stream that is open has said something. */
   hasSpoken = false;
 
-  constructor(policy: FollowedPolicy) {
+  constructor(policy: WatchedPolicy) {
     this.#policy = policy;
   }
 

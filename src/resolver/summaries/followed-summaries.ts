@@ -18,9 +18,9 @@ import { HeldSummaries } from "../../summary/held/summaries.ts";
 import { BEACON_NAMESPACE } from "../../summary/keys.ts";
 import { SummaryStamper } from "../../summary/stamper.ts";
 import { readSummaryMessage, type SummaryMessage } from "../codec.ts";
-import { Bookmarks } from "../following/bookmarks.ts";
-import { Followed, FollowedWatch } from "../following/followed.ts";
-import { Freshness } from "../freshness.ts";
+import { UpstreamFreshness } from "../upstream-freshness.ts";
+import { WatchBookmarks } from "../watching/bookmarks.ts";
+import { UpstreamWatch, WatchedCatalog } from "../watching/watched-catalog.ts";
 
 export interface FollowedSummariesOptions extends HeldOptions {
   /** The namespaces that are followed, with those below them. An empty text stands for all. */
@@ -38,8 +38,8 @@ export interface FollowedKeys extends ClusterKeys {
   note?(content: Opened): void;
   /** As `KeyRegistry` has them. */
   tick(time: Pick<Time, "wallMs">): void;
-  edition(): number;
-  changedSince(edition: number): readonly string[] | undefined;
+  version(): number;
+  changedSince(version: number): readonly string[] | undefined;
 }
 
 export interface FollowedSummariesParts {
@@ -76,10 +76,10 @@ export class FollowedSummaries {
   fault: string | undefined;
   readonly #options: FollowedSummariesOptions;
   readonly #parts: FollowedSummariesParts;
-  readonly #followed: Followed;
+  readonly #followed: WatchedCatalog;
   readonly #prefixes: NamespacePrefixes;
-  #watch: FollowedWatch;
-  readonly #freshness = new Freshness();
+  #watch: UpstreamWatch;
+  readonly #freshness = new UpstreamFreshness();
   /** Of all that was told, shown or not. */
   #sum = new DigestSum();
   #upstream: string | undefined;
@@ -94,7 +94,7 @@ export class FollowedSummaries {
   /** When a watch that goes on from a place is given up, if nothing says by then that all is here. */
   #resumeMonoMs = NEVER;
   #policy: PolicyEngine["policy"];
-  #edition: number;
+  #version: number;
   #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
 
   constructor(options: FollowedSummariesOptions, parts: FollowedSummariesParts) {
@@ -103,7 +103,7 @@ export class FollowedSummaries {
     this.#options = options;
     this.#parts = parts;
     this.#policy = policies.policy;
-    this.#edition = keys.edition();
+    this.#version = keys.version();
     const isOwner: ConstructorParameters<typeof HeldSummaries>[1]["isOwner"] = ({ namespace, scope }, source) =>
       scopes.has(scope) && mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer: undefined, imports: () => true, isOwner });
@@ -116,9 +116,9 @@ export class FollowedSummaries {
     };
     const onChange = { gone: ignore, ended: ignore, put: (key: KeyText) => this.#told(key) };
     const onTold = { told: ignore, listed: ignore };
-    this.#followed = new Followed({
+    this.#followed = new WatchedCatalog({
       replica,
-      bookmarks: new Bookmarks(replica),
+      bookmarks: new WatchBookmarks(replica),
       stamper: { isSealed: true, entryOfStored },
       onChange,
       onTold,
@@ -150,7 +150,7 @@ export class FollowedSummaries {
 
   nextDeadlineMs(): number {
     const { policies, keys } = this.#parts;
-    if (policies.policy !== this.#policy || keys.edition() !== this.#edition) return this.#time.monoMs;
+    if (policies.policy !== this.#policy || keys.version() !== this.#version) return this.#time.monoMs;
     const retryMonoMs = this.#open === undefined && this.#upstream !== undefined ? this.#retryMonoMs : NEVER;
     return Math.min(retryMonoMs, this.#resumeMonoMs, this.held.nextDeadlineMs(this.#time));
   }
@@ -222,17 +222,17 @@ export class FollowedSummaries {
     const { policies, keys } = this.#parts;
     this.#time = time;
     keys.tick(time);
-    const edition = keys.edition();
-    if (edition !== this.#edition) this.held.keysChanged(keys.changedSince(this.#edition));
-    this.#edition = edition;
+    const version = keys.version();
+    if (version !== this.#version) this.held.keysChanged(keys.changedSince(this.#version));
+    this.#version = version;
     if (policies.policy !== this.#policy) this.held.rulesChanged();
     this.#policy = policies.policy;
     this.held.work(time);
     this.mark += 1;
   }
 
-  #newWatch(): FollowedWatch {
-    return new FollowedWatch(new NamespacePrefixes([...this.#prefixes.list, BEACON_NAMESPACE]));
+  #newWatch(): UpstreamWatch {
+    return new UpstreamWatch(new NamespacePrefixes([...this.#prefixes.list, BEACON_NAMESPACE]));
   }
 
   /** Only messages with an age say how the upstream is. */

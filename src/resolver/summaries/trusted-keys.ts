@@ -52,7 +52,7 @@ export class TrustedKeys implements FollowedKeys {
     // No key begins or ends.
   }
 
-  edition(): number {
+  version(): number {
     return 0;
   }
 

@@ -3,11 +3,11 @@ import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
-import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
+import type { PendingRequest } from "../../grpc/server/connection-guard.io.ts";
 import type { UnreadAnswers } from "../../grpc/server/unread-answers.ts";
 import { apart } from "../../grpc/wire/message-reader.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Arrival, MethodChain } from "../chain.ts";
+import type { CallArrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
 
@@ -18,7 +18,7 @@ export interface BodyBudget {
 }
 
 /** What the listener knows of a request. */
-export interface EdgeArrival extends Arrival {
+export interface EdgeArrival extends CallArrival {
   readonly transport: "http1" | "h2";
   readonly encoding: "json" | "proto";
   /** Set when a method is called: GET routes have no deadline of their client's. */
@@ -31,7 +31,7 @@ export interface EdgeArrival extends Arrival {
   /** Answers that their clients have not read, over all connections. */
   readonly unread: UnreadAnswers;
   /** Of that connection: requests that have not arrived. */
-  readonly arriving: Set<Arriving> | undefined;
+  readonly arriving: Set<PendingRequest> | undefined;
   /** The connection, to charge what it makes us inflate. */
   readonly owner: object;
 }

@@ -1,8 +1,8 @@
 /** DNS over HTTP (RFC 8484): reads the DNS message of a request, with bounds, and makes the HTTP answer of what DNS answers. Faults of DNS are inside of answers with status 200. */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Chain } from "../chain.ts";
-import { type Answer, errorAnswer, methodNotAllowed } from "../http-routes.ts";
+import type { CallChain } from "../chain.ts";
+import { errorAnswer, methodNotAllowed, type RouteResponse } from "../http-routes.ts";
 import { draining, refusal } from "../status.ts";
 import type { EdgeArrival } from "./call.ts";
 import { joined } from "./messages.ts";
@@ -32,8 +32,8 @@ export interface DnsMessages {
 export async function answerDnsQuery(
   request: EdgeRequest,
   arrival: EdgeArrival,
-  to: { chain: Chain; messages: DnsMessages },
-): Promise<Answer> {
+  to: { chain: CallChain; messages: DnsMessages },
+): Promise<RouteResponse> {
   const { chain, messages } = to;
   const { method = "" } = request;
   if (method !== "GET" && method !== "HEAD" && method !== "POST") return methodNotAllowed("GET, HEAD, POST", method);
@@ -54,12 +54,12 @@ export async function answerDnsQuery(
   }
 }
 
-function answerOf({ bytes, freshSeconds }: DnsMessage): Answer {
+function answerOf({ bytes, freshSeconds }: DnsMessage): RouteResponse {
   const cache = freshSeconds === undefined ? "no-store" : `private, max-age=${freshSeconds}`;
   return { status: 200, contentType: MEDIA_TYPE, headers: { "cache-control": cache, vary: "authorization, x-api-key" }, body: bytes };
 }
 
-function parameterOf(target: string): Uint8Array | Answer {
+function parameterOf(target: string): Uint8Array | RouteResponse {
   const values = new URLSearchParams(target.slice(DNS_PATH.length)).getAll("dns");
   const [text = ""] = values;
   if (values.length !== 1) throw invalid("dns", `is there ${values.length} times; a GET has one DNS message in base64url`);
@@ -71,7 +71,7 @@ function parameterOf(target: string): Uint8Array | Answer {
   return bytes;
 }
 
-async function bodyOf(request: EdgeRequest, { header, budget, meter }: EdgeArrival): Promise<Uint8Array | Answer> {
+async function bodyOf(request: EdgeRequest, { header, budget, meter }: EdgeArrival): Promise<Uint8Array | RouteResponse> {
   const type = header("content-type") ?? "";
   if (type.split(";", 1)[0]?.trim().toLowerCase() !== MEDIA_TYPE)
     return wrongType("content-type", `${type === "" ? "is missing" : `is ${quoted(type)}`}; use ${MEDIA_TYPE}`);
@@ -105,6 +105,6 @@ function tooLong(has: string): WaymarkError {
   return invalid("dns", `has ${has}; a DNS query has at most ${MAX_QUERY_BYTES} bytes`);
 }
 
-function wrongType(field: string, fault: string): Answer {
+function wrongType(field: string, fault: string): RouteResponse {
   return errorAnswer(refusal(invalid(field, fault)), STATUS.MEDIA_TYPE);
 }

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
-import type { Inflated, Inflater } from "../../grpc/wire/message-reader.ts";
+import type { InflateResult, Inflater } from "../../grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { EdgeCall } from "./call.ts";
 
@@ -32,7 +32,7 @@ export function gzipWithin(inflater: Inflater): Compression {
       return new Promise((resolve, reject) => {
         const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.arrival.owner, maxMessageBytes });
         call.hold(inflation);
-        const settle = (result: Inflated) => {
+        const settle = (result: InflateResult) => {
           if (result instanceof WaymarkError) return reject(connectErrorOf(result));
           const fault = call.look(result);
           if (fault !== undefined) return reject(fault);

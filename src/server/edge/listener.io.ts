@@ -5,8 +5,8 @@ import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http
 import type { Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { Compression, UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
-import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
+import type { GuardedConnection, PendingRequest } from "../../grpc/server/connection-guard.io.ts";
+import { type FileAcceptor, type ListenerTlsFiles, openFileAcceptor } from "../../grpc/server/tls-files.io.ts";
 import { UnreadAnswers } from "../../grpc/server/unread-answers.ts";
 import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../../grpc/wire/message-reader.ts";
@@ -17,10 +17,10 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ListeningPort } from "../../lib/shared-port.io.ts";
 import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
-import type { Service } from "../../services/service.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
-import type { Chain, HeaderReader } from "../chain.ts";
-import { type Answer, errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed } from "../http-routes.ts";
+import type { CallChain, HeaderReader } from "../chain.ts";
+import { errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed, type RouteResponse } from "../http-routes.ts";
 import { peerOf } from "../peer.io.ts";
 import { refusal } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
@@ -33,11 +33,11 @@ import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEv
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
 export interface EdgeListenerOptions extends ListeningPort {
-  readonly services: readonly Service[];
-  readonly chain: Chain;
+  readonly services: readonly ServiceDefinition[];
+  readonly chain: CallChain;
   readonly sources: HttpSources;
   readonly metrics: Metrics;
-  readonly tls?: TlsFiles | undefined;
+  readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: EdgeLimits;
   readonly log: Pick<Log, "info" | "warn">;
   /** Which hosts and web pages get in: loopback names, and no foreign page, unless given. */
@@ -185,7 +185,7 @@ export class EdgeDispatcher {
     clearInterval(this.#unreadTimer);
   }
 
-  take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
+  take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: GuardedConnection | undefined }): void {
     request.on("error", () => {}); // The client went away; "close" follows, and is what we act on.
     response.on("error", () => {});
     readAbsoluteForm(request);
@@ -320,7 +320,7 @@ export class EdgeDispatcher {
     await this.#write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
   }
 
-  #write(response: EdgeResponse, answer: Answer, to: EdgeArrival & { readonly isHead?: boolean }): Promise<void> {
+  #write(response: EdgeResponse, answer: RouteResponse, to: EdgeArrival & { readonly isHead?: boolean }): Promise<void> {
     return write(response, answer, { ...to, turn: this.#options.chain.ports.turn });
   }
 }
@@ -329,14 +329,18 @@ export class EdgeDispatcher {
  * The answer was sent. A client that still sends its request is told that the rest is not wanted (RFC 9113, section 8.1). Node sends the trailers
  * in a setImmediate of its own; a stream closed before that would be without.
  */
-function endRequest(stream: ServerHttp2Stream, connection: Connection | undefined): void {
+function endRequest(stream: ServerHttp2Stream, connection: GuardedConnection | undefined): void {
   if (stream.readableEnded) return;
   if (connection !== undefined) connection.meter.brokenUploads += 1;
   setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
 }
 
 /** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
-function boundArrival(request: EdgeRequest, call: Pick<EdgeCall, "hasBegun" | "isGivenUp">, { arriving, isStream }: Arrivals): void {
+function boundArrival(
+  request: EdgeRequest,
+  call: Pick<EdgeCall, "hasBegun" | "isGivenUp">,
+  { arriving, isStream }: ArrivingRequests,
+): void {
   if (arriving === undefined || !(request instanceof Http2ServerRequest) || request.stream.endAfterHeaders) return;
   const giveUp = () => {
     arriving.delete(bound);
@@ -344,13 +348,13 @@ function boundArrival(request: EdgeRequest, call: Pick<EdgeCall, "hasBegun" | "i
     call.isGivenUp = true;
     request.stream.close(constants.NGHTTP2_CANCEL);
   };
-  const bound: Arriving = { sinceMs: undefined, giveUp };
+  const bound: PendingRequest = { sinceMs: undefined, giveUp };
   arriving.add(bound);
   for (const event of ["end", "close"]) request.once(event, () => arriving.delete(bound));
 }
 
-interface Arrivals {
-  readonly arriving: Set<Arriving> | undefined;
+interface ArrivingRequests {
+  readonly arriving: Set<PendingRequest> | undefined;
   /** In both directions: its first bytes are enough. */
   readonly isStream: boolean;
 }
@@ -393,7 +397,7 @@ function queryFault(target: string): WaymarkError | undefined {
 }
 
 /** Connect answers a wrong method, media type or HTTP version with a bare status; ours says what would be right. */
-function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): Answer | undefined {
+function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): RouteResponse | undefined {
   switch (answer.status) {
     case 405:
       return methodNotAllowed(

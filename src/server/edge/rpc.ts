@@ -17,8 +17,8 @@ import { type Compression, type UniversalHandler, type UniversalServerRequest } 
 import { parseTimeout } from "../../grpc/wire/request-head.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { changesNothing } from "../../services/contract.ts";
-import type { Service } from "../../services/service.ts";
-import type { Chain, MethodChain, UnaryExchange } from "../chain.ts";
+import type { ServiceDefinition } from "../../services/service.ts";
+import type { CallChain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal, unparsed } from "./call.ts";
@@ -26,8 +26,8 @@ import { PlainMethod } from "./plain-call.ts";
 import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 
 export interface EdgeRpcOptions {
-  readonly services: readonly Service[];
-  readonly chain: Chain;
+  readonly services: readonly ServiceDefinition[];
+  readonly chain: CallChain;
   /** Largest message, also after decompression. */
   readonly maxMessageBytes: number;
   readonly compression: readonly Compression[];
@@ -150,7 +150,7 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Prom
  * details and never reach an implementation; but each of its protocols aborts the context with the error before it
  * writes it. There it is given its reason and details, and counted, as if the chain had refused.
  */
-async function watchOver(context: HandlerContext, chain: Chain): Promise<void> {
+async function watchOver(context: HandlerContext, chain: CallChain): Promise<void> {
   const call = callOf(context);
   context.responseHeader.set("x-request-id", call.arrival.requestId);
   const onAbort = () => {
@@ -162,7 +162,7 @@ async function watchOver(context: HandlerContext, chain: Chain): Promise<void> {
   if (refusal !== undefined) throw unparsed(refusal);
 }
 
-function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: Chain }): void {
+function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: CallChain }): void {
   const { call } = to;
   const method = to.chain.method(context.method, undefined);
   // What is no error of Connect's is one of the stream's: the client went away, or was reset for being slow.

@@ -10,9 +10,9 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { type Connection, ConnectionGuard, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
+import { ConnectionGuard, type GuardedConnection, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
 import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
-import { CONNECTION_LIMITS, type Share, type TurnBounds } from "../../grpc/server/connection-limits.ts";
+import { CONNECTION_LIMITS, type SchedulerShare, type TurnBounds } from "../../grpc/server/connection-limits.ts";
 import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
 import type { UnreadLimits } from "../../grpc/server/unread-answers.ts";
 import { isJustResumed, stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
@@ -78,11 +78,11 @@ const CHECK_INTERVAL_MS = 1_000;
 
 export interface EdgeSocketEvents {
   onRequest(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void;
-  onCut(why: CutReason, address: string): void;
+  onCut(why: EdgeCutReason, address: string): void;
 }
 
 /** Why a connection was cut: it sent nothing, queued too many requests, did not read an answer (over HTTP/2 only that stream is cut), or abused HTTP/2. */
-type CutReason = GuardReason | "silent" | "queued_requests";
+type EdgeCutReason = GuardReason | "silent" | "queued_requests";
 
 /** Both servers; neither listens, connections are given to `accept`. */
 export class EdgeSockets {
@@ -93,7 +93,7 @@ export class EdgeSockets {
   readonly #guard: ConnectionGuard;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #undecided = new Set<Socket>();
-  readonly #shares = new WeakMap<Socket, Share>();
+  readonly #shares = new WeakMap<Socket, SchedulerShare>();
   readonly #http1Connections: Http1Connections;
 
   constructor(limits: EdgeLimits, events: EdgeSocketEvents) {
@@ -126,7 +126,7 @@ export class EdgeSockets {
     if (!isIn) this.#cut(socket, "queued_requests");
   }
 
-  #cut(socket: Socket, why: CutReason): void {
+  #cut(socket: Socket, why: EdgeCutReason): void {
     this.#events.onCut(why, socket.remoteAddress ?? "");
     socket.destroy();
   }
@@ -146,7 +146,7 @@ export class EdgeSockets {
     });
   }
 
-  #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: Connection): void {
+  #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: GuardedConnection): void {
     if (request.stream.closed || request.stream.destroyed || connection.isOver) return;
     if (connection.meter.isTaking) this.#hand(request, response, "h2");
     else connection.meter.park(() => this.#begin(request, response, connection));
@@ -166,20 +166,20 @@ export class EdgeSockets {
     response.end(`the headers of a request are at most ${MAX_HEADER_PAIRS} fields and ${maxHeaderBytes} bytes\n`);
   }
 
-  #inTurn(share: Share, act: () => void): void {
+  #inTurn(share: SchedulerShare, act: () => void): void {
     const { turns } = this.#guard;
     if (turns.mayAct(share)) act();
     else turns.wait(share, act);
   }
 
-  #shareOf(socket: Socket): Share {
+  #shareOf(socket: Socket): SchedulerShare {
     const share = this.#shares.get(socket) ?? this.#guard.turns.join();
     this.#shares.set(socket, share);
     return share;
   }
 
   /** The watched connection an HTTP/2 request came on. */
-  connectionOf(request: EdgeRequest): Connection | undefined {
+  connectionOf(request: EdgeRequest): GuardedConnection | undefined {
     const session = request instanceof Http2ServerRequest ? request.stream.session : undefined;
     return session === undefined ? undefined : this.#guard.connectionOf(session);
   }

@@ -1,8 +1,8 @@
 /** Streams as the async iterables that Connect reads: what it asks for next says that the answer before was taken. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import type { Taken } from "../../grpc/wire/message-reader.ts";
-import type { Arrival, MethodChain } from "../chain.ts";
+import type { WriteCallback } from "../../grpc/wire/message-reader.ts";
+import type { CallArrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "../streams.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
@@ -33,13 +33,13 @@ export function streamAnswers(requests: AsyncIterable<Message>, called: StreamCa
   return { [Symbol.asyncIterator]: () => exchange };
 }
 
-interface Reading {
+interface RequestReading {
   readonly exchange: EdgeExchange;
   readonly stream: RequestStream;
   readonly call: EdgeCall;
 }
 
-async function readAll(requests: AsyncIterable<Message>, { exchange, stream, call }: Reading): Promise<void> {
+async function readAll(requests: AsyncIterable<Message>, { exchange, stream, call }: RequestReading): Promise<void> {
   const reader = requests[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -58,26 +58,26 @@ async function readAll(requests: AsyncIterable<Message>, { exchange, stream, cal
   }
 }
 
-interface Waiting {
+interface PendingPull {
   readonly resolve: (result: IteratorResult<Message, undefined>) => void;
   readonly reject: (error: Error) => void;
 }
 
-interface Answer {
+interface QueuedAnswer {
   readonly message: Message;
-  readonly taken: Taken | undefined;
+  readonly taken: WriteCallback | undefined;
 }
 
 const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
 
 /** A stream of the edge: answers wait here until Connect asks for them. */
 class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
-  readonly arrival: Arrival;
+  readonly arrival: CallArrival;
   readonly #called: StreamCall;
-  readonly #answers: Answer[] = [];
+  readonly #answers: QueuedAnswer[] = [];
   /** Of the answer that Connect was given last. */
-  #taken: Taken | undefined;
-  #waiting: Waiting | undefined;
+  #taken: WriteCallback | undefined;
+  #waiting: PendingPull | undefined;
   #onRoomy: (() => void) | undefined;
   #reading: PromiseWithResolvers<undefined> | undefined;
   /** How the stream ended; told after the answers that wait, once. */
@@ -103,7 +103,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
 
   begin(): void {}
 
-  send(answer: Message | Uint8Array, taken?: Taken): boolean {
+  send(answer: Message | Uint8Array, taken?: WriteCallback): boolean {
     const message = decodedAnswer(this.#called.chain.desc.output, answer);
     if (this.#ended !== undefined) return true;
     this.#answers.push({ message, taken });

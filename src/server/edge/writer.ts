@@ -3,7 +3,7 @@ import { ServerResponse } from "node:http";
 import { constants } from "node:http2";
 import type { Writable } from "node:stream";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
-import type { Answer } from "../http-routes.ts";
+import type { RouteResponse } from "../http-routes.ts";
 import type { TurnBudget } from "../turn-budget.ts";
 import type { EdgeArrival } from "./call.ts";
 import type { EdgeResponse } from "./sockets.io.ts";
@@ -23,7 +23,7 @@ export function isClosed(response: EdgeResponse): boolean {
 /** Writes a complete answer. If the answer consists of pieces, each piece is built in an event loop turn that all streams share. */
 export async function write(
   response: EdgeResponse,
-  answer: Answer,
+  answer: RouteResponse,
   to: AnswerRecipient & { readonly requestId: string; readonly isHead?: boolean; readonly turn: TurnBudget },
 ): Promise<void> {
   const { body } = answer;

@@ -4,7 +4,7 @@
  */
 import { WireType } from "@bufbuild/protobuf/wire";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { type FieldPlan, MAX_UNSEEN_BYTES, type MessagePlan, Surplus } from "./plan.ts";
+import { type FieldShape, MAX_UNSEEN_BYTES, type MessageShapePlan, SurplusCounter } from "./plan.ts";
 
 /** As deep as a message may be (`json-fault.ts`). */
 const MAX_DEPTH = 100;
@@ -25,7 +25,7 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
 /** Returns the reason why the request must not be decoded, if there is one. Cost: O(bytes). */
-export function jsonFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
+export function jsonFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : namesFault(plan, bytes));
 }
 
@@ -63,7 +63,7 @@ function textEnd(bytes: Uint8Array, start: number): number {
 }
 
 /** Finds an unknown field name, or too many items for the decoder. A parser would need half a second for a hundred thousand unknown names. */
-function namesFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
+function namesFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   try {
     new NameScan(plan, bytes).run();
     return undefined;
@@ -77,25 +77,25 @@ function namesFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefi
 interface OpenValue {
   readonly isObject: boolean;
   /** The fields, if the value is a message. */
-  readonly fields: MessagePlan | undefined;
+  readonly fields: MessageShapePlan | undefined;
   /** The field of a list or a map, and the message type of its items. */
-  readonly many: FieldPlan | undefined;
-  readonly inner: MessagePlan | undefined;
+  readonly many: FieldShape | undefined;
+  readonly inner: MessageShapePlan | undefined;
   /** Number of items of a list or a map so far. */
   count: number;
   /** The field of a message whose value comes next. Undefined before the field name, and for a value that is not scanned. */
-  field: FieldPlan | undefined;
+  field: FieldShape | undefined;
   isNameNext: boolean;
 }
 
 /** Scans the names and delimiters of a text. The text may be invalid JSON, which the parser refuses later. */
 class NameScan {
-  readonly #root: MessagePlan;
+  readonly #root: MessageShapePlan;
   readonly #bytes: Uint8Array;
   readonly #open: OpenValue[] = [];
-  readonly #surplus = new Surplus();
+  readonly #surplus = new SurplusCounter();
 
-  constructor(root: MessagePlan, bytes: Uint8Array) {
+  constructor(root: MessageShapePlan, bytes: Uint8Array) {
     this.#root = root;
     this.#bytes = bytes;
   }
@@ -159,7 +159,7 @@ class NameScan {
     if (!top.isObject && top.many !== undefined) this.#item(top, top.many);
   }
 
-  #item(top: OpenValue, many: FieldPlan): void {
+  #item(top: OpenValue, many: FieldShape): void {
     top.count += 1;
     // An item of a list is counted at the comma after it, and a pair of a map at its name.
     if (many.bound !== undefined && top.count + (top.isObject ? 0 : 1) > many.bound.most) this.#surplus.addItems(1, many, this.#above(2));
@@ -189,7 +189,7 @@ class NameScan {
   }
 
   /** Path of a field in the innermost message, or path of the innermost list. */
-  #pathOf(field: FieldPlan, top: OpenValue): string {
+  #pathOf(field: FieldShape, top: OpenValue): string {
     return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
   }
 

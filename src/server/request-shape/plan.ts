@@ -28,7 +28,7 @@ interface SharedBound {
   readonly what: string;
 }
 
-export interface FieldPlan {
+export interface FieldShape {
   /** As in the proto. */
   readonly name: string;
   /** Its place among the fields of its message. */
@@ -39,17 +39,17 @@ export interface FieldPlan {
   /** The bound of a list or a map. */
   readonly bound: ListBound | undefined;
   /** Of a field that consists of messages; of a map the message of a pair. */
-  readonly message: MessagePlan | undefined;
+  readonly message: MessageShapePlan | undefined;
 }
 
-export interface MessagePlan {
+export interface MessageShapePlan {
   /** The type name without its package. */
   readonly typeName: string;
   /** Whether the message has a special JSON form whose names are not its field names. */
   readonly isWellKnown: boolean;
-  readonly byNumber: readonly (FieldPlan | undefined)[];
+  readonly byNumber: readonly (FieldShape | undefined)[];
   /** By both names that JSON has. The message of a pair of a map has none. */
-  readonly byName: ReadonlyMap<string, FieldPlan>;
+  readonly byName: ReadonlyMap<string, FieldShape>;
   /** Number of fields that stand alone. */
   readonly singleCount: number;
 }
@@ -72,7 +72,7 @@ const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
 ]);
 
 /** Counts what a request has beyond the bounds of its lists, and fields that it does not have or has already. */
-export class Surplus {
+export class SurplusCounter {
   #count = 0;
   /** Number of items by shared bound. */
   readonly #totals = new Map<SharedBound, number>();
@@ -84,7 +84,7 @@ export class Surplus {
   }
 
   /** Throws `invalid_argument` once there are too many items, for the list of this name that is at this path. */
-  addItems(count: number, { name, bound }: FieldPlan, path: string): void {
+  addItems(count: number, { name, bound }: FieldShape, path: string): void {
     this.#count += count;
     if (this.#count > MAX_SURPLUS) throw invalid(path + name, bound?.rule ?? "");
   }
@@ -109,13 +109,13 @@ const WIRES: ReadonlyMap<ScalarType | undefined, WireType> = new Map<ScalarType 
 ]);
 
 /** Plans by descriptor, with those of the messages inside. */
-export function planner(bounds: ListBounds): (desc: DescMessage) => MessagePlan {
-  const plans = new Map<DescMessage, MessagePlan>();
+export function planner(bounds: ListBounds): (desc: DescMessage) => MessageShapePlan {
+  const plans = new Map<DescMessage, MessageShapePlan>();
   return function planOf(desc) {
     const known = plans.get(desc);
     if (known !== undefined) return known;
-    const byNumber: FieldPlan[] = [];
-    const byName = new Map<string, FieldPlan>();
+    const byNumber: FieldShape[] = [];
+    const byName = new Map<string, FieldShape>();
     const singleCount = desc.fields.filter((field) => !isMany(field)).length;
     const plan = { typeName: desc.name, isWellKnown: desc.typeName.startsWith("google.protobuf."), byNumber, byName, singleCount };
     plans.set(desc, plan); // Now, since a message may be inside itself.
@@ -137,7 +137,7 @@ function isMany({ fieldKind }: DescField): boolean {
 }
 
 /** A map is a list of messages with a key and a value. */
-function pairOf(mapKey: ScalarType, value: FieldPlan): MessagePlan {
+function pairOf(mapKey: ScalarType, value: FieldShape): MessageShapePlan {
   const key = { name: "key", place: 0, wire: wireOf(mapKey), isMap: false, bound: undefined, message: undefined };
   const byNumber = [undefined, key, { ...value, name: "value", place: 1, isMap: false, bound: undefined }];
   return { typeName: "", isWellKnown: false, byNumber, byName: new Map(), singleCount: 2 };
@@ -164,10 +164,10 @@ function boundOf({ parent, name }: DescField, bounds: ListBounds): ListBound {
 const MAX_DEPTH = 100;
 
 /** Why the request is not decoded. Cost: O(bytes), and none for short ones. */
-export function protobufFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
+export function protobufFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   if (bytes.length <= MAX_UNSEEN_BYTES) return undefined;
   try {
-    new MessageScan({ reader: new BinaryReader(bytes), surplus: new Surplus() }, plan, "").read(bytes.length, 1);
+    new MessageScan({ reader: new BinaryReader(bytes), surplus: new SurplusCounter() }, plan, "").read(bytes.length, 1);
     return undefined;
   } catch (thrown) {
     // Anything else is the reader's complaint. The decoder reads no further than this, and says what is wrong with the bytes.
@@ -175,16 +175,16 @@ export function protobufFault(plan: MessagePlan, bytes: Uint8Array): WaymarkErro
   }
 }
 
-interface Request {
+interface RequestBytes {
   readonly reader: BinaryReader;
-  readonly surplus: Surplus;
+  readonly surplus: SurplusCounter;
 }
 
 /** A message that is being read. */
 // HOT: one for each message inside a request of more than a few kilobytes.
 class MessageScan {
-  readonly #request: Request;
-  readonly #plan: MessagePlan;
+  readonly #request: RequestBytes;
+  readonly #plan: MessageShapePlan;
   /** Before the names of its fields. */
   readonly #path: string;
   /** Items of its lists, by the place of the list among its fields. */
@@ -193,7 +193,7 @@ class MessageScan {
   readonly #inside: MessageScan[] = [];
   #singleCount = 0;
 
-  constructor(request: Request, plan: MessagePlan, path: string) {
+  constructor(request: RequestBytes, plan: MessageShapePlan, path: string) {
     this.#request = request;
     this.#plan = plan;
     this.#path = path;
@@ -210,7 +210,7 @@ class MessageScan {
     }
   }
 
-  #readField(field: FieldPlan, wire: WireType, depth: number): void {
+  #readField(field: FieldShape, wire: WireType, depth: number): void {
     const { reader } = this.#request;
     if (field.bound === undefined) this.#addSingle();
     else if (wire === WireType.LengthDelimited && field.wire !== wire) {
@@ -230,7 +230,7 @@ class MessageScan {
     }
   }
 
-  #messageIn({ name, place, bound }: FieldPlan, plan: MessagePlan): MessageScan {
+  #messageIn({ name, place, bound }: FieldShape, plan: MessageShapePlan): MessageScan {
     if (bound !== undefined) return new MessageScan(this.#request, plan, `${this.#path}${name}[${(this.#counts[place] ?? 0) - 1}].`);
     return (this.#inside[place] ??= new MessageScan(this.#request, plan, `${this.#path}${name}.`));
   }
@@ -252,7 +252,7 @@ class MessageScan {
     if (this.#singleCount > this.#plan.singleCount) this.#request.surplus.addField();
   }
 
-  #addItem(field: FieldPlan): void {
+  #addItem(field: FieldShape): void {
     const count = (this.#counts[field.place] ?? 0) + 1;
     this.#counts[field.place] = count;
     if (field.bound === undefined) return;

@@ -10,11 +10,11 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { registrationHandlers } from "../dns/registrations.ts";
 import { type OnDemandParts, onDemandSummaryHandlers } from "../regions/on-demand-summaries.ts";
-import type { Handler, HandlersOf, Service } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
+import type { HandlersOf, MethodHandler, ServiceDefinition } from "../service.ts";
+import type { PeerDirectory } from "./answer-age.ts";
 import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
-import { Redirects } from "./resolve.ts";
+import { ClusterRedirects } from "./resolve.ts";
 import { summaryHandlers } from "./summaries.ts";
 import { type WriteParts, writeHandlers } from "./write-handlers.ts";
 
@@ -40,16 +40,16 @@ export interface DiscoveryParts
 }
 
 export interface DiscoveryServices {
-  readonly discovery: Service;
-  readonly resolver: Service;
+  readonly discovery: ServiceDefinition;
+  readonly resolver: ServiceDefinition;
   /** The writes of DnsService. Listeners add its reads. */
-  readonly dns: Service;
+  readonly dns: ServiceDefinition;
 }
 
 export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const { loads, endings } = parts.registrar;
   const { summaries } = parts;
-  const redirects = summaries && new Redirects(summaries.reads);
+  const redirects = summaries && new ClusterRedirects(summaries.reads);
   const whole = {
     ...parts,
     caughtUp: undefined,
@@ -66,7 +66,7 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
       ? onDemandSummaryHandlers(parts)
       : summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });
   summaries?.reads.follow(parts.fanout);
-  const discovery: Service = {
+  const discovery: ServiceDefinition = {
     desc: DiscoveryService,
     handlers: {
       ...handlers,
@@ -86,8 +86,8 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
 // ResolverService: the lookup of a name. A node has no cache that the other calls could be about; a resolver brings handlers for them.
 
 /** `resolve`: the handler of `Resolve`, which reads have. */
-export function resolverService(resolve: Handler): Service {
-  const disabled: Handler = { kind: "unary", handle: refuse };
+export function resolverService(resolve: MethodHandler): ServiceDefinition {
+  const disabled: MethodHandler = { kind: "unary", handle: refuse };
   const handlers: HandlersOf<typeof ResolverService> = {
     resolve,
     cacheStats: disabled,

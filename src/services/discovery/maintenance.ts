@@ -10,13 +10,13 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { RequestedOverride } from "../../discovery/registrar/maintenance.ts";
 import type { OverrideTarget, Registrar } from "../../discovery/registrar/registrar.ts";
 import { reasonOf } from "../../fabric/maintenance-calls.ts";
-import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
+import type { MaintenanceCall, MaintenanceResult } from "../../fabric/wire/messages.ts";
 import { type ErrorReason, invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, NodeIdentity } from "../service.ts";
 
-export interface MaintenanceParts {
+export interface MaintenanceServiceParts {
   readonly identity: Pick<NodeIdentity, "nodeId" | "clusterId">;
   readonly bounds: EntryBounds;
   readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
@@ -29,13 +29,13 @@ export interface MaintenanceParts {
   readonly checkWrites: () => void;
   readonly checkCaughtUp: () => void;
   /** Gives another node an order. */
-  readonly maintain: (nodeId: string, maintain: Maintain) => Promise<Maintained>;
+  readonly maintain: (nodeId: string, maintain: MaintenanceCall) => Promise<MaintenanceResult>;
   /** Records an accepted order in the audit log. */
-  readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOrder) => void;
+  readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOverride) => void;
 }
 
 /** The subjects of an accepted order, for the audit log. */
-export interface AcceptedOrder {
+export interface AcceptedOverride {
   readonly requestId: string;
   /** The node that the call named. Empty if it named keys. */
   readonly nodeId: string;
@@ -65,7 +65,7 @@ const RETRY_MS: Partial<Record<ErrorReason, number>> = {
   store_unavailable: 1000,
 };
 
-interface Refusal {
+interface RefusedKey {
   /** Place of the key in the order. */
   readonly at: number;
   readonly key: KeyText;
@@ -74,24 +74,24 @@ interface Refusal {
 }
 
 /** A key with its place in the order. */
-interface Place {
+interface NumberedKey {
   readonly at: number;
   readonly key: KeyText;
 }
 
 /** What became of an order so far. */
-class Outcome {
+class OverrideProgress {
   changed = 0;
   unchanged = 0;
-  readonly refusals: Refusal[] = [];
+  readonly refusals: RefusedKey[] = [];
 
-  refuse(places: readonly Place[], reason: ErrorReason, detail: string): void {
+  refuse(places: readonly NumberedKey[], reason: ErrorReason, detail: string): void {
     for (const { at, key } of places) this.refusals.push({ at, key, reason, detail });
   }
 
   /** What a node answered about these keys. */
   take(
-    places: readonly Place[],
+    places: readonly NumberedKey[],
     changed: number,
     refusals: readonly { readonly index: number; readonly reason: ErrorReason; readonly detail: string }[],
   ): void {
@@ -106,9 +106,9 @@ class Outcome {
 }
 
 export class MaintenanceMethods {
-  readonly #parts: MaintenanceParts;
+  readonly #parts: MaintenanceServiceParts;
 
-  constructor(parts: MaintenanceParts) {
+  constructor(parts: MaintenanceServiceParts) {
     this.#parts = parts;
   }
 
@@ -119,7 +119,7 @@ export class MaintenanceMethods {
     await confirmed();
     checkWrites();
     checkCaughtUp();
-    const outcome = new Outcome();
+    const outcome = new OverrideProgress();
     const byNode = keys === undefined ? this.#ofNode(request.nodeId, caller, outcome) : this.#ofKeys(keys, caller, outcome);
     const waiting = [...byNode];
     const work = async () => {
@@ -151,10 +151,10 @@ export class MaintenanceMethods {
   }
 
   /** By node, the keys that it takes the order for. All keys are looked at before any is changed. */
-  #ofKeys(keys: readonly KeyText[], caller: Caller, outcome: Outcome): ReadonlyMap<string, readonly Place[]> {
+  #ofKeys(keys: readonly KeyText[], caller: Caller, outcome: OverrideProgress): ReadonlyMap<string, readonly NumberedKey[]> {
     const { registrar } = this.#parts;
     const targets = keys.map((key, i) => registrar.orderTarget(caller, key, `keys[${i}]`));
-    const byNode = new Map<string, Place[]>();
+    const byNode = new Map<string, NumberedKey[]>();
     targets.forEach((target, at) => {
       const place = { at, key: keys[at] ?? EMPTY };
       if (target === undefined) return outcome.refuse([place], "not_found", "no such entry is registered");
@@ -167,7 +167,7 @@ export class MaintenanceMethods {
     return byNode;
   }
 
-  #ofNode(nodeId: string, caller: Caller, outcome: Outcome): ReadonlyMap<string, readonly Place[]> {
+  #ofNode(nodeId: string, caller: Caller, outcome: OverrideProgress): ReadonlyMap<string, readonly NumberedKey[]> {
     demandRole(caller, "mesh.operate");
     const found = this.#parts.registrar.entriesOfNode(nodeId);
     if (found === undefined) throw new WaymarkError("not_found", `node_id: no node ${nodeId} of this cluster is known`);
@@ -178,10 +178,10 @@ export class MaintenanceMethods {
   }
 
   async #orderAt(
-    [nodeId, places]: readonly [string, readonly Place[]],
+    [nodeId, places]: readonly [string, readonly NumberedKey[]],
     order: RequestedOverride,
     time: CallContext["time"],
-    outcome: Outcome,
+    outcome: OverrideProgress,
   ): Promise<void> {
     for (let from = 0; from < places.length; from += CHUNK) {
       const chunk = places.slice(from, from + CHUNK);
@@ -190,7 +190,12 @@ export class MaintenanceMethods {
     }
   }
 
-  async #orderHere(places: readonly Place[], order: RequestedOverride, time: CallContext["time"], outcome: Outcome): Promise<void> {
+  async #orderHere(
+    places: readonly NumberedKey[],
+    order: RequestedOverride,
+    time: CallContext["time"],
+    outcome: OverrideProgress,
+  ): Promise<void> {
     const { registrar, durable } = this.#parts;
     try {
       const keys = places.map(({ key }) => key);
@@ -206,7 +211,12 @@ export class MaintenanceMethods {
     }
   }
 
-  async #orderElsewhere(nodeId: string, places: readonly Place[], order: RequestedOverride, outcome: Outcome): Promise<void> {
+  async #orderElsewhere(
+    nodeId: string,
+    places: readonly NumberedKey[],
+    order: RequestedOverride,
+    outcome: OverrideProgress,
+  ): Promise<void> {
     const { isOn, reason, untilMs, giver, isOperator } = order;
     const keys = places.map(({ key }) => keyParts(key));
     const said = { keys, isOn, reason, untilMs, principal: giver, isForAll: isOperator };
@@ -253,7 +263,7 @@ function orderOf({ on, reason, until }: SetMaintenanceRequest, caller: Caller, w
   return { isOn: true, reason, untilMs, ...by };
 }
 
-function answerOf({ changed, unchanged, refusals }: Outcome) {
+function answerOf({ changed, unchanged, refusals }: OverrideProgress) {
   const first = refusals.toSorted((a, b) => a.at - b.at).slice(0, MAX_REFUSALS);
   return create(SetMaintenanceResponseSchema, {
     changed: BigInt(changed),

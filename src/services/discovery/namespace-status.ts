@@ -7,7 +7,7 @@ import type { Time } from "../../lib/machine.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/verdict.ts";
 import type { CallContext } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
+import type { PeerDirectory } from "./answer-age.ts";
 import { freshness, wireScope } from "./nodes.ts";
 
 /** What the cluster of a node exports of a namespace, and whether it may. */

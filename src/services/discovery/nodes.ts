@@ -20,10 +20,10 @@ import { type CatalogReads, NODES } from "../../discovery/reads.ts";
 import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
-import { type FarNode, farEntry, farPage, farPeer, isFarToken, type OtherCluster } from "../regions/far-nodes.ts";
+import { farEntry, farPage, farPeer, isFarToken, type RemoteCluster, type RemoteNode } from "../regions/remote-nodes.ts";
 import type { CallContext } from "../service.ts";
-import type { PeerDirectory, Presence } from "./age.ts";
-import { answerAge } from "./age.ts";
+import type { LiveNode, PeerDirectory } from "./answer-age.ts";
+import { answerAge } from "./answer-age.ts";
 import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
@@ -34,7 +34,7 @@ export interface NodeParts {
   readonly mesh: PeerDirectory;
   readonly loads: Pick<LoadReports, "of">;
   /** Where clusters of other regions take calls. Absent where no summaries are held. */
-  readonly ingress?: ((time: Time) => readonly OtherCluster[]) | undefined;
+  readonly ingress?: ((time: Time) => readonly RemoteCluster[]) | undefined;
 }
 
 /** A scope as the generated code has it. */
@@ -62,7 +62,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
   const near = isFarToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, namespaceFilter);
   // Nobody knows here which entries and resources they have.
   const isAsked = isWide(scope) && namespaceFilter === "" && resources.length === 0;
-  const isWanted = ({ node }: FarNode) => capabilities.every((term) => node.capabilities.includes(term));
+  const isWanted = ({ node }: RemoteNode) => capabilities.every((term) => node.capabilities.includes(term));
   const far = farNodes(parts, context, { isAsked, isWanted, near, token, limit, salt: capabilities.join("\0") });
   return create(ClusterMapResponseSchema, {
     clusterId: identity.clusterId,
@@ -93,7 +93,7 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
     const presence = mesh.presence(nodeId, context.time);
     return presence === undefined ? [] : [peerOf(parts, record, presence)];
   });
-  const isWanted = ({ cluster }: FarNode) => region === "" || cluster.region === region;
+  const isWanted = ({ cluster }: RemoteNode) => region === "" || cluster.region === region;
   const far = farNodes(parts, context, { isAsked: isWide(scope), isWanted, near, token, limit, salt: `peers\0${region}` });
   const all = [...peers, ...far.page.map(farPeer)];
   return create(ListPeersResponseSchema, { peers: all, nextPageToken: near.nextToken || far.nextToken, ...freshness(parts, context) });
@@ -108,9 +108,9 @@ function isWide(scope: Scope): boolean {
   return scope === SCOPE.UNSET || scope === SCOPE.GLOBAL;
 }
 
-interface FarAsked {
+interface RemoteNodesRequest {
   readonly isAsked: boolean;
-  readonly isWanted: (far: FarNode) => boolean;
+  readonly isWanted: (far: RemoteNode) => boolean;
   /** The page of nodes that they come after. */
   readonly near: { readonly records: readonly CatalogRecord[]; readonly nextToken: string };
   readonly token: string;
@@ -119,14 +119,14 @@ interface FarAsked {
 }
 
 /** What has room after the last page of nodes. Who may see nodes may see these. */
-function farNodes({ ingress, reads }: NodeParts, { caller, time }: CallContext, asked: FarAsked) {
+function farNodes({ ingress, reads }: NodeParts, { caller, time }: CallContext, asked: RemoteNodesRequest) {
   const { isAsked, isWanted, near, token, limit, salt } = asked;
   const isTurn = isAsked && near.nextToken === "" && reads.verdict(caller, NODES.namespace).allowed;
   if (!isTurn || ingress === undefined) return NO_FAR;
   return farPage(ingress(time), isWanted, { token: isFarToken(token) ? token : "", limit: limit - near.records.length, salt });
 }
 
-function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
+function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: LiveNode): Peer {
   const entry = reads.entry(record);
   const detail = entry.read("detail");
   const load = loads.of(record.key) ?? entry.load;
@@ -148,7 +148,7 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
 }
 
 /** The parts of an answer that say where it comes from. */
-interface FreshnessParts {
+interface AnswerAgeParts {
   readonly reads: { readonly replica: Pick<CatalogReads["replica"], "revision"> };
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
@@ -162,7 +162,7 @@ export function unreachableField(nodes: UnreachableNodes | undefined) {
 }
 
 /** The fields of an answer about its source and age. */
-export function freshness(parts: FreshnessParts, context: CallContext) {
+export function freshness(parts: AnswerAgeParts, context: CallContext) {
   const { ageMs, isStale, source, unreachable } = answerAge(parts, context);
   return {
     servedBy: parts.identity.nodeId,

@@ -16,7 +16,7 @@ import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { CursorSource } from "../../catalog/watch/cursor-gap.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { type AliasNames, openCarriers } from "../../discovery/dns-alias-owners.ts";
+import { type AliasNames, openAliasOwners } from "../../discovery/dns-alias-owners.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
 import type { CatalogReads, QueryPageRequest } from "../../discovery/reads.ts";
 import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
@@ -26,16 +26,16 @@ import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import type { CallContext, Handler, NodeIdentity, Service, StreamSource } from "../service.ts";
+import type { CallContext, MethodHandler, NodeIdentity, ServiceDefinition, StreamSource } from "../service.ts";
 import { demandResolver } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
-import { type AnswerAge, answerAge, checkAge, Places as ShortPlaces, SOURCE, type StalenessBound } from "./age.ts";
+import type { PeerDirectory } from "./answer-age.ts";
+import { type AnswerAge, answerAge, checkAge, AnswerPositions as ShortPlaces, SOURCE, type StalenessBound } from "./answer-age.ts";
 import { filterOf, namesOf } from "./filter.ts";
 import { namespaceStatus, type StatusParts } from "./namespace-status.ts";
-import type { Redirects } from "./resolve.ts";
+import type { ClusterRedirects } from "./resolve.ts";
 import { encodeExplanations, resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
-import { type AskedWatch, WatchOpener } from "./watch-opener.ts";
+import { type RequestedWatch, WatchOpener } from "./watch-opener.ts";
 
 export interface ReadParts {
   /** `ServerInfo` tells it. */
@@ -77,7 +77,7 @@ export interface ReadParts {
   /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
   readonly resumes?: Pick<CursorSource, "gap"> | undefined;
   /** As in `ResolveParts`. */
-  readonly redirects?: Redirects | undefined;
+  readonly redirects?: ClusterRedirects | undefined;
   /** As in `StatusParts`. */
   readonly exportsOf?: StatusParts["exportsOf"];
   /** Tells the audit of an answered read. */
@@ -91,10 +91,10 @@ const NOBODY: readonly string[] = [];
 export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
 
 /** What a copy of the catalog answers. */
-export interface ReadHandlers extends Required<Pick<Service, "routes">> {
-  readonly handlers: Readonly<Record<ReadMethod, Handler>>;
+export interface ReadHandlers extends Required<Pick<ServiceDefinition, "routes">> {
+  readonly handlers: Readonly<Record<ReadMethod, MethodHandler>>;
   /** `Resolve` of ResolverService. */
-  readonly resolveName: Handler;
+  readonly resolveName: MethodHandler;
   /** Whether the caller of `Resolve` may see the namespace. The audit is not told. */
   readonly maySee: (request: Pick<ResolveRequest, "namespace" | "viewer">, caller: Caller) => boolean;
   /** `CatalogQuery` for a caller that has made the filter of the request already. */
@@ -110,7 +110,7 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
     namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => namespaceStatus(parts, request, context) },
     serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
   };
-  const resolveName: Handler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
+  const resolveName: MethodHandler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
   return {
     handlers,
     routes: [prometheusRoute(parts)],
@@ -120,7 +120,7 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
   };
 }
 
-interface AskedPage {
+interface RequestedPage {
   readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
   readonly filter: EntryFilter;
   readonly test: EntryTest | undefined;
@@ -169,7 +169,7 @@ class ReadMethods {
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const names = namesOf(request);
-    const open = names && ((start: PageStart) => openCarriers(names, dnsNames, filter, start));
+    const open = names && ((start: PageStart) => openAliasOwners(names, dnsNames, filter, start));
     const salt = querySalt(request);
     // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;
@@ -218,7 +218,7 @@ class ReadMethods {
     return age;
   }
 
-  #page({ request, filter, test, open, salt, isExplained, isFollowed }: AskedPage, context: CallContext) {
+  #page({ request, filter, test, open, salt, isExplained, isFollowed }: RequestedPage, context: CallContext) {
     const { reads, allowsViewerOverride } = this.#parts;
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const page = reads.page(caller, { filter, test, open, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
@@ -278,7 +278,7 @@ export function querySalt(request: CatalogQueryRequest): string {
   return `query${subject === "" ? "" : `\0\0${subject}`}${names === undefined ? "" : `\0\0\0${JSON.stringify(names)}`}`;
 }
 
-function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: CatalogWatchRequest): Omit<AskedWatch, "filter"> {
+function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: CatalogWatchRequest): Omit<RequestedWatch, "filter"> {
   return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 

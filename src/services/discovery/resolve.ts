@@ -29,8 +29,8 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
-import type { CallContext, Handler } from "../service.ts";
-import type { PeerDirectory } from "./age.ts";
+import type { CallContext, MethodHandler } from "../service.ts";
+import type { PeerDirectory } from "./answer-age.ts";
 import { freshness } from "./nodes.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
@@ -45,13 +45,13 @@ export interface ResolveParts {
   readonly random: () => number;
   readonly metrics: Metrics;
   /** Where callers are sent when nothing here can be chosen. Absent: nowhere. */
-  readonly redirects?: Redirects | undefined;
+  readonly redirects?: ClusterRedirects | undefined;
 }
 
 const DEFAULT_ALTERNATIVES = 4;
 const NODE_NAME = { kind: KIND.NODE, namespace: NODES_NAMESPACE };
 
-interface Found {
+interface FoundEntry {
   readonly key: KeyText;
   readonly view: EntryView & { readonly isHosted?: boolean };
   readonly record: CatalogRecord;
@@ -60,7 +60,7 @@ interface Found {
 /** Sum of the sizes of turns that a thread keeps: a size is a few dozen bytes, and most names have two or three. */
 const MOST_TURNS = 50_000;
 
-export function resolveHandler(parts: ResolveParts): Handler {
+export function resolveHandler(parts: ResolveParts): MethodHandler {
   const book = new RotationCache(MOST_TURNS);
   const counted = (by: SelectionBasis) => parts.metrics.counter("discovery_resolve_choices_total", { by });
   const choices = { load: counted("load"), turn: counted("turn"), random: counted("random"), hash: counted("hash") };
@@ -75,7 +75,7 @@ export function resolveHandler(parts: ResolveParts): Handler {
   };
 }
 
-interface Asked {
+interface ResolveInput {
   readonly request: ResolveRequest;
   readonly context: CallContext;
   readonly turn: number;
@@ -83,7 +83,7 @@ interface Asked {
   readonly choices: Readonly<Record<SelectionBasis, MetricSeries>>;
 }
 
-function resolve(parts: ResolveParts, { request, context, turn, book, choices }: Asked) {
+function resolve(parts: ResolveParts, { request, context, turn, book, choices }: ResolveInput) {
   const { reads, bytes, loads, allowsViewerOverride } = parts;
   const { namespace } = request;
   const kind = findKind(request.kind) ?? KIND.SERVICE;
@@ -95,7 +95,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
     if (unfit.size < MAX_EXPLAINED) unfit.add(record);
     return false;
   };
-  const read = (record: CatalogRecord): Found => {
+  const read = (record: CatalogRecord): FoundEntry => {
     const load = loads.of(record.key);
     const view = reads.entry(record);
     return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
@@ -131,7 +131,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
 }
 
 /** Functions and queues are called at the endpoints of the nodes that host them. */
-function throughHosts(found: readonly Found[], findNode: (nodeId: string) => readonly EntryView[]): readonly Found[] {
+function throughHosts(found: readonly FoundEntry[], findNode: (nodeId: string) => readonly EntryView[]): readonly FoundEntry[] {
   const views = withHosts(
     found.map(({ view }) => view),
     findNode,
@@ -152,7 +152,7 @@ function refusal({ name, namespace, versionRange }: ResolveRequest, isAny: boole
 function turnsName(
   request: ResolveRequest,
   kind: Kind,
-  { found, place }: { readonly found: readonly Found[]; readonly place: ZoneLocality },
+  { found, place }: { readonly found: readonly FoundEntry[]; readonly place: ZoneLocality },
 ): string {
   const { namespace, name, versionRange } = request;
   const region = found.some(({ view }) => view.region === place.region) ? place.region : "";
@@ -160,7 +160,7 @@ function turnsName(
   return [kind, namespace, name, versionRange, region, zone].join("\0");
 }
 
-function explained({ explained: ranked = [] }: Partial<SelectResult<Found>> = {}, unfit: readonly Found[], range: string) {
+function explained({ explained: ranked = [] }: Partial<SelectResult<FoundEntry>> = {}, unfit: readonly FoundEntry[], range: string) {
   return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
 }
 
@@ -185,18 +185,18 @@ function policyOf(policy: number): SelectPolicy {
 
 // Why records are or are not in an answer, as messages.
 
-interface Explained {
+interface ExplainedEntry {
   readonly key: KeyText;
   readonly kept: boolean;
   readonly reason: string;
   readonly detail: string;
 }
 
-function explanationOf({ key, kept, reason, detail }: Explained): Explanation {
+function explanationOf({ key, kept, reason, detail }: ExplainedEntry): Explanation {
   return create(ExplanationSchema, { key: create(EntryKeySchema, keyParts(key)), kept, reason, detail });
 }
 
-export function encodeExplanations(all: readonly Explained[]): readonly Uint8Array[] {
+export function encodeExplanations(all: readonly ExplainedEntry[]): readonly Uint8Array[] {
   return all.map((one) => toBinary(ExplanationSchema, explanationOf(one)));
 }
 
@@ -210,7 +210,7 @@ const BANDS: Readonly<Record<Band, HealthBand>> = {
 /** Most URLs that a redirect names. */
 const MAX_URLS = 16;
 
-export class Redirects {
+export class ClusterRedirects {
   readonly #clusters: BestClusters;
 
   constructor(summaries: SummaryReads) {

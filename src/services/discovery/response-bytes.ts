@@ -55,7 +55,7 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 import type { RequestReader } from "../service.ts";
-import type { AnswerAge } from "./age.ts";
+import type { AnswerAge } from "./answer-age.ts";
 
 /** Most bytes that a view adds to an entry: a health or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
@@ -95,11 +95,11 @@ export interface ResolvedMark {
 }
 
 /** A delta with its tag, as it stands in a message. */
-interface Delta extends Pick<WatchChange, "action" | "revision"> {
+interface EncodedDelta extends Pick<WatchChange, "action" | "revision"> {
   readonly bytes: Uint8Array;
 }
 
-export interface WatchOptions {
+export interface WatchMessageOptions {
   readonly isNamesOnly: boolean;
   readonly sentWallMs: number;
   readonly servedBy: string;
@@ -125,7 +125,7 @@ export class DiscoveryBytes {
   readonly #summaries: DeltaPayload | undefined;
   #scratch = Buffer.allocUnsafeSlow(256 * 1024);
   /** Deltas of one millisecond, which differing filters pass alike. */
-  readonly #deltas = new Map<CatalogRecord, Delta>();
+  readonly #deltas = new Map<CatalogRecord, EncodedDelta>();
   #deltasWallMs = 0;
 
   /** With `summaries`, the records of watches are summaries. */
@@ -179,7 +179,7 @@ export class DiscoveryBytes {
     return Buffer.from(out.subarray(0, at));
   }
 
-  watch(message: FeedMessage, options: WatchOptions): Buffer {
+  watch(message: FeedMessage, options: WatchMessageOptions): Buffer {
     let room = WATCH_ROOM + 3 * options.servedBy.length + message.cursor.length + message.portableCursor.length + roomOf(options.resolved);
     room += unreachableRoom(options.age.unreachable);
     for (const namespace of message.replaces) room += namespace.length + 8;
@@ -253,7 +253,7 @@ export class DiscoveryBytes {
   }
 
   /** A delta of which readers with many filters are told. HOT: once a change and filter; bench/watch.ts. */
-  #sharedDelta(out: Uint8Array, at: number, change: WatchChange, options: WatchOptions): number {
+  #sharedDelta(out: Uint8Array, at: number, change: WatchChange, options: WatchMessageOptions): number {
     if (options.sentWallMs !== this.#deltasWallMs) {
       this.#deltas.clear();
       this.#deltasWallMs = options.sentWallMs;
@@ -278,7 +278,7 @@ export class DiscoveryBytes {
     out: Uint8Array,
     tagged: number,
     change: WatchChange,
-    options: Pick<WatchOptions, "isNamesOnly" | "resolved" | "sentWallMs">,
+    options: Pick<WatchMessageOptions, "isNamesOnly" | "resolved" | "sentWallMs">,
   ): number {
     const { record, action } = change;
     const start = openLength(tagged);

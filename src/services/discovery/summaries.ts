@@ -16,9 +16,9 @@ import { textsRoom } from "../../lib/protowire.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { IngressNode } from "../../summary/summary.ts";
-import type { CallContext, Handler, NodeIdentity, StreamSource } from "../service.ts";
+import type { CallContext, MethodHandler, NodeIdentity, StreamSource } from "../service.ts";
 import { demandResolver } from "../service.ts";
-import { answerAge } from "./age.ts";
+import { answerAge } from "./answer-age.ts";
 import { maskOf, prefixOf, resolvedOf, scopeOf, sorted } from "./filter.ts";
 import type { ReadParts } from "./read-handlers.ts";
 import { DiscoveryBytes } from "./response-bytes.ts";
@@ -59,7 +59,7 @@ const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
 
 export function summaryHandlers(parts: SummaryParts) {
   const methods = new SummaryMethods(parts);
-  const handlers: Readonly<Record<SummaryMethod, Handler>> = {
+  const handlers: Readonly<Record<SummaryMethod, MethodHandler>> = {
     summaryQuery: { kind: "unary", handle: (request: SummaryQueryRequest, context) => methods.query(request, context) },
     summaryWatch: { kind: "server_streaming", open: (request: SummaryWatchRequest, context) => methods.watch(request, context) },
   };

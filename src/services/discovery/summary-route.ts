@@ -10,7 +10,7 @@ import {
 import { enumValue, type ProtoEnum } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import { requestCheckOf } from "../contract.ts";
-import type { CallContext, Route, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
+import type { CallContext, HttpRoute, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
 
 const FILTERS = ["namespace", "namespace_prefix", "service_id", "kind", "region", "scope", "include_ingress", "ingress_limit"] as const;
 
@@ -20,9 +20,9 @@ export const SUMMARY_ROUTE: RouteRow = {
   rpc: "summaryQuery",
 };
 
-type Query = (request: SummaryQueryRequest, context: CallContext) => SummaryQueryResponse | Promise<SummaryQueryResponse>;
+type SummaryQueryCall = (request: SummaryQueryRequest, context: CallContext) => SummaryQueryResponse | Promise<SummaryQueryResponse>;
 
-export function summaryRoute(query: Query): Route {
+export function summaryRoute(query: SummaryQueryCall): HttpRoute {
   return {
     ...SUMMARY_ROUTE,
     answer: (asked, context) => {

@@ -12,11 +12,11 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, MetricSeries } from "../../lib/metrics/metrics.ts";
-import { type AskedViewer, type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import { type Caller, type RequestedViewer, viewerOf } from "../../policy/identity/caller.ts";
 import { bookmarkMs } from "../contract.ts";
-import { LateSource } from "../late-source.ts";
+import { DeferredStream } from "../deferred-stream.ts";
 import type { CallContext, StreamSource } from "../service.ts";
-import type { AnswerAge, PeerDirectory } from "./age.ts";
+import type { AnswerAge, PeerDirectory } from "./answer-age.ts";
 import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
 
 /** A little more than the time between two looks for due bookmarks. */
@@ -36,17 +36,17 @@ export interface WatchOpenerParts {
 }
 
 /** What a watch asks for, apart from who asks. */
-export interface AskedWatch {
+export interface RequestedWatch {
   readonly filter: EntryFilter;
   /** Empty starts with a snapshot. */
   readonly cursor: string;
   readonly bookmarkInterval: Duration | undefined;
-  readonly viewer: AskedViewer | undefined;
+  readonly viewer: RequestedViewer | undefined;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
 }
 
-type Placed = Omit<AskedWatch, "bookmarkInterval" | "cursor"> & {
+type ParsedWatch = Omit<RequestedWatch, "bookmarkInterval" | "cursor"> & {
   readonly bookmarkIntervalMs: number;
   readonly cursor: WatchCursor | undefined;
 };
@@ -61,16 +61,16 @@ export class WatchOpener {
   }
 
   /** Throws `invalid_argument` for a cursor that is none of ours, and `discovery_access_denied` for exactly one namespace that the viewer may not see. */
-  open(request: AskedWatch, { caller, time }: CallContext): StreamSource {
+  open(request: RequestedWatch, { caller, time }: CallContext): StreamSource {
     const { caughtUp, now } = this.#parts;
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
     const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
     const asked = { ...request, bookmarkIntervalMs, cursor };
     if (caughtUp === undefined || cursor === undefined || !this.#isAhead(cursor)) return this.#open(asked, caller, time);
-    return new LateSource(caughtUp().then(() => this.#open(asked, caller, now())));
+    return new DeferredStream(caughtUp().then(() => this.#open(asked, caller, now())));
   }
 
-  #open({ filter, viewer, isNamesOnly, withDigest, bookmarkIntervalMs, cursor }: Placed, by: Caller, time: Time): StreamSource {
+  #open({ filter, viewer, isNamesOnly, withDigest, bookmarkIntervalMs, cursor }: ParsedWatch, by: Caller, time: Time): StreamSource {
     const { reads, allowsViewerOverride } = this.#parts;
     const from = cursor === undefined ? undefined : this.#from(cursor);
     const caller = viewerOf(by, viewer, allowsViewerOverride);

@@ -29,13 +29,16 @@ import type { RefusedAct } from "../../policy/audit/record.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { checkAliases, durationMs } from "../contract.ts";
-import type { CallContext, Handler, NodeIdentity } from "../service.ts";
-import { Places } from "./age.ts";
-import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
+import type { CallContext, MethodHandler, NodeIdentity } from "../service.ts";
+import { AnswerPositions } from "./answer-age.ts";
+import { MaintenanceMethods, type MaintenanceServiceParts } from "./maintenance.ts";
 import { keepAliveBytes, readKeepAliveRequest, readRegisterRequest } from "./response-bytes.ts";
 
 export interface WriteParts
-  extends Pick<MaintenanceParts, "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"> {
+  extends Pick<
+    MaintenanceServiceParts,
+    "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"
+  > {
   /** Entries are stamped with it. */
   readonly identity: NodeIdentity;
   readonly registrar: Registrar;
@@ -65,21 +68,21 @@ export interface AcceptedWrite {
 }
 
 /** A registration that waits for the disk. */
-interface Staged {
+interface StagedRegistration {
   readonly registered: RegisterResult;
   readonly keys: readonly KeyText[];
 }
 
 /** Registrations and their ends, for other services that make them. */
-export interface Writes {
+export interface RegistrationWrites {
   /** As `Register`, of what `make` gives in the turn in which it is staged. Nothing can be registered between the two. */
   register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse>;
   unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse>;
 }
 
-type WrittenHandlers = Readonly<Record<"keepAlive" | "register" | "renew" | "setMaintenance" | "unregister", Handler>>;
+type WrittenHandlers = Readonly<Record<"keepAlive" | "register" | "renew" | "setMaintenance" | "unregister", MethodHandler>>;
 
-export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHandlers; readonly writes: Writes } {
+export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHandlers; readonly writes: RegistrationWrites } {
   const methods = new WriteMethods(parts);
   const maintenance = new MaintenanceMethods(parts);
   const handlers: WrittenHandlers = {
@@ -96,13 +99,13 @@ export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHa
   return { handlers, writes: methods };
 }
 
-class WriteMethods implements Writes {
+class WriteMethods implements RegistrationWrites {
   readonly #parts: WriteParts;
-  readonly #places: Places;
+  readonly #places: AnswerPositions;
 
   constructor(parts: WriteParts) {
     this.#parts = parts;
-    this.#places = new Places(parts.reads);
+    this.#places = new AnswerPositions(parts.reads);
   }
 
   async register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse> {
@@ -110,7 +113,7 @@ class WriteMethods implements Writes {
   }
 
   /** Puts the entries of a request. They are not durable yet. */
-  async #staged(make: () => RegisterRequest, context: CallContext): Promise<Staged> {
+  async #staged(make: () => RegisterRequest, context: CallContext): Promise<StagedRegistration> {
     const { confirmed, checkWrites, registrar, metrics } = this.#parts;
     try {
       await confirmed();
@@ -126,7 +129,7 @@ class WriteMethods implements Writes {
   }
 
   /** HOT: it does not hold the request while it waits for the disk. Otherwise collections of garbage would copy each entry twice (`bench/register.ts`). */
-  async #answered({ registered, keys }: Staged, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
+  async #answered({ registered, keys }: StagedRegistration, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
     await this.#settled();
     this.#parts.onWrite(caller, { action: "register", requestId, leaseId: registered.leaseId, keys, count: keys.length });
     const { revision, cursor } = this.#places.now();

@@ -26,16 +26,16 @@ import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
-import type { CallContext, Handler, Service, UnaryHandler } from "../service.ts";
+import type { CallContext, MethodHandler, ServiceDefinition, UnaryHandler } from "../service.ts";
 import { aliasNames, fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
 
 export interface NameListParts {
   /** CatalogQuery of this server. */
-  readonly query: Handler;
+  readonly query: MethodHandler;
   readonly zones: readonly string[];
 }
 
-export function nameListHandlers(parts: NameListParts): Service["handlers"] {
+export function nameListHandlers(parts: NameListParts): ServiceDefinition["handlers"] {
   const methods = new NameLists(parts);
   return {
     listNames: { kind: "unary", handle: (request: ListNamesRequest, context) => methods.list(request, context) },
@@ -51,7 +51,7 @@ const MAX_ENTRIES = 100;
 const ALIAS = /^[A-Za-z0-9._-]{1,253}$/;
 const ENTRY_NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 
-type Query = Pick<CatalogQueryRequest, "limit"> &
+type NamesQuery = Pick<CatalogQueryRequest, "limit"> &
   Partial<Pick<CatalogQueryRequest, "aliases" | "kinds" | "names" | "namespace" | "namespacePrefix" | "pageToken">>;
 
 class NameLists {
@@ -65,7 +65,7 @@ class NameLists {
     const limit = pageLimit(request.limit);
     const { namespacePrefix } = request;
     let { pageToken, last } = readToken(request.pageToken);
-    const names = new Map<string, Known>();
+    const names = new Map<string, KnownName>();
     for (let page = 0; page < MAX_PAGES && names.size < limit; page++) {
       const asked = { namespacePrefix, kinds: NAMED_KINDS.map(wireKind), limit: limit - names.size, pageToken };
       const { items, nextPageToken } = await this.#query(asked, request.viewer, context);
@@ -88,7 +88,7 @@ class NameLists {
       const { items, nextPageToken } = await this.#query({ ...asked, limit: MAX_ENTRIES }, viewer, context);
       const [first] = items;
       if (first === undefined) continue;
-      let described: Known | undefined;
+      let described: KnownName | undefined;
       for (const entry of items) if (nameId(entry) === nameId(first)) described = this.#withEntry(described, entry);
       return create(DescribeNameResponseSchema, {
         ...(described && { name: catalogName(described) }),
@@ -100,7 +100,7 @@ class NameLists {
   }
 
   /** What the name may stand for, the real name before an alias, as DNS has it. */
-  #asked(name: string, namespace: string, kind: EntryKind): readonly Omit<Query, "limit">[] {
+  #asked(name: string, namespace: string, kind: EntryKind): readonly Omit<NamesQuery, "limit">[] {
     if (namespace !== "") {
       if (!ENTRY_NAME.test(name)) throw invalid("name", "must be a name of entries beside a namespace: 1 to 128 of [A-Za-z0-9._:/@+-]");
       return [{ namespace, names: [name], kinds: [kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind] }];
@@ -109,13 +109,13 @@ class NameLists {
     const { zones } = this.#parts;
     const relative = unzoned(plainName(name), zones);
     const thing = thingOf(relative);
-    const asked: Omit<Query, "limit">[] =
+    const asked: Omit<NamesQuery, "limit">[] =
       thing === undefined ? [] : [{ namespace: thing.namespace, names: [thing.name], kinds: [wireKind(thing.kind)] }];
     const aliases = [relative, ...zones.map((zone) => `${relative}.${zone}`)].filter((alias) => ALIAS.test(alias));
     return aliases.length === 0 ? asked : [...asked, { aliases: [...new Set(aliases)] }];
   }
 
-  async #query(query: Query, viewer: Viewer | undefined, context: CallContext): Promise<CatalogQueryResponse> {
+  async #query(query: NamesQuery, viewer: Viewer | undefined, context: CallContext): Promise<CatalogQueryResponse> {
     const { query: handler } = this.#parts;
     if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server answers no queries");
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
@@ -126,7 +126,7 @@ class NameLists {
   }
 
   /** What is known of a name, with one more of its entries. There may be thousands, each with names of its own, so it is the same object. */
-  #withEntry(known: Known | undefined, { key, targets, aliases }: Entry): Known {
+  #withEntry(known: KnownName | undefined, { key, targets, aliases }: Entry): KnownName {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
     const { zones } = this.#parts;
@@ -134,7 +134,7 @@ class NameLists {
     const { fqdns, why } = fullNames({ kind, namespace, name }, [...new Set(transports)], zones);
     // An alias that is the entry's own name adds nothing.
     const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));
-    const told: Known = known ?? { kind, namespace, name, fqdns: new Set(), aliases: new Set(), isReachable: false, why };
+    const told: KnownName = known ?? { kind, namespace, name, fqdns: new Set(), aliases: new Set(), isReachable: false, why };
     for (const text of fqdns) told.fqdns.add(text);
     for (const alias of aliases) if (!isOwn(alias)) told.aliases.add(alias);
     told.isReachable = fqdns.length > 0;
@@ -143,7 +143,7 @@ class NameLists {
   }
 }
 
-interface Known {
+interface KnownName {
   readonly kind: Kind;
   readonly namespace: string;
   readonly name: string;
@@ -154,7 +154,7 @@ interface Known {
   why: string;
 }
 
-function catalogName({ kind, namespace, name, fqdns, aliases, isReachable, why }: Known): CatalogName {
+function catalogName({ kind, namespace, name, fqdns, aliases, isReachable, why }: KnownName): CatalogName {
   const names = { namespace, name, fqdns: [...fqdns], aliases: [...aliases] };
   return create(CatalogNameSchema, { kind: wireKind(kind), ...names, reachable: isReachable, unreachableReason: why });
 }
@@ -168,18 +168,18 @@ function nameId({ key }: Entry): string {
   return [key?.namespace, key?.name, key?.kind].join("\0");
 }
 
-interface Place {
+interface PagePosition {
   /** Of the query. */
   readonly pageToken: string;
   /** The name that was listed last. It may go on in the next page of the query. */
   readonly last: string;
 }
 
-function writeToken({ pageToken, last }: Place): string {
+function writeToken({ pageToken, last }: PagePosition): string {
   return Buffer.from(JSON.stringify([pageToken, last])).toString("base64url");
 }
 
-function readToken(text: string): Place {
+function readToken(text: string): PagePosition {
   if (text === "") return { pageToken: "", last: "" };
   try {
     const read: unknown = JSON.parse(Buffer.from(text, "base64url").toString());

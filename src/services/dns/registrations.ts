@@ -22,12 +22,12 @@ import type { DnsCatalog } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { protocolWord } from "../../lib/protocols.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Writes } from "../discovery/write-handlers.ts";
-import type { CallContext, Service } from "../service.ts";
+import type { RegistrationWrites } from "../discovery/write-handlers.ts";
+import type { CallContext, ServiceDefinition } from "../service.ts";
 import { aliasNames, endpointNames, leadingNames, type NamedThing, unzoned } from "./full-names.ts";
 
 export interface RegistrationParts {
-  readonly writes: Writes;
+  readonly writes: RegistrationWrites;
   readonly reads: Pick<CatalogReads, "replica" | "verdict">;
   readonly leases: Pick<Leases, "leaseOf">;
   readonly dnsNames: Pick<DnsNames, "keysOf" | "view">;
@@ -38,7 +38,7 @@ export interface RegistrationParts {
   readonly catalogOf: (caller: Caller) => DnsCatalog;
 }
 
-export function registrationHandlers(parts: RegistrationParts): Service["handlers"] {
+export function registrationHandlers(parts: RegistrationParts): ServiceDefinition["handlers"] {
   const methods = new Registrations(parts);
   return {
     registerName: { kind: "unary", handle: (request: RegisterNameRequest, context) => methods.register(request, context) },
@@ -127,9 +127,9 @@ class Registrations {
     const { writes, reads } = this.#parts;
     const { caller } = context;
     const spellings = aliasSpellings(name, this.#parts.zones);
-    const carriers = this.#carriers(spellings).filter(({ namespace }) => reads.verdict(caller, namespace).allowed);
-    const own = carriers.filter((record) => this.#isOwn(record, caller));
-    const [other] = carriers;
+    const aliasOwners = this.#aliasOwners(spellings).filter(({ namespace }) => reads.verdict(caller, namespace).allowed);
+    const own = aliasOwners.filter((record) => this.#isOwn(record, caller));
+    const [other] = aliasOwners;
     if (own.length === 0 && other !== undefined) throw this.#notOwn(other, name, caller);
     const isKept = (alias: string) => !spellings.includes(plainName(alias));
     const without = ({ key }: CatalogRecord) =>
@@ -139,7 +139,7 @@ class Registrations {
     return create(UnregisterNameResponseSchema, { removed: own.length > 0 ? 1 : 0, revision });
   }
 
-  #carriers(spellings: readonly string[]): readonly CatalogRecord[] {
+  #aliasOwners(spellings: readonly string[]): readonly CatalogRecord[] {
     const { dnsNames } = this.#parts;
     const keys = new Set(spellings.flatMap((alias) => [...dnsNames.keysOf(alias)]));
     return [...keys].map((key) => dnsNames.view(key)).filter((record) => record !== undefined);

@@ -6,8 +6,16 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { isForwarded, rpcName } from "../contract.ts";
 import { requestReader } from "../discovery/response-bytes.ts";
-import { type CallContext, type Handler, type Route, type RouteRow, rpcsOf, type Service, type StreamSource } from "../service.ts";
-import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeRouteAnswer, encodeParameters, Outbox } from "./messages.ts";
+import {
+  type CallContext,
+  type HttpRoute,
+  type MethodHandler,
+  type RouteRow,
+  rpcsOf,
+  type ServiceDefinition,
+  type StreamSource,
+} from "../service.ts";
+import { ANSWERED, ASKED, type CallAnswers, type CallRequests, decodeRouteAnswer, encodeParameters, ObjectBuffer } from "./messages.ts";
 
 /** How much of what a worker forwarded may wait for the main thread. */
 export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;
@@ -24,14 +32,14 @@ export interface CallForwarderOptions {
   readonly wake: () => void;
 }
 
-interface Request {
+interface ForwardedRequest {
   readonly path: string;
   readonly context: CallContext;
   readonly bytes: Uint8Array;
 }
 
 /** A call without an answer. */
-interface Call {
+interface PendingCall {
   readonly sizeBytes: number;
   readonly resolve: (answer: Uint8Array) => void;
   readonly reject: (error: WaymarkError) => void;
@@ -39,8 +47,8 @@ interface Call {
 
 export class CallForwarder {
   readonly #options: CallForwarderOptions;
-  readonly #outbox: Outbox<Caller>;
-  readonly #calls = new Map<number, Call>();
+  readonly #outbox: ObjectBuffer<Caller>;
+  readonly #calls = new Map<number, PendingCall>();
   readonly #sources = new Map<number, ForwardedSource>();
   readonly #overload: WaymarkError;
   #lastId = 0;
@@ -49,7 +57,7 @@ export class CallForwarder {
 
   constructor(options: CallForwarderOptions) {
     this.#options = options;
-    this.#outbox = new Outbox(options.wake);
+    this.#outbox = new ObjectBuffer(options.wake);
     const { maxCalls, maxBytes } = options;
     const facts = { metadata: { max_calls: `${maxCalls}`, max_bytes: `${maxBytes}` }, retryMs: RETRY_MS };
     // One error for all, because its status is then made once however many calls are refused.
@@ -62,9 +70,9 @@ export class CallForwarder {
    */
   service(
     desc: DescService,
-    own: Partial<Service> = {},
+    own: Partial<ServiceDefinition> = {},
     rows: readonly RouteRow[] = [],
-  ): Required<Pick<Service, "desc" | "handlers" | "routes">> {
+  ): Required<Pick<ServiceDefinition, "desc" | "handlers" | "routes">> {
     const { handlers = {}, routes = [] } = own;
     const forwarded = desc.methods.filter((method) => isForwarded(method, handlers[method.localName] !== undefined));
     const isForwardedRpc = (rpc: string) => forwarded.some(({ localName }) => localName === rpc);
@@ -77,7 +85,7 @@ export class CallForwarder {
   }
 
   /** Has the main thread answer a method. A stream of requests is answered with one message to each. */
-  handler(method: DescMethod): Handler {
+  handler(method: DescMethod): MethodHandler {
     const path = rpcName(method);
     const readFast = requestReader(method.input.typeName);
     const read = (bytes: Uint8Array) => keeping(readFast?.(bytes) ?? fromBinary(method.input, bytes), bytes);
@@ -99,12 +107,12 @@ export class CallForwarder {
   }
 
   /** What is to be sent; undefined if that is nothing. */
-  take(): AskedCalls | undefined {
+  take(): CallRequests | undefined {
     const taken = this.#outbox.take();
     return taken && { said: taken.said, callers: taken.objects };
   }
 
-  hear({ said, errors }: AnsweredCalls): void {
+  hear({ said, errors }: CallAnswers): void {
     const reader = new MessageBufferReader(said);
     while (!reader.isDone) this.#hear(reader, errors);
   }
@@ -117,7 +125,7 @@ export class CallForwarder {
     for (const id of this.#sources.keys()) this.#ended(id, closed);
   }
 
-  #route(row: RouteRow): Route {
+  #route(row: RouteRow): HttpRoute {
     return {
       ...row,
       answer: async (parameters, context) => decodeRouteAnswer(await this.#call(row.path, encodeParameters(parameters), context)),
@@ -150,7 +158,7 @@ export class CallForwarder {
     if (this.#calls.size >= maxCalls || this.#waitingBytes + sizeBytes > maxBytes) throw this.#overload;
   }
 
-  #say(what: number, { path, context, bytes }: Request, call: Call): void {
+  #say(what: number, { path, context, bytes }: ForwardedRequest, call: PendingCall): void {
     this.#waitingBytes += call.sizeBytes;
     this.#calls.set(++this.#lastId, call);
     const { out } = this.#outbox;
@@ -174,7 +182,7 @@ export class CallForwarder {
   }
 
   /** A source that was closed here may still be answered: its id is not known any more. */
-  #hear(reader: MessageBufferReader, errors: AnsweredCalls["errors"]): void {
+  #hear(reader: MessageBufferReader, errors: CallAnswers["errors"]): void {
     const what = reader.number();
     const id = reader.number();
     switch (what) {
@@ -207,7 +215,7 @@ export class CallForwarder {
     }
   }
 
-  #settled(id: number): Call | undefined {
+  #settled(id: number): PendingCall | undefined {
     const call = this.#calls.get(id);
     this.#calls.delete(id);
     this.#waitingBytes -= call?.sizeBytes ?? 0;
@@ -280,17 +288,17 @@ class ForwardedSource implements StreamSource {
 /** The bytes that a request came in. */
 const BYTES = Symbol("bytes");
 
-interface Kept {
+interface KeptBytes {
   [BYTES]?: Uint8Array;
 }
 
 /** Keeps the bytes of a request, which are sent on as they came: to encode it again would cost more than all else that forwarding does. */
-export function keeping(request: Message & Kept, bytes: Uint8Array): Message {
+export function keeping(request: Message & KeptBytes, bytes: Uint8Array): Message {
   request[BYTES] = bytes;
   return request;
 }
 
 /** The bytes of a request, as they came if `keeping` has them. */
-export function bytesOf(desc: DescMessage, request: Message & Kept): Uint8Array {
+export function bytesOf(desc: DescMessage, request: Message & KeptBytes): Uint8Array {
   return request[BYTES] ?? toBinary(desc, request);
 }

@@ -4,11 +4,11 @@ import { MessageBufferReader } from "../../catalog/copy/change-codec.ts";
 import { assert, failedInside, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { isForwarded, rpcName } from "../contract.ts";
-import type { CallContext, Handler, Route, Service, StreamSource } from "../service.ts";
-import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeParameters, encodeRouteAnswer, Outbox } from "./messages.ts";
+import type { CallContext, HttpRoute, MethodHandler, ServiceDefinition, StreamSource } from "../service.ts";
+import { ANSWERED, ASKED, type CallAnswers, type CallRequests, decodeParameters, encodeRouteAnswer, ObjectBuffer } from "./messages.ts";
 
 /** What of a service may be forwarded. */
-type ForwardedService = Pick<Service, "desc" | "handlers" | "routes">;
+type ForwardedService = Pick<ServiceDefinition, "desc" | "handlers" | "routes">;
 
 /** Names a call in logs. */
 export interface ForwardedCall {
@@ -30,7 +30,7 @@ export interface ForwardedCallsOptions {
 }
 
 /** What a worker may call, by its path. */
-type Method = {
+type ForwardableMethod = {
   /** Names it in logs. */
   readonly service: string;
   readonly name: string;
@@ -39,38 +39,38 @@ type Method = {
   | { readonly kind: "stream"; readonly open: (request: Uint8Array, context: CallContext) => StreamSource }
 );
 
-interface Call {
+interface WorkerCall {
   readonly id: number;
-  readonly method: Method;
+  readonly method: ForwardableMethod;
   readonly requestId: string;
 }
 
 export class ForwardedCalls {
   readonly #options: ForwardedCallsOptions;
-  readonly #outbox: Outbox<SentError>;
-  readonly #methods: ReadonlyMap<string, Method>;
+  readonly #outbox: ObjectBuffer<SentError>;
+  readonly #methods: ReadonlyMap<string, ForwardableMethod>;
   readonly #streams = new Map<number, SentStream>();
   /** The `onOver` of calls that wait for their answers. */
   readonly #waiting = new Map<number, () => void>();
   /** Messages that are not done, the oldest first. */
-  readonly #heard: { readonly reader: MessageBufferReader; readonly callers: AskedCalls["callers"] }[] = [];
+  readonly #heard: { readonly reader: MessageBufferReader; readonly callers: CallRequests["callers"] }[] = [];
   #isWaiting = false;
   #isClosed = false;
 
   constructor(options: ForwardedCallsOptions) {
     this.#options = options;
-    this.#outbox = new Outbox(options.wake);
+    this.#outbox = new ObjectBuffer(options.wake);
     this.#methods = new Map(options.services.flatMap(methodsOf));
   }
 
   /** What is to be sent, in the order in which calls were answered; undefined if that is nothing. */
-  take(): AnsweredCalls | undefined {
+  take(): CallAnswers | undefined {
     const taken = this.#outbox.take();
     return taken && { said: taken.said, errors: taken.objects };
   }
 
   /** Runs the calls, some of them in later turns. Those whose handlers answer at once are answered in their order. */
-  hear({ said, callers }: AskedCalls): void {
+  hear({ said, callers }: CallRequests): void {
     this.#heard.push({ reader: new MessageBufferReader(said), callers });
     if (this.#isWaiting) return;
     if (this.#options.turn.mayAct()) this.#runCalls();
@@ -110,7 +110,7 @@ export class ForwardedCalls {
     });
   }
 
-  #hear(reader: MessageBufferReader, callers: AskedCalls["callers"]): void {
+  #hear(reader: MessageBufferReader, callers: CallRequests["callers"]): void {
     const what = reader.number();
     const id = reader.number();
     switch (what) {
@@ -139,7 +139,7 @@ export class ForwardedCalls {
   }
 
   // HOT: once a registration and once a renewal.
-  #begin(call: Call, request: Uint8Array, context: CallContext): void {
+  #begin(call: WorkerCall, request: Uint8Array, context: CallContext): void {
     const { method } = call;
     try {
       if (method.kind === "stream") {
@@ -155,7 +155,7 @@ export class ForwardedCalls {
     }
   }
 
-  #answer({ id }: Call, bytes: Uint8Array): void {
+  #answer({ id }: WorkerCall, bytes: Uint8Array): void {
     this.#waiting.delete(id);
     if (this.#isClosed) return;
     this.#outbox.out.numbers(ANSWERED.ANSWER, id);
@@ -163,7 +163,7 @@ export class ForwardedCalls {
     this.#outbox.touch();
   }
 
-  #fail({ id, method, requestId }: Call, thrown: unknown): void {
+  #fail({ id, method, requestId }: WorkerCall, thrown: unknown): void {
     this.#waiting.delete(id);
     const isRefusal = thrown instanceof WaymarkError;
     if (!isRefusal) this.#options.onBug(thrown, { requestId, service: method.service, method: method.name });
@@ -172,7 +172,7 @@ export class ForwardedCalls {
     this.#outbox.touch();
   }
 
-  #open(call: Call, source: StreamSource): void {
+  #open(call: WorkerCall, source: StreamSource): void {
     const { id } = call;
     const { out } = this.#outbox;
     const stream = new SentStream(source, {
@@ -199,7 +199,7 @@ export class ForwardedCalls {
 }
 
 /** The methods of a service that can be forwarded, and its routes, by their paths. */
-function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly (readonly [string, Method])[] {
+function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly (readonly [string, ForwardableMethod])[] {
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
     const known = handler && methodOf(method, handler);
@@ -211,7 +211,7 @@ function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly 
   return [...rpcs, ...routes.map((route) => [route.path, routeMethod(route)] as const)];
 }
 
-function methodOf(desc: DescMethod, handler: Handler): Method | undefined {
+function methodOf(desc: DescMethod, handler: MethodHandler): ForwardableMethod | undefined {
   const named = { service: desc.parent.typeName, name: desc.name };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decodes it, so its type is the handler's.
   const read = (bytes: Uint8Array) => (handler.read?.(bytes) ?? fromBinary(desc.input, bytes)) as never;
@@ -230,7 +230,7 @@ function methodOf(desc: DescMethod, handler: Handler): Method | undefined {
   };
 }
 
-function routeMethod({ path, answer }: Route): Method {
+function routeMethod({ path, answer }: HttpRoute): ForwardableMethod {
   return {
     service: "http",
     name: path,

@@ -19,7 +19,7 @@ export const ASKED = {
   CLOSE: 4,
 } as const;
 
-export interface AskedCalls {
+export interface CallRequests {
   readonly said: ChangeMessage;
   readonly callers: readonly Caller[];
 }
@@ -38,7 +38,7 @@ export const ANSWERED = {
   ENDED: 5,
 } as const;
 
-export interface AnsweredCalls {
+export interface CallAnswers {
   readonly said: ChangeMessage;
   readonly errors: readonly SentError[];
 }
@@ -69,7 +69,7 @@ function textOf({ buffer, byteOffset, length }: Uint8Array): string {
 }
 
 /** Gathers what is said with objects of one kind, until it is taken. */
-export class Outbox<T> {
+export class ObjectBuffer<T> {
   readonly out = new MessageBuffer();
   readonly #wake: () => void;
   #objects: T[] = [];

@@ -19,7 +19,7 @@ import { encodePolicySet, encodeStage } from "../../policy/set/codec.ts";
 import { ACTIONS, explain, type PolicyAction } from "../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { scopeOf } from "../discovery/filter.ts";
-import type { CallContext, Handler, Route } from "../service.ts";
+import type { CallContext, HttpRoute, MethodHandler } from "../service.ts";
 
 export interface PolicyReadsParts {
   readonly engine: PolicyEngine;
@@ -33,8 +33,8 @@ export interface PolicyReadsParts {
 
 /** PolicyStatus, ExportPolicy and Explain, and `GET /discovery/policy`. */
 export function policyReads(parts: PolicyReadsParts): {
-  readonly handlers: Readonly<Record<"explain" | "exportPolicy" | "policyStatus", Handler>>;
-  readonly routes: readonly Route[];
+  readonly handlers: Readonly<Record<"explain" | "exportPolicy" | "policyStatus", MethodHandler>>;
+  readonly routes: readonly HttpRoute[];
 } {
   const { checkKnown } = parts;
   return {

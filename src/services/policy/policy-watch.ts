@@ -28,7 +28,7 @@ export interface PolicyWatchParts {
 
 type Message = MessageInitShape<typeof WatchPolicyResponseSchema>;
 
-interface Sending {
+interface VersionInTransit {
   readonly place: VersionPlace;
   /** Undefined while they are read. */
   bytes: Uint8Array | undefined;
@@ -41,7 +41,7 @@ export class PolicyWatch implements StreamSource {
   readonly #parts: PolicyWatchParts;
   /** The versions that the reader has, as names. */
   readonly #had: Set<string>;
-  #sending: Sending | undefined;
+  #sending: VersionInTransit | undefined;
   /** The state that it was told last. */
   #told = "";
   #wake: (() => void) | undefined;
@@ -79,12 +79,12 @@ export class PolicyWatch implements StreamSource {
   }
 
   #begin(place: VersionPlace): void {
-    const sending: Sending = { place, bytes: this.#parts.encodedNow(place), offset: 0 };
+    const sending: VersionInTransit = { place, bytes: this.#parts.encodedNow(place), offset: 0 };
     this.#sending = sending;
     if (sending.bytes === undefined) void this.#read(sending);
   }
 
-  async #read(sending: Sending): Promise<void> {
+  async #read(sending: VersionInTransit): Promise<void> {
     const bytes = await this.#parts.encoded(sending.place);
     if (this.#sending !== sending) return;
     sending.bytes = bytes;
@@ -93,7 +93,7 @@ export class PolicyWatch implements StreamSource {
     else this.#wake?.();
   }
 
-  #part(sending: Sending): Message | undefined {
+  #part(sending: VersionInTransit): Message | undefined {
     const { place, bytes, offset } = sending;
     if (bytes === undefined) return undefined;
     const part = bytes.subarray(offset, offset + PART_BYTES);

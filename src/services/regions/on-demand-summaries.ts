@@ -16,11 +16,11 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
-import type { PeerDirectory } from "../discovery/age.ts";
+import type { PeerDirectory } from "../discovery/answer-age.ts";
 import { freshness, wireScope } from "../discovery/nodes.ts";
 import { type SummaryMethod, summaryFilter } from "../discovery/summaries.ts";
 import { summaryRoute } from "../discovery/summary-route.ts";
-import type { CallContext, Handler } from "../service.ts";
+import type { CallContext, MethodHandler } from "../service.ts";
 
 export interface OnDemandParts {
   readonly reads: CatalogReads;
@@ -38,7 +38,7 @@ export interface OnDemandParts {
 export function onDemandSummaryHandlers(parts: OnDemandParts) {
   const counted = new OnDemandSummaries(parts.reads, parts.policies);
   const query = (request: SummaryQueryRequest, context: CallContext) => answer(parts, counted, request, context);
-  const handlers: Readonly<Record<SummaryMethod, Handler>> = {
+  const handlers: Readonly<Record<SummaryMethod, MethodHandler>> = {
     summaryQuery: { kind: "unary", handle: query },
     summaryWatch: { kind: "server_streaming", open: () => refuse("this node stores no summaries to watch") },
   };

@@ -14,21 +14,21 @@ import {
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type AuditSink, accessEvent } from "../../policy/audit/record.ts";
-import type { ActRequest, CacheAct } from "../../resolver/upkeep/cache-acts.ts";
-import { hitRatio, type ResolverStatistics } from "../../resolver/upkeep/statistics.ts";
-import type { CallContext, Route, Service } from "../service.ts";
+import type { CacheOperation, OperationRequest } from "../../resolver/maintenance/cache-operations.ts";
+import { hitRatio, type ResolverStatistics } from "../../resolver/maintenance/statistics.ts";
+import type { CallContext, HttpRoute, ServiceDefinition } from "../service.ts";
 
 export interface CacheParts {
   readonly statistics: (time: Time) => ResolverStatistics;
-  readonly act: (request: ActRequest) => void;
+  readonly act: (request: OperationRequest) => void;
   readonly audit: Pick<AuditSink, "record">;
   /** This resolver. */
   readonly servedBy: string;
 }
 
-export function cacheHandlers(parts: CacheParts): Service["handlers"] {
+export function cacheHandlers(parts: CacheParts): ServiceDefinition["handlers"] {
   const { statistics } = parts;
-  const acted = (act: CacheAct, namespaces: readonly string[], context: CallContext) => actOn(parts, { act, namespaces }, context);
+  const acted = (act: CacheOperation, namespaces: readonly string[], context: CallContext) => actOn(parts, { act, namespaces }, context);
   return {
     cacheStats: { kind: "unary", handle: (_request, { time }) => statsOf(statistics(time)) },
     resync: {
@@ -50,7 +50,7 @@ export function cacheHandlers(parts: CacheParts): Service["handlers"] {
 }
 
 /** `GET /discovery/cache`, and `GET /discovery/lag`, which a node answers with the state of its replication. */
-export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Route[] {
+export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly HttpRoute[] {
   const rpc = "cacheStats";
   return [
     {
@@ -79,7 +79,7 @@ export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Rout
 /** Resolves with the number of entries. Rejects with the refusal. */
 async function actOn(
   { act: begin, audit }: CacheParts,
-  { act, namespaces }: Pick<ActRequest, "act" | "namespaces">,
+  { act, namespaces }: Pick<OperationRequest, "act" | "namespaces">,
   { caller, time }: CallContext,
 ): Promise<bigint> {
   const namespace = namespaces.length === 1 ? (namespaces[0] ?? "") : "";
@@ -101,7 +101,7 @@ async function actOn(
 }
 
 /** What every answer about the cache says. A new field that is forgotten in `statsOf` does not compile, where it would be told as 0. */
-type AlwaysTold = Exclude<keyof CacheStatsResponse, keyof Message | "age" | "lag">;
+type AlwaysReported = Exclude<keyof CacheStatsResponse, keyof Message | "age" | "lag">;
 
 function statsOf(statistics: ResolverStatistics) {
   const { entryCount, hitCount, missCount, staleCount, negativeCount, heldCount, sizeBytes, evictedCount } = statistics;
@@ -119,7 +119,7 @@ function statsOf(statistics: ResolverStatistics) {
     bytes: BigInt(Math.round(sizeBytes)),
     evictions: BigInt(evictedCount),
     upstream,
-  } satisfies Record<AlwaysTold, unknown>;
+  } satisfies Record<AlwaysReported, unknown>;
   return create(CacheStatsResponseSchema, {
     ...told,
     ...(ageMs !== undefined && { age: spanOf(ageMs) }),

@@ -7,7 +7,7 @@ import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { Answer } from "../../resolver/io-types.ts";
+import type { AnswerQuality } from "../../resolver/io-types.ts";
 import { isPolicyHere } from "./policy-gate.ts";
 import type { ResolverPorts } from "./ports.ts";
 
@@ -17,7 +17,7 @@ const RETRY_MS = 500;
 export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
 
 /** A request for names of one namespace. */
-export interface Names {
+export interface NamesRequest {
   readonly caller: Caller;
   readonly names: readonly QueriedName[];
   /** What is told may not be older, in ms. Undefined: as old as it may be served. */
@@ -35,7 +35,7 @@ export interface NameCallsParts extends Pick<ResolverPorts, "ask"> {
 
 export type NamesOutcome =
   /** The entries are here in this turn, and may not be in the next one. What the caller may not see is told as absent. */
-  | { readonly kind: "here"; readonly answer: Answer }
+  | { readonly kind: "here"; readonly answer: AnswerQuality }
   /** The policy is not here, or more was heard meanwhile than what arrived tells. Nothing may be told; ask again when the policy is here. */
   | { readonly kind: "again" }
   | { readonly kind: "refused"; readonly error: WaymarkError };
@@ -53,7 +53,7 @@ export class NameCalls {
    * Undefined: `told` is called once, later, in the turn in which the last name arrives. `isAgain`: the same call asked before. It counts once, and so does
    * its namespace.
    */
-  ask(asked: Names, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
+  ask(asked: NamesRequest, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
     const { machine, isSeen } = this.#parts;
     const { caller, names, maxAgeMs } = asked;
     const namespace = names[0]?.namespace ?? "";
@@ -63,7 +63,7 @@ export class NameCalls {
     // A query is one answer, of however many names and kinds.
     const isOne = names.length === 1;
     const isWhole = !isOne && !isAgain;
-    const known: Answer[] = [];
+    const known: AnswerQuality[] = [];
     let waitCount = 0;
     let isOver = false;
     const tell = (outcome: NamesOutcome): void => {
@@ -81,7 +81,7 @@ export class NameCalls {
     };
     for (const [i, name] of names.entries()) {
       waitCount += 1;
-      let found: Answer | undefined;
+      let found: AnswerQuality | undefined;
       try {
         found = this.#parts.ask(name, { maxAgeMs, isFurther: i > 0 || isAgain, isCounted: isOne && !isAgain }, (error) =>
           arrived(error, name),
@@ -104,7 +104,7 @@ export class NameCalls {
   }
 
   /** The refusal of a caller that no server answers in time, if all names are known and too old for it. */
-  tooOld({ names, maxAgeMs }: Names): WaymarkError | undefined {
+  tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
     return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
   }
@@ -158,11 +158,11 @@ function noRoom(): WaymarkError {
 }
 
 /** Of several answers what is true of all together. */
-function here(answers: readonly Answer[]): NamesOutcome {
+function here(answers: readonly AnswerQuality[]): NamesOutcome {
   const [one] = answers;
   if (one !== undefined && answers.length === 1) return { kind: "here", answer: one };
   const ageMs = Math.max(...answers.map((answer) => answer.ageMs));
   const source = answers.some((answer) => answer.source === "fetched") ? "fetched" : (answers[0]?.source ?? "followed");
-  const unreachable = answers.reduce<Answer["unreachable"]>((all, answer) => joinUnreachable(all, answer.unreachable), undefined);
+  const unreachable = answers.reduce<AnswerQuality["unreachable"]>((all, answer) => joinUnreachable(all, answer.unreachable), undefined);
   return { kind: "here", answer: { source, isStale: answers.some(({ isStale }) => isStale), ageMs, unreachable } };
 }

@@ -5,7 +5,7 @@ import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { RESOLVERS_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import { type ListenerPlace, withTls } from "../node-entry.ts";
+import { type ListenerAddress, withTls } from "../node-entry.ts";
 
 export interface ResolverFacts {
   readonly nodeId: string;
@@ -15,7 +15,7 @@ export interface ResolverFacts {
   /** Prefixes that it follows and of which everybody may know; an empty text stands for all namespaces. */
   readonly followed: readonly string[];
   /** Listeners by name. */
-  readonly listeners: Readonly<Record<string, ListenerPlace>>;
+  readonly listeners: Readonly<Record<string, ListenerAddress>>;
 }
 
 /** Protocol of a target by the name of its listener. Others are not published. */

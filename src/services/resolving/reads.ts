@@ -22,29 +22,29 @@ import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { type PageStart, pageLimit, queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { subjectTest } from "../../discovery/candidates.ts";
-import { namedIn, openCarriers, type RequestedNames } from "../../discovery/dns-alias-owners.ts";
+import { namedIn, openAliasOwners, type RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/verdict.ts";
-import type { Answer } from "../../resolver/io-types.ts";
+import type { AnswerQuality } from "../../resolver/io-types.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
 import { durationMs } from "../contract.ts";
-import { checkAge, SOURCE } from "../discovery/age.ts";
+import { DeferredStream } from "../deferred-stream.ts";
+import { checkAge, SOURCE } from "../discovery/answer-age.ts";
 import { filterOf, namesOf } from "../discovery/filter.ts";
 import { unreachableField } from "../discovery/nodes.ts";
 import { querySalt, type ReadHandlers, type ReadParts, readHandlers } from "../discovery/read-handlers.ts";
-import { LateSource } from "../late-source.ts";
-import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
+import type { CallContext, HttpRoute, MethodHandler, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { demandResolver } from "../service.ts";
-import { type HeldPage, heldPage } from "./held-beside.ts";
-import { AWAY, NameCalls, type Names, type NamesOutcome, tooStale } from "./name-calls.ts";
+import { AWAY, NameCalls, type NamesOutcome, type NamesRequest, tooStale } from "./name-calls.ts";
 import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
-import { encodedPage, FollowedSource, type PassedPage, passQuery, querySourceOf, UPSTREAM_PART } from "./upstream-query.ts";
+import { heldPage, type RetainedPage } from "./retained-entries.ts";
+import { encodedPage, FollowedSource, passQuery, querySourceOf, UPSTREAM_PART, type UpstreamPage } from "./upstream-query.ts";
 
 /** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
 const SNAPSHOT_WAIT_MS = 10_000;
@@ -65,12 +65,12 @@ export function resolvingHandlers(parts: ResolvingParts): ResolvingHandlers {
 }
 
 /** A call that waits until what it asks for is here, or is answered at once. */
-type Maybe<T> = T | Promise<T>;
+type MaybeWaiting<T> = T | Promise<T>;
 
-type Said = Awaited<ReturnType<UnaryHandler>>;
+type HandlerAnswer = Awaited<ReturnType<UnaryHandler>>;
 
 /** A query that goes upstream, and for whom. */
-interface PassedOnQuery {
+interface ProxiedQuery {
   readonly request: CatalogQueryRequest;
   readonly filter: EntryFilter;
   readonly caller: Caller;
@@ -121,18 +121,18 @@ class ResolvingReads {
         catalogQuery: {
           kind: "unary",
           handle: (request: CatalogQueryRequest, context) =>
-            this.#gate.whenOpen<Said>(request.namespace, () => this.#query(request, context)),
+            this.#gate.whenOpen<HandlerAnswer>(request.namespace, () => this.#query(request, context)),
         },
         catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => this.#watch(request, context) },
         resolve: {
           kind: "unary",
           handle: (request: ResolveRequest, context) =>
-            this.#gate.whenOpen<Said>(request.namespace, () => this.#named(request, undefined, context, resolve)),
+            this.#gate.whenOpen<HandlerAnswer>(request.namespace, () => this.#named(request, undefined, context, resolve)),
         },
         namespaceStatus: {
           kind: "unary",
           handle: (request: NamespaceStatusRequest, context) =>
-            this.#gate.whenOpen<Said>(request.namespace, () => this.#status(request, context, status)),
+            this.#gate.whenOpen<HandlerAnswer>(request.namespace, () => this.#status(request, context, status)),
         },
       },
       routes: node.routes.map((route) => this.#whole(route)),
@@ -141,7 +141,7 @@ class ResolvingReads {
         handle: (request: NamedRequest, context) => {
           const { maxStaleness } = request;
           const maxAgeMs = maxStaleness === undefined ? undefined : durationMs(maxStaleness);
-          return this.#gate.whenOpen<Said>(request.namespace, () => this.#named(request, maxAgeMs, context, named));
+          return this.#gate.whenOpen<HandlerAnswer>(request.namespace, () => this.#named(request, maxAgeMs, context, named));
         },
       },
     };
@@ -153,7 +153,7 @@ class ResolvingReads {
     maxAgeMs: number | undefined,
     context: CallContext,
     handle: UnaryHandler<R>,
-  ): Maybe<Said> {
+  ): MaybeWaiting<HandlerAnswer> {
     const { namespace, name } = request;
     const caller = this.#viewer(context.caller, request.viewer);
     const kind = findKind(request.kind) ?? KIND.SERVICE;
@@ -161,7 +161,7 @@ class ResolvingReads {
     if (isSeen && "maxStaleness" in request && this.#isTooOld(namespace, maxAgeMs, context.time))
       return this.#namedUpstream(request, maxAgeMs, caller, context);
     const names = { caller, names: [{ kind, namespace, name }], maxAgeMs };
-    return this.#answered<Said>(names, context, (asked) => handle(request, asked));
+    return this.#answered<HandlerAnswer>(names, context, (asked) => handle(request, asked));
   }
 
   /** Whether a namespace is followed, and what is followed is older than a caller accepts. */
@@ -171,7 +171,7 @@ class ResolvingReads {
   }
 
   /** A name whose answer here is too old. The upstream answers a query for it. */
-  async #namedUpstream(asked: NamedRequest, maxAgeMs: number | undefined, caller: Caller, context: CallContext): Promise<Said> {
+  async #namedUpstream(asked: NamedRequest, maxAgeMs: number | undefined, caller: Caller, context: CallContext): Promise<HandlerAnswer> {
     const { namespace, name, limit, pageToken } = asked;
     const kinds = [asked.kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : asked.kind];
     const { maxStalenessStrict } = asked;
@@ -191,8 +191,13 @@ class ResolvingReads {
   }
 
   /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
-  #answered<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries = TRIES): Maybe<T> {
-    const goOn = (outcome: NamesOutcome, time: Time): Maybe<T> => {
+  #answered<T>(
+    asked: NamesRequest,
+    context: CallContext,
+    answer: (context: CallContext) => MaybeWaiting<T>,
+    tries = TRIES,
+  ): MaybeWaiting<T> {
+    const goOn = (outcome: NamesOutcome, time: Time): MaybeWaiting<T> => {
       switch (outcome.kind) {
         case "here":
           return answer({ ...context, time, age: ageOf(outcome.answer, time) });
@@ -218,7 +223,7 @@ class ResolvingReads {
 
   /** Refuses a caller for which what is here is too old before it gives up: its own deadline would not tell it that there is an answer. */
   #endInTime(
-    asked: Names,
+    asked: NamesRequest,
     { deadlineMonoMs, time }: CallContext,
     { isOver, refuse }: { readonly isOver: () => boolean; readonly refuse: (error: WaymarkError) => void },
   ): void {
@@ -232,7 +237,12 @@ class ResolvingReads {
   }
 
   /** What arrived names a policy that is not here, or is older than what was heard meanwhile. The call counts once. */
-  async #askedAgain<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries: number): Promise<T> {
+  async #askedAgain<T>(
+    asked: NamesRequest,
+    context: CallContext,
+    answer: (context: CallContext) => MaybeWaiting<T>,
+    tries: number,
+  ): Promise<T> {
     if (tries === 0) throw changesTooFast();
     // The machine is in the middle of the input with which it arrived.
     await Promise.resolve();
@@ -241,20 +251,22 @@ class ResolvingReads {
   }
 
   // ---- queries ----
-  #query(request: CatalogQueryRequest, context: CallContext): Maybe<Said> {
+  #query(request: CatalogQueryRequest, context: CallContext): MaybeWaiting<HandlerAnswer> {
     const { machine } = this.#ports;
     const { time } = context;
     if (request.forResolver) this.#demandResolver(request.via, context.caller);
     const filter = filterOf(request);
     const caller = this.#viewer(context.caller, request.viewer);
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
-    const hereAs = (answer: Answer) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
+    const hereAs = (answer: AnswerQuality) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
     if (!request.forResolver && this.#isHidden(filter, caller)) return hereAs(machine.hiddenAnswer(baseOfFilter(filter), time));
     const named = namesOf(request);
     const source = named === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
     if (source.from === "names" && !request.forResolver)
-      return this.#answered<Said>({ caller, names: source.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
+      return this.#answered<HandlerAnswer>({ caller, names: source.names, maxAgeMs }, context, (asked) =>
+        this.#node.query(request, asked, filter),
+      );
     const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
     const followed = machine.followedAnswer(time, (held) => this.#hasMatch(held, filter, named, sees));
     if (source.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
@@ -279,7 +291,7 @@ class ResolvingReads {
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
   #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: RequestedNames | undefined, allowed: (namespace: string) => boolean): boolean {
-    const open = named && ((start: PageStart) => openCarriers(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
+    const open = named && ((start: PageStart) => openAliasOwners(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
     const { records, nextKey } = queryPage(lookup, filter, options);
     return records.length > 0 || nextKey !== undefined;
@@ -290,7 +302,7 @@ class ResolvingReads {
     return { from: this.#ports.machine.isComplete(baseOfFilter(filter)) ? ("followed" as const) : ("upstream" as const) };
   }
 
-  async #passed(query: PassedOnQuery, context: CallContext, here: (now: Time) => Maybe<Said>): Promise<Said> {
+  async #passed(query: ProxiedQuery, context: CallContext, here: (now: Time) => MaybeWaiting<HandlerAnswer>): Promise<HandlerAnswer> {
     const { filter } = query;
     const { following, counts } = this.#ports.machine;
     const base = baseOfFilter(filter);
@@ -309,9 +321,9 @@ class ResolvingReads {
   }
 
   async #passOn(
-    { request, filter, caller }: PassedOnQuery,
+    { request, filter, caller }: ProxiedQuery,
     { deadlineMonoMs }: CallContext,
-  ): Promise<Pick<PassedPage, "entries" | "response">> {
+  ): Promise<Pick<UpstreamPage, "entries" | "response">> {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
     // By the policy of the moment in which a page arrives.
@@ -346,17 +358,20 @@ class ResolvingReads {
   }
 
   /** What a query that is passed on finds among what is held. */
-  #heldAfter({ request, filter }: PassedOnQuery, start: PageStart): HeldPage | undefined {
+  #heldAfter({ request, filter }: ProxiedQuery, start: PageStart): RetainedPage | undefined {
     const { reads, bytes, dnsNames } = this.#parts;
     const { lookup } = this.#ports.machine.held;
     const named = namesOf(request);
-    const open = named && ((from: PageStart) => openCarriers(named, namedIn(dnsNames, lookup), filter, from));
+    const open = named && ((from: PageStart) => openAliasOwners(named, namedIn(dnsNames, lookup), filter, from));
     const test = request.subject === "" ? undefined : subjectTest(request.subject, filter, reads.replica);
     return heldPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
-  #fallback(error: unknown, { filter, here }: { readonly filter: EntryFilter; readonly here: (now: Time) => Maybe<Said> }): Maybe<Said> {
+  #fallback(
+    error: unknown,
+    { filter, here }: { readonly filter: EntryFilter; readonly here: (now: Time) => MaybeWaiting<HandlerAnswer> },
+  ): MaybeWaiting<HandlerAnswer> {
     if (!(error instanceof WaymarkError) || !(AWAY.has(error.reason) || error.reason === "too_stale")) throw error;
     const { machine } = this.#ports;
     if (!machine.isComplete(baseOfFilter(filter))) throw error;
@@ -365,7 +380,11 @@ class ResolvingReads {
   }
 
   // ---- what needs a whole namespace ----
-  #status(request: NamespaceStatusRequest, context: CallContext, handle: UnaryHandler<NamespaceStatusRequest>): Maybe<Said> {
+  #status(
+    request: NamespaceStatusRequest,
+    context: CallContext,
+    handle: UnaryHandler<NamespaceStatusRequest>,
+  ): MaybeWaiting<HandlerAnswer> {
     const { namespace } = request;
     const { machine } = this.#ports;
     const isSeen = () => this.#parts.reads.verdict(context.caller, namespace).allowed;
@@ -376,11 +395,11 @@ class ResolvingReads {
       return handle(request, { ...context, time, age: ageOf(its, time) });
     };
     if (!isSeen() || machine.isComplete(namespace)) return answer(context.time);
-    return this.#followedFor<Said>(namespace, context.caller, () => answer(this.#parts.now()));
+    return this.#followedFor<HandlerAnswer>(namespace, context.caller, () => answer(this.#parts.now()));
   }
 
   /** A route of a node that reads a namespace, or everything. */
-  #whole(route: Route): Route {
+  #whole(route: HttpRoute): HttpRoute {
     return {
       ...route,
       answer: (parameters, context) => {
@@ -402,7 +421,7 @@ class ResolvingReads {
   }
 
   /** Follows a namespace for as long as the answer needs. */
-  async #followedFor<T>(namespace: string, caller: Caller, answer: () => Maybe<T>): Promise<T> {
+  async #followedFor<T>(namespace: string, caller: Caller, answer: () => MaybeWaiting<T>): Promise<T> {
     const release = this.#follow([namespace], callerKey(caller));
     try {
       await this.#complete([namespace]);
@@ -427,7 +446,7 @@ class ResolvingReads {
     // Before the policy is known nobody's watch makes the resolver follow anything.
     if (machine.policy.isReady) return begin();
     const opened = this.#gate.whenOpen<StreamSource>("", begin);
-    return opened instanceof Promise ? new LateSource(opened) : opened;
+    return opened instanceof Promise ? new DeferredStream(opened) : opened;
   }
 
   #openFollowed(watched: FollowedFor, watch: () => StreamSource): StreamSource {
@@ -438,7 +457,7 @@ class ResolvingReads {
     const over = () => this.#refusal(prefixes) ?? (isMoved() ? policyMoved() : undefined);
     const open = () => openHolding(() => new FollowedSource(watch(), over), release);
     if (prefixes.every((prefix) => this.#ports.machine.isComplete(prefix))) return open();
-    return new LateSource(this.#openLater(prefixes, open, release));
+    return new DeferredStream(this.#openLater(prefixes, open, release));
   }
 
   async #openLater(prefixes: readonly string[], open: () => StreamSource, release: () => void): Promise<StreamSource> {
@@ -530,13 +549,13 @@ export function checkVia(own: readonly string[], via: readonly string[]): void {
     throw new WaymarkError("not_ready", `a chain of more than ${MAX_VIA} resolvers; read from a node`);
 }
 
-export function unary<R extends Message>(handler: Handler | undefined): UnaryHandler<R> {
+export function unary<R extends Message>(handler: MethodHandler | undefined): UnaryHandler<R> {
   if (handler?.kind !== "unary") throw new TypeError("a node answers it by a unary method");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
   return handler.handle as UnaryHandler<R>;
 }
 
-export function streaming<R extends Message>(handler: Handler | undefined): ServerStreamHandler<R> {
+export function streaming<R extends Message>(handler: MethodHandler | undefined): ServerStreamHandler<R> {
   if (handler?.kind !== "server_streaming") throw new TypeError("a node answers it by a stream");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
   return handler.open as ServerStreamHandler<R>;
@@ -564,7 +583,7 @@ function policyMoved(): WaymarkError {
   });
 }
 
-function settle<T>({ resolve, reject }: PromiseWithResolvers<T>, make: () => Maybe<T>): void {
+function settle<T>({ resolve, reject }: PromiseWithResolvers<T>, make: () => MaybeWaiting<T>): void {
   try {
     resolve(make());
   } catch (error) {

@@ -14,18 +14,25 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
-import { costOf, isPassedOn, isRefusedByResolvers, rpcName } from "../contract.ts";
-import { Redirects } from "../discovery/resolve.ts";
+import { costOf, isProxied, isRefusedByResolvers, rpcName } from "../contract.ts";
+import { DeferredStream } from "../deferred-stream.ts";
+import { ClusterRedirects } from "../discovery/resolve.ts";
 import { bytesOf, keeping } from "../forwarding/call-forwarder.ts";
-import { LateSource } from "../late-source.ts";
-import { everyService } from "../list.ts";
 import { policyReads } from "../policy/policy-reads.ts";
 import { PolicyWatch } from "../policy/policy-watch.ts";
-import { type CallContext, demandResolver, type Handler, type Service, type StreamSource, type UnaryHandler } from "../service.ts";
+import {
+  type CallContext,
+  demandResolver,
+  type MethodHandler,
+  type ServiceDefinition,
+  type StreamSource,
+  type UnaryHandler,
+} from "../service.ts";
+import { everyService } from "../service-table.ts";
 import { type CacheParts, cacheHandlers, cacheRoutes } from "./cache.ts";
-import { PassedOn } from "./passed-on.ts";
 import { PolicyGate } from "./policy-gate.ts";
 import type { ResolverPorts } from "./ports.ts";
+import { ProxiedCalls } from "./proxied-calls.ts";
 import { checkVia, type ResolvingParts, resolvingHandlers } from "./reads.ts";
 import { resolvingSummaries, type SummariesHere } from "./summaries.ts";
 
@@ -37,30 +44,30 @@ export interface ResolverServicesParts extends ResolvingParts {
   /** URLs of the upstream servers of this resolver, for writers while it knows no node. */
   readonly upstreams: readonly string[];
   /** PolicyAudit, AccessAudit and VerifyAudit, of this resolver's own log. */
-  readonly audit: Service["handlers"];
+  readonly audit: ServiceDefinition["handlers"];
   /** Calls `wake` when another version is the newest, and several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
 
 /** All services at a resolver: what it answers itself, and what its options say of the calls that a node answers. */
-export function resolverServices(parts: ResolverServicesParts): readonly Service[] {
+export function resolverServices(parts: ResolverServicesParts): readonly ServiceDefinition[] {
   const { ports, identity, now, upstreams, cache } = parts;
   const holders = (namespace: string, context: CallContext) => holdersOf(handlers.catalogQuery, namespace, context);
-  const passedOn = new PassedOn({ ports, servedBy: identity.nodeId, now, holders });
+  const proxied = new ProxiedCalls({ ports, servedBy: identity.nodeId, now, holders });
   const { handlers, routes, resolveName } = resolvingHandlers({
     ...parts,
-    redirects: parts.summaries && new Redirects(parts.summaries.reads),
+    redirects: parts.summaries && new ClusterRedirects(parts.summaries.reads),
   });
   const summaries = summariesOf(parts);
   const urls = async (): Promise<readonly string[]> => {
-    const known = await passedOn.urls();
+    const known = await proxied.urls();
     return known.length > 0 ? known : upstreams;
   };
   const policy = resolverPolicyReads(parts);
-  const own: readonly Service[] = [
+  const own: readonly ServiceDefinition[] = [
     {
       desc: DiscoveryService,
-      handlers: { ...handlers, ...summaries.handlers, ...passedOn.handlers },
+      handlers: { ...handlers, ...summaries.handlers, ...proxied.handlers },
       routes: [...routes, ...summaries.routes],
     },
     { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
@@ -97,7 +104,7 @@ function resolverPolicyReads({ policies, identity, checkCaughtUp, reads }: Resol
 /** Pages that are read to find the nodes of a namespace. */
 const MAX_HOLDER_PAGES = 100;
 
-async function holdersOf(query: Handler, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
+async function holdersOf(query: MethodHandler, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
   const nodes = new Set<string>();
   if (query?.kind !== "unary") return nodes;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
@@ -156,16 +163,16 @@ export interface NodeCallsParts {
 }
 
 /** The handlers of a service for calls that a resolver passes on or refuses. */
-export function nodeCalls({ methods }: DescService, parts: NodeCallsParts): Service["handlers"] {
-  const handlers: Record<string, Handler> = {};
+export function nodeCalls({ methods }: DescService, parts: NodeCallsParts): ServiceDefinition["handlers"] {
+  const handlers: Record<string, MethodHandler> = {};
   for (const method of methods) {
     if (isRefusedByResolvers(method)) handlers[method.localName] = refusing(method, parts);
-    if (isPassedOn(method)) handlers[method.localName] = passingOn(method, parts);
+    if (isProxied(method)) handlers[method.localName] = passingOn(method, parts);
   }
   return handlers;
 }
 
-function passingOn(method: DescMethodUnary, { ports }: NodeCallsParts): Handler {
+function passingOn(method: DescMethodUnary, { ports }: NodeCallsParts): MethodHandler {
   return {
     kind: "unary",
     read: (bytes) => keeping(fromBinary(method.input, bytes), bytes),
@@ -176,7 +183,7 @@ function passingOn(method: DescMethodUnary, { ports }: NodeCallsParts): Handler 
   };
 }
 
-function refusing(method: DescMethod, { urls }: NodeCallsParts): Handler {
+function refusing(method: DescMethod, { urls }: NodeCallsParts): MethodHandler {
   const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not answer ${method.name}` : "takes no writes");
   const refuse = async () => {
     throw readOnly(why, (await urls()).slice(0, MAX_URLS));
@@ -185,7 +192,7 @@ function refusing(method: DescMethod, { urls }: NodeCallsParts): Handler {
     case "unary":
       return { kind: "unary", handle: refuse };
     case "server_streaming":
-      return { kind: "server_streaming", open: () => new LateSource(refuse()) };
+      return { kind: "server_streaming", open: () => new DeferredStream(refuse()) };
     case "client_streaming":
     case "bidi_streaming":
       return {

@@ -6,11 +6,11 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
 import type { FollowedSummaries } from "../../resolver/summaries/followed-summaries.ts";
-import type { AnswerAge } from "../discovery/age.ts";
+import { DeferredStream } from "../deferred-stream.ts";
+import type { AnswerAge } from "../discovery/answer-age.ts";
 import { type SummaryMethod, type SummaryParts, summaryHandlers } from "../discovery/summaries.ts";
 import { SUMMARY_ROUTE } from "../discovery/summary-route.ts";
-import { LateSource } from "../late-source.ts";
-import type { CallContext, Handler, Route, RouteAnswer, StreamSource } from "../service.ts";
+import type { CallContext, HttpRoute, MethodHandler, RouteAnswer, StreamSource } from "../service.ts";
 import type { PolicyGate } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { type ResolvingParts, streaming, unary } from "./reads.ts";
@@ -21,9 +21,9 @@ export interface SummariesHere {
   readonly reads: SummaryReads;
 }
 
-interface Answering {
-  readonly handlers: Readonly<Record<SummaryMethod, Handler>>;
-  readonly routes: readonly Route[];
+interface SummaryServices {
+  readonly handlers: Readonly<Record<SummaryMethod, MethodHandler>>;
+  readonly routes: readonly HttpRoute[];
 }
 
 const RETRY_MS = 500;
@@ -34,7 +34,7 @@ export function resolvingSummaries(
   here: SummariesHere | undefined,
   gate: PolicyGate,
   checkVia: SummaryParts["checkVia"],
-): Answering {
+): SummaryServices {
   if (here === undefined) return NONE_FOLLOWED;
   const methods = new ResolvingSummaries(parts, here, gate, checkVia);
   return methods.answering();
@@ -57,7 +57,7 @@ class ResolvingSummaries {
     here.reads.follow(parts.fanout);
   }
 
-  answering(): Answering {
+  answering(): SummaryServices {
     const handle = unary<SummaryQueryRequest>(this.#node.handlers.summaryQuery);
     const open = streaming<SummaryWatchRequest>(this.#node.handlers.summaryWatch);
     return {
@@ -78,7 +78,7 @@ class ResolvingSummaries {
               return open(withoutPlace(request), context);
             };
             const opened = this.#gate.whenOpen<StreamSource>("", begin);
-            return opened instanceof Promise ? new LateSource(opened) : opened;
+            return opened instanceof Promise ? new DeferredStream(opened) : opened;
           },
         },
       },
@@ -133,7 +133,7 @@ function notFollowed(): never {
   throw new WaymarkError("summaries_disabled", "this resolver follows no summaries: set summary.resolver_scopes, or ask a node");
 }
 
-const NONE_FOLLOWED: Answering = {
+const NONE_FOLLOWED: SummaryServices = {
   handlers: {
     summaryQuery: { kind: "unary", handle: notFollowed },
     summaryWatch: { kind: "server_streaming", open: notFollowed },

@@ -28,8 +28,8 @@ import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../contract.ts";
 import type { StreamSource } from "../service.ts";
-import { besideHeld, type HeldPage, type ShownEntry } from "./held-beside.ts";
 import type { ResolverPorts } from "./ports.ts";
+import { besideHeld, type RetainedPage, type ShownEntry } from "./retained-entries.ts";
 
 /** Most pages of the upstream that one call asks for, and most entries in all of them together. */
 const MAX_CALLS = 50;
@@ -39,7 +39,7 @@ const SPARE = 16;
 const MAX_PAGE = 1000;
 const EVERYWHERE = new NamespacePrefixes([""]);
 
-export interface PassedQuery {
+export interface UpstreamQuery {
   readonly request: CatalogQueryRequest;
   readonly filter: EntryFilter;
   /** Distinguishes the lists of different methods in tokens, as at a node. */
@@ -49,7 +49,7 @@ export interface PassedQuery {
   /** Whether nobody is kept from seeing such an entry of a namespace that the caller may see: owners' rules. */
   readonly isShown: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
   /** What of the answer is held here, after a key: entries that the upstream lacks. It is judged as what the upstream sends. */
-  readonly heldAfter: (afterKey: string) => HeldPage | undefined;
+  readonly heldAfter: (afterKey: string) => RetainedPage | undefined;
   /** This resolver, and those behind which it is. */
   readonly via: readonly string[];
   readonly clusterId: string;
@@ -59,7 +59,7 @@ export interface PassedQuery {
 }
 
 /** The page, without what says how good it is. */
-export interface PassedPage {
+export interface UpstreamPage {
   readonly response: CatalogQueryResponse;
   /** The encoded entries as the upstream shows them: made anew from messages their fields would have another order than stored ones. */
   readonly entries: readonly Uint8Array[];
@@ -74,7 +74,7 @@ export interface PassedPage {
 type QueryPorts = Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
 
 /** The machine hears of the policies under which the pages were made. Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
-export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise<PassedPage> {
+export async function passQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
   const { request, filter, salt, via } = passed;
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
@@ -105,11 +105,11 @@ export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise
 /** The part of the time that a caller has left which an upstream gets: after that there is still time to tell the caller why it gets nothing. */
 export const UPSTREAM_PART = 0.8;
 
-function upstreamMs({ deadlineMonoMs, now }: PassedQuery): number | undefined {
+function upstreamMs({ deadlineMonoMs, now }: UpstreamQuery): number | undefined {
   return deadlineMonoMs === undefined ? undefined : UPSTREAM_PART * (deadlineMonoMs - now().monoMs);
 }
 
-interface AskedPage {
+interface UpstreamPosition {
   /** The filter hash in the upstream's page tokens. */
   readonly theirs: string;
   readonly afterKey: string;
@@ -117,7 +117,7 @@ interface AskedPage {
 }
 
 class VisiblePage {
-  readonly #passed: PassedQuery;
+  readonly #passed: UpstreamQuery;
   readonly #limit: number;
   readonly #shown: ShownEntry[] = [];
   readonly #explanation: Explanation[] = [];
@@ -135,7 +135,7 @@ class VisiblePage {
   /** Names the policy under which the last page of the upstream was made. */
   policyEpoch = "";
 
-  constructor(passed: PassedQuery, limit: number) {
+  constructor(passed: UpstreamQuery, limit: number) {
     this.#passed = passed;
     this.#limit = limit;
   }
@@ -154,7 +154,7 @@ class VisiblePage {
   }
 
   /** Adds a page of the upstream that was requested at `askedMonoMs`. Returns the position of the next page; undefined after the last page. Throws for a page that no Waymark server can have sent. */
-  take(bytes: Uint8Array, { theirs, afterKey, askedMonoMs }: AskedPage): string | undefined {
+  take(bytes: Uint8Array, { theirs, afterKey, askedMonoMs }: UpstreamPosition): string | undefined {
     const answer = fromBinary(CatalogQueryResponseSchema, bytes);
     // The upstream states its own age. The transit time of the answer is unknown, so the age is counted from the time of the request.
     this.#asOfMonoMs = Math.min(this.#asOfMonoMs, askedMonoMs - (answer.age === undefined ? 0 : durationMs(answer.age)));
@@ -203,7 +203,7 @@ class VisiblePage {
   }
 
   /** `isMore`: whether the upstream has more. `hash`: of the token for the next page. */
-  end(isMore: boolean, held: HeldPage | undefined, hash: string): PassedPage {
+  end(isMore: boolean, held: RetainedPage | undefined, hash: string): UpstreamPage {
     const { shown, ...page } = besideHeld({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
     const last = shown.at(-1);
     const nextPageToken = page.isMore && last !== undefined ? encodePageToken(last.key, hash) : "";
@@ -219,7 +219,7 @@ class VisiblePage {
     };
   }
 
-  #heldPart(held: HeldPage | undefined) {
+  #heldPart(held: RetainedPage | undefined) {
     if (held === undefined) return NOTHING_HELD;
     const { entries } = readFetchedPage(held.bytes);
     const { items } = fromBinary(CatalogQueryResponseSchema, held.bytes);
@@ -273,7 +273,7 @@ const ITEM_ROOM = 16;
 
 // Where a resolver finds the answer to a query (semantics.md, Resolver 17).
 
-type QuerySource =
+type PageSource =
   /** In what is followed. */
   | { readonly from: "followed" }
   /** In the answers to these names. */
@@ -286,7 +286,7 @@ const MAX_NAMES = 100;
 const KINDS = Object.values(KIND);
 
 /** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
-export function querySourceOf(filter: EntryFilter, isComplete: (namespace: string) => boolean): QuerySource {
+export function querySourceOf(filter: EntryFilter, isComplete: (namespace: string) => boolean): PageSource {
   const { namespace, prefix, names, kindMask, resolved } = filter;
   const base = namespace === "" ? prefix : namespace;
   const below = resolved === undefined || base !== "" ? [base] : resolved.list;

@@ -23,7 +23,7 @@ import { syncDirectory } from "../clean-stop.io.ts";
 import { CommitWatermark, WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { type DatabaseFormat, damaged, fileBytes, lastCommits, openDatabase, transactions } from "../database-file.io.ts";
-import type { Owner } from "../thread.io.ts";
+import type { ThreadOwner } from "../thread.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
 export interface AuditFileOptions {
@@ -100,7 +100,7 @@ const PRUNE_MS = 50;
 /** How often old records are searched for while none are written. */
 const PRUNE_EVERY_MS = 60_000;
 
-type Row = Readonly<Record<string, unknown>>;
+type SqlRow = Readonly<Record<string, unknown>>;
 
 function prepareAll(db: DatabaseSync) {
   return {
@@ -131,7 +131,7 @@ function prepareAll(db: DatabaseSync) {
  * it removes the log. A file that has the mark, but no log or a log that is cut short, has lost its last records. It is still opened,
  * because evidence must remain readable. The chain then skips at least one number, so that every verification finds the gap.
  */
-export class AuditFile implements Owner {
+export class AuditFile implements ThreadOwner {
   /** `lostAfter`: number of the last record before the lost records. Undefined if none are lost. */
   readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly lostAfter: number | undefined };
   readonly #retentionMs: number;
@@ -150,7 +150,7 @@ export class AuditFile implements Owner {
   #head: ChainPoint;
   #anchor: ChainPoint;
 
-  /** Creates missing files. Throws `FileRefused`, without changes, when the file is in use, damaged, or of a newer program. */
+  /** Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
@@ -228,10 +228,10 @@ export class AuditFile implements Owner {
   /** Removes some records. Returns whether there may be more to remove. */
   #pruneSlice(oldestWallMs: number): boolean {
     const isTooLarge = this.#usedBytes() > this.#maxBytes;
-    const isDue = (row: Row): boolean => isTooLarge || isOlder(row, oldestWallMs);
+    const isDue = (row: SqlRow): boolean => isTooLarge || isOlder(row, oldestWallMs);
     const oldest = this.#sql.oldest.get(1);
     if (oldest === undefined || !isDue(oldest)) return false;
-    let last: Row | undefined;
+    let last: SqlRow | undefined;
     let count = 0;
     for (const row of this.#sql.oldest.iterate(PRUNE_ROWS)) {
       // The newest record stays, so that the head can always be compared with a record.
@@ -254,7 +254,7 @@ export class AuditFile implements Owner {
     const records: AuditRecord[] = [];
     let last = before ?? Number.MAX_SAFE_INTEGER;
     let sizeBytes = 0;
-    const slice = new Slice();
+    const slice = new SliceCounter();
     for (const row of this.#sql.before.iterate(last, above, SLICE_ROWS)) {
       const canonical = bytesOf(row["canonical"]);
       slice.add(canonical);
@@ -270,7 +270,7 @@ export class AuditFile implements Owner {
     return { records, sizeBytes, nextBefore: undefined };
   }
 
-  #previousHash(row: Row): Uint8Array {
+  #previousHash(row: SqlRow): Uint8Array {
     if (row["previous"] instanceof Uint8Array) return row["previous"];
     return row["number"] === this.#anchor.number + 1 ? this.#anchor.hash : NO_HASH;
   }
@@ -280,7 +280,7 @@ export class AuditFile implements Owner {
     // Records that were pruned since the last slice were valid; otherwise the check would have ended.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
-    const slice = new Slice();
+    const slice = new SliceCounter();
     let checkedCount = 0;
     let problem: ChainProblem | undefined;
     for (const row of this.#sql.after.iterate(from.number, head.number, SLICE_ROWS)) {
@@ -344,7 +344,7 @@ export class AuditFile implements Owner {
 }
 
 /** Counts the rows of a slice. They are read one at a time, so that a slice of large records is never in memory as a whole. */
-class Slice {
+class SliceCounter {
   #rows = 0;
   #bytes = 0;
 
@@ -397,7 +397,7 @@ function writeMeta(db: DatabaseSync): void {
   db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?)").run(CHAIN_START.number, CHAIN_START.hash, CHAIN_START.number, CHAIN_START.hash);
 }
 
-function pointsOf(meta: Row | undefined, path: string): { readonly head: ChainPoint; readonly anchor: ChainPoint } {
+function pointsOf(meta: SqlRow | undefined, path: string): { readonly head: ChainPoint; readonly anchor: ChainPoint } {
   if (meta === undefined) throw damaged(path, "its table meta has no row");
   return {
     head: { number: Number(meta["head"]), hash: bytesOf(meta["head_hash"]) },
@@ -405,7 +405,7 @@ function pointsOf(meta: Row | undefined, path: string): { readonly head: ChainPo
   };
 }
 
-function isOlder(row: Row, oldestWallMs: number): boolean {
+function isOlder(row: SqlRow, oldestWallMs: number): boolean {
   const event = parseCanonical(bytesOf(row["canonical"]))?.event;
   // A record that cannot be read is evidence, so it is pruned only by size.
   return event !== undefined && event.atWallMs < oldestWallMs;

@@ -73,9 +73,9 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   return log;
 }
 
-type Calls = ThreadCalls<AuditFile, AuditFileOptions>;
+type AuditCalls = ThreadCalls<AuditFile, AuditFileOptions>;
 
-interface Waiter {
+interface FlushWaiter {
   /** The waiter is answered when this many events are written. */
   readonly takenCount: number;
   readonly resolve: () => void;
@@ -87,8 +87,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   readonly #options: AuditLogOptions;
   readonly #metrics: Metrics;
   readonly #queue = new AuditQueue(MAX_PENDING);
-  #waiters: Waiter[] = [];
-  #calls: Promise<Calls> | undefined;
+  #waiters: FlushWaiter[] = [];
+  #calls: Promise<AuditCalls> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isWriting = false;
   /** Why the last batch could not be written. Undefined when it was written. */
@@ -106,7 +106,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   /** Starts the thread and opens the file, once. */
-  open(): Promise<Calls> {
+  open(): Promise<AuditCalls> {
     this.#calls ??= this.#open();
     return this.#calls;
   }
@@ -191,9 +191,9 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     return this.close();
   }
 
-  async #open(): Promise<Calls> {
+  async #open(): Promise<AuditCalls> {
     const { directory, retentionMs, maxBytes, file, log } = this.#options;
-    const calls: Calls = new ThreadCalls("audit");
+    const calls: AuditCalls = new ThreadCalls("audit");
     const opened = await calls.open({ directory, retentionMs, maxBytes, file });
     this.#show(opened.state);
     this.#lookSoon();
@@ -220,7 +220,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   async #missingPoint(
-    calls: Calls,
+    calls: AuditCalls,
     { known, anchor, head }: { readonly known: readonly ChainPoint[]; readonly anchor: ChainPoint; readonly head: ChainPoint },
   ): Promise<ChainProblem | undefined> {
     for (const { number, hash } of known) {
@@ -324,7 +324,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     clearTimeout(this.#looking);
     await this.#written();
     if (this.#queue.pendingCount > 0) this.#options.log.error({ lostCount: this.#queue.pendingCount }, "audit records lost at shutdown");
-    let calls: Calls | undefined;
+    let calls: AuditCalls | undefined;
     try {
       calls = await this.#calls;
     } catch (error) {

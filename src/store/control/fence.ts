@@ -1,5 +1,5 @@
 /** A fence identifies one holder of a right, for example one leader. A write with a fence below the greatest one seen must be rejected. */
-export interface Fence {
+export interface FenceToken {
   /** The version of the failover that moved the right to another cluster. Currently 0. */
   readonly failoverVersion: number;
   /** The epoch of the control store. An operator raises it after the store was replaced or restored from a backup. */
@@ -9,6 +9,6 @@ export interface Fence {
 }
 
 /** Compares by failover version, then by store epoch, then by number. Negative when `a` is the earlier fence, 0 when they are equal. */
-export function compareFences(a: Fence, b: Fence): number {
+export function compareFences(a: FenceToken, b: FenceToken): number {
   return a.failoverVersion - b.failoverVersion || a.storeEpoch - b.storeEpoch || a.number - b.number;
 }

@@ -5,19 +5,19 @@ import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
 import { CommitWatermark, readWatermark } from "../commit-watermark.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { type DatabaseFormat, damaged, type InspectOptions, openDatabase, transactions } from "../database-file.io.ts";
-import type { Move, Owner } from "../thread.io.ts";
+import type { ThreadOwner, TransferBuffer } from "../thread.io.ts";
 import {
   checkRoom,
   MAX_PAGE_BYTES,
   MAX_PAGE_ITEMS,
-  type PageRequest,
   type StoreBounds,
   type StoreChange,
   type StoreItem,
   type StorePage,
-  type Swap,
+  type StorePageRequest,
+  type SwapResult,
 } from "./store.ts";
-import { type FoundChanges, mustReset, type WatchPosition } from "./watches.ts";
+import { type FoundChanges, mustReset, type WatchPosition } from "./store-watches.ts";
 
 const CONTROL: DatabaseFormat = {
   name: "control",
@@ -47,7 +47,7 @@ export interface ControlFileOptions extends InspectOptions {
 }
 
 /** The columns of an SQLite result row. */
-type Row = Readonly<Record<string, unknown>>;
+type SqlRow = Readonly<Record<string, unknown>>;
 
 function prepareAll(db: DatabaseSync) {
   return {
@@ -70,10 +70,10 @@ function prepareAll(db: DatabaseSync) {
 }
 
 /** The open file. Methods throw SQLite's errors unchanged. A failed change appears in no answer. */
-export class ControlFile implements Owner {
+export class ControlFile implements ThreadOwner {
   readonly opened: undefined;
   readonly #bounds: StoreBounds;
-  readonly #opened: Opened;
+  readonly #opened: OpenDatabase;
   readonly #sql: ReturnType<typeof prepareAll>;
   #revision: number;
   #floor: number;
@@ -83,7 +83,7 @@ export class ControlFile implements Owner {
   /** Whether nothing was written since the file was opened. */
   #isSealed = true;
 
-  /** Creates missing files. Throws `FileRefused`, without changes, when the file is in use, damaged, or of a newer program. */
+  /** Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
     this.#bounds = bounds;
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
@@ -97,21 +97,24 @@ export class ControlFile implements Owner {
     this.#totalBytes = Number(usage?.["bytes"]);
   }
 
-  get(key: string, move: Move = keep): StoreItem | undefined {
+  get(key: string, move: TransferBuffer = keep): StoreItem | undefined {
     const row = this.#sql.byKey.get(key);
     const item = row === undefined ? undefined : readRow(row, this.#opened.path).item;
     move(item?.value.buffer);
     return item;
   }
 
-  list({ prefix, after, limit }: Required<PageRequest> & { readonly prefix: string }, move: Move = keep): StorePage {
+  list({ prefix, after, limit }: Required<StorePageRequest> & { readonly prefix: string }, move: TransferBuffer = keep): StorePage {
     const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#opened.path });
     const items = rows.flatMap(({ item }) => (item === undefined ? [] : [item]));
     for (const { value } of items) move(value.buffer);
     return { items, revision: this.#revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
   }
 
-  changesSince({ prefix, position }: { readonly prefix: string; readonly position: WatchPosition }, move: Move = keep): FoundChanges {
+  changesSince(
+    { prefix, position }: { readonly prefix: string; readonly position: WatchPosition },
+    move: TransferBuffer = keep,
+  ): FoundChanges {
     const storeRevision = this.#revision;
     const isReset = mustReset(position, { revision: storeRevision, floor: this.#floor });
     const from = isReset ? 0 : position.afterRevision;
@@ -122,8 +125,8 @@ export class ControlFile implements Owner {
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
-  /** Swaps as `Store.compareAndSwap` does. The swap is on disk when this returns. */
-  compareAndSwap({ key, expectedVersion, value }: SwapRequest): Swap {
+  /** Swaps as `ControlStore.compareAndSwap` does. The swap is on disk when this returns. */
+  compareAndSwap({ key, expectedVersion, value }: SwapRequest): SwapResult {
     const row = this.#sql.byKey.get(key);
     const held = row === undefined ? undefined : readRow(row, this.#opened.path).item;
     const version = held?.version ?? 0;
@@ -169,7 +172,7 @@ export class ControlFile implements Owner {
 }
 
 /** A database that is ready for statements. */
-interface Opened {
+interface OpenDatabase {
   /** Name of the database in messages. */
   readonly path: string;
   readonly db: DatabaseSync;
@@ -184,14 +187,14 @@ interface Opened {
 
 const EMPTY = "INSERT INTO meta VALUES (1, 0, 0)";
 
-function openInMemory(): Opened {
+function openInMemory(): OpenDatabase {
   const path = ":memory:";
   const db = new DatabaseSync(path);
   db.exec(`${CONTROL.schema}${EMPTY}`);
   return { path, db, unseal: () => {}, watermark: 0, noteRevision: () => {}, close: () => db.close() };
 }
 
-function openOnDisk(directory: string, options: InspectOptions): Opened {
+function openOnDisk(directory: string, options: InspectOptions): OpenDatabase {
   const fill = (db: DatabaseSync): void => db.exec(EMPTY);
   const { path, db, unlock } = openDatabase(CONTROL, { directory, file: DATA_FILES.control, fill, check: checkRows, ...options });
   const watermark = new CommitWatermark(path);
@@ -207,9 +210,9 @@ function openOnDisk(directory: string, options: InspectOptions): Opened {
 }
 
 /** For callers in the same thread. SQLite returns a separate buffer for each value, so values can be moved to another thread. */
-const keep: Move = () => {};
+const keep: TransferBuffer = () => {};
 
-/** Throws `FileRefused` when a row is damaged, or is newer than the revision of the store. */
+/** Throws `FileRefusedError` when a row is damaged, or is newer than the revision of the store. */
 function checkRows(db: DatabaseSync, path: string): void {
   const revision = db.prepare("SELECT revision FROM meta WHERE one = 1").get()?.["revision"];
   if (typeof revision !== "number") throw damaged(path, "its table meta has no revision");
@@ -222,8 +225,8 @@ function rowSum(version: number, key: string, value: Uint8Array | undefined): nu
   return crc32(value ?? "removed", crc32(`${version} ${key} `));
 }
 
-/** Throws `FileRefused` when the row is damaged. */
-function readRow(row: Row, path: string): StoreChange {
+/** Throws `FileRefusedError` when the row is damaged. */
+function readRow(row: SqlRow, path: string): StoreChange {
   const { version, key, value, sum } = row;
   const bytes = value instanceof Uint8Array ? value : undefined;
   if (typeof version !== "number" || typeof key !== "string" || sum !== rowSum(version, key, bytes))
@@ -233,7 +236,7 @@ function readRow(row: Row, path: string): StoreChange {
 
 /** Reads rows until a page is full. `isAll` when there were no more. */
 function readPage(
-  found: Iterable<Row>,
+  found: Iterable<SqlRow>,
   { limit, path }: { readonly limit: number; readonly path: string },
 ): { readonly rows: readonly StoreChange[]; readonly isAll: boolean } {
   const rows: StoreChange[] = [];

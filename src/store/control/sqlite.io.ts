@@ -1,34 +1,34 @@
 /**
- * The `Store` of one node: an SQLite file in the data directory, in the same thread as the audit log, or an in-memory database for
+ * The `ControlStore` of one node: an SQLite file in the data directory, in the same thread as the audit log, or an in-memory database for
  * `--ephemeral`.
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import { ControlFile, type ControlFileOptions, type SwapRequest } from "./file.io.ts";
 import {
+  type ControlStore,
   checkKey,
   checkLimit,
   checkPrefix,
   checkValue,
   MAX_PAGE_ITEMS,
-  type PageRequest,
   STORE_BOUNDS,
-  type Store,
   type StoreBounds,
   type StoreItem,
   type StorePage,
+  type StorePageRequest,
   type StoreWatch,
-  type Swap,
+  type SwapResult,
 } from "./store.ts";
-import { type FoundChanges, Watches, type WatchPosition } from "./watches.ts";
+import { type FoundChanges, StoreWatches, type WatchPosition } from "./store-watches.ts";
 
 /** The calls to the database. */
-interface Asked {
+interface StoreQueries {
   get(key: string): Promise<StoreItem | undefined>;
-  list(request: Required<PageRequest> & { readonly prefix: string }): Promise<StorePage>;
+  list(request: Required<StorePageRequest> & { readonly prefix: string }): Promise<StorePage>;
   changesSince(request: { readonly prefix: string; readonly position: WatchPosition }): Promise<FoundChanges>;
   /** The caller must not use the bytes of the value afterwards. */
-  compareAndSwap(request: SwapRequest): Promise<Swap>;
+  compareAndSwap(request: SwapRequest): Promise<SwapResult>;
   close(): Promise<void>;
 }
 
@@ -37,7 +37,7 @@ interface Asked {
  * `store_unavailable`, without changes on disk, when the file is in use, damaged, or was written by a newer program; `metadata.problem` has
  * the reason.
  */
-export async function openSqliteStore(directory: string, options: Partial<ControlFileOptions> = {}): Promise<Store> {
+export async function openSqliteStore(directory: string, options: Partial<ControlFileOptions> = {}): Promise<ControlStore> {
   const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
   const calls = new ThreadCalls<ControlFile, ControlFileOptions>("control");
   await calls.open({ directory, bounds, takesAsItIs });
@@ -51,7 +51,7 @@ export async function openSqliteStore(directory: string, options: Partial<Contro
 }
 
 /** Opens a store that ends with the process. It never waits for a disk, so it needs no thread. */
-export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): Store {
+export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): ControlStore {
   const database = new ControlFile({ directory: undefined, bounds, takesAsItIs: false });
   return new SqliteStore({
     get: (key) => Promise.try(() => database.get(key)),
@@ -62,14 +62,14 @@ export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): Store {
   });
 }
 
-class SqliteStore implements Store {
-  readonly #asked: Asked;
-  readonly #watches: Watches;
+class SqliteStore implements ControlStore {
+  readonly #asked: StoreQueries;
+  readonly #watches: StoreWatches;
   #closed: Promise<void> | undefined;
 
-  constructor(asked: Asked) {
+  constructor(asked: StoreQueries) {
     this.#asked = asked;
-    this.#watches = new Watches((prefix, position) =>
+    this.#watches = new StoreWatches((prefix, position) =>
       Promise.try(() => {
         this.#checkOpen();
         return asked.changesSince({ prefix, position });
@@ -83,14 +83,14 @@ class SqliteStore implements Store {
     return this.#asked.get(key);
   }
 
-  async list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: PageRequest = {}): Promise<StorePage> {
+  async list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: StorePageRequest = {}): Promise<StorePage> {
     checkPrefix(prefix);
     checkLimit(limit);
     this.#checkOpen();
     return this.#asked.list({ prefix, after, limit });
   }
 
-  async compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap> {
+  async compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult> {
     checkKey(key);
     this.#checkOpen();
     checkValue(key, value);

@@ -1,5 +1,5 @@
 /**
- * The interface of a `Store`, which keeps, by key, values that must be the same for all readers (policies, leases, flags).
+ * The interface of a `ControlStore`, which keeps, by key, values that must be the same for all readers (policies, leases, flags).
  *
  * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store. It never decreases, and no number is used twice. An
  *   item's version is the revision of its last change, so one version always has the same content.
@@ -40,7 +40,7 @@ export interface StoreItem {
 }
 
 /** The result of a `compareAndSwap`. */
-export type Swap =
+export type SwapResult =
   /** `version` is the item's new version, or the revision of its removal. */
   | { readonly isSwapped: true; readonly version: number }
   /** Nothing changed, because the item has this other version; 0 when it is absent. */
@@ -63,7 +63,7 @@ export interface StoreChange {
 }
 
 /** Selects a page of a list: the items after the key `after`, at most `limit` (1 to 1000, default 1000). */
-export interface PageRequest {
+export interface StorePageRequest {
   readonly after?: string;
   readonly limit?: number;
 }
@@ -93,16 +93,16 @@ export interface StoreWatch extends Disposable {
  * Every method rejects with `store_unavailable` when the store is unavailable or closed, and with `invalid_argument` when a key or prefix is
  * not 1 to 512 (a prefix: 0 to 512) characters of printable ASCII without spaces.
  */
-export interface Store extends AsyncDisposable {
+export interface ControlStore extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
   /** Returns items whose key starts with `prefix`. */
-  list(prefix: string, page?: PageRequest): Promise<StorePage>;
+  list(prefix: string, page?: StorePageRequest): Promise<StorePage>;
   /**
    * Puts `value`, or removes the item when `value` is undefined, if the item's version is `expectedVersion` (0: if it is absent). Removing
    * an absent item changes nothing and returns `isSwapped` with the version 0. Rejects with `quota_exceeded` above 16 MiB or when the store
    * is full. The value is copied before this returns.
    */
-  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap>;
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
   /**
    * Returns changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` when that is 0, too old,
    * or above the revision of this store.

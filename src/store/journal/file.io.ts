@@ -4,8 +4,8 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { MAX_SEQ } from "../../catalog/record/codec.ts";
 import { DATA_FILES } from "../data-directory.ts";
-import { createIfMissing, type DatabaseFormat, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
-import { type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
+import { createIfMissing, type DatabaseFormat, damaged, FileInspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
+import { type JournalMeta, type JournalRow, MAX_LEASE, NO_LEASE, type NumberedLease, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
 /** Highest valid number in `meta`. It leaves room for more changes than a node ever makes. */
@@ -33,7 +33,7 @@ export function journalPath(directory: string): string {
   return join(directory, DATA_FILES.journal);
 }
 
-/** Creates the file if it is missing. Throws `FileRefused` when a log exists without its file. */
+/** Creates the file if it is missing. Throws `FileRefusedError` when a log exists without its file. */
 export function createJournalFile(directory: string, meta: JournalMeta): void {
   createIfMissing(journalPath(directory), JOURNAL, (db) => {
     const insert = db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, 0)");
@@ -44,7 +44,7 @@ export function createJournalFile(directory: string, meta: JournalMeta): void {
 /** Reads and checks the whole journal before the first write. Nothing on disk changes. */
 export class JournalReader {
   readonly #path: string;
-  readonly #file: Inspection;
+  readonly #file: FileInspection;
   readonly #next: StatementSync;
   #afterSeq = 0;
   #rows = 0;
@@ -55,7 +55,7 @@ export class JournalReader {
 
   constructor(directory: string, options: InspectOptions) {
     this.#path = journalPath(directory);
-    this.#file = new Inspection(this.#path, JOURNAL, options);
+    this.#file = new FileInspection(this.#path, JOURNAL, options);
     this.meta = this.#file.read((db) => readMeta(db, this.#path));
     this.leases = this.#file.read((db) => readLeases(db, this.#path));
     this.earlierBoots = this.#file.read((db) => readStarts(db, this.#path));
@@ -67,10 +67,10 @@ export class JournalReader {
   }
 
   /**
-   * Returns the next rows ordered by seq, in one new buffer. Undefined at the end. Also calls `onRow` for each row. Throws `FileRefused`
+   * Returns the next rows ordered by seq, in one new buffer. Undefined at the end. Also calls `onRow` for each row. Throws `FileRefusedError`
    * when a row is damaged.
    */
-  next(onRow: (row: Row) => void): Uint8Array<ArrayBuffer> | undefined {
+  next(onRow: (row: JournalRow) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
       // One value for many rows. A result row and a buffer for each took four times as long.
       const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];

@@ -30,7 +30,7 @@ const BATCH_HEAD_BYTES = 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-class Writer {
+class RowWriter {
   readonly #buffer: ArrayBuffer;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -102,7 +102,7 @@ export function encodeBatch(batch: WriteBatch): ArrayBuffer {
   for (const put of batch.puts) capacityBytes += textCapacity(put.leaseId) + ROW.KEY + put.key.length * 3 + put.record.length;
   for (const key of batch.forget) capacityBytes += textCapacity(key);
   for (const leaseId of batch.endedLeases) capacityBytes += textCapacity(leaseId);
-  const writer = new Writer(capacityBytes);
+  const writer = new RowWriter(capacityBytes);
   writer.f64(batch.lastSeq);
   writer.f64(batch.floor);
   writer.u32(batch.forget.length);
@@ -127,12 +127,12 @@ export interface BatchVisitor {
   forget(keyBytes: Uint8Array): void;
   lease(lease: BatchLease): void;
   /** `row` has the layout `ROW`, without its crc and lease number. It is a view into the batch and may be written to. */
-  put(row: Row, leaseId: string): void;
+  put(row: JournalRow, leaseId: string): void;
   endLease(leaseId: string): void;
 }
 
 /** One row as a view of a larger buffer. */
-export interface Row {
+export interface JournalRow {
   readonly seq: number;
   readonly bytes: Uint8Array;
 }
@@ -141,7 +141,7 @@ export interface Row {
 export const ROW_KEY = ROW.KEY;
 
 /** Offset of the end of the key in the bytes of a row. */
-export function rowKeyEnd({ bytes }: Row): number {
+export function rowKeyEnd({ bytes }: JournalRow): number {
   return ROW.KEY + readU32(bytes, ROW.KEY_BYTES);
 }
 
@@ -153,7 +153,7 @@ function writeU32(bytes: Uint8Array, at: number, value: number): void {
   for (let i = 0; i < 4; i++) bytes[at + i] = value >>> (8 * i);
 }
 
-class Reader {
+class RowReader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at: number;
@@ -187,7 +187,7 @@ class Reader {
     return bytes.length === 0 ? "" : decoder.decode(bytes);
   }
 
-  row(): Row {
+  row(): JournalRow {
     const at = this.#at;
     const keyBytes = this.#view.getUint32(at + ROW.KEY_BYTES, true);
     const recordBytes = this.#view.getUint32(at + ROW.RECORD_BYTES, true);
@@ -206,7 +206,7 @@ export interface BatchMarks extends SeqNumbers {
 
 /** The numbers of an encoded batch that its reader needs before the parts. */
 export function batchMarks(buffer: ArrayBuffer): BatchMarks {
-  const reader = new Reader(buffer, 0);
+  const reader = new RowReader(buffer, 0);
   const [lastSeq, floor] = [reader.f64(), reader.f64()];
   reader.u32();
   return { lastSeq, floor, leaseCount: reader.u32(), putCount: reader.u32() };
@@ -214,9 +214,9 @@ export function batchMarks(buffer: ArrayBuffer): BatchMarks {
 
 /** Calls the visitor for each part of an encoded batch. */
 export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
-  const counts = new Reader(buffer, 16);
+  const counts = new RowReader(buffer, 16);
   const [forgets, leases, puts, ended] = [counts.u32(), counts.u32(), counts.u32(), counts.u32()];
-  const reader = new Reader(buffer, BATCH_HEAD_BYTES);
+  const reader = new RowReader(buffer, BATCH_HEAD_BYTES);
   for (let i = 0; i < forgets; i++) visitor.forget(reader.bytes());
   for (let i = 0; i < leases; i++) {
     const ttlMs = reader.f64();
@@ -243,7 +243,7 @@ export interface RowDamage {
 export function visitRows(
   chunk: Uint8Array,
   options: { readonly afterSeq: number; readonly crc32: (bytes: Uint8Array) => number },
-  onRow: (row: Row) => void,
+  onRow: (row: JournalRow) => void,
 ): RowDamage | undefined {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   let seq = options.afterSeq;

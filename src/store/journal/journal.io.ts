@@ -6,8 +6,8 @@ import type { Log } from "../../lib/log.io.ts";
 import { damageText, STORED_FORMAT } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import { decodeRows, encodeBatch, type NumberedLease } from "./format.ts";
-import type { Journal, JournalStats, Restored } from "./journal.ts";
-import type { Change, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
+import type { Journal, JournalStats, RestoredJournal } from "./journal.ts";
+import type { CommitResult, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
 /** Most bytes that can be queued for the disk. Above it, the next batch is rejected. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
@@ -36,8 +36,8 @@ export interface JournalOptions {
  */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { directory, nodeId, forceNewGeneration, log } = options;
-  const numbers = new Numbers();
-  const calls: Calls = new ThreadCalls("journal", (message) => {
+  const numbers = new JournalNumbers();
+  const calls: JournalCalls = new ThreadCalls("journal", (message) => {
     numbers.lastError = withoutPlace(message, directory);
     log.warn({ error: message }, "journal checkpoint failed, retrying later");
   });
@@ -52,7 +52,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     hashSeed: randomInt(2 ** 32),
   });
   log.info({ directory, generation: meta.generation, boots: meta.boots, leaseCount: leases.length }, "journal opened");
-  const restored: Restored = { ...meta, leases: leases.map(withoutNumber), boot, earlierBoots };
+  const restored: RestoredJournal = { ...meta, leases: leases.map(withoutNumber), boot, earlierBoots };
   return new DiskJournal({ calls, numbers, restored, leases }, options);
 }
 
@@ -66,7 +66,7 @@ function newBoot(): string {
   return randomBytes(8).toString("hex");
 }
 
-type Calls = ThreadCalls<JournalThread, OpenRequest>;
+type JournalCalls = ThreadCalls<JournalThread, OpenRequest>;
 
 /** Resources of a batch while it is queued for the disk. */
 interface BatchSize {
@@ -74,26 +74,26 @@ interface BatchSize {
   readonly bytes: number;
 }
 
-interface Opened {
-  readonly calls: Calls;
-  readonly numbers: Numbers;
-  readonly restored: Restored;
+interface OpenJournalParts {
+  readonly calls: JournalCalls;
+  readonly numbers: JournalNumbers;
+  readonly restored: RestoredJournal;
   readonly leases: readonly NumberedLease[];
 }
 
 class DiskJournal implements Journal {
-  readonly restored: Restored;
-  readonly #calls: Calls;
+  readonly restored: RestoredJournal;
+  readonly #calls: JournalCalls;
   readonly #options: JournalOptions;
   /** IDs of leases by number, for the replay. */
   readonly #leaseIds: Map<number, string>;
-  readonly #numbers: Numbers;
+  readonly #numbers: JournalNumbers;
   #isReplayed = false;
   #queuedBatches = 0;
   #queuedBytes = 0;
   #closed: Promise<void> | undefined;
 
-  constructor({ calls, numbers, restored, leases }: Opened, options: JournalOptions) {
+  constructor({ calls, numbers, restored, leases }: OpenJournalParts, options: JournalOptions) {
     this.#calls = calls;
     this.#numbers = numbers;
     this.restored = restored;
@@ -158,7 +158,7 @@ class DiskJournal implements Journal {
   }
 
   /** Waits for a change and counts it. Rejects with `store_unavailable` when the write has failed. */
-  async #changed(change: Promise<Change>, size: BatchSize = { rows: 0, bytes: 0 }): Promise<void> {
+  async #changed(change: Promise<CommitResult>, size: BatchSize = { rows: 0, bytes: 0 }): Promise<void> {
     const startMs = performance.now();
     this.#queuedBatches++;
     this.#queuedBytes += size.bytes;
@@ -201,7 +201,7 @@ function withoutNumber({ lease: _lease, ...lease }: NumberedLease): BatchLease {
 }
 
 /** The numbers for `/metrics/persistence`. */
-class Numbers {
+class JournalNumbers {
   readonly #commitMs = new Float64Array(LATENCY_RING);
   #batches = 0;
   #rows = 0;
@@ -251,8 +251,8 @@ class Numbers {
 
 /** Opens a journal without a disk (`--ephemeral`): every start is a new, empty generation. */
 export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "newNodeId" | "newGeneration">): Journal {
-  const numbers = new Numbers();
-  const restored: Restored = {
+  const numbers = new JournalNumbers();
+  const restored: RestoredJournal = {
     nodeId: options.nodeId ?? options.newNodeId(),
     generation: options.newGeneration(),
     lastSeq: 0,

@@ -10,7 +10,7 @@ import type { JournalMeta } from "./format.ts";
  * The contents of a directory when it was opened. The generation is new if the directory was empty, if a new one is forced, and always
  * without a disk. Otherwise it is the same as at the previous start. Rows keep their seqs in a new generation.
  */
-export interface Restored extends JournalMeta {
+export interface RestoredJournal extends JournalMeta {
   readonly leases: readonly BatchLease[];
   /** The name of this process instance, unique among all starts of all directories. Durable when `nameStart` resolves. */
   readonly boot: string;
@@ -50,7 +50,7 @@ export interface JournalStats {
 
 /** One open data directory. */
 export interface Journal extends AsyncDisposable {
-  readonly restored: Restored;
+  readonly restored: RestoredJournal;
   /**
    * Passes every row to `onRow`, ordered by seq, and then opens the file for writing. Must be called once, before `write`. Rejects with
    * `store_unavailable` when a row is damaged (the files are then unchanged), and when the number of this boot cannot be written. Costs

@@ -21,7 +21,7 @@ export function hashBytes(bytes: Uint8Array, seed: number, from = 0, to = bytes.
   return mix32(hash);
 }
 
-interface Undo {
+interface SlotUndo {
   readonly slot: number;
   readonly hash: number;
   readonly value: number;
@@ -34,7 +34,7 @@ export class KeyTable {
   /** Slots that are not EMPTY. */
   #used = 0;
   #size = 0;
-  #undo: Undo[] = [];
+  #undo: SlotUndo[] = [];
 
   /** Number of names. */
   get size(): number {

@@ -1,7 +1,7 @@
 /** The thread that owns the journal's file. A slow fsync blocks this thread, and no client stream. */
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
-import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
-import { type Move, type Notify, type Owner, serving } from "../thread.io.ts";
+import { FileRefusedError, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
+import { type NotifyCaller, serving, type ThreadOwner, type TransferBuffer } from "../thread.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
 import type { JournalMeta, NumberedLease } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
@@ -36,7 +36,7 @@ export interface FileState {
 }
 
 /** The result of a change. */
-export interface Change {
+export interface CommitResult {
   /** Why the write failed. Undefined when it is on disk. */
   readonly fault: string | undefined;
   readonly commitMs: number;
@@ -44,10 +44,10 @@ export interface Change {
 }
 
 /** The open directory: first read, then written to. */
-export class JournalThread implements Owner {
+export class JournalThread implements ThreadOwner {
   readonly opened: { readonly meta: JournalMeta; readonly leases: readonly NumberedLease[]; readonly earlierBoots: readonly string[] };
   readonly #request: OpenRequest;
-  readonly #notify: Notify;
+  readonly #notify: NotifyCaller;
   readonly #index: JournalIndex;
   readonly #idle: NodeJS.Timeout;
   readonly #unlock: () => void;
@@ -57,8 +57,8 @@ export class JournalThread implements Owner {
   /** Size of the log in the last answer. */
   #answeredWalBytes = 0;
 
-  /** Checks everything that can be checked without reading each row. Throws `FileRefused`. */
-  constructor(request: OpenRequest, notify: Notify) {
+  /** Checks everything that can be checked without reading each row. Throws `FileRefusedError`. */
+  constructor(request: OpenRequest, notify: NotifyCaller) {
     this.#notify = notify;
     const { directory, nodeId, freshNodeId, freshGeneration, forceNewGeneration } = request;
     this.#request = request;
@@ -71,7 +71,7 @@ export class JournalThread implements Owner {
       reader = new JournalReader(directory, { takesAsItIs: forceNewGeneration });
       const { meta, leases, earlierBoots } = reader;
       if (nodeId !== undefined && nodeId !== meta.nodeId) {
-        throw new FileRefused(
+        throw new FileRefusedError(
           "other_node",
           `the settings say node ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
         );
@@ -89,8 +89,8 @@ export class JournalThread implements Owner {
     this.#idle = setTimeout(() => this.#tidy(), IDLE_MS).unref();
   }
 
-  /** Returns the next rows, in one buffer. Undefined at the end, where the file is opened for writing. Throws `FileRefused`. */
-  next(_request: undefined, move: Move) {
+  /** Returns the next rows, in one buffer. Undefined at the end, where the file is opened for writing. Throws `FileRefusedError`. */
+  next(_request: undefined, move: TransferBuffer) {
     try {
       const rows = this.#writer === undefined ? this.#reader.next((row) => this.#index.addRow(row)) : undefined;
       if (rows === undefined && this.#writer === undefined) {
@@ -106,11 +106,11 @@ export class JournalThread implements Owner {
     }
   }
 
-  write(batch: ArrayBuffer): Change {
+  write(batch: ArrayBuffer): CommitResult {
     return this.#change((writer) => writer.write(batch));
   }
 
-  renew(generation: number): Change {
+  renew(generation: number): CommitResult {
     return this.#change((writer) => {
       const meta = { ...this.#meta, generation };
       writer.boot(meta);
@@ -118,11 +118,11 @@ export class JournalThread implements Owner {
     });
   }
 
-  nameStart(): Change {
+  nameStart(): CommitResult {
     return this.#change((writer) => writer.nameStart(this.#request.boot));
   }
 
-  #change(act: (writer: JournalWriter) => void): Change {
+  #change(act: (writer: JournalWriter) => void): CommitResult {
     const startMs = performance.now();
     let fault: string | undefined;
     if (this.#writer === undefined) fault = "the journal must be replayed before it is written to";

@@ -9,11 +9,11 @@ import { JOURNAL, journalPath } from "./file.io.ts";
 import {
   batchMarks,
   type JournalMeta,
+  type JournalRow,
   MAX_LEASE,
   NO_LEASE,
   type NumberedLease,
   ROW_KEY,
-  type Row,
   rowKeyEnd,
   rowLease,
   sealRow,
@@ -47,7 +47,7 @@ export class JournalIndex {
   }
 
   /** The hash of a row's key. */
-  hashKey(row: Row): number {
+  hashKey(row: JournalRow): number {
     return hashBytes(row.bytes, this.#seed, ROW_KEY, rowKeyEnd(row));
   }
 
@@ -55,7 +55,7 @@ export class JournalIndex {
     return hashBytes(this.#encoder.encode(text), this.#seed);
   }
 
-  addRow(row: Row): void {
+  addRow(row: JournalRow): void {
     this.keys.add(this.hashKey(row), row.seq);
     this.nextLease = Math.max(this.nextLease, rowLease(row.bytes) + 1);
   }
@@ -197,7 +197,7 @@ export class JournalWriter {
     index.leases.begin(marks.leaseCount);
     try {
       this.#commit(() => {
-        const rows: Row[] = [];
+        const rows: JournalRow[] = [];
         visitBatch(buffer, this.#visitor(rows));
         this.#insert(rows);
         this.#sql.marks.run(marks.lastSeq, marks.floor);
@@ -211,7 +211,7 @@ export class JournalWriter {
   }
 
   /** Writes the rows, and empties the list. */
-  #insert(rows: Row[]): void {
+  #insert(rows: JournalRow[]): void {
     const { insertRow, insertRows } = this.#sql;
     if (rows.length === ROWS_AT_ONCE) insertRows.run(...rows.flatMap(({ seq, bytes }) => [seq, bytes]));
     else for (const { seq, bytes } of rows) insertRow.run(seq, bytes);
@@ -219,7 +219,7 @@ export class JournalWriter {
   }
 
   /** Collects rows in `rows`, and writes them when there are enough. */
-  #visitor(rows: Row[]) {
+  #visitor(rows: JournalRow[]) {
     const sql = this.#sql;
     const index = this.#index;
     /** Numbers of the leases that this batch has named. */
@@ -249,7 +249,7 @@ export class JournalWriter {
         numbers.set(lease.leaseId, number);
         sql.putLease.run(number, lease.leaseId, lease.ttlMs, lease.principal, lease.idempotencyKey, lease.grantedWallMs);
       },
-      put: (row: Row, leaseId: string) => {
+      put: (row: JournalRow, leaseId: string) => {
         sealRow(row.bytes, leaseNumber(leaseId), crc32);
         index.keys.replace(index.hashKey(row), row.seq, (seq) => deleteRow(seq, row.bytes.subarray(ROW_KEY, rowKeyEnd(row))));
         rows.push(row);

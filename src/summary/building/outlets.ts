@@ -1,8 +1,8 @@
 /** On which channels the policy and the settings let a service out, from which scope on entries count there, and until when (docs/design/summaries.md, Building). */
 import { isControlNamespace, namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
-import { exportScopesAt, nextEdge, type Rule } from "../../policy/set/rules.ts";
-import type { Policy, Source, VerdictReason } from "../../policy/set/verdict.ts";
+import { exportScopesAt, type NamespaceRule, nextEdge } from "../../policy/set/rules.ts";
+import type { Policy, RecordSource, VerdictReason } from "../../policy/set/verdict.ts";
 import type { Channel } from "../summary.ts";
 
 /** Edges of windows that are looked at to find the end of an outlet. With more it ends at the last of these, where it is looked at again. */
@@ -13,7 +13,7 @@ export const CHANNELS: readonly Channel[] = [SCOPE.ZONE, SCOPE.REGION, SCOPE.GLO
 /** What the settings say of exports. */
 export interface ExportOptions {
   /** The own cluster and region. */
-  readonly source: Source;
+  readonly source: RecordSource;
   /** The widest channel. */
   readonly exportScope: Channel;
   /** Whether a rule that lists no scopes, and a namespace without a rule, export on the channel of `exportScope`. */
@@ -55,7 +55,7 @@ export class Outlets {
   readonly policy: Policy;
   readonly #options: ExportOptions;
   /** By rule, and so no more than the policy has. */
-  readonly #kept = new Map<Rule | undefined, Kept>();
+  readonly #kept = new Map<NamespaceRule | undefined, Kept>();
 
   constructor(policy: Policy, options: ExportOptions) {
     this.policy = policy;
@@ -75,7 +75,7 @@ export class Outlets {
     return permission;
   }
 
-  #judge(namespace: string, rule: Rule | undefined, wallMs: number): Permission {
+  #judge(namespace: string, rule: NamespaceRule | undefined, wallMs: number): Permission {
     const isGlobalListed = rule !== undefined && exportScopesAt(rule, wallMs).includes(SCOPE.GLOBAL);
     const windows = rule?.cutoverWindows ?? [];
     const outlets = this.#channelsAt(namespace, rule, wallMs).map((channel) => {
@@ -90,7 +90,7 @@ export class Outlets {
   }
 
   /** Windows that follow each other without a gap are one: the summary must not end at readers for a moment in between. */
-  #endOf(namespace: string, rule: Rule | undefined, { channel, wallMs }: { readonly channel: Channel; readonly wallMs: number }) {
+  #endOf(namespace: string, rule: NamespaceRule | undefined, { channel, wallMs }: { readonly channel: Channel; readonly wallMs: number }) {
     const windows = rule?.cutoverWindows ?? [];
     let edge = nextEdge(windows, wallMs);
     for (let i = 1; edge !== undefined && i < MAX_EDGES; i += 1) {
@@ -100,7 +100,7 @@ export class Outlets {
     return edge;
   }
 
-  #channelsAt(namespace: string, rule: Rule | undefined, wallMs: number): readonly Channel[] {
+  #channelsAt(namespace: string, rule: NamespaceRule | undefined, wallMs: number): readonly Channel[] {
     const listed = rule === undefined ? [] : exportScopesAt(rule, wallMs);
     const isAllowed = (scope: Channel) => this.policy.exportSummary(namespace, this.#options.source, { scope, wallMs }).allowed;
     return channelsOf(listed, this.#options).filter(isAllowed);

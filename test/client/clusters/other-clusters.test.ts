@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { ServerInfoResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { Client, type ClientOptions } from "../../../src/client/client.ts";
 import { OtherClusters } from "../../../src/client/clusters/other-clusters.ts";
-import { Servers } from "../../../src/client/servers/servers.ts";
+import { ServerList } from "../../../src/client/servers/server-list.ts";
 
 const OPTIONS: ClientOptions = { timeoutMs: 1000, lookupTtlMs: 0, nowMs: () => 0, random: () => 0, wait: () => Promise.resolve() };
 
@@ -47,7 +47,7 @@ function setUp() {
   };
   const ways = { isTls: () => false, open, lookAt: () => Promise.resolve({ addresses: ["10.0.0.1"] }) };
   const home = new Client(
-    new Servers({ seeds: ["home.example:1"], place: undefined, random: () => 0 }),
+    new ServerList({ seeds: ["home.example:1"], place: undefined, random: () => 0 }),
     (server) => open("eu1", server),
     OPTIONS,
   );

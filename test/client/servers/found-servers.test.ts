@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { nodesFor, resolversFor } from "../../../src/client/servers/servers.ts";
+import { nodesFor, resolversFor } from "../../../src/client/servers/server-list.ts";
 
 const NODE = { region: "r1", zone: "z1", targets: [{ name: "grpc", host: "10.0.0.1", port: 1 }] };
 const entries = (...all: readonly Omit<MessageInitShape<typeof EntrySchema>, "$typeName">[]) =>

@@ -1,6 +1,6 @@
 /** Retries beyond the first tries (docs/guides/client.md). */
 import { expect, test } from "vitest";
-import { RetryBudget } from "../../../src/client/servers/servers.ts";
+import { RetryBudget } from "../../../src/client/servers/server-list.ts";
 
 test("ten retries may come at once, also after very many calls that needed none, and then a tenth of the calls", () => {
   const budget = new RetryBudget();

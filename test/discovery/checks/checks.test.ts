@@ -358,7 +358,7 @@ test("outcomes of probes that a standstill of this node may have spoilt say noth
   world.run(SETTLED_MS);
   world.held = [];
   world.run(2000);
-  world.checks.stoodStill();
+  world.checks.onProcessPause();
   world.found.set("a.local", DOWN);
   for (const order of world.held.splice(0)) world.answer(order);
   world.run(500);

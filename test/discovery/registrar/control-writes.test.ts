@@ -4,11 +4,11 @@ import { NODES_NAMESPACE, RESOLVERS_NAMESPACE } from "../../../src/catalog/entry
 import { findRoleNamespace, isOfNodes } from "../../../src/catalog/entry/rules.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/servers.ts";
+import { RESOLVERS_NAMESPACE as CLIENTS_NAMESPACE } from "../../../src/client/servers/server-list.ts";
 import { checkControlWrites, checkPublishing } from "../../../src/discovery/registrar/write-authorization.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { Quotas } from "../../../src/policy/limits/quotas.ts";
+import { NamespaceQuotas } from "../../../src/policy/limits/quotas.ts";
 import { PENDING_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { at, caller, command, Disk, draftAt, Registry, stamped } from "../../fakes/registry.ts";
 
@@ -143,7 +143,7 @@ test.each([
 test("a quota of one entry for all namespaces and tenants hinders no resolver", () => {
   const ONE = { entries: 1, watches: 1, bytes: 1 };
   const quotas = ({ lookup }: Registry["replica"]) =>
-    new Quotas({
+    new NamespaceQuotas({
       namespaceQuota: () => ONE,
       tenantQuota: () => ONE,
       namespaceUsage: (namespace) => lookup.namespaceUsage(namespace),

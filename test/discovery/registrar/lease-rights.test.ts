@@ -3,12 +3,12 @@ import { expect, test } from "vitest";
 import { RESOLVERS_NAMESPACE } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import type { Rule } from "../../../src/policy/set/rules.ts";
-import { NO_POLICY, PENDING_POLICY, Policy, type Source, type Verdict } from "../../../src/policy/set/verdict.ts";
+import type { NamespaceRule } from "../../../src/policy/set/rules.ts";
+import { NO_POLICY, PENDING_POLICY, Policy, type PolicyVerdict, type RecordSource } from "../../../src/policy/set/verdict.ts";
 import { at, caller, command, draftAt, Registry, stamped } from "../../fakes/registry.ts";
 
 const TTL_MS = 30_000;
-const RULE: Rule = {
+const RULE: NamespaceRule = {
   pattern: "svc",
   owners: [],
   visibility: [],
@@ -20,7 +20,7 @@ const RULE: Rule = {
   priority: 0,
   quota: { entries: 0, watches: 0, bytes: 0 },
 };
-const policyOf = (rule: Partial<Rule>, number = 1) =>
+const policyOf = (rule: Partial<NamespaceRule>, number = 1) =>
   new Policy({ version: "", defaultAllow: true, rules: [{ ...RULE, ...rule }] }, number);
 const of = (tenant: string, roles: readonly string[] = []): Caller => ({ ...caller("ann", roles), tenant });
 const RESOLVER = draftAt({ namespace: RESOLVERS_NAMESPACE, name: "edge", instanceId: "edge" }, { scope: SCOPE.REGION });
@@ -114,7 +114,7 @@ test("a key that comes under a lease is judged at its next renewal", () => {
 test("a lease is judged once under a policy, and again for another caller or policy", () => {
   let asked = 0;
   class Counted extends Policy {
-    override source(namespace: string, source: Source): Verdict {
+    override source(namespace: string, source: RecordSource): PolicyVerdict {
       asked += 1;
       return super.source(namespace, source);
     }

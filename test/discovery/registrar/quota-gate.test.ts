@@ -5,14 +5,14 @@ import type { StampedEntry } from "../../../src/catalog/entry/codec.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import type { Replica } from "../../../src/catalog/replica/replica.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { Quotas } from "../../../src/policy/limits/quotas.ts";
+import { NamespaceQuotas } from "../../../src/policy/limits/quotas.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
 const MAX_ENTRIES = 3;
 
-function quotasOf(replica: Replica): Quotas {
-  return new Quotas({
+function quotasOf(replica: Replica): NamespaceQuotas {
+  return new NamespaceQuotas({
     namespaceQuota: () => ({ ...NO_QUOTA, entries: MAX_ENTRIES }),
     tenantQuota: () => NO_QUOTA,
     namespaceUsage: (namespace) => replica.lookup.namespaceUsage(namespace),

@@ -121,9 +121,9 @@ test("a negative answer may be kept for the negative ttl, in the SOA's TTL and i
 test("what is hidden from a viewer and what does not exist are told apart by nothing", () => {
   const visible = market();
   const hiding: DnsCatalog = {
-    edition: 1,
+    version: 1,
     changes: visible.changes,
-    takeRests: () => visible.takeRests(),
+    takePlanDependencies: () => visible.takePlanDependencies(),
     find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
     has: (kind, namespace, name, port) => name !== "web" && visible.has(kind, namespace, name, port),
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
@@ -232,9 +232,9 @@ test("outside our zones nothing is denied, only refused, also when such names ar
 function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; readonly asked: () => number } {
   let count = 0;
   const counted: DnsCatalog = {
-    edition: 1,
+    version: 1,
     changes: catalog.changes,
-    takeRests: () => catalog.takeRests(),
+    takePlanDependencies: () => catalog.takePlanDependencies(),
     find: (...name) => {
       count += 1;
       return catalog.find(...name);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
 import { type AskedType, ask, newResponder, questionBytes, wordOf } from "../asking.ts";
 

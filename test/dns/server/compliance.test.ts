@@ -5,8 +5,8 @@ import packet from "dns-packet";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RCODE } from "../../../src/dns/plan/answer.ts";
-import { Responder } from "../../../src/dns/server/responder.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { checkAnyBytes, mutatedQuery } from "../../fakes/dns-fuzz.ts";
 import { queryBytes, responseText } from "../../fakes/dns-text.ts";
@@ -14,8 +14,13 @@ import { runs } from "../../fakes/effort.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 
 const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
-type Transport = Parameters<Responder["respond"]>[1];
+const responder = new DnsResponder({
+  settings: TEST_DNS_SETTINGS,
+  planBytes: SETTINGS.dns.planBytes,
+  random: () => 0.5,
+  serialOf: () => 1,
+});
+type Transport = Parameters<DnsResponder["respond"]>[1];
 const TRANSPORTS: readonly Transport[] = ["udp", "tcp", "dot", "doh"];
 
 /** What a response's OPT record says, with the data of its options by their codes, in hex. */
@@ -308,7 +313,7 @@ describe.each(TRANSPORTS)("EDNS over %s", (transport) => {
   });
 
   test("keepalive is answered over TCP and TLS, and not over HTTP (RFC 7828)", () => {
-    const told = new Responder({
+    const told = new DnsResponder({
       settings: TEST_DNS_SETTINGS,
       planBytes: 1 << 20,
       random: () => 0.5,

@@ -2,10 +2,10 @@
 import packet from "dns-packet";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Responder, type Sender } from "../../../src/dns/server/responder.ts";
+import { DnsResponder, type QuerySender } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
-import { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { PendingNameError } from "../../../src/dns/subject/remote-lookup.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { parseCookieSecrets, ServerCookies } from "../../../src/dns/wire/cookies.ts";
 import { parseBlock } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
@@ -21,8 +21,8 @@ const catalog = new FakeDnsCatalog([
 ]);
 const view = onlyView(catalog);
 
-function newResponder(options: Partial<ConstructorParameters<typeof Responder>[0]> = {}): Responder {
-  return new Responder({
+function newResponder(options: Partial<ConstructorParameters<typeof DnsResponder>[0]> = {}): DnsResponder {
+  return new DnsResponder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
@@ -31,7 +31,7 @@ function newResponder(options: Partial<ConstructorParameters<typeof Responder>[0
   });
 }
 
-const sender = (address: string, monoMs = 0): Sender => ({ address, monoMs, room: "all" });
+const sender = (address: string, monoMs = 0): QuerySender => ({ address, monoMs, room: "all" });
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 
 /** A query with options. */
@@ -184,7 +184,7 @@ describe("extended errors", () => {
   const cutOff = Object.assign(new FakeDnsCatalog(), { find: notReady });
   const asking = Object.assign(new FakeDnsCatalog(), {
     find: () => {
-      throw new UnknownName("web", Promise.resolve(), new Set());
+      throw new PendingNameError("web", Promise.resolve(), new Set());
     },
   });
   test.each([

@@ -3,10 +3,10 @@ import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
-import { Responder } from "../../../src/dns/server/responder.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
-import { Policy, type Verdict } from "../../../src/policy/set/verdict.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
+import { Policy, type PolicyVerdict } from "../../../src/policy/set/verdict.ts";
 import { SECRET_SETTINGS, secretCatalogs } from "../../fakes/dns-secrets.ts";
 import { queryBytes } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
@@ -40,7 +40,7 @@ test.each(["A", "SRV", "TXT", "PTR", "SOA", "CNAME", "ANY"])(
     const [anonymous] = secretCatalogs((what) => looks.push(what));
     if (anonymous === undefined) throw new Error("there is an anonymous view");
     const work = (form: string, word: string) => {
-      const responder = new Responder({
+      const responder = new DnsResponder({
         settings: SECRET_SETTINGS,
         planBytes: SETTINGS.dns.planBytes,
         random: () => 0.5,
@@ -61,7 +61,7 @@ test.each(["A", "SRV", "TXT", "PTR", "SOA", "CNAME", "ANY"])(
 class CountingPolicy extends Policy {
   count = 0;
 
-  override viewer(...about: Parameters<Policy["viewer"]>): Verdict {
+  override viewer(...about: Parameters<Policy["viewer"]>): PolicyVerdict {
     this.count += 1;
     return super.viewer(...about);
   }
@@ -88,7 +88,12 @@ test.each([
   const reads = new CatalogReads(r.replica, node, { policies, onDenied: () => undefined });
   const view = onlyView(dnsCatalog(() => 0, { reads, replica: r.replica, dnsNames, identity: node, policies }));
   const asked = (word: string) => {
-    const responder = new Responder({ settings: SECRET_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 7 });
+    const responder = new DnsResponder({
+      settings: SECRET_SETTINGS,
+      planBytes: SETTINGS.dns.planBytes,
+      random: () => 0.5,
+      serialOf: () => 7,
+    });
     const before = policy.count;
     const reply = responder.respond(queryBytes({ name: `${name.replace("@", word)}.waymark`, type: "A" }), "udp", () => view);
     return { rcode: reply?.rcode, count: policy.count - before };

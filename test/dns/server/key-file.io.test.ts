@@ -58,16 +58,16 @@ test("a reload takes other keys, and keeps those it has where the file is wrong 
   for (const text of [first, "", `${first}\n`]) {
     writeFileSync(path, text);
     file.reload();
-    expect([keys.edition, keys.keys[0]]).toEqual([0, before]);
+    expect([keys.version, keys.keys[0]]).toEqual([0, before]);
   }
   writeFileSync(path, second);
   file.reload();
-  expect([keys.edition, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([1, false]);
+  expect([keys.version, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([1, false]);
   // Step 2 of a change of keys: the new one comes first.
-  for (const [edition, text] of [`${second}${first}`, `${first}${second}`].entries()) {
+  for (const [version, text] of [`${second}${first}`, `${first}${second}`].entries()) {
     writeFileSync(path, text);
     file.reload();
-    expect([keys.edition, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([2 + edition, edition === 1]);
+    expect([keys.version, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([2 + version, version === 1]);
   }
 });
 
@@ -78,5 +78,5 @@ test("a reload takes the same two keys in another order: the first one signs", (
   const before = tags();
   writeFileSync(path, `${second}${first}`);
   file.reload();
-  expect([keys.edition, tags()]).toEqual([1, before.toReversed()]);
+  expect([keys.version, tags()]).toEqual([1, before.toReversed()]);
 });

@@ -1,10 +1,10 @@
 /** One responder reads, judges and answers all questions of a gateway with the same few objects. Nothing of a question may be left for the next one. */
 import { expect, test } from "vitest";
-import { Responder, type Sender } from "../../../src/dns/server/responder.ts";
+import { DnsResponder, type QuerySender } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
-import { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
-import { onlyView, type Selected } from "../../../src/dns/views/asker.ts";
+import { PendingNameError } from "../../../src/dns/subject/remote-lookup.ts";
+import { onlyView, type ViewSelection } from "../../../src/dns/views/query-client.ts";
 import type { DnsTransport } from "../../../src/dns/wire/response.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
@@ -23,7 +23,7 @@ const limited = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "
   answerLimit: 1,
 });
 const view = onlyView(catalog);
-const unknown = new UnknownName("k", Promise.resolve(), new Set());
+const unknown = new PendingNameError("k", Promise.resolve(), new Set());
 const keys = Object.assign(new TestKeys(), { sign: () => new Uint8Array(64) });
 
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
@@ -53,8 +53,8 @@ function changesSince(serial: number | undefined): Uint8Array {
 interface Asked {
   readonly bytes: Uint8Array;
   readonly transport?: DnsTransport;
-  readonly select?: () => Selected;
-  readonly sender?: Partial<Sender>;
+  readonly select?: () => ViewSelection;
+  readonly sender?: Partial<QuerySender>;
 }
 
 const throwing = (error: Error) => () => {
@@ -98,10 +98,10 @@ const QUESTIONS: Readonly<Record<string, Asked>> = {
   "for changes since no serial": { bytes: changesSince(undefined), transport: "tcp", sender: { mayTransfer: true } },
 };
 
-function newResponder(): Responder {
+function newResponder(): DnsResponder {
   const signer = new ZoneSigner({ keys, now: () => ({ monoMs: 0, wallMs: NOW * 1000 }) });
   const key = { name: "k.example", algorithm: "hmac-sha256", secret: SECRET, viewIndex: 0 } as const;
-  return new Responder({
+  return new DnsResponder({
     settings: { ...TEST_DNS_SETTINGS, zoneKeys: () => signer.keys },
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
@@ -114,7 +114,7 @@ function newResponder(): Responder {
   });
 }
 
-function answer(responder: Responder, { bytes, transport = "udp", select = () => view, sender }: Asked) {
+function answer(responder: DnsResponder, { bytes, transport = "udp", select = () => view, sender }: Asked) {
   const reply = responder.respond(bytes, transport, select, { address: "192.0.2.1", monoMs: 0, room: "all", ...sender });
   return { ...reply, bytes: Buffer.from(reply?.bytes ?? []).toString("hex") };
 }

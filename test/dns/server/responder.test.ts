@@ -2,9 +2,9 @@ import packet from "dns-packet";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { Responder } from "../../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
@@ -12,9 +12,9 @@ import { queryBytes, responseText, sectionLines } from "../../fakes/dns-text.ts"
 import { SETTINGS } from "../../fakes/options.ts";
 import { questionBytes } from "../asking.ts";
 
-function newResponder(maxNegativePlans?: number): Responder {
+function newResponder(maxNegativePlans?: number): DnsResponder {
   const rng = new Rng("responder");
-  return new Responder({
+  return new DnsResponder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => rng.next(),
@@ -23,7 +23,7 @@ function newResponder(maxNegativePlans?: number): Responder {
   });
 }
 
-function addresses(responder: Responder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {
+function addresses(responder: DnsResponder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {
   const reply = responder.respond(queryBytes({ name, type: "A" }), "udp", () => onlyView(catalog));
   return sectionLines(reply?.bytes ?? new Uint8Array(12), "answer").map((line) => line.split(" ").at(-1) ?? "");
 }
@@ -151,7 +151,7 @@ test("whatever names are denied one after the other, each answer has the whole S
   fc.assert(
     fc.property(names, (asked) => {
       const rng = new Rng("denied");
-      const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf: () => 1 });
+      const responder = new DnsResponder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf: () => 1 });
       for (const name of asked) {
         const reply = responder.respond(queryBytes({ name, type: "NAPTR" }), "udp", () => onlyView(catalog));
         const { authorities = [], questions = [] } = packet.decode(Buffer.from(reply?.bytes ?? []));
@@ -167,7 +167,7 @@ test("whatever names are denied one after the other, each answer has the whole S
 
 test("a denial from what may be old says so, and none that others get after it, nor the other way round", () => {
   const settings = { ...TEST_DNS_SETTINGS, staleTtlMs: TEST_DNS_SETTINGS.negativeTtlMs };
-  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
+  const responder = new DnsResponder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
   const fresh = new FakeDnsCatalog();
   const old = Object.assign(new FakeDnsCatalog([], { index: 1 }), { takeLeftMs: () => 0 });
   const isOld = (catalog: DnsCatalog, name: string) => {
@@ -288,7 +288,7 @@ test("an asker without a view is refused, and the next one is answered", () => {
 test("SOA tells the serial of its view at this moment, and a negative answer to a client subnet is to be kept by nobody", () => {
   let serial = 100;
   const settings = { settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 };
-  const responder = new Responder({ ...settings, serialOf: (viewIndex) => serial + viewIndex });
+  const responder = new DnsResponder({ ...settings, serialOf: (viewIndex) => serial + viewIndex });
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
   const soaOf = (name: string, isBySubnet: boolean) => {
     const reply = responder.respond(queryBytes({ name, type: "SOA" }), "tcp", () => ({ ...onlyView(catalog), isBySubnet }));

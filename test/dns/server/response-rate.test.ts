@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { Responder } from "../../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { prefixOf, ResponseRates } from "../../../src/dns/server/response-rate.ts";
-import { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { PendingNameError } from "../../../src/dns/subject/remote-lookup.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { sharedBuckets, shareLimits } from "../../../src/policy/limits/shared-limits.ts";
 import { BUCKET_FORMS, HASH_KEY } from "../../fakes/bucket-forms.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
@@ -65,7 +65,7 @@ test("an answer that another thread gave counts here too", () => {
 test("absent names of one zone use up nothing of another zone's, of what exists, or of what only lacks the type", () => {
   const rates = new ResponseRates({ perSecond: 2, maxNetworks: 100 });
   const settings = { ...TEST_DNS_SETTINGS, zones: ["waymark", "corp"] };
-  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1, rates });
+  const responder = new DnsResponder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1, rates });
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
   const sender = { address: "192.0.2.1", monoMs: 0, room: "all" } as const;
   const ask = (name: string, type: "A" | "AAAA" = "A") =>
@@ -76,7 +76,7 @@ test("absent names of one zone use up nothing of another zone's, of what exists,
 
 test("errors are one class, whatever they are", () => {
   const rates = new ResponseRates({ perSecond: 2, maxNetworks: 100 });
-  const responder = new Responder({
+  const responder = new DnsResponder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
@@ -107,7 +107,7 @@ test("errors are one class, whatever they are", () => {
 test("answers of more than three times their question share one budget of all networks; beyond it they say to ask over TCP", () => {
   const trusted = [{ bytes: Uint8Array.of(203, 0, 113, 0), prefixBits: 24 }];
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 1000, trusted });
-  const responder = new Responder({
+  const responder = new DnsResponder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
@@ -136,18 +136,18 @@ test("answers of more than three times their question share one budget of all ne
 
 test("a question that waited for what was fetched is not counted as one that begins to wait", () => {
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 100 });
-  const responder = new Responder({
+  const responder = new DnsResponder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
     serialOf: () => 1,
     rates,
   });
-  const name = new UnknownName("k", Promise.resolve(), new Set());
+  const name = new PendingNameError("k", Promise.resolve(), new Set());
   const unknown = () => {
     throw name;
   };
-  const waits = (waited: UnknownName | undefined) =>
+  const waits = (waited: PendingNameError | undefined) =>
     responder.respond(questionBytes("A", "web.waymark"), "udp", unknown, { address: "192.0.2.1", monoMs: 0, room: "all", waited })
       ?.unknown !== undefined;
   expect([waits(undefined), waits(name), waits(name), waits(undefined)]).toEqual([true, true, true, false]);
@@ -155,7 +155,7 @@ test("a question that waited for what was fetched is not counted as one that beg
 
 test("the last places to wait are for addresses that are proved, among which are trusted forwarders", () => {
   const rates = new ResponseRates({ perSecond: 9, maxNetworks: 9, trusted: [{ bytes: Uint8Array.of(192, 0, 2, 0), prefixBits: 24 }] });
-  const responder = new Responder({
+  const responder = new DnsResponder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
@@ -163,7 +163,7 @@ test("the last places to wait are for addresses that are proved, among which are
     rates,
   });
   const unknown = () => {
-    throw new UnknownName("k", Promise.resolve(), new Set());
+    throw new PendingNameError("k", Promise.resolve(), new Set());
   };
   const waits = (address: string, transport: "tcp" | "udp") =>
     (["all", "proved", "nobody"] as const).map(

@@ -1,12 +1,12 @@
 /** Signed answers (DNSSEC): each is checked by a validator of its own, which knows only the keys that the zone tells. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Plan, RCODE } from "../../../src/dns/plan/answer.ts";
+import { type AnswerPlan, RCODE } from "../../../src/dns/plan/answer.ts";
 import { drawAnswer } from "../../../src/dns/plan/draw.ts";
-import { Responder } from "../../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
 import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import {
   denialOf,
@@ -50,7 +50,7 @@ function newWorld(
   const signer = new ZoneSigner({ keys, now: () => time });
   const settings = { ...TEST_DNS_SETTINGS, negativeTtlMs, zones, reverseZones, zoneKeys: () => signer.keys };
   let serial = 1;
-  const responder = new Responder({
+  const responder = new DnsResponder({
     settings,
     planBytes: SETTINGS.dns.planBytes,
     maxNegativePlans,
@@ -204,7 +204,7 @@ test("a question for NXNAME is malformed, and says so", () => {
 test("who asks without DO gets the bytes of a gateway without keys, but for the keys themselves", () => {
   const [with_, without] = [
     newWorld(catalog()),
-    new Responder({
+    new DnsResponder({
       settings: { ...TEST_DNS_SETTINGS, reverseZones: ["10.in-addr.arpa"] },
       planBytes: SETTINGS.dns.planBytes,
       random: () => 0.5,
@@ -435,8 +435,8 @@ test("a limit of answers draws nothing from a signed set, also where records are
   const groups = [
     [1, 2, 3].map((last) => ({ type: "A" as const, name: "web", ttlSeconds: 5, data: { address: Uint8Array.of(10, 0, 0, last) } })),
   ];
-  const plan: Plan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue: new Map() };
-  const drawn = (signed: Plan["signed"]) => drawAnswer({ ...plan, signed }, { random: () => 0.5, answerLimit: 1 }).answers.length;
+  const plan: AnswerPlan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue: new Map() };
+  const drawn = (signed: AnswerPlan["signed"]) => drawAnswer({ ...plan, signed }, { random: () => 0.5, answerLimit: 1 }).answers.length;
   expect([drawn(undefined), drawn({ sinceMs: 0, soa: undefined })]).toEqual([1, 3]);
 });
 

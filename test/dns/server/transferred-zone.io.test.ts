@@ -9,7 +9,7 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { type DnsName, formatName } from "../../../src/dns/names/names.ts";
-import { Transfers } from "../../../src/dns/transfer/transfers.io.ts";
+import { ZoneTransfers } from "../../../src/dns/transfer/transfers.io.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { viewersOf } from "../../../src/dns/views/views.ts";
 import { parseAddress, parseBlock, reverseName } from "../../../src/lib/addresses.ts";
@@ -132,7 +132,7 @@ test.each([
       { views: [], transferKeys: [{ tenant: "red", cluster: undefined, region: undefined, zone: undefined }] },
       NODE,
     );
-    const transfers = new Transfers({
+    const transfers = new ZoneTransfers({
       reads,
       policies,
       clusterId: NODE.clusterId,

@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { DNS_LIMITS, type DnsLimits } from "../../../src/dns/server/server.io.ts";
-import { type TransferLimits, Transfers } from "../../../src/dns/transfer/transfers.io.ts";
+import { type TransferLimits, ZoneTransfers } from "../../../src/dns/transfer/transfers.io.ts";
 import type { EndedTransfer } from "../../../src/dns/transfer/zone-messages.ts";
 import { viewersOf } from "../../../src/dns/views/views.ts";
 import { openLog } from "../../../src/lib/log.io.ts";
@@ -49,7 +49,7 @@ function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits, 
   put(0, serviceCount, "10.0.0.1");
   const metrics = new Metrics();
   const ended: EndedTransfer[] = [];
-  const transfers = new Transfers({
+  const transfers = new ZoneTransfers({
     reads: new CatalogReads(r.replica, NODE, { policies, onDenied: () => {} }),
     policies,
     clusterId: NODE.clusterId,

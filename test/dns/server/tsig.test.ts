@@ -1,7 +1,7 @@
 /** Signed questions (RFC 8945) and what is answered to them. The signatures of the test are made by other code than those of the gateway. */
 import { expect, test } from "vitest";
-import { Responder } from "../../../src/dns/server/responder.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 import { complete, hmac, NOW, SECRET, type Signer, signedBy, u16, variables, wire } from "../../fakes/tsig.ts";
@@ -33,9 +33,9 @@ interface Options {
   readonly reverseZones?: readonly string[];
 }
 
-function newResponder({ mayBegin = true, algorithm = "hmac-sha256", serial = 1, reverseZones = [] }: Options = {}): Responder {
+function newResponder({ mayBegin = true, algorithm = "hmac-sha256", serial = 1, reverseZones = [] }: Options = {}): DnsResponder {
   const key = { name: "k.example", algorithm, secret: SECRET, viewIndex: 0 } as const;
-  return new Responder({
+  return new DnsResponder({
     settings: { ...TEST_DNS_SETTINGS, reverseZones },
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
@@ -232,8 +232,10 @@ test.each([
 test("a resolver sends no zone, and says that it does not (extended error 21)", () => {
   const query = Buffer.concat([questionBytes(AXFR, "waymark"), Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)]);
   query.writeUInt16BE(1, 10);
-  const elsewhere = Object.assign(new FakeDnsCatalog(), { elsewhere: { isFollowed: () => true, begin: () => 0, holds: () => true } });
-  const reply = newResponder().respond(signedBy({}, query).bytes, "tcp", () => onlyView(elsewhere));
+  const remoteLookup = Object.assign(new FakeDnsCatalog(), {
+    remoteLookup: { isFollowed: () => true, begin: () => 0, isCurrent: () => true },
+  });
+  const reply = newResponder().respond(signedBy({}, query).bytes, "tcp", () => onlyView(remoteLookup));
   expect([reply?.rcode, reply?.transfer]).toEqual(["REFUSED", undefined]);
   expect(Buffer.from(reply?.bytes ?? "").includes(Buffer.of(0, 15, 0, 2, 0, 21))).toBe(true);
 });

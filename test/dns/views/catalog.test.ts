@@ -299,11 +299,11 @@ test("records of instances go along with a list of all of them, and with none of
   ]);
 });
 
-test("the edition of the catalog changes with the policy, so that no answer outlives it", () => {
+test("the version of the catalog changes with the policy, so that no answer outlives it", () => {
   const { catalog, change } = open(["0"]);
-  const before = catalog.edition;
+  const before = catalog.version;
   change(HIDING);
-  expect(catalog.edition).toBeGreaterThan(before);
+  expect(catalog.version).toBeGreaterThan(before);
 });
 
 test("a crowded name gives a sample, said once, and another one the next time", () => {

@@ -8,13 +8,13 @@ import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { ClusterNames } from "../../../src/discovery/summaries/cluster-names.ts";
-import { Responder } from "../../../src/dns/server/responder.ts";
+import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/subject.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
-import { Redirects } from "../../../src/services/discovery/resolve.ts";
+import { ClusterRedirects } from "../../../src/services/discovery/resolve.ts";
 import { BAND, type Summary } from "../../../src/summary/summary.ts";
 import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { denialOf, ownerOf, readMessage, signatureFaults, signedQuery, TestKeys, TYPE } from "../../fakes/dnssec.ts";
@@ -254,7 +254,7 @@ test("signed answers hold, and a denial names exactly the types that are there",
   const { catalog, world } = node({}, [US]);
   const signer = new ZoneSigner({ keys: new TestKeys(), now: () => world.now() });
   const settings = { ...TEST_DNS_SETTINGS, zoneKeys: () => signer.keys };
-  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, signer, serialOf: () => 1 });
+  const responder = new DnsResponder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, signer, serialOf: () => 1 });
   const asked = (name: string, type: number) => {
     const reply = responder.respond(signedQuery(name, type), "tcp", () => onlyView(catalog));
     return readMessage(reply?.bytes ?? new Uint8Array());
@@ -326,7 +326,7 @@ test("a gateway that keeps its answers answers as one that does not, whatever ch
   fc.assert(
     fc.property(fc.array(someAct, { maxLength: 20 }), (acts) => {
       const world = node({}, [US, { ...AP, notAfterWallMs: WALL + 20_000 }]);
-      const redirects = new Redirects(world.world.summaries);
+      const redirects = new ClusterRedirects(world.world.summaries);
       for (const act of acts) {
         act(world);
         for (const [type, name] of [

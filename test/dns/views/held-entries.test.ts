@@ -1,12 +1,12 @@
 /** The DNS of a resolver has the names of what it only holds, because its upstream lost too much of a name at once (semantics.md, Resolver 16 and 23). */
 import { expect, test } from "vitest";
 import { BODY, keyParts, keyText } from "../../../src/catalog/record/record.ts";
-import { onlyView } from "../../../src/dns/views/asker.ts";
-import { carriersFrom, KeptCarriers } from "../../../src/dns/views/carriers.ts";
+import { AliasOwnerCache, aliasOwnersFrom } from "../../../src/dns/views/alias-owners.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
-import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
+import { FetchingRemoteLookup } from "../../../src/dns/views/fetching-remote-lookup.ts";
+import { onlyView } from "../../../src/dns/views/query-client.ts";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
-import { holds } from "../../../src/services/resolving/elsewhere.ts";
+import { holds } from "../../../src/services/resolving/remote-lookups.ts";
 import { responseText } from "../../fakes/dns-text.ts";
 import { KEYS } from "../../fakes/mesh.ts";
 import { version } from "../../fakes/policy-versions.ts";
@@ -30,18 +30,18 @@ class World {
     world.server("a").node.aliases = ["shop.example"];
     for (const key of INSTANCES) world.put("a", key);
     world.run(2 * SECOND);
-    const elsewhere = new FetchingElsewhere({
+    const remoteLookup = new FetchingRemoteLookup({
       machine,
       isHeld: (name) => holds(machine, name),
       ask: world.port,
-      carriers: new KeptCarriers({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
-      askCarriers: (name, zone, told) => queueMicrotask(() => told(carriersFrom(name, zone, [], { isMore: false, maxBytes: 0 }))),
+      aliasOwners: new AliasOwnerCache({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
+      askAliasOwners: (name, zone, told) => queueMicrotask(() => told(aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes: 0 }))),
       inputCount: () => rooms.inputs.count,
-      judgedEdition: () => rooms.reads.policyEdition + machine.letGoCount,
+      judgedRevision: () => rooms.reads.policyRevision + machine.releaseCount,
       now: () => world.now,
     });
     const { reads, replica, dnsNames, policies } = rooms;
-    this.#catalog = dnsCatalog(() => 0, { reads, replica, dnsNames, identity: { clusterId: "c1" }, policies, elsewhere });
+    this.#catalog = dnsCatalog(() => 0, { reads, replica, dnsNames, identity: { clusterId: "c1" }, policies, remoteLookup });
   }
 
   end(body: 1 | 2, keys: readonly string[] = INSTANCES): void {

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Asker, ClientSubnet } from "../../../src/dns/views/asker.ts";
-import { classesOf, type ViewRow, Views, viewersOf } from "../../../src/dns/views/views.ts";
+import type { ClientSubnet, QueryClient } from "../../../src/dns/views/query-client.ts";
+import { classesOf, DnsViews, type ViewRow, viewersOf } from "../../../src/dns/views/views.ts";
 import { parseAddress, parsePlainBlock } from "../../../src/lib/addresses.ts";
 
-const row = (prefixes: readonly string[], listener?: Asker["transport"]): ViewRow => ({
+const row = (prefixes: readonly string[], listener?: QueryClient["transport"]): ViewRow => ({
   listener,
   prefixes,
   tenant: undefined,
@@ -35,7 +35,7 @@ const ROWS = [
   row(["fe80::/10"]),
 ];
 
-test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
+test.each<{ address: string; transport?: QueryClient["transport"]; want: number }>([
   { address: "10.9.9.9", want: 1 },
   { address: "10.1.9.9", want: 2 },
   { address: "::ffff:10.1.9.9", want: 2 },
@@ -56,16 +56,16 @@ test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
 ])(
   "the longest prefix decides: $address over $transport has view $want, also when it asks again",
   ({ address, transport = "udp", want }) => {
-    const views = new Views(ROWS, []);
-    const asker: Asker = { address, transport, subnet: undefined };
+    const views = new DnsViews(ROWS, []);
+    const asker: QueryClient = { address, transport, subnet: undefined };
     const expected = { index: want, scopePrefix: undefined, isBySubnet: false };
     expect([views.choose(asker), views.choose(asker)]).toEqual([expected, expected]);
   },
 );
 
 test("of two prefixes of one length the one that names the listener wins, wherever it stands", () => {
-  const views = new Views([row(["10.0.0.0/8"], "tcp"), row(["10.0.0.0/8"])], []);
-  const indexOver = (transport: Asker["transport"]) => views.choose({ address: "10.0.0.1", transport, subnet: undefined }).index;
+  const views = new DnsViews([row(["10.0.0.0/8"], "tcp"), row(["10.0.0.0/8"])], []);
+  const indexOver = (transport: QueryClient["transport"]) => views.choose({ address: "10.0.0.1", transport, subnet: undefined }).index;
   expect([indexOver("tcp"), indexOver("udp")]).toEqual([1, 2]);
 });
 
@@ -80,7 +80,7 @@ test.each([
   { what: "a mapped network is one of IPv4", of: "::ffff:10.9.0.0/112", index: 1, scope: 109 },
   { what: "and so is all of what is mapped", of: "::ffff:0.0.0.0/96", index: 0, scope: 101 },
 ])("a client subnet of a trusted forwarder decides: $what", ({ of, index, scope }) => {
-  const views = new Views(ROWS.slice(0, 2), blocks(FORWARDER));
+  const views = new DnsViews(ROWS.slice(0, 2), blocks(FORWARDER));
   expect(views.choose({ address: FORWARDER, transport: "udp", subnet: subnet(of) })).toEqual({
     index,
     scopePrefix: scope,
@@ -89,7 +89,7 @@ test.each([
 });
 
 test("a client subnet of anybody else, and one of no bits, decide nothing; what is told to a forwarder of subnets is not for others", () => {
-  const views = new Views(ROWS, blocks(FORWARDER));
+  const views = new DnsViews(ROWS, blocks(FORWARDER));
   const byAddress = { index: 0, scopePrefix: undefined, isBySubnet: false };
   expect(views.choose({ address: "192.0.2.54", transport: "udp", subnet: subnet("10.9.0.0/16") })).toEqual(byAddress);
   expect(views.choose({ address: FORWARDER, transport: "udp", subnet: subnet("0.0.0.0/0") })).toEqual({ ...byAddress, isBySubnet: true });
@@ -97,7 +97,7 @@ test("a client subnet of anybody else, and one of no bits, decide nothing; what 
 });
 
 test("where no view has a prefix of the family, all of the family have the answer, and those of the other may not", () => {
-  const views = new Views([row(["10.0.0.0/8"])], blocks(FORWARDER));
+  const views = new DnsViews([row(["10.0.0.0/8"])], blocks(FORWARDER));
   const chosen = views.choose({ address: FORWARDER, transport: "udp", subnet: subnet("2001:db8::/56") });
   expect(chosen).toEqual({ index: 0, scopePrefix: undefined, isBySubnet: true });
 });
@@ -111,7 +111,7 @@ const prefixes = fc.uniqueArray(
 test("every address has the view of its longest prefix, and within the scope that is told everybody has the same", () => {
   fc.assert(
     fc.property(prefixes, fc.nat(255), fc.integer({ min: 1, max: 8 }), (list, octet, bits) => {
-      const views = new Views(
+      const views = new DnsViews(
         list.map((each) => row([`${each.octet}.0.0.0/${each.bits}`])),
         blocks(FORWARDER),
       );
@@ -167,7 +167,7 @@ test("a view has the limit of answers that is set for it, and else that of the g
 });
 
 test("a crowd of addresses is not remembered beyond a bound, and keeps its views", () => {
-  const views = new Views(ROWS, []);
+  const views = new DnsViews(ROWS, []);
   for (let i = 0; i < 5000; i++) {
     const address = `10.${i & 1}.${i >> 8}.${i & 255}`;
     expect(views.choose({ address, transport: "udp", subnet: undefined }).index).toBe((i & 1) + 1);

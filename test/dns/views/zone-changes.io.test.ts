@@ -7,7 +7,7 @@ import { ZoneChanges, type ZoneChangesBounds, ZoneVersions } from "../../../src/
 import { runThrough } from "../../../src/lib/machine.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import type { Rule } from "../../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../../src/policy/set/rules.ts";
 import { Policy, visibilityOf } from "../../../src/policy/set/verdict.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -69,7 +69,7 @@ class Bench {
     await this.#inside.core.driver.durable();
   }
 
-  async policy(rules: readonly Rule[]): Promise<void> {
+  async policy(rules: readonly NamespaceRule[]): Promise<void> {
     const { core } = this.#inside;
     const { policies } = core;
     const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
@@ -125,11 +125,11 @@ test("the serial of a viewer moves with what that viewer sees, and stays with al
 test("a change of policy that takes or gives an alias moves the serial of who sees it, also where no entry lives in the namespace of its name", async () => {
   const inside = await startDiscovery();
   const bench = new Bench(inside);
-  const elsewhere = rule("far.away", { owners: ["elsewhere"] });
+  const remoteLookup = rule("far.away", { owners: ["elsewhere"] });
   await bench.policy([]);
   await bench.registerAlias("svc.all", "web", "host.far.away");
   bench.moved();
-  await bench.policy([elsewhere]);
+  await bench.policy([remoteLookup]);
   expect(bench.moved()).toEqual([ANONYMOUS, RED]);
   // Of a name above, of the namespace alone, and of the name itself.
   for (const namespace of ["away", "far.away", "host.far.away"]) {
@@ -144,7 +144,7 @@ test("a change of policy that takes or gives an alias moves the serial of who se
   expect(bench.moved()).toEqual([]);
   await bench.policy([rule("far.away", { visibilityTenants: ["blue"] })]);
   expect(bench.moved()).toEqual([RED]);
-  await bench.policy([rule("svc.all", { visibilityTenants: ["red"] }), elsewhere]);
+  await bench.policy([rule("svc.all", { visibilityTenants: ["red"] }), remoteLookup]);
   bench.moved();
   await bench.policy([rule("svc.all", { visibilityTenants: ["red"] })]);
   expect(bench.moved()).toEqual([RED]);
@@ -179,12 +179,12 @@ test("where a change of policy would be judged by more namespaces than that pays
       0,
     );
     const policies = { policy: new Policy(set([], { defaultAllow: true }), 1) };
-    const reads = { policy: policies.policy, policyEdition: 1 };
+    const reads = { policy: policies.policy, policyRevision: 1 };
     const replica = { revision: 1, collectedRevision: 0, lookup: { namespaces: { list: () => namespaces } } };
     const dnsNames = { catchUp: () => {}, claims: () => [].values() };
     const changes = new ZoneChanges({ replica, reads, policies, dnsNames, identity: { clusterId: "local" } } as never, VIEWERS);
     policies.policy = new Policy(set([rule("svc.none", { visibilityTenants: ["red"] })], { defaultAllow: true }), 2);
-    reads.policyEdition = 2;
+    reads.policyRevision = 2;
     changes.look(versions);
     expect([count, versions.isAllNoted]).toEqual([count, moved]);
   }

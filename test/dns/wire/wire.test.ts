@@ -1,10 +1,10 @@
 import packet from "dns-packet";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Plan, RCODE } from "../../../src/dns/plan/answer.ts";
+import { type AnswerPlan, RCODE } from "../../../src/dns/plan/answer.ts";
 import type { DnsRecord } from "../../../src/dns/records/record.ts";
-import { prepare } from "../../../src/dns/wire/prepared.ts";
-import { Query } from "../../../src/dns/wire/query.ts";
+import { DnsQuery } from "../../../src/dns/wire/dns-query.ts";
+import { prepare } from "../../../src/dns/wire/prepared-response.ts";
 import { ResponseWriter } from "../../../src/dns/wire/response.ts";
 import { queryBytes, sectionLines } from "../../fakes/dns-text.ts";
 
@@ -40,12 +40,12 @@ function encode(
     answers = [],
     authority = [],
     glue = new Map(),
-  }: { answers?: readonly DnsRecord[]; authority?: readonly DnsRecord[]; glue?: Plan["glue"] },
+  }: { answers?: readonly DnsRecord[]; authority?: readonly DnsRecord[]; glue?: AnswerPlan["glue"] },
   { name = "web.market.waymark", limitBytes = 65_535, bufsize, answerLimit }: Encoding = {},
 ) {
-  const query = new Query();
+  const query = new DnsQuery();
   query.read(queryBytes({ name, type: "A", bufsize }));
-  const plan: Plan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups: answers.map((record) => [record]), authority, glue };
+  const plan: AnswerPlan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups: answers.map((record) => [record]), authority, glue };
   const writer = new ResponseWriter(() => 0);
   const bytes = writer.write(query, prepare(plan, name), { ...FACTS, limitBytes, answerLimit });
   return { bytes, isTruncated: writer.isTruncated };
@@ -115,7 +115,7 @@ const PLAN = fc
     const glue = new Map(hosts.map((host, i) => [host, Array.from({ length: counts[i] ?? 0 }, (_, n) => address(host, n))]));
     return { answers, authority, glue };
   });
-const gluedLines = (glue: Plan["glue"]) => [...glue.values()].flat().map(lineOf);
+const gluedLines = (glue: AnswerPlan["glue"]) => [...glue.values()].flat().map(lineOf);
 
 /** The line dns-packet should read; it has no text for the zero-length parts that zone files quote. */
 function lineOf(record: DnsRecord): string {
@@ -244,7 +244,7 @@ test("nothing follows an alias that has no room: its name would be nowhere", () 
 
 test("question and OPT record are whole also beyond the limit, at any place of the buffer that responses share", () => {
   const name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(40), "waymark"].join(".");
-  const query = new Query();
+  const query = new DnsQuery();
   query.read(queryBytes({ name, type: "A", bufsize: 1232 }));
   const writer = new ResponseWriter(() => 0);
   const prepared = prepare({ rcode: RCODE.NOERROR, isAuthoritative: true, groups: [], authority: [], glue: new Map() }, name);

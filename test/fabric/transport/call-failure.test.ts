@@ -2,14 +2,14 @@
 import { expect, test } from "vitest";
 import { DialError, isRefusal, outcomeOf } from "../../../src/fabric/transport/call-failure.ts";
 import { encodeCallResponse } from "../../../src/fabric/wire/call-codec.ts";
-import { Metadata } from "../../../src/grpc/wire/metadata.ts";
+import { GrpcMetadata } from "../../../src/grpc/wire/metadata.ts";
 import { CODES } from "../../../src/lib/errors.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const ANSWER = {
   message: undefined,
-  metadata: new Metadata(),
-  trailers: new Metadata(),
+  metadata: new GrpcMetadata(),
+  trailers: new GrpcMetadata(),
   isUnprocessed: false,
   isMalformed: false,
   isFromServer: true,

@@ -14,8 +14,8 @@ const said = (reason: ErrorReason, retryMs?: number) =>
 
 test("what is about the request, or the mesh, is passed on with its hint; what is about the resolver itself is not", () => {
   const reasons = Object.keys(REASONS) as ErrorReason[];
-  const passedOn = reasons.filter((reason) => said(reason, 1500).reason === reason);
-  expect(passedOn.toSorted()).toEqual([
+  const proxied = reasons.filter((reason) => said(reason, 1500).reason === reason);
+  expect(proxied.toSorted()).toEqual([
     "deadline_exceeded",
     "draining",
     "invalid_argument",

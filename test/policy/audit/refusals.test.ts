@@ -4,12 +4,12 @@ import { NEVER } from "../../../src/lib/machine.ts";
 import type { AuditEvent } from "../../../src/policy/audit/record.ts";
 import { RefusalAudit } from "../../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import type { Refusal } from "../../../src/policy/limits/rate-limits.ts";
+import type { LimitRefusal } from "../../../src/policy/limits/rate-limits.ts";
 import { sized } from "../../fakes/effort.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
 
-function refusal(tenant: string, reason: Refusal["reason"] = "rate_limited"): Refusal {
+function refusal(tenant: string, reason: LimitRefusal["reason"] = "rate_limited"): LimitRefusal {
   const caller = { ...anonymousCaller("c1", "192.0.2.1"), principal: `${tenant}-app`, tenant };
   return { caller, action: "read", namespace: "svc", reason, detail: "over" };
 }

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Claims, identityOfClaims } from "../../../src/policy/identity/claims.ts";
+import { identityOfClaims, type TokenClaims } from "../../../src/policy/identity/claims.ts";
 
 const NAMES = { principal: "sub", tenant: "tenant", cluster: "cluster", roles: "roles" };
 const DEFAULTS = { tenant: "shared", cluster: "local" };
-const of = (claims: Claims, names = NAMES) => identityOfClaims(claims, names, DEFAULTS);
+const of = (claims: TokenClaims, names = NAMES) => identityOfClaims(claims, names, DEFAULTS);
 
 test("claims become an identity; what a token does not say is the node's default", () => {
   expect(of({ sub: "auth0|5f7c", tenant: "alpha", cluster: "eu-1", roles: ["mesh.read", "owner:svc.market"] })).toEqual({

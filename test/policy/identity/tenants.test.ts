@@ -2,9 +2,9 @@ import { expect, test } from "vitest";
 import { parseBlock } from "../../../src/lib/addresses.ts";
 import { sha256Hex } from "../../../src/lib/crypto.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import type { Caller, Identity } from "../../../src/policy/identity/caller.ts";
+import type { Caller, CallerIdentity } from "../../../src/policy/identity/caller.ts";
 import type { PeerCertificate } from "../../../src/policy/identity/certificates.ts";
-import { type Scheme, type TenantOptions, Tenants } from "../../../src/policy/identity/tenants.ts";
+import { type CredentialScheme, type TenantOptions, Tenants } from "../../../src/policy/identity/tenants.ts";
 
 const PROXY = "10.0.0.9";
 const ELSEWHERE = "192.0.2.7";
@@ -17,7 +17,7 @@ const CERTIFICATE: PeerCertificate = {
 const UNTRUSTED: PeerCertificate = { isTrusted: false, why: "CERT_HAS_EXPIRED" };
 const SIGNED = "e.y.J";
 
-function credential(scheme: Scheme, token: string, identity: Partial<Identity>) {
+function credential(scheme: CredentialScheme, token: string, identity: Partial<CallerIdentity>) {
   const whole = { principal: token, tenant: "", cluster: "local", roles: [], isAuthenticated: true, ...identity };
   return { scheme, digest: sha256Hex(token), identity: whole };
 }

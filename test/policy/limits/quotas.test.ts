@@ -2,24 +2,31 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { type Change, type Held, type HolderQuota, type QuotaBound, type QuotaHolder, Quotas } from "../../../src/policy/limits/quotas.ts";
-import type { Refusal } from "../../../src/policy/limits/rate-limits.ts";
-import type { Quota } from "../../../src/policy/set/rules.ts";
+import {
+  type HolderQuota,
+  NamespaceQuotas,
+  type QuotaBound,
+  type QuotaChange,
+  type QuotaEntry,
+  type QuotaHolder,
+} from "../../../src/policy/limits/quotas.ts";
+import type { LimitRefusal } from "../../../src/policy/limits/rate-limits.ts";
+import type { NamespaceQuota } from "../../../src/policy/set/rules.ts";
 import { runs } from "../../fakes/effort.ts";
 
-const NO_QUOTA: Quota = { entries: 0, watches: 0, bytes: 0 };
+const NO_QUOTA: NamespaceQuota = { entries: 0, watches: 0, bytes: 0 };
 const CALLER = { ...anonymousCaller("c1", "192.0.2.1"), tenant: "t" };
 
 /** A catalog that is a map of key to entry, and quotas over it. */
 class Catalog {
-  readonly visible = new Map<string, Held>();
-  readonly refusals: (Refusal & { holder: QuotaHolder; bound: QuotaBound })[] = [];
-  readonly quotas: Quotas;
-  namespaceQuota: Partial<Quota> = {};
+  readonly visible = new Map<string, QuotaEntry>();
+  readonly refusals: (LimitRefusal & { holder: QuotaHolder; bound: QuotaBound })[] = [];
+  readonly quotas: NamespaceQuotas;
+  namespaceQuota: Partial<NamespaceQuota> = {};
   tenantQuota: Partial<HolderQuota> = {};
 
   constructor() {
-    const sum = (of: (held: Held) => boolean) => {
+    const sum = (of: (held: QuotaEntry) => boolean) => {
       const found = [...this.visible.values()].filter(of);
       return {
         entries: found.length,
@@ -27,7 +34,7 @@ class Catalog {
         checks: found.reduce((checks, held) => checks + held.checks, 0),
       };
     };
-    this.quotas = new Quotas({
+    this.quotas = new NamespaceQuotas({
       namespaceQuota: () => ({ ...NO_QUOTA, ...this.namespaceQuota }),
       tenantQuota: () => ({ ...NO_QUOTA, ...this.tenantQuota }),
       namespaceUsage: (name) => sum((held) => held.namespace === name),
@@ -39,13 +46,13 @@ class Catalog {
   }
 }
 
-const entry = (namespace: string, bytes = 100, tenant = "t"): Held => ({ namespace, tenant, bytes, checks: 0 });
-const added = (after: Held): Change => ({ before: undefined, after });
+const entry = (namespace: string, bytes = 100, tenant = "t"): QuotaEntry => ({ namespace, tenant, bytes, checks: 0 });
+const added = (after: QuotaEntry): QuotaChange => ({ before: undefined, after });
 
 test("checks of a tenant are limited, including staged checks, and an entry may change its own checks", () => {
   const catalog = new Catalog();
   catalog.tenantQuota = { checks: 5 };
-  const checked = (checks: number, tenant = "t"): Held => ({ ...entry("svc", 100, tenant), checks });
+  const checked = (checks: number, tenant = "t"): QuotaEntry => ({ ...entry("svc", 100, tenant), checks });
   catalog.visible.set("a", checked(2));
   catalog.quotas.stage(1, added(checked(2)));
   expect(() => catalog.quotas.check(CALLER, [added(checked(2))])).toThrow(
@@ -152,12 +159,12 @@ const NAMESPACE_QUOTA = { entries: 3, bytes: 200 };
 const TENANT_QUOTA = { entries: 2, bytes: 150 };
 
 /** Whether any namespace or tenant would hold more than it does, and more than it may: counted anew from all that is held. */
-function exceedsQuota(held: ReadonlyMap<string, Held>, puts: readonly { key: string; after: Held }[]): boolean {
+function exceedsQuota(held: ReadonlyMap<string, QuotaEntry>, puts: readonly { key: string; after: QuotaEntry }[]): boolean {
   const then = new Map(held);
   for (const { key, after } of puts) then.set(key, after);
   const passes = (field: "namespace" | "tenant", name: string, quota: { entries: number; bytes: number }) => {
     const [before, after] = [held, then].map((map) => [...map.values()].filter((each) => each[field] === name));
-    const bytes = (list: readonly Held[] = []) => list.reduce((sum, each) => sum + each.bytes, 0);
+    const bytes = (list: readonly QuotaEntry[] = []) => list.reduce((sum, each) => sum + each.bytes, 0);
     const isMoreEntries = (after?.length ?? 0) > Math.max(quota.entries, before?.length ?? 0);
     return isMoreEntries || bytes(after) > Math.max(quota.bytes, bytes(before));
   };
@@ -180,7 +187,7 @@ test("whatever is put, replaced, removed, committed and undone: refused is exact
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const catalog = new Catalog();
       [catalog.namespaceQuota, catalog.tenantQuota] = [NAMESPACE_QUOTA, TENANT_QUOTA];
-      let staged: { seq: number; key: string; change: Change }[] = [];
+      let staged: { seq: number; key: string; change: QuotaChange }[] = [];
       let seq = 0;
       const current = (key: string) => {
         const newest = staged.findLast((each) => each.key === key);
@@ -192,13 +199,13 @@ test("whatever is put, replaced, removed, committed and undone: refused is exact
           [...keys].flatMap((key) => [current(key)].flatMap((newest) => (newest === undefined ? [] : [[key, newest] as const]))),
         );
       };
-      const stage = (key: string, after: Held | undefined) => {
+      const stage = (key: string, after: QuotaEntry | undefined) => {
         const change = { before: current(key), after };
         seq += 1;
         catalog.quotas.stage(seq, change);
         staged.push({ seq, key, change });
       };
-      const show = ({ key, change }: { key: string; change: Change }) =>
+      const show = ({ key, change }: { key: string; change: QuotaChange }) =>
         change.after === undefined ? catalog.visible.delete(key) : catalog.visible.set(key, change.after);
       for (const { act, keys, namespace, tenant, bytes, part } of steps) {
         if (act === "put") {

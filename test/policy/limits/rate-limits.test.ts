@@ -4,7 +4,14 @@ import { networkOf } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { areLimitsSet, type Cost, callerKey, Limits, type RateLimits, type Refusal } from "../../../src/policy/limits/rate-limits.ts";
+import {
+  areLimitsSet,
+  type CallCost,
+  callerKey,
+  type LimitRefusal,
+  RateLimiter,
+  type RateLimits,
+} from "../../../src/policy/limits/rate-limits.ts";
 import { BUCKET_FORMS } from "../../fakes/bucket-forms.ts";
 import { runs, sized } from "../../fakes/effort.ts";
 
@@ -33,9 +40,9 @@ function waitOf(act: () => void): number {
 }
 
 describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
-  function limitsOf(limits: Partial<RateLimits>): { limits: Limits; refusals: Refusal[] } {
-    const refusals: Refusal[] = [];
-    return { limits: new Limits({ ...OFF, ...limits }, (refusal) => refusals.push(refusal), makeBuckets), refusals };
+  function limitsOf(limits: Partial<RateLimits>): { limits: RateLimiter; refusals: LimitRefusal[] } {
+    const refusals: LimitRefusal[] = [];
+    return { limits: new RateLimiter({ ...OFF, ...limits }, (refusal) => refusals.push(refusal), makeBuckets), refusals };
   }
 
   test("without a limit everything passes and nothing is kept", () => {
@@ -189,7 +196,7 @@ describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
   test("no caller gets more than its allowance, whatever namespaces and methods it varies", () => {
     const call = fc.record({
       caller: fc.constantFrom("a", "b"),
-      cost: fc.constantFrom<Cost>("read", "write"),
+      cost: fc.constantFrom<CallCost>("read", "write"),
       namespaces: fc.array(fc.constantFrom("n1", "n2", "n3", "n4"), { maxLength: 4 }),
       gapMs: fc.nat(400),
     });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { NamespacePolicySchema, PolicySetSchema, StageSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../../../src/policy/set/codec.ts";
-import { type Problem, Problems, validate } from "../../../src/policy/set/validation.ts";
+import { type PolicyProblem, PolicyProblems, validate } from "../../../src/policy/set/validation.ts";
 import { someSet } from "../../fakes/policies.ts";
 
 test("a set comes back from the wire as it was", () => {
@@ -11,7 +11,7 @@ test("a set comes back from the wire as it was", () => {
     fc.property(someSet, (any) => {
       const wire = fromBinary(PolicySetSchema, toBinary(PolicySetSchema, encodePolicySet(any, 7)));
       expect(wire.number).toBe(7n);
-      const problems = new Problems<Problem>();
+      const problems = new PolicyProblems<PolicyProblem>();
       expect({ set: decodePolicySet(wire, problems), problems: problems.list }).toEqual({ set: any, problems: [] });
     }),
   );
@@ -31,7 +31,7 @@ test("what only the wire can get wrong is a problem with its path, beside those 
   });
   const [, late] = wire.rules[0]?.cutoverWindows ?? [];
   if (late?.startsAt !== undefined) late.startsAt.seconds = 10n ** 17n;
-  const problems = new Problems<Problem>();
+  const problems = new PolicyProblems<PolicyProblem>();
   const set = decodePolicySet(wire, problems);
   expect(problems.list.map(({ path, severity }) => `${severity} ${path}`)).toEqual([
     "error rules[0].cutover_windows[0].starts_at",

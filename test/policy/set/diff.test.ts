@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { runThrough } from "../../../src/lib/machine.ts";
 import { isOwnerOf } from "../../../src/policy/identity/caller.ts";
-import { diffSlices, foreignChangeSlices, type Owns } from "../../../src/policy/set/diff.ts";
+import { diffSlices, foreignChangeSlices, type OwnershipTest } from "../../../src/policy/set/diff.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -56,7 +56,8 @@ test("a set does not differ from itself, in whatever order its rules are", () =>
   );
 });
 
-const foreignChange = (before: PolicySet | undefined, after: PolicySet, owns: Owns) => runThrough(foreignChangeSlices(before, after, owns));
+const foreignChange = (before: PolicySet | undefined, after: PolicySet, owns: OwnershipTest) =>
+  runThrough(foreignChangeSlices(before, after, owns));
 const ownsMarket = (namespace: string) => isOwnerOf({ roles: ["owner:svc.market"] }, namespace);
 const QUOTA = { entries: 5, watches: 0, bytes: 0 };
 const base = set([

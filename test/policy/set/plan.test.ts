@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
-import { type CatalogFacts, type Plan, planChanges } from "../../../src/policy/set/plan.ts";
+import { type CatalogFacts, type PolicyPlan, planChanges } from "../../../src/policy/set/plan.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { Policy, type Viewer } from "../../../src/policy/set/verdict.ts";
 import { CLUSTERS, channels, rule, set, someNamespace, someSet, span, TENANTS } from "../../fakes/policies.ts";
@@ -29,7 +29,7 @@ function catalog(namespaces: readonly string[], viewers = VIEWERS): CatalogFacts
   };
 }
 
-function plan(before: PolicySet | undefined, after: PolicySet, facts: CatalogFacts): Plan {
+function plan(before: PolicySet | undefined, after: PolicySet, facts: CatalogFacts): PolicyPlan {
   return runThrough(planChanges(before, after, { catalog: facts, self: SELF, wallMs: 0 }));
 }
 

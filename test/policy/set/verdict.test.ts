@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
-import type { CutoverWindow, Rule } from "../../../src/policy/set/rules.ts";
+import type { CutoverWindow, NamespaceRule } from "../../../src/policy/set/rules.ts";
 import { ACTIONS, explain, NO_POLICY, PENDING_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { CLUSTERS, someNamespace, someSet, TENANTS } from "../../fakes/policies.ts";
 
 const EU = { clusterId: "eu-1", region: "eu" };
 
-function rule(pattern: string, fields: Partial<Rule> = {}): Rule {
+function rule(pattern: string, fields: Partial<NamespaceRule> = {}): NamespaceRule {
   return {
     pattern,
     owners: [],
@@ -23,7 +23,7 @@ function rule(pattern: string, fields: Partial<Rule> = {}): Rule {
   };
 }
 
-function policy(rules: readonly Rule[], defaultAllow = false): Policy {
+function policy(rules: readonly NamespaceRule[], defaultAllow = false): Policy {
   return new Policy({ version: "v1", defaultAllow, rules }, 1);
 }
 

@@ -8,7 +8,7 @@ import {
   mayPublish,
   NO_POLICY,
   Policy,
-  type Verdict,
+  type PolicyVerdict,
   VisibilityFilter,
   visibilityBetween,
   visibilityOf,
@@ -72,7 +72,7 @@ test("between two policies a viewer sees what both show, and is told the reason 
 
 const SCOPES: readonly Scope[] = [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL];
 
-test.each<{ what: string; verdict: Pick<Verdict, "allowed" | "reason">; scopes: readonly Scope[] }>([
+test.each<{ what: string; verdict: Pick<PolicyVerdict, "allowed" | "reason">; scopes: readonly Scope[] }>([
   { what: "an owner everything", verdict: { allowed: true, reason: "owner_allowed" }, scopes: SCOPES },
   { what: "another what stays in its cluster", verdict: { allowed: false, reason: "owner_denied" }, scopes: [SCOPE.LOCAL, SCOPE.ZONE] },
   { what: "nobody where the default denies", verdict: { allowed: false, reason: "no_policy" }, scopes: [] },

@@ -2,12 +2,12 @@ import { expect, test } from "vitest";
 import { runThrough } from "../../../src/lib/machine.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../../src/policy/versions/codec.ts";
-import { PolicyEngine, type Terms } from "../../../src/policy/versions/engine.ts";
+import { type ApplyTerms, PolicyEngine } from "../../../src/policy/versions/engine.ts";
 import type { PolicyVersion, VersionFacts, VersionRow } from "../../../src/policy/versions/version.ts";
 import { containing, rule, set, span } from "../../fakes/policies.ts";
 
 const BLUE = { clusterId: "eu-1", tenant: "blue" };
-const TERMS: Terms = { expectedNumber: 0, stage: undefined, principal: "ann", reason: "because", changeTicket: "T-1" };
+const TERMS: ApplyTerms = { expectedNumber: 0, stage: undefined, principal: "ann", reason: "because", changeTicket: "T-1" };
 
 /** Sets that show svc.a to this tenant only. */
 function only(tenant: string): PolicySet {
@@ -23,7 +23,7 @@ class Bench {
   }
 
   /** Drafts, stores and commits. Returns the numbers that were dropped. */
-  apply(one: PolicySet, terms: Partial<Terms> = {}): readonly number[] {
+  apply(one: PolicySet, terms: Partial<ApplyTerms> = {}): readonly number[] {
     const version = runThrough(this.engine.stamped(one, { ...TERMS, ...terms }, 1000));
     const bytes = encodeVersion(version);
     this.rows.push({ number: version.number, bytes });
@@ -35,7 +35,7 @@ class Bench {
   }
 }
 
-function stamped(bench: Bench, one: PolicySet, terms: Partial<Terms> = {}): PolicyVersion {
+function stamped(bench: Bench, one: PolicySet, terms: Partial<ApplyTerms> = {}): PolicyVersion {
   return runThrough(bench.engine.stamped(one, { ...TERMS, ...terms }, 1000));
 }
 

@@ -3,7 +3,7 @@ import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import { isNewer } from "../../../src/policy/versions/version.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
-import type { Store } from "../../../src/store/control/store.ts";
+import type { ControlStore } from "../../../src/store/control/store.ts";
 import { containing, rule, set } from "../../fakes/policies.ts";
 import { ANN, Bench, TERMS } from "../../fakes/policy-bench.ts";
 import { version } from "../../fakes/policy-versions.ts";
@@ -12,7 +12,7 @@ function only(tenant: string): PolicySet {
   return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
 }
 
-function node(nodeId: string, store: Store = openMemoryStore(), clusterId = "eu-1"): Bench {
+function node(nodeId: string, store: ControlStore = openMemoryStore(), clusterId = "eu-1"): Bench {
   return new Bench(store, { nodeId, clusterId });
 }
 

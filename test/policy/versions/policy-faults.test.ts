@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { assert, WaymarkError } from "../../../src/lib/errors.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
-import type { Request, Task } from "../../../src/policy/task.ts";
+import type { PolicyTask, TaskRequest } from "../../../src/policy/task.ts";
 import { decodeFacts } from "../../../src/policy/versions/codec.ts";
 import { PolicyEngine } from "../../../src/policy/versions/engine.ts";
 import { PolicyFile } from "../../../src/policy/versions/policy-file.ts";
@@ -55,7 +55,7 @@ class Node {
   }
 
   /** Runs a task to its end; why it failed, if it did. */
-  do(task: Task<unknown>): unknown {
+  do(task: PolicyTask<unknown>): unknown {
     const id = this.run.begin(task, this.now);
     this.run.finish(this.now);
     const ended = this.run.ended.get(id);
@@ -73,7 +73,7 @@ class Node {
    * While anything may happen, nothing is in force that a restart would forget, but for what wins over it and was stored without an answer; and
    * nothing is shown that other nodes were not told of. No version is stored before watches have heard of the one before.
    */
-  #check(request: Request): void {
+  #check(request: TaskRequest): void {
     const { kind } = request;
     const { place } = this.engine;
     const kept = this.kept("policy/versions/").find(({ number }) => number === place.number) ?? NO_PLACE;
@@ -85,7 +85,7 @@ class Node {
   }
 }
 
-type Act = (node: Node) => Task<unknown>;
+type Act = (node: Node) => PolicyTask<unknown>;
 
 const team = fc.integer({ min: 1, max: 4 });
 const fileOf = (n: number) => ({ ok: true, set: only(n), checksum: checksumOf(only(n)) }) as const;

@@ -6,7 +6,7 @@ import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../../src/policy/versions/codec.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
-import type { Store } from "../../../src/store/control/store.ts";
+import type { ControlStore } from "../../../src/store/control/store.ts";
 import { containing, rule, set } from "../../fakes/policies.ts";
 import { Bench } from "../../fakes/policy-bench.ts";
 
@@ -142,7 +142,7 @@ test("a beginning overwrites nothing that the store has and that could not be re
   for (const team of ["two", "three"]) await before.apply(only(team));
   let isFailing = true;
   const whole = store.list.bind(store);
-  const list: Store["list"] = async (...asked) => {
+  const list: ControlStore["list"] = async (...asked) => {
     if (!isFailing) return whole(...asked);
     isFailing = false;
     throw new WaymarkError("store_unavailable", "a moment");

@@ -4,7 +4,7 @@ import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import type { FileText } from "../../../src/policy/versions/policy-file.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
-import type { Store } from "../../../src/store/control/store.ts";
+import type { ControlStore } from "../../../src/store/control/store.ts";
 import { containing, rule, set } from "../../fakes/policies.ts";
 import { ANN, Bench, TERMS } from "../../fakes/policy-bench.ts";
 
@@ -78,7 +78,7 @@ test("of applies that race one wins and the others get version_conflict, whoever
 
 test("an apply whose answer from the store was lost is found by the next one", async () => {
   const store = openMemoryStore();
-  const lossy: Store = {
+  const lossy: ControlStore = {
     get: (key) => store.get(key),
     list: (prefix, page) => store.list(prefix, page),
     watch: (prefix, from) => store.watch(prefix, from),

@@ -341,7 +341,7 @@ test("with keys of its own it shows nothing of which it cannot verify the signat
 
 test("when a key of a cluster ceases to count what it signed is hidden, and shown when it counts again", () => {
   const trusted = new TrustedKeys();
-  const now = { counts: true, edition: 0 };
+  const now = { counts: true, version: 0 };
   const keys: FollowedKeys = {
     note: (content) => trusted.note(content),
     allRegions: () => trusted.allRegions(),
@@ -352,15 +352,15 @@ test("when a key of a cluster ceases to count what it signed is hidden, and show
     announcements: () => [],
     announce: () => undefined,
     tick: () => undefined,
-    edition: () => now.edition,
+    version: () => now.version,
     changedSince: () => ["us-1"],
   };
   const follower = following({ requireSignatures: true }, keys);
   expect(follower.shown).toEqual(ALL);
-  Object.assign(now, { counts: false, edition: 1 });
+  Object.assign(now, { counts: false, version: 1 });
   follower.run();
   expect(follower.shown).toEqual([ALL[1]]);
-  Object.assign(now, { counts: true, edition: 2 });
+  Object.assign(now, { counts: true, version: 2 });
   follower.run();
   expect(follower.shown).toEqual(ALL);
 });

@@ -3,10 +3,10 @@ import { expect, test } from "vitest";
 import { RegisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ApplyPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { jsonFault } from "../../../src/server/request-shape/json.ts";
-import { type MessagePlan, planner } from "../../../src/server/request-shape/plan.ts";
+import { type MessageShapePlan, planner } from "../../../src/server/request-shape/plan.ts";
 
 /** Of a request without fields. */
-const PLAN: MessagePlan = { typeName: "None", isWellKnown: true, byNumber: [], byName: new Map(), singleCount: 0 };
+const PLAN: MessageShapePlan = { typeName: "None", isWellKnown: true, byNumber: [], byName: new Map(), singleCount: 0 };
 
 const faultOf = (text: string, plan = PLAN): string => jsonFault(plan, Buffer.from(text))?.message ?? "";
 

@@ -15,7 +15,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { runThrough } from "../../../src/lib/machine.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import type { Rule } from "../../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../../src/policy/set/rules.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -52,7 +52,7 @@ function hide(): Promise<void> {
   return apply([rule("svc.hidden", { visibilityTenants: ["blue"] })]);
 }
 
-async function apply(rules: readonly Rule[]): Promise<void> {
+async function apply(rules: readonly NamespaceRule[]): Promise<void> {
   const { core } = inside;
   const terms = { expectedNumber: 0, stage: undefined, principal: "ann", reason: "", changeTicket: "" };
   core.policies.commit(runThrough(core.policies.stamped(set(rules, { defaultAllow: true }), terms, inside.now().wallMs)), 100);

@@ -15,9 +15,9 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { parseCursor, portableCursorText, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { lonePeerDirectory } from "../../../src/services/discovery/age.ts";
+import { lonePeerDirectory } from "../../../src/services/discovery/answer-age.ts";
 import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import type { CallContext, Service, StreamSource } from "../../../src/services/service.ts";
+import type { CallContext, ServiceDefinition, StreamSource } from "../../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 
 const FILTER = { namespace: "svc.market" };
@@ -52,7 +52,7 @@ async function register(name: string): Promise<void> {
 }
 
 /** The reads of this catalog as a read worker has them, if its copy were this catalog. */
-function workerHandlers(): Service["handlers"] {
+function workerHandlers(): ServiceDefinition["handlers"] {
   const { core } = inside;
   const { nodeId } = core.identity;
   const caughtUp = () => {
@@ -83,7 +83,7 @@ class Stream {
   /** What ended it. */
   error: unknown;
 
-  constructor(handlers: Service["handlers"], cursor: string) {
+  constructor(handlers: ServiceDefinition["handlers"], cursor: string) {
     const handler = handlers["catalogWatch"];
     assert(handler?.kind === "server_streaming");
     this.source = handler.open(create(CatalogWatchRequestSchema, { ...FILTER, cursor }) as never, context());

@@ -14,7 +14,7 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { readHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import { Redirects } from "../../../src/services/discovery/resolve.ts";
+import { ClusterRedirects } from "../../../src/services/discovery/resolve.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import type { CallContext } from "../../../src/services/service.ts";
 import { BAND, type Summary } from "../../../src/summary/summary.ts";
@@ -63,7 +63,7 @@ function node(entries: Readonly<Record<string, MessageInitShape<typeof EntrySche
     metrics: new Metrics(),
     isTls: false,
     onRead: (_, namespace) => told.push(namespace),
-    redirects: new Redirects(world.summaries),
+    redirects: new ClusterRedirects(world.summaries),
   });
   const resolve = (asked: MessageInitShape<typeof ResolveRequestSchema> = {}, caller = ANYONE): ResolveResponse => {
     if (handlers.resolve.kind !== "unary") throw new Error(handlers.resolve.kind);

@@ -15,7 +15,14 @@ import {
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { type ErrorDetails, type ErrorReason, InvariantError, invalid, REASONS, WaymarkError } from "../../../src/lib/errors.ts";
-import type { Answers, CallContext, Handler, RequestListener, Route, Service } from "../../../src/services/service.ts";
+import type {
+  AnswerSink,
+  CallContext,
+  HttpRoute,
+  MethodHandler,
+  RequestListener,
+  ServiceDefinition,
+} from "../../../src/services/service.ts";
 import { runs } from "../../fakes/effort.ts";
 import { type Act, CONTEXT, discovery, Forwarding, handlersSettle, renewed, routed } from "../../fakes/forwarding.ts";
 
@@ -215,7 +222,7 @@ test("bytes that cannot be read are refused in the worker", () => {
 });
 
 /** The answers of a stream of requests. */
-class Taken implements Answers {
+class Taken implements AnswerSink {
   readonly said: (readonly string[])[] = [];
   isPaused = false;
   ended: unknown;
@@ -324,9 +331,9 @@ test("a call that the main thread does not have is a bug", () => {
 });
 
 test("a worker forwards what its protos leave to the main thread, and answers the rest itself", () => {
-  const mine: Handler = { kind: "unary", handle: () => new Uint8Array() };
+  const mine: MethodHandler = { kind: "unary", handle: () => new Uint8Array() };
   const { worker } = new Forwarding(discovery());
-  const handlersOf = (handlers: Service["handlers"]) => worker.service(PolicyService, { handlers }).handlers;
+  const handlersOf = (handlers: ServiceDefinition["handlers"]) => worker.service(PolicyService, { handlers }).handlers;
   // PROCESS, and NODE.
   expect(handlersOf({ policyStatus: mine, applyPolicy: mine })).toMatchObject({ policyStatus: mine, applyPolicy: { kind: "unary" } });
   expect(handlersOf({ applyPolicy: mine })["applyPolicy"]).not.toBe(mine);
@@ -336,12 +343,12 @@ test("a worker forwards what its protos leave to the main thread, and answers th
 });
 
 test("an rpc that cannot be forwarded ends the start: a stream of requests that are not answered one by one", () => {
-  const keepAlive: Handler = { kind: "bidi_streaming", open: () => ({ message() {}, halfClosed() {}, leave() {}, close() {} }) };
+  const keepAlive: MethodHandler = { kind: "bidi_streaming", open: () => ({ message() {}, halfClosed() {}, leave() {}, close() {} }) };
   const service = { desc: DiscoveryService, handlers: { keepAlive } };
   expect(() => new Forwarding(service)).toThrow(/a read worker cannot forward an rpc .*DiscoveryService\/KeepAlive/);
 });
 
-test.each<{ readonly what: string; readonly answer: Route["answer"]; readonly want: unknown }>([
+test.each<{ readonly what: string; readonly answer: HttpRoute["answer"]; readonly want: unknown }>([
   {
     what: "a page",
     answer: ({ a }, { caller, requestId }) => ({ kind: "page", page: [a ?? "", caller.principal, requestId, 1.5, true, { é: "\u2028" }] }),
@@ -371,7 +378,7 @@ test.each<{ readonly what: string; readonly answer: Route["answer"]; readonly wa
 test("a worker answers the routes that it has, and forwards those of the main thread that it lacks, but none of the catalog", () => {
   const { worker } = new Forwarding(discovery());
   const row = { path: "/discovery/policy", parameters: [], rpc: "policyStatus", rpcWith: { namespace: "explain" } };
-  const own: Route = { ...row, answer: () => ({ kind: "page", page: 1 }) };
+  const own: HttpRoute = { ...row, answer: () => ({ kind: "page", page: 1 }) };
   expect(worker.service(PolicyService, { handlers: {}, routes: [own] }, [row]).routes).toEqual([own]);
   const { routes } = worker.service(PolicyService, {}, [row]);
   expect(routes).toMatchObject([row]);
@@ -428,7 +435,7 @@ test("calls have the same outcome forwarded as without, however they come togeth
 });
 
 /** As a listener calls the handler itself. */
-async function directly({ desc, handlers }: Service, name: string, bytes: Uint8Array, context: CallContext): Promise<Uint8Array> {
+async function directly({ desc, handlers }: ServiceDefinition, name: string, bytes: Uint8Array, context: CallContext): Promise<Uint8Array> {
   const method = desc.methods.find(({ localName }) => localName === name);
   const handler = handlers[name];
   if (handler?.kind !== "unary" || method === undefined) throw new Error(`${name} is not unary`);

@@ -13,10 +13,10 @@ import { SummaryQueryRequestSchema, SummaryQueryResponseSchema } from "../../../
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { ReadHandlers } from "../../../src/services/discovery/read-handlers.ts";
 import { workerServices } from "../../../src/services/forwarding/worker-services.ts";
-import type { Handler, UnaryHandler } from "../../../src/services/service.ts";
+import type { MethodHandler, UnaryHandler } from "../../../src/services/service.ts";
 import { CONTEXT, Forwarding } from "../../fakes/forwarding.ts";
 
-const NOBODY: Handler = { kind: "unary", handle: () => create(ResolveResponseSchema) };
+const NOBODY: MethodHandler = { kind: "unary", handle: () => create(ResolveResponseSchema) };
 const answered = (servedBy: string) => create(ResolveResponseSchema, { servedBy });
 
 /** The worker finds `here`, refuses `too_stale` for that reason, and nothing else; the main thread is asked for the rest. */

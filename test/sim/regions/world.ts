@@ -10,7 +10,7 @@ import type { Border } from "../../../src/fabric/borders/border.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Rng } from "../../../src/lib/rng.ts";
-import type { Rule } from "../../../src/policy/set/rules.ts";
+import type { NamespaceRule } from "../../../src/policy/set/rules.ts";
 import { decodeRecord } from "../../../src/summary/codec.ts";
 import { summaryKeyOf } from "../../../src/summary/keys.ts";
 import { caller, command } from "../../fakes/registry.ts";
@@ -226,7 +226,7 @@ export class Regions {
   }
 
   /** An operator puts rules in force at a node. The other nodes of its cluster get them over their links. */
-  apply(nodeId: string, rules: readonly Rule[], version: string): void {
+  apply(nodeId: string, rules: readonly NamespaceRule[], version: string): void {
     const node = this.node(nodeId);
     node.enqueue(() => node.process?.tasks.applyRules(rules, version));
   }

@@ -6,7 +6,7 @@ import type { Scope } from "../../../src/catalog/entry/scope.ts";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
 import { type PortableCursor, withoutBarePlace } from "../../../src/catalog/watch/cursor.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import type { PolicySet, Rule } from "../../../src/policy/set/rules.ts";
+import type { NamespaceRule, PolicySet } from "../../../src/policy/set/rules.ts";
 import type { Policy } from "../../../src/policy/set/verdict.ts";
 import type { VersionPlace } from "../../../src/policy/versions/version.ts";
 
@@ -40,7 +40,7 @@ export class History {
   readonly #places = new Map<string, Shown[]>();
   #count = 0;
   /** Namespaces of which some policy named owners: what they hide is not known here. */
-  readonly #owned: Rule[] = [];
+  readonly #owned: NamespaceRule[] = [];
 
   /** To be called before it is asked for, because it may be done before the answer comes. */
   did(deed: Omit<Deed, "number" | "settledMs">): Deed {
@@ -119,7 +119,7 @@ export class History {
 }
 
 /** The rule with the longest pattern. The simulator's rules have no `.*`, and what no rule names is allowed. */
-function ruleOf(rules: readonly Rule[], namespace: string): Rule | undefined {
+function ruleOf(rules: readonly NamespaceRule[], namespace: string): NamespaceRule | undefined {
   const fitting = rules.filter(({ pattern }) => namespace === pattern || namespace.startsWith(`${pattern}.`));
   return fitting.toSorted((a, b) => b.pattern.length - a.pattern.length)[0];
 }

@@ -10,7 +10,7 @@ import type { PolicyEngine } from "../../../src/policy/versions/engine.ts";
 import type { VersionPlace } from "../../../src/policy/versions/version.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage } from "../../../src/resolver/codec.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
-import type { AnswerAge } from "../../../src/services/discovery/age.ts";
+import type { AnswerAge } from "../../../src/services/discovery/answer-age.ts";
 import { type ReadParts, readHandlers } from "../../../src/services/discovery/read-handlers.ts";
 import { PolicyWatch } from "../../../src/services/policy/policy-watch.ts";
 import type { StreamSource } from "../../../src/services/service.ts";

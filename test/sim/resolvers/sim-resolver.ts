@@ -20,11 +20,11 @@ import type { Rng } from "../../../src/lib/rng.ts";
 import { openResolverRooms, type ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage, type WatchDelta } from "../../../src/resolver/codec.ts";
-import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
-import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
-import type { CacheAct } from "../../../src/resolver/upkeep/cache-acts.ts";
+import type { RestoredCopy } from "../../../src/resolver/disk/restore.ts";
+import type { AnswerQuality, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
+import type { CacheOperation } from "../../../src/resolver/maintenance/cache-operations.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
-import type { AnswerAge } from "../../../src/services/discovery/age.ts";
+import type { AnswerAge } from "../../../src/services/discovery/answer-age.ts";
 import { NameCalls, type NamesOutcome } from "../../../src/services/resolving/name-calls.ts";
 import { ageOf } from "../../../src/services/resolving/ports.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";
@@ -113,7 +113,7 @@ const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wa
 const SLICE_APART_MS = 100;
 
 /** What a caller was answered. */
-export interface Told extends Answer {
+export interface Told extends AnswerQuality {
   readonly records: readonly CatalogRecord[];
 }
 
@@ -331,7 +331,7 @@ export class ResolverProcess {
   }
 
   /** An operator acts on its cache. */
-  act(act: CacheAct, namespaces: readonly string[]): void {
+  act(act: CacheOperation, namespaces: readonly string[]): void {
     this.input({ kind: "act", act, namespaces, told: () => {} });
   }
 

@@ -1,5 +1,5 @@
 /** Checks what resolvers keep up by themselves: the policy that they judge by, the copy on their disk, and what they compare with their upstreams by digest. */
-import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
+import type { RestoredCopy } from "../../../src/resolver/disk/restore.ts";
 import type { Checks } from "../checks.ts";
 import type { World } from "../world.ts";
 import type { FoundCopy } from "./resolver-disk.ts";

@@ -1,9 +1,9 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { FenceSchema } from "../../../gen/waymark/control/v1/fence_pb.js";
-import { compareFences, type Fence } from "../../../src/store/control/fence.ts";
+import { compareFences, type FenceToken } from "../../../src/store/control/fence.ts";
 
-function fence(failoverVersion: number, storeEpoch: number, number: number): Fence {
+function fence(failoverVersion: number, storeEpoch: number, number: number): FenceToken {
   return { failoverVersion, storeEpoch, number };
 }
 

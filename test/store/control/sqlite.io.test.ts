@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { openSqliteStore } from "../../../src/store/control/sqlite.io.ts";
-import type { Store } from "../../../src/store/control/store.ts";
+import type { ControlStore } from "../../../src/store/control/store.ts";
 import { storeContract } from "../../contract/store.ts";
 import { directoryBytes, temporaryDirectory } from "../journal-fixture.ts";
 
@@ -26,7 +26,7 @@ storeContract("sqlite", {
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-const open = (directory: string): Promise<Store> => openSqliteStore(directory);
+const open = (directory: string): Promise<ControlStore> => openSqliteStore(directory);
 
 /** A directory with a store in it that was closed: `a` at 1, `b` removed at 3. */
 async function filled(directory: string): Promise<void> {

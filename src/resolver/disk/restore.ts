@@ -1,0 +1,126 @@
+/** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
+import { SNAPSHOT } from "../../catalog/watch/reader.ts";
+import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
+import type { FileOwner } from "../../lib/blocks.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { readWatchMessage, type WatchMessage } from "../codec.ts";
+import type { WatchedPolicy } from "../policy/watched-policy.ts";
+import type { UpstreamFreshness } from "../upstream-freshness.ts";
+import type { WatchBookmarks } from "../watching/bookmarks.ts";
+import type { UpstreamWatches } from "../watching/upstream-watches.ts";
+import type { WatchSelection } from "../watching/watch-selection.ts";
+import { UpstreamWatch } from "../watching/watched-catalog.ts";
+import type { CopyState } from "./codec.ts";
+import { type DiskCopy, readCopy } from "./disk-copy.ts";
+import { checkCount, type RestoreTarget, restoreHolds } from "./retained-copy.ts";
+
+/** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
+export type RestoredCopy =
+  | { readonly ok: true; readonly entryCount: number; readonly ageMs: number }
+  | { readonly ok: false; readonly fault: string };
+
+/** The parts of a resolver that has just started. */
+interface FreshParts extends Omit<EntriesParts, "kept"> {
+  readonly owner: FileOwner;
+  readonly following: WatchSelection;
+  readonly watches: UpstreamWatches;
+  readonly policy: WatchedPolicy;
+  readonly freshness: UpstreamFreshness;
+  readonly configured: readonly string[];
+}
+
+interface EntriesParts extends RestoreTarget {
+  readonly bookmarks: WatchBookmarks;
+}
+
+const EVERYTHING = new NamespacePrefixes([""]);
+const NOTHING = new NamespacePrefixes([]);
+/** A message that is no part of a snapshot, and no place. */
+const CHANGES: Omit<WatchMessage, "deltas"> = {
+  snapshot: SNAPSHOT.NONE,
+  replaces: [],
+  place: undefined,
+  ageMs: undefined,
+  isStale: false,
+  servedBy: "",
+  policyEpoch: "",
+  via: [],
+  digest: undefined,
+};
+
+/** Takes a copy as the state to begin with; or says why it is of no use, with which nothing is changed. Yields between slices of work. */
+export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): Generator<void, RestoredCopy> {
+  const { owner, followed, following, watches, policy, freshness, configured } = parts;
+  const read = yield* readCopy(bytes, owner);
+  if (!read.ok) return read;
+  const { copy } = read;
+  const { state } = copy;
+  const resumed = following.resumable(state.unconfigured);
+  // Entries are taken in under the policy by which they are shown.
+  policy.restore(copy.versions, state.policy);
+  try {
+    const watch = yield* restoreEntries(copy, { ...parts, kept: keptPrefixes(state, configured, resumed) }, time);
+    if (watch !== undefined) {
+      following.resume(resumed, time.monoMs);
+      watches.restore(watch);
+      freshness.restore({ ageMs: state.ageMs ?? Number.POSITIVE_INFINITY, savedWallMs: state.savedWallMs }, time);
+    }
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    policy.forget();
+    return { ok: false, fault: error.message };
+  }
+  return { ok: true, entryCount: followed.entryCount, ageMs: freshness.ageMs(time) };
+}
+
+/** What of a copy is wanted under these settings: what is configured now, and of the rest what nobody had configured then. */
+function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): NamespacePrefixes {
+  const [held, wanted] = [new NamespacePrefixes(prefixes), new NamespacePrefixes(configured)];
+  const isHeld = (prefix: string) => held.covers(prefix);
+  const isWanted = (prefix: string) => wanted.covers(prefix);
+  return new NamespacePrefixes([...wanted.list.filter(isHeld), ...held.list.filter(isWanted), ...unconfigured.filter(isHeld)]);
+}
+
+/**
+ * Takes the entries in, each checked as one of an upstream is. Returns the watch that goes on from there; undefined if nothing of the copy is wanted. Throws
+ * `invalid_argument` for what no version writes, and for more than fits; then nothing of it is here.
+ */
+function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Generator<void, UpstreamWatch | undefined> {
+  const { state, entries, place } = copy;
+  const { followed, kept, bookmarks } = parts;
+  if (kept.list.length === 0) return undefined;
+  const doubts = new UnconfirmedKeys();
+  for (const key of state.doubted) doubts.noteChange(key);
+  const watch = new UpstreamWatch(EVERYTHING, { doubts });
+  try {
+    yield* takeEntries(entries, parts, time);
+    if (state.gone.length > 0) followed.forget(new Set(state.gone), time);
+    yield* restoreHolds(copy, parts, time);
+  } catch (error) {
+    followed.drop(EVERYTHING, NOTHING, time);
+    throw error;
+  }
+  followed.drop(EVERYTHING, kept, time);
+  watch.isComplete = true;
+  watch.isFromDisk = true;
+  watch.place = place;
+  // Of what was told after the place nothing may be said to those who know only the place.
+  if (place !== undefined && state.doubted.length === 0) bookmarks.note(place.cursor);
+  return watch.narrowed(kept);
+}
+
+function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fits }: EntriesParts, time: Time): Generator<void> {
+  // It is let go at the end, with what it notes of each key.
+  const taken = new UpstreamWatch(EVERYTHING);
+  let count = 0;
+  for (const bytes of entries) {
+    const { deltas } = readWatchMessage(bytes);
+    count += deltas.length;
+    checkCount(count, maxEntries);
+    followed.hear(taken, { ...CHANGES, deltas }, time);
+    if (!fits()) throw new WaymarkError("invalid_argument", "it holds more than this resolver may hold");
+    yield;
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * Rounds in which the digest of each followed prefix is compared with its upstream's (semantics.md, Resolver 20). Each prefix has its turn once in the interval, and
+ * the turns are spread over it. A prefix that differs twice in a row is to be fetched whole.
+ */
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import { ANY } from "../../catalog/query/filter.ts";
+import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { WatchReader } from "../../catalog/watch/reader.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { PolicyEngine } from "../../policy/versions/engine.ts";
+import type { WatchMessage } from "../codec.ts";
+import type { WatchBookmarks } from "../watching/bookmarks.ts";
+import type { StreamNumber, UpstreamWatches, WatchOrders } from "../watching/upstream-watches.ts";
+import type { WatchedCatalog } from "../watching/watched-catalog.ts";
+import { DigestCheck, type DigestVerdict } from "./digest-check.ts";
+
+export interface DigestRoundsParts {
+  readonly replica: Replica;
+  readonly bookmarks: WatchBookmarks;
+  readonly followed: WatchedCatalog;
+  readonly watches: UpstreamWatches;
+  readonly policies: PolicyEngine;
+  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  /** Time in which each prefix has its turn once. */
+  readonly intervalMs: number;
+  /** A random number, 0 ≤ x < 1. */
+  readonly random: () => number;
+}
+
+interface DigestTurn {
+  readonly prefix: string;
+  readonly reader: WatchReader;
+  /** Whether all that is held is summed, so that only a bookmark is awaited. */
+  isSummed: boolean;
+}
+
+interface RunningCheck {
+  readonly check: DigestCheck;
+  readonly stream: StreamNumber;
+  readonly sinceMonoMs: number;
+}
+
+/** After so long without a verdict a comparison is given up. */
+const GIVEN_UP_MS = 10_000;
+/** Time between two steps of summing what is held. Each step hashes some thousand entries. */
+const STEP_MS = 20;
+/** Nobody's place: without a scope in the filter, places do not count. */
+const NOWHERE = { nodeId: "", clusterId: "", region: "", boot: "" };
+
+export class DigestRounds {
+  readonly #parts: DigestRoundsParts;
+  #dueMonoMs: number;
+  /** The prefix that had its turn last. */
+  #last = "";
+  #turn: DigestTurn | undefined;
+  #running: RunningCheck | undefined;
+  /** The prefix that differed at its last turn. */
+  #suspect: string | undefined;
+
+  constructor(parts: DigestRoundsParts, { monoMs }: Time) {
+    this.#parts = parts;
+    // Resolvers that start together must not ask together.
+    this.#dueMonoMs = monoMs + parts.intervalMs * parts.random();
+  }
+
+  nextDeadlineMs(): number {
+    if (this.#running !== undefined) return this.#running.sinceMonoMs + GIVEN_UP_MS;
+    return this.#turn?.isSummed === true ? NEVER : this.#dueMonoMs;
+  }
+
+  /** Begins what is due, if everything that is followed is at a bookmark of the upstream. */
+  adjust(upstream: string | undefined, prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
+    if (this.#running !== undefined) {
+      if (time.monoMs - this.#running.sinceMonoMs >= GIVEN_UP_MS) this.#end(out);
+      return;
+    }
+    if (time.monoMs < this.#dueMonoMs) return;
+    if (this.#turn === undefined || !prefixes.list.includes(this.#turn.prefix)) this.#turn = this.#turnOf(prefixes, time);
+    if (this.#turn === undefined) return;
+    this.#turn.isSummed = this.#turn.reader.prepareDigest();
+    if (!this.#turn.isSummed) {
+      this.#dueMonoMs = time.monoMs + STEP_MS;
+      return;
+    }
+    if (upstream !== undefined) this.#begin(this.#turn, { upstream, prefixes }, time, out);
+  }
+
+  /**
+   * A message of a stream. Undefined: it is none of these. Otherwise the prefixes that are to be fetched whole. Throws `invalid_argument` for what no server of ours
+   * can have sent.
+   */
+  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
+    const running = this.#running;
+    if (running?.stream !== stream) return undefined;
+    const verdict = running.check.hear(message);
+    if (verdict === undefined) return [];
+    this.#end(out);
+    return this.#judged(running.check.prefix, verdict, time);
+  }
+
+  /** A stream ended. */
+  ended(stream: StreamNumber): void {
+    if (this.#running?.stream === stream) this.#forget();
+  }
+
+  /** The upstream is left: what runs is of no use. */
+  leave(out: WatchOrders): void {
+    if (this.#running !== undefined) this.#end(out);
+  }
+
+  #judged(prefix: string, verdict: DigestVerdict, { monoMs }: Time): readonly string[] {
+    const wasSuspect = this.#suspect === prefix;
+    this.#suspect = verdict === "differs" && !wasSuspect ? prefix : undefined;
+    // It has another turn at once: a policy that takes effect here and there at different times differs once.
+    if (this.#suspect !== undefined) this.#dueMonoMs = monoMs;
+    return verdict === "differs" && wasSuspect ? [prefix] : [];
+  }
+
+  #turnOf({ list }: NamespacePrefixes, { monoMs }: Time): DigestTurn | undefined {
+    const suspect = this.#suspect !== undefined && list.includes(this.#suspect) ? this.#suspect : undefined;
+    const prefix = suspect ?? list.find((each) => each > this.#last) ?? list[0];
+    if (prefix === undefined) {
+      this.#dueMonoMs = monoMs + this.#parts.intervalMs;
+      return undefined;
+    }
+    this.#last = prefix;
+    const filter = { ...ANY, resolved: new NamespacePrefixes([prefix]) };
+    const options = { filter, name: "", hash: "", allowed: () => true, policyEpoch: () => "", isNamesOnly: false, withDigest: true };
+    return { prefix, reader: new WatchReader(options, this.#parts.replica, NOWHERE), isSummed: false };
+  }
+
+  #begin(
+    { prefix, reader }: DigestTurn,
+    { upstream, prefixes }: { upstream: string; prefixes: NamespacePrefixes },
+    time: Time,
+    out: WatchOrders,
+  ): void {
+    const { watches, bookmarks, policies, followed, replica, stamper, intervalMs } = this.#parts;
+    const { place } = watches;
+    const own = reader.digest();
+    if (place === undefined || own === undefined || !bookmarks.isAtBookmark || !watches.isComplete(prefix)) return;
+    const stream = watches.takeStream();
+    const { epoch: policyEpoch } = policies.policy;
+    const check = new DigestCheck({ prefix, own, policyEpoch, stamper, view: (key) => replica.view(key) });
+    followed.onTouch = (key, namespace, seen) => check.touch(key, namespace, seen);
+    this.#running = { check, stream, sinceMonoMs: time.monoMs };
+    this.#turn = undefined;
+    this.#dueMonoMs = time.monoMs + intervalMs / prefixes.list.length;
+    out.push({ kind: "open", stream, upstream, prefixes: [prefix], cursor: place.text, withDigest: true });
+  }
+
+  #end(out: WatchOrders): void {
+    if (this.#running !== undefined) out.push({ kind: "close", stream: this.#running.stream });
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#running = undefined;
+    this.#parts.followed.onTouch = undefined;
+  }
+}

@@ -1,0 +1,131 @@
+/** DnsService's ResolveName: the answer of the DNS gateway, for the view of a caller, and what decided it. */
+import { create } from "@bufbuild/protobuf";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
+import type { CatalogReads } from "../../discovery/reads.ts";
+import { type AnswerPlan, CLASS_IN, failure, planAnswer, type QueryQuestion, RCODE } from "../../dns/plan/answer.ts";
+import { type DrawnAnswer, drawAnswer } from "../../dns/plan/draw.ts";
+import { EXTENDED_ERROR, extendedErrorText } from "../../dns/plan/extended-errors.ts";
+import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
+import { PendingNameError } from "../../dns/subject/remote-lookup.ts";
+import type { DnsCatalog, DnsView } from "../../dns/subject/subject.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { type Caller, hasRole } from "../../policy/identity/caller.ts";
+import type { CallContext, MethodHandler, ServiceDefinition } from "../service.ts";
+import { type AnswerReason, reasonsOf } from "./answer-reasons.ts";
+import { nameListHandlers } from "./names.ts";
+import { askingOf, type QuestionRightsParts, viewWords } from "./question-rights.ts";
+import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
+
+export interface NameAnswersParts extends QuestionRightsParts {
+  readonly settings: DnsSettings;
+  /** The catalog as a viewer sees it in DNS, from the place of a view. */
+  readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
+  /** The serial of the zone that a view is told, by its index. */
+  readonly serialOf: (viewIndex: number) => number;
+  readonly reads: Pick<CatalogReads, "noteHidden" | "verdict">;
+  /** Throws `not_ready` while DNS questions may not be answered. */
+  readonly checkCaughtUp: () => void;
+  readonly random: () => number;
+}
+
+function resolveNameHandler(parts: NameAnswersParts): MethodHandler {
+  return { kind: "unary", handle: (request: ResolveNameRequest, context) => resolveName(parts, request, context) };
+}
+
+/** How often a question may wait for something that is fetched. */
+const MAX_WAITS = 16;
+const RETRY_MS = 500;
+
+async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest, { caller, time }: CallContext) {
+  const { settings, random, reads } = parts;
+  const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
+  const asking = askingOf(parts, request, caller);
+  const view: AnswerReason = { topic: "view", detail: viewWords(asking) };
+  const draw = (plan: AnswerPlan) => drawAnswer(plan, { random, answerLimit: asking.view.answerLimit });
+  if (asking.isRefused) return said({ plan: REFUSED, answer: draw(REFUSED), reasons: [view] }, { request });
+  parts.checkCaughtUp();
+  const { viewer } = asking;
+  const catalog = parts.catalogOf(viewer, asking.view);
+  const made = await here(catalog, () => {
+    const plan: AnswerPlan = planAnswer(question, catalog, settings);
+    const answer = draw(plan);
+    const told = { question, plan, shownCount: answer.answers.length, viewer, isOperator: hasRole(caller, "mesh.operate") };
+    const sources = { catalog, settings, reads, nowWallMs: time.wallMs };
+    return { plan, answer, reasons: request.explain ? [view, ...reasonsOf(told, sources)] : [] };
+  });
+  const hidden = catalog.takeHidden();
+  if (hidden.length > 0) reads.noteHidden(viewer, hidden);
+  return said(made, { request, serial: parts.serialOf(asking.view.index) });
+}
+
+interface PlannedAnswer {
+  readonly plan: AnswerPlan;
+  readonly answer: DrawnAnswer;
+  readonly reasons: readonly AnswerReason[];
+}
+
+interface AnswerContext {
+  readonly request: ResolveNameRequest;
+  readonly serial?: number | undefined;
+}
+
+function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: AnswerContext) {
+  const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
+  return create(ResolveNameResponseSchema, {
+    rcode: rcodeText(answer.rcode),
+    answers: texts(answer.answers),
+    authority: texts(answer.authority),
+    additional: texts(answer.additional),
+    authoritative: answer.isAuthoritative,
+    truncated: plan.isCut === true,
+    reasons: request.explain ? [...reasons] : [],
+    extendedErrors: plan.extendedError === undefined ? [] : [extendedErrorText(plan.extendedError)],
+  });
+}
+
+/** The answer to a source that may ask nothing. */
+const REFUSED: AnswerPlan = { ...failure(RCODE.REFUSED), extendedError: EXTENDED_ERROR.PROHIBITED };
+
+function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
+  return record.type === "SOA" && serial !== undefined ? { ...record, data: { ...record.data, serial } } : record;
+}
+
+/** What `make` gives once everything is here that it asks for, all in one turn. At a node that is at once. */
+async function here<T>({ remoteLookup }: DnsCatalog, make: () => T): Promise<T> {
+  let waited: PendingNameError | undefined;
+  for (let waits = 0; waits < MAX_WAITS; waits++) {
+    remoteLookup?.begin(waited, () => true);
+    try {
+      return make();
+    } catch (error) {
+      if (!(error instanceof PendingNameError)) throw error;
+      waited = error;
+    }
+    await waited.arrival;
+  }
+  throw new WaymarkError("not_ready", "this resolver does not know all that the answer needs; try again", { retryMs: RETRY_MS });
+}
+
+/** A question's name in lower case, without the final dot. Throws `invalid_argument`. */
+function parseQuestionName(text: string): QueryQuestion["name"] {
+  const name = text.replace(/\.$/, "");
+  const isName = name === "" || (name.length <= 253 && name.split(".").every((label) => LABEL.test(label)));
+  if (!isName) throw invalid("name", "is not a DNS name: labels of 1 to 63 printable characters with a dot between, at most 253 in all");
+  // Only then: other letters may have one of ASCII as their lower case.
+  return name.toLowerCase().replace(NOT_OURS, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
+}
+
+const LABEL = /^[!-~]{1,63}$/;
+/** Characters that our names do not have. */
+const NOT_OURS = /[^a-z0-9._-]/g;
+
+// DnsService as listeners serve it: its writes come with the services of the process, and what any copy of the catalog answers is added here.
+
+/** The services, of which DnsService has its reads too. Without DnsService or the queries of DiscoveryService they stay as they are. */
+export function withNameReads(services: readonly ServiceDefinition[], parts: NameAnswersParts): readonly ServiceDefinition[] {
+  const query = services.find(({ desc }) => desc === DiscoveryService)?.handlers["catalogQuery"];
+  if (query === undefined) return services;
+  const reads = { ...nameListHandlers({ query, zones: parts.settings.zones }), resolveName: resolveNameHandler(parts) };
+  return services.map((service) => (service.desc === DnsService ? { ...service, handlers: { ...service.handlers, ...reads } } : service));
+}

@@ -1,0 +1,84 @@
+/** The nodes at which clusters of other regions take calls, in the lists of nodes: from their beacons, and no members (docs/design/summaries.md, Reading). */
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Entry, EntryKind, EntrySchema, Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
+import { fnv64, hashHex } from "../../lib/hash64.ts";
+import type { IngressNode } from "../../summary/summary.ts";
+
+/** What the last beacon of a cluster of another region says. */
+export interface RemoteCluster {
+  readonly clusterId: string;
+  /** By the settings. */
+  readonly region: string;
+  /** When the beacon was received. */
+  readonly heardWallMs: number;
+  readonly ingress: readonly IngressNode[];
+}
+
+/** One ingress node. */
+export interface RemoteNode {
+  readonly cluster: RemoteCluster;
+  readonly node: IngressNode;
+  /** The number of the node in its beacon, from 1. It has no other name here. */
+  readonly number: number;
+}
+
+/** Begins the tokens of pages that come after all nodes. No other token has this character. */
+const MARK = ".";
+
+export function isFarToken(token: string): boolean {
+  return token.startsWith(MARK);
+}
+
+/** A page of far nodes, in the order of their clusters. `salt` names the filter. An empty token begins. */
+export function farPage(
+  clusters: readonly RemoteCluster[],
+  isWanted: (far: RemoteNode) => boolean,
+  { token, limit, salt }: { readonly token: string; readonly limit: number; readonly salt: string },
+): { readonly page: readonly RemoteNode[]; readonly nextToken: string } {
+  const hash = hashHex(fnv64(`far\0${salt}`));
+  const after = decodePageToken(token.slice(MARK.length), hash);
+  const sorted = clusters.toSorted((a, b) => (a.clusterId < b.clusterId ? -1 : 1));
+  const all = sorted.flatMap((cluster) => cluster.ingress.map((node, i): RemoteNode => ({ cluster, node, number: i + 1 })));
+  const rest = all.filter((far) => placeOf(far) > after && isWanted(far));
+  const page = rest.slice(0, limit);
+  if (page.length === rest.length) return { page, nextToken: "" };
+  const last = page.at(-1);
+  return { page, nextToken: `${MARK}${encodePageToken(last === undefined ? START : placeOf(last), hash)}` };
+}
+
+/** Before all places. A page of nodes may leave no room for the first. */
+const START = "\u0001";
+
+function placeOf({ cluster, number }: RemoteNode): string {
+  return `${cluster.clusterId}\0${String(number).padStart(3, "0")}`;
+}
+
+/** It has neither a node id nor a status, because it is no member. */
+export function farPeer({ cluster, node }: RemoteNode): Peer {
+  const { clusterId, region, heardWallMs } = cluster;
+  return create(PeerSchema, {
+    clusterId,
+    region,
+    scope: WireScope.GLOBAL,
+    urls: [...node.urls],
+    lastSeen: timestampFromMs(Math.round(heardWallMs)),
+  });
+}
+
+export function farEntry({ cluster, node, number }: RemoteNode): Entry {
+  const { clusterId, region, heardWallMs } = cluster;
+  const name = `ingress-${number}`;
+  return create(EntrySchema, {
+    key: { kind: EntryKind.NODE, namespace: NODES_NAMESPACE, name, instanceId: name, clusterId },
+    region,
+    scope: WireScope.GLOBAL,
+    capabilities: [...node.capabilities],
+    tags: [...node.tags],
+    updatedAt: timestampFromMs(Math.round(heardWallMs)),
+    detail: { case: "node", value: { advertisedUrls: [...node.urls] } },
+  });
+}

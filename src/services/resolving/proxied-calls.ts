@@ -1,0 +1,149 @@
+/** ClusterMap and ListPeers of a resolver: it asks its upstream, and remembers the last answers for the time in which there is none. */
+
+import { clone, create, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
+import {
+  type ClusterMapRequest,
+  ClusterMapRequestSchema,
+  type ClusterMapResponse,
+  ClusterMapResponseSchema,
+  DiscoveryService,
+  type ListPeersRequest,
+  ListPeersRequestSchema,
+  type ListPeersResponse,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Time } from "../../lib/machine.ts";
+import { durationMs } from "../contract.ts";
+import type { CallContext, MethodHandler } from "../service.ts";
+import type { ResolverPorts } from "./ports.ts";
+
+/** Most answers that are remembered of each method. */
+const MAX_KEPT = 100;
+/** So long an answer is given again without another call: many clients that start at once cost the upstream one call. */
+const FRESH_MS = 1000;
+
+/** The fields that both answers have. */
+type CommonAnswerFields = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
+
+export interface ProxiedCallsParts {
+  readonly ports: Pick<ResolverPorts, "call">;
+  readonly servedBy: string;
+  readonly now: () => Time;
+  /** Ids of nodes with an entry in a namespace, or below it, that the caller may see. */
+  readonly holders: (namespace: string, context: CallContext) => Promise<ReadonlySet<string>>;
+}
+
+export class ProxiedCalls {
+  readonly #parts: ProxiedCallsParts;
+  readonly #maps: LastAnswers<ClusterMapResponse>;
+  readonly #peers: LastAnswers<ListPeersResponse>;
+
+  constructor(parts: ProxiedCallsParts) {
+    this.#parts = parts;
+    this.#maps = new LastAnswers(parts);
+    this.#peers = new LastAnswers(parts);
+  }
+
+  get handlers(): Readonly<Record<"clusterMap" | "listPeers", MethodHandler>> {
+    return {
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => this.#clusterMap(request, context) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest) => this.#listPeers(request) },
+    };
+  }
+
+  /** Addresses of nodes, as they are advertised: those of nodes that take clients first. Empty while none is known. */
+  async urls(): Promise<readonly string[]> {
+    try {
+      // Nodes of other regions are none of this catalog.
+      const { nodes } = await this.#map(create(ClusterMapRequestSchema, { scope: Scope.REGION }));
+      const isIngress = ({ capabilities }: (typeof nodes)[number]) => capabilities.includes("ingress");
+      const inOrder = [...nodes.filter(isIngress), ...nodes.filter((node) => !isIngress(node))];
+      return inOrder.flatMap(({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.slice(0, 1) : []));
+    } catch {
+      return [];
+    }
+  }
+
+  /** Which nodes have entries in a namespace is judged here: the upstream would judge it as this resolver, and not as its caller. */
+  async #clusterMap(request: ClusterMapRequest, context: CallContext): Promise<ClusterMapResponse> {
+    const { namespaceFilter } = request;
+    if (namespaceFilter === "") return this.#map(request);
+    const holders = await this.#parts.holders(namespaceFilter, context);
+    const answer = await this.#map(Object.assign(clone(ClusterMapRequestSchema, request), { namespaceFilter: "" }));
+    const nodes = answer.nodes.filter(({ nodeId }) => holders.has(nodeId));
+    return Object.assign(clone(ClusterMapResponseSchema, answer), { nodes });
+  }
+
+  #map(request: ClusterMapRequest): Promise<ClusterMapResponse> {
+    const { clusterMap } = DiscoveryService.method;
+    return this.#maps.of(nameOf(toBinary(ClusterMapRequestSchema, request)), () => this.#parts.ports.call(clusterMap, request));
+  }
+
+  #listPeers(request: ListPeersRequest): Promise<ListPeersResponse> {
+    const { listPeers } = DiscoveryService.method;
+    return this.#peers.of(nameOf(toBinary(ListPeersRequestSchema, request)), () => this.#parts.ports.call(listPeers, request));
+  }
+}
+
+function nameOf(request: Uint8Array): string {
+  return Buffer.from(request).toString("base64");
+}
+
+interface CachedAnswer<A> {
+  readonly answer: A;
+  /** Time of the request. The age is counted from this time, because the transit time of the answer is unknown. */
+  readonly monoMs: number;
+}
+
+class LastAnswers<A extends CommonAnswerFields> {
+  readonly #parts: Pick<ProxiedCallsParts, "now" | "servedBy">;
+  readonly #kept = new Map<string, CachedAnswer<A>>();
+  readonly #running = new Map<string, Promise<CachedAnswer<A>>>();
+
+  constructor(parts: Pick<ProxiedCallsParts, "now" | "servedBy">) {
+    this.#parts = parts;
+  }
+
+  /** The answer to a request of this name: a new one if it can be had, and otherwise the last one, marked stale. Rejects as `ask` if there is none. */
+  async of(name: string, ask: () => Promise<A>): Promise<A> {
+    const kept = this.#kept.get(name);
+    const { monoMs } = this.#parts.now();
+    if (kept !== undefined && monoMs - kept.monoMs < FRESH_MS) return this.#marked(kept, false);
+    try {
+      return this.#marked(await (this.#running.get(name) ?? this.#ask(name, ask)), false);
+    } catch (error) {
+      if (kept === undefined) throw error;
+      return this.#marked(kept, true);
+    }
+  }
+
+  async #ask(name: string, ask: () => Promise<A>): Promise<CachedAnswer<A>> {
+    const { monoMs } = this.#parts.now();
+    const running = ask().then((answer): CachedAnswer<A> => ({ answer, monoMs }));
+    this.#running.set(name, running);
+    try {
+      const newest = await running;
+      this.#kept.delete(name);
+      // The answer to a request without terms stays: it is what a program asks for that lost its server.
+      const oldest = this.#kept.keys().find((kept) => kept !== "");
+      if (this.#kept.size >= MAX_KEPT && oldest !== undefined) this.#kept.delete(oldest);
+      this.#kept.set(name, newest);
+      return newest;
+    } finally {
+      this.#running.delete(name);
+    }
+  }
+
+  #marked({ answer, monoMs }: CachedAnswer<A>, isStale: boolean): A {
+    const ageMs = (answer.age === undefined ? 0 : durationMs(answer.age)) + this.#parts.now().monoMs - monoMs;
+    return {
+      ...answer,
+      servedBy: this.#parts.servedBy,
+      source: Source.FETCHED,
+      stale: isStale || answer.stale,
+      age: durationFromMs(Math.round(ageMs)),
+    };
+  }
+}

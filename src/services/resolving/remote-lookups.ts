@@ -1,0 +1,184 @@
+/** Asks an upstream which entries have a name in DNS, as an alias or at or below it, and keeps of them what the viewer of DNS may see. */
+
+import { clone, create, toBinary } from "@bufbuild/protobuf";
+import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { decodeEntry } from "../../catalog/entry/codec.ts";
+import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
+import type { CatalogReads } from "../../discovery/reads.ts";
+import type { AliasOwner, RemoteLookups } from "../../dns/subject/remote-lookup.ts";
+import { AliasOwnerCache, type AliasOwners, aliasOwnersFrom } from "../../dns/views/alias-owners.ts";
+import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
+import { FetchingRemoteLookup } from "../../dns/views/fetching-remote-lookup.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import { mayBeSeen, type PolicySource } from "../../policy/set/verdict.ts";
+import type { ResolverOptions } from "../../resolver/io-types.ts";
+import type { ResolverMachine } from "../../resolver/machine.ts";
+import { filterOf } from "../discovery/filter.ts";
+import { querySalt } from "../discovery/read-handlers.ts";
+import type { ResolverPorts } from "./ports.ts";
+import { passQuery, type UpstreamQuery } from "./upstream-query.ts";
+
+/** Most entries of an answer. With more, the name counts as existing. */
+const MAX_TOLD = 100;
+/** Longest name that the contract takes as an alias or a host, and the only form. */
+const ASKED_NAME = /^[A-Za-z0-9._-]{1,253}$/;
+/** Decoded, an entry takes about so many times its bytes, and so many bytes more. */
+const DECODED = 4;
+const DECODED_BYTES = 2000;
+
+/** Memory for what the upstream told of aliases and of what lies below names: for the viewers of the settings, and as much for callers with credentials. */
+const CARRIERS_BYTES = 8 * 1024 * 1024;
+
+export interface DnsRooms {
+  readonly machine: ResolverMachine;
+  readonly reads: CatalogReads;
+  readonly policies: PolicySource;
+  readonly inputs: { readonly count: number };
+}
+
+interface RemoteLookupOptions {
+  readonly ports: ResolverPorts;
+  readonly resolver: ResolverOptions;
+  readonly now: () => Time;
+}
+
+/** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
+export function openRemoteLookups(rooms: DnsRooms, options: RemoteLookupOptions & { readonly viewers: readonly Caller[] }): RemoteLookups {
+  const { viewers } = options;
+  const open = (viewer: Caller, parts: number) =>
+    openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
+  const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
+  /** Of callers with credentials. The one that was not asked for longest first. */
+  const others = new BoundedMap<string, FetchingRemoteLookup>(MAX_FETCHING_VIEWS);
+  return {
+    of: (caller) => {
+      const key = classOf(caller);
+      const own = named.get(key);
+      if (own !== undefined) return own;
+      const kept = others.get(key) ?? open({ ...anonymousCaller(caller.cluster, ""), tenant: caller.tenant }, MAX_FETCHING_VIEWS);
+      others.set(key, kept);
+      return kept;
+    },
+  };
+}
+
+function classOf({ cluster, tenant }: Pick<Caller, "cluster" | "tenant">): string {
+  return `${cluster}\0${tenant}`;
+}
+
+function openRemoteLookup(
+  rooms: DnsRooms,
+  { ports, resolver, now, viewer, maxBytes }: RemoteLookupOptions & { readonly viewer: Caller; readonly maxBytes: number },
+): FetchingRemoteLookup {
+  const { machine, reads } = rooms;
+  const asker = askerOf(rooms, { ports, resolver, now, viewer });
+  const { ttls, maxStaleMs } = resolver;
+  const kept = { ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes };
+  const aliasOwners = new AliasOwnerCache(kept);
+  return new FetchingRemoteLookup({
+    machine,
+    isHeld: (name) => holds(machine, name),
+    ask: (name, asked, told) => ports.ask(name, asked, told),
+    aliasOwners,
+    askAliasOwners: (name, zone, told) => void reportAliasOwners(asker, { name, zone, maxBytes: aliasOwners.answerBytes }, told),
+    inputCount: () => rooms.inputs.count,
+    judgedRevision: () => reads.policyRevision + machine.releaseCount,
+    now,
+  });
+}
+
+/** Whether entries of a name are held, because its upstream lost too many of them at once. HOT: once a name of an answer that is planned; mostly nothing is held. */
+export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceName): boolean {
+  return held.lookup.size > 0 && instanceCount(held.lookup, name) > 0;
+}
+
+function askerOf(
+  { reads, policies }: Pick<DnsRooms, "policies" | "reads">,
+  { ports, resolver, now, viewer }: RemoteLookupOptions & { readonly viewer: Caller },
+): AliasOwnersQuery {
+  const { clusterId, name: self } = resolver;
+  const caller = { ...anonymousCaller(viewer.cluster, ""), tenant: viewer.tenant };
+  const seesIn: AliasOwnersQuery["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
+  const isShown: AliasOwnersQuery["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
+  return { ports, seesIn, isShown, via: [self], clusterId, now };
+}
+
+interface AliasOwnersQuery {
+  readonly ports: Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
+  /** What the viewer may see. */
+  readonly seesIn: UpstreamQuery["seesIn"];
+  readonly isShown: UpstreamQuery["isShown"];
+  /** This resolver. */
+  readonly via: readonly string[];
+  readonly clusterId: string;
+  readonly now: () => Time;
+}
+
+interface RequestedAliasOwners {
+  readonly name: string;
+  readonly zone: string;
+  readonly maxBytes: number;
+}
+
+async function reportAliasOwners(
+  asker: AliasOwnersQuery,
+  asked: RequestedAliasOwners,
+  told: (aliasOwners: AliasOwners | undefined) => void,
+): Promise<void> {
+  let aliasOwners: AliasOwners | undefined;
+  try {
+    aliasOwners = await askAliasOwners(asker, asked);
+  } catch (error) {
+    // The caller is answered that the name is not known, whatever the reason.
+    if (!(error instanceof WaymarkError)) throw error;
+  } finally {
+    told(aliasOwners);
+  }
+}
+
+/** Rejects as `passQuery`. */
+async function askAliasOwners(asker: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
+  const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
+  // No alias and no namespace has such a name.
+  if (names.length === 0) return aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes });
+  const below = await ask(asker, { hosts: names });
+  // Whoever carries the name itself must not be among those that found no room.
+  const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
+  const entries = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
+  return aliasOwnersFrom(name, zone, [...entries.values()].map(sizedAliasOwner), { isMore: below.isMore, maxBytes });
+}
+
+async function ask(
+  { ports, ...viewer }: AliasOwnersQuery,
+  names: { readonly hosts: string[] } | { readonly aliases: string[] },
+): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
+  const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });
+  // What is held DNS finds by itself.
+  const heldAfter = () => undefined;
+  const passed = { request, filter: filterOf(request), salt: querySalt(request), heldAfter, ...viewer };
+  const { response } = await passQuery(ports, passed);
+  // No server of ours sends a LOCAL entry to a resolver.
+  return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
+}
+
+/** The entry as DNS reads it, and about how much memory it takes. Load and times, which DNS does not show, come last in stored bytes, so they are left out. */
+function sizedAliasOwner(asked: Entry): { readonly aliasOwner: AliasOwner; readonly sizeBytes: number } {
+  const content = clone(EntrySchema, asked);
+  content.load = undefined;
+  content.registeredAt = undefined;
+  content.updatedAt = undefined;
+  const bytes = toBinary(EntrySchema, content);
+  const entry = decodeEntry(bytes, "live");
+  const { key, clusterId, region, tenantId, registeredByAdmin } = asked;
+  const { namespace = "" } = key ?? {};
+  const claim = { namespace, scope: entry.scope, clusterId, region, tenant: tenantId, isAdmins: registeredByAdmin };
+  return { aliasOwner: { entry, claim }, sizeBytes: DECODED * bytes.length + DECODED_BYTES };
+}
+
+function keyOf({ key }: Entry): string {
+  return [key?.namespace, key?.name, key?.kind, key?.instanceId, key?.clusterId].join("\0");
+}
