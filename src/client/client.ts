@@ -291,7 +291,7 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** Closes all connections. Later calls fail. Close registrations and live maps first. */
+  /** Closes the client: later calls fail, and connections close after their calls in progress. Close registrations and live maps first. */
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();

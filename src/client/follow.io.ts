@@ -25,7 +25,10 @@ export interface FollowOptions {
   readonly onBreak?: (error: Error, waitMs: number) => void;
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
-  /** Whether to wait for a server that cannot be reached at the first attempt. By default `follow` throws. */
+  /**
+   * Whether to wait if the client's only known server cannot be reached at the first attempt. By default `follow` throws in this case. With
+   * several known servers it always tries the next one.
+   */
   readonly waitsForServer?: boolean;
   /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */
   readonly tellsUnknown?: boolean;
