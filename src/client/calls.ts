@@ -1,4 +1,4 @@
-/** What the parts of the client use of it: calls and streams, the servers that they go to, and the connection to one server. */
+/** The interface between the client and its parts: calls, streams, the servers they use, and the connection to one server. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { checkOptions, FUNCTION, type OptionRule, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "./option-rules.ts";
 
@@ -11,7 +11,7 @@ export interface ServerChannel {
     request: MessageShape<I>,
     options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>>;
-  /** Ends when the server ends it, throws when it fails; leaving the loop cancels it. */
+  /** Ends when the server ends the stream, and throws when the stream fails. Leaving the loop cancels the stream. */
   serverStream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageShape<I>,
@@ -20,46 +20,48 @@ export interface ServerChannel {
   close(): void;
 }
 
-/** What a call may have beside its request. */
+/** Options of a call. */
 export interface CallOptions {
-  /** Deadline of the whole call, with its tries at other servers; the client's when absent. A stream has no deadline. */
+  /** Deadline of the whole call, including retries on other servers. Default: the client's `timeoutMs`. A stream has no deadline. */
   readonly timeoutMs?: number;
+  /** Cancels the call. */
   readonly signal?: AbortSignal;
 }
 
+/** Options of a stream. */
 export type StreamOptions = Omit<CallOptions, "timeoutMs">;
 
 const CALL_RULES: OptionRules<CallOptions> = { timeoutMs: TIMEOUT, signal: SIGNAL };
 const STREAM_RULES: OptionRules<StreamOptions> = { signal: SIGNAL };
 
-/** Throws a TypeError or RangeError that names the option which is wrong. */
+/** Throws a TypeError or RangeError that names the invalid option. */
 export function checkCallOptions(call: string, options: CallOptions): void {
   checkOptions(call, options, CALL_RULES);
 }
 
-/** As `checkCallOptions`, for a stream. */
+/** Checks the options of a stream, as `checkCallOptions` does. */
 export function checkStreamOptions(call: string, options: StreamOptions): void {
   checkOptions(call, options, STREAM_RULES);
 }
 
-/** What `callWithSummary` may be told beside the cluster and the call. */
+/** Options of `callWithSummary`. */
 export interface SummaryCallOptions {
-  /** Namespace of a service that the cluster exports. Where clusters export many, that finds the ingress with fewer questions. */
+  /** Namespace of a service that the cluster exports. It speeds up finding the ingress when clusters export many services. */
   readonly namespace?: string;
   /** Name of that service. */
   readonly service?: string;
-  /** Ends the questions for the ingress. */
+  /** Cancels the search for the ingress. */
   readonly signal?: AbortSignal;
 }
 
 const SUMMARY_CALL_RULES: OptionRules<SummaryCallOptions> = { namespace: TEXT, service: TEXT, signal: SIGNAL };
 const CLUSTER: OptionRule = {
   isRight: (value) => typeof value === "string" && value !== "",
-  what: "the id of a cluster",
+  what: "a cluster ID",
   Wrong: TypeError,
 };
 
-/** Throws a TypeError that names what is wrong. */
+/** Throws a TypeError that names the invalid argument or option. */
 export function checkSummaryCall(cluster: unknown, fn: unknown, options: SummaryCallOptions): void {
   checkOptions("callWithSummary", { cluster, fn }, { cluster: CLUSTER, fn: FUNCTION });
   checkOptions("callWithSummary", options, SUMMARY_CALL_RULES);
@@ -67,42 +69,45 @@ export function checkSummaryCall(cluster: unknown, fn: unknown, options: Summary
 
 /** The calls of a client. Failures are `RequestError`s. */
 export interface ClientCalls {
-  /** Deadline of a call that has none of its own, in ms. */
+  /** Default deadline of a call, in ms. */
   readonly timeoutMs: number;
-  /** All servers: those given, in this order, then those that were found. */
+  /** All servers: the seeds in their order, then the discovered servers. */
   readonly servers: readonly string[];
-  /** The server that the next read or watch goes to. */
+  /** The server for the next read or watch. */
   readonly server: string;
-  /** The server that the next write goes to. */
+  /** The server for the next write. */
   readonly writeServer: string;
-  /** A call with its tries at other servers. */
+  /** Makes a call, with retries on other servers. */
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     options?: CallOptions,
   ): Promise<MessageShape<O>>;
-  /** One try at one server. */
+  /** Makes one attempt on one server. */
   callAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     options?: CallOptions,
   ): Promise<MessageShape<O>>;
-  /** A server stream at the current server. */
+  /** Opens a server stream on the current server. */
   stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
-  /** As `stream`, at this server. */
+  /** Opens a server stream on this server. */
   streamAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
-  /** Turns to the next server, unless another call already left `server`. */
+  /** Switches to the next server, unless another call already switched away from `server`. */
   failOver(server: string): void;
-  /** The server for one read or watch that these servers refused, which other calls are not turned away from. Undefined when all refused it. */
+  /**
+   * Returns a server for one read or watch that the given servers rejected. Other calls keep their server. Undefined when all servers
+   * rejected it.
+   */
   serverBeside(refused: ReadonlySet<string>): string | undefined;
 }

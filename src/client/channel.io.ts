@@ -1,4 +1,4 @@
-/** One gRPC connection on grpc-js, and `connect`, which opens several. */
+/** One gRPC connection on grpc-js, and `connect`, which opens a client. */
 import {
   type DescMessage,
   type DescMethod,
@@ -33,24 +33,24 @@ const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 const CHANNEL_OPTIONS = {
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  // A lost connection is made again by the next call, on a new channel. A channel that is shared or kept would refuse calls until a time of its own.
+  // After a lost connection, the next call opens a new channel. A shared or kept channel would reject calls until its own backoff ends.
   "grpc.use_local_subchannel_pool": 1,
   "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
-  // An HTTP proxy in the environment is for web pages. It must not stand between a client and a server on the same machine.
+  // An HTTP proxy from the environment is meant for web pages, and must not be used between a client and a server on the same machine.
   "grpc.enable_http_proxy": 0,
 };
 
 const NEEDED_NODE = 24;
 
-/** A server that answers nothing for the whole of a call is lost if the call took at least so long. */
+/** A server that sends nothing during a whole call is considered lost if the call took at least this long. */
 const SILENT_MS = 1000;
 
-/** What grpc-js says of a call that it has given to no connection. */
+/** The messages of grpc-js for a call that was not sent on any connection. */
 const UNSENT = /^(?:No connection established|Name resolution failed)/;
 
 /**
- * Opens a client; connections are made when first used. Throws a TypeError or RangeError that names the option which is wrong, and
- * an Error where Node.js is older than 24.
+ * Opens a client. Connections are made at the first use. Throws a TypeError or RangeError that names the invalid option, and an Error if
+ * Node.js is older than 24.
  */
 export function connect(options: ConnectOptions): Client {
   const { version, versions } = process;
@@ -77,11 +77,11 @@ export function connect(options: ConnectOptions): Client {
   });
 }
 
-/** A channel of grpc-js, and the calls that run on it. It is given up when its connection is lost, and closed when its last call has ended. */
+/** A grpc-js channel and its calls. It is retired when its connection is lost, and closed when its last call has ended. */
 class ChannelConnection {
   readonly client: GrpcClient;
-  /** When the server last said anything, by monotonic ms. */
-  heardMonoMs = Number.NEGATIVE_INFINITY;
+  /** When the server last sent anything, in monotonic ms. */
+  lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
 
@@ -94,8 +94,8 @@ class ChannelConnection {
     return !this.#isGivenUp && this.client.getChannel().getConnectivityState(false) === connectivityState.READY;
   }
 
-  heard(): void {
-    this.heardMonoMs = performance.now();
+  received(): void {
+    this.lastReceivedMonoMs = performance.now();
   }
 
   callBegins(): void {
@@ -114,7 +114,8 @@ class ChannelConnection {
   }
 
   #closeIdle(): void {
-    // A channel of grpc-js that is closed before it has looked up an address, which takes a turn of the event loop, connects all the same, and stays connected.
+    // Closed in the next turn of the event loop: grpc-js starts looking up the address one turn late, and a channel that is closed before that
+    // connects all the same, and stays connected.
     if (this.#isGivenUp && this.#callCount === 0) setImmediate(() => this.client.close());
   }
 }
@@ -127,10 +128,10 @@ class GrpcChannel implements AimedChannel {
   readonly #metadata: Metadata;
   readonly #timeoutMs: number;
   readonly #isTls: boolean;
-  /** What grpc-js calls: the server, or the addresses that `aim` was told. */
+  /** The grpc-js target: the server, or the addresses passed to `aim`. */
   #target: string;
   #connection: ChannelConnection | undefined;
-  /** Whether the server speaks TLS, when it was asked for that. */
+  /** Whether the server speaks TLS. Undefined until it is checked. */
   #speaksTls: Promise<boolean> | undefined;
 
   constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {
@@ -162,7 +163,7 @@ class GrpcChannel implements AimedChannel {
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
         if (error) reject(this.#failure(error, connection, { timeoutMs, beganMonoMs }));
-        else connection.heard();
+        else connection.received();
         connection.callEnded();
         if (!error && response) resolve(response);
       },
@@ -184,7 +185,7 @@ class GrpcChannel implements AimedChannel {
       pathOf(method),
       asIs,
       (answer) => {
-        connection.heard();
+        connection.received();
         return fromBinary(method.output, answer);
       },
       bytes,
@@ -216,7 +217,7 @@ class GrpcChannel implements AimedChannel {
     }
   }
 
-  /** Calls that run stay where they are. */
+  /** Calls in progress keep their connection. */
   aim(addresses: readonly string[]): void {
     const target = targetAt(this.server, addresses);
     if (target === this.#target) return;
@@ -229,7 +230,7 @@ class GrpcChannel implements AimedChannel {
     this.#connection = undefined;
   }
 
-  /** The connection for a call that begins. */
+  /** Returns the connection for a new call. */
   #begin(): ChannelConnection {
     this.#connection ??= new ChannelConnection(this.#target, this.#credentials);
     this.#connection.callBegins();
@@ -248,7 +249,7 @@ class GrpcChannel implements AimedChannel {
     return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
   }
 
-  /** Throws the failure, or its cause when the server speaks TLS and was asked in plain text: neither side says so. */
+  /** Throws the failure. If a plain-text call reached a TLS server, throws that cause instead, because neither side reports it. */
   async #fail(failure: unknown): Promise<never> {
     if (failure instanceof RequestError && !this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
       this.#speaksTls ??= speaksTls(this.server);
@@ -257,7 +258,7 @@ class GrpcChannel implements AimedChannel {
     throw failure;
   }
 
-  /** `unary`: of a call with a deadline. */
+  /** `unary` is set for a call with a deadline. */
   #failure(
     error: ServiceError,
     connection: ChannelConnection,
@@ -265,8 +266,8 @@ class GrpcChannel implements AimedChannel {
   ): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
-    if (!isTransport) connection.heard();
-    // One that stands still keeps its connection until grpc-js has waited 40 s for a ping. Until then each call would fail.
+    if (!isTransport) connection.received();
+    // A blocked server keeps its connection until grpc-js has waited 40 s for a ping. Until then every call would fail.
     const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
     const isReachable = connection.isUp || !isTransport;
     if (!isReachable || isSilent) this.#giveUp(connection);
@@ -282,19 +283,19 @@ class GrpcChannel implements AimedChannel {
   }
 }
 
-function isSilentSince(beganMonoMs: number, { heardMonoMs }: ChannelConnection): boolean {
-  return heardMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
+function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: ChannelConnection): boolean {
+  return lastReceivedMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
-/** The message of a failure. For a deadline, grpc-js tells the state of its own parts, so that message is replaced. */
+/** Returns the message of a failure. For a deadline, grpc-js reports its internal state, so that message is replaced. */
 function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
-  // Rounded up to the timeout that was asked for: earlier tries used a little of it.
+  // Rounded up to the requested timeout, because earlier attempts used a little of it.
   if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
   return transportWords(details === "" ? message : details);
 }
 
-/** Rounded up to a tenth of a second; to a millisecond below that. */
+/** Rounds up to a tenth of a second, or to a millisecond up to 100 ms. */
 function roundedUp(ms: number): number {
   const step = ms > 100 ? 100 : 1;
   return Math.ceil(ms / step) * step;
@@ -312,7 +313,9 @@ function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
 }
 
-/** Calls to other clusters than the own one. The clients of the other clusters have the options of the own one, and find no servers. */
+/**
+ * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but discover no servers.
+ */
 function elsewhereOf(
   home: Client,
   ways: ClusterAccessRules,

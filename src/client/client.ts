@@ -1,4 +1,4 @@
-/** A typed client of several servers. Each call has one deadline, and goes to the next server when one is away. */
+/** A typed client of several servers. A call has one deadline, and is retried on the next server when a server is unavailable. */
 import {
   type DescMessage,
   type DescMethod,
@@ -39,7 +39,7 @@ import type { CallUse, ServerList } from "./servers/server-list.ts";
 import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
 
 export interface ClientOptions {
-  /** Deadline of a call that has none of its own. */
+  /** Default deadline of a call. */
   readonly timeoutMs: number;
   /** How long the answer of a one-off lookup is fresh. */
   readonly lookupTtlMs: number;
@@ -49,19 +49,19 @@ export interface ClientOptions {
   readonly random: () => number;
   /** Resolves after this time, or when the signal is aborted. */
   readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
-  /** Begins to look for other servers; called once, after the first answer. */
+  /** Starts server discovery. Called once, after the first answer. */
   readonly startFinding?: (client: Client) => { close(): void };
-  /** Opens the way to other clusters; called once, when it is first needed. Without it there is none. */
+  /** Creates the access to other clusters. Called once, at the first use. When absent, other clusters cannot be called. */
   readonly elsewhere?: (client: Client) => OtherClusterCalls;
   /** Whether `resolve` follows redirects to other clusters. */
   readonly followsRedirects?: boolean;
 }
 
-/** What is done at other clusters. */
+/** Calls to other clusters. */
 export interface OtherClusterCalls {
-  /** Chooses at the cluster to which servers redirect the name. */
+  /** Chooses an entry in the cluster to which the servers redirect the name. */
   resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined>;
-  /** Runs a call at an ingress of the cluster. */
+  /** Runs a call on an ingress of the cluster. */
   run<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions): Promise<T>;
   close(): void;
 }
@@ -83,24 +83,28 @@ type MethodFunction<M> =
       ? StreamFunction<I, O>
       : never;
 
-/** One function for each method, by its name in TypeScript, except methods to which the client streams. */
+/** One function for each method, by its TypeScript name. Client-streaming methods are left out. */
 export type ServiceClient<S extends DescService> = {
   readonly [K in keyof S["method"] as MethodFunction<S["method"][K]> extends never ? never : K]: MethodFunction<S["method"][K]>;
 };
 
-/** A try at another server needs at least this much of the deadline. */
+/** Least remaining time of the deadline for a retry on another server. */
 const LEAST_TRY_MS = 100;
-/** Waits before tries at other servers: short, because another server is probably there, and spread, because all clients of a lost one turn at once. */
+/**
+ * Waits before retries on other servers. They are short, because another server is probably available, and random, because all clients of a
+ * lost server switch at the same time.
+ */
 const RETRY = { baseMs: 50, maxMs: 1000 } as const;
 
+/** A client of a cluster, created by `connect`. It selects the server of each call, and retries on other servers where that is safe. */
 export class Client implements WatchingCalls {
-  /** Register, renew, query, watch, resolve. */
+  /** Registration, renewal, queries, watches and lookups. */
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
-  /** Namespace policy, who may see what and why, and the audit. */
+  /** Namespace policies, explanations of access decisions, and the audit log. */
   readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
-  /** Names in DNS: register, list and describe them, and ask what the gateway would answer. */
+  /** Names in DNS: registers, lists and describes them, and returns the answer of the DNS gateway for a question. */
   readonly dns: ServiceClient<typeof DnsService> = serviceClient(DnsService, this);
-  /** The nodes of the mesh, as the server knows them. */
+  /** The nodes of the mesh, as the server sees them. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
   readonly #servers: ServerList;
   readonly #open: (server: string) => ServerChannel;
@@ -118,15 +122,15 @@ export class Client implements WatchingCalls {
     this.#options = options;
   }
 
-  /** All servers: those given, in this order, then those that were found. */
+  /** All servers: the seeds in their order, then the discovered servers. */
   get servers(): readonly string[] {
     return this.#servers.list();
   }
 
   /**
-   * Calls a unary method. If a server is away, the call goes to the next one, and to each server once, if a repetition is safe: a read, a renewal, a
-   * removal, a registration with an idempotency key, or a call that certainly did not happen. Such tries are at most a tenth of the calls
-   * (`RetryBudget`). Throws the last `RequestError`.
+   * Calls a unary method. If a server is unavailable, the call is retried once on each other server, if a retry is safe: for a read, a
+   * renewal, a removal, a registration with an idempotency key, or a call that certainly had no effect. Retries are at most a tenth of the
+   * calls, plus an initial budget of ten (`RetryBudget`). Throws the last `RequestError`.
    */
   async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -154,32 +158,33 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Registers entries under a lease of their own, and keeps them registered until the handle is closed. Resolves when a server has taken them. Throws a
-   * `RequestError` when the registration is refused, or when no server took it within the client's `timeoutMs`.
+   * Registers entries under a new lease, and keeps them registered until the handle is closed. Resolves when a server has accepted the
+   * registration. Throws a `RequestError` when the registration is rejected, or when no server accepts it within the client's `timeoutMs`.
    */
   register(entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions = {}): Promise<RegistrationHandle> {
     return register(this, entries, options);
   }
 
   /**
-   * The entries of a filter, in the order of their keys: `for await (const entry of client.query({ namespace }))`. Pages are asked for as they are read. The options are those of each
-   * page.
+   * Returns the entries that match a filter, ordered by key: `for await (const entry of client.query({ namespace }))`. Pages are requested
+   * as they are read. The options apply to each page request.
    */
   query(request: QueryRequest, options: CallOptions = {}): Query {
     return new Query(this, request, options);
   }
 
   /**
-   * Opens a live map of the entries of a filter. Resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, or
-   * when no server answered within the client's `timeoutMs`.
+   * Opens a live map of the entries that match a filter. Resolves when its first snapshot is complete. Throws a `RequestError` when the
+   * watch is rejected, or when no server answers within the client's `timeoutMs`.
    */
   watch(request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
     return watch(this, request, options);
   }
 
   /**
-   * Chooses an entry of a name and one of its ports, without a watch: the answer of a server is kept for `lookupTtlMs`, and for as long as no server answers.
-   * Undefined when there is none that may be chosen. With `autoSummaryRedirect` the entry may be one of another cluster, to which the servers redirect the name. Throws a `RequestError`.
+   * Chooses an entry of a name and one of its ports, without a watch. The answer of a server is cached for `lookupTtlMs`, and for as long as
+   * no server answers. Undefined when no entry can be chosen. With `autoSummaryRedirect`, the entry can be in another cluster to which the
+   * servers redirect the name. Throws a `RequestError`.
    */
   async resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
     checkResolveOptions(options);
@@ -189,20 +194,24 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Runs a call at an ingress of the named cluster, which summaries tell: `callWithSummary("us1", (us1) => us1.discovery.serverInfo({}))`. The function gets a client of that cluster, and is run once. Throws what
-   * it throws, and a `RequestError` when no ingress is known or may be called.
+   * Runs a call on an ingress of the named cluster: `callWithSummary("us1", (us1) => us1.discovery.serverInfo({}))`. Service summaries name
+   * the ingress. The function gets a client of that cluster, and runs once. Throws the errors of the function, and a `RequestError` when no
+   * ingress is known or can be called.
    */
   async callWithSummary<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions = {}): Promise<T> {
     checkSummaryCall(cluster, fn, options);
     return this.#others().run(cluster, fn, options);
   }
 
-  /** What was counted of each name that `resolve` keeps the answer of: choices, those made by load, and reported calls with their latencies. `LiveMap.stats` tells it of a map. */
+  /**
+   * Returns counts for each name that `resolve` has in its cache: choices, choices made by load, and reported calls with their latencies.
+   * For a live map, use `LiveMap.stats`.
+   */
   stats(): readonly CountsOfName[] {
     return this.#lookups?.stats() ?? [];
   }
 
-  /** One try at one server. Throws a `RequestError`. */
+  /** Makes one attempt on one server. Throws a `RequestError`. */
   async callAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodUnary<I, O>,
@@ -214,7 +223,7 @@ export class Client implements WatchingCalls {
     return this.#tryAt(server, method, created(method.input, request, server), { ...options, deadlineMonoMs });
   }
 
-  /** Opens a server stream at the current server. `follow` resumes streams at other servers. */
+  /** Opens a server stream on the current server. `follow` resumes streams on other servers. */
   async *stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
@@ -223,7 +232,7 @@ export class Client implements WatchingCalls {
     yield* this.streamAt(this.#servers.current(useOf(method)), method, request, options);
   }
 
-  /** Opens a server stream at this server. */
+  /** Opens a server stream on this server. */
   async *streamAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodServerStreaming<I, O>,
@@ -237,37 +246,42 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** Where the program runs: as `connect` was told, or where the first server is that said its place. Undefined while none did. */
+  /**
+   * The location of the program: as passed to `connect`, or else the location of the first server that reports one. Undefined before that.
+   */
   get place(): ZoneLocality | undefined {
     return this.#servers.place;
   }
 
-  /** Deadline of a call that has none of its own, in ms. */
+  /** Default deadline of a call, in ms. */
   get timeoutMs(): number {
     return this.#options.timeoutMs;
   }
 
-  /** The server that the next read or watch goes to. */
+  /** The server for the next read or watch. */
   get server(): string {
     return this.#servers.current("read");
   }
 
-  /** The server that the next write goes to. */
+  /** The server for the next write. */
   get writeServer(): string {
     return this.#servers.current("write");
   }
 
-  /** Turns to the next server, unless another call already left `server`. */
+  /** Switches to the next server, unless another call already switched away from `server`. */
   failOver(server: string): void {
     this.#servers.failed(server, this.#options.nowMs());
   }
 
-  /** A server for one read or watch that these servers refused: one that has answered before, else a seed. Other calls stay where they are. Undefined when all refused it. */
+  /**
+   * Returns a server for one read or watch that the given servers rejected: a server that has answered before, otherwise a seed. Other calls
+   * keep their server. Undefined when all servers rejected it.
+   */
   serverBeside(refused: ReadonlySet<string>): string | undefined {
     return this.#servers.beside(refused, this.#options.nowMs());
   }
 
-  /** Closes the connections to servers that are no longer known. Their open calls end by themselves. */
+  /** Closes the connections to servers that are no longer known. Calls in progress are not cut. */
   dropUnlisted(): void {
     const listed = new Set(this.#servers.list());
     for (const [server, channel] of this.#channels) {
@@ -277,6 +291,7 @@ export class Client implements WatchingCalls {
     }
   }
 
+  /** Closes the client: later calls fail, and connections close after their calls in progress. Close registrations and live maps first. */
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();
@@ -304,14 +319,14 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** A resolver refused a write. The nodes that it names are servers like others that were found, if this client may find any. */
+  /** A resolver rejected a write. The nodes that its error names are added as discovered servers, if discovery is enabled. */
   #refusedWrites(server: string, { facts }: RequestError): void {
     const nowMs = this.#options.nowMs();
     if (this.#options.startFinding !== undefined) this.#servers.named(nodesNamedIn(facts.metadata["urls"] ?? ""), nowMs);
     this.#servers.refusedWrites(server, nowMs);
   }
 
-  /** Waits a little before another try, if the deadline and the budget allow one. */
+  /** Waits before a retry. Returns false when the deadline or the retry budget does not allow one. */
   async #mayRetry(tryCount: number, deadlineMonoMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const waitMs = backoffMs(tryCount - 1, this.#options.random(), RETRY);
     if (deadlineMonoMs - this.#options.nowMs() - waitMs < LEAST_TRY_MS || !this.#budget.spend()) return false;
@@ -322,7 +337,7 @@ export class Client implements WatchingCalls {
   #others(): OtherClusterCalls {
     if (this.#isClosed) throw closedFailure("the client is closed", this.server);
     this.#elsewhere ??= this.#options.elsewhere?.(this);
-    if (this.#elsewhere === undefined) throw closedFailure("this client makes no calls at further clusters", this.server);
+    if (this.#elsewhere === undefined) throw closedFailure("a client of another cluster cannot call further clusters", this.server);
     return this.#elsewhere;
   }
 
@@ -342,12 +357,12 @@ export class Client implements WatchingCalls {
   }
 }
 
-/** Whether a resolver refused a write. */
+/** Whether a resolver rejected a write. */
 function isReadOnly({ facts }: RequestError): boolean {
   return facts.reason === "READ_ONLY";
 }
 
-/** Whether a resolver may take the call. Of other services only nodes have the answers. */
+/** Whether a resolver can serve the call. Only nodes serve the other services. */
 function useOf(method: DescMethod): CallUse {
   const isAtResolvers = method.parent === DiscoveryService || method.parent === DnsService;
   return isAtResolvers && (method.methodKind === "server_streaming" || isRead(method)) ? "read" : "write";
@@ -357,19 +372,19 @@ function isRead(method: DescMethod): boolean {
   return method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
 
-/** Whether doing it twice is the same as doing it once. */
+/** Whether a second execution has no further effect. */
 function isSafeToRepeat(method: DescMethod, message: Message): boolean {
   const { renew, unregister } = DiscoveryService.method;
   if (isMessage(message, RegisterRequestSchema) || isMessage(message, RegisterNameRequestSchema)) return message.idempotencyKey !== "";
   return isRead(method) || method === renew || method === unregister || method === DnsService.method.unregisterName;
 }
 
-/** Whether the call certainly did nothing: it was not sent, or the server says why it refused it. */
+/** Whether the call certainly had no effect: it was not sent, or the server gave the reason for its rejection. */
 function isUndone({ facts }: RequestError): boolean {
   return !facts.isSent || facts.reason !== undefined;
 }
 
-/** The functions of `service`, each a call of `client`. Failures are `RequestError`s. */
+/** Returns the functions of `service`, each of which makes a call with `client`. Failures are `RequestError`s. */
 function serviceClient<S extends DescService>(service: S, client: Client): ServiceClient<S> {
   const functions: Record<string, unknown> = {};
   for (const method of service.methods) {

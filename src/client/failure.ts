@@ -5,7 +5,7 @@ import { findMessage, unpackDetail } from "../consumer/error-details.ts";
 import { codeName } from "../lib/errors.ts";
 import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts";
 
-/** A failed call, as the transport knows it. */
+/** A failed call, as the transport reports it. */
 export interface FailedCall {
   readonly code: number;
   readonly message: string;
@@ -13,37 +13,37 @@ export interface FailedCall {
   readonly details: Uint8Array | undefined;
   readonly isReachable: boolean;
   readonly isSilent?: boolean;
-  /** False when the request has left for no connection. */
+  /** False when the request was not sent on any connection. */
   readonly isSent?: boolean;
   readonly server: string;
 }
 
-const NO_GRPC = "what answers there does not speak gRPC";
+const NO_GRPC = "the server does not speak gRPC";
 const NO_CONNECTION = "no connection could be made";
 
-/** Whether so fails a call in plain text to a server that speaks TLS. */
+/** Whether a plain-text call to a TLS server can fail with this message. */
 export function maySpeakTls(words: string): boolean {
   return words === NO_CONNECTION || words.startsWith(NO_GRPC) || words.includes("ECONNRESET");
 }
 
-/** The system's message about a connection, without the text that grpc-js puts around it. */
-export function transportWords(said: string): string {
-  const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(said)?.[1];
+/** Returns the system's message about a connection, without the text that grpc-js adds to it. */
+export function transportWords(text: string): string {
+  const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(text)?.[1];
   if (target !== undefined) return `no address is known for ${target}`;
-  const httpStatus = /^Received HTTP status code (\d+)$/.exec(said)?.[1];
+  const httpStatus = /^Received HTTP status code (\d+)$/.exec(text)?.[1];
   if (httpStatus !== undefined) return `${NO_GRPC}: it answered HTTP ${httpStatus}`;
-  if (!/^No connection established\b|Resolution note:/.test(said)) return said;
-  // OpenSSL's words end in a line feed.
-  const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
-  // OpenSSL cannot read the answer as TLS.
+  if (!/^No connection established\b|Resolution note:/.test(text)) return text;
+  // OpenSSL's messages end in a line feed.
+  const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(text)?.[1]?.trim() ?? "";
+  // OpenSSL could not parse the answer as TLS.
   if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
-  // HTTP/2 was answered in another protocol, such as HTTP/1.1.
+  // The server answered in another protocol, such as HTTP/1.1.
   if (last.startsWith("Protocol error")) return NO_GRPC;
-  // A message of the library itself, with the time of day.
+  // The rest is a message of grpc-js, which includes the time of day.
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? NO_CONNECTION : last;
 }
 
-/** Decodes a failed call. Details that do not decode are ignored, because the code still names the failure. */
+/** Decodes a failed call. Details that cannot be decoded are ignored, because the code still identifies the failure. */
 export function decodeFailure(failed: FailedCall): RequestError {
   const violations: Violation[] = [];
   let reason: string | undefined;

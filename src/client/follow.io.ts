@@ -1,4 +1,4 @@
-/** `follow`: a watch that survives breaks, restarts and the loss of a server. */
+/** `follow`: a watch that survives broken streams, restarts and the loss of a server. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
@@ -17,20 +17,25 @@ import type { ClientCalls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { RequestError } from "./request-error.ts";
 
+/** Options of `follow` and `followSummaries`. */
 export interface FollowOptions {
-  /** Ends the following. */
+  /** Ends the iteration. */
   readonly signal: AbortSignal;
-  /** Called when a stream broke, or was refused for want of room, and another will be tried; for logs. */
+  /** Called when a stream broke, or was rejected because the server is full, and another attempt follows after `waitMs`. For logs. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
-  /** Wait for a server that cannot be reached at the first try. By default that is an error. */
+  /**
+   * Whether to wait if the client's only known server cannot be reached at the first attempt. By default `follow` throws in this case. With
+   * several known servers it always tries the next one.
+   */
   readonly waitsForServer?: boolean;
-  /** Tells removals of keys too that were never told, or are gone already. By default these are left out. */
+  /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */
   readonly tellsUnknown?: boolean;
   /**
-   * Time without a message after which an up-to-date stream is replaced by another one. By default five bookmark intervals, at least 10 s. A stream that is not up to
-   * date yet has 90 s, because a server that lacks changes of the cursor waits up to 60 s for them without a message.
+   * «OURS«Time without«THEIRS«Replaces»» a message «OURS«after which«THEIRS«that»» an up-to-date «OURS«stream«THEIRS«once, and then received nothing for this»» is «OURS«replaced by another«THEIRS«in»» ms. Default: five bookmark intervals, at least
+   * 10 s. «OURS«A«THEIRS«Before»» «OURS«stream that«THEIRS«a stream»» is not up to
+   * date, «OURS«yet has 90 s, because a«THEIRS«the»» server that lacks changes of the «OURS«cursor«THEIRS«minute»» waits up to 60 s for them without a message.
    */
   readonly silentMs?: number;
 }
@@ -44,17 +49,18 @@ const RULES: OptionRules<FollowOptions> = {
   silentMs: TIMEOUT,
 };
 
-/** Bookmark intervals of silence after which a stream is given up: a server says something in each. */
+/** Bookmark intervals of silence after which a stream is replaced. A server sends at least one message per interval. */
 const SILENT_INTERVALS = 5;
 const LEAST_SILENT_MS = 10_000;
-/** The interval of a request that names none, by the server. */
+/** The server's default bookmark interval. */
 const DEFAULT_BOOKMARK_MS = 10_000;
-/** A server that lacks changes which the cursor has waits for them for 60 s, and says nothing meanwhile (semantics.md, Watch 3). */
+/** A server that lacks changes included in the cursor waits up to 60 s for them, and sends nothing meanwhile (semantics.md, Watch 3). */
 const CATCHING_UP_MS = 90_000;
 
 /**
- * Tells every change of the matching entries, first those that are there now. It resumes by cursor after breaks, at the next server when
- * one is away. Only the watch goes elsewhere when a server has no room for it. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
+ * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a broken stream it
+ * resumes by cursor, on the next server if one is unavailable. If a server is full, only the watch moves to another server. Throws a
+ * `RequestError` when the watch is rejected, and a TypeError or RangeError that names an invalid option.
  */
 export function follow(
   client: ClientCalls,
@@ -66,7 +72,7 @@ export function follow(
   return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
-/** The same for summaries of services: tells those that are there now, and then every change, also when the source of one is lost or found. */
+/** Yields the current service summaries, and then every change, including the loss and return of a summary's source. */
 export function followSummaries(
   client: ClientCalls,
   request: MessageInitShape<typeof SummaryWatchRequestSchema>,
@@ -77,7 +83,7 @@ export function followSummaries(
   return following(client, { name: "followSummaries", request, open, seen: readSummaryPayload }, options);
 }
 
-/** Where a stream begins. */
+/** Where a stream starts. */
 interface StreamStart {
   readonly server: string;
   readonly cursor: string;
@@ -85,7 +91,7 @@ interface StreamStart {
 }
 
 interface FollowedStream<Item> {
-  /** Of the function, for faults in its options. */
+  /** Name of the called function, for errors about its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
   readonly open: (opening: StreamStart) => AsyncIterable<WatchMessage>;
@@ -103,7 +109,7 @@ async function* following<Item>(
   const { silentMs = silentMsOf(request) } = options;
   const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
-  /** Servers that have no room for this watch. They serve other calls, so only this one leaves them. */
+  /** Servers that are full for this watch. They still serve other calls, so only the watch leaves them. */
   const full = new Set<string>();
   while (!signal.aborted) {
     const server = serverFor(client, full);
@@ -146,7 +152,7 @@ async function* following<Item>(
   }
 }
 
-/** The client's server, or another one when that has no room for the watch. When none has, they are asked anew. */
+/** Returns the client's server, or another one if it is full for the watch. If all are full, starts again with the client's server. */
 function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
@@ -155,18 +161,18 @@ function serverFor(client: ClientCalls, full: Set<string>): string {
   return other ?? server;
 }
 
-/** Whether the server is there, and has no room for one more watch, or for one more of this caller. */
+/** Whether the server is available, but has no room for another watch, or for another watch of this caller. */
 export function isFull(error: unknown): error is RequestError {
   return error instanceof RequestError && error.facts.code === "RESOURCE_EXHAUSTED";
 }
 
-/** Ends a stream when its server says nothing for too long. The time that the reader takes is not silence of the server. */
+/** Ends a stream when its server is silent for too long. The time that the reader needs does not count. */
 class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();
   readonly #onAbort = (): void => this.#abort.abort();
   #cancel: () => void = () => {};
-  /** Whether it ended the stream. */
+  /** Whether silence ended the stream. */
   isTooLong = false;
 
   constructor(given: AbortSignal) {
@@ -175,12 +181,12 @@ class SilenceTimeout {
     if (given.aborted) this.#abort.abort();
   }
 
-  /** Ends the stream; also when the given signal does. */
+  /** Aborted when the silence is too long, or when the given signal is aborted. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
 
-  /** The server is to say something within this time. */
+  /** Starts the time limit for the next message. */
   await(withinMs: number): void {
     this.#cancel = later(() => {
       this.isTooLong = true;
@@ -188,7 +194,7 @@ class SilenceTimeout {
     }, withinMs);
   }
 
-  /** The server said something. */
+  /** Stops the time limit, because a message arrived. */
   end(): void {
     this.#cancel();
   }
@@ -218,10 +224,10 @@ function silenceFailure(server: string): RequestError {
     isSent: true,
     server,
   };
-  return new RequestError("the server said nothing for too long", facts);
+  return new RequestError("the server was silent for too long", facts);
 }
 
-/** Failures after which another try may help: the server is away, restarts, drains or cut the stream. */
+/** Whether a retry may help: the server is unavailable, restarts, drains, or has cut the stream. */
 function isPassing(error: unknown): error is RequestError {
   const passing = ["UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"];
   return error instanceof RequestError && (error.isAway || passing.includes(error.facts.code));

@@ -1,6 +1,6 @@
-/** Everything that the package exports. */
+/** The public exports of the package. */
 
-// The messages of requests and answers. Other messages are in `waymark/gen/*`.
+// Request and response messages. Other messages are in `waymark/gen/*`.
 export * from "../../gen/waymark/catalog/v1/delta_pb.js";
 export * from "../../gen/waymark/catalog/v1/entry_pb.js";
 export * from "../../gen/waymark/catalog/v1/peer_pb.js";

@@ -1,14 +1,14 @@
-/** Rules for the options that a program passes, and their check before anything is done: a program without types may pass anything. */
+/** Rules for the options that a program passes. They are checked before any other work, because an untyped program can pass any value. */
 import { MAX_TIMER_MS } from "../lib/duration.ts";
 
 export interface OptionRule {
   readonly isRight: (value: unknown) => boolean;
-  /** What is right, in words. */
+  /** The expected values, in words. */
   readonly what: string;
   readonly Wrong: typeof RangeError | typeof TypeError;
 }
 
-/** The rules of all options of `T`: a new option without a rule does not build. */
+/** One rule for each option of `T`. An option without a rule does not compile. */
 export type OptionRules<T> = { readonly [K in keyof Required<T>]: OptionRule };
 
 /** A number of milliseconds. */
@@ -17,45 +17,48 @@ export function lengthRule(leastMs: number, mostMs: number): OptionRule {
   return { isRight, what: `a number of milliseconds from ${leastMs} to ${mostMs}`, Wrong: RangeError };
 }
 
-/** A time that a timer can wait. A part of a millisecond is a time too. */
+/** A time that a timer can wait. Fractions of a millisecond are allowed. */
 export const TIMEOUT: OptionRule = {
   isRight: (value) => typeof value === "number" && value > 0 && value <= MAX_TIMER_MS,
   what: `a number of milliseconds from 1 to ${MAX_TIMER_MS}`,
   Wrong: RangeError,
 };
 export const FLAG: OptionRule = { isRight: (value) => typeof value === "boolean", what: "true or false", Wrong: TypeError };
-export const TEXT: OptionRule = { isRight: (value) => typeof value === "string", what: "a text", Wrong: TypeError };
+export const TEXT: OptionRule = { isRight: (value) => typeof value === "string", what: "a string", Wrong: TypeError };
 export const FUNCTION: OptionRule = { isRight: (value) => typeof value === "function", what: "a function", Wrong: TypeError };
-/** A signal may come from another realm or from a library, so it is known by what it can do. */
+/** A signal can come from another realm or a library, so it is recognized by its members. */
 export const SIGNAL: OptionRule = {
   isRight: (value) => typeof value === "object" && value !== null && "aborted" in value && "addEventListener" in value,
   what: "an AbortSignal",
   Wrong: TypeError,
 };
-/** For an option that its reader checks by itself. */
+/** For an option that is checked elsewhere. */
 export const ANYTHING: OptionRule = { isRight: () => true, what: "anything", Wrong: TypeError };
 
-/** A value of an enum of the contract. */
+/** A value of a protobuf enum. */
 export function enumRule(values: Readonly<Record<string, string | number>>, name: string): OptionRule {
   const isRight = (value: unknown): boolean => typeof value === "number" && values[value] !== undefined;
   return { isRight, what: `a value of ${name}`, Wrong: RangeError };
 }
 
-/** Throws a TypeError or RangeError that names the option which is wrong or unknown. `call` is what was called. An option that is undefined is absent. */
+/**
+ * Throws a TypeError or RangeError that names the invalid or unknown option. `call` is the function that was called. An option set to
+ * undefined counts as absent.
+ */
 export function checkOptions<T>(call: string, options: T, rules: OptionRules<T>): void {
-  if (typeof options !== "object" || options === null) throw new TypeError(`${call}: the options are ${kindOf(options)}, not an object`);
+  if (typeof options !== "object" || options === null)
+    throw new TypeError(`${call}: invalid options ${kindOf(options)}: expected an object`);
   const byName: Readonly<Record<string, OptionRule>> = rules;
   for (const [name, value] of Object.entries(options)) {
     const rule = Object.hasOwn(byName, name) ? byName[name] : undefined;
-    if (rule === undefined) throw new TypeError(`${call}: ${name} is not an option; the options are ${Object.keys(rules).join(", ")}`);
-    if (value !== undefined && !rule.isRight(value)) throw new rule.Wrong(`${call}: ${name} is ${kindOf(value)}, not ${rule.what}`);
+    if (rule === undefined) throw new TypeError(`${call}: unknown option ${name}; the options are ${Object.keys(rules).join(", ")}`);
+    if (value !== undefined && !rule.isRight(value))
+      throw new rule.Wrong(`${call}: invalid ${name} ${kindOf(value)}: expected ${rule.what}`);
   }
 }
 
-/** A value as a message shows it: never a long one. */
+/** Returns a value as error messages show it, shortened to 256 characters. */
 export function kindOf(value: unknown): string {
   if (value === undefined || value === null || typeof value === "number") return String(value);
-  return typeof value === "string"
-    ? JSON.stringify(value.slice(0, 256))
-    : `a value of type ${Array.isArray(value) ? "array" : typeof value}`;
+  return typeof value === "string" ? JSON.stringify(value.slice(0, 256)) : `of type ${Array.isArray(value) ? "array" : typeof value}`;
 }

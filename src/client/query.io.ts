@@ -1,4 +1,4 @@
-/** `query`: all entries of a filter, page by page. */
+/** `query`: all entries that match a filter, page by page. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -8,21 +8,21 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type CallOptions, type ClientCalls, checkCallOptions } from "./calls.ts";
 
-/** `limit` is the number of entries of a page. */
+/** `limit` is the number of entries per page. */
 export type QueryRequest = Omit<MessageInitShape<typeof CatalogQueryRequestSchema>, "pageToken" | "$typeName">;
 
 const PAGE_LIMIT = 1000;
 
 /**
- * Iterates over the entries in the order of their keys. Each iteration asks anew, a page at a time as it is read. An entry that was there during the whole iteration
- * is told once; one that comes or goes meanwhile may be told or not. Throws a `RequestError`.
+ * Iterates over the entries ordered by key. Each iteration sends new requests, one page at a time as it is read. An entry that exists during
+ * the whole iteration is returned once. An entry that is added or removed during the iteration may or may not be returned. Throws a `RequestError`.
  */
 export class Query implements AsyncIterable<Entry> {
   readonly #client: ClientCalls;
   readonly #request: QueryRequest;
   readonly #options: CallOptions;
 
-  /** The options are those of each page. Throws a TypeError or RangeError that names the one which is wrong. */
+  /** The options apply to each page request. Throws a TypeError or RangeError that names the invalid option. */
   constructor(client: ClientCalls, request: QueryRequest, options: CallOptions = {}) {
     checkCallOptions("query", options);
     this.#client = client;
@@ -34,7 +34,7 @@ export class Query implements AsyncIterable<Entry> {
     for await (const { items } of this.pages()) yield* items;
   }
 
-  /** The pages, with what the server said about each: age, source, node. */
+  /** Iterates over the pages, including the server's information about each: age, source and node. */
   async *pages(): AsyncIterable<CatalogQueryResponse> {
     let pageToken = "";
     do {

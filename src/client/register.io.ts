@@ -1,4 +1,4 @@
-/** `register`: entries that stay registered until their handle is closed. `registration.ts` decides what happens when. */
+/** `register`: keeps entries registered until their handle is closed. `registration.ts` decides which call is due. */
 import { randomUUID } from "node:crypto";
 import { create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
@@ -27,31 +27,36 @@ import {
 import { sendable, wrongRequest } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
 
+/** An event of a registration, passed to `onEvent`. */
 export type RegistrationEvent =
   | Exclude<RegistrationStep, { readonly kind: "retrying" | "failed" }>
-  /** The entries of an update have taken the place of those before, under this lease. */
+  /** The entries of an update have replaced the previous entries, under this lease. */
   | { readonly kind: "updated"; readonly leaseId: string; readonly server: string }
-  /** A try failed, and another one follows after `waitMs`. */
+  /** An attempt failed. The next attempt follows after `waitMs`. */
   | { readonly kind: "retrying"; readonly waitMs: number; readonly error: Error }
-  /** The handle is over: no other try could succeed, for example for want of a permission. */
+  /** The registration has ended, because no retry can succeed, for example without a permission. */
   | { readonly kind: "failed"; readonly error: Error }
-  /** The server refused what was reported. The lease was renewed without it. */
+  /** The server rejected a report. The lease was renewed without it. */
   | { readonly kind: "reportRefused"; readonly error: Error }
-  /** The handle was closed. `isUnregistered` is false when no server answered: then the entries end with their lease. */
+  /** The handle was closed. `isUnregistered` is false when no server answered; the entries then end with their lease. */
   | { readonly kind: "closed"; readonly isUnregistered: boolean };
 
+/** Options of `register`. */
 export interface RegisterOptions {
-  /** Time to live of the lease in ms, 1 s to 24 h; by default the server's, 30 s. It is how long the entries of a program that dies stay. */
+  /**
+   * Time to live of the lease in ms, from 1 s to 24 h. Default: 30 s, set by the server. The entries of a program that crashes remain for
+   * this time.
+   */
   readonly ttlMs?: number;
-  /** Keeps trying until a server takes the registration. By default `register` gives up after the client's `timeoutMs`. */
+  /** Whether to retry until a server accepts the registration. By default `register` gives up after the client's `timeoutMs`. */
   readonly waitsForServer?: boolean;
-  /** Ends the handle without waiting for a server, as `close` does. */
+  /** Closes the handle, as `close` does, without waiting for a server. */
   readonly signal?: AbortSignal;
-  /** Told of every step; for logs and metrics. It must not throw. */
+  /** Called for each event, for logs and metrics. It must not throw. */
   readonly onEvent?: (event: RegistrationEvent) => void;
 }
 
-/** What an instance says about itself. What is absent stays as it was. */
+/** Health and load that an instance reports. An absent value is left unchanged. */
 export interface InstanceReport {
   readonly health?: HealthStatus;
   readonly load?: MessageInitShape<typeof LoadReportSchema>;
@@ -65,25 +70,26 @@ const RULES: OptionRules<RegisterOptions> = {
 };
 const REPORT_RULES: OptionRules<InstanceReport> = { health: ANYTHING, load: ANYTHING };
 
-/** Entries that are to take the place of those that are registered. */
+/** New entries that replace the registered ones. */
 interface PendingUpdate {
   readonly entries: readonly Entry[];
   readonly done: PromiseWithResolvers<void>;
   readonly giveUpMonoMs: number;
-  /** Nobody asked for it: the entries that the handle has are put again. */
+  /** Whether the handle itself created the update, to register its current entries again. */
   readonly isRepair: boolean;
 }
 
-/** Most keys of one call, by the contract. What several updates removed may be more. */
+/** Most keys in one call, from the protos. Several updates together can remove more. */
 const MOST_KEYS = 1000;
-/** Most of the ttl that a renewal may wait for its answer. */
+/** Share of the TTL that a renewal can wait for its answer. */
 const CALL_SHARE = 0.25;
 const LEAST_CALL_MS = 100;
 const DEFAULT_TTL_MS = 30_000;
 
 /**
- * Registers entries under a lease of their own, and keeps them registered. Resolves when a server has taken them. Throws a `RequestError` when the
- * registration is refused, or when no server took it within the client's `timeoutMs`, and a TypeError or RangeError that names an option which is wrong.
+ * Registers entries under a new lease, and keeps them registered. Resolves when a server has accepted the registration. Throws a
+ * `RequestError` when the registration is rejected, or when no server accepts it within the client's `timeoutMs`, and a TypeError or
+ * RangeError that names an invalid option.
  */
 export async function register(
   client: ClientCalls,
@@ -97,8 +103,9 @@ export async function register(
   return handle;
 }
 
+/** A registration that is kept alive until it is closed. */
 export class RegistrationHandle implements AsyncDisposable {
-  /** Resolves at the first registration; rejects when there will be none. */
+  /** Resolves at the first registration, and rejects when it has failed for good. */
   readonly begun: Promise<void>;
   readonly #client: ClientCalls;
   readonly #options: RegisterOptions;
@@ -107,17 +114,17 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** Until when a first registration is tried. */
+  /** When the attempts for the first registration end. */
   #giveUpMonoMs: number;
-  /** In the order in which they were asked for. The first one is carried out. */
+  /** Updates in the order of the calls. The first one is in progress. */
   readonly #updates: PendingUpdate[] = [];
-  /** The request of an attempt: its repetitions must be the same. */
+  /** The request of the current attempt, because retries must send the same request. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
   #cancelTimer: () => void = () => {};
   #lastError: Error | undefined;
   #error: Error | undefined;
   #closed: Promise<void> | undefined;
-  /** The registration that is under way. */
+  /** The registration in progress. */
   #registering: Promise<void> = Promise.resolve();
 
   constructor(client: ClientCalls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
@@ -127,27 +134,31 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#machine = new Registration(Math.random, now());
     this.#giveUpMonoMs = this.#endOfTries();
     this.begun = this.#first.promise;
-    // Who asks for `begun` gets the error; nobody has to.
+    // The caller of `begun` gets the error. Without a caller it must not count as unhandled.
     this.begun.catch(() => {});
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted === true) this.#onAbort();
     else this.#input({ kind: "tick" });
   }
 
-  /** The lease under which the entries are registered now. Undefined before the first registration, while they are registered again, and at the end. */
+  /**
+   * The lease under which the entries are registered. Undefined before the first registration, while the entries are being registered again,
+   * and after the end.
+   */
   get lease(): { readonly leaseId: string; readonly server: string } | undefined {
     return this.#machine.lease;
   }
 
-  /** Why the handle is over, if it was not closed. */
+  /** The reason why the registration ended, if it was not closed. */
   get error(): Error | undefined {
     return this.#error;
   }
 
   /**
-   * Says how the instance is. A new health goes to the server at once, load with the next renewal, the last value of each. Without `instanceId` it is
-   * about all entries of the handle. A later registration has the same values. A value that no server would take, such as a share above 1, or an instance id
-   * that no entry has, changes nothing and is told as `reportRefused`. Throws a TypeError for a name that is neither `health` nor `load`.
+   * Reports health and load of an instance. A new health is sent immediately, and load with the next renewal; only the last value of each is
+   * sent. Without `instanceId`, the report applies to all entries of the handle. Later registrations keep the reported values. An invalid
+   * value, such as an error rate above 1, or an unknown instance ID changes nothing and emits a `reportRefused` event. Throws a TypeError
+   * for a field other than `health` and `load`.
    */
   report(report: InstanceReport, instanceId?: string): void {
     checkOptions("report", report, REPORT_RULES);
@@ -158,10 +169,11 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * Puts other entries in the place of those of the handle, under the same lease: new ones are registered, changed ones change, and those that are not among them are removed. What
-   * another process has registered again since, under a lease of its own, is not removed. An entry that says no health or load keeps the last ones. Resolves when a server has done it; from then
-   * on these are the entries that are registered again when the lease or its server is lost. Updates are carried out one after the other. Throws as `register` does, and then the
-   * handle goes on with the entries that it had, or with the new ones if they were put and only the removal failed. Refused when the handle is closed or over.
+   * Replaces the entries of the handle, under the same lease: new entries are registered, changed entries are updated, and missing entries
+   * are removed. An entry that another process has registered in the meantime under its own lease is not removed. An entry without health or
+   * load keeps its last values. Resolves when a server has applied the update; from then on, the new entries are registered again when the
+   * lease or its server is lost. Updates are applied one after the other. Throws as `register` does; the handle then keeps its previous
+   * entries, or has the new entries if only the removal failed. Throws when the handle is closed or the registration has ended.
    */
   async update(entries: readonly MessageInitShape<typeof EntrySchema>[]): Promise<void> {
     checkList("update", entries);
@@ -170,14 +182,17 @@ export class RegistrationHandle implements AsyncDisposable {
     const made = this.#sendable(entries);
     const update = { entries: made, done: Promise.withResolvers<void>(), giveUpMonoMs: this.#endOfTries(), isRepair: false };
     this.#entries.supersedes(made);
-    // It repairs by itself what is to be repaired.
+    // This update also repairs the entries, so a pending repair is not needed.
     if (this.#updates[0]?.isRepair === true) this.#updates.shift();
     this.#updates.push(update);
     this.#input({ kind: "update", isWaiting: true });
     return update.done.promise;
   }
 
-  /** Ends the lease with its entries, and the handle. It never throws: entries that no server can remove now end with their lease. */
+  /**
+   * Ends the lease with its entries, and closes the handle. Never throws: if no server can remove the entries now, they end with their
+   * lease.
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -191,12 +206,12 @@ export class RegistrationHandle implements AsyncDisposable {
     return entries.map((entry) => withKind(sendable(EntrySchema, entry, this.#client.writeServer)));
   }
 
-  /** When what begins now is given up. */
+  /** When an operation that starts now is given up. */
   #endOfTries(): number {
     return this.#options.waitsForServer === true ? Number.POSITIVE_INFINITY : now().monoMs + this.#client.timeoutMs;
   }
 
-  /** The entries of all updates that wait. */
+  /** The entries of all pending updates. */
   #waiting(): readonly Entry[] {
     return this.#updates.flatMap(({ entries }) => entries);
   }
@@ -205,7 +220,7 @@ export class RegistrationHandle implements AsyncDisposable {
     return closedFailure("the registration is closed", this.#client.writeServer);
   }
 
-  /** The message of a report. Undefined when no server would take it, or it is about no entry, which is told. */
+  /** Returns the message of a report. Undefined, after a `reportRefused` event, when every server would reject it or no entry matches. */
   #checkedReport(report: InstanceReport, instanceId: string | undefined): EntryReport | undefined {
     const server = this.#machine.lease?.server ?? this.#client.writeServer;
     try {
@@ -217,7 +232,7 @@ export class RegistrationHandle implements AsyncDisposable {
       return made;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      this.#tell({ kind: "reportRefused", error });
+      this.#emit({ kind: "reportRefused", error });
       return undefined;
     }
   }
@@ -231,27 +246,27 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#cancelTimer();
     this.#failUpdates(this.#error ?? this.#closedFailure());
     const out: RegistrationOutput[] = [];
-    // A registration that is under way may succeed: its lease is known only then.
+    // A registration in progress may succeed, and its lease is known only after that.
     await this.#registering;
     this.#machine.handle({ kind: "close" }, now(), out);
     this.#abort.abort();
     this.#first.reject(this.#error ?? this.#lastError ?? this.#closedFailure());
     const [order] = out;
     const isUnregistered = order?.kind === "unregister" ? await this.#unregister(order) : true;
-    this.#tell({ kind: "closed", isUnregistered });
+    this.#emit({ kind: "closed", isUnregistered });
   }
 
   #input(input: RegistrationInput): void {
     if (this.#closed !== undefined && input.kind !== "registered") return;
     const out: RegistrationOutput[] = [];
     this.#machine.handle(input, now(), out);
-    for (const order of out) this.#obey(order);
+    for (const order of out) this.#execute(order);
     this.#cancelTimer();
     if (this.#closed === undefined)
       this.#cancelTimer = later(() => this.#input({ kind: "tick" }), this.#machine.nextDeadlineMs() - now().monoMs);
   }
 
-  #obey(order: RegistrationOutput): void {
+  #execute(order: RegistrationOutput): void {
     switch (order.kind) {
       case "register":
         this.#registering = this.#register(order.attempt);
@@ -266,15 +281,15 @@ export class RegistrationHandle implements AsyncDisposable {
         return;
       case "leave":
         return this.#client.failOver(order.server);
-      case "told":
+      case "event":
         return this.#step(order.event);
     }
   }
 
   #step(step: RegistrationStep): void {
-    const error = this.#lastError ?? new Error("no server was asked");
+    const error = this.#lastError ?? new Error("no server was called");
     if (step.kind === "retrying") {
-      this.#tell({ ...step, error });
+      this.#emit({ ...step, error });
       this.#giveUpUpdates(error);
       if (this.#giveUpMonoMs > now().monoMs) return;
       this.#error = error;
@@ -285,17 +300,17 @@ export class RegistrationHandle implements AsyncDisposable {
       this.#error = error;
       this.#first.reject(error);
       this.#failUpdates(error);
-      this.#tell({ kind: "failed", error });
+      this.#emit({ kind: "failed", error });
       return;
     }
     if (step.kind === "registered") {
       this.#giveUpMonoMs = Number.POSITIVE_INFINITY;
       this.#first.resolve();
     }
-    this.#tell(step);
+    this.#emit(step);
   }
 
-  #tell(event: RegistrationEvent): void {
+  #emit(event: RegistrationEvent): void {
     this.#options.onEvent?.(event);
   }
 
@@ -307,7 +322,7 @@ export class RegistrationHandle implements AsyncDisposable {
       this.#entries.withoutDoubt();
       const answered = answer.ttl === undefined ? undefined : durationMs(answer.ttl);
       this.#input({ kind: "registered", leaseId: answer.leaseId, server, ttlMs: answered });
-      this.#tellNewHealth();
+      this.#sendNewHealth();
     } catch (error) {
       const failure = this.#failureOf(error);
       if (failure.isPassing) this.#client.failOver(server);
@@ -335,7 +350,7 @@ export class RegistrationHandle implements AsyncDisposable {
         const failure = this.#failureOf(error);
         if (failure.isPassing || reports.length === 0) throw error;
         this.#entries.refused();
-        this.#tell({ kind: "reportRefused", error: this.#lastError ?? new Error(String(error)) });
+        this.#emit({ kind: "reportRefused", error: this.#lastError ?? new Error(String(error)) });
         return this.#client.callAt(server, renew, { leaseIds: [leaseId] }, options);
       });
       this.#entries.taken();
@@ -347,13 +362,13 @@ export class RegistrationHandle implements AsyncDisposable {
     }
   }
 
-  /** A call under the lease ends long before the lease does. */
+  /** Calls under the lease time out long before the lease ends. */
   #callOptions(): Required<CallOptions> {
     const timeoutMs = Math.max(LEAST_CALL_MS, Math.min(this.#client.timeoutMs, (this.#options.ttlMs ?? DEFAULT_TTL_MS) * CALL_SHARE));
     return { timeoutMs, signal: this.#abort.signal };
   }
 
-  #tellNewHealth(): void {
+  #sendNewHealth(): void {
     if (this.#entries.hasNewHealth) this.#input({ kind: "report", isUrgent: true });
   }
 
@@ -364,20 +379,20 @@ export class RegistrationHandle implements AsyncDisposable {
       if (update !== undefined) await this.#replace(update, { leaseId, server });
     } catch (error) {
       const failure = this.#failureOf(error);
-      // The server does not know the lease. The entries that the handle has are registered again, and then the update is carried out.
+      // The server does not know the lease. The handle's current entries are registered again before the update.
       if (isLeaseUnknown(error)) return this.#input({ kind: "renewed", isExpired: true, ttlMs: undefined });
       if (failure.isPassing && this.#isWanted(update)) return this.#input({ kind: "updateFailed", failure });
       update?.done.reject(error);
-      // Another repair would fail as this one did. An update that came meanwhile has still to do what this one did not.
+      // Another repair would fail in the same way. A newer update still has to do the work of this one.
       if (update?.isRepair === true && this.#updates[0] === update) this.#entries.withoutDoubt();
     }
     if (update !== undefined && this.#updates[0] === update) this.#updates.shift();
     this.#input({ kind: "updated" });
-    this.#goOn();
-    this.#tellNewHealth();
+    this.#startNext();
+    this.#sendNewHealth();
   }
 
-  /** Whether another try of an update is to be made. */
+  /** Whether an update must be retried. */
   #isWanted(update: PendingUpdate | undefined): boolean {
     return update !== undefined && update === this.#updates[0] && update.giveUpMonoMs > now().monoMs;
   }
@@ -386,38 +401,38 @@ export class RegistrationHandle implements AsyncDisposable {
     const { register: put, unregister } = DiscoveryService.method;
     const merged = this.#entries.merged(update.entries);
     const toPut = this.#entries.toPut(merged);
-    // Putting twice is putting once, so no key for repetitions is needed. A list without entries is for the server to refuse.
+    // A repeated put has no further effect, so it needs no idempotency key. An empty list is sent too, so that the server rejects it.
     if (toPut.length > 0 || merged.length === 0)
       await this.#client.callAt(server, put, { leaseId, entries: [...toPut] }, this.#callOptions()).catch((error: unknown) => {
         if (!(error instanceof RequestError) || (error.facts.isSent && isPassing(error))) this.#entries.mayHavePut(toPut);
         throw error;
       });
-    // A try after this one has only to remove.
+    // A retry only has to remove entries.
     this.#entries.replace(merged);
     const keys = [...this.#entries.left];
     for (let i = 0; i < keys.length; i += MOST_KEYS)
       await this.#client.callAt(server, unregister, { leaseId, keys: keys.slice(i, i + MOST_KEYS) }, this.#callOptions());
     this.#entries.removed();
     update.done.resolve();
-    if (!update.isRepair) this.#tell({ kind: "updated", leaseId, server });
+    if (!update.isRepair) this.#emit({ kind: "updated", leaseId, server });
   }
 
-  /** Fails the updates that are overdue. */
+  /** Fails the updates whose deadline has passed. */
   #giveUpUpdates(error: Error): void {
     if (this.#updates.every(({ giveUpMonoMs }) => giveUpMonoMs > now().monoMs)) return;
     const waiting = this.#updates.splice(0);
     for (const update of waiting)
       if (update.giveUpMonoMs > now().monoMs) this.#updates.push(update);
       else update.done.reject(error);
-    this.#goOn();
+    this.#startNext();
   }
 
   #failUpdates(error: Error): void {
     for (const update of this.#updates.splice(0)) update.done.reject(error);
   }
 
-  /** The next update is due. When none waits, but a server may have taken one that was given up, it is to have the entries that the handle has. */
-  #goOn(): void {
+  /** Starts the next update. Without one, if a server may have applied an update that was given up, it repairs the entries. */
+  #startNext(): void {
     if (this.#updates.length === 0 && this.#entries.isInDoubt) this.#updates.push(this.#repair());
     this.#entries.prune(this.#waiting());
     this.#input({ kind: "update", isWaiting: this.#updates.length > 0 });
@@ -425,14 +440,14 @@ export class RegistrationHandle implements AsyncDisposable {
 
   #repair(): PendingUpdate {
     const done = Promise.withResolvers<void>();
-    // Nobody waits for it.
+    // No caller awaits a repair.
     done.promise.catch(() => {});
     return { entries: this.#entries.list, done, giveUpMonoMs: Number.POSITIVE_INFINITY, isRepair: true };
   }
 
   /**
-   * At the server that has the lease: no other one can end it. Any node could remove the entries by their keys, but also those that a newer process has registered since under the same
-   * keys.
+   * Calls the server that holds the lease, because only this server can end it. Any node could remove the entries by key, but it would also
+   * remove entries that a newer process has registered under the same keys.
    */
   async #unregister({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<boolean> {
     const { unregister } = DiscoveryService.method;
@@ -446,7 +461,7 @@ export class RegistrationHandle implements AsyncDisposable {
     }
   }
 
-  /** What is no answer of a server is a fault of this program: no repetition mends it. */
+  /** An error that is not a server's answer is a bug in this program, and retries do not help. */
   #failureOf(error: unknown): RegistrationFailure {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (!(error instanceof RequestError)) return { isPassing: false, isDenied: false, retryMs: undefined };
@@ -455,7 +470,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 }
 
-/** Codes after which the same request may succeed. A resolver, which takes no writes, says FAILED_PRECONDITION. */
+/** Codes after which a retry of the same request may succeed. A resolver rejects writes with FAILED_PRECONDITION. */
 const PASSING: ReadonlySet<string> = new Set(["RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN", "CANCELLED"]);
 
 function isPassing(error: RequestError): boolean {
@@ -467,10 +482,10 @@ function isLeaseUnknown(error: unknown): boolean {
 }
 
 function checkList(call: string, entries: unknown): void {
-  if (!Array.isArray(entries)) throw new TypeError(`${call}: the entries are ${kindOf(entries)}, not a list`);
+  if (!Array.isArray(entries)) throw new TypeError(`${call}: invalid entries ${kindOf(entries)}: expected a list`);
 }
 
-/** The key with the kind that the server would give it: reports must name it. */
+/** Sets the kind that the server would give the key, because reports must name it. */
 function withKind(entry: Entry): Entry {
   const { key, detail } = entry;
   if (key?.kind === EntryKind.UNSPECIFIED) key.kind = EntryKind[enumName(detail.case ?? "service")];

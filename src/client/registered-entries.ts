@@ -1,25 +1,25 @@
-/** The entries that a handle keeps registered, what was reported of them, and what a server must be told so that it has others in their place. */
+/** The entries that a handle keeps registered, their reports, and the changes that a server still needs. */
 import { clone, equals } from "@bufbuild/protobuf";
 import { type Entry, type EntryKey, EntrySchema, HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { entryKeyText } from "../consumer/watch-follower.ts";
 
-/** What was reported of an entry. What is absent stays as it was. */
+/** A report about an entry. Absent values are unchanged. */
 interface ReportedState {
   readonly health?: HealthStatus;
   readonly load?: LoadReport;
 }
 
 export class RegisteredEntries {
-  /** As a server has taken them. */
+  /** The entries as accepted by a server. */
   #kept: readonly Entry[];
-  /** Reports that no server has been told yet, by key. */
+  /** Reports that were not sent yet, by key. */
   readonly #reports = new Map<string, ReportedState>();
-  /** Reports that a server is being told: the entries have them when it has taken them. */
+  /** Reports in a call that is in progress. They are merged into the entries when a server accepts them. */
   readonly #sent = new Map<string, ReportedState>();
-  /** Keys that a server was told to put, and may have put. */
+  /** Keys in a put that a server may have applied. */
   readonly #unsure = new Map<string, EntryKey>();
-  /** Keys that may be under the lease, and are not kept. */
+  /** Keys that may be under the lease but are no longer wanted. */
   readonly #left = new Map<string, EntryKey>();
 
   constructor(entries: readonly Entry[]) {
@@ -30,23 +30,23 @@ export class RegisteredEntries {
     return this.#kept;
   }
 
-  /** Whether any entry has this instance id: one that is kept, or one of an update that waits. */
+  /** Whether an entry has this instance ID. Covers the kept entries and the pending updates. */
   hasInstance(instanceId: string, waiting: readonly Entry[]): boolean {
     return [...this.#kept, ...waiting].some(({ key }) => key?.instanceId === instanceId);
   }
 
   /**
-   * Notes a report about each entry with this instance id, or about all without one: those that are kept, and those of updates that wait. Returns whether a health is new, so that it is to be
-   * told at once.
+   * Records a report for each entry with this instance ID, or for all entries without one, in the kept entries and the pending updates.
+   * Returns whether a health has changed and must be sent immediately.
    */
   note(report: EntryReport, instanceId: string | undefined, waiting: readonly Entry[]): boolean {
     let isUrgent = false;
     const isMeant = ({ key }: Entry) => instanceId === undefined || key?.instanceId === instanceId;
-    // UNSPECIFIED leaves the health as it is.
+    // UNSPECIFIED leaves the health unchanged.
     const saysHealth = report.health !== HealthStatus.UNSPECIFIED;
     const isOverridden = new Set<string>();
     for (const entry of waiting.filter(isMeant)) {
-      // What an update says is older than the report. It may be on its way already, so the report follows it in any case.
+      // The values in an update are older than the report. The update may already be in progress, so the report is sent as well.
       if (report.load !== undefined && entry.load !== undefined) entry.load = report.load;
       if (!saysHealth || entry.health === HealthStatus.UNSPECIFIED) continue;
       entry.health = report.health;
@@ -62,56 +62,56 @@ export class RegisteredEntries {
     return isUrgent;
   }
 
-  /** Whether a server is to be told a health. */
+  /** Whether a health must be sent. */
   get hasNewHealth(): boolean {
     return this.#kept.some((entry) => this.#reports.get(idOf(entry))?.health !== undefined);
   }
 
-  /** The entries as a registration says them, with all that was reported. It is being told from now on. */
+  /** Returns the entries for a registration, including all reports. The reports then count as sent. */
   registration(): readonly Entry[] {
     this.#send();
     return this.#kept.map((entry) => Object.assign(clone(EntrySchema, entry), this.#sent.get(idOf(entry))));
   }
 
-  /** The reports that are due. They are being told from now on. */
+  /** Returns the pending reports. They then count as sent. */
   reports(): readonly (ReportedState & { readonly key: EntryKey })[] {
     this.#send();
     return this.#kept.flatMap((entry) => {
-      const said = this.#sent.get(idOf(entry));
-      return entry.key === undefined || said === undefined ? [] : [{ key: entry.key, ...said }];
+      const report = this.#sent.get(idOf(entry));
+      return entry.key === undefined || report === undefined ? [] : [{ key: entry.key, ...report }];
     });
   }
 
-  /** A server has taken what it was told: later registrations say the same. */
+  /** A server has accepted the sent reports, so later registrations include them. */
   taken(): void {
     for (const entry of this.#kept) Object.assign(entry, this.#sent.get(idOf(entry)));
     this.#sent.clear();
   }
 
-  /** A server has refused what it was told. */
+  /** A server has rejected the sent reports. */
   refused(): void {
     this.#sent.clear();
   }
 
-  /** No server has taken what it was told. It is to be told again, except what is newer by now. */
+  /** No server has accepted the sent reports. They are sent again, except where a newer value exists. */
   returned(): void {
-    for (const [text, said] of this.#sent) this.#reports.set(text, { ...said, ...this.#reports.get(text) });
+    for (const [text, report] of this.#sent) this.#reports.set(text, { ...report, ...this.#reports.get(text) });
     this.#sent.clear();
   }
 
-  /** An update comes. What its entries say is newer than what was reported of them and not told yet. */
+  /** Discards reports that are not sent yet and that the entries of a new update override. */
   supersedes(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      const said = this.#reports.get(idOf(entry));
-      if (said === undefined) continue;
-      const { health, load } = said;
+      const report = this.#reports.get(idOf(entry));
+      if (report === undefined) continue;
+      const { health, load } = report;
       const isHealthLeft = health !== undefined && entry.health === HealthStatus.UNSPECIFIED;
       const isLoadLeft = load !== undefined && entry.load === undefined;
       this.#reports.set(idOf(entry), { ...(isHealthLeft && { health }), ...(isLoadLeft && { load }) });
     }
   }
 
-  /** The entries of an update, with the last health and load of those that say none. */
+  /** Returns the entries of an update, with the last health and load where an entry sets none. */
   merged(wanted: readonly Entry[]): readonly Entry[] {
     const kept = byText(this.#kept);
     return wanted.map((entry) => {
@@ -123,7 +123,10 @@ export class RegisteredEntries {
     });
   }
 
-  /** Those of the entries that a server must be told: new ones, changed ones, and those that it may have otherwise. All of them where a server would refuse the list. */
+  /**
+   * Returns the entries that must be sent: new and changed ones, and those that may differ on the server. Returns all entries if the list
+   * has a duplicate key, so that the server rejects it.
+   */
   toPut(merged: readonly Entry[]): readonly Entry[] {
     const kept = byText(this.#kept);
     if (byText(merged).size < merged.length) return merged;
@@ -133,12 +136,12 @@ export class RegisteredEntries {
     });
   }
 
-  /** A server was told to put these, and may have done so. */
+  /** Records a put that a server may have applied. */
   mayHavePut(entries: readonly Entry[]): void {
     for (const entry of entries) if (entry.key !== undefined) this.#unsure.set(idOf(entry), entry.key);
   }
 
-  /** These are the entries from now on. A server has all of them. */
+  /** Replaces the kept entries. A server has all of the new ones. */
   replace(merged: readonly Entry[]): void {
     for (const entry of this.#kept) if (entry.key !== undefined) this.#left.set(idOf(entry), entry.key);
     for (const [text, key] of this.#unsure) this.#left.set(text, key);
@@ -147,50 +150,50 @@ export class RegisteredEntries {
     this.#kept = merged;
   }
 
-  /** The keys that are to be removed from the lease. */
+  /** The keys to remove from the lease. */
   get left(): readonly EntryKey[] {
     return [...this.#left.values()];
   }
 
-  /** Whether the lease may have other entries than those that are kept. */
+  /** Whether the lease may have other entries than the kept ones. */
   get isInDoubt(): boolean {
     return this.#unsure.size > 0 || this.#left.size > 0;
   }
 
-  /** A server has removed them all. */
+  /** A server has removed all of `left`. */
   removed(): void {
     this.#left.clear();
   }
 
-  /** The lease has the entries that are kept, and no others; or nothing can be done about it. */
+  /** The lease has exactly the kept entries, or nothing can be done about the difference. */
   withoutDoubt(): void {
     this.#left.clear();
     this.#unsure.clear();
   }
 
-  /** Forgets reports of entries that are neither kept nor wait. */
+  /** Discards reports for entries that are neither kept nor in a pending update. */
   prune(waiting: readonly Entry[]): void {
     const known = byText([...this.#kept, ...waiting]);
     for (const text of this.#reports.keys()) if (!known.has(text)) this.#reports.delete(text);
   }
 
-  /** What was reported of the kept entries goes to a server now. */
+  /** Moves the reports of the kept entries from pending to sent. */
   #send(): void {
     for (const entry of this.#kept) {
-      const said = this.#reports.get(idOf(entry));
-      if (said === undefined) continue;
-      this.#sent.set(idOf(entry), said);
+      const report = this.#reports.get(idOf(entry));
+      if (report === undefined) continue;
+      this.#sent.set(idOf(entry), report);
       this.#reports.delete(idOf(entry));
     }
   }
 }
 
-/** The key as a text. An entry without a key, which no server takes, has an empty one. */
+/** Returns the key as a string. Empty for an entry without a key, which every server rejects. */
 function idOf({ key }: Entry): string {
   return key === undefined ? "" : entryKeyText(key);
 }
 
-/** Of several entries of one key the last one. */
+/** Maps each key to its last entry. */
 function byText(entries: readonly Entry[]): ReadonlyMap<string, Entry> {
   return new Map(entries.map((entry) => [idOf(entry), entry]));
 }

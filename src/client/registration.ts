@@ -1,6 +1,6 @@
 /**
- * Keeps entries registered, as a state machine: registers them under a lease, renews it, reports health and load, and registers again when the lease or
- * the server that holds it is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
+ * Keeps entries registered, as a state machine: registers them under a lease, renews the lease, reports health and load, and registers again
+ * when the lease or its server is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
  */
 
 import { HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -10,13 +10,16 @@ import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Violation } from "./request-error.ts";
 
-/** How a call failed, as far as the machine must know. */
+/** How a call failed, as far as the machine needs to know. */
 export interface RegistrationFailure {
-  /** Another try may succeed: the server is away, is too busy, or did not answer in time. */
+  /** Whether a retry may succeed: the server is unavailable, is overloaded, or did not answer in time. */
   readonly isPassing: boolean;
-  /** The server refuses the caller. It may let in again whom it let in before: a policy that was a mistake is taken back. */
+  /**
+   * Whether the server denies access to the caller. If it accepted the caller before, it may do so again, because a wrong policy can be
+   * reverted.
+   */
   readonly isDenied: boolean;
-  /** When the server thinks that a retry may help. */
+  /** Suggested time before a retry, in ms, from the server. */
   readonly retryMs: number | undefined;
 }
 
@@ -24,41 +27,48 @@ export type RegistrationInput =
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly ttlMs: number | undefined }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
   | { readonly kind: "failed"; readonly failure: RegistrationFailure }
-  /** Whether other entries wait to take the place of those that are registered. */
+  /** Whether an update with other entries is pending. */
   | { readonly kind: "update"; readonly isWaiting: boolean }
-  /** The call of an update has ended, whatever it brought. */
+  /** The call of an update has ended, with success or a permanent failure. */
   | { readonly kind: "updated" }
-  /** It has failed, and is to be made again. */
+  /** The call of an update has failed and must be retried. */
   | { readonly kind: "updateFailed"; readonly failure: RegistrationFailure }
-  /** Something is to be reported. What changes the health goes out at once, and the rest with the next renewal. */
+  /** A report is pending. A change of health is sent immediately, and other reports with the next renewal. */
   | { readonly kind: "report"; readonly isUrgent: boolean }
   | { readonly kind: "close" }
   | { readonly kind: "tick" };
 
 export type RegistrationOutput =
-  /** Register all entries under a new lease, at the server that takes writes now. `attempt` names the registration: tries of one have the same. */
+  /**
+   * Register all entries under a new lease, on the current write server. `attempt` identifies the registration: retries have the same
+   * number.
+   */
   | { readonly kind: "register"; readonly attempt: number }
   | { readonly kind: "renew"; readonly leaseId: string; readonly server: string }
-  /** Bring the entries that wait in the place of those that are under the lease. */
+  /** Replace the entries under the lease by the entries of the pending update. */
   | { readonly kind: "update"; readonly leaseId: string; readonly server: string }
   | { readonly kind: "unregister"; readonly leaseId: string; readonly server: string }
-  /** The server that took the registration is lost, so that the next one goes elsewhere. */
+  /** The server that accepted the registration is lost, so the next registration must use another one. */
   | { readonly kind: "leave"; readonly server: string }
-  | { readonly kind: "told"; readonly event: RegistrationStep };
+  /** An event for the program. */
+  | { readonly kind: "event"; readonly event: RegistrationStep };
 
 export type RegistrationStep =
   /** `isAgain`: the entries were registered before, under another lease. */
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly isAgain: boolean }
   | { readonly kind: "renewed"; readonly leaseId: string; readonly server: string }
-  /** A try failed; there will be another one after `waitMs`. */
+  /** An attempt failed. The next attempt follows after `waitMs`. */
   | { readonly kind: "retrying"; readonly waitMs: number }
-  /** The entries are about to be registered again. `expired`: the server does not know the lease. `server`: it did not answer in time. */
+  /**
+   * The entries are about to be registered again. `expired`: the server does not know the lease. `server`: the server did not answer in
+   * time.
+   */
   | { readonly kind: "lost"; readonly leaseId: string; readonly server: string; readonly why: "expired" | "server" }
-  /** No try can succeed, such as for want of a permission. The machine stands still. */
+  /** No retry can succeed, for example because a permission is missing. The machine has stopped. */
   | { readonly kind: "failed" };
 
 type RegistrationState =
-  /** `sentMonoMs`: a registration is under way. Otherwise one is due at `atMonoMs`. */
+  /** `sentMonoMs` is set while a registration is in progress. Otherwise the next registration is due at `atMonoMs`. */
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
       readonly kind: "held";
@@ -74,7 +84,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   #state: RegistrationState;
   #attempt = 1;
   #failures = 0;
-  /** When an update is due while the lease is held. NEVER when none waits. */
+  /** When the pending update is due while the lease is held. NEVER when no update is pending. */
   #updateMonoMs = NEVER;
   #updateFailures = 0;
   #wasRegistered = false;
@@ -139,7 +149,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       return;
     }
     const { leaseId, server } = state.lease;
-    // The renewal comes first: without the lease no update is possible.
+    // The renewal comes first, because an update needs the lease.
     if (monoMs < state.atMonoMs) {
       this.#state = { ...state, sentMonoMs: monoMs };
       out.push({ kind: "update", leaseId, server });
@@ -154,7 +164,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#updateFailures = 0;
   }
 
-  /** Renewals go on meanwhile: they say whether the lease is lost. */
+  /** Renewals continue in the meantime, because they detect a lost lease. */
   #updateFailed(
     state: Exclude<RegistrationState, { kind: "over" }>,
     { retryMs }: RegistrationFailure,
@@ -165,7 +175,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#updateFailures += 1;
     this.#updateMonoMs = monoMs + waitMs;
     if (state.kind === "held") this.#state = { ...state, sentMonoMs: undefined };
-    out.push({ kind: "told", event: { kind: "retrying", waitMs } });
+    out.push({ kind: "event", event: { kind: "retrying", waitMs } });
   }
 
   #hold({ leaseId, server, ttlMs, sinceMonoMs }: ClientLease, time: Time, out: RegistrationOutput[]): void {
@@ -175,7 +185,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#attempt += 1;
     if (this.#updateMonoMs !== NEVER) this.#updateIsDue(time.monoMs);
     this.#keep({ leaseId, server, ttlMs, sinceMonoMs }, false, time);
-    out.push({ kind: "told", event: { kind: "registered", leaseId, server, isAgain } });
+    out.push({ kind: "event", event: { kind: "registered", leaseId, server, isAgain } });
     this.#act(time, out);
   }
 
@@ -189,7 +199,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#failures = 0;
     if (isExpired) return this.#registerAgain(lease, "expired", time, out);
     this.#keep({ ...lease, ttlMs: ttlMs ?? lease.ttlMs, sinceMonoMs: sentMonoMs ?? time.monoMs }, isUrgent, time);
-    out.push({ kind: "told", event: { kind: "renewed", leaseId: lease.leaseId, server: lease.server } });
+    out.push({ kind: "event", event: { kind: "renewed", leaseId: lease.leaseId, server: lease.server } });
     this.#act(time, out);
   }
 
@@ -206,7 +216,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   ): void {
     if (!isPassing && !(isDenied && this.#wasRegistered)) {
       this.#state = { kind: "over" };
-      out.push({ kind: "told", event: { kind: "failed" } });
+      out.push({ kind: "event", event: { kind: "failed" } });
       return;
     }
     const waitMs = Math.max(returnMs(this.#failures, this.#random()), retryMs ?? 0);
@@ -216,7 +226,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs };
     } else {
       const { lease } = state;
-      // The wait may end after the time at which the entries must be registered elsewhere.
+      // The wait must not end after the time at which the entries must be registered on another server.
       const endMonoMs = leaseLostMonoMs(lease);
       if (time.monoMs >= endMonoMs) {
         out.push({ kind: "leave", server: lease.server });
@@ -224,35 +234,36 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       }
       this.#state = { ...state, sentMonoMs: undefined, atMonoMs: Math.min(atMonoMs, endMonoMs) };
     }
-    out.push({ kind: "told", event: { kind: "retrying", waitMs } });
+    out.push({ kind: "event", event: { kind: "retrying", waitMs } });
   }
 
   #registerAgain({ leaseId, server }: ClientLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
-    // A server that lost its leases lost those of all its clients.
+    // A server that lost one lease lost the leases of all its clients, so they must not all register at the same time.
     const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;
     this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs: time.monoMs + spreadMs };
-    out.push({ kind: "told", event: { kind: "lost", leaseId, server, why } });
+    out.push({ kind: "event", event: { kind: "lost", leaseId, server, why } });
     this.#act(time, out);
   }
 }
 
-// What a server takes as the report of an instance: the rules of `EntryReport` and `LoadReport` in the contract, as far as a value can break them.
+// The rules of `EntryReport` and `LoadReport` in the protos, as far as a value can violate them.
 
-/** The greatest value of each number; the least is 0. */
+/** The greatest value of each number. The least is 0. */
 const MOST = { errorRate: ["error_rate", 1], latencyMs: ["latency_ms", 1e9], utilization: ["utilization", 1] } as const satisfies Partial<
   Record<keyof LoadReport, readonly [string, number]>
 >;
 
-/** The first field that no server would take, and its rule. */
+/** Returns the first field that every server would reject, with its rule. */
 export function reportProblem({ health, load }: EntryReport): Violation | undefined {
   if (HealthStatus[health] === undefined || health === HealthStatus.ORPHANED)
-    return { field: "health", description: `${health} is no health that an instance may report` };
+    return { field: "health", description: `${health} is not a health that an instance can report` };
   if (load === undefined) return undefined;
   for (const name of ["errorRate", "latencyMs", "utilization"] as const) {
     const [field, most] = MOST[name];
     // NaN is in no range.
-    if (!(load[name] >= 0 && load[name] <= most)) return { field: `load.${field}`, description: `${load[name]} is not from 0 to ${most}` };
+    if (!(load[name] >= 0 && load[name] <= most))
+      return { field: `load.${field}`, description: `must be from 0 to ${most}, got ${load[name]}` };
   }
   return undefined;
 }

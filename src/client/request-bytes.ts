@@ -1,4 +1,7 @@
-/** The bytes of what a program passed as a message. A program without types may pass anything, and grpc-js would call it a failure of the connection. */
+/**
+ * Encodes the messages that a program passes. An untyped program can pass any value, and grpc-js would report an encoding error as a failed
+ * connection.
+ */
 import {
   create,
   type DescField,
@@ -11,7 +14,9 @@ import {
 } from "@bufbuild/protobuf";
 import { RequestError, type Violation } from "./request-error.ts";
 
-/** Encodes the request of a call to `server`. Throws a `RequestError` with INVALID_ARGUMENT when it cannot be encoded, which no repetition mends. */
+/**
+ * Encodes the request of a call to `server`. Throws a `RequestError` with INVALID_ARGUMENT when it cannot be encoded; a retry does not help.
+ */
 export function requestBytes<I extends DescMessage>(schema: I, message: MessageShape<I>, server: string): Buffer {
   try {
     return Buffer.from(toBinary(schema, message));
@@ -20,7 +25,7 @@ export function requestBytes<I extends DescMessage>(schema: I, message: MessageS
   }
 }
 
-/** The message of what a program passed. Throws a `RequestError` with INVALID_ARGUMENT that names what is no field. */
+/** Creates the message from the given value. Throws a `RequestError` with INVALID_ARGUMENT that names an unknown field. */
 export function created<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
   const found = unknownField(schema, given);
   if (found !== undefined) throw wrongRequest(`${found.field}: ${found.description}`, [found], server);
@@ -28,8 +33,8 @@ export function created<S extends DescMessage>(schema: S, given: MessageInitShap
 }
 
 /**
- * The message of what a program passed, as its reader will decode it: a copy whose fields have the types of the contract, which a text for a number has not.
- * Throws as `created` and `requestBytes` do.
+ * Creates the message as the server will decode it: a copy whose fields have the declared types, also where the program passed a string for
+ * a number. Throws as `created` and `requestBytes` do.
  */
 export function sendable<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
   const message = created(schema, given, server);
@@ -40,26 +45,29 @@ export function sendable<S extends DescMessage>(schema: S, given: MessageInitSha
   }
 }
 
-/** The failure of a request that is wrong, as a server would tell it. `said` is the message of protobuf-es. */
-function refusal(said: string, server: string, cause: unknown): RequestError {
-  const found = /^cannot encode field (?:\w+\.)*(\w+\.\w+) to binary: (.+)$/s.exec(said);
-  if (found === null) return wrongRequest(`the request is no message of the contract: ${said}`, [], server, cause);
+/** Returns the failure of an invalid request, in the form that a server would return. `message` is the message of protobuf-es. */
+function refusal(message: string, server: string, cause: unknown): RequestError {
+  const found = /^cannot encode field (?:\w+\.)*(\w+\.\w+) to binary: (.+)$/s.exec(message);
+  if (found === null) return wrongRequest(`the request cannot be encoded: ${message}`, [], server, cause);
   const violation = { field: found[1] ?? "", description: found[2] ?? "" };
   return wrongRequest(`${violation.field}: ${violation.description}`, [violation], server, cause);
 }
 
-/** The failure of a request that no server would take. It was not sent. */
+/** Returns the failure of a request that every server would reject. It was not sent. */
 export function wrongRequest(message: string, violations: readonly Violation[], server: string, cause?: unknown): RequestError {
   const facts = { reason: undefined, retryMs: undefined, metadata: {}, isReachable: true, isSent: false };
   return new RequestError(message, { ...facts, code: "INVALID_ARGUMENT", violations, server }, cause);
 }
 
-/** By message, its fields and oneofs by their names in TypeScript. */
+/** By message, its fields and oneofs by their TypeScript names. */
 const MEMBERS = new WeakMap<DescMessage, ReadonlyMap<string, DescField | DescOneof>>();
 
-/** The first name that is no field of the message; protobuf-es leaves it out without a word, and a misspelt filter would match everything. Messages that `create` made are taken as they are. */
+/**
+ * Returns the first name that is not a field of the message. protobuf-es ignores such names, and with a misspelled filter a request would
+ * match everything. Messages from `create` are not checked.
+ */
 function unknownField(schema: DescMessage, given: unknown, path = ""): Violation | undefined {
-  // Messages of protobuf itself may be given in other forms.
+  // Messages of protobuf itself have other accepted forms.
   if (!isRecord(given) || given["$typeName"] !== undefined || schema.typeName.startsWith("google.protobuf.")) return undefined;
   const members = membersOf(schema);
   for (const [name, value] of Object.entries(given)) {
@@ -74,8 +82,8 @@ function unknownField(schema: DescMessage, given: unknown, path = ""): Violation
 
 function unknown(schema: DescMessage, field: string, name: string): Violation {
   const oneof = schema.fields.find(({ localName }) => localName === name)?.oneof;
-  const how = oneof && `; it is given as ${oneof.localName}: { case: ${JSON.stringify(name)}, value }`;
-  return { field, description: `is no field of ${schema.name}${how ?? `, which has ${[...membersOf(schema).keys()].join(", ")}`}` };
+  const how = oneof && `; set it as ${oneof.localName}: { case: ${JSON.stringify(name)}, value }`;
+  return { field, description: `is not a field of ${schema.name}${how ?? `; the fields are ${[...membersOf(schema).keys()].join(", ")}`}` };
 }
 
 function inOneof({ fields }: DescOneof, value: unknown, path: string): Violation | undefined {

@@ -1,38 +1,45 @@
-/** The error of a failed call, with the code, reason and details that the server gave. */
+/** The error of a failed call, with the code, reason and details that the server returned. */
 import { durationText } from "../lib/duration.ts";
 
+/** An invalid field of a request. */
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
+  /** What is expected of the field. */
   readonly description: string;
 }
 
-/** A call in plain text came to a server with TLS. */
-export const SPEAKS_TLS = "the server there speaks TLS, and was asked in plain text";
-/** A call by TLS came to a server without it. */
-export const SPEAKS_NO_TLS = "the server there does not speak TLS";
+/** A plain-text call reached a server that requires TLS. */
+export const SPEAKS_TLS = "the server speaks TLS, but the client connected in plain text";
+/** A TLS call reached a server without TLS. */
+export const SPEAKS_NO_TLS = "the server does not speak TLS";
 
+/** Details of a failed call. */
 export interface RequestErrorFacts {
   /** gRPC status name, for example `NOT_FOUND`. */
   readonly code: string;
-  /** Reason of a Waymark server, from the table of reasons, for example `LEASE_NOT_FOUND`; undefined when no Waymark server answered. */
+  /**
+   * Reason from a Waymark server, for example `LEASE_NOT_FOUND` (docs/reference/api.md lists them). Undefined when no Waymark server
+   * answered.
+   */
   readonly reason: string | undefined;
+  /** The invalid fields of the request. Empty for other failures. */
   readonly violations: readonly Violation[];
-  /** When the server thinks a retry may help. */
+  /** Suggested time before a retry, in ms, from the server. */
   readonly retryMs: number | undefined;
-  /** Facts of `ErrorInfo`. */
+  /** Metadata of the server's `ErrorInfo`. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Whether there is a connection to the server, or it answered. */
+  /** Whether a connection to the server exists, or the server answered. */
   readonly isReachable: boolean;
-  /** Whether the server answered nothing at all, though it has a connection, for the whole of a call that waited for a second or more: it may stand still. */
+  /** Whether a connected server sent nothing during a call that waited for 1 s or more. The server may be blocked. */
   readonly isSilent?: boolean;
   /** Whether the request may have reached the server. False when no connection was made. */
   readonly isSent: boolean;
-  /** The server that was asked. */
+  /** The server that was called. */
   readonly server: string;
 }
 
-/** A call that failed. Match `facts.reason` or `facts.code`, never the text. */
+/** A call that failed. Match `facts.reason` or `facts.code`, never the message. */
 export class RequestError extends Error {
   readonly facts: RequestErrorFacts;
 
@@ -42,32 +49,34 @@ export class RequestError extends Error {
     this.facts = facts;
   }
 
-  /** Whether the server is away: no server answered, or it is silent, or it refuses all calls for now. Another try, or another server, may help. */
+  /**
+   * Whether the server is unavailable: it did not answer, is silent, or rejects all calls for now. A retry, or another server, may help.
+   */
   get isAway(): boolean {
     const { isReachable, isSilent = false, code } = this.facts;
     return !isReachable || isSilent || code === "UNAVAILABLE";
   }
 }
 
-const UNSAID = { reason: undefined, violations: [], retryMs: undefined, metadata: {} } as const;
+const NO_DETAILS = { reason: undefined, violations: [], retryMs: undefined, metadata: {} } as const;
 
-/** The failure of a call on what was closed: no try helps. `what` is the whole message. */
+/** Returns the failure of a call on a closed object. A retry does not help. `what` is the whole message. */
 export function closedFailure(what: string, server: string): RequestError {
-  return new RequestError(what, { ...UNSAID, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
+  return new RequestError(what, { ...NO_DETAILS, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
 }
 
-/** The failure of a watch of which no server told all in time. */
+/** Returns the failure of a watch for which no server sent a complete snapshot in time. */
 export function lateFailure(timeoutMs: number, server: string): RequestError {
-  const message = `no whole snapshot within ${durationText(timeoutMs)}`;
-  return new RequestError(message, { ...UNSAID, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
+  const message = `no complete snapshot within ${durationText(timeoutMs)}`;
+  return new RequestError(message, { ...NO_DETAILS, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
 }
 
-/** The failure of a call that went to no server, because none may be called: another server, or another cluster, may help. */
+/** Returns the failure of a call that was not sent, because no server can be called. Another server or cluster may help. */
 export function unreachedFailure(what: string, server: string): RequestError {
-  return new RequestError(what, { ...UNSAID, code: "UNAVAILABLE", isReachable: false, isSent: false, server });
+  return new RequestError(what, { ...NO_DETAILS, code: "UNAVAILABLE", isReachable: false, isSent: false, server });
 }
 
-/** The failure of a call for which there is no server. */
+/** Returns the failure of a call for which no server is known. */
 export function absentFailure(what: string, server: string): RequestError {
-  return new RequestError(what, { ...UNSAID, code: "NOT_FOUND", isReachable: true, isSent: false, server });
+  return new RequestError(what, { ...NO_DETAILS, code: "NOT_FOUND", isReachable: true, isSent: false, server });
 }

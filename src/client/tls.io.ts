@@ -1,17 +1,20 @@
-/** TLS of the client: the credentials of its connections, and whether a server that was asked in plain text speaks it. */
+/** TLS of the client: connection credentials, certificate checks, and detection of servers that require TLS. */
 
 import { isIP, type LookupFunction } from "node:net";
-// The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
+// A default import, because a named import of a function that an older Node lacks would fail before `connect` can report the version.
 import nodeTls from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../lib/addresses.ts";
 import { certificatesFault } from "../lib/named-file.io.ts";
 import type { TlsFiles } from "./connect-options.ts";
 
-/** What is wrong with the certificate of a server, for connections that do not go by its host name. */
+/** Returns an error for a server certificate that is not accepted. Used where the certificate is not checked against the host name. */
 export type CheckIdentity = (host: string, certificate: nodeTls.PeerCertificate) => Error | undefined;
 
-/** Credentials for connections of a client. `option` is what the files are called. Throws a RangeError that names the file which cannot be used. */
+/**
+ * Returns the credentials for a client's connections. `option` names the TLS option in errors. Throws a RangeError that names an unusable
+ * file.
+ */
 export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkServerIdentity?: CheckIdentity): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
   const wrong = findTlsFault(tls, `${option}.cert`);
@@ -42,19 +45,19 @@ function pem(bytes: Uint8Array | undefined): Buffer | undefined {
   return bytes === undefined ? undefined : Buffer.from(bytes);
 }
 
-/** PEM of the authorities that the system trusts. Undefined when there are none; then Node uses its own list. */
+/** PEM of the CAs that the system trusts. Undefined when there are none; Node then uses its own list. */
 function systemRoots(): Buffer | undefined {
   const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
 }
 
-/** A server that speaks TLS answers at once; the failure waits for this. */
+/** A TLS server answers immediately, and a failed call is delayed by at most this time. */
 const ANSWER_MS = 1000;
 
-/** Whether a server speaks TLS; for a hint, not for a decision. `server` is `host:port`, with brackets around IPv6. */
+/** Whether a server speaks TLS. Used for a hint in an error, not for decisions. `server` is `host:port`, with brackets around IPv6. */
 export function speaksTls(server: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  // Nothing is sent and nothing received is believed, so no certificate is checked.
+  // Nothing is sent and nothing received is trusted, so the certificate is not checked.
   const socket = nodeTls.connect({ ...placeOf(server), rejectUnauthorized: false });
   socket.setTimeout(ANSWER_MS, () => resolve(false));
   socket.on("secureConnect", () => resolve(true));
@@ -65,14 +68,14 @@ export function speaksTls(server: string): Promise<boolean> {
 interface CertificateLook {
   readonly tls: TlsFiles;
   readonly checkServerIdentity: CheckIdentity;
-  /** Where the server is. Its name is not looked up. */
+  /** The addresses to connect to. The name of the server is not looked up. */
   readonly addresses: readonly string[];
   readonly timeoutMs: number;
 }
 
 /**
- * What is wrong with the certificate of a server, by a connection on which the client shows none. TLS shows a client's certificate before the server's is judged, so this comes
- * before a connection with one.
+ * Returns the fault of a server's certificate. The check uses a connection without a client certificate, because TLS would send the client
+ * certificate before the server certificate is verified.
  */
 export function certificateFault(
   server: string,
@@ -80,37 +83,36 @@ export function certificateFault(
 ): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const ca = pem(tls.ca) ?? systemRoots();
-  const lookup: LookupFunction = (_host, { all }, told) => {
+  const lookup: LookupFunction = (_host, { all }, callback) => {
     const found = addresses.map((address) => ({ address, family: isIP(address) }));
     const [first = { address: "", family: 0 }] = found;
     // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    if (all === true) told(null, found);
+    if (all === true) callback(null, found);
     // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    else told(null, first.address, first.family);
+    else callback(null, first.address, first.family);
   };
   const socket = nodeTls.connect({ ...placeOf(server), ...(ca && { ca }), ALPNProtocols: ["h2"], checkServerIdentity, lookup });
-  socket.setTimeout(timeoutMs, () => resolve("no answer by TLS"));
+  socket.setTimeout(timeoutMs, () => resolve("the TLS handshake timed out"));
   socket.on("secureConnect", () => resolve(undefined));
   socket.on("error", ({ message }: Error) => resolve(message === "" ? "no connection could be made" : message));
   return promise.finally(() => socket.destroy());
 }
 
-/** Where a socket goes for `host:port`, with brackets around IPv6. */
+/** Returns the socket address of `host:port`, with brackets around IPv6. */
 export function placeOf(server: string): { readonly host: string; readonly port: number; readonly servername?: string } {
   const { host, port } = splitHostPort(server);
   return { host, port, ...(isIP(host) === 0 && { servername: host }) };
 }
 
-// Whether the bytes of PEM files are what they are given for, before a connection is made with them: TLS passes over authorities that it cannot read, and
-// then trusts nobody.
+// Checks the contents of PEM files before a connection uses them, because TLS ignores CA files that it cannot parse, and then trusts no CA.
 
 interface TlsFault {
   readonly file: "ca" | "cert" | "key";
-  /** What is wrong with it, in words that follow its name. Never its content. */
+  /** The fault, worded to follow the name of the file. Never contains the file's content. */
   readonly fault: string;
 }
 
-/** The first file that cannot be used. `certName` is the name of the certificate, for a key that is another's. */
+/** Returns the first unusable file. `certName` names the certificate in the error for a key that does not match it. */
 export function findTlsFault({ ca, cert, key }: TlsFiles, certName: string): TlsFault | undefined {
   for (const [file, bytes] of [["ca", ca] as const, ["cert", cert] as const]) {
     const fault = bytes && certificatesFault(Buffer.from(bytes));
@@ -118,11 +120,11 @@ export function findTlsFault({ ca, cert, key }: TlsFiles, certName: string): Tls
   }
   if (cert === undefined || key === undefined) return undefined;
   const pair = { cert: Buffer.from(cert), key: Buffer.from(key) };
-  if (!isFit({ key: pair.key })) return { file: "key", fault: "holds no private key in PEM that is not encrypted" };
+  if (!isFit({ key: pair.key })) return { file: "key", fault: "contains no unencrypted private key in PEM" };
   return isFit(pair) ? undefined : { file: "key", fault: `is not the key of ${certName}` };
 }
 
-/** The messages of OpenSSL are not passed on, because they could hold content of a key file. */
+/** OpenSSL's messages are not passed on, because they could contain parts of a key file. */
 function isFit(pair: { readonly cert?: Buffer; readonly key: Buffer }): boolean {
   try {
     nodeTls.createSecureContext(pair);

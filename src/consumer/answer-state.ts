@@ -1,12 +1,12 @@
 /**
- * How good an answer is that is kept for those who ask next. Resolvers and clients follow the same rule (semantics.md, Resolver 12): it is told as it is for its ttl,
- * and for some ttls more while somebody asks for it again; then whoever asks has to wait.
+ * The freshness of a cached answer. Resolvers and clients follow the same rule (semantics.md, Resolver 12): within its TTL an answer is used
+ * as it is; for some more TTLs it is used while it is refreshed; after that, callers wait for a new answer.
  */
 
-/** `fresh`: good as it is. `stale`: to be told, and asked for again. `miss`: to be asked for first. */
+/** `fresh`: use as it is. `stale`: use, and refresh. `miss`: fetch first. */
 export type AnswerState = "fresh" | "stale" | "miss";
 
-/** After its ttl an answer is told for so many ttls more. */
+/** Number of TTLs after the first during which a stale answer is used. */
 const STALE_TTLS = 2;
 
 export function answerState(keptMs: number, ttlMs: number): AnswerState {

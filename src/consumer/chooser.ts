@@ -1,6 +1,6 @@
 /**
- * Chooses again and again among the endpoints of one name, which come and go meanwhile (semantics.md, Selection). It follows the rules of `select`, and
- * knows more: what this program's own calls to each endpoint came to.
+ * Chooses repeatedly among the endpoints of one name, while endpoints are added and removed (semantics.md, Selection). It follows the rules
+ * of `select`, and also uses the outcomes of this program's own calls to each endpoint.
  */
 import { fnv64 } from "../lib/hash64.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
@@ -10,59 +10,72 @@ import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } 
 import { hasHighErrorRate, ObservedCalls } from "./load.ts";
 import { EndpointPool, type PoolOptions } from "./pool.ts";
 
-/** `region` and `zone` are the preferred place; empty text is no preference. `start` differs between programs, so that not all begin with one endpoint. */
+/**
+ * `region` and `zone` are the preferred location; empty means no preference. `start` differs between programs, so that not all start with
+ * the same endpoint.
+ */
 export interface ChooserOptions extends RankOptions, PoolOptions {}
 
-/** What one choice asks for beyond the policy. */
+/** Inputs of one choice in addition to the policy. */
 export interface ChoiceRequest<C extends Candidate> {
-  /** HASH: the same text gives the same endpoint while that endpoint is there and usable. */
+  /** HASH: the same key selects the same endpoint while that endpoint exists and is usable. */
   readonly hashKey: string;
   /** Endpoints that were tried already. */
   readonly avoid: ReadonlySet<Endpoint<C>> | undefined;
 }
 
 const NO_WISHES = { hashKey: "", avoid: undefined };
-/** Most times that a choice is made anew because it falls on an endpoint to be avoided. Then any other is taken. */
+/** Number of draws that may fall on an endpoint to avoid. After that, any other endpoint is used. */
 const MOST_TRIES = 8;
 
-/** `choose` costs O(1) and makes no object by load, O(log n) at random, O(different weights) in turn, O(n) by hash. `put` and `remove` cost O(log n). */
+/**
+ * `choose` costs O(1) and creates no object by load, O(log n) at random, O(different weights) for round robin, and O(n) by hash. `put` and
+ * `remove` cost O(log n).
+ */
 export class Chooser<C extends Candidate> {
-  // HOT: a choice among many names reads a chooser that is in no processor cache. What it reads each time is in one line of it.
-  /** The pool of the only level that takes traffic, while no ejection can end and no level has changed. Undefined otherwise, and for HASH. */
+  // HOT: with many names, a chooser is not in the processor cache when it is used. The fields that each choice reads are in one cache line.
+  /**
+   * The pool of the only level that receives traffic, while no ejection can end and no level has changed. Undefined otherwise, and for HASH.
+   */
   #quick: EndpointPool<C> | undefined;
   #choiceCount = 0;
   #byLoadCount = 0;
   readonly #options: ChooserOptions;
   readonly #byKey = new Map<string, Endpoint<C>>();
-  /** By rank. Those of tiers and levels without an endpoint so far are missing. */
+  /** By rank. Undefined for tiers and levels that never had an endpoint. */
   readonly #pools: (EndpointPool<C> | undefined)[] = [];
-  /** Number of endpoints by level, also of those that cannot be chosen. */
+  /** Number of endpoints per level, including endpoints that cannot be chosen. */
   readonly #all = new Float64Array(LEVELS);
   readonly #choosable = new Float64Array(LEVELS);
   readonly #shares = new Float64Array(LEVELS);
   readonly #levels = new LevelScheduler();
-  /** The best tier with an endpoint that may be chosen. TIERS without any. */
+  /** The best tier with an endpoint that can be chosen. TIERS if there is none. */
   #tier: number = TIERS;
   #areSharesOld = false;
-  /** With `LOAD_AWARE`: endpoints whose reported errors must be evaluated before the next choice. Undefined while there are none, as in most choosers. */
+  /**
+   * With `LOAD_AWARE`: endpoints whose reported errors must be evaluated before the next choice. Undefined while there are none, as in most
+   * choosers.
+   */
   #unjudged: Set<Endpoint<C>> | undefined;
-  /** The pool of the only level that takes traffic. Undefined if there are more, or none. */
+  /** The pool of the only level that receives traffic. Undefined if there are several, or none. */
   #only: EndpointPool<C> | undefined;
   #nowMonoMs = 0;
   #nextReturnMs = NEVER;
-  /** A number that is no small integer is an object of its own in memory, which `choose` would have to fetch. */
+  /**
+   * A flag and not a time, because V8 stores a number that is not a small integer as a separate object, which `choose` would have to load.
+   */
   #isAnyEjected = false;
 
   constructor(options: ChooserOptions) {
     this.#options = options;
   }
 
-  /** Number of endpoints, also of those that cannot be chosen. */
+  /** Number of endpoints, including endpoints that cannot be chosen. */
   get size(): number {
     return this.#byKey.size;
   }
 
-  /** Choices made, and those of them that were made by load. */
+  /** Number of choices, and of the choices made by load. */
   get counts(): { readonly choices: number; readonly byLoad: number } {
     return { choices: this.#choiceCount, byLoad: this.#byLoadCount };
   }
@@ -71,12 +84,12 @@ export class Chooser<C extends Candidate> {
     return this.#byKey.get(key);
   }
 
-  /** All endpoints, in no particular order. */
+  /** Returns all endpoints, in no particular order. */
   endpoints(): Iterable<Endpoint<C>> {
     return this.#byKey.values();
   }
 
-  /** Adds an entry, or takes its new fields. What was seen of its endpoint stays. */
+  /** Adds an entry or updates its fields. The observations of its endpoint are kept. */
   put(candidate: C): Endpoint<C> {
     const endpoint = this.#put(candidate);
     if (this.#options.policy !== SELECT_POLICY.LOAD_AWARE || !(endpoint.isFaulty || hasHighErrorRate(candidate.view.load))) return endpoint;
@@ -87,21 +100,21 @@ export class Chooser<C extends Candidate> {
   }
 
   #put(candidate: C): Endpoint<C> {
-    const held = this.#byKey.get(candidate.key);
-    if (held === undefined) return this.#enter(new Endpoint(candidate, this.#options));
-    if (held.isMovedBy(candidate, this.#options)) {
-      this.#leave(held);
-      held.describe(candidate, this.#options);
-      return this.#enter(held);
+    const known = this.#byKey.get(candidate.key);
+    if (known === undefined) return this.#enter(new Endpoint(candidate, this.#options));
+    if (known.isMovedBy(candidate, this.#options)) {
+      this.#leave(known);
+      known.describe(candidate, this.#options);
+      return this.#enter(known);
     }
-    // It keeps its turn.
-    const wasKnown = held.isKnown;
-    held.describe(candidate, this.#options);
-    this.#pools[held.rank]?.noteLoad(held, wasKnown);
-    return held;
+    // The member keeps its turn in the rotation.
+    const wasKnown = known.isKnown;
+    known.describe(candidate, this.#options);
+    this.#pools[known.rank]?.noteLoad(known, wasKnown);
+    return known;
   }
 
-  /** Removes the entry with this key, if it is there. Calls to its endpoint may still end. */
+  /** Removes the entry with this key, if it exists. Calls to its endpoint can still end. */
   remove(key: string): void {
     const endpoint = this.#byKey.get(key);
     if (endpoint === undefined) return;
@@ -110,11 +123,11 @@ export class Chooser<C extends Candidate> {
   }
 
   /**
-   * The endpoint for one call. Undefined if there is none: no entry, all in MAINTENANCE, or all to be avoided. `time` and the random numbers in [0, 1)
-   * come from the caller.
+   * Returns the endpoint for one call. Undefined if there is none: no entry, all in MAINTENANCE, or all to be avoided. The caller supplies
+   * the time and the random numbers in [0, 1).
    */
   choose(time: Time, random: () => number, wishes: ChoiceRequest<C> = NO_WISHES): Endpoint<C> | undefined {
-    // HOT: once a call of a client (bench/resolve.ts): at most 1 µs, and no object.
+    // HOT: runs once per call of a client (bench/resolve.ts); at most 1 µs, and creates no object.
     const quick = this.#quick;
     if (quick === undefined || wishes.avoid !== undefined) return this.#chooseAnew(time, random, wishes);
     this.#choiceCount += 1;
@@ -140,21 +153,21 @@ export class Chooser<C extends Candidate> {
     return this.#other(avoid);
   }
 
-  /** A call to the endpoint begins. Exactly one of `succeeded`, `failed` and `abandoned` must follow. */
+  /** Records the start of a call. Exactly one of `succeeded`, `failed` and `abandoned` must follow. */
   started(endpoint: Endpoint<C>): void {
     endpoint.seen ??= new ObservedCalls();
     endpoint.seen.inFlightCount += 1;
     this.#pools[endpoint.rank]?.noteLoad(endpoint, endpoint.isKnown);
   }
 
-  /** A call ended well after `latencyMs`. */
+  /** Records a successful call that took `latencyMs`. */
   succeeded(endpoint: Endpoint<C>, latencyMs: number, time: Time): void {
     this.#pools[endpoint.rank]?.noteLatency(latencyMs);
     this.#ended(endpoint, latencyMs, time);
     endpoint.noteSuccess();
   }
 
-  /** A call failed for a reason that another endpoint might not have had. */
+  /** Records a call that failed for a reason that another endpoint might not have. */
   failed(endpoint: Endpoint<C>, time: Time): void {
     this.#ended(endpoint, undefined, time);
     if (!endpoint.noteFailure() || endpoint.index === -1) return;
@@ -164,7 +177,7 @@ export class Chooser<C extends Candidate> {
     this.#unsettle();
   }
 
-  /** A call ended without a verdict on the endpoint, for example because the caller gave it up. */
+  /** Records a call that ended without information about the endpoint, for example because the caller canceled it. */
   abandoned(endpoint: Endpoint<C>): void {
     if (endpoint.seen === undefined) return;
     endpoint.seen.inFlightCount -= 1;
@@ -203,7 +216,7 @@ export class Chooser<C extends Candidate> {
     this.#settle(pool);
   }
 
-  /** After a change of a pool's members: too many may be ejected now. */
+  /** After a pool's members have changed, too many may be ejected. */
   #settle(pool: EndpointPool<C>): void {
     pool.readmit(this.#nowMonoMs);
     this.#noteReturn(pool);
@@ -214,7 +227,7 @@ export class Chooser<C extends Candidate> {
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
   }
 
-  /** Evaluates the endpoints that report errors, or reported errors before. */
+  /** Evaluates the endpoints that report errors now or reported errors before. */
   #judge(unjudged: ReadonlySet<Endpoint<C>>, time: Time): void {
     this.#nowMonoMs = time.monoMs;
     this.#unjudged = undefined;
@@ -235,7 +248,7 @@ export class Chooser<C extends Candidate> {
     this.#unsettle();
   }
 
-  /** The levels must be looked at before the next choice. */
+  /** Marks the levels for evaluation before the next choice. */
   #unsettle(): void {
     this.#areSharesOld = true;
     this.#quick = undefined;
@@ -267,7 +280,7 @@ export class Chooser<C extends Candidate> {
     return undefined;
   }
 
-  /** Any endpoint that is not in `avoid`, best rank first. */
+  /** Returns any endpoint that is not in `avoid`, best rank first. */
   #other(avoid: ReadonlySet<Endpoint<C>>): Endpoint<C> | undefined {
     for (const pool of this.#pools) {
       const other = pool?.other(avoid);

@@ -1,19 +1,22 @@
-/** When a program renews a lease that it keeps, and when that lease counts as lost (docs/guides/clients.md, Keeping alive). */
+/** When a client renews its lease, and when the lease counts as lost (docs/guides/clients.md, Keeping alive). */
 
-/** A renewal is due after a third of the ttl, or up to a quarter of that earlier, so that leases which began together are not renewed together. */
+/**
+ * A renewal is due after a third of the TTL, or up to a quarter of that earlier, so that leases that started together are not renewed
+ * together.
+ */
 const RENEWAL_SHARE = 1 / 3;
 const RENEWAL_SPREAD = 0.25;
-/** When no renewal has succeeded for this part of the ttl, the entries are registered again while the lease still holds. */
+/** If no renewal succeeds for this share of the TTL, the entries are registered again while the lease is still valid. */
 const LOST_SHARE = 0.5;
-/** A lease that never ends is renewed for its reports, and to learn whether its server still has it. */
+/** A lease that never expires is renewed at this interval to send reports, and to check that its server still has it. */
 const ENDLESS_TTL_MS = 90_000;
 
 export interface ClientLease {
   readonly leaseId: string;
   readonly server: string;
-  /** Undefined for a lease that never ends. */
+  /** Undefined for a lease that never expires. */
   readonly ttlMs: number | undefined;
-  /** Since then the ttl runs, for sure: a server counts from when it receives the request. */
+  /** Time of the last successful request. The TTL runs at least from then, because a server counts from the receipt of the request. */
   readonly sinceMonoMs: number;
 }
 

@@ -1,4 +1,4 @@
-/** An entry among which a program chooses, with what the program saw of it and whether it is ejected for that. */
+/** An entry that can be chosen, with this program's observations of it and its ejections. */
 
 import type { Time } from "../lib/machine.ts";
 import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
@@ -8,18 +8,18 @@ import { drawTarget, entryWeight, preferredTargets, type WeightedTarget } from "
 
 /** An entry that can be chosen, with the fields that the choice depends on. */
 export interface Candidate {
-  /** Names the entry. It orders candidates, and HASH hashes it. */
+  /** Identifies the entry. Candidates are ordered by it, and HASH hashes it. */
   readonly key: string;
   readonly view: ZoneLocality & {
     readonly health: HealthNumber;
     readonly targets: readonly WeightedTarget[];
-    /** Whether callers reach it through its node while it has no target. Absent: no. */
+    /** Whether callers reach it through its node while it has no target. Default: no. */
     readonly isHosted?: boolean;
     readonly load: ReportedLoad | undefined;
   };
 }
 
-/** A target as the candidate's own type has it. */
+/** The target type of the candidate. */
 export type TargetOf<C extends Candidate> = C["view"]["targets"][number];
 
 /** The inputs for the tier of the candidate. */
@@ -27,26 +27,29 @@ export function fitnessOf({ view }: Candidate): Fitness {
   return { health: view.health, hasTarget: view.targets.length > 0 || view.isHosted === true };
 }
 
-/** Failures in a row after which an endpoint is ejected. */
+/** Consecutive failures after which an endpoint is ejected. */
 const MOST_FAILURES = 5;
-/** An ejection lasts this long for each ejection of the endpoint so far, up to Envoy's `max_ejection_time` of 300 s. */
+/** Length of an ejection, multiplied by the number of the endpoint's ejections so far, up to Envoy's `max_ejection_time` of 300 s. */
 const EJECTION_MS = 30_000;
 const MOST_EJECTIONS = 10;
-/** An endpoint that was not ejected for this long has none so far. */
+/** After this time without an ejection, the number of ejections is reset. */
 const FORGIVEN_AFTER_MS = 600_000;
-/** The part of a level that may be ejected at a time. One may always be. */
+/** Largest share of a level that can be ejected at the same time. One endpoint can always be ejected. */
 const MOST_EJECTED = 0.1;
 
-/** Most endpoints of a level that are ejected at a time. Its last one never is. */
+/** Most endpoints of a level that can be ejected at the same time. Never the last one. */
 export function mostEjected(levelSize: number): number {
   return Math.min(levelSize - 1, Math.max(1, Math.floor(levelSize * MOST_EJECTED)));
 }
 
-/** It stays the same object while its key is there, whatever changes. Its fields belong to the chooser; readers use `candidate`. */
+/**
+ * The same object represents an endpoint while its key exists, whatever changes. Its fields belong to the chooser; readers use `candidate`.
+ */
 export class Endpoint<C extends Candidate> {
-  // HOT: a choice among 100,000 reads an endpoint that is in no processor cache. What it reads comes first, in one line of it (bench/resolve.ts).
+  // HOT: with 100,000 endpoints, a chosen endpoint is not in the processor cache. The fields that a choice reads come first, in one cache line
+  // (bench/resolve.ts).
   candidate: C;
-  /** Its target of the lowest priority. Undefined if there are more, or none. */
+  /** Its target of the lowest priority. Undefined if there are several, or none. */
   #only: TargetOf<C> | undefined;
   #preferred: readonly TargetOf<C>[] = [];
   readonly key: string;
@@ -55,7 +58,7 @@ export class Endpoint<C extends Candidate> {
   weight = 1;
   /** Undefined before its first call. */
   seen: ObservedCalls | undefined;
-  /** Index among those of its pool that may be chosen; -1 if it is not there. */
+  /** Index among the members of its pool that can be chosen, or -1. */
   index = -1;
   readonly reports = new SmoothedReports();
   /** Whether its last evaluated report had too many errors. */
@@ -73,7 +76,7 @@ export class Endpoint<C extends Candidate> {
     this.describe(candidate, options);
   }
 
-  /** Takes the fields of a candidate with the same key. */
+  /** Updates the fields from a candidate with the same key. */
   describe(candidate: C, options: RankOptions): void {
     this.candidate = candidate;
     this.rank = rankOf(fitnessOf(candidate), candidate.view, options);
@@ -84,7 +87,7 @@ export class Endpoint<C extends Candidate> {
     this.weight = entryWeight(preferred);
   }
 
-  /** Whether these fields put it into another tier or level, or give it another weight. */
+  /** Whether these fields change its tier, its level or its weight. */
   isMovedBy(candidate: C, options: RankOptions): boolean {
     const { view } = candidate;
     return rankOf(fitnessOf(candidate), view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
@@ -102,28 +105,28 @@ export class Endpoint<C extends Candidate> {
     return this.tier < TIERS;
   }
 
-  /** Whether anything is known of its load, by its own report or by calls. */
+  /** Whether its load is known, from its own report or from calls. */
   get isKnown(): boolean {
     return this.candidate.view.load !== undefined || this.seen?.isKnown === true;
   }
 
-  /** One of its preferred targets, by weight. Undefined if it has none. */
+  /** Returns one of its preferred targets, by weight. Undefined if it has none. */
   target(drawn: number): TargetOf<C> | undefined {
     return this.#only ?? drawTarget(this.#preferred, drawn);
   }
 
-  /** Notes a call that went well. */
+  /** Records a successful call. */
   noteSuccess(): void {
     this.#failures = 0;
   }
 
-  /** Notes a failed call. Returns whether there were enough in a row for an ejection. */
+  /** Records a failed call. Returns whether there were enough consecutive failures for an ejection. */
   noteFailure(): boolean {
     this.#failures += 1;
     return this.#failures >= MOST_FAILURES;
   }
 
-  /** Begins an ejection. */
+  /** Starts an ejection. */
   eject(nowMonoMs: number): void {
     if (this.#ejections > 0 && nowMonoMs - this.#returnedMs >= FORGIVEN_AFTER_MS) this.#ejections = 0;
     this.#ejections = Math.min(MOST_EJECTIONS, this.#ejections + 1);

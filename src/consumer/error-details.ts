@@ -1,8 +1,8 @@
-/** The details of a failed call. A stranger may have written them, or they were damaged on the way: what does not decode is as if it were not there. */
+/** Reads the details of a failed call. They may be forged or damaged, so details that cannot be decoded count as absent. */
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 
-/** Undefined for a detail of another type, and for one whose bytes do not decode. */
+/** Undefined for a detail of another type, and for bytes that cannot be decoded. */
 export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
   try {
     return anyUnpack(detail, schema);
@@ -11,7 +11,7 @@ export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): Mes
   }
 }
 
-/** Undefined for absent bytes, and for bytes that do not decode. */
+/** Undefined for absent bytes, and for bytes that cannot be decoded. */
 export function findMessage<D extends DescMessage>(bytes: Uint8Array | undefined, schema: D): MessageShape<D> | undefined {
   if (bytes === undefined) return undefined;
   try {

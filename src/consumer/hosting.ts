@@ -1,4 +1,7 @@
-/** Where a node is reached, and where the functions and queues without targets that it hosts are called. Resolve, clients and DNS all decide by this file. */
+/**
+ * How a node is reached, and how the functions and queues without targets that it hosts are called. Resolve, clients and DNS all use this
+ * file.
+ */
 import { serverPort } from "../lib/protocols.ts";
 import { type HealthNumber, isDrained, isHosted } from "./fitness.ts";
 import type { WeightedTarget } from "./targets.ts";
@@ -27,34 +30,37 @@ interface HostedEntry {
   readonly nodeId: string;
 }
 
-/** Only other nodes talk to it (`src/services/node-entry.ts`). */
+/** The fabric URL is for other nodes only (`src/services/node-entry.ts`). */
 const FABRIC_SCHEME = "fabric";
 /** Scheme, host in brackets, other host, port. */
 const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
 
-/** Whether an entry is called at its node. */
+/** Whether an entry is called through its node. */
 export function isCalledAtNode({ key, health, targets, nodeId }: HostedEntry): boolean {
   return targets.length === 0 && nodeId !== "" && isHosted(key?.kind ?? 0) && !isDrained({ health });
 }
 
-/** The node of an entry that is called there, among the entries of its node id. Undefined if an operator took the node out of traffic. */
+/**
+ * Returns the node of an entry that is called through it, among the entries of its node ID. Undefined if an operator took the node out of
+ * traffic.
+ */
 export function hostOf<N extends HostNode>({ key }: HostedEntry, nodes: Iterable<N>): N | undefined {
   for (const node of nodes) if (node.key?.clusterId === key?.clusterId && !isDrained(node)) return node;
   return undefined;
 }
 
-/** Where callers reach what a node hosts. */
+/** Returns the targets at which the entries that a node hosts are called. */
 export function hostTargets(detail: NodeDetail): readonly AdvertisedTarget[] {
   return advertisedTargets(detail).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
 }
 
-/** The endpoints of a node's advertised URLs. Port 0 where the URL names none. */
+/** Returns the endpoints of a node's advertised URLs. The port is 0 if the URL has none. */
 export function advertisedTargets({ value }: NodeDetail): readonly AdvertisedTarget[] {
   const urls = value !== undefined && "advertisedUrls" in value && Array.isArray(value.advertisedUrls) ? value.advertisedUrls : [];
   return urls.flatMap((url) => advertisedTarget(String(url)) ?? []);
 }
 
-/** The endpoint of such a URL. Port 0 where it names none; undefined for a URL without a host. */
+/** Returns the endpoint of an advertised URL. The port is 0 if the URL has none. Undefined for a URL without a host. */
 export function advertisedTarget(url: string): AdvertisedTarget | undefined {
   const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
   const host = bracketed ?? plain;

@@ -1,4 +1,4 @@
-/** Members in the order of their keys, with a place in it that moves from one to the next and keeps its place while others come and go. */
+/** Members in key order, with a cursor that moves from one member to the next and stays valid while others are added and removed. */
 import { firstIndex } from "../lib/bisect.ts";
 import { assert } from "../lib/errors.ts";
 
@@ -10,12 +10,12 @@ export interface Keyed {
 const BLOCK_SIZE = 256;
 const HALF = BLOCK_SIZE >>> 1;
 
-/** Put and remove cost O(log n) and moving one block; a step to the next costs O(1). Keys are unique. */
+/** Put and remove cost O(log n) plus moving one block; a step of the cursor costs O(1). Keys are unique. */
 export class KeyOrder<M extends Keyed> {
-  // Sorted blocks in order. Only the block of an empty order is empty.
+  // Sorted blocks in order. Only an empty order has an empty block.
   readonly #blocks: M[][] = [[]];
   #size = 0;
-  // The place: a member is at `#index` of `#block`, which is the block number `#number`. The index is -1 for the place before all.
+  // The cursor is on member `#index` of `#block`, which is block number `#number`. The index is -1 before all members.
   #block: M[];
   #number = 0;
   #index = -1;
@@ -28,12 +28,12 @@ export class KeyOrder<M extends Keyed> {
     return this.#size;
   }
 
-  /** Whether the place is at the last member. */
+  /** Whether the cursor is on the last member. */
   get isAtEnd(): boolean {
     return this.#number === this.#blocks.length - 1 && this.#index === this.#block.length - 1;
   }
 
-  /** Adds a member whose key is not there. */
+  /** Adds a member with a new key. */
   put(member: M): void {
     const number = this.#numberOf(member.key);
     const block = this.#blockAt(number);
@@ -47,7 +47,7 @@ export class KeyOrder<M extends Keyed> {
     else if (number < this.#number) this.#move(this.#number + 1, this.#index);
   }
 
-  /** Removes the member, if it is there. */
+  /** Removes the member, if it exists. */
   remove(member: M): void {
     const number = this.#numberOf(member.key);
     const block = this.#blockAt(number);
@@ -58,19 +58,22 @@ export class KeyOrder<M extends Keyed> {
     if (number === this.#number && index <= this.#index) this.#move(number, this.#index - 1);
     if (block.length > 0 || this.#blocks.length === 1) return;
     this.#blocks.splice(number, 1);
-    // The place is not in the block that went, except before all.
+    // The removed block does not have the cursor, except before all members.
     if (number < this.#number) this.#move(this.#number - 1, this.#index);
     else if (number === this.#number) this.#move(0, -1);
   }
 
-  /** Moves on to the next member, after the last one to the first. Undefined if there are none. HOT: once a choice in turn (bench/resolve.ts). */
+  /**
+   * Moves the cursor to the next member, or from the last one to the first. Undefined if there are none. HOT: once per round-robin choice
+   * (bench/resolve.ts).
+   */
   next(): M | undefined {
     if (this.#index + 1 < this.#block.length) this.#index += 1;
     else this.#move(this.#number + 1 < this.#blocks.length ? this.#number + 1 : 0, 0);
     return this.#block[this.#index];
   }
 
-  /** The member at the place. Undefined before the first one. */
+  /** The member at the cursor. Undefined before the first one. */
   current(): M | undefined {
     return this.#block[this.#index];
   }
@@ -80,7 +83,7 @@ export class KeyOrder<M extends Keyed> {
     return this.#block[this.#index + 1] ?? this.#blocks[this.#number + 1]?.[0] ?? this.#blocks[0]?.[0];
   }
 
-  /** Places it so that the member with this index in key order is next. Cost: the number of blocks. */
+  /** Moves the cursor so that the member with this index in key order is next. Costs one step per block. */
   placeBefore(index: number): void {
     let left = index;
     let number = 0;
@@ -88,7 +91,7 @@ export class KeyOrder<M extends Keyed> {
     this.#move(number, left - 1);
   }
 
-  /** Places it so that the member with the next higher key is next, after the last one the first. */
+  /** Moves the cursor so that the member with the next higher key is next, or the first one after the last. */
   placeAfter(key: string): void {
     const number = this.#numberOf(key);
     const block = this.#blockAt(number);
@@ -96,7 +99,9 @@ export class KeyOrder<M extends Keyed> {
     this.#move(number, block[index]?.key === key ? index : index - 1);
   }
 
-  /** The place before all of a block is that of the last member before it, so that a member put in between is next. */
+  /**
+   * A position before all members of a block is stored as the last member of the previous block, so that a member added in between is next.
+   */
   #move(number: number, index: number): void {
     const isBefore = index === -1 && number > 0;
     this.#number = isBefore ? number - 1 : number;
@@ -110,9 +115,9 @@ export class KeyOrder<M extends Keyed> {
     return block;
   }
 
-  /** The last block that starts at or before the key, else the first. */
+  /** The last block that starts at or before the key, or the first block. */
   #numberOf(key: string): number {
-    // Snapshots and lists put their members in key order.
+    // Snapshots and lists add their members in key order.
     const last = this.#blocks.length - 1;
     if ((this.#blocks[last]?.[0]?.key ?? "") <= key) return last;
     return Math.max(0, firstIndex(this.#blocks.length, (number) => (this.#blocks[number]?.[0]?.key ?? "") > key) - 1);

@@ -1,11 +1,11 @@
-/** The levels of nearness, and the share of the traffic that each level takes (semantics.md, Selection). */
+/** The levels of nearness, and each level's share of the traffic (semantics.md, Selection). */
 import { type Fitness, stableTier, tierOf } from "./fitness.ts";
 
-/** The policies of a choice, with their numbers on the wire. */
+/** The selection policies, with their numbers on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
 export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
 
-/** A region and a zone in it. As a preferred place, empty text is no preference. */
+/** A region and a zone in it. As a preferred location, empty means no preference. */
 export interface ZoneLocality {
   readonly region: string;
   readonly zone: string;
@@ -13,10 +13,10 @@ export interface ZoneLocality {
 
 /** Number of levels: the preferred zone, the preferred region, elsewhere. */
 export const LEVELS = 3;
-/** The level of every entry when no place is preferred. */
+/** The level of every entry when no location is preferred. */
 const ELSEWHERE = LEVELS - 1;
 
-/** The words for the level of an entry in explanations. Undefined without a preferred place. */
+/** The text for the level of an entry in explanations. Undefined without a preferred location. */
 export function levelText(level: number, prefer: ZoneLocality): string | undefined {
   return prefer.region === "" && prefer.zone === "" ? undefined : LEVEL_TEXTS[level];
 }
@@ -29,14 +29,14 @@ export function levelOf(place: ZoneLocality, prefer: ZoneLocality): number {
   return isInRegion && prefer.region !== "" ? 1 : ELSEWHERE;
 }
 
-/** What the rank of an entry depends on. `region` and `zone` are the preferred place. */
+/** The inputs for the rank of an entry. `region` and `zone` are the preferred location. */
 export interface RankOptions extends ZoneLocality {
   readonly policy: SelectPolicy;
 }
 
 /**
- * Tier and level of an entry as one number, `tier × LEVELS + level`; lower is better. From `TIERS × LEVELS` on, an entry is not chosen at all.
- * Levels and DEGRADED do not count for HASH, because they would send one key to different entries from different places or at different moments.
+ * Tier and level of an entry as one number, `tier × LEVELS + level`; lower is better. From `TIERS × LEVELS` on, an entry is never chosen.
+ * HASH ignores levels and DEGRADED, because they would send one key to different entries from different locations or at different times.
  */
 export function rankOf(fitness: Fitness, place: ZoneLocality, options: RankOptions): number {
   const tier = tierOf(fitness);
@@ -58,16 +58,18 @@ export function idealRank(options: RankOptions): number {
 /** The worst rank of an entry that is fit for traffic. */
 export const FIT_RANK = LEVELS - 1;
 
-/** A level is taken to have room for this much more than its share of the traffic, so that the loss of a few entries moves no traffic away. */
+/**
+ * A level is assumed to have room for this multiple of its share of the traffic, so that the loss of a few entries moves no traffic away.
+ */
 const OVERPROVISIONING = 1.4;
 
 /**
- * The share of the traffic that each level takes, nearest first, written to `shares`; they sum up to 1, or are all 0 without any entry that can be
- * chosen. `choosable` has the number of entries of each level that are in the best tier and can be chosen, `all` that of all its entries.
+ * Computes each level's share of the traffic, nearest first, and writes it to `shares`. The shares sum to 1, or are all 0 if no entry can be
+ * chosen. `choosable` has the number of choosable entries of the best tier per level, and `all` the number of all entries per level.
  *
- * A level with a share h of choosable entries takes at most 1.4 × h of all traffic, and the rest spills to the next one. If the levels cannot take
- * all of it together, each takes so much more that nothing is left. This is Envoy's algorithm for priority levels, without its rounding to per cent
- * (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
+ * A level with a share h of choosable entries gets at most 1.4 × h of all traffic, and the rest spills over to the next level. If the levels
+ * together cannot take all the traffic, their shares are scaled up to sum to 1. This is Envoy's algorithm for priority levels, without its
+ * rounding to percent (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
  */
 export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>, shares: Float64Array): void {
   let total = 0;
@@ -85,12 +87,12 @@ export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>
   }
 }
 
-/** Gives the levels their turns by their shares, evenly spread and without chance, so that few choices keep to the shares too. */
+/** Selects levels in proportion to their shares, evenly spread and without randomness, so that even a few choices match the shares. */
 export class LevelScheduler {
   // As in nginx's smooth weighted round robin.
   readonly #current = new Float64Array(LEVELS);
 
-  /** The level whose turn it is, by shares of which at least one is above 0. */
+  /** Returns the next level. At least one share must be above 0. */
   next(shares: Float64Array): number {
     let best = -1;
     for (let i = 0; i < LEVELS; i++) {

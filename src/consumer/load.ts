@@ -1,7 +1,7 @@
-/** What is known of the load of an entry: its own reports, and what this program saw of it. */
+/** The known load of an entry: its own reports, and this program's observations. */
 import type { Time } from "../lib/machine.ts";
 
-/** What an instance last reported about itself. */
+/** The last report of an instance about itself. */
 export interface ReportedLoad {
   readonly utilization: number;
   readonly errorRate: number;
@@ -10,21 +10,27 @@ export interface ReportedLoad {
   readonly observedWallMs: number;
 }
 
-/** Half-life of a load report, and of what this program saw. Old knowledge counts less. */
+/** Half-life of a load report, and of this program's observations. Older data counts less. */
 const LOAD_HALF_LIFE_MS = 60_000;
-/** The load of an entry of which nothing is known: between idle and full. */
+/** The load of an entry without data: between idle and full. */
 export const UNKNOWN_LOAD = 0.5;
 /** The latency and the number of clients at which their part of the score is half. */
 const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
-/** Weight of the most clients in a report. They matter less than the others, because a client may be idle. */
+/** Largest weight of the client count in a report. It counts less than the other values, because a client may be idle. */
 const CLIENTS_WEIGHT = 0.25;
-/** Half-life of earlier reports in the score of an entry. Reports are seconds old: without smoothing, all callers would swing from one entry to another with each report. */
+/**
+ * Half-life of earlier reports in the score of an entry. Reports are seconds old: without smoothing, all callers would switch from one entry
+ * to another with each report.
+ */
 const REPORTS_HALF_LIFE_MS = 10_000;
-/** An entry that reports this share of errors or more is ejected, unless its report is older than a half-life. */
+/** An entry that reports at least this share of errors is ejected, unless its report is older than a half-life. */
 const FAULTY_ERROR_RATE = 0.5;
 
-/** The load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
+/**
+ * Returns the load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value
+ * with its age.
+ */
 export function loadScore(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
 }
@@ -34,18 +40,21 @@ export function hasHighErrorRate(load: ReportedLoad | undefined): boolean {
   return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
 }
 
-/** How much longer a report ejects its entry, in ms. 0 or less if it does not. */
+/** Returns how much longer a report ejects its entry, in ms. 0 or less if it does not. */
 export function errorEjectionMs(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
 }
 
-/** Smooths the reports of one entry into one score. The first report counts in full. The weight of a later report depends on the time since the previous one. */
+/**
+ * Smooths the reports of one entry into one score. The first report counts in full. The weight of a later report depends on the time since
+ * the previous one.
+ */
 export class SmoothedReports {
   /** The smoothed score, not faded by the age of the last report. */
   score = UNKNOWN_LOAD;
   #last: ReportedLoad | undefined;
 
-  /** Adds the current report of the entry, which may be the last one again. */
+  /** Adds the current report of the entry, which can be the same as before. */
   note(load: ReportedLoad | undefined): void {
     const before = this.#last;
     this.#last = load;
@@ -66,9 +75,9 @@ export class SmoothedReports {
   }
 }
 
-/** The score of a report that is new. */
+/** The score of a new report. */
 function reportedScore(load: ReportedLoad): number {
-  // The parts combine like chances of refusal: one full part makes the entry full, even if the others are idle.
+  // The parts combine like probabilities of rejection: one full part makes the entry full, even if the others are idle.
   const headroom =
     (1 - share(load.utilization)) *
     (1 - share(load.errorRate)) *
@@ -77,7 +86,7 @@ function reportedScore(load: ReportedLoad): number {
   return 1 - headroom;
 }
 
-/** What has become of a score with its age. An age below 0 comes from a clock ahead of ours; the score is not newer than now. */
+/** Fades a score by its age. A negative age comes from a clock that is ahead; such a score counts as new. */
 function faded(score: number, ageMs: number): number {
   return score === UNKNOWN_LOAD ? score : UNKNOWN_LOAD + (score - UNKNOWN_LOAD) * 2 ** (-Math.max(0, ageMs) / LOAD_HALF_LIFE_MS);
 }
@@ -90,19 +99,20 @@ function saturating(value: number, half: number): number {
   return value <= 0 ? 0 : value / (value + half);
 }
 
-/** Half-life of one call's part in what this program saw, as in Finagle's default decay time of 10 s. */
+/** Half-life of one call's weight in the observations, as Finagle's default decay time of 10 s. */
 const CALL_HALF_LIFE_MS = 10_000;
-/** A single failed call is no proof: the share of failed calls is taken as if one more had gone well. */
+/** A single failed call is weak evidence, so the share of failed calls is computed as if one more call had succeeded. */
 const TRUSTED_CALLS = 1;
 
 /**
- * What this program saw of one endpoint: the latency of its calls and the share that failed. The latency is a peak-sensitive average: it rises at
- * once to a slow call and falls slowly (Finagle's Peak EWMA, https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded).
+ * This program's observations of one endpoint: the latency of its calls, and the share of failed calls. The latency is a peak-sensitive
+ * average: it rises immediately with a slow call and falls slowly (Finagle's Peak EWMA,
+ * https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded).
  */
 export class ObservedCalls {
   /** Calls that have started and not ended. */
   inFlightCount = 0;
-  /** Below 0 before the first call that went well. */
+  /** Negative before the first successful call. */
   #latencyMs = -1;
   #calls = 0;
   #failed = 0;
@@ -113,7 +123,7 @@ export class ObservedCalls {
     return this.#calls > 0;
   }
 
-  /** Notes the end of a call. `latencyMs` is undefined for a failed one, because a refusal is quick. */
+  /** Records the end of a call. `latencyMs` is undefined for a failed call, because a rejection is fast. */
   note(latencyMs: number | undefined, nowMonoMs: number): void {
     const kept = 2 ** (-Math.max(0, nowMonoMs - this.#lastMonoMs) / CALL_HALF_LIFE_MS);
     this.#calls = this.#calls * kept + 1;
@@ -122,12 +132,12 @@ export class ObservedCalls {
     this.#lastMonoMs = nowMonoMs;
   }
 
-  /** Below 0 before the first call that went well. */
+  /** Negative before the first successful call. */
   get latencyMs(): number {
     return this.#latencyMs;
   }
 
-  /** Share of the calls that went well. */
+  /** Share of the calls that succeeded. */
   get okShare(): number {
     return 1 - this.#failed / (this.#calls + TRUSTED_CALLS);
   }
@@ -138,7 +148,7 @@ export class ObservedCalls {
   }
 }
 
-/** Numbers that `noteLoad` writes for one entry. */
+/** How many numbers `noteLoad` writes for one entry. */
 export const LOAD_NUMBERS = 8;
 const REPORTED = 0;
 const REPORTED_WALL_MS = 1;
@@ -148,8 +158,9 @@ const SEEN_MONO_MS = 4;
 const IN_FLIGHT = 5;
 
 /**
- * Writes what is known of an entry's load to `numbers` from `at` on. HOT: a choice compares entries that are in no processor cache. Their numbers are in one
- * line of it; in objects they were in ten, and a choice among 100,000 took three times as long (bench/resolve.ts).
+ * Writes the known load of an entry to `numbers`, starting at `at`. HOT: the entries that a choice compares are not in the processor cache.
+ * Their numbers are in one cache line. As objects they were in ten lines, and a choice among 100,000 took three times as long
+ * (bench/resolve.ts).
  */
 export function noteLoad(numbers: number[], at: number, { reports, seen, weight }: KnownLoad): void {
   numbers[at + REPORTED] = reports.score;
@@ -168,12 +179,12 @@ interface KnownLoad {
   readonly weight: number;
 }
 
-/** What a comparison of loads takes from outside. */
+/** External inputs of a load comparison. */
 interface LoadContext {
   readonly time: Time;
-  /** The latency that is usual for the service. It is neither good nor bad. */
+  /** The typical latency of the service. It is neither good nor bad. */
   readonly typicalMs: number;
-  /** The mean weight of the entries that are compared: an entry of twice the weight stands twice the calls in flight. */
+  /** The mean weight of the compared entries. An entry of twice the weight can have twice as many calls in flight. */
   readonly meanWeight: number;
 }
 

@@ -1,77 +1,77 @@
 /**
- * Keeps the last entries of a name whose entries vanish all at once (semantics.md, Resolver 16). A name that loses more than half of its
- * entries within a short time, because they expired or a snapshot left them out, has probably lost its registry and not its instances. The caller
- * shows held entries as ORPHANED. Resolvers and clients follow the same rule.
+ * Holds entries of a name when most of them vanish together (semantics.md, Resolver 16). If a name loses more than half of its entries
+ * within a short time, because they expired or a snapshot does not list them, probably its registry has failed and not its instances. The
+ * caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
  */
 import { NEVER } from "../lib/machine.ts";
 
 export interface GuardOptions {
-  /** A name with fewer entries is not guarded: two of two may well end together. */
+  /** A name with fewer entries is not guarded, because two of two entries may well end together. */
   readonly minEntries: number;
-  /** Losses this near to each other count together. */
+  /** Losses within this time of each other are counted together. */
   readonly windowMs: number;
-  /** An entry is held for this long. */
+  /** How long an entry is held. */
   readonly holdMs: number;
 }
 
 export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000 };
 
-/** An entry that a name has lost, or one that is held no longer. */
+/** An entry that a name has lost, or an entry that is no longer held. */
 export interface GuardedEntry<E> {
-  /** Groups the entries that serve the same: kind, namespace and name as one text. */
+  /** Groups entries of one service: kind, namespace and name as one string. */
   readonly name: string;
   readonly key: string;
   readonly entry: E;
 }
 
 interface LostEntry<E> {
-  /** Undefined: let go, because there was no room. The loss counts all the same. */
+  /** Undefined if it was released for lack of room. The loss still counts. */
   entry: E | undefined;
   readonly atMonoMs: number;
 }
 
 interface GuardedName<E> {
-  /** Lost for a doubtful reason within the window, by key. Those that are held count with the ones that follow them. */
+  /** Losses within the window that may be false, by key. Held entries count here together with later losses. */
   readonly lost: Map<string, LostEntry<E>>;
-  /** Of them those that are not held yet, but will be if too many follow. */
+  /** The entries of `lost` that are not held yet, but will be if too many losses follow. */
   readonly waiting: Map<string, LostEntry<E>>;
-  /** By key. `atMonoMs` is when the holding began. */
+  /** By key. `atMonoMs` is the start of the hold. */
   readonly held: Map<string, LostEntry<E>>;
-  /** Entries that certainly ended within the window. They count among those that the name had. */
+  /** Entries that certainly ended within the window. They count in the former size of the name. */
   endedCount: number;
 }
 
-/** What ends at a time. Each queue has one length of time, so it is in the order of time. */
+/** An item with an expiry time. All items of a queue last equally long, so the queue is ordered by time. */
 interface DueExpiry {
   readonly name: string;
-  /** Undefined for a certain end. */
+  /** Undefined for an entry that certainly ended. */
   readonly key: string | undefined;
   readonly atMonoMs: number;
 }
 
 /**
- * It has no bound of its own. What it keeps was there before, so the room that it had is free; whoever owns the guard calls `releaseOldest` when that room is
- * needed.
+ * The guard has no size limit of its own. Its entries existed before, so the room that they used is free. If the owner needs that room, it
+ * calls `releaseOldest`.
  */
 export class MassLossGuard<E> {
   readonly #options: GuardOptions;
   readonly #onForgotten: (entry: E) => void;
   readonly #names = new Map<string, GuardedName<E>>();
   readonly #windows = new Fifo<DueExpiry>();
-  /** Of `#windows` those whose entries may still be waiting. */
+  /** The items of `#windows` whose entries may still be waiting. */
   readonly #waiting = new Fifo<DueExpiry>();
   readonly #holds = new Fifo<DueExpiry>();
   #keptCount = 0;
   #heldCount = 0;
   #unheldCount = 0;
 
-  /** `onForgotten` is told once of each entry that was given to `noteLoss`, when it is kept no longer. */
+  /** `onForgotten` is called once for each entry passed to `noteLoss`, when the entry is no longer kept. */
   constructor(options: GuardOptions = GUARD_DEFAULTS, onForgotten: (entry: E) => void = () => {}) {
     this.#options = options;
     this.#onForgotten = onForgotten;
   }
 
-  /** Entries that are held, or remembered because they may have to be. */
+  /** Entries that are held, or remembered because they may have to be held. */
   get keptCount(): number {
     return this.#keptCount;
   }
@@ -81,14 +81,14 @@ export class MassLossGuard<E> {
     return this.#heldCount;
   }
 
-  /** Entries that were to be held, and were let go before their time because there was no room. */
+  /** Entries that should have been held, but were released early for lack of room. */
   get unheldCount(): number {
     return this.#unheldCount;
   }
 
   /**
-   * An entry expired, or a full snapshot left it out. `remainingCount` is how many entries its name still has, without held ones. Returns the entries of the name
-   * that are held from now on: none, or those that it lost within the window.
+   * Records that an entry expired, or that a full snapshot does not list it. `remainingCount` is the number of entries that the name still
+   * has, without held ones. Returns the entries of the name that are held from now on: none, or its losses within the window.
    */
   noteLoss({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
@@ -107,7 +107,10 @@ export class MassLossGuard<E> {
     return this.#hold(name, group, monoMs);
   }
 
-  /** Holds an entry that an earlier run held, until then. The caller tells each key once, in the order of these times, which are at most `holdMs` from now. */
+  /**
+   * Continues the hold of an entry from an earlier run. The caller passes each key once, ordered by `untilMonoMs`, which is at most `holdMs`
+   * from now.
+   */
   resumeHold({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
     const atMonoMs = untilMonoMs - this.#options.holdMs;
     this.#group(name).held.set(key, { entry, atMonoMs });
@@ -116,13 +119,13 @@ export class MassLossGuard<E> {
     this.#heldCount += 1;
   }
 
-  /** The entry is there again. Whether it was held. */
+  /** Records that the entry exists again. Returns whether it was held. */
   noteReturn(name: string, key: string): boolean {
     const group = this.#names.get(name);
     return group !== undefined && this.#forget(name, group, key);
   }
 
-  /** The entry has certainly ended: it was unregistered, or the policy hides it. Whether it was held. */
+  /** Records that the entry has certainly ended: it was unregistered, or the policy hides it. Returns whether it was held. */
   noteEnd(name: string, key: string, monoMs: number): boolean {
     this.#closeWindows(monoMs);
     const group = this.#group(name);
@@ -138,7 +141,7 @@ export class MassLossGuard<E> {
     return group !== undefined && (group.lost.has(key) || group.held.has(key));
   }
 
-  /** Forgets what is old, and returns the entries that are held no longer. */
+  /** Removes expired items, and returns the entries that are no longer held. */
   tick(monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
     const released: GuardedEntry<E>[] = [];
@@ -154,15 +157,15 @@ export class MassLossGuard<E> {
     return released;
   }
 
-  /** When the next entry is held no longer. */
+  /** When the next hold ends. */
   nextDeadlineMs(): number {
     const first = this.#holds.first;
     return first === undefined ? NEVER : first.atMonoMs + this.#options.holdMs;
   }
 
   /**
-   * Lets go the entry that is held or remembered for longest, because its room is needed, and returns it. That it was lost still counts for the others of its name.
-   * Undefined if nothing is kept.
+   * Releases the entry that has been held or remembered for the longest time, because its room is needed, and returns it. Its loss still
+   * counts for the other entries of its name. Undefined if nothing is kept.
    */
   releaseOldest(): GuardedEntry<E> | undefined {
     const waiting = this.#firstOf(this.#waiting, "waiting");
@@ -185,7 +188,7 @@ export class MassLossGuard<E> {
     return held;
   }
 
-  /** The first of a queue that is still kept so. Those before it leave the queue. */
+  /** Returns the first item of a queue that is still in that state, and removes the items before it. */
   #firstOf(queue: Fifo<DueExpiry>, how: "waiting" | "held") {
     for (let due = queue.first; due !== undefined; due = queue.first) {
       const { name, key = "", atMonoMs } = due;
@@ -198,7 +201,7 @@ export class MassLossGuard<E> {
     return undefined;
   }
 
-  /** Holds what a name lost within the window and does not hold yet. */
+  /** Holds the losses within the window that are not held yet. */
   #hold(name: string, group: GuardedName<E>, monoMs: number): readonly GuardedEntry<E>[] {
     const held: GuardedEntry<E>[] = [];
     for (const [key, { entry }] of group.waiting) {
@@ -244,7 +247,7 @@ export class MassLossGuard<E> {
     return wasHeld;
   }
 
-  /** Nothing is known of the key any more. Whether it was held. */
+  /** Removes all state of the key. Returns whether it was held. */
   #drop(group: GuardedName<E>, key: string): boolean {
     this.#forgetLost(group, key);
     const held = group.held.get(key);
@@ -273,7 +276,7 @@ export class MassLossGuard<E> {
   }
 }
 
-/** First in, first out, without moving the others. */
+/** A FIFO queue that does not move items when one is removed. */
 class Fifo<T> {
   #items: T[] = [];
   #start = 0;

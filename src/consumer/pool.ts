@@ -9,52 +9,52 @@ import { type RotationState, WeightedRotation } from "./rotation.ts";
 /** How a pool chooses. */
 export interface PoolOptions {
   readonly policy: SelectPolicy;
-  /** In [0, 1): where in key order the first turn is. */
+  /** In [0, 1): the position in key order of the first turn. */
   readonly start: number;
 }
 
-/** Part of a new latency in the usual one. */
+/** Weight of a new latency in the typical latency. */
 const TYPICAL_GAIN = 1 / 16;
 
 /** Put, remove, eject and readmit cost O(log n). */
 export class EndpointPool<C extends Candidate> {
-  // HOT: what a choice reads comes first, in one line of the processor's cache.
+  // HOT: the fields that a choice reads come first, in one cache line.
   readonly #policy: SelectPolicy;
   #knownCount = 0;
-  /** Those that may be chosen, in no order. */
+  /** The members that can be chosen, in no order. */
   readonly #members: Endpoint<C>[] = [];
-  /** The load of each member (`noteLoad`). An array of V8's own, because a typed array of a short list lies far from its object. */
+  /** The load of each member (`noteLoad`). A plain array, because V8 stores a short typed array far from its object. */
   readonly #loads: number[] = [];
   /** Undefined while all weights are equal. */
   #weights: WeightTree | undefined;
   #totalWeight = 0;
-  /** The latency that is usual for the service here. 0 before the first call that went well. */
+  /** The typical latency of the service here. 0 before the first successful call. */
   #typicalMs = 0;
   /** HASH: two halves of a hash for each member, each a small integer. */
   readonly #hashes: number[] = [];
   /** Number of members that report too many errors, including ejected members. */
   #faultyCount = 0;
-  /** Latest return first. */
+  /** Ordered by the end of the ejection, latest first. */
   readonly #ejected: Endpoint<C>[] = [];
   readonly #rotation: WeightedRotation<Endpoint<C>> | undefined;
 
-  /** `earlier` are turns of another pool to go on from. */
+  /** `earlier` is the rotation state of another pool to continue from. */
   constructor({ policy, start }: PoolOptions, earlier?: RotationState) {
     this.#policy = policy;
     if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new WeightedRotation(start, earlier);
   }
 
-  /** Number of endpoints that may be chosen. */
+  /** Number of endpoints that can be chosen. */
   get size(): number {
     return this.#members.length;
   }
 
-  /** The turns so far, for another pool to go on from. */
+  /** The rotation state, for another pool to continue from. */
   get turns(): RotationState | undefined {
     return this.#rotation?.turns;
   }
 
-  /** Whether its choices are made by load, and not in turn. */
+  /** Whether it chooses by load, and not by rotation. */
   get isByLoad(): boolean {
     return this.#policy === SELECT_POLICY.LOAD_AWARE && this.#knownCount > 0;
   }
@@ -76,14 +76,14 @@ export class EndpointPool<C extends Candidate> {
     else this.#take(endpoint);
   }
 
-  /** Takes over what is known of an endpoint's load after it has changed. `wasKnown` is its `isKnown` from before. */
+  /** Updates the load numbers of an endpoint after its load has changed. `wasKnown` is its previous `isKnown`. */
   noteLoad(endpoint: Endpoint<C>, wasKnown: boolean): void {
     if (endpoint.index === -1) return;
     this.#knownCount += Number(endpoint.isKnown) - Number(wasKnown);
     this.#writeLoad(endpoint);
   }
 
-  /** Ejects a member, if that leaves enough of the level. Returns whether it did. */
+  /** Ejects a member, if enough members of the level remain. Returns whether it did. */
   eject(endpoint: Endpoint<C>, nowMonoMs: number): boolean {
     if (this.#ejected.length >= mostEjected(this.size + this.#ejected.length)) return false;
     this.#take(endpoint);
@@ -93,8 +93,8 @@ export class EndpointPool<C extends Candidate> {
   }
 
   /**
-   * Ejects a member that reports too many errors, if enough members of the level remain, or readmits it. If more than half of the level reports too many errors,
-   * no member is ejected for it: the others could not serve all calls.
+   * Ejects a member that reports too many errors, if enough members of the level remain, or readmits it. If more than half of the level
+   * reports too many errors, no member is ejected for it, because the others could not serve all calls.
    */
   judge(endpoint: Endpoint<C>, time: Time): void {
     const total = this.size + this.#ejected.length;
@@ -120,7 +120,9 @@ export class EndpointPool<C extends Candidate> {
     else this.#add(endpoint);
   }
 
-  /** Readmits those whose ejection has ended, and, of the others, those that are too many after members went. */
+  /**
+   * Readmits members whose ejection has ended. If too many are still ejected, because members were removed, readmits those over the limit.
+   */
   readmit(nowMonoMs: number): void {
     for (;;) {
       const first = this.#ejected.at(-1);
@@ -133,12 +135,12 @@ export class EndpointPool<C extends Candidate> {
     }
   }
 
-  /** Notes the latency of a call that went well. */
+  /** Records the latency of a successful call. */
   noteLatency(latencyMs: number): void {
     this.#typicalMs = this.#typicalMs === 0 ? latencyMs : this.#typicalMs + (latencyMs - this.#typicalMs) * TYPICAL_GAIN;
   }
 
-  /** Chooses by the policy, except HASH. Undefined if the pool is empty. `random` gives numbers in [0, 1). */
+  /** Chooses by the policy, except HASH. Undefined if the pool is empty. `random` returns numbers in [0, 1). */
   choose(time: Time, random: () => number): Endpoint<C> | undefined {
     switch (this.#policy) {
       case SELECT_POLICY.LOAD_AWARE:
@@ -151,7 +153,9 @@ export class EndpointPool<C extends Candidate> {
     }
   }
 
-  /** The member that a hash key leads to, of those that are not in `avoid`. `hash` is that of the key. Cost: the number of members. */
+  /**
+   * Returns the member for a hash key, among the members that are not in `avoid`. `hash` is the hash of the key. Costs one step per member.
+   */
   byHash(hash: Hash64, avoid: ReadonlySet<Endpoint<C>> | undefined): Endpoint<C> | undefined {
     let best: Endpoint<C> | undefined;
     let lowest = Number.POSITIVE_INFINITY;
@@ -167,14 +171,15 @@ export class EndpointPool<C extends Candidate> {
     return best;
   }
 
-  /** Any member that is not in `avoid`. */
+  /** Returns any member that is not in `avoid`. */
   other(avoid: ReadonlySet<Endpoint<C>>): Endpoint<C> | undefined {
     return this.#members.find((member) => !avoid.has(member));
   }
 
   /**
-   * One of two different members that are drawn by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001): the first, or with some
-   * probability the second if it has more headroom. A member's share of the calls is its weight, minus the calls that it loses, plus the calls that others lose to it.
+   * Draws two different members by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001), and returns the first
+   * one, or with some probability the second one if it has more headroom. A member's share of the calls is its weight, minus the calls that
+   * it loses, plus the calls that others lose to it.
    */
   #betterOfTwo(time: Time, random: () => number): Endpoint<C> | undefined {
     const first = this.#draw(random());
@@ -188,12 +193,12 @@ export class EndpointPool<C extends Candidate> {
     return this.#members[kept < 1 && random() >= kept ? second : first];
   }
 
-  /** The index of a member, by weight. */
+  /** Draws the index of a member, by weight. */
   #draw(drawn: number): number {
     return this.#weights === undefined ? Math.floor(drawn * this.#members.length) : this.#weights.draw(drawn);
   }
 
-  /** The index of a different member, drawn by weight. */
+  /** Draws the index of a different member, by weight. */
   #drawOther(index: number, drawn: number): number {
     if (this.#weights !== undefined) return this.#weights.drawOther(drawn, index, this.#members[index]?.weight ?? 0);
     const other = Math.floor(drawn * (this.#members.length - 1));
@@ -247,11 +252,11 @@ export class EndpointPool<C extends Candidate> {
 }
 
 /**
- * The score of an endpoint for a hash key, from the hash of that key and the halves of its own: the lowest wins (rendezvous hashing, Thaler and Ravishankar, 1998),
- * so a change moves only the keys of the endpoint that came or went.
+ * The score of an endpoint for a hash key, from the hash of that key and the two halves of the endpoint's hash. The lowest score wins
+ * (rendezvous hashing, Thaler and Ravishankar, 1998), so a change moves only the keys of the endpoint that was added or removed.
  */
-export function rendezvous(asked: Hash64, high: number, low: number): number {
-  return mixedFraction(asked.high ^ high, asked.low ^ low);
+export function rendezvous(keyHash: Hash64, high: number, low: number): number {
+  return mixedFraction(keyHash.high ^ high, keyHash.low ^ low);
 }
 
 /** The hash of an endpoint's key, in halves that are small integers. */
@@ -260,7 +265,7 @@ export function halvesOf(key: string): readonly [number, number] {
   return [high | 0, low | 0];
 }
 
-/** Moves the numbers of one member, `width` of them, to the place of another. */
+/** Moves the `width` numbers of one member to the position of another. */
 function move(numbers: number[], width: number, from: number, to: number): void {
   if (numbers.length > 0) numbers.copyWithin(to * width, from * width, (from + 1) * width);
 }
@@ -273,9 +278,14 @@ function weightsOf(members: readonly { readonly weight: number }[]): WeightTree 
 
 const START_CAPACITY = 4;
 
-/** Weights by index, from which an index is drawn in proportion to its weight. A binary indexed tree (Fenwick, 1994): a change and a draw cost O(log n). Weights are whole numbers, so sums are exact. */
+/**
+ * Weights by index, from which an index is drawn in proportion to its weight. A binary indexed tree (Fenwick, 1994): a change and a draw
+ * cost O(log n). Weights are whole numbers, so sums are exact.
+ */
 export class WeightTree {
-  /** `#sums[i]`, for i from 1, is the sum of the weights of the `i & -i` indices that end with i - 1. The length is a power of two and one. */
+  /**
+   * `#sums[i]`, for i from 1, is the sum of the weights of the `i & -i` indices that end with i - 1. The length is a power of two plus one.
+   */
   #sums = new Float64Array(START_CAPACITY + 1);
   #total = 0;
 
@@ -283,16 +293,16 @@ export class WeightTree {
     return this.#total;
   }
 
-  /** Adds to the weight of an index, which is 0 at first. */
+  /** Adds to the weight of an index, which is initially 0. */
   add(index: number, weight: number): void {
     while (index >= this.#sums.length - 1) this.#grow();
     this.#total += weight;
     for (let i = index + 1; i < this.#sums.length; i += i & -i) this.#sums[i] = (this.#sums[i] ?? 0) + weight;
   }
 
-  /** The index that a number in [0, 1) falls on, when the indices take parts of that range by their weights. */
+  /** Returns the index for a number in [0, 1), where each index covers a part of that range in proportion to its weight. */
   draw(drawn: number): number {
-    // HOT: twice a choice.
+    // HOT: twice per choice.
     let left = drawn * this.#total;
     let index = 0;
     for (let step = this.#sums.length - 1; step > 0; step >>>= 1) {

@@ -1,21 +1,21 @@
-/** The turns of many names, for a server that has the entries of a name only while it answers. */
+/** Rotation state of many names, for a server that has the entries of a name only while it answers. */
 import { TIERS } from "./fitness.ts";
 import { LEVELS, LevelScheduler } from "./levels.ts";
 import type { RotationState } from "./rotation.ts";
 
-/** The turns of one name, seen from one place. */
+/** The rotation state of one name, for callers in one location. */
 export class NameRotation {
   readonly levels = new LevelScheduler();
-  /** By rank: the turns of that pool. */
+  /** Rotation state of each pool, by rank. */
   readonly pools = new Array<RotationState | undefined>(TIERS * LEVELS).fill(undefined);
-  /** In [0, 1): where in key order the first turn is. */
+  /** In [0, 1): the position in key order of the first turn. */
   readonly start: number;
 
   constructor(start: number) {
     this.start = start;
   }
 
-  /** Number of weights whose turns it holds, and one. */
+  /** Number of weights with rotation state, plus one. */
   get size(): number {
     let size = 1;
     for (const turns of this.pools) size += turns?.size ?? 0;
@@ -23,10 +23,10 @@ export class NameRotation {
   }
 }
 
-/** Step of the first turn from name to name. Its multiples fall evenly into any number of parts. */
+/** Difference between the start positions of consecutive names. Its multiples, modulo 1, are evenly spread over [0, 1). */
 const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
-/** The turns of the names asked for last. `most` bounds the sum of their sizes. */
+/** The rotation state of the most recently requested names. `most` bounds the sum of their sizes. */
 export class RotationCache {
   readonly #most: number;
   /** Least recently used first. */
@@ -38,12 +38,12 @@ export class RotationCache {
     this.#most = most;
   }
 
-  /** The result of an act that changes the turns of a name. */
+  /** Runs `act`, which changes the rotation state of a name, and returns its result. */
   use<T>(name: string, act: (turns: NameRotation) => T): T {
-    const held = this.#byName.get(name);
-    // A name whose turns were forgotten must not begin with the first endpoint each time.
-    const turns = held ?? new NameRotation((this.#forgotten * GOLDEN_RATIO) % 1);
-    if (held !== undefined) this.#drop(name, held);
+    const cached = this.#byName.get(name);
+    // A name whose state was evicted must not start with the first endpoint each time.
+    const turns = cached ?? new NameRotation((this.#forgotten * GOLDEN_RATIO) % 1);
+    if (cached !== undefined) this.#drop(name, cached);
     const result = act(turns);
     this.#byName.set(name, turns);
     this.#size += turns.size;

@@ -1,40 +1,43 @@
 /**
- * Smooth weighted round robin: each member has as many turns as its weight, evenly spread (nginx's algorithm, commit 52327e0627f4). Members of one weight
- * share a *lane*, in which they have their turns in key order, so a turn costs one step for each weight and not one for each member.
+ * Smooth weighted round robin: the turns of each member are proportional to its weight and evenly spread (nginx's algorithm, commit
+ * 52327e0627f4). Members of equal weight share a *lane*, in which their turns follow key order, so a turn costs one step per weight and not
+ * one per member.
  */
 import { type Keyed, KeyOrder } from "./key-order.ts";
 
-/** Where a lane stands. It says all that its next turn depends on. */
+/** The position of a lane. The lane's next turn depends on nothing else. */
 export interface LaneState {
-  /** nginx's `current_weight` of the member whose turn is next in the lane. Those before it in key order have had their turn of this round. */
+  /**
+   * nginx's `current_weight` of the member that is next in the lane. The members before it in key order have had their turn in this round.
+   */
   readonly current: number;
-  /** The key that had the last turn. Empty if the next one is that of the first key. */
+  /** The key that had the last turn. Empty if the first key is next. */
   readonly lastKey: string;
 }
 
-/** The turns so far, by weight. They may be kept where members are not, and go on with members that are put anew. */
+/** The rotation state by weight. It can outlive the members, and continue with members that are added later. */
 export type RotationState = ReadonlyMap<number, LaneState>;
 
 interface WeightLane<M extends Keyed> {
   readonly weight: number;
   readonly members: KeyOrder<M>;
   current: number;
-  /** Whether it had no turn yet. */
+  /** Whether it has not had a turn yet. */
   isNew: boolean;
 }
 
 /** Put and remove cost O(log n), and a turn O(number of different weights). */
 export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
-  /** In [0, 1): where in key order the first turn of a lane is. */
+  /** In [0, 1): the position in key order of the first turn of a lane. */
   readonly #start: number;
   #earlier: RotationState | undefined;
   readonly #lanes: WeightLane<M>[] = [];
-  /** The members of the only lane. Undefined if there are more, or none. */
+  /** The members of the only lane. Undefined if there are several, or none. */
   #only: KeyOrder<M> | undefined;
   #totalWeight = 0;
   #hasNewLane = false;
 
-  /** `earlier` are the turns of another rotation to go on from. */
+  /** `earlier` is the state of another rotation to continue from. */
   constructor(start: number, earlier: RotationState | undefined) {
     this.#start = start;
     this.#earlier = earlier;
@@ -65,9 +68,9 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     this.#only = this.#lanes.length === 1 ? this.#lanes[0]?.members : undefined;
   }
 
-  /** The member whose turn it is. Undefined if there are none. */
+  /** Returns the member whose turn it is. Undefined if there are none. */
   next(): M | undefined {
-    // HOT: once a choice (bench/resolve.ts). Mostly all weights are equal.
+    // HOT: once per choice (bench/resolve.ts). Usually all weights are equal.
     if (this.#hasNewLane) this.#place();
     if (this.#only !== undefined) return this.#only.next();
     let best: WeightLane<M> | undefined;
@@ -80,12 +83,12 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     }
     if (best === undefined) return undefined;
     const chosen = best.members.next();
-    // When the last member of a lane has had its turn, all have had as many, and the next one stands where the last one does.
+    // When the last member of a lane has had its turn, all have had equally many, so the next member starts with the same value.
     if (best.members.isAtEnd) best.current -= this.#totalWeight;
     return chosen;
   }
 
-  /** The turns so far, for another rotation to go on from. */
+  /** The rotation state, for another rotation to continue from. */
   get turns(): RotationState {
     const turns = new Map<number, LaneState>();
     for (const { weight, current, members, isNew } of this.#lanes) {
@@ -94,7 +97,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     return turns;
   }
 
-  /** Gives the new lanes their place. */
+  /** Sets the position of the new lanes. */
   #place(): void {
     this.#hasNewLane = false;
     for (const lane of this.#lanes) {

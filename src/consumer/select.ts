@@ -1,6 +1,6 @@
 /**
- * Chooses one of several entries for one answer, and ranks the others behind it (Resolve; semantics.md, Selection). It needs only a few fields of an entry.
- * A client that chooses again and again has a `Chooser`, which works by the same rules.
+ * Chooses one of several entries for one answer, and ranks the others after it (Resolve; semantics.md, Selection). It needs only a few
+ * fields of an entry. A client that chooses repeatedly uses a `Chooser`, which follows the same rules.
  */
 import { fnv64, type Hash64 } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
@@ -11,28 +11,28 @@ import { hasHighErrorRate, loadScore } from "./load.ts";
 import { EndpointPool, halvesOf, rendezvous } from "./pool.ts";
 import type { NameRotation } from "./rotation-cache.ts";
 
-/** `region` and `zone` are the preferred place. Empty text is no preference. */
+/** `region` and `zone` are the preferred location. Empty means no preference. */
 export interface SelectOptions extends RankOptions {
-  /** HASH: the same text gives the same entry while that entry is there and usable. */
+  /** HASH: the same key selects the same entry while that entry exists and is usable. */
   readonly hashKey: string;
-  /** The turns of these candidates so far. They are changed. */
+  /** The rotation state of these candidates. It is changed. */
   readonly turns: NameRotation;
-  /** A random number in [0, 1) for each call, for choices by chance. */
+  /** Returns a random number in [0, 1), for random choices. */
   readonly random: () => number;
   readonly time: Time;
   /** Number of wanted entries: the chosen one and the alternatives. */
   readonly limit: number;
   /** If the candidates are a sample: the number of all entries by `rankOf`, or numbers in the same proportion. */
   readonly counts: readonly number[] | undefined;
-  /** Also explain for each candidate its rank and the reason. */
+  /** Whether to explain the rank of each candidate and its reason. */
   readonly explain: boolean;
 }
 
-/** What decides among the entries of a level. */
+/** The criterion that decides among the entries of a level. */
 export type SelectionBasis = "load" | "turn" | "random" | "hash";
 
 export interface SelectResult<C extends Candidate> {
-  /** What decided. Undefined if no candidate can be chosen. */
+  /** The criterion that decided. Undefined if no candidate can be chosen. */
   readonly by: SelectionBasis | undefined;
   /** The chosen entry, then the others, best first, at most `limit`. Empty if no candidate can be chosen. */
   readonly ranked: readonly C[];
@@ -42,7 +42,7 @@ export interface SelectResult<C extends Candidate> {
   readonly explained: readonly CandidateRank<C>[] | undefined;
 }
 
-/** The reason for the place of a candidate. `rank` means that more than `limit` candidates were better. */
+/** The reason for the position of a candidate. `rank` means that at least `limit` candidates were better. */
 interface CandidateRank<C extends Candidate> {
   readonly key: C["key"];
   readonly kept: boolean;
@@ -59,15 +59,15 @@ interface RatedCandidate<C extends Candidate> {
   readonly score: number;
 }
 
-/** What explanations say beside the fields of a candidate. */
+/** Values in explanations that are not fields of a candidate. */
 interface ChosenDetails<C extends Candidate> {
   readonly endpoint: Endpoint<C>;
   readonly isByLoad: boolean;
-  /** The share of the traffic that each level of its tier takes. */
+  /** Each level's share of the traffic in its tier. */
   readonly shares: Float64Array;
 }
 
-/** Chooses a candidate and one of its targets. The same candidates, options, turns and random numbers give the same choice. */
+/** Chooses a candidate and one of its targets. The same candidates, options, rotation state and random numbers give the same choice. */
 export function select<C extends Candidate>(candidates: readonly C[], options: SelectOptions): SelectResult<C> {
   const endpoints = candidates.map((candidate) => new Endpoint(candidate, options)).toSorted(byKey);
   const choosable = endpoints.filter((one) => one.isChoosable);
@@ -94,7 +94,7 @@ function choose<C extends Candidate>(
   if (tier >= TIERS) return undefined;
   const counts = options.counts ?? countRanks(all);
   const [ofTier, ofLevel, shares] = [new Float64Array(LEVELS), new Float64Array(LEVELS), new Float64Array(LEVELS)];
-  // A sample may have none of a level that is there.
+  // A sample may contain no entry of an existing level.
   for (const { rank } of choosable) if (Math.floor(rank / LEVELS) === tier) ofTier[rank % LEVELS] = counts[rank] ?? 0;
   for (const [rank, count] of counts.entries()) ofLevel[rank % LEVELS] = (ofLevel[rank % LEVELS] ?? 0) + count;
   shareLevels(ofTier, ofLevel, shares);
@@ -114,24 +114,24 @@ function countRanks(endpoints: readonly { readonly rank: number }[]): readonly n
   return counts;
 }
 
-/** The chosen one, then the others, best first. */
+/** Returns the chosen one, then the others, best first. */
 function rankAll<C extends Candidate>(
   choosable: readonly Endpoint<C>[],
   chosen: ChosenDetails<C>,
   options: SelectOptions,
 ): readonly RatedCandidate<C>[] {
   const { endpoint, isByLoad } = chosen;
-  const asked = fnv64(options.hashKey);
-  // Beside one that had its turn, those whose turn comes next are first.
+  const keyHash = fnv64(options.hashKey);
+  // After an entry chosen by rotation, the entries whose turn is next come first.
   const isNext = (one: Endpoint<C>) => !isByLoad && one.rank === endpoint.rank && one.key > endpoint.key;
-  const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, asked), turn: isNext(one) ? 0 : 1 }));
+  const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, keyHash), turn: isNext(one) ? 0 : 1 }));
   const others = rated.filter((one) => one.endpoint !== endpoint);
   // The sort is stable, so equal candidates stay in key order.
   others.sort((x, y) => x.endpoint.rank - y.endpoint.rank || x.score - y.score || x.turn - y.turn);
   return [...rated.filter((one) => one.endpoint === endpoint), ...others];
 }
 
-function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, options: SelectOptions, asked: Hash64): number {
+function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, options: SelectOptions, keyHash: Hash64): number {
   switch (options.policy) {
     case SELECT_POLICY.LOAD_AWARE:
       return loadScore(candidate.view.load, options.time.wallMs);
@@ -141,11 +141,11 @@ function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, o
       // Sorting by an exponential of rate `weight` draws without replacement in proportion to weight (Efraimidis and Spirakis, 2006).
       return -Math.log(1 - options.random()) / weight;
     case SELECT_POLICY.HASH:
-      return rendezvous(asked, ...halvesOf(key));
+      return rendezvous(keyHash, ...halvesOf(key));
   }
 }
 
-/** The number in [0, 1) that its target is drawn with. HASH leads one key to one target. */
+/** The number in [0, 1) with which a target is drawn. With HASH, one key selects one target. */
 function drawOf<C extends Candidate>({ key }: Endpoint<C>, { policy, hashKey, random }: SelectOptions): number {
   return policy === SELECT_POLICY.HASH ? rendezvous(fnv64(`${hashKey}\0target`), ...halvesOf(key)) : random();
 }
@@ -181,7 +181,7 @@ function levelPart<C extends Candidate>(
 ): string | undefined {
   const text = options.policy === SELECT_POLICY.HASH ? undefined : levelText(level, options);
   const share = tier === chosen?.endpoint.tier ? (chosen.shares[level] ?? 0) : 0;
-  return text === undefined || share === 0 || share === 1 ? text : `${text} (takes ${Math.round(share * 100)} % of the choices)`;
+  return text === undefined || share === 0 || share === 1 ? text : `${text} (gets ${Math.round(share * 100)} % of the choices)`;
 }
 
 function scorePart<C extends Candidate>({ endpoint, score }: RatedCandidate<C>, options: SelectOptions): string | undefined {
@@ -197,7 +197,7 @@ function scorePart<C extends Candidate>({ endpoint, score }: RatedCandidate<C>, 
   }
 }
 
-/** How explanations say what decided. */
+/** The criterion as shown in explanations. */
 const DECIDED: Readonly<Record<SelectionBasis, string>> = {
   load: "the better of two draws",
   turn: "its turn",

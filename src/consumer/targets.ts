@@ -1,6 +1,6 @@
 /**
- * Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782), except that a weight of 0 means that no weight is set. If no target of an entry
- * and priority has a weight, all share evenly. If some have a weight, targets without a weight get no traffic.
+ * Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782), except that a weight of 0 means that no weight is set. If
+ * no target of an entry and priority has a weight, all have equal shares. If some have a weight, targets without a weight get no traffic.
  */
 
 export interface WeightedTarget {
@@ -8,9 +8,9 @@ export interface WeightedTarget {
   readonly weight: number;
 }
 
-/** The targets of the lowest priority. The others are for when these do not answer. */
+/** Returns the targets of the lowest priority. The others are used when these do not answer. */
 export function preferredTargets<T extends WeightedTarget>(targets: readonly T[]): readonly T[] {
-  // HOT: once an entry of a snapshot. Most entries have one target.
+  // HOT: once per entry of a snapshot. Most entries have one target.
   if (targets.length < 2) return targets;
   let lowest = Infinity;
   for (const target of targets) lowest = Math.min(lowest, target.priority);
@@ -24,8 +24,9 @@ function totalWeight(targets: readonly WeightedTarget[]): number {
 }
 
 /**
- * The weights of targets for a reader that sees only these targets, such as a client of SRV records. A weight is 0 only if another target of the same entry and
- * priority has a weight: HAProxy sends no traffic to a server with weight 0, and responds with 503 if all servers have weight 0.
+ * The weights of targets for a reader that sees only these targets, such as a client of SRV records. A weight is 0 only if another target of
+ * the same entry and priority has a weight, because HAProxy sends no traffic to a server with weight 0, and responds with 503 if all servers
+ * have weight 0.
  */
 export function effectiveWeights(shown: readonly { readonly entry: object; readonly target: WeightedTarget }[]): readonly number[] {
   const weighed = new Map<object, Set<number>>();
@@ -33,12 +34,12 @@ export function effectiveWeights(shown: readonly { readonly entry: object; reado
   return shown.map(({ entry, target }) => target.weight || (weighed.get(entry)?.has(target.priority) === true ? 0 : 1));
 }
 
-/** The weight of an entry by its preferred targets: at least 1, so that an entry without weights takes an equal share. */
+/** The weight of an entry from its preferred targets: at least 1, so that an entry without weights gets an equal share. */
 export function entryWeight(preferred: readonly WeightedTarget[]): number {
   return Math.max(1, totalWeight(preferred));
 }
 
-/** One of the preferred targets, by weight. Without weights all have equal chances. `drawn` is in [0, 1). */
+/** Draws one of the preferred targets, by weight. Without weights, all are equally likely. `drawn` is in [0, 1). */
 export function drawTarget<T extends WeightedTarget>(preferred: readonly T[], drawn: number): T | undefined {
   const total = totalWeight(preferred);
   if (total === 0) return preferred[Math.floor(drawn * preferred.length)];

@@ -1,6 +1,6 @@
 /**
- * Following a watch through breaks, as a state machine: it folds messages into the set of keys the reader holds, and
- * tells the reader each change once, whatever the server repeats. The caller opens the streams and waits (`client/follow.io.ts`).
+ * Follows a watch across broken streams, as a state machine: it applies messages to the set of keys that the reader holds, and emits each
+ * change once, even if the server repeats it. The caller opens the streams and waits (`client/follow.io.ts`).
  */
 import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
@@ -12,9 +12,9 @@ import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discov
 import { returnMs } from "../lib/backoff.ts";
 import { UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
-/** What is told of entries, or of summaries. */
+/** An event of a watch of entries or of summaries. */
 export type FollowEvent<Item = Entry> =
-  /** The entry is new or has changed. `isStaged`: it is part of a snapshot that is not complete yet; `synced` follows when it is. */
+  /** The entry is new or has changed. `isStaged`: it belongs to a snapshot that is not complete yet; `synced` follows when it is. */
   | {
       readonly kind: "put";
       readonly isNew: boolean;
@@ -24,7 +24,7 @@ export type FollowEvent<Item = Entry> =
       readonly deltaId: string;
       readonly revision: bigint;
     }
-  /** The entry is gone. */
+  /** The entry was removed. */
   | {
       readonly kind: "remove";
       readonly cause: RemovalCause;
@@ -33,51 +33,58 @@ export type FollowEvent<Item = Entry> =
       readonly deltaId: string;
       readonly revision: bigint;
     }
-  /** Everything up to here was told. It comes after a snapshot and with every bookmark. `cursor` resumes from here at any server. */
+  /** All changes up to this point were sent. Follows each snapshot and each bookmark. `cursor` resumes from here on any server. */
   | {
       readonly kind: "synced";
       readonly isSnapshot: boolean;
       readonly cursor: string;
       readonly revision: bigint;
       readonly heldCount: number;
-      /** Upper bound of the age of the server's data when it said this, in ms. Infinite where the server named none, as the first version does not. */
+      /**
+       * Upper bound of the age of the server's data at this message, in ms. Infinite if the server reports none, as the first version does
+       * not.
+       */
       readonly ageMs: number;
-      /** The server says that something is wrong with its data: it is cut off, for example. */
+      /** Whether the server reports a problem with its data, for example because it is partitioned. */
       readonly isStale: boolean;
-      /** Nodes that the age does not include, because the server cannot reach them. Absent: none. */
+      /** Nodes that the age does not cover, because the server cannot reach them. Absent if there are none. */
       readonly unreachable?: UnreachableSample | undefined;
-      /** The node or resolver that said it. */
+      /** The node or resolver that sent the message. */
       readonly servedBy: string;
     };
 
-/** The first ids of the nodes that a server cannot reach although they may accept writes, and the number of all these nodes. */
+/** The first IDs of the nodes that a server cannot reach although they may accept writes, and the total number of such nodes. */
 export type UnreachableSample = Pick<UnreachableNodes, "count" | "nodeIds">;
 
 /**
- * Why an entry is gone: it was unregistered; it expired; its node is away; it exists and does not match any more; a full snapshot left it out (`absent`), or
- * one of its namespace (`withdrawn`, as after a change of policy). An older server does not say.
+ * Why an entry was removed: it was unregistered; it expired; its source node is unreachable (`origin_away`); it exists but no longer
+ * matches; a full snapshot does not list it (`absent`); or a snapshot of its namespace does not list it (`withdrawn`, for example after a
+ * policy change). An older server sends no cause.
  */
 export type RemovalCause = "unregistered" | "expired" | "origin_away" | "no_match" | "absent" | "withdrawn" | "unknown";
 
 interface HeldItem {
   readonly key: EntryKey;
   readonly deltaId: string;
-  /** To tell a repetition from a change: what may change without the id of the delta (`ReadItem`). */
+  /** Distinguishes a repetition from a change that keeps the delta ID (`ReadItem`). */
   readonly state: number;
 }
 
-/** What a delta puts under a key. */
+/** The key and item of a delta that puts something. */
 export interface ReadItem<Item> {
   readonly key: EntryKey;
   readonly item: Item;
-  /** What may change without another delta: of an entry whose node is away its health, of a summary whose source is lost that it is stale. */
+  /**
+   * A value that can change without a new delta: the health of an entry whose source node is unreachable, or the staleness of a summary
+   * whose source is lost.
+   */
   readonly state: number;
 }
 
-/** Reads the payload of a delta that puts something; undefined for another one. */
+/** Reads the payload of a delta that puts an item. Undefined for other deltas. */
 export type PayloadReader<Item> = (payload: DiscoveryDelta["payload"]) => ReadItem<Item> | undefined;
 
-/** What a message of a watch says, of entries or of summaries. */
+/** The fields of a watch message, of entries or of summaries. */
 export type WatchMessage = Pick<
   CatalogWatchResponse,
   | "age"
@@ -101,7 +108,7 @@ export const readEntryPayload: PayloadReader<Entry> = (payload) => {
 /** By number. */
 const CHANNELS: Readonly<Record<number, string>> = { [Scope.ZONE]: "zone", [Scope.REGION]: "region", [Scope.GLOBAL]: "global" };
 
-/** Its key names the channel as the instance, and the source as the cluster: as REMOVE names it. */
+/** The key has the channel as the instance ID and the source as the cluster ID, as in a REMOVE. */
 export const readSummaryPayload: PayloadReader<ServiceSummary> = (payload) => {
   if (payload.case !== "summary") return undefined;
   const { kind, namespace, serviceId, scope, sourceCluster, stale } = payload.value;
@@ -110,7 +117,7 @@ export const readSummaryPayload: PayloadReader<ServiceSummary> = (payload) => {
 };
 
 interface StagedSnapshot {
-  /** Namespaces the snapshot speaks for; undefined for all. */
+  /** Namespaces that the snapshot covers. Undefined for all. */
   readonly replaces: ReadonlySet<string> | undefined;
   readonly seen: Set<string>;
 }
@@ -118,14 +125,14 @@ interface StagedSnapshot {
 type Removal = Omit<Extract<FollowEvent, { kind: "remove" }>, "kind" | "key">;
 
 export class WatchFollower<Item = Entry> {
-  /** What the reader holds, by key: only what is needed to recognise a repetition. */
+  /** The reader's items by key, with only the fields needed to recognize a repetition. */
   readonly #held = new Map<string, HeldItem>();
   #staged: StagedSnapshot | undefined;
-  /** Whether the reader holds nothing but what was told here. False after a start from a cursor. */
+  /** Whether all of the reader's items came from this follower. False after a start from a cursor. */
   #knowsAll: boolean;
-  /** A cursor that every server accepts; empty for a snapshot. */
+  /** A cursor that every server accepts. Empty requests a snapshot. */
   #portable: string;
-  /** A cursor that only the server that gave it accepts, until it restarts. */
+  /** A cursor that only its own server accepts, until it restarts. */
   #short: { readonly server: string; readonly cursor: string } | undefined;
   #server = "";
   readonly #unconfirmed = new UnconfirmedKeys();
@@ -136,8 +143,8 @@ export class WatchFollower<Item = Entry> {
   readonly #seen: PayloadReader<Item>;
 
   /**
-   * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of keys that the reader does not have are told too. A reader that holds lost
-   * entries must hear that one of them was unregistered. `seen`: `readEntryPayload` or `readSummaryPayload`.
+   * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of unknown keys are emitted too. A reader that holds lost
+   * entries needs them to learn that one was unregistered. `seen`: `readEntryPayload` or `readSummaryPayload`.
    */
   constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: PayloadReader<Item> }) {
     this.#portable = cursor;
@@ -146,7 +153,7 @@ export class WatchFollower<Item = Entry> {
     this.#knowsAll = cursor === "";
   }
 
-  /** Cursor to open the next stream with, at this server; empty for a snapshot. */
+  /** Returns the cursor for the next stream on this server. Empty requests a snapshot. */
   open(server: string): string {
     this.#server = server;
     this.#isDoubtful = false;
@@ -156,7 +163,7 @@ export class WatchFollower<Item = Entry> {
     return this.#portable;
   }
 
-  /** Whether the reader was told entries that this server does not know. Then the stream must be opened again with a snapshot. */
+  /** Whether the reader holds entries that this server does not know. The stream must then be opened again with a snapshot. */
   get hasUnconfirmed(): boolean {
     return this.#isDoubtful;
   }
@@ -165,7 +172,7 @@ export class WatchFollower<Item = Entry> {
     return this.#held.size;
   }
 
-  /** Takes one message, and appends the events for the reader to `out`. */
+  /** Applies one message, and appends the events for the reader to `out`. */
   message(message: WatchMessage, out: FollowEvent<Item>[]): void {
     this.#failures = 0;
     const { snapshot } = message;
@@ -197,8 +204,8 @@ export class WatchFollower<Item = Entry> {
   }
 
   /**
-   * The stream ended or failed. An unfinished snapshot is void. `isAway`: the server may come back as another process,
-   * which does not know its short cursors. Returns how long to wait before the next try.
+   * Records that the stream ended or failed. An unfinished snapshot is discarded. `isAway`: the server may return as another process, which
+   * does not know its short cursors. Returns the wait before the next attempt, in ms.
    */
   broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;
@@ -227,7 +234,7 @@ export class WatchFollower<Item = Entry> {
     }
   }
 
-  /** A REMOVE of a key that the reader never had is not told, unless the reader may have it from an earlier run. */
+  /** A REMOVE of a key that the reader never had is not emitted, unless the reader may have the key from an earlier run. */
   #forget(key: EntryKey, why: Removal, out: FollowEvent<Item>[]): void {
     const text = entryKeyText(key);
     this.#unconfirmed.confirm(text);
@@ -237,7 +244,7 @@ export class WatchFollower<Item = Entry> {
     out.push({ kind: "remove", key, ...why });
   }
 
-  /** The end of a snapshot: keys of its namespaces that it did not list are gone. */
+  /** At the end of a snapshot, removes the keys of its namespaces that it did not list. */
   #swap(revision: bigint, out: FollowEvent<Item>[]): void {
     const staged = this.#staged;
     this.#staged = undefined;
@@ -270,7 +277,7 @@ function causeOf(cause: DiscoveryDelta_Cause): RemovalCause {
   }
 }
 
-/** A key as one text. */
+/** Returns a key as one string. */
 export function entryKeyText(key: EntryKey): string {
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join("\0");
 }

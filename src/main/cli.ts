@@ -1,4 +1,4 @@
-/** argv to the command line, signals to stop, the exit code. */
+/** The entry point of the command line: passes argv, handles signals and sets the exit code. */
 
 import { openEnvironment } from "../cli/environment.io.ts";
 import type { ServeRequest } from "../cli/environment.ts";
@@ -10,26 +10,27 @@ let signals = 0;
 
 function onSignal(signal: NodeJS.Signals): void {
   signals += 1;
-  // The first signal asks the command to end. The second ends the process at once.
+  // The first signal asks the command to end. The second ends the process immediately.
   if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
   interrupt.abort();
 }
 
 process.on("SIGINT", onSignal);
 process.on("SIGTERM", onSignal);
-// A reader such as `head` may close the pipe early. That is no error.
+// A reader such as `head` may close the pipe early, which is not an error.
 process.stdout.on("error", () => process.exit(0));
 
-/** How long a process may run on after its node has stopped or failed, in ms. The node has closed everything by then. */
+/** How long a process may continue to run after its node has stopped or failed, in ms. The node has closed everything by then. */
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {
-  // Loaded only here: the server's rooms and libraries cost a client's command half of its start.
+  // Loaded only here, because importing the server's code would double the start time of client commands.
   const { serveNode } = await import("./serve.ts");
   try {
     await serveNode(request, { version: environment.version, interrupt: interrupt.signal });
   } finally {
-    // A thread, a socket or a reader of stderr that does not respond must not keep the process alive, because its starter waits for the exit code.
+    // A thread, a socket or a reader of stderr that does not respond must not keep the process alive, because its parent waits for the exit
+    // code.
     setTimeout(() => process.exit(), CLOSE_MS).unref();
   }
 }
@@ -44,7 +45,7 @@ const environment = await openEnvironment({
   },
   fileWarnings: async (settings) => (await import("../node/files/file-warnings.io.ts")).fileWarnings(settings),
   fileFaults: async (settings) => (await import("../node/files/file-faults.io.ts")).fileFaults(settings),
-  announceKey: async (asked) => (await import("./keys.ts")).announceKey(asked),
+  announceKey: async (request) => (await import("./keys.ts")).announceKey(request),
   readPolicy: async (text) => (await import("./policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./policy.ts")).writePolicy(policy, format),
   verifyAudit: async (text) => (await import("./policy.ts")).verifyAudit(text),

@@ -1,22 +1,25 @@
-/** SIGHUP asks a node to read its files again. It never ends a process that runs a node, but it ends every other command. */
+/**
+ * Handles SIGHUP. For a process that runs a node it means that files must be read again, and never ends the process. It ends every other
+ * command.
+ */
 let isAsked = false;
 let heed = (): void => {
   isAsked = true;
 };
 const hear = (): void => heed();
 
-/** From now on SIGHUP does not end this process. A signal is remembered until `heedHangUp` or `letHangUpEnd` is called. */
+/** Prevents SIGHUP from ending this process. A signal is remembered until `heedHangUp` or `letHangUpEnd` is called. */
 export function holdHangUp(): void {
   process.on("SIGHUP", hear);
 }
 
-/** This process runs no node: from now on SIGHUP ends it, and one that came before ends it now. */
+/** Lets SIGHUP end this process, because it runs no node. A remembered signal ends it now. */
 export function letHangUpEnd(): void {
   process.off("SIGHUP", hear);
   if (isAsked) process.kill(process.pid, "SIGHUP");
 }
 
-/** From now on `reload` runs at each SIGHUP, and once now if one came before. */
+/** Runs `reload` at each SIGHUP, and once now if a signal was remembered. */
 export function heedHangUp(reload: () => void): void {
   heed = reload;
   if (isAsked) reload();

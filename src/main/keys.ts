@@ -1,13 +1,13 @@
-/** What the command line may not import of the seal room: announcing a key. */
+/** Announcing a key, for the command line, which cannot import the signing room. */
 import type { AnnouncedKey, KeyToAnnounce } from "../cli/environment.ts";
 import { announcementPem, signAnnouncement } from "../signing/codec.ts";
 import { readSigningKeys } from "../signing/key-file.io.ts";
 
-/** Announces the key of one file with that of the other. Throws with a message for the operator. */
+/** Announces the key of one file with the key of the other. Throws with a message for the operator. */
 export function announceKey({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): AnnouncedKey {
   const { key } = readSigningKeys(keyFile, "the new key");
   const { key: by } = readSigningKeys(byFile, "the key that announces it");
-  if (key.keyId === by.keyId) throw new Error(`${keyFile} and ${byFile} hold the same key; a key cannot announce itself`);
+  if (key.keyId === by.keyId) throw new Error(`${keyFile} and ${byFile} contain the same key; a key cannot announce itself`);
   const pem = announcementPem(signAnnouncement({ cluster, key, by, ...times }));
   return { pem, keyId: key.keyId, publicKey: Buffer.from(key.publicKey.raw).toString("base64"), announcedBy: by.keyId };
 }

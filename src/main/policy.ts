@@ -1,4 +1,4 @@
-/** What the command line may not import of the policy room: policy files, and following the chain of an audit log. */
+/** Policy files and the verification of audit logs, for the command line, which cannot import the policy room. */
 import type { ChainReading, Environment, PolicyReading } from "../cli/environment.ts";
 import { readDocuments } from "../lib/formats/documents.ts";
 import { verifyLines } from "../policy/audit/line.ts";
@@ -8,7 +8,7 @@ import { formatPolicyFile, readPolicyFile } from "../policy/set/file.ts";
 /** Reads a policy file as a node would, at this time. */
 export function readPolicy(text: string): PolicyReading {
   const { set, problems } = readPolicyFile(text, { nowWallMs: Date.now() });
-  // Asked for only when the server finds what the file alone does not show: then the text is read again.
+  // Used only when the server reports a fault that cannot be found in the file alone. The text is then parsed again.
   const lineOf = (path: string): number => {
     const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
     return readDocuments(text).places[0]?.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step))) ?? 0;
@@ -16,12 +16,12 @@ export function readPolicy(text: string): PolicyReading {
   return { policy: set && encodePolicySet(set, 0), problems, lineOf };
 }
 
-/** A set as a file that `readPolicy` takes. */
+/** Returns a policy set as a file that `readPolicy` accepts. */
 export function writePolicy(policy: Parameters<Environment["writePolicy"]>[0], format: "yaml" | "json"): string {
   return formatPolicyFile(decodePolicySet(policy), format);
 }
 
-/** Follows the hash chain of an audit log in JSON lines. */
+/** Verifies the hash chain of an audit log in JSON lines. */
 export function verifyAudit(text: string): ChainReading {
   return verifyLines(text);
 }

@@ -1,4 +1,4 @@
-/** The command `serve` in this process: a node from ready to stopped. */
+/** The command `serve` in this process: runs a node from start to stop. */
 import { once } from "node:events";
 import { flushCompileCache } from "node:module";
 import { setFlagsFromString } from "node:v8";
@@ -16,11 +16,11 @@ for (const flag of V8_FLAGS) setFlagsFromString(flag);
 
 export interface ServeOptions {
   readonly version: string;
-  /** Aborts when the node is to stop. */
+  /** Aborts when the node must stop. */
   readonly interrupt: AbortSignal;
 }
 
-/** Runs a node until `interrupt` aborts, also when that is before it is ready. Throws when it cannot start. */
+/** Runs a node until `interrupt` aborts, even before the node is ready. Throws when it cannot start. */
 export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
   const { settings, origins } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
@@ -29,7 +29,8 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   try {
     const onceStarted = async (grpc: string): Promise<void> => {
       await beforeReady?.(grpc);
-      // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs the first start; later starts gain.
+      // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs time at the first start and saves
+      // time at later ones.
       flushCompileCache();
       collectFirst();
     };
@@ -42,7 +43,7 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   }
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
-  // A node that stops no longer reads its files again.
+  // A node that is stopping no longer reads its files again.
   heedHangUp(() => {});
   await node.stop();
   await log.end();

@@ -1,10 +1,10 @@
-/** The keys of one cluster: those that the settings name, and those that its keys announced (docs/design/summaries.md, Keys). */
+/** The keys of one cluster: configured keys, and keys announced by other keys of the cluster (docs/design/summaries.md, Keys). */
 import { Ed25519PublicKey, equalBytes } from "../lib/crypto.ts";
 import { type KeyAnnouncement, readAnnouncement } from "./codec.ts";
 import { isSoundPublicKey } from "./public-key.ts";
 import { CONTEXT, isSignedBy, keyIdOf, type SignedBytes } from "./signer.ts";
 
-/** A public key of a cluster, as the settings name it. */
+/** A configured public key of a cluster. */
 export interface ClusterKey {
   readonly cluster: string;
   /** The same in all keys of a cluster. */
@@ -13,50 +13,52 @@ export interface ClusterKey {
   readonly publicKey: Uint8Array;
 }
 
-/** Why an announcement does not count here. */
+/** Why an announcement is not valid here. */
 export type KeyRefusal = "unsigned" | "unknown_key" | "bad_signature" | "stale" | "conflict" | "limit";
 
 export interface KeyBounds {
-  /** Announcements of a cluster that are verified. */
+  /** Most verified announcements of a cluster. */
   readonly maxAnnounced: number;
-  /** Announcements of a cluster that may become good, such as those whose signer is not known yet. Nobody has verified them. */
+  /**
+   * Most pending announcements of a cluster, which may become valid, for example when their signer becomes known. They are not verified.
+   */
   readonly maxWaiting: number;
-  /** Announcements between a key and one that the settings name. */
+  /** Most announcements between a key and a configured key. */
   readonly maxDepth: number;
   readonly maxAnnouncementBytes: number;
 }
 
 export const KEY_BOUNDS: KeyBounds = { maxAnnounced: 16, maxWaiting: 8, maxDepth: 4, maxAnnouncementBytes: 1024 };
 
-/** An announcement with the bytes that came. */
+/** An announcement with its original bytes. */
 export interface KeyClaim extends KeyAnnouncement {
   readonly sealed: SignedBytes;
 }
 
-/** A claim whose signature is good. */
+/** A claim whose signature is valid. */
 interface VerifiedClaim extends KeyClaim {
   /** Parsed once. */
   readonly key: Ed25519PublicKey;
 }
 
-/** A key that may count, and how many announcements it is away from one that the settings name. */
+/** A key that may be valid, and the number of announcements between it and a configured key. */
 interface TrustedKey {
   readonly key: Ed25519PublicKey;
   readonly depth: number;
 }
 
-/** Whether a key id is another cluster's. */
+/** Whether a key ID belongs to another cluster. */
 type IsForeign = (keyId: string) => boolean;
 
 export class ClusterKeys {
   region = "";
   readonly #bounds: KeyBounds;
   #configured: ReadonlyMap<string, Ed25519PublicKey> = new Map();
-  /** Each behind the claims of its signer. */
+  /** Each after the claims of its signer. */
   #rooted: VerifiedClaim[] = [];
   /** Oldest first. */
   #waiting: KeyClaim[] = [];
-  /** Of claims that were verified, the key that signed them. Those that wait are tried again with each announcement, and a signature costs 70 µs. */
+  /** The signing key of each verified claim. Pending claims are tried again with each announcement, and a signature check costs 70 µs. */
   readonly #verified = new WeakMap<KeyClaim, Ed25519PublicKey>();
 
   constructor(bounds: KeyBounds) {
@@ -64,8 +66,8 @@ export class ClusterKeys {
   }
 
   /**
-   * Takes the keys that the settings name now. What was announced under a key that they do not name any more waits, as if nobody had verified it.
-   * `isForeign` says of a key id that the settings name it for another cluster.
+   * Replaces the configured keys. Announcements under a key that is no longer configured become pending, as if they were not verified.
+   * `isForeign` returns whether a key ID is configured for another cluster.
    */
   configure(keys: readonly ClusterKey[], isForeign: IsForeign): void {
     this.region = keys[0]?.region ?? "";
@@ -78,7 +80,7 @@ export class ClusterKeys {
     for (const claim of [...before.filter(({ keyId }) => isForeign(keyId)), ...lost, ...waiting]) this.#wait(claim);
   }
 
-  /** The keys that the settings name, by their ids. */
+  /** The configured keys, by ID. */
   configured(): ReadonlyMap<string, Ed25519PublicKey> {
     return this.#configured;
   }
@@ -88,7 +90,10 @@ export class ClusterKeys {
     return this.#rooted.some((claim) => claim.keyId === keyId);
   }
 
-  /** Keeps an announcement of this cluster, or says why not. One that may become good waits: until its signer is known, its key is free, or there is room. */
+  /**
+   * Keeps an announcement of this cluster, or returns the reason for its rejection. An announcement that may become valid stays pending
+   * until its signer is known, its key is free, or there is room.
+   */
   announce(claim: KeyClaim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
     const isSame = ({ sealed }: KeyClaim) =>
       equalBytes(sealed.signed, claim.sealed.signed) && equalBytes(sealed.signature, claim.sealed.signature);
@@ -98,12 +103,12 @@ export class ClusterKeys {
       this.#rooted = this.#rooted.filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
     const refused = this.#root(claim, isForeign);
     if (mayWait(refused)) this.#wait(claim);
-    if (refused === undefined) this.rouse(isForeign);
+    if (refused === undefined) this.retryPending(isForeign);
     return refused;
   }
 
-  /** Tries those that wait, until none of them gets on. */
-  rouse(isForeign: IsForeign): void {
+  /** Tries the pending announcements again, until none of them makes progress. */
+  retryPending(isForeign: IsForeign): void {
     for (let before = -1; before !== this.#waiting.length; ) {
       before = this.#waiting.length;
       this.#waiting = this.#waiting.filter((claim) => {
@@ -112,7 +117,7 @@ export class ClusterKeys {
     }
   }
 
-  /** The keys that count at this time, by their ids. Those of the settings come first, and each one behind the key that announced it. */
+  /** The keys that are valid at this time, by ID. Configured keys come first, and each other key after the key that announced it. */
   countingAt(wallMs: number): ReadonlyMap<string, Ed25519PublicKey> {
     const active = this.#rooted.filter((claim) => claim.notBeforeWallMs <= wallMs && wallMs < claim.notAfterWallMs);
     const known = this.#knownBy(active);
@@ -123,12 +128,12 @@ export class ClusterKeys {
     return this.#configured.get(keyId) ?? (this.#rooted.length === 0 ? undefined : this.countingAt(wallMs).get(keyId));
   }
 
-  /** Verified announcements, each behind those of its signer. */
+  /** Verified announcements, each after the announcements of its signer. */
   claims(): readonly KeyClaim[] {
     return this.#rooted;
   }
 
-  /** Whether the announced key counts at this time by this announcement. */
+  /** Whether this announcement makes its key valid at this time. */
   countsBy({ signedBy, notBeforeWallMs, notAfterWallMs }: KeyClaim, wallMs: number): boolean {
     return notBeforeWallMs <= wallMs && wallMs < notAfterWallMs && this.keyAt(signedBy, wallMs) !== undefined;
   }
@@ -138,7 +143,10 @@ export class ClusterKeys {
     if (this.#waiting.length > this.#bounds.maxWaiting) this.#waiting.shift();
   }
 
-  /** Keys that these announcements make known, over at most `maxDepth` of them. A circle of announcements makes nothing known. */
+  /**
+   * Returns the keys that these announcements make known, through at most `maxDepth` announcements. A cycle of announcements makes no key
+   * known.
+   */
   #knownBy(claims: readonly VerifiedClaim[]): ReadonlyMap<string, TrustedKey> {
     const known = new Map<string, TrustedKey>();
     for (const [keyId, key] of this.#configured) known.set(keyId, { key, depth: 0 });
@@ -148,7 +156,7 @@ export class ClusterKeys {
     return known;
   }
 
-  /** Keeps a claim if its signature is good. */
+  /** Keeps a claim if its signature is valid. */
   #root(claim: KeyClaim, isForeign: IsForeign): KeyRefusal | undefined {
     const known = this.#knownBy(this.#rooted);
     const signer = known.get(claim.signedBy);
@@ -158,7 +166,7 @@ export class ClusterKeys {
     if (isForeign(claim.keyId)) return "conflict";
     const key = known.get(claim.keyId)?.key ?? announcedKey(claim);
     if (key === undefined) return "bad_signature";
-    // Two keys with one id: the second is found within 2^32 attempts by who makes both.
+    // Two keys with the same ID: an attacker who creates both needs 2^32 attempts to find the second.
     if (!equalBytes(key.raw, claim.publicKey)) return "conflict";
     this.#rooted.push({ ...claim, key });
     return undefined;
@@ -171,7 +179,7 @@ export class ClusterKeys {
     return true;
   }
 
-  /** Roots again what is still known, without another look at signatures. Gives back the rest. */
+  /** Keeps the claims whose signer is still known, without checking signatures again. Returns the rest. */
   #rootedAgain(claims: readonly VerifiedClaim[]): readonly KeyClaim[] {
     let rest = claims;
     for (let before = -1; before !== rest.length; ) {
@@ -187,19 +195,22 @@ export class ClusterKeys {
   }
 }
 
-/** Whether another announcement, a reload or time can make an announcement good that is refused now. */
+/** Whether a later announcement, a reload or the passing of time can make a rejected announcement valid. */
 function mayWait(refused: KeyRefusal | undefined): boolean {
   return refused !== undefined && refused !== "bad_signature";
 }
 
-/** The key of an announcement, if it is one and its holder agrees. */
+/** Returns the announced key, if it is sound and its holder has signed for it. */
 function announcedKey({ publicKey, holder }: KeyClaim): Ed25519PublicKey | undefined {
   if (!isSoundPublicKey(publicKey)) return undefined;
   const key = new Ed25519PublicKey(publicKey);
   return isSignedBy(key, CONTEXT.KEY_HOLDER, holder) ? key : undefined;
 }
 
-/** The claim of sealed bytes; undefined when they announce nothing. The bytes are copied, because they may be a part of a frame (`slice` of a Buffer copies nothing). */
+/**
+ * Returns the claim of signed bytes. Undefined when they are not an announcement. The bytes are copied, because they may be part of a frame
+ * (`slice` of a Buffer copies nothing).
+ */
 export function claimOf({ signed, signature }: SignedBytes): KeyClaim | undefined {
   const copy = new Uint8Array(signed);
   const announcement = readAnnouncement(copy);

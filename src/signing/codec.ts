@@ -1,4 +1,4 @@
-/** Between an announcement of a key and the bytes that are signed (`KeyAnnouncement` of `waymark.fabric.v1`). */
+/** Converts key announcements to and from the bytes that are signed (`KeyAnnouncement` of `waymark.fabric.v1`). */
 import {
   decodeKeyAnnouncement,
   decodeSealedRecord,
@@ -10,24 +10,24 @@ import {
 import { WaymarkError } from "../lib/errors.ts";
 import { CONTEXT, keyIdOf, type SignedBytes, type SigningKey } from "./signer.ts";
 
-/** A cluster says with which key it will sign. */
+/** A cluster announces a key that it will sign with. */
 export interface KeyAnnouncement {
   readonly cluster: string;
   readonly keyId: string;
-  /** As it came. */
+  /** The bytes as received. */
   readonly publicKey: Uint8Array;
-  /** The key that signed it, which is another one. */
+  /** The key that signed the announcement. It is not the announced key. */
   readonly signedBy: string;
   readonly notBeforeWallMs: number;
-  /** Above `notBeforeWallMs`. */
+  /** Greater than `notBeforeWallMs`. */
   readonly notAfterWallMs: number;
-  /** By the announced key, over the cluster, in the context `KEY_HOLDER`. */
+  /** Signature by the announced key, over the cluster ID, in the context `KEY_HOLDER`. */
   readonly holder: SignedBytes;
 }
 
 const utf8 = new TextEncoder();
 
-/** What the bytes announce. Undefined when they are malformed, or contradict themselves: such are nobody's. */
+/** Decodes an announcement. Undefined when the bytes are malformed, or contradict themselves. */
 export function readAnnouncement(signed: Uint8Array): KeyAnnouncement | undefined {
   const fields = whole<KeyAnnouncementFields>(decodeKeyAnnouncement, signed);
   if (fields === undefined) return undefined;
@@ -38,7 +38,7 @@ export function readAnnouncement(signed: Uint8Array): KeyAnnouncement | undefine
   return { cluster, keyId, publicKey, signedBy, notBeforeWallMs: notBeforeMs, notAfterWallMs: notAfterMs, holder };
 }
 
-/** What the bytes say; undefined where they are malformed. */
+/** Decodes the bytes. Undefined when they are malformed. */
 function whole<Fields>(decode: (bytes: Uint8Array) => Fields, bytes: Uint8Array): Fields | undefined {
   try {
     return decode(bytes);
@@ -48,12 +48,12 @@ function whole<Fields>(decode: (bytes: Uint8Array) => Fields, bytes: Uint8Array)
   }
 }
 
-/** Of a new announcement. */
+/** The inputs of a new announcement. */
 export interface NewAnnouncement {
   readonly cluster: string;
-  /** The key that is announced. Its secret is needed, because its holder must agree. */
+  /** The announced key. Its secret is needed, because its holder must agree. */
   readonly key: SigningKey;
-  /** A key of the cluster that others trust already. */
+  /** A key of the cluster that others already trust. */
   readonly by: SigningKey;
   readonly notBeforeWallMs: number;
   readonly notAfterWallMs: number;
@@ -73,12 +73,12 @@ export function signAnnouncement({ cluster, key, by, notBeforeWallMs, notAfterWa
   return { signed, signature: by.sign(CONTEXT.KEY, signed) };
 }
 
-/** The label of PEM blocks with an announcement. They stand in the file of the signing key. */
+/** The label of PEM blocks with an announcement. They are stored in the file of the signing key. */
 const LABEL = "WAYMARK KEY ANNOUNCEMENT";
 const BLOCK = new RegExp(`-----BEGIN ${LABEL}-----\\s+(?<base64>[^-]*)-----END ${LABEL}-----`, "g");
 const LINE_CHARS = 64;
 
-/** An announcement as a block of PEM, to be put into a file. */
+/** Returns an announcement as a PEM block for a file. */
 export function announcementPem({ signed, signature }: SignedBytes): string {
   const bytes = encodeSealedRecord({ content: { case: "key", value: { signed, signature, hops: 0 } } });
   const text = Buffer.from(bytes).toString("base64");
@@ -86,7 +86,7 @@ export function announcementPem({ signed, signature }: SignedBytes): string {
   return [`-----BEGIN ${LABEL}-----`, ...lines, `-----END ${LABEL}-----`, ""].join("\n");
 }
 
-/** The announcements of all such blocks of a text. Undefined when one of them cannot be read. */
+/** Returns the announcements in all such blocks of a text. Undefined when one of them cannot be read. */
 export function announcementsIn(text: string): readonly SignedBytes[] | undefined {
   const read = [...text.matchAll(BLOCK)].map(({ groups }) => sealedIn(groups?.["base64"] ?? ""));
   const good = read.filter((sealed) => sealed !== undefined);

@@ -1,9 +1,9 @@
-/** The keys that the settings name (`summary.keys[]`, `fabric.borders[].keys`), parsed, with what is wrong with them. */
+/** Parses and checks the keys in the settings (`summary.keys[]`, `fabric.borders[].keys`). */
 import { counted } from "../lib/text/visible-text.ts";
 import type { ClusterKey } from "./cluster-keys.ts";
 import { isSoundPublicKey } from "./public-key.ts";
 
-/** A row of the settings. */
+/** A row of `summary.keys`. */
 export interface KeyRow {
   readonly clusterId?: string;
   readonly region?: string;
@@ -11,7 +11,7 @@ export interface KeyRow {
   readonly publicKey?: string;
 }
 
-/** A border of the settings, with the keys of its cluster. */
+/** A row of `fabric.borders`, with the keys of its cluster. */
 export interface RemoteClusterKeys {
   readonly clusterId: string;
   readonly region: string;
@@ -19,19 +19,19 @@ export interface RemoteClusterKeys {
   readonly keys: readonly string[];
 }
 
-/** Clusters that a node knows keys of: as many as sources. */
+/** Most clusters whose keys a node knows: as many as sources. */
 export const MAX_KEY_CLUSTERS = 256;
-/** Keys of a cluster in the settings: enough for one that changes its key. */
+/** Most keys of a cluster in the settings: enough for a key rotation. */
 export const MAX_KEYS_A_CLUSTER = 8;
 
 export interface NamedKey extends ClusterKey {
-  /** The path of the setting that names it. */
+  /** The path of the setting. */
   readonly path: string;
 }
 
 export interface ParsedKeys {
   readonly keys: readonly NamedKey[];
-  /** The path of a setting, and what is wrong with it. */
+  /** The path of a setting, and its fault. */
   readonly problems: readonly (readonly [path: string, message: string])[];
 }
 
@@ -40,7 +40,7 @@ interface KeySettings {
   readonly borders?: readonly RemoteClusterKeys[];
 }
 
-/** A key of the settings, with the path of each word about it. */
+/** A key of the settings, with the path of each of its fields. */
 interface NamedKeySetting {
   readonly cluster: string;
   readonly region: string;
@@ -49,7 +49,7 @@ interface NamedKeySetting {
   readonly at: { readonly key: string; readonly cluster: string; readonly region: string; readonly text: string };
 }
 
-/** `own` is the cluster and the region of this node. A key of a border may stand in `summary.keys` too, for the same cluster. */
+/** `own` is the cluster and the region of this node. A key of a border may also be in `summary.keys`, for the same cluster. */
 export function clusterKeys(settings: KeySettings, own: { readonly clusterId: string; readonly region: string }): ParsedKeys {
   const problems: [string, string][] = [];
   const first = new Map<string, NamedKeySetting>();
@@ -63,20 +63,21 @@ export function clusterKeys(settings: KeySettings, own: { readonly clusterId: st
     if (isOfBorder && other?.cluster === cluster) return [];
     const count = (counts.get(cluster) ?? 0) + 1;
     counts.set(cluster, count);
-    if (cluster === "") refuse(at.cluster, "names no cluster");
-    else if (count === MAX_KEYS_A_CLUSTER + 1) refuse(at.cluster, `${cluster} has more than ${MAX_KEYS_A_CLUSTER} keys, the most allowed`);
+    if (cluster === "") refuse(at.cluster, "must name a cluster");
+    else if (count === MAX_KEYS_A_CLUSTER + 1) refuse(at.cluster, `exceeds the limit of ${MAX_KEYS_A_CLUSTER} keys for cluster ${cluster}`);
     else if (counts.size === MAX_KEY_CLUSTERS + 1 && count === 1)
-      refuse(at.cluster, `is of one cluster more than ${counted(MAX_KEY_CLUSTERS, "cluster")}, the most allowed`);
-    const told = regions.get(cluster);
-    if (region === "") refuse(at.region, "names no region");
-    else if (told === undefined) regions.set(cluster, { region, where: at.region });
-    else if (told.region !== region) refuse(at.region, `is ${region}, but ${told.where} says that ${cluster} is in ${told.region}`);
+      refuse(at.cluster, `exceeds the limit of ${counted(MAX_KEY_CLUSTERS, "cluster")} with keys`);
+    const known = regions.get(cluster);
+    if (region === "") refuse(at.region, "must name a region");
+    else if (known === undefined) regions.set(cluster, { region, where: at.region });
+    else if (known.region !== region) refuse(at.region, `is ${region}, but ${known.where} places cluster ${cluster} in ${known.region}`);
     const publicKey = Buffer.from(text, "base64");
     first.set(text, named);
     if (publicKey.length !== 32 || publicKey.toString("base64") !== text)
-      refuse(at.text, "is not the base64 of 32 bytes; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64");
-    else if (other !== undefined) refuse(at.text, `is the key of ${other.at.key} too; a key belongs to one cluster, once`);
-    else if (!isSoundPublicKey(publicKey)) refuse(at.text, "is no public key of Ed25519, or one for which anybody can sign");
+      refuse(at.text, "must be 32 bytes in base64; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64");
+    else if (other !== undefined)
+      refuse(at.text, `is the same key as ${other.at.key}; a key belongs to one cluster, and can be listed once`);
+    else if (!isSoundPublicKey(publicKey)) refuse(at.text, "is not an Ed25519 public key, or is a weak one for which anyone can sign");
     return problems.length === before ? [{ cluster, region, publicKey, path: at.key }] : [];
   });
   return { keys, problems };

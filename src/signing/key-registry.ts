@@ -1,6 +1,6 @@
 /**
- * Which keys count, and for which cluster: those that the settings name, and those that were announced under them (docs/design/summaries.md, Keys). It
- * decides alone by the settings, the announcements that it was shown, and the time that it is asked about.
+ * The valid keys of each cluster: configured keys, and keys announced under them (docs/design/summaries.md, Keys). The result depends only
+ * on the settings, the announcements passed in, and the given time.
  */
 import { BoundedMap } from "../lib/bounded-map.ts";
 import { assert } from "../lib/errors.ts";
@@ -8,10 +8,10 @@ import type { Time } from "../lib/machine.ts";
 import { type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyClaim, type KeyRefusal } from "./cluster-keys.ts";
 import { isSignedBy, keyIdOf, type SignatureContext, type SignedBytes } from "./signer.ts";
 
-/** Changes of removed clusters that are remembered; before them, everything may have changed. */
+/** Changes of removed clusters that are remembered. For older versions, all clusters count as changed. */
 const MAX_CHANGED_CLUSTERS = 1024;
 
-/** A key as people see it. */
+/** A key in the listing for operators. */
 export interface ListedKey {
   readonly cluster: string;
   readonly region: string;
@@ -19,27 +19,27 @@ export interface ListedKey {
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
   readonly counts: boolean;
-  /** The announcement that makes it count. Undefined for a key of the settings. */
+  /** The announcement that makes it valid. Undefined for a configured key. */
   readonly announced: Pick<KeyClaim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
 }
 
-/** Between these times no key begins or ends. */
+/** A period in which no key becomes valid or expires. */
 interface StablePeriod {
   readonly fromWallMs: number;
   readonly untilWallMs: number;
 }
 
 interface CountedKeys extends StablePeriod {
-  /** Its region, the keys that count and what is told of them. */
+  /** Its region, its valid keys and its published announcements. */
   readonly text: string;
 }
 
 export class KeyRegistry {
   readonly #bounds: KeyBounds;
   #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
-  /** Of each key id that the settings name, its cluster. */
+  /** The cluster of each configured key ID. */
   #configured: ReadonlyMap<string, string> = new Map();
-  /** Of each cluster what was found when it was looked at last. */
+  /** The result of the last evaluation of each cluster. */
   readonly #counted = new Map<string, CountedKeys>();
   /** The clusters whose keys changed, each with the version of its last change; the oldest change first. */
   readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, version) => {
@@ -48,14 +48,14 @@ export class KeyRegistry {
   /** Changes up to this version are forgotten. */
   #forgotten = 0;
   #version = 0;
-  /** Between these times no key begins or ends. */
+  /** A period in which no key becomes valid or expires. */
   #steady: StablePeriod = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
   constructor(bounds: KeyBounds) {
     this.#bounds = bounds;
   }
 
-  /** Takes the keys of the settings, in place of those before. Each key is of one cluster, and the keys of a cluster name one region (`clusterKeys`). */
+  /** Replaces the configured keys. Each key belongs to one cluster, and the keys of a cluster name one region (`clusterKeys`). */
   configure(keys: readonly ClusterKey[], { wallMs }: Pick<Time, "wallMs">): void {
     const owners = new Map<string, string>();
     for (const { cluster, publicKey } of keys) {
@@ -66,36 +66,39 @@ export class KeyRegistry {
     this.#configured = owners;
     const byCluster = Map.groupBy(keys, ({ cluster }) => cluster);
     const before = this.#clusters;
-    // What a cluster without a key announced is forgotten.
+    // The announcements of a cluster without a configured key are dropped.
     this.#clusters = new Map([...byCluster.keys()].map((cluster) => [cluster, before.get(cluster) ?? new ClusterKeys(this.#bounds)]));
     for (const [cluster, its] of this.#clusters)
       its.configure(byCluster.get(cluster) ?? [], (keyId) => (owners.get(keyId) ?? cluster) !== cluster);
-    for (const [cluster, its] of this.#clusters) its.rouse(this.#foreignTo(cluster));
+    for (const [cluster, its] of this.#clusters) its.retryPending(this.#foreignTo(cluster));
     for (const cluster of new Set([...before.keys(), ...this.#clusters.keys()])) this.#look(cluster, wallMs);
     this.#noteSteady();
   }
 
-  /** The region of a cluster, as the settings have it. Undefined for a cluster without a key there. */
+  /** The configured region of a cluster. Undefined for a cluster without a configured key. */
   regionOf(cluster: string): string | undefined {
     return this.#clusters.get(cluster)?.region;
   }
 
-  /** The regions of all clusters with a key in the settings. */
+  /** The regions of all clusters with a configured key. */
   allRegions(): Iterable<string> {
     return this.#clusters.values().map(({ region }) => region);
   }
 
-  /** Whether the settings name a key of the cluster. */
+  /** Whether the cluster has a configured key. */
   hasKeys(cluster: string): boolean {
     return this.#clusters.has(cluster);
   }
 
-  /** Whether the key is one of the cluster that counts at this time. */
+  /** Whether the key is a valid key of the cluster at this time. */
   counts(cluster: string, keyId: string, wallMs: number): boolean {
     return this.#clusters.get(cluster)?.keyAt(keyId, wallMs) !== undefined;
   }
 
-  /** Why the signature does not count. Undefined: it is by a key of that cluster that counts at this time. Cost: some 70 µs for a key that counts. */
+  /**
+   * Returns why the signature is not valid. Undefined if it was made with a key of that cluster that is valid at this time. Costs about 70
+   * µs for a valid key.
+   */
   refusal(
     cluster: string,
     keyId: string,
@@ -110,8 +113,8 @@ export class KeyRegistry {
   }
 
   /**
-   * Keeps an announcement whose signature is by a key of its cluster, which the settings name or which was announced itself. One whose signer is not known
-   * yet is `unknown_key`, and waits for that signer if the settings name its cluster.
+   * Keeps an announcement signed by a key of its cluster that is configured or was announced itself. If the signer is not known yet, the
+   * result is `unknown_key`, and the announcement stays pending if its cluster has a configured key.
    */
   announce({ signed, signature }: SignedBytes, { wallMs }: Pick<Time, "wallMs">): KeyRefusal | undefined {
     if (signature.length === 0) return "unsigned";
@@ -128,7 +131,10 @@ export class KeyRegistry {
     return undefined;
   }
 
-  /** What is to be told to others of these clusters, or of all: the announcements that are verified and not over, as they came, each behind that of its signer. */
+  /**
+   * The announcements to publish, for these clusters or all: the verified ones that have not expired, as received, each after its signer's
+   * announcement.
+   */
   announcements(wallMs: number, of: Iterable<string> = this.#clusters.keys()): readonly SignedBytes[] {
     return [...of]
       .flatMap((cluster) => this.#clusters.get(cluster)?.claims() ?? [])
@@ -136,7 +142,7 @@ export class KeyRegistry {
       .map(({ sealed }) => sealed);
   }
 
-  /** Notes what changed with time. Twice, or too early, it changes nothing. The clock may have been set back. */
+  /** Records changes caused by time. A repeated or early call has no effect. The clock may have been set back. */
   tick({ wallMs }: Pick<Time, "wallMs">): void {
     if (isWithin(wallMs, this.#steady)) return;
     for (const [cluster, counted] of this.#counted) if (!isWithin(wallMs, counted)) this.#look(cluster, wallMs);
@@ -149,16 +155,16 @@ export class KeyRegistry {
   }
 
   /**
-   * The clusters of which a key began or ceased to count or to be told after this version, or whose region changed, as `tick`, `announce` and `configure`
-   * noted it.
-   * Undefined when it is so long ago that it may be any.
+   * The clusters that changed after this version, as recorded by `tick`, `announce` and `configure`: a key became valid or
+   * expired, an announcement was added or expired, or the region changed. Undefined if the version is so old that any cluster may have
+   * changed.
    */
   changedSince(version: number): readonly string[] | undefined {
     if (version < this.#forgotten) return undefined;
     return [...this.#changedAt].filter(([, at]) => at > version).map(([cluster]) => cluster);
   }
 
-  /** All keys, by cluster: those of the settings first, then each announcement. */
+  /** Lists all keys by cluster: the configured ones first, then each announcement. */
   list(wallMs: number): readonly ListedKey[] {
     return [...this.#clusters].flatMap(([cluster, keys]) => {
       const { region } = keys;
@@ -179,7 +185,10 @@ export class KeyRegistry {
     };
   }
 
-  /** Notes what counts of a cluster, and until when. What one cluster announces costs no look at the others. */
+  /**
+   * Evaluates the keys of one cluster, and until when the result is valid. An announcement of one cluster does not cause the evaluation of
+   * others.
+   */
   #look(cluster: string, wallMs: number): void {
     const keys = this.#clusters.get(cluster);
     const text = keys === undefined ? undefined : countedText(keys, wallMs);
@@ -207,7 +216,7 @@ function isWithin(wallMs: number, { fromWallMs, untilWallMs }: StablePeriod): bo
   return fromWallMs <= wallMs && wallMs < untilWallMs;
 }
 
-/** Around this time, between which times no key of the cluster begins or ends. */
+/** The period around this time in which no key of the cluster becomes valid or expires. */
 function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
   let [fromWallMs, untilWallMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
   for (const { notBeforeWallMs, notAfterWallMs } of keys.claims())
@@ -218,10 +227,13 @@ function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
   return { fromWallMs, untilWallMs };
 }
 
-/** What counts of a cluster, and what is told of it: keys that others should know before they count here are told too. */
+/**
+ * The valid keys of a cluster and its published announcements. Announcements are also published before their keys are valid here, so that
+ * other clusters know the keys early.
+ */
 function countedText(keys: ClusterKeys, wallMs: number): string {
-  const told = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
-  const announced = told.map(({ keyId, signedBy, notBeforeWallMs, notAfterWallMs }) =>
+  const published = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
+  const announced = published.map(({ keyId, signedBy, notBeforeWallMs, notAfterWallMs }) =>
     [keyId, signedBy, notBeforeWallMs, notAfterWallMs].join("/"),
   );
   return [keys.region, ...[...keys.countingAt(wallMs).keys()].toSorted(), ...announced].join(" ");

@@ -1,18 +1,21 @@
-/** Which 32 bytes may be a public key of a cluster: a point of edwards25519 that only who holds its secret can sign for. */
+/**
+ * Decides which 32 bytes are accepted as a public key of a cluster: a point of edwards25519 for which only the owner of the secret can sign.
+ */
 
 const P = 2n ** 255n - 19n;
 const D = 37_095_705_934_669_439_343_138_083_508_754_565_189_542_113_879_843_219_016_388_785_533_085_940_283_555n;
 const SIGN_BIT = 1n << 255n;
 
-/** A number modulo P. Fractions need no division, which is as slow as a power. */
+/** A number modulo P. Fractions avoid division, which is as slow as exponentiation. */
 interface Fraction {
   readonly over: bigint;
   readonly under: bigint;
 }
 
 /**
- * Whether the bytes are the encoding of a point (RFC 8032, 5.1.3) whose order is not small. For a point of small order there are signatures that anybody
- * can make, and earlier releases of Node 24 take them. Cost: some 150 µs, so it is asked once a key, when it is configured or rightly announced.
+ * Whether the bytes are the encoding of a point (RFC 8032, 5.1.3) whose order is not small. For a point of small order, anyone can create
+ * signatures that earlier releases of Node 24 accept. Costs about 150 µs, so it is checked once per key, when the key is configured or
+ * validly announced.
  */
 export function isSoundPublicKey(raw: Uint8Array): boolean {
   if (raw.length !== 32) return false;
@@ -20,7 +23,7 @@ export function isSoundPublicKey(raw: Uint8Array): boolean {
   if (over >= P) return false;
   let y: Fraction = { over, under: 1n };
   const xx = squareOfX(y);
-  // Euler's criterion: whether there is such an x. Both points with x = 0, for which the power is 0, have a small order.
+  // Euler's criterion decides whether such an x exists. Both points with x = 0, for which the power is 0, have a small order.
   if (power(xx.over * xx.under, (P - 1n) / 2n) !== 1n) return false;
   for (let times = 0; times < 3; times++) y = doubled(y);
   // The neutral point is the only one with y = 1.

@@ -1,34 +1,34 @@
-/** Seals: bytes with the signature of a cluster's key (docs/design/summaries.md, Keys). */
+/** Signs and verifies bytes with the key of a cluster (docs/design/summaries.md, Keys). */
 import { type Ed25519PrivateKey, type Ed25519PublicKey, sha256Hex } from "../lib/crypto.ts";
 
-/** What a signature is about. It is signed along, so that the signature of a beacon is none of a summary. */
+/** The purpose of a signature. It is part of the signed bytes, so that the signature of a heartbeat is not valid for a summary. */
 export const CONTEXT = {
   SUMMARY: "waymark.summary.v1",
   BEACON: "waymark.beacon.v1",
   KEY: "waymark.key.v1",
-  /** What is signed is told to nobody: only a number comes of it (`opaqueTag`). */
+  /** The signature is never published. It is only the input of a number (`opaqueTag`). */
   TAG: "waymark.tag.v1",
-  /** The holder of a key lets a cluster announce it. */
+  /** The holder of a key permits a cluster to announce it. */
   KEY_HOLDER: "waymark.key-holder.v1",
 } as const;
 export type SignatureContext = (typeof CONTEXT)[keyof typeof CONTEXT];
 
-/** Hexadecimal digits of a key id. */
+/** Hexadecimal digits of a key ID. */
 const KEY_ID_DIGITS = 16;
 const TAG_DIGITS = 16;
 const utf8 = new TextEncoder();
 
-/** Bytes as they were made, and a signature over them. */
+/** The original bytes, and a signature over them. */
 export interface SignedBytes {
   readonly signed: Uint8Array;
-  /** 64 bytes of Ed25519. Empty when it is not signed. */
+  /** 64 bytes of Ed25519. Empty when the bytes are not signed. */
   readonly signature: Uint8Array;
 }
 
-/** Signs as a cluster. */
+/** Signs for a cluster. */
 export interface ClusterSigner {
   readonly keyId: string;
-  /** The 64 bytes of the signature. Cost: some 25 µs. */
+  /** Returns the 64 bytes of the signature. Costs about 25 µs. */
   sign(context: SignatureContext, bytes: Uint8Array): Uint8Array;
 }
 
@@ -37,7 +37,7 @@ export interface SigningKey extends ClusterSigner {
   readonly publicKey: Ed25519PublicKey;
 }
 
-/** The name of a public key: the first digits of the SHA-256 of its bytes. */
+/** The ID of a public key: the first digits of the SHA-256 of its bytes. */
 export function keyIdOf(publicKey: Uint8Array): string {
   return sha256Hex(publicKey).slice(0, KEY_ID_DIGITS);
 }
@@ -48,8 +48,9 @@ export function signerOf(key: Ed25519PrivateKey): SigningKey {
 }
 
 /**
- * A number that stands for a text and tells nothing of it: who does not have the key cannot make it, so nobody can try what the text may be. The same for
- * the same key, because signatures of Ed25519 are. 64 bits, never 0. A cluster that signs nothing has no secret, so anybody can make its numbers.
+ * Returns a number that represents a text without revealing it: only the owner of the key can compute it, so no one else can test guesses.
+ * It is the same for the same key, because Ed25519 signatures are deterministic. 64 bits, never 0. A cluster without a signing key has no
+ * secret, so anyone can compute its numbers.
  */
 export function opaqueTag(signer: ClusterSigner | undefined, text: string): bigint {
   const bytes = utf8.encode(text);
@@ -57,14 +58,14 @@ export function opaqueTag(signer: ClusterSigner | undefined, text: string): bigi
   return BigInt(`0x${digits}`) || 1n;
 }
 
-/** Whether the key signed the bytes in this context. Cost: some 70 µs. */
+/** Whether the key signed the bytes in this context. Costs about 70 µs. */
 export function isSignedBy(publicKey: Ed25519PublicKey, context: SignatureContext, { signed, signature }: SignedBytes): boolean {
   return publicKey.verify(inContext(context, signed), signature);
 }
 
 /**
- * What is signed: the context, a zero byte, the bytes. No context holds a zero byte, so what was signed in one context is valid in no other. Not Ed25519ctx
- * of RFC 8032, which node:crypto does not offer.
+ * Returns the bytes to sign: the context, a zero byte, the bytes. No context contains a zero byte, so a signature made in one context is not
+ * valid in another. Ed25519ctx of RFC 8032 is not used, because node:crypto does not offer it.
  */
 function inContext(context: SignatureContext, bytes: Uint8Array): Uint8Array {
   const text = new Uint8Array(context.length + 1 + bytes.length);

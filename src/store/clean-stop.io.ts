@@ -1,7 +1,7 @@
 /**
- * The seal of a clean stop: a checksum of the whole database file, which is there only while no node runs. The next start
- * notices any byte that changed in between. After a crash there is no seal, and SQLite's own checks and the checksums of rows remain.
- * At every moment a file has its seal or its log, so a file with neither has lost its log. `commit-watermark.io.ts` shows whether the log is complete.
+ * The seal of a clean stop: a checksum of the whole database file, which exists only while no node runs. The next start detects any byte
+ * that changed in between. After a crash there is no seal, and only SQLite's own checks and the checksums of rows apply. At every moment a
+ * file has its seal or its log, so a file with neither has lost its log. `commit-watermark.io.ts` detects an incomplete log.
  */
 import {
   closeSync,
@@ -21,7 +21,7 @@ import { crc32 } from "node:zlib";
 
 const CHUNK_BYTES = 1 << 20;
 
-/** Makes creations, renamings and removals in `directory` durable. */
+/** Makes creations, renames and removals in `directory` durable. */
 export function syncDirectory(directory: string): void {
   const descriptor = openSync(directory, "r");
   try {
@@ -31,12 +31,12 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-/** `journal.sum` beside `journal.db`. */
+/** `journal.sum` next to `journal.db`. */
 function sumPath(path: string): string {
   return path.replace(/\.db$/, ".sum");
 }
 
-/** `<crc32> <size in bytes>` of a file. Cost: one read of the file, about 2 GB/s from the page cache. */
+/** `<crc32> <size in bytes>` of a file. Costs one read of the file, at about 2 GB/s from the page cache. */
 function fileSum(path: string): string {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const descriptor = openSync(path, "r");
@@ -54,10 +54,13 @@ function fileSum(path: string): string {
   }
 }
 
-/** Size of every seal, so that one can be written over another without more room on the disk. */
+/** Size of every seal, so that one can overwrite another without more disk space. */
 const SEAL_BYTES = 40;
 
-/** Where the seal waits while a node runs. It keeps its room on the disk, so that a stop can seal the file although the disk is full. */
+/**
+ * Where the seal is stored while a node runs. The file reserves its disk space, so that a stop can seal the database although the disk is
+ * full.
+ */
 function sparePath(path: string): string {
   return `${sumPath(path)}.new`;
 }
@@ -74,14 +77,14 @@ function writeSpare(path: string, seal: string): void {
   }
 }
 
-/** Seals `path`; the seal is on disk when this returns. `content` is the file that will get the name `path`. */
+/** Seals `path`. The seal is on disk when this returns. `content` is the file that will be renamed to `path`. */
 export function sealCleanStop(path: string, content = path): void {
   writeSpare(path, fileSum(content));
   renameSync(sparePath(path), sumPath(path));
   syncDirectory(dirname(path));
 }
 
-/** Whether the seal fits the file. */
+/** Whether the seal matches the file. */
 export function readSeal(path: string): "right" | "wrong" | "absent" {
   let seal: string;
   try {
@@ -93,14 +96,14 @@ export function readSeal(path: string): "right" | "wrong" | "absent" {
   return seal.trim() === fileSum(path) ? "right" : "wrong";
 }
 
-/** Whether there is a seal, whether or not it fits. */
+/** Whether a seal exists, matching or not. */
 export function hasSeal(path: string): boolean {
   return existsSync(sumPath(path));
 }
 
 /**
- * Puts the seal away, durably, before the first write that is acknowledged. The log must already exist with something synced in it, so that a
- * crash at any point leaves the seal or the log.
+ * Moves the seal away, durably, before the first acknowledged write. The log must already exist and have synced content, so that a crash at
+ * any point leaves the seal or the log.
  */
 export function unsealCleanStop(path: string): void {
   const directory = dirname(path);
@@ -110,14 +113,14 @@ export function unsealCleanStop(path: string): void {
   syncDirectory(directory);
 }
 
-/** Moves the log into the file and empties it. Throws when the disk refuses: the log then stays as it is, and nothing is lost. */
+/** Moves the log into the file and empties it. Throws when the disk fails: the log is then unchanged, and nothing is lost. */
 export function emptyLog(db: DatabaseSync): void {
-  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint found the file busy");
+  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint failed: the database is busy");
 }
 
 /**
- * Closes a database: empties its log, seals the file, and only then lets the log go. When the disk refuses one of these steps, a log stays
- * beside the file. Returns whether the file is sealed.
+ * Closes a database: empties its log, seals the file, and then releases the log. If the disk fails in one of these steps, a log remains next
+ * to the file. Returns whether the file is sealed.
  */
 export function closeSealed(path: string, db: DatabaseSync): boolean {
   let isSealed = false;
@@ -126,10 +129,10 @@ export function closeSealed(path: string, db: DatabaseSync): boolean {
     sealCleanStop(path);
     isSealed = true;
   } catch {
-    // The next start does without the seal, as after a crash.
+    // The next start works without the seal, as after a crash.
   }
   db.close();
-  // SQLite removes a log that it can still empty. The file is complete then, and an empty log says so.
+  // SQLite removes a log that it can still empty. The file is then complete, which an empty log indicates.
   if (!isSealed && !existsSync(`${path}-wal`)) writeFileSync(`${path}-wal`, "", { mode: 0o600 });
   return isSealed;
 }

@@ -34,7 +34,7 @@ export function readWatermark(path: string): number {
   return text === textOf(number) ? number : 0;
 }
 
-/** The open file. Disk errors are ignored: the watermark then falls behind, which is allowed. */
+/** The open file. Disk errors are ignored, because the watermark may be behind the database. */
 export class CommitWatermark {
   readonly #path: string;
   #descriptor: number | undefined;
@@ -45,7 +45,10 @@ export class CommitWatermark {
     this.#path = path;
   }
 
-  /** Writes the number of a commit that is on disk, without a sync: the number survives when the process is killed, but may be lost in a power cut. */
+  /**
+   * Writes the number of a commit that is on disk, without a sync. The number survives a kill of the process, but may be lost in a power
+   * cut.
+   */
   write(number: number): void {
     this.#try(() => {
       this.#isSynced = false;
@@ -67,7 +70,8 @@ export class CommitWatermark {
   #open(): number {
     const path = watermarkPath(this.#path);
     const descriptor = openSync(path, existsSync(path) ? "r+" : "w", 0o600);
-    // This must happen before the first write: SQLite does not sync the directory when it creates a log, so a power cut could remove the log and keep the watermark.
+    // This must happen before the first write. SQLite does not sync the directory when it creates a log, so a power cut could remove the log
+    // and keep the watermark.
     syncDirectory(dirname(path));
     return descriptor;
   }
@@ -84,7 +88,7 @@ export class CommitWatermark {
     try {
       act();
     } catch {
-      // An older watermark detects fewer losses, but never refuses a complete directory.
+      // An older watermark detects fewer losses, but never rejects a complete directory.
     }
   }
 }

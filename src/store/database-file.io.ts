@@ -1,4 +1,4 @@
-/** An SQLite file of ours until it is written to: locked, created whole, or inspected without a change to any byte of it. */
+/** A Waymark SQLite file before the first write: locked, created completely, or checked without changing it. */
 import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -11,11 +11,11 @@ import { walDamage } from "./wal-check.ts";
 /** Why a directory or file is not used. */
 export type FileFault = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
-/** How a database file of one kind is recognised and made. */
+/** How a database file of one kind is recognized and created. */
 export interface DatabaseFormat {
   /** `journal`: its files are `journal.db`, `journal.lock`, … */
   readonly name: string;
-  /** Application id in the SQLite header. */
+  /** Application ID in the SQLite header. */
   readonly applicationId: number;
   /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
@@ -25,23 +25,26 @@ export interface DatabaseFormat {
   readonly schema: string;
 }
 
-/** The format of all database files, in the SQLite header. 1 is everything before the first release; only this one is read (decision 31). */
+/**
+ * The format of all database files, in the SQLite header. 1 is every version before the first release. Only the current format is read
+ * (decision 31).
+ */
 export const STORED_FORMAT = 2;
 
-/** SQLite's codes for a disk that cannot be read (10), that is full (13), and on which a side file cannot be made (14). */
+/** SQLite's codes for a disk that cannot be read (10), a full disk (13), and a side file that cannot be created (14). */
 const DISK_CODES: readonly number[] = [10, 13, 14];
 const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
-/** A file system with less room counts as full: SQLite's side file alone takes 32 KiB. */
+/** With less free space, a file system counts as full: SQLite's side file alone uses 32 KiB. */
 const LEAST_ROOM_BYTES = 64 << 10;
 
-/** A file that must not be used, and that was not changed. The message says what is wrong and what can be done. */
+/** A file that must not be used, and that was not changed. The message has the fault and a remedy. */
 export class FileRefusedError extends Error {
   readonly problem: FileFault;
 
   constructor(problem: FileFault, message: string, cause?: unknown) {
     super(message, { cause });
-    this.name = "FileRefused";
+    this.name = "FileRefusedError";
     this.problem = problem;
   }
 }
@@ -50,20 +53,20 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Size of a file in bytes; 0 when it does not exist. */
+/** Size of a file in bytes. 0 when it does not exist. */
 export function fileBytes(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /**
- * Makes the directory (mode 700) if it is missing, and keeps every other process away from the database. Returns what lets go of it. Throws
- * `FileRefusedError` when another process has it. The lock is SQLite's exclusive file lock: the kernel takes it back when the process ends in any
- * way, so no lock is ever stale.
+ * Creates the directory (mode 700) if it is missing, and locks the database against other processes. Returns the function that unlocks it.
+ * Throws `FileRefusedError` when another process has the lock. The lock is SQLite's exclusive file lock: the kernel releases it however the
+ * process ends, so no lock is ever stale.
  */
 export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
   makePrivateDirectory(directory);
   const pidPath = join(directory, `${name}.pid`);
-  // A file of its own: we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
+  // A separate file, because we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
   const lock = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
   try {
     lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
@@ -76,7 +79,7 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
   try {
     writeFileSync(pidPath, `${process.pid}\n`);
   } catch {
-    // Only the message to a second opener says less then. A full disk must not keep a node from starting.
+    // Only the error message for another process is then less specific. A full disk must not prevent a node from starting.
   }
   return () => {
     rmSync(pidPath, { force: true });
@@ -89,28 +92,31 @@ function readHolder(pidPath: string): string {
     const pid = readFileSync(pidPath, "utf8").trim();
     if (pid !== "") return `process ${pid}`;
   } catch {
-    // The file is not written, or not readable by us. The lock itself is what counts.
+    // The file was not written, or cannot be read. Only the lock itself matters.
   }
   return "another process";
 }
 
 /**
- * Creates the file if it is missing, whole or not at all: a crash half-way leaves only a temporary file, which the next
- * start removes. Throws `FileRefusedError` when a log or a seal is there without its file.
+ * Creates the file if it is missing, atomically: a crash during creation leaves only a temporary file, which the next start removes. Throws
+ * `FileRefusedError` when a log or a seal exists without its file.
  */
 export function createIfMissing(path: string, format: DatabaseFormat, fill: (db: DatabaseSync) => void): void {
   if (existsSync(path)) return;
   if (existsSync(`${path}-wal`))
-    throw new FileRefusedError("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
+    throw new FileRefusedError("corrupt", `${path}-wal exists without ${path}: restore both, or move the directory away to start empty`);
   const temporary = `${path}.new`;
-  // A crash after the seal and before the renaming leaves the seal and the temporary file.
+  // A crash between sealing and renaming leaves the seal and the temporary file.
   if (format.isSealed && hasSeal(path) && !existsSync(temporary))
-    throw new FileRefusedError("corrupt", `${path} is missing beside its seal: restore both, or move the directory away to start empty`);
+    throw new FileRefusedError(
+      "corrupt",
+      `${path} is missing, but its seal exists: restore both, or move the directory away to start empty`,
+    );
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(temporary + suffix, { force: true });
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
   try {
-    // The log is turned on after everything is written: a close that cannot empty it would leave the file without its tables.
+    // The log is enabled after everything is written. Otherwise, if closing failed to empty the log, the file would have no tables.
     db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN; ${format.schema}`);
     db.exec(`PRAGMA application_id = ${format.applicationId}; PRAGMA user_version = ${STORED_FORMAT}`);
     fill(db);
@@ -119,25 +125,25 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
     db.close();
   }
   if (fileBytes(`${temporary}-wal`) > 0 || fileBytes(`${temporary}-journal`) > 0)
-    throw new Error(`${temporary} was not written to its end`);
+    throw new Error(`${temporary} was not written completely`);
   if (format.isSealed) sealCleanStop(path, temporary);
   renameSync(temporary, path);
   syncDirectory(dirname(path));
 }
 
-/** Checks the header as bytes, before SQLite can touch anything. Throws `FileRefusedError`. */
+/** Checks the header as bytes, before SQLite opens the file. Throws `FileRefusedError`. */
 function checkHeader(path: string, format: DatabaseFormat): void {
   const header = Buffer.alloc(100);
   const descriptor = openSync(path, "r");
   try {
-    if (readSync(descriptor, header, 0, 100, 0) < 100) throw damaged(path, "it is shorter than a header");
+    if (readSync(descriptor, header, 0, 100, 0) < 100) throw damaged(path, "it is shorter than an SQLite header");
   } finally {
     closeSync(descriptor);
   }
-  if (header.toString("latin1", 0, 16) !== "SQLite format 3\0") throw damaged(path, "it does not start as an SQLite file does");
+  if (header.toString("latin1", 0, 16) !== "SQLite format 3\0") throw damaged(path, "it does not start with an SQLite header");
   const applicationId = header.readUInt32BE(68);
   if (applicationId !== format.applicationId)
-    throw damaged(path, `its application id is ${applicationId}, ${format.name}.db has ${format.applicationId}`);
+    throw damaged(path, `its application id is ${applicationId}, expected ${format.applicationId} for ${format.name}.db`);
   const version = header.readUInt32BE(60);
   if (version === STORED_FORMAT) return;
   const what =
@@ -150,9 +156,9 @@ function checkHeader(path: string, format: DatabaseFormat): void {
 /** Checks the seal of a file whose log is empty or missing. Throws `FileRefusedError`. */
 function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): void {
   const seal = readSeal(path);
-  if (seal === "wrong") throw damaged(path, "it is not the file that the last clean stop left");
+  if (seal === "wrong") throw damaged(path, "it has changed since the last clean stop");
   if (!format.isSealed || seal === "right" || takesAsItIs || existsSync(`${path}-wal`)) return;
-  throw lostLog(path, `after a crash ${path}-wal holds what was written last, and no clean stop left ${format.name}.sum`);
+  throw lostLog(path, `${path}-wal is missing, and there is no ${format.name}.sum of a clean stop`);
 }
 
 /** Compares the last commit of the database with the watermark. Throws `FileRefusedError` if commits are lost. */
@@ -170,25 +176,25 @@ export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSy
   return { last: Number(db.prepare(format.lastCommit).get()?.["number"] ?? 0), watermark: readWatermark(path) };
 }
 
-/** The refusal of a file whose log is missing or incomplete. */
+/** The error for a file whose log is missing or incomplete. */
 function lostLog(path: string, how: string): FileRefusedError {
   return new FileRefusedError(
     "corrupt",
-    `${path} has lost its log: ${how}; nothing was changed: put the log back, or start with --new-generation to take what is there as it is`,
+    `${path} has lost its log: ${how}; nothing was changed: put the log back, or start with --new-generation to accept the remaining data`,
   );
 }
 
-/** The refusal of a file whose content was never written by us. */
+/** The error for a file with contents that Waymark never writes. */
 export function damaged(path: string, problem: string, cause?: unknown): FileRefusedError {
   return new FileRefusedError("corrupt", damageText(path, problem), cause);
 }
 
 /** The message about a damaged file. */
 export function damageText(path: string, problem: string): string {
-  return `${path} is damaged: ${problem}; it was left as it is: restore a backup, or move the directory away to start empty`;
+  return `${path} is damaged: ${problem}; it was left unchanged: restore a backup, or move the directory away to start empty`;
 }
 
-/** What to throw for an error of reading: the disk's own errors say nothing about the file, and all others mean damage. */
+/** Returns what to throw for a read error. Errors of the disk give no information about the file, and all other errors mean damage. */
 export function refusalOf(path: string, error: unknown): unknown {
   if (error instanceof FileRefusedError || !(error instanceof Error)) return error;
   return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
@@ -198,7 +204,7 @@ function sqliteCode(error: Error): number {
   return "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
 }
 
-/** Whether the disk had no room: it says so, or SQLite could not make a side file and little room is left. */
+/** Whether the disk is full: it reports so, or SQLite could not create a side file and little space is left. */
 function isDiskFull(error: unknown, directory: string): boolean {
   if (!(error instanceof Error)) return false;
   const code = sqliteCode(error);
@@ -208,13 +214,13 @@ function isDiskFull(error: unknown, directory: string): boolean {
   return bavail * bsize < LEAST_ROOM_BYTES;
 }
 
-/** The refusal to report for an error that kept a directory from being opened. */
+/** The error to report when a directory could not be opened. */
 export function refusedBy(error: unknown, directory: string): FileRefusedError {
   if (error instanceof FileRefusedError) return error;
   if (isDiskFull(error, directory))
     return new FileRefusedError(
       "disk_full",
-      `data directory ${directory} cannot be used: disk full (${messageOf(error)}): make room and start again`,
+      `data directory ${directory} cannot be used: disk full (${messageOf(error)}): free some space and start again`,
     );
   return new FileRefusedError("unreadable", `data directory ${directory} cannot be used: ${messageOf(error)}`);
 }
@@ -224,7 +230,7 @@ export interface InspectOptions {
   readonly takesAsItIs: boolean;
 }
 
-/** A file that is open for reading. Everything is checked that does not need its rows, and nothing on disk changes. */
+/** A file that is open for reading. Checks everything that does not need its rows. Nothing on disk changes. */
 export class FileInspection {
   readonly #path: string;
   readonly #hadShm: boolean;
@@ -239,8 +245,8 @@ export class FileInspection {
     const logDamage = walBytes === 0 ? undefined : walDamage(readFileSync(`${path}-wal`));
     if (logDamage !== undefined) throw damaged(path, logDamage);
     this.#hadShm = existsSync(`${path}-shm`);
-    // Without a log the file is complete and is read without locks or side files. With a log, a read-only connection
-    // cannot checkpoint: log and file stay as they are when it closes.
+    // Without a log the file is complete, and is read without locks or side files. With a log, a read-only connection cannot checkpoint, so
+    // log and file are unchanged when it closes.
     this.db = new DatabaseSync(walBytes === 0 ? new URL(`${pathToFileURL(path).href}?immutable=1`) : path, { readOnly: true });
     try {
       const check = this.db.prepare("PRAGMA quick_check(1)").get();
@@ -254,7 +260,7 @@ export class FileInspection {
     }
   }
 
-  /** Runs `body` on the file. Closes it when that throws, and turns errors of SQLite into `FileRefusedError`. */
+  /** Runs `body` on the file. If it throws, closes the file, and converts errors of SQLite to `FileRefusedError`. */
   read<T>(body: (db: DatabaseSync) => T): T {
     try {
       return body(this.db);
@@ -270,7 +276,10 @@ export class FileInspection {
   }
 }
 
-/** Opens an inspected file for writing, with its log on. Exclusive, so there is no shared-memory file. A commit is on disk when it returns. */
+/**
+ * Opens a checked file for writing, with its log enabled. The lock is exclusive, so there is no shared-memory file. A commit is on disk when
+ * it returns.
+ */
 export function openForWriting(path: string): DatabaseSync {
   const db = new DatabaseSync(path);
   db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
@@ -289,7 +298,7 @@ interface OpenOptions<T> extends InspectOptions {
 
 /**
  * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefusedError`,
- * nothing changed, when the file is in use, damaged, or of another format.
+ * without changes, when the file is in use, damaged, or of another format.
  */
 export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: OpenOptions<T>) {
   const path = join(directory, file);
@@ -306,7 +315,10 @@ export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill,
   }
 }
 
-/** A function that runs `body` in one transaction of `db`, and rolls it back when anything throws. HOT: once a batch; `exec` cost 1.3 µs more. */
+/**
+ * Returns a function that runs `body` in one transaction of `db`, and rolls it back if `body` throws. HOT: once per batch; `exec` cost 1.3
+ * µs more.
+ */
 export function transactions(db: DatabaseSync): (body: () => void) => void {
   const [begin, commit] = [db.prepare("BEGIN IMMEDIATE"), db.prepare("COMMIT")];
   return (body) => {

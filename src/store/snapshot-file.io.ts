@@ -1,18 +1,18 @@
-/** A file that is written block by block under another name, and replaces the one before it when it is whole and on disk. */
+/** A file that is written block by block under a temporary name, and replaces the previous file when it is complete and on disk. */
 import { open, rename, rm, utimes } from "node:fs/promises";
 import { dirname } from "node:path";
 import { performance } from "node:perf_hooks";
 
-/** How many bytes are gathered for one write. */
+/** Number of bytes that are collected for one write. */
 const WRITE_BYTES = 1 << 20;
-/** How many are read at once: Node reads less than 2 GiB. */
+/** Number of bytes per read: Node reads less than 2 GiB at a time. */
 const READ_BYTES = 1 << 30;
-/** How long restoring runs before the event loop has its turn, in ms. */
+/** How long restoring runs before it yields to the event loop, in ms. */
 const SLICE_MS = 5;
 
 /**
- * Writes the blocks to `path`, one a turn of the event loop, which does not wait for the disk. Returns the size in bytes. Returns undefined,
- * and leaves the file before as it is, when the size would be above `maxBytes` or `signal` is aborted.
+ * Writes the blocks to `path`, one per turn of the event loop, without blocking on the disk. Returns the size in bytes. Returns undefined,
+ * and keeps the previous file, when the size would be above `maxBytes` or `signal` is aborted.
  */
 export async function writeSnapshotFile(
   path: string,
@@ -40,11 +40,11 @@ export async function writeSnapshotFile(
       } else await new Promise((resolve) => setImmediate(resolve));
     }
     if (gathered.length > 0) await file.writev(gathered);
-    // Set before the renaming: a crash must not leave a file that looks newer than its content.
+    // Set before the rename, because a crash must not leave a file that looks newer than its content.
     if (rightWallMs !== undefined) await file.utimes(rightWallMs / 1000, rightWallMs / 1000);
     await file.sync();
     await rename(temporary, path);
-    // Not `syncDirectory`, which would hold the event loop for as long as the disk takes.
+    // `syncDirectory` is not used, because it would block the event loop while the disk syncs.
     await using directory = await open(dirname(path), "r");
     await directory.sync();
     return sizeBytes;
@@ -54,7 +54,10 @@ export async function writeSnapshotFile(
   }
 }
 
-/** The content of the file, and when it was last known to be right. Undefined when there is no file. Rejects when it has more than `maxBytes`. */
+/**
+ * Returns the content of the file, and when it was last known to be current. Undefined when there is no file. Rejects when it has more than
+ * `maxBytes`.
+ */
 export async function readSnapshotFile(
   path: string,
   maxBytes: number,
@@ -66,7 +69,7 @@ export async function readSnapshotFile(
     const bytes = Buffer.allocUnsafeSlow(size);
     for (let at = 0; at < size; ) {
       const { bytesRead } = await file.read(bytes, at, Math.min(size - at, READ_BYTES), at);
-      if (bytesRead === 0) throw new Error("it was cut off while it was read");
+      if (bytesRead === 0) throw new Error("it was truncated while it was read");
       at += bytesRead;
     }
     return { bytes, savedWallMs: mtimeMs };
@@ -76,17 +79,17 @@ export async function readSnapshotFile(
   }
 }
 
-/** Notes that the file is as good as one written now, because nothing has changed since. */
+/** Marks the file as current, because nothing has changed since it was written. */
 export async function touchSnapshotFile(path: string, wallMs: number): Promise<void> {
   await utimes(path, wallMs / 1000, wallMs / 1000);
 }
 
-/** Keeps a file that cannot be used under another name, for people to look at. */
+/** Renames a file that cannot be used, and keeps it for inspection. */
 export async function setAsideSnapshotFile(path: string): Promise<void> {
   await rename(path, `${path}.ignored`);
 }
 
-/** Does the work of reading a file back, in slices: it yields where the event loop may have its turn. Resolves with what it returns. */
+/** Runs the work of restoring a file in slices: at each `yield` the event loop can run. Resolves with the generator's result. */
 export async function inSlices<T>(work: Generator<unknown, T>): Promise<T> {
   let untilMonoMs = performance.now() + SLICE_MS;
   for (let step = work.next(); ; step = work.next()) {

@@ -1,4 +1,4 @@
-/** The first module of each thread of the store: it turns Node's compile cache on, and then serves the owners that `thread.io.ts` names. */
+/** The first module of each store thread. It enables Node's compile cache, and then serves the owners that `thread.io.ts` requests. */
 import { flushCompileCache } from "node:module";
 import { parentPort, workerData } from "node:worker_threads";
 import { keepCompiled } from "../lib/v8/compile-cache.io.ts";
@@ -15,12 +15,12 @@ async function host({ module, port }: Exclude<ThreadOrder, "end">): Promise<void
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each owner's module exports this
   const { serve } = (await import(module)) as { readonly serve: ServeFunction };
   serve(port);
-  // Now, because a kill -9 leaves no time for it at the end.
+  // Flushed now, because a kill -9 leaves no time for it at the end.
   flushCompileCache();
 }
 
 const orders = parentPort;
-if (orders === null) throw new Error("a thread of the store was started as a program");
+if (orders === null) throw new Error("a store thread cannot be started as a program");
 await keepCompiled();
 orders.on("message", (order: ThreadOrder) => {
   // The thread ends with its last owner.

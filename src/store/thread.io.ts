@@ -1,44 +1,47 @@
 /**
- * Threads that own database files: the store asks the owner of a file by calling methods of it, in order, and each call gets one answer. Owners of
- * which each waits little for a disk share a thread, because a thread costs 13 MB.
+ * Threads that own database files. The store calls methods of the owner of a file, in order, and each call gets one answer. Owners that
+ * rarely wait for a disk share a thread, because a thread costs 13 MB.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
 import { FileRefusedError, messageOf } from "./database-file.io.ts";
 
-/** How long an ending process waits for its threads, in ms: longer than an fsync of a working disk takes. */
+/** How long an exiting process waits for its threads, in ms: longer than an fsync of a healthy disk takes. */
 const LAST_CLOSE_MS = 2000;
 
-/** The thread of each owner. A slow fsync of the journal delays nothing else, and nothing else delays the journal. */
+/**
+ * The thread of each owner. The journal has its own thread, so that a slow fsync of the journal delays nothing else, and nothing else delays
+ * the journal.
+ */
 const THREADS = { journal: "journal", audit: "records", control: "records" } as const;
 
 /** The folders of `src/store/` whose `worker.io.ts` is an owner's module. */
 export type OwnerName = keyof typeof THREADS;
 
-/** What a thread is started with: the word that it sets to 1 when it has ended. */
+/** The start data of a thread: the word that it sets to 1 when it has ended. */
 export interface ThreadData {
   readonly ended: Int32Array;
 }
 
-/** What a thread is told: the module of an owner to serve at this port, or that no other follows. */
+/** A message to a thread: the module of an owner to serve on this port, or `end` when no further owner follows. */
 export type ThreadOrder = { readonly module: string; readonly port: MessagePort } | "end";
 
 interface ThreadHandle {
   readonly worker: Worker;
   readonly ended: Int32Array;
-  /** The ports of its owners that are open. */
+  /** The open ports of its owners. */
   readonly ports: Set<MessagePort>;
 }
 
-/** The threads that take owners, by name. One whose last owner closed is not among them. */
+/** The threads that accept owners, by name. A thread whose last owner has closed is removed. */
 const open = new Map<string, ThreadHandle>();
-/** All that run. */
+/** All running threads. */
 const running = new Set<ThreadHandle>();
 
 /**
- * Closes the files of all threads when the process ends by `process.exit` or an exception. Node would close their databases, and SQLite would
- * then remove the logs of files that have no seal: the next start would take them for files that have lost their logs. A process that has to
- * wait too long ends as by `kill -9`, which leaves the logs in place.
+ * Closes the files of all threads when the process ends by `process.exit` or an exception. Otherwise Node would close their databases, and
+ * SQLite would remove the logs of files without a seal, so that the next start would report lost logs. A process that would have to wait too
+ * long ends as by `kill -9`, which leaves the logs in place.
  */
 function closeThreads(): void {
   const endMs = performance.now() + LAST_CLOSE_MS;
@@ -51,7 +54,7 @@ function closeThreads(): void {
   }
 }
 
-// The build rewrites the endings of imports, but not of these paths.
+// The build rewrites the extensions of imports, but not of these paths.
 const ENDING = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
 
 function startThread(name: string): ThreadHandle {
@@ -62,7 +65,7 @@ function startThread(name: string): ThreadHandle {
   if (running.size === 0) process.once("exit", closeThreads);
   running.add(thread);
   open.set(name, thread);
-  // Each owner listens for its end.
+  // Each owner has a listener for the end of the thread, so the number is not limited.
   worker.setMaxListeners(0);
   worker.once("exit", () => {
     running.delete(thread);
@@ -72,7 +75,7 @@ function startThread(name: string): ThreadHandle {
   return thread;
 }
 
-/** Serves an owner in its thread, which is started if it does not run. Messages that are posted before the module listens wait for it. */
+/** Serves an owner in its thread, and starts the thread if it is not running. Messages posted before the module listens are queued. */
 function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly port: MessagePort } {
   const threadName = THREADS[name];
   const thread = open.get(threadName) ?? startThread(threadName);
@@ -88,14 +91,16 @@ function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly por
   return { thread, port };
 }
 
-/** Marks a buffer of an answer that is moved to the other thread rather than copied. */
+/** Marks a buffer of an answer that is moved to the other thread instead of copied. */
 export type TransferBuffer = (buffer: ArrayBufferLike | undefined) => void;
 
-/** The owner of a file, which lives in a thread: the caller's side calls its methods by name. Each takes one argument, and may mark buffers. */
+/**
+ * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each takes one argument, and can mark buffers.
+ */
 export interface ThreadOwner {
   /** The answer to `open`. */
   readonly opened: unknown;
-  /** Lets go of the file. */
+  /** Releases the file. */
   close(): void;
 }
 
@@ -111,18 +116,18 @@ interface ThreadCall {
 
 type ThreadReply =
   | { readonly kind: "answer"; readonly answer: unknown }
-  /** The method threw. `message` is without the reason before it. */
+  /** The method threw. `message` does not start with the reason. */
   | { readonly kind: "failed"; readonly reason: ErrorReason; readonly message: string; readonly metadata: Readonly<Record<string, string>> }
-  /** Nothing was asked: see `notify`. */
+  /** A notice without a call: see `notify`. */
   | { readonly kind: "notice"; readonly message: string };
 
 interface PendingReply {
-  // A method, so that a promise of the call's own type fits. Only the thread that was asked answers it.
+  // Declared as a method, so that a promise of the call's own type fits. Only the called thread resolves it.
   resolve(answer: unknown): void;
   readonly reject: (error: Error) => void;
 }
 
-/** The caller's side of an owner in a thread. `O` is the type of the owner, and `R` what that is opened with. */
+/** The caller's side of an owner in a thread. `O` is the type of the owner, and `R` the type of its open request. */
 export class ThreadCalls<O extends ThreadOwner, R> {
   readonly #port: MessagePort;
   readonly #name: OwnerName;
@@ -132,7 +137,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
 
-  /** Has the owner of `src/store/<name>/worker.io.ts` served in its thread. */
+  /** Starts serving the owner of `src/store/<name>/worker.io.ts` in its thread. */
   constructor(name: OwnerName, onNotice: (message: string) => void = () => {}) {
     this.#name = name;
     this.#onNotice = onNotice;
@@ -142,7 +147,8 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     const onError = (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error);
     thread.worker.once("error", onError);
     const exited = new Promise<void>((resolve) => thread.worker.once("exit", resolve));
-    // The owner has let go of its file when its port closes. A thread that ends with the last owner is waited for, because it holds memory.
+    // When the port closes, the owner has released its file. When the thread ends with its last owner, that is awaited too, because a thread
+    // uses memory.
     this.#exited = new Promise((resolve) => {
       port.once("close", () => {
         thread.worker.off("error", onError);
@@ -153,12 +159,12 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     });
   }
 
-  /** Opens the file; to be called first. Resolves to what the owner says of it, and rejects as `call` does. */
+  /** Opens the file. Must be called first. Resolves to the owner's `opened`, and rejects as `call` does. */
   open(request: R): Promise<O["opened"]> {
     return this.#ask<O["opened"]>("open", request, []);
   }
 
-  /** Rejects with what the method threw, and with `store_unavailable` when the thread has ended. Buffers in `transfer` are moved. */
+  /** Rejects with the error of the method, and with `store_unavailable` when the thread has ended. Buffers in `transfer` are moved. */
   call<Name extends MethodName<O>>(
     method: Name,
     request?: OwnerRequest<O, Name>,
@@ -167,12 +173,12 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     return this.#ask<OwnerAnswer<O, Name>>(method, request, transfer);
   }
 
-  /** Has the thread close its file, and resolves when it has ended. Does the same when it ended before. */
+  /** Makes the thread close its file, and resolves when it has ended. Also resolves when it has ended before. */
   async close(): Promise<void> {
     try {
       await this.#ask("close", undefined, []);
     } catch (error) {
-      // The thread is gone already, and nothing is held any more.
+      // The thread has already ended, and holds no file.
       if (!(error instanceof WaymarkError)) throw error;
     }
     await this.#exited;
@@ -192,7 +198,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
       return;
     }
     const waiting = this.#waiting.shift();
-    assert(waiting !== undefined, "a thread answered without being asked", { thread: this.#name });
+    assert(waiting !== undefined, "a thread sent an answer without a call", { thread: this.#name });
     if (reply.kind === "answer") waiting.resolve(reply.answer);
     else waiting.reject(new WaymarkError(reply.reason, reply.message, { metadata: reply.metadata }));
   }
@@ -204,21 +210,21 @@ export class ThreadCalls<O extends ThreadOwner, R> {
 }
 
 export interface ThreadServeOptions {
-  /** Whether any method that throws ends the owner. Without it only a failed opening and `close` do. */
+  /** Whether the owner ends when any method throws. By default it ends only after a failed opening and `close`. */
   readonly endsOnFailure?: boolean;
   /** Runs after each answer that does not end the owner. */
   readonly afterAnswer?: () => void;
 }
 
-/** Tells the caller's side something that it did not ask for. */
+/** Sends the caller's side a message that is not an answer. */
 export type NotifyCaller = (message: string) => void;
 
-/** What the module of an owner exports as `serve`: it answers at the port. */
+/** The export `serve` of an owner's module. It answers calls on the port. */
 export type ServeFunction = (port: MessagePort) => void;
 
 /**
- * Opens the owner of a file with the first request, and then answers every call with what its method returns or throws. The port closes after
- * `close`, and when the first call fails.
+ * Opens the owner of a file with the first request, and then answers every call with the result or the error of its method. The port closes
+ * after `close`, and when the first call fails.
  */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it names what the caller opens with, which no parameter shows
 export function serving<R>(
@@ -231,7 +237,7 @@ export function serving<R>(
     let owner: ThreadOwner | undefined;
     let isOver = false;
     port.on("message", ({ method, request }: { readonly method: string; readonly request: R }) => {
-      // A closed port may still give messages that came before.
+      // A closed port may still deliver earlier messages.
       if (isOver) return;
       const moved: ArrayBuffer[] = [];
       const move: TransferBuffer = (buffer) => {
@@ -244,14 +250,14 @@ export function serving<R>(
           answer = owner.opened;
         } else if (owner !== undefined) {
           const run: unknown = Reflect.get(owner, method);
-          assert(typeof run === "function", "a thread was asked for a method that it does not have", { method });
+          assert(typeof run === "function", "a thread received a call of an unknown method", { method });
           answer = run.call(owner, request, move);
-        } else assert(method === "close", "a thread was asked before it was open", { method });
+        } else assert(method === "close", "a thread received a call before it was open", { method });
         isOver = method === "close";
         post({ kind: "answer", answer }, moved);
       } catch (error) {
         isOver = owner === undefined || endsOnFailure || method === "close";
-        // Before the answer: callers may look at the directory, or open it again.
+        // Closed before the answer, because callers may inspect the directory or open it again.
         if (isOver && method !== "close") owner?.close();
         post(failureOf(error));
       }

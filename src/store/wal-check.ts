@@ -1,7 +1,6 @@
 /**
- * Tells a damaged SQLite write-ahead log from one that a crash cut off. SQLite itself takes the first frame that
- * does not fit for the end, so a flipped bit would silently undo every batch after it.
- * Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
+ * Distinguishes a damaged SQLite write-ahead log from a log that a crash cut off. SQLite itself treats the first invalid frame as the end,
+ * so a flipped bit would silently undo every batch after it. Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
  */
 
 const HEAD_BYTES = 32;
@@ -11,8 +10,9 @@ const MAGIC = 0x377f0682;
 type WalSum = readonly [number, number];
 
 /**
- * Why `log` is damaged; undefined when a writer can have left it. A last batch that is cut off is no damage, because a crash may have
- * come before it was acknowledged. Damage in the last two batches looks the same; the watermark detects it (`commit-watermark.io.ts`).
+ * Returns the damage of `log`. Undefined if a writer can have left it in this state. A last batch that is cut off is not damage, because a
+ * crash may have come before it was acknowledged. Damage in the last two batches looks the same; the watermark detects it
+ * (`commit-watermark.io.ts`).
  */
 export function walDamage(log: Uint8Array): string | undefined {
   if (log.length < HEAD_BYTES) return undefined;
@@ -23,8 +23,8 @@ export function walDamage(log: Uint8Array): string | undefined {
   const sum = (from: WalSum, at: number, end: number) => checksum(view, { from, at, end, isLittleEndian });
   const head = sum([0, 0], 0, 24);
   if ((magic & ~1) !== MAGIC || !isSum(head, view, 24)) {
-    // The header is written and synced before any frame, so a bad header before frames was good once.
-    return log.length > HEAD_BYTES + FRAME_HEAD_BYTES ? "its log's header is damaged" : undefined;
+    // The header is written and synced before any frame, so a bad header before frames was valid once.
+    return log.length > HEAD_BYTES + FRAME_HEAD_BYTES ? "the header of its log is damaged" : undefined;
   }
   const frameBytes = FRAME_HEAD_BYTES + pageBytes;
   let before: WalSum = head;
@@ -58,7 +58,7 @@ interface ChecksumRange {
 
 function checksum(view: DataView, { from, at, end, isLittleEndian }: ChecksumRange): WalSum {
   let [first, second] = from;
-  // HOT: 16 MiB of log is two million rounds at a start after a crash.
+  // HOT: 16 MiB of log is two million iterations at a start after a crash.
   for (let word = at; word < end; word += 8) {
     first = (first + view.getUint32(word, isLittleEndian) + second) >>> 0;
     second = (second + view.getUint32(word + 4, isLittleEndian) + first) >>> 0;

@@ -136,7 +136,7 @@ test.each([
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--hash-key", "k"], says: "--hash-key requires --policy hash" },
   { argv: ["apply"], says: "--file" },
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read --file missing.yaml" },
-  { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
+  { argv: ["discovery", "query", "--server", "host:port"], says: "expected host:port" },
   { argv: ["discovery", "query", "--timeout", "1"], says: "expected a duration" },
   { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together" },
   { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
@@ -295,12 +295,12 @@ test("a server that is none is named as it was given, by variable or by flag", a
   const env = { WAYMARK_SERVER: "nope:xx" };
   expect(await waymark(["discovery", "status"], { env })).toMatchObject({
     exit: 2,
-    stderr: expect.stringContaining("error: WAYMARK_SERVER nope:xx: not host:port") as string,
+    stderr: expect.stringContaining("error: WAYMARK_SERVER nope:xx: expected host:port") as string,
   });
   const { stderr } = await waymark(["discovery", "status", "--server", "other:xx"], { env });
-  expect(stderr).toContain("error: --server other:xx: not host:port");
+  expect(stderr).toContain("error: --server other:xx: expected host:port");
   expect((await waymark(["discovery", "status"], { env: { WAYMARK_SERVER: "a:1," } })).stderr).toContain(
-    'WAYMARK_SERVER "": not host:port',
+    'WAYMARK_SERVER "": expected host:port',
   );
 });
 
@@ -383,7 +383,7 @@ test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
       expect(stderr).toContain(`${named} is not a token`);
       expect(stderr).not.toContain("CRET");
     }
-    expect(() => connect({ servers: ["127.0.0.1:1"], token })).toThrow(/^connect: not a token: it must be/);
+    expect(() => connect({ servers: ["127.0.0.1:1"], token })).toThrow(/^connect: invalid token: it must have/);
   },
 );
 

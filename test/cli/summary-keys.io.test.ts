@@ -106,7 +106,7 @@ test("for a program the announcement is one document, with the public key as the
 
 test.each([
   { flags: { "--new-key-file": OLD }, says: "a key cannot announce itself" },
-  { flags: { "--new-key-file": "/no/such/file" }, says: "the new key: /no/such/file: there is no such file; make one with: openssl" },
+  { flags: { "--new-key-file": "/no/such/file" }, says: "the new key: /no/such/file: file not found; create it with: openssl" },
   { flags: { "--key-file": file("words", "SECRET words\n") }, says: "the key that announces it: " },
   { flags: { "--for": "0s" }, says: "invalid --for 0s: expected a duration from 1ms to 3650d" },
   { flags: { "--for": "3651d" }, says: "invalid --for 3651d: expected a duration from 1ms to 3650d" },

@@ -30,38 +30,42 @@ const CALLS: Readonly<Record<string, (client: Client, options: never) => Promise
 };
 
 test.each([
-  ["register", { ttlMs: Number.NaN }, "RangeError: register: ttlMs is NaN, not a number of milliseconds from 1000 to 86400000"],
-  ["register", { ttlMs: Number.POSITIVE_INFINITY }, "RangeError: register: ttlMs is Infinity, not"],
-  ["register", { ttlMs: 1e300 }, "RangeError: register: ttlMs is 1e+300, not"],
-  ["register", { ttlMs: 999 }, "RangeError: register: ttlMs is 999, not"],
-  ["register", { ttlMs: "x" }, 'RangeError: register: ttlMs is "x", not'],
-  ["register", { ttl: 5000 }, "TypeError: register: ttl is not an option; the options are ttlMs, waitsForServer, signal, onEvent"],
-  ["register", { waitsForServer: "no" }, 'TypeError: register: waitsForServer is "no", not true or false'],
-  ["register", { onEvent: 5 }, "TypeError: register: onEvent is 5, not a function"],
-  ["register", { signal: "x" }, 'TypeError: register: signal is "x", not an AbortSignal'],
-  ["register", 5, "TypeError: register: the options are 5, not an object"],
-  ["discovery.serverInfo", { timeoutMs: 1e12 }, "RangeError: serverInfo: timeoutMs is 1000000000000, not a number of milliseconds from 1"],
-  ["discovery.serverInfo", { toString: 1 }, "TypeError: serverInfo: toString is not an option; the options are timeoutMs, signal"],
-  ["discovery.catalogWatch", { timeoutMs: 5 }, "TypeError: catalogWatch: timeoutMs is not an option; the options are signal"],
-  ["query", { timeoutMs: 1e12 }, "RangeError: query: timeoutMs is 1000000000000, not"],
-  ["query", { timeoutMs: -1 }, "RangeError: query: timeoutMs is -1, not"],
-  ["query", { signal: {} }, "TypeError: query: signal is a value of type object, not an AbortSignal"],
+  ["register", { ttlMs: Number.NaN }, "RangeError: register: invalid ttlMs NaN: expected a number of milliseconds from 1000 to 86400000"],
+  ["register", { ttlMs: Number.POSITIVE_INFINITY }, "RangeError: register: invalid ttlMs Infinity: expected"],
+  ["register", { ttlMs: 1e300 }, "RangeError: register: invalid ttlMs 1e+300: expected"],
+  ["register", { ttlMs: 999 }, "RangeError: register: invalid ttlMs 999: expected"],
+  ["register", { ttlMs: "x" }, 'RangeError: register: invalid ttlMs "x": expected'],
+  ["register", { ttl: 5000 }, "TypeError: register: unknown option ttl; the options are ttlMs, waitsForServer, signal, onEvent"],
+  ["register", { waitsForServer: "no" }, 'TypeError: register: invalid waitsForServer "no": expected true or false'],
+  ["register", { onEvent: 5 }, "TypeError: register: invalid onEvent 5: expected a function"],
+  ["register", { signal: "x" }, 'TypeError: register: invalid signal "x": expected an AbortSignal'],
+  ["register", 5, "TypeError: register: invalid options 5: expected an object"],
+  [
+    "discovery.serverInfo",
+    { timeoutMs: 1e12 },
+    "RangeError: serverInfo: invalid timeoutMs 1000000000000: expected a number of milliseconds from 1",
+  ],
+  ["discovery.serverInfo", { toString: 1 }, "TypeError: serverInfo: unknown option toString; the options are timeoutMs, signal"],
+  ["discovery.catalogWatch", { timeoutMs: 5 }, "TypeError: catalogWatch: unknown option timeoutMs; the options are signal"],
+  ["query", { timeoutMs: 1e12 }, "RangeError: query: invalid timeoutMs 1000000000000: expected"],
+  ["query", { timeoutMs: -1 }, "RangeError: query: invalid timeoutMs -1: expected"],
+  ["query", { signal: {} }, "TypeError: query: invalid signal of type object: expected an AbortSignal"],
   [
     "watch",
     { silentms: 1 },
-    "TypeError: watch: silentms is not an option; the options are waitsForServer, signal, silentMs, onChange, onBreak",
+    "TypeError: watch: unknown option silentms; the options are waitsForServer, signal, silentMs, onChange, onBreak",
   ],
-  ["watch", { silentMs: -1 }, "RangeError: watch: silentMs is -1, not"],
-  ["watch", { silentMs: Number.NaN }, "RangeError: watch: silentMs is NaN, not"],
-  ["watch", { onChange: [] }, "TypeError: watch: onChange is a value of type array, not a function"],
-  ["follow", { signal: new AbortController().signal, chance: 1 }, "TypeError: follow: chance is 1, not a function"],
-  ["resolve", { policy: 99 }, "RangeError: resolve: policy is 99, not a value of ResolvePolicy"],
+  ["watch", { silentMs: -1 }, "RangeError: watch: invalid silentMs -1: expected"],
+  ["watch", { silentMs: Number.NaN }, "RangeError: watch: invalid silentMs NaN: expected"],
+  ["watch", { onChange: [] }, "TypeError: watch: invalid onChange of type array: expected a function"],
+  ["follow", { signal: new AbortController().signal, chance: 1 }, "TypeError: follow: invalid chance 1: expected a function"],
+  ["resolve", { policy: 99 }, "RangeError: resolve: invalid policy 99: expected a value of ResolvePolicy"],
   ["resolve", { policy: ResolvePolicy.HASH }, "RangeError: resolve: the policy HASH needs a hashKey"],
-  ["resolve", { kind: 99 }, "RangeError: resolve: kind is 99, not a value of EntryKind"],
-  ["resolve", { avoid: [{}] }, "TypeError: resolve: avoid is a value of type array, not a list of choices"],
-  ["resolve", { zone: "z" }, "TypeError: resolve: zone is not an option; the options are kind, policy, hashKey, avoid"],
-  ["callWithSummary", { namespace: 7 }, "TypeError: callWithSummary: namespace is 7, not a text"],
-  ["callWithSummary", { kind: 1 }, "TypeError: callWithSummary: kind is not an option; the options are namespace, service, signal"],
+  ["resolve", { kind: 99 }, "RangeError: resolve: invalid kind 99: expected a value of EntryKind"],
+  ["resolve", { avoid: [{}] }, "TypeError: resolve: invalid avoid of type array: expected a list of choices"],
+  ["resolve", { zone: "z" }, "TypeError: resolve: unknown option zone; the options are kind, policy, hashKey, avoid"],
+  ["callWithSummary", { namespace: 7 }, "TypeError: callWithSummary: invalid namespace 7: expected a string"],
+  ["callWithSummary", { kind: 1 }, "TypeError: callWithSummary: unknown option kind; the options are namespace, service, signal"],
 ])("%s with %o says what is wrong", async (call, options, says) => {
   const asked = registry.calls.length;
   const thrown = await CALLS[call]?.(client, options as never).catch((error: unknown) => error);
@@ -72,14 +76,14 @@ test.each([
 test("a map checks the options of each choice, and takes those that are right", async () => {
   registry.watchScript = [[{ snapshot: 1 }, { snapshot: 3, portableCursor: "p" }]];
   await using map = await client.watch({ namespace: "svc" }, { silentMs: 60_000, onChange: () => {}, signal: undefined as never });
-  expect(() => map.resolve("svc", "web", { policy: 99 as never })).toThrow("resolve: policy is 99");
+  expect(() => map.resolve("svc", "web", { policy: 99 as never })).toThrow("resolve: invalid policy 99");
   expect(map.resolve("svc", "web", { kind: EntryKind.SERVICE, policy: ResolvePolicy.HASH, hashKey: "k", avoid: [] })).toBeUndefined();
 });
 
 test.each([
   ["a fraction", [{ ...ENTRY, targets: [{ host: "h", port: 1.5 }] }], "RequestError: Target.port: invalid uint32: 1.5"],
-  ["a text for a list", [{ ...ENTRY, targets: "h:1" }], "RequestError: the request is no message of the contract"],
-  ["no list", undefined, "TypeError: register: the entries are undefined, not a list"],
+  ["a text for a list", [{ ...ENTRY, targets: "h:1" }], "RequestError: the request cannot be encoded"],
+  ["no list", undefined, "TypeError: register: invalid entries undefined: expected a list"],
 ])("entries with %s are refused before a server is asked", async (_name, entries, says) => {
   const asked = registry.calls.length;
   expect(String(await client.register(entries as never).catch((error: unknown) => error))).toContain(says);

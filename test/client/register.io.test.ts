@@ -89,13 +89,13 @@ test("what is reported goes with a renewal, and a report that is refused costs n
 test.each([
   { report: { load: { activeClients: 7.5 } }, says: "LoadReport.active_clients: invalid uint32: 7.5" },
   { report: { load: { activeClients: 2 ** 33 } }, says: "LoadReport.active_clients: invalid uint32: 8589934592" },
-  { report: { load: { utilization: 5 } }, says: "load.utilization: 5 is not from 0 to 1" },
-  { report: { load: { errorRate: Number.NaN } }, says: "load.error_rate: NaN is not from 0 to 1" },
-  { report: { load: { latencyMs: -1 } }, says: "load.latency_ms: -1 is not from 0 to 1000000000" },
+  { report: { load: { utilization: 5 } }, says: "load.utilization: must be from 0 to 1, got 5" },
+  { report: { load: { errorRate: Number.NaN } }, says: "load.error_rate: must be from 0 to 1, got NaN" },
+  { report: { load: { latencyMs: -1 } }, says: "load.latency_ms: must be from 0 to 1000000000, got -1" },
   { report: { health: 1.5 }, says: "EntryReport.health: invalid int32: 1.5" },
   { report: { health: "x" }, says: "EntryReport.health: invalid int32" },
-  { report: { health: 99 }, says: "health: 99 is no health that an instance may report" },
-  { report: { health: HealthStatus.ORPHANED }, says: "health: 5 is no health that an instance may report" },
+  { report: { health: 99 }, says: "health: 99 is not a health that an instance can report" },
+  { report: { health: HealthStatus.ORPHANED }, says: "health: 5 is not a health that an instance can report" },
 ])("the report $report changes nothing, and is told", async ({ report, says }) => {
   const { server, client, events, onEvent, end } = await setUp();
   const handle = await client.register([ENTRY], { onEvent });
@@ -132,7 +132,7 @@ test("a report with an unknown name is refused, and a later registration does no
       onEvent(event);
     },
   });
-  expect(() => handle.report({ helth: 1 } as never)).toThrow("report: helth is not an option; the options are health, load");
+  expect(() => handle.report({ helth: 1 } as never)).toThrow("report: unknown option helth; the options are health, load");
   refuse();
   handle.report({ health: HealthStatus.CRITICAL, load: { activeClients: 7 } }, "1");
   await until("the lease is renewed without it", () => kinds().includes("renewed"));

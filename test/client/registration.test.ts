@@ -57,7 +57,7 @@ class World {
 
   /** Kinds of orders, with the kinds of what was told. */
   kinds(): readonly string[] {
-    return this.orders.map((order) => (order.kind === "told" ? `told ${order.event.kind}` : order.kind));
+    return this.orders.map((order) => (order.kind === "event" ? `told ${order.event.kind}` : order.kind));
   }
 
   timesOf(kind: RegistrationOutput["kind"]): readonly number[] {
@@ -95,7 +95,7 @@ test("a lease that the server does not know leads to a new one", () => {
   world.run(TTL_MS / 3);
   world.answer = "ok";
   world.run(TTL_MS);
-  const told = world.orders.flatMap((order) => (order.kind === "told" && order.event.kind !== "renewed" ? [order.event] : []));
+  const told = world.orders.flatMap((order) => (order.kind === "event" && order.event.kind !== "renewed" ? [order.event] : []));
   expect(told).toEqual([
     { kind: "registered", leaseId: "lease-1", server: "a:1", isAgain: false },
     { kind: "lost", leaseId: "lease-1", server: "a:1", why: "expired" },
@@ -250,7 +250,7 @@ test("an update that waits while the lease is lost goes out under the next one a
   world.updateAnswer = "ok";
   world.run(1000);
   const last = world.orders.slice(-3);
-  expect(last.map(({ kind }) => kind)).toEqual(["register", "told", "update"]);
+  expect(last.map(({ kind }) => kind)).toEqual(["register", "event", "update"]);
   expect(last[2]).toMatchObject({ leaseId: "lease-2", atMs: last[1]?.atMs });
 });
 
@@ -300,7 +300,7 @@ test("while no outage lasts for a sixth of the ttl, the lease never runs out and
       world.run(i % 2 === 0 ? TTL_MS / 3 + rng.int(TTL_MS) : rng.int(TTL_MS / 6));
     }
     const held = world.orders.flatMap((order) =>
-      order.kind === "told" && ["renewed", "registered"].includes(order.event.kind) ? [order.atMs] : [],
+      order.kind === "event" && ["renewed", "registered"].includes(order.event.kind) ? [order.atMs] : [],
     );
     const gaps = held.slice(1).map((atMs, i) => atMs - (held[i] ?? 0));
     expect(Math.max(...gaps)).toBeLessThan(TTL_MS);

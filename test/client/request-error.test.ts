@@ -66,7 +66,7 @@ test.each([
   },
   {
     said: "No connection established. Last error: write EPROTO 80:error:0A00010B:SSL routines:wrong version number:record.c:1:\n. Resolution note: ",
-    words: "the server there does not speak TLS",
+    words: "the server does not speak TLS",
   },
   {
     said: "No connection established. Last error: write EPROTO 80:error:0A000119:SSL routines:bad:record.c:1:\n. Resolution note: ",
@@ -74,9 +74,9 @@ test.each([
   },
   {
     said: "No connection established. Last error: Protocol error (2026-11-22T00:10:58.444Z). Resolution note: x",
-    words: "what answers there does not speak gRPC",
+    words: "the server does not speak gRPC",
   },
-  { said: "Received HTTP status code 404", words: "what answers there does not speak gRPC: it answered HTTP 404" },
+  { said: "Received HTTP status code 404", words: "the server does not speak gRPC: it answered HTTP 404" },
   { said: "No connection established. Last error: null. Resolution note: x", words: "no connection could be made" },
   { said: "not_ready: the catalog is loading", words: "not_ready: the catalog is loading" },
 ])("of a connection the system's own words are told: $words", ({ said, words }) => {

@@ -30,7 +30,7 @@ test.each([
   { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca holds no certificate in PEM" },
   { tls: { ca: damaged }, says: "connect: tls.ca holds 2 certificates in PEM, and number 2 cannot be read" },
   { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert holds no certificate in PEM" },
-  { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key holds no private key in PEM that is not encrypted" },
+  { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key contains no unencrypted private key in PEM" },
   {
     tls: { cert: Buffer.from(leaf.cert), key: Buffer.from(authority.issue("b").key) },
     says: "connect: tls.key is not the key of tls.cert",
@@ -50,7 +50,7 @@ test("a plain call to a server with TLS says that it speaks TLS", async () => {
   server.on("tlsClientError", () => {});
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const told = ["the server there speaks TLS, and was asked in plain text", "UNAVAILABLE"];
+  const told = ["the server speaks TLS, but the client connected in plain text", "UNAVAILABLE"];
   expect(await failuresOf(`127.0.0.1:${port}`, {})).toEqual([told, told]);
   server.close();
 });
@@ -58,7 +58,7 @@ test("a plain call to a server with TLS says that it speaks TLS", async () => {
 test("a call by TLS to a server without it says that it does not speak TLS", async () => {
   const server = new FakeDiscovery();
   await server.start();
-  const told = ["the server there does not speak TLS", "UNAVAILABLE"];
+  const told = ["the server does not speak TLS", "UNAVAILABLE"];
   expect(await failuresOf(server.address, { tls: { ca } })).toEqual([told, told]);
   server.stop();
 });

@@ -22,7 +22,7 @@ const key = { namespace: "svc", name: "web", instanceId: "1" };
 const read = async (items: AsyncIterable<unknown>) => {
   for await (const item of items) expect(item).toBeDefined();
 };
-const LISTED = /which has .*namespace/;
+const LISTED = /the fields are .*namespace/;
 
 test.each([
   {
@@ -47,7 +47,7 @@ test.each([
     what: "an entry",
     begin: (client: Client) => client.register([{ key, tag: ["blue"] } as never]),
     field: "tag",
-    says: /Entry, which has key/,
+    says: /Entry; the fields are key/,
   },
   {
     what: "its key",
@@ -65,7 +65,7 @@ test.each([
     what: "a detail that is not in its oneof",
     begin: (client: Client) => client.register([{ key, queue: {} } as never]),
     field: "queue",
-    says: /given as detail: \{ case: "queue", value \}/,
+    says: /set it as detail: \{ case: "queue", value \}/,
   },
   {
     what: "a field of a detail",
@@ -76,7 +76,7 @@ test.each([
 ])("$what with a name that is no field is refused before it is sent", async ({ begin, field, says }) => {
   const { server, client } = await setUp();
   const facts = { code: "INVALID_ARGUMENT", violations: [{ field, description: expect.stringMatching(says) as string }] };
-  await expect(begin(client)).rejects.toMatchObject({ message: expect.stringContaining(`${field}: is no field of`) as string, facts });
+  await expect(begin(client)).rejects.toMatchObject({ message: expect.stringContaining(`${field}: is not a field of`) as string, facts });
   expect([server.calls, server.watchRequests]).toEqual([[], []]);
 });
 
@@ -91,7 +91,7 @@ test("a report with a name that is no field is told as refused, and an update wi
     kind: "reportRefused",
     error: { message: 'no entry of this registration has the instance id "2"' },
   });
-  await expect(handle.update([{ key, tag: ["blue"] } as never])).rejects.toThrow("tag: is no field of Entry");
+  await expect(handle.update([{ key, tag: ["blue"] } as never])).rejects.toThrow("tag: is not a field of Entry");
   expect(server.callsOf("register")).toHaveLength(1);
 });
 

@@ -150,7 +150,7 @@ test("an update that is refused changes nothing, and the next one is carried out
   });
   server.refusals.clear();
   await expect(next.catch(() => handle.update([instance("1"), instance("3")]))).resolves.toBeUndefined();
-  await expect(handle.update(undefined as never)).rejects.toThrow("update: the entries are undefined, not a list");
+  await expect(handle.update(undefined as never)).rejects.toThrow("update: invalid entries undefined: expected a list");
   const fraction = instance("4", { targets: [{ host: "h", port: 1.5 }] });
   await expect(handle.update([fraction])).rejects.toMatchObject({ message: "Target.port: invalid uint32: 1.5", facts: { isSent: false } });
   await loseLease(server, handle);

@@ -174,7 +174,7 @@ test.runIf(isRoot)("a disk that is full at the start: the node says so, and star
       fill();
       expect(await new CommandProcess(argv).finished()).toMatchObject({
         exit: 1,
-        stderr: expect.stringMatching(/disk full .*make room/) as string,
+        stderr: expect.stringMatching(/disk full .*free some space/) as string,
       });
       rmSync(filler);
     }

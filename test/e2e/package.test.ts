@@ -162,7 +162,7 @@ function lastReport(lines: readonly string[]) {
 
 test("the example program looks up while its server is killed and comes back, without a failed lookup", { tags: ["night"] }, async () => {
   const folder = await projectWithPackage();
-  const program = join(folder, "lookup-cache.ts");
+  const program = join(folder, "lookups.ts");
   cpSync(join(ROOT, "docs/examples/client/lookups.ts"), program);
   const data = temporary();
   const serve = (...flags: readonly string[]) => startNodeProcess(["--data-dir", data, "--node-id", "example", ...flags]);
@@ -203,11 +203,11 @@ test("the example that kills all its servers under traffic ends well: no lookup 
     expect({ code, account }).toEqual({
       code: 0,
       account: [
-        "three nodes and a resolver run",
+        "three nodes and a resolver are running",
         "5 instances are registered, and the map shows them",
         "before: N lookups so far, 0 failed",
         "all nodes killed: N lookups so far, 0 failed",
-        "the resolver killed too, the map is stale and has 5: N lookups so far, 0 failed",
+        "the resolver also killed, the map is stale and has 5: N lookups so far, 0 failed",
         "all servers started again, the map is current and has 6: N lookups so far, 0 failed",
         "snapshots since the first one: 0",
       ],

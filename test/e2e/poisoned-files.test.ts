@@ -171,6 +171,6 @@ test.each(REFUSED)("with $what a start is refused, and says what to do", async (
     ...ports,
   ]).finished();
   expect(stderr).toMatch(says);
-  expect(stderr).toMatch(/journal\.db is damaged: .*it was left as it is: restore a backup, or move the directory away to start empty/);
+  expect(stderr).toMatch(/journal\.db is damaged: .*it was left unchanged: restore a backup, or move the directory away to start empty/);
   expect(exit).toBe(1);
 });

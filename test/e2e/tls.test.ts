@@ -101,7 +101,7 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   await using open = await startNodeProcess(["--ephemeral"]);
   const late = await ask([], trust(), open.grpc);
   expect(late.exit).toBe(3);
-  expect(late.stderr).toContain("the server there does not speak TLS: leave out --tls and --ca");
+  expect(late.stderr).toContain("the server does not speak TLS: leave out --tls and --ca");
   // It runs, so nobody is asked whether it does.
   expect(late.stderr).not.toContain("is the server running");
 });
@@ -113,7 +113,7 @@ test("wrong files of certificates are told by their flags, before a server is as
   for (const { flags, says } of [
     { flags: ["--ca", words], says: `--ca ${words}: holds no certificate` },
     { flags: [...trust(), "--cert", words, "--key", one.keyFile], says: `--cert ${words}: holds no certificate` },
-    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: holds no private key` },
+    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: contains no unencrypted private key` },
     {
       flags: [...trust(), "--cert", one.certFile, "--key", other.keyFile],
       says: `--key ${other.keyFile}: is not the key of --cert ${one.certFile}`,

@@ -24,11 +24,11 @@ test("rows become keys: several of a cluster, and those of the own cluster in it
 });
 
 const many = (count: number, more: (i: number) => KeyRow) => Array.from({ length: count }, (_, i) => row(i, more(i)));
-const NOT_BASE64 = "is not the base64 of 32 bytes; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64";
+const NOT_BASE64 = "must be 32 bytes in base64; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64";
 
 test.each([
-  { what: "no cluster", rows: [row(0, { clusterId: "" })], at: "[0].cluster_id", says: "names no cluster" },
-  { what: "no region", rows: [row(0, { region: "" })], at: "[0].region", says: "names no region" },
+  { what: "no cluster", rows: [row(0, { clusterId: "" })], at: "[0].cluster_id", says: "must name a cluster" },
+  { what: "no region", rows: [row(0, { region: "" })], at: "[0].region", says: "must name a region" },
   { what: "no key", rows: [row(0, { publicKey: "" })], at: "[0].public_key", says: NOT_BASE64 },
   {
     what: "base64 without its end",
@@ -41,31 +41,31 @@ test.each([
     what: "a cluster in two regions",
     rows: [row(0), row(1, { region: "asia" })],
     at: "[1].region",
-    says: "is asia, but summary.keys[0].region says that a is in us",
+    says: "is asia, but summary.keys[0].region places cluster a in us",
   },
   {
     what: "the own cluster elsewhere",
     rows: [row(0, { clusterId: "mine" })],
     at: "[0].region",
-    says: "is us, but node.region says that mine is in eu",
+    says: "is us, but node.region places cluster mine in eu",
   },
   {
     what: "a key of two clusters",
     rows: [row(0), row(0, { clusterId: "b" })],
     at: "[1].public_key",
-    says: "is the key of summary.keys[0] too; a key belongs to one cluster, once",
+    says: "is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed once",
   },
   {
     what: "more keys of a cluster than its bound",
     rows: many(MAX_KEYS_A_CLUSTER + 1, () => ({})),
     at: `[${MAX_KEYS_A_CLUSTER}].cluster_id`,
-    says: "a has more than 8 keys, the most allowed",
+    says: "exceeds the limit of 8 keys for cluster a",
   },
   {
     what: "more clusters than their bound",
     rows: many(MAX_KEY_CLUSTERS + 1, (i) => ({ clusterId: `c${i}` })),
     at: `[${MAX_KEY_CLUSTERS}].cluster_id`,
-    says: "is of one cluster more than 256 clusters, the most allowed",
+    says: "exceeds the limit of 256 clusters with keys",
   },
 ])("$what: summary.keys$at is refused", ({ rows, at, says }) => {
   const { keys, problems } = clusterKeys({ keys: rows }, OWN);
@@ -98,31 +98,34 @@ test.each([
     what: "a key that summary.keys names for another cluster",
     keys: [row(1, { clusterId: "b" })],
     borders: [border([0, 1])],
-    problem: ["fabric.borders[0].keys[1]", "is the key of summary.keys[0] too; a key belongs to one cluster, once"],
+    problem: ["fabric.borders[0].keys[1]", "is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed once"],
   },
   {
     what: "a key of two borders",
     keys: [],
     borders: [border([0]), border([0], { clusterId: "b" })],
-    problem: ["fabric.borders[1].keys[0]", "is the key of fabric.borders[0].keys[0] too; a key belongs to one cluster, once"],
+    problem: [
+      "fabric.borders[1].keys[0]",
+      "is the same key as fabric.borders[0].keys[0]; a key belongs to one cluster, and can be listed once",
+    ],
   },
   {
     what: "another region than in summary.keys",
     keys: [row(0)],
     borders: [border([1], { region: "asia" })],
-    problem: ["fabric.borders[0].region", "is asia, but summary.keys[0].region says that a is in us"],
+    problem: ["fabric.borders[0].region", "is asia, but summary.keys[0].region places cluster a in us"],
   },
   {
     what: "more keys of a cluster than its bound, both lists together",
     keys: many(MAX_KEYS_A_CLUSTER, () => ({})),
     borders: [border([0, MAX_KEYS_A_CLUSTER])],
-    problem: ["fabric.borders[0].cluster_id", "a has more than 8 keys, the most allowed"],
+    problem: ["fabric.borders[0].cluster_id", "exceeds the limit of 8 keys for cluster a"],
   },
   {
     what: "a key for which anybody can sign",
     keys: [],
     borders: [{ ...border([]), keys: [`${"A".repeat(43)}=`] }],
-    problem: ["fabric.borders[0].keys[0]", "is no public key of Ed25519, or one for which anybody can sign"],
+    problem: ["fabric.borders[0].keys[0]", "is not an Ed25519 public key, or is a weak one for which anyone can sign"],
   },
 ])("$what: a border is refused", ({ keys, borders, problem }) => {
   expect(clusterKeys({ keys, borders }, OWN).problems).toEqual([problem]);
@@ -149,5 +152,5 @@ test.each([
 ])("%s is no key: %s", (hex) => {
   const { keys, problems } = clusterKeys({ keys: [row(0, { publicKey: base64(Buffer.from(hex, "hex")) })] }, OWN);
   expect(keys).toEqual([]);
-  expect(problems).toEqual([["summary.keys[0].public_key", "is no public key of Ed25519, or one for which anybody can sign"]]);
+  expect(problems).toEqual([["summary.keys[0].public_key", "is not an Ed25519 public key, or is a weak one for which anyone can sign"]]);
 });

@@ -48,7 +48,7 @@ test.each([
   { what: "a key with a password", text: pem("x") },
 ])("a file with $what is refused, with the way to make a good one and without a word of the file", ({ text }) => {
   expect(() => readSigningKey(written(text))).toThrow(
-    `summary.signing_key_file: ${path} does not hold one Ed25519 private key in PEM, without a password; make one with: openssl genpkey -algorithm ed25519 -out FILE`,
+    `summary.signing_key_file: ${path} must contain exactly one Ed25519 private key in PEM, without a password; create one with: openssl genpkey -algorithm ed25519 -out FILE`,
   );
 });
 
@@ -57,7 +57,7 @@ test.each([0o600, 0o400, 0o440, 0o640])("a file of mode %o is taken", (mode) => 
 });
 
 test.each([0o604, 0o602, 0o601, 0o644, 0o660, 0o777])("a file of mode %o, which others may use, is refused", (mode) => {
-  expect(() => readSigningKey(written(first, mode))).toThrow(/is open to other users \(mode [0-7]{3}\).*chmod 600 it$/);
+  expect(() => readSigningKey(written(first, mode))).toThrow(/is open to other users \(mode [0-7]{3}\).*run: chmod 600 /);
 });
 
 test("the bound of the file is that of files with secrets", () => {
@@ -115,16 +115,16 @@ test("an announcement that is broken, one too many, and a key that announces its
   const pemOf = (...lines: readonly string[]) => [begin, ...lines, end, ""].join("\n");
   expect(pemOf(...body(announced()))).toBe(announced());
   for (const bad of [pemOf(), pemOf("AAAA"), pemOf(...body(announced()).slice(1)), announced().slice(0, -2), `${announced()}${begin}\n`])
-    expect(() => readSigningKeys(written(`${first}${bad}`))).toThrow(/holds an announcement of a key that cannot be read; make it anew$/);
+    expect(() => readSigningKeys(written(`${first}${bad}`))).toThrow(/contains a key announcement that cannot be read; create it again$/);
   const many = (count: number) => written(`${first}${announced().repeat(count)}`);
   expect(readSigningKeys(many(16)).announcements).toHaveLength(16);
-  expect(() => readSigningKeys(many(17))).toThrow(/holds 17 announcements of keys, more than 16; remove those that are over$/);
+  expect(() => readSigningKeys(many(17))).toThrow(/contains 17 key announcements, more than 16; remove the expired ones$/);
   const file = at("same", first);
   expect(() => announceKey({ cluster: "a", keyFile: file, byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
     /cannot announce itself$/,
   );
   expect(() => announceKey({ cluster: "a", keyFile: at("none", ""), byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
-    /^the new key: .*none does not hold/,
+    /^the new key: .*none must contain/,
   );
 });
 

@@ -39,6 +39,6 @@ test.skipIf(process.platform !== "linux")("to make a directory durable leaves no
 
 test("the message about damage names the file, what is wrong, that nothing was changed, and what to do", () => {
   expect(damageText("/data/journal.db", "lease 1 has no id")).toBe(
-    "/data/journal.db is damaged: lease 1 has no id; it was left as it is: restore a backup, or move the directory away to start empty",
+    "/data/journal.db is damaged: lease 1 has no id; it was left unchanged: restore a backup, or move the directory away to start empty",
   );
 });

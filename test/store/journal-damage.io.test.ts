@@ -109,7 +109,7 @@ test.each([
   using directory = temporaryDirectory();
   stopped(directory.path);
   flip(db(directory.path), at(statSync(db(directory.path)).size));
-  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged: .*left as it is.*restore a backup/));
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged: .*left unchanged.*restore a backup/));
 });
 
 test("a row that changed in a file without a checksum is refused by its own", async () => {
@@ -117,7 +117,7 @@ test("a row that changed in a file without a checksum is refused by its own", as
   stopped(directory.path);
   unseal(directory.path);
   flipText(db(directory.path), "svc.market/web-17");
-  expect(await attempt(directory.path)).toEqual(refused(/row after seq \d+ is followed by a row whose checksum does not match/));
+  expect(await attempt(directory.path)).toEqual(refused(/row after seq \d+ has a wrong checksum/));
 });
 
 test("a page that is no page is refused in a file without a checksum", async () => {
@@ -162,7 +162,7 @@ test("a log without its file is refused", async () => {
   using directory = temporaryDirectory();
   crashed(directory.path);
   renameSync(db(directory.path), join(directory.path, "elsewhere"));
-  expect(await attempt(directory.path)).toEqual(refused(/journal\.db-wal is there without/));
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db-wal exists without/));
 });
 
 test("after a crash a directory whose log is gone is refused, and taken as it is with a new generation", async () => {
@@ -181,7 +181,7 @@ test("a checksum whose file is gone is refused: an empty directory has none", as
   using directory = temporaryDirectory();
   stopped(directory.path);
   rmSync(db(directory.path));
-  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is missing beside its seal/));
+  expect(await attempt(directory.path)).toEqual(refused(/journal\.db is missing, but its seal exists/));
 });
 
 test("after a crash nothing is refused and every acknowledged row is there", async () => {
@@ -308,11 +308,15 @@ test.each([
   { what: "the last number there is", sql: `UPDATE meta SET last_seq = ${2n ** 52n}`, says: /its last_seq is 4503599627370496/ },
   { what: "boots of which one more is no number", sql: `UPDATE meta SET boots = ${TOP}`, says: /its boots is 9007199254740991/ },
   { what: "a number that is none here", sql: `UPDATE meta SET generation = ${2n ** 63n - 1n}`, says: /too large/ },
-  { what: "nobody's name", sql: "DELETE FROM meta", says: /does not say which node/ },
+  { what: "nobody's name", sql: "DELETE FROM meta", says: /table meta has no row/ },
   { what: "a lease without an id", sql: "UPDATE leases SET lease_id = '' WHERE lease = 1", says: /lease 1 has no id/ },
   { what: "two leases of one id", sql: "UPDATE leases SET lease_id = 'x'", says: /two leases have the id x/ },
-  { what: "a lease numbered below none", sql: "UPDATE leases SET lease = -lease", says: /a lease has the number -/ },
-  { what: "a lease numbered beyond a row", sql: `UPDATE leases SET lease = ${2n ** 32n} WHERE lease = 2`, says: /the number 4294967296/ },
+  { what: "a lease numbered below none", sql: "UPDATE leases SET lease = -lease", says: /a lease has the invalid number -/ },
+  {
+    what: "a lease numbered beyond a row",
+    sql: `UPDATE leases SET lease = ${2n ** 32n} WHERE lease = 2`,
+    says: /the invalid number 4294967296/,
+  },
   { what: "a ttl of a thousand years", sql: "UPDATE leases SET ttl_ms = 31536000000000", says: /has a ttl of 31536000000000 ms/ },
   { what: "a ttl below none", sql: "UPDATE leases SET ttl_ms = -1", says: /has a ttl of -1 ms/ },
 ])("sealed with $what it is refused, and says what to do", async ({ sql, says }) => {
@@ -322,7 +326,7 @@ test.each([
   await journal.close();
   poisonJournal(directory.path, sql);
   const said = await attempt(directory.path);
-  expect(said).toEqual(refused(/is damaged: .*left as it is: restore a backup, or move the directory away/));
+  expect(said).toEqual(refused(/is damaged: .*left unchanged: restore a backup, or move the directory away/));
   expect(said.message).toMatch(says);
 });
 

@@ -1,6 +1,7 @@
 /**
- * A program that goes on while its servers are killed. It registers an instance of a service, looks the service up every 10 ms from a live map, and prints a
- * line a second. Stop the servers and start them again: no lookup fails. Run it with `node lookup-cache.ts 127.0.0.1:17420`; Ctrl-C ends it.
+ * A program that keeps running while its servers are killed. It registers an instance of a service, looks the service up every 10 ms in a
+ * live map, and prints a line per second. Stop the servers and start them again: no lookup fails. Run it with `node lookups.ts
+ * 127.0.0.1:17420`, and stop it with Ctrl-C.
  */
 import { connect, type RegistrationEvent } from "waymark";
 
@@ -11,7 +12,7 @@ const say = (line: string) => process.stdout.write(`${line}\n`);
 const onEvent = (event: RegistrationEvent) => {
   if (event.kind !== "renewed") say(`registration: ${event.kind}`);
 };
-// A client is back within 15 s of its server's return. A lease that lasts longer than that outlives each restart.
+// A client reconnects within 15 s after its server returns. A lease that lasts longer than that survives each restart.
 const registration = await client.register(
   [{ key: { namespace: "example", name: "web", instanceId: `web-${process.pid}` }, targets: [{ host: "127.0.0.1", port: 8080 }] }],
   { ttlMs: 20_000, waitsForServer: true, onEvent },
@@ -23,7 +24,7 @@ const lookups = setInterval(() => {
   const choice = map.resolve("example", "web");
   if (choice?.target === undefined) failed += 1;
   else found += 1;
-  // A real program calls the target between these two.
+  // A real program calls the target between these two calls.
   choice?.begin().succeeded();
 }, 10);
 const reports = setInterval(() => {

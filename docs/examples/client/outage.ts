@@ -1,7 +1,7 @@
 /**
- * A program whose servers are killed under traffic. It starts three nodes and a resolver of its own, looks a service up all the time, kills every server with
- * SIGKILL, and starts them again. Run it with `node outage.ts`, where the package of a release is installed (docs/guides/client.md says how); it takes about ten seconds and
- * ends by itself, with exit code 0 if no lookup failed.
+ * A program whose servers are killed under traffic. It starts three nodes and a resolver, looks a service up continuously, kills every
+ * server with SIGKILL, and starts them again. Run it with `node outage.ts` in a directory where the package of a release is installed (see
+ * docs/guides/client.md). It takes about ten seconds and ends by itself, with exit code 0 if no lookup failed.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -15,13 +15,13 @@ import { connect, type FollowEvent, follow } from "waymark";
 
 const waymark = join(dirname(fileURLToPath(import.meta.resolve("waymark/package.json"))), "bin", "waymark");
 const home = mkdtempSync(join(tmpdir(), "waymark-outage-"));
-/** The servers run on the Node.js of this program. */
+/** The servers run on the Node.js version of this program. */
 const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env["PATH"] ?? ""}` };
 const say = (line: string) => process.stdout.write(`${line}\n`);
-/** So long a part of the program may take on a busy machine. */
+/** Time limit of each step, for busy machines. */
 const PATIENCE_MS = 60_000;
 
-/** A node or a resolver in a process of its own. It keeps its data and its ports when it is started again. */
+/** A node or a resolver in a child process. It keeps its data and its ports when it is started again. */
 class Server {
   grpc = "";
   fabric = "";
@@ -30,12 +30,12 @@ class Server {
   readonly #host: string;
 
   constructor(id: string, number: number, flags: readonly string[]) {
-    // Addresses of their own, where the system has them: then nobody else takes their ports while they are down.
+    // Separate addresses, where the system has them, so that no other program uses the ports while the servers are down.
     this.#host = process.platform === "linux" ? `127.17.0.${number}` : "127.0.0.1";
     this.#flags = ["serve", "--node-id", id, "--data-dir", join(home, id), "--host", this.#host, "-o", "json", "--log-level", "error", ...flags];
   }
 
-  /** Resolves when it listens, and its ports are known. */
+  /** Resolves when the server listens and its ports are known. */
   async start(...flags: readonly string[]): Promise<void> {
     const portOf = (address: string) => address.split(":").at(-1) || "0";
     const ports = ["--grpc-port", portOf(this.grpc), "--fabric-port", portOf(this.fabric), "--http-port", "0", "--dns-port", "0"];
@@ -59,12 +59,15 @@ class Server {
   }
 }
 
-/** One secret for all of them, because they are one program: nodes know each other by it, and the resolver and the client show it. Real servers have one each. */
+/**
+ * One secret for all: nodes authenticate to each other with it, and the resolver and the client send it as their token. In production, use a
+ * separate secret for each.
+ */
 const token = randomUUID();
 const tokenFile = join(home, "token");
 writeFileSync(tokenFile, token, { mode: 0o600 });
 
-/** Writes a file of settings, and returns its name. */
+/** Writes a settings file, and returns its path. */
 function settings(name: string, more: object): string {
   const file = join(home, name);
   const credentials = [{ tenant: "example", token_file: tokenFile, roles: ["mesh.admin", "mesh.resolve"] }];
@@ -78,11 +81,11 @@ const nodes = [1, 2, 3].map((number) => new Server(`node-${number}`, number, ofN
 const [first = new Server("none", 0, [])] = nodes;
 let resolver: Server | undefined;
 
-/** Waits until it is so. */
+/** Waits until the condition is true. */
 async function until(what: string, isSo: () => boolean): Promise<void> {
   const end = performance.now() + PATIENCE_MS;
   while (!isSo()) {
-    if (performance.now() > end) throw new Error(`did not happen: ${what}`);
+    if (performance.now() > end) throw new Error(`timed out waiting: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -91,14 +94,14 @@ async function run(): Promise<number> {
   await first.start();
   await Promise.all(nodes.slice(1).map((node) => node.start("--join", first.fabric)));
   const addresses = nodes.map(({ grpc }) => grpc);
-  // A resolver judges its callers by the policy, so it waits until there is one.
+  // A resolver checks its callers against the policy, so it waits until there is one.
   const operator = connect({ servers: addresses, token });
   await operator.policy.applyPolicy({ policy: { version: "1", defaultAllow: true }, reason: "example" });
   operator.close();
   const edge = new Server("edge", 4, [...ofResolvers, "--upstream", addresses.join(",")]);
   resolver = edge;
   await edge.start();
-  say("three nodes and a resolver run");
+  say("three nodes and a resolver are running");
 
   const client = connect({ servers: [edge.grpc, ...addresses], token });
   const instances = Array.from({ length: 5 }, (_, i) => ({
@@ -108,7 +111,7 @@ async function run(): Promise<number> {
   const registration = await client.register(instances);
   const request = { namespace: "example", bookmarkInterval: { seconds: 1n } };
   const map = await client.watch(request);
-  await until("the map has what was registered", () => map.size === instances.length);
+  await until("the map has all instances", () => map.size === instances.length);
   say(`${map.size} instances are registered, and the map shows them`);
 
   // The same changes as single events, to count the snapshots.
@@ -117,9 +120,9 @@ async function run(): Promise<number> {
   const following = (async () => {
     for await (const event of follow(client, request, { signal: stop.signal })) if (isSnapshot(event)) snapshots += 1;
   })();
-  await until("the first snapshot is there", () => snapshots === 1);
+  await until("the first snapshot is complete", () => snapshots === 1);
 
-  // Traffic: every 2 ms a lookup in the map, and one that asks no more than every 5 s.
+  // Traffic: every 2 ms, a lookup in the map, and a lookup in the client's cache, which sends a request at most every 5 s.
   const counts = { found: 0, failed: 0 };
   const look = (isFound: boolean) => (isFound ? (counts.found += 1) : (counts.failed += 1));
   const traffic = setInterval(() => {
@@ -138,18 +141,18 @@ async function run(): Promise<number> {
   report("before");
 
   await Promise.all(nodes.map((node) => node.kill()));
-  await until("lookups go on without nodes", more(500));
+  await until("lookups continue without nodes", more(500));
   report("all nodes killed");
   await edge.kill();
-  await until("the map knows that it is old", () => map.freshness.isStale);
-  await until("lookups go on without any server", more(500));
-  report(`the resolver killed too, the map is ${map.freshness.isStale ? "stale" : "current"} and has ${map.size}`);
+  await until("the map is stale", () => map.freshness.isStale);
+  await until("lookups continue without any server", more(500));
+  report(`the resolver also killed, the map is ${map.freshness.isStale ? "stale" : "current"} and has ${map.size}`);
 
   await Promise.all(nodes.map((node) => node.start("--join", first.fabric)));
   await edge.start();
   await until("the map is current again", () => !map.freshness.isStale);
   const late = await client.register([{ key: { namespace: "example", name: "web", instanceId: "late" }, targets: [{ host: "127.0.0.1", port: 8090 }] }]);
-  await until("the map shows what came later", () => map.size === instances.length + 1);
+  await until("the map shows the new instance", () => map.size === instances.length + 1);
   report(`all servers started again, the map is current and has ${map.size}`);
   say(`snapshots since the first one: ${snapshots - 1}`);
 

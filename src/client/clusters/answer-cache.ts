@@ -1,4 +1,4 @@
-/** Questions about other clusters. Nodes have the answers; a resolver is asked first where it takes the reads. */
+/** Requests about other clusters. Nodes have the answers. If a resolver serves the reads, it is asked first. */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -6,7 +6,7 @@ import type { CallOptions } from "../calls.ts";
 import type { Client } from "../client.ts";
 import { RequestError } from "../request-error.ts";
 
-/** What a server says that does not have the answer. */
+/** Codes of a server that does not have the answer. */
 const HAS_NONE: readonly string[] = ["NOT_FOUND", "UNIMPLEMENTED", "FAILED_PRECONDITION"];
 
 export interface AnswerFrom<T> {
@@ -15,7 +15,7 @@ export interface AnswerFrom<T> {
   readonly from: string;
 }
 
-/** The answer to a read that is not empty, or undefined. Throws a `RequestError`. */
+/** Returns the first answer that is not empty, or undefined. Throws a `RequestError`. */
 export async function askedOf<I extends DescMessage, O extends DescMessage>(
   client: Client,
   method: DescMethodUnary<I, O>,
@@ -35,7 +35,7 @@ function noneIfAbsent(error: unknown): undefined {
   return undefined;
 }
 
-/** The cluster of a client's servers, asked for once. Empty when the client may not know it. */
+/** The cluster ID of the client's servers, requested once. Empty when the client has no permission to read it. */
 export class OwnCluster {
   readonly #client: Client;
   #asking: Promise<string> | undefined;
@@ -62,7 +62,7 @@ export class OwnCluster {
   }
 }
 
-/** Most answers of each kind; the one used longest ago goes first. */
+/** Most answers of each kind. The least recently used answer is dropped first. */
 const MAX_KEPT = 1000;
 
 interface CacheRow<T> {
@@ -70,12 +70,12 @@ interface CacheRow<T> {
   readonly untilMonoMs: number;
 }
 
-/** Answers that are kept until a time of their own, the newest of them. */
+/** A cache of answers, each with its own expiry time. */
 export class AnswerCache<T> {
-  /** The one used longest ago first. */
+  /** The least recently used first. */
   readonly #rows = new BoundedMap<string, CacheRow<T>>(MAX_KEPT);
 
-  /** The last answer, and whether it still counts. */
+  /** Returns the last answer, and whether it is still fresh. */
   find(id: string, monoMs: number): { readonly value: T; readonly isFresh: boolean } | undefined {
     const row = this.#rows.get(id);
     if (row === undefined) return undefined;

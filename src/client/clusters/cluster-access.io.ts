@@ -1,8 +1,8 @@
-/** How other clusters are reached: which of them by TLS, with which credentials, and what the certificates of their servers must say. */
+/** How other clusters are reached: with or without TLS, with which credentials, and with which check of their server certificates. */
 
 import dns from "node:dns";
 import { isIP } from "node:net";
-// The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
+// A default import, because a named import of a function that an older Node lacks would fail before `connect` can report the version.
 import nodeTls from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../../lib/addresses.ts";
@@ -21,7 +21,7 @@ interface ClusterCredentials {
 
 type OpenChannel = (server: string, access: ClusterCredentials) => AimedChannel;
 
-/** Throws a RangeError that names the file which cannot be used. */
+/** Throws a RangeError that names an unusable file. */
 export function clusterAccess({ tls, clusters = {} }: ConnectOptions, open: OpenChannel): ClusterAccessRules {
   const named = new Map(Object.entries(clusters).map(([id, access]) => [id, namedAccess(id, access)]));
   return {
@@ -44,7 +44,7 @@ function namedAccess(clusterId: string, { tls, token, serverName }: ClusterAcces
   return { credentials, tls, checkServerIdentity, ...(token !== undefined && { token }) };
 }
 
-/** A cluster that the program has no credentials for. The authorities are no credential: who trusts by TLS at home does so elsewhere. */
+/** A cluster for which the program has no credentials. CA certificates are not credentials, so the home cluster's CAs apply. */
 function strangeAccess(clusterId: string, home: TlsFiles | undefined): ClusterCredentials {
   if (home === undefined) return { credentials: credentialsOf(undefined) };
   const tls = { ...(home.ca && { ca: home.ca }) };
@@ -58,7 +58,7 @@ function namesCluster(clusterId: string): CheckIdentity {
   };
 }
 
-/** The addresses of a name. It is not used when one of them is nearer than the server that named it. */
+/** Looks up the addresses of a name. Fails if one of them is nearer than the server that named it. */
 async function addressesOf(server: string, from: string): Promise<ServerProbeResult> {
   const { host } = splitHostPort(server);
   if (isIP(host) !== 0) return { addresses: [host] };

@@ -1,4 +1,4 @@
-/** Targets of grpc-js that are a server at given addresses: it is called by its name, and the name is not looked up. */
+/** grpc-js targets for a server at given addresses: the server is called by its name, but the name is not looked up. */
 import { experimental } from "@grpc/grpc-js";
 import { placeOf } from "../tls.io.ts";
 
@@ -9,11 +9,11 @@ export function targetAt(server: string, addresses: readonly string[]): string {
   return `${SCHEME}:///${server}/${addresses.join(",")}`;
 }
 
-/** The addresses of one channel, which stay. */
+/** The fixed addresses of one channel. */
 class FixedAddresses implements experimental.Resolver {
   readonly #endpoints: readonly experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;
-  #isTold = false;
+  #isSent = false;
 
   constructor({ path }: experimental.GrpcUri, listener: experimental.ResolverListener) {
     const { port } = placeOf(serverIn(path));
@@ -22,24 +22,27 @@ class FixedAddresses implements experimental.Resolver {
     this.#listener = listener;
   }
 
-  /** What TLS is asked for, and what stands in the requests. */
+  /** The TLS server name, and the authority of the requests. */
   static getDefaultAuthority({ path }: experimental.GrpcUri): string {
     return serverIn(path);
   }
 
-  /** The channel asks again after each failure, and tries at once what it is told: the same would be tried without a pause. It may not be told before this returns. */
+  /**
+   * Returns the addresses only once, because the channel asks again after each failure and would retry the same addresses without a pause.
+   * The listener must not be called before this method returns.
+   */
   updateResolution(): void {
-    if (this.#isTold) return;
-    this.#isTold = true;
+    if (this.#isSent) return;
+    this.#isSent = true;
     process.nextTick(() => {
       // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
       this.#listener(experimental.statusOrFromValue([...this.#endpoints]), {}, null, "");
     });
   }
 
-  /** The channel is idle, and may begin anew. */
+  /** The channel is idle, and can ask for the addresses again. */
   destroy(): void {
-    this.#isTold = false;
+    this.#isSent = false;
   }
 }
 

@@ -1,4 +1,4 @@
-/** Calls at an ingress of a cluster that the program names, which summaries tell. */
+/** Calls on an ingress of a cluster that the program names. Service summaries name the ingress. */
 
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
@@ -13,25 +13,28 @@ import type { RedirectParts } from "./redirect-cache.ts";
 const PAGE_LIMIT = 1000;
 const MAX_PAGES = 200;
 const INGRESS_LIMIT = 16;
-/** What is found is kept for so long, however short the ttl of a summary is: calls must not ask anew each time. */
+/** An ingress is cached for at least this time, however short the TTL of its summary is, so that not every call queries it again. */
 const MIN_TTL_MS = 1000;
 
 export class IngressCalls {
   readonly #parts: RedirectParts;
   readonly #known = new AnswerCache<ClusterAddress | undefined>();
-  /** Questions under way, one for a cluster and filter. */
+  /** Queries in progress, one per cluster and filter. */
   readonly #asking = new Map<string, Promise<ClusterAddress | undefined>>();
 
   constructor(parts: RedirectParts) {
     this.#parts = parts;
   }
 
-  /** Runs the function once. Throws what it throws, and a `RequestError` with NOT_FOUND when no summary tells an ingress of the cluster. */
+  /**
+   * Runs the function once. Throws the errors of the function, and a `RequestError` with NOT_FOUND when no summary names an ingress of the
+   * cluster.
+   */
   async run<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions): Promise<T> {
     const { home, own, clusters } = this.#parts;
     if ((await own.id()) === cluster) return fn(home);
     const located = await this.#locate(cluster, options);
-    if (located === undefined) throw absentFailure(`no summary tells an ingress of the cluster ${cluster}`, home.server);
+    if (located === undefined) throw absentFailure(`no service summary names an ingress of cluster ${cluster}`, home.server);
     const { client, thrown } = clusters.at(located);
     try {
       return await fn(client);
@@ -81,8 +84,8 @@ export class IngressCalls {
 }
 
 /**
- * How long what these summaries tell together may be used: for the shortest ttl, as one answer, and while one of them holds. That a window of one service ends
- * takes no ingress from the others.
+ * How long the ingress from these summaries may be used: for the shortest TTL, and while at least one summary is valid. The expiry of one
+ * service's summary must not remove the ingress of the others.
  */
 function keptMsOf(summaries: readonly ServiceSummary[]): number {
   const ttlMs = Math.min(...summaries.map(({ ttl }) => (ttl === undefined ? 0 : durationMs(ttl))));

@@ -1,4 +1,4 @@
-/** The clients of other clusters, made when a cluster is first called at a place. */
+/** The clients of other clusters, created when a cluster is first called through a set of URLs. */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
@@ -6,33 +6,36 @@ import { ServerList } from "../servers/server-list.ts";
 import { type IngressUrls, ingressIn } from "./ingress-urls.ts";
 import { type AimedChannel, ProvenChannel, type ServerProbeResult } from "./proven-channel.ts";
 
-/** Most places with open connections; the one used longest ago goes first. */
+/** Most clients with open connections. The least recently used one is closed first. */
 const MAX_PLACES = 32;
 
 /** How other clusters are reached. */
 export interface ClusterAccessRules {
-  /** Whether the cluster is called by TLS. */
+  /** Whether the cluster is called over TLS. */
   isTls(clusterId: string): boolean;
-  /** A connection with the credentials for this cluster, if there are any, that shows them to no server whose certificate does not name it. */
+  /**
+   * Opens a connection with the credentials for this cluster, if there are any. They are sent only to servers whose certificate names the
+   * cluster.
+   */
   open(clusterId: string, server: string): AimedChannel;
-  /** Looks at a server that `from` has named. It is shown no credentials. */
+  /** Checks a server that `from` named. No credentials are sent. */
   lookAt(
     found: { readonly clusterId: string; readonly server: string; readonly from: string },
     timeoutMs: number,
   ): Promise<ServerProbeResult>;
 }
 
-/** Where a server says that another cluster is. */
+/** The URLs that a server named for another cluster. */
 export interface ClusterAddress {
   readonly clusterId: string;
   readonly urls: readonly string[];
-  /** The server that says so, as `host:port`. */
+  /** The server that named the URLs, as `host:port`. */
   readonly from: string;
 }
 
 export interface ClusterClient {
   readonly client: Client;
-  /** Throws the failure of a call there as the program is told it: with the cluster, and what was wrong with its urls. Throws other errors unchanged. */
+  /** Throws the failure of a call with the cluster and the faults of its URLs added. Throws other errors unchanged. */
   readonly thrown: (error: unknown) => never;
 }
 
@@ -40,7 +43,10 @@ export class OtherClusters {
   readonly #home: Client;
   readonly #ways: ClusterAccessRules;
   readonly #options: ClientOptions;
-  /** By cluster and servers, the one used longest ago first. Others may name another place of a cluster, and must not end the calls at this one. */
+  /**
+   * By cluster and servers, the least recently used first. A second set of URLs for a cluster gets its own client, so that it does not end
+   * the calls of the first.
+   */
   readonly #known = new BoundedMap<string, ClusterClient>(MAX_PLACES, (_place, { client }) => client.close());
 
   constructor(home: Client, ways: ClusterAccessRules, options: ClientOptions) {
@@ -49,11 +55,11 @@ export class OtherClusters {
     this.#options = options;
   }
 
-  /** The client of a cluster. Its calls try the urls in turn. Throws a `RequestError` when none of these may be used. */
+  /** Returns the client of a cluster. Its calls try the URLs in turn. Throws a `RequestError` when none of the URLs can be used. */
   at(located: ClusterAddress): ClusterClient {
     const { clusterId, from } = located;
     const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });
-    if (ingress.servers.length === 0) throw failureOf(unreachedFailure("it has no url that may be used", from), located, ingress);
+    if (ingress.servers.length === 0) throw failureOf(unreachedFailure("none of its URLs can be used", from), located, ingress);
     const place = [clusterId, ...ingress.servers].join(" ");
     const known = this.#known.get(place) ?? {
       client: this.#clientOf(located, ingress),
@@ -82,7 +88,7 @@ function throwTold(error: unknown, located: ClusterAddress, ingress: IngressUrls
 }
 
 function failureOf(error: RequestError, { clusterId }: ClusterAddress, { faults }: IngressUrls): RequestError {
-  const strange = faults.length === 0 ? "" : `; ${faults.length} of its urls were not used: ${[...new Set(faults)].join(", ")}`;
+  const strange = faults.length === 0 ? "" : `; ${faults.length} of its URLs were rejected: ${[...new Set(faults)].join(", ")}`;
   const metadata = { ...error.facts.metadata, cluster: clusterId, unusedUrls: String(faults.length) };
   return new RequestError(`cluster ${clusterId}: ${error.message}${strange}`, { ...error.facts, metadata }, error);
 }

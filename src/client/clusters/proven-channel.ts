@@ -1,25 +1,28 @@
-/** The connection to an ingress of another cluster, which is used after it is proven that the server belongs to that cluster. */
+/** The connection to an ingress of another cluster. It is used only after the server has proved that it belongs to that cluster. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { ServerChannel } from "../calls.ts";
 import { created } from "../request-bytes.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
 
-/** An ingress that does not prove itself in this time is passed over. */
+/** An ingress that cannot be verified within this time is skipped. */
 const PROOF_MS = 2000;
 
-/** What is wrong with the addresses or the certificate of a server, or the addresses at which nothing is. */
+/** The fault of a server's addresses or certificate, or its addresses if it has none. */
 export type ServerProbeResult = { readonly fault: string } | { readonly addresses: readonly string[] };
 
-/** A connection to addresses, whatever the name of the server means meanwhile: who owns a name may tell another address when it is asked again. */
+/**
+ * A connection to fixed addresses. The name of the server is not looked up again, because the owner of a name can return other addresses
+ * after the check.
+ */
 export interface AimedChannel extends ServerChannel {
-  /** Where the next calls go. */
+  /** Sets the addresses for the next calls. */
   aim(addresses: readonly string[]): void;
 }
 
 export interface ProofOptions {
   readonly clusterId: string;
-  /** Looks where the server is, and who. Asked before the first call. */
+  /** Looks up and checks the server. Called before the first call. */
   readonly lookAt: (server: string, timeoutMs: number) => Promise<ServerProbeResult>;
   /** Monotonic clock. */
   readonly nowMs: () => number;
@@ -82,10 +85,10 @@ export class ProvenChannel implements ServerChannel {
     const { serverInfo } = DiscoveryService.method;
     const leftMs = Math.max(timeoutMs - (nowMs() - beganMs), 1);
     const answer = await this.#inner.unary(serverInfo, created(serverInfo.input, {}, this.server), { timeoutMs: leftMs });
-    if (answer.clusterId !== clusterId) throw unreachedFailure(`the server there is of the cluster ${answer.clusterId}`, this.server);
+    if (answer.clusterId !== clusterId) throw unreachedFailure(`the server belongs to cluster ${answer.clusterId}`, this.server);
   }
 
-  /** Another server may have the address when it comes back. */
+  /** After a loss, the address may belong to another server, so the next call verifies it again. */
   #lost(error: unknown): never {
     if (error instanceof RequestError && error.isAway) this.#proof = undefined;
     throw error;

@@ -1,4 +1,4 @@
-/** `resolve` at other clusters, to which servers redirect the names that they have nothing to choose of. */
+/** `resolve` in other clusters, to which servers redirect names that have no choosable entry here. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client.ts";
@@ -10,11 +10,11 @@ import type { ClusterAddress, OtherClusters } from "./other-clusters.ts";
 
 /** Most redirects that one `resolve` follows. */
 const MAX_REDIRECTS = 2;
-/** A name keeps its target for this time at least, while that is offered and answers. */
+/** A name keeps its target cluster for at least this time, while the target is offered and answers. */
 const HOLD_MS = 30_000;
-/** When no cluster answers, nobody asks again for this time. */
+/** After all clusters failed, the failure is cached for this time. */
 const FAILED_MS = 1000;
-/** Most clusters that a request can name as visited (discovery.proto), the own one included. */
+/** Most clusters that a request can list as visited (discovery.proto), including the client's own. */
 const MAX_VISITED = 8;
 const CLUSTER_ID = /^[A-Za-z0-9._:/@+-]{1,64}$/;
 
@@ -22,18 +22,18 @@ interface RedirectTarget extends ClusterAddress {
   readonly ttlMs: number;
 }
 
-/** Where a name was found last, or why nowhere. */
+/** The cluster in which a name was last found, or the failure. */
 interface KnownRedirect {
   readonly target?: RedirectTarget | undefined;
   readonly failure?: RequestError | undefined;
   readonly sinceMonoMs: number;
 }
 
-/** What one `resolve` has tried. */
+/** The attempts of one `resolve` so far. */
 interface RedirectAttempts {
   readonly choice?: Choice | undefined;
   readonly failure?: RequestError | undefined;
-  /** Whoever names the next cluster. */
+  /** The client that is asked for the next cluster. */
   readonly asker: Client;
 }
 
@@ -41,7 +41,7 @@ export interface RedirectParts {
   readonly home: Client;
   readonly own: OwnCluster;
   readonly clusters: OtherClusters;
-  /** How long the answer is cached that no cluster has the name, or that a cluster has no known ingress. */
+  /** How long the answer that no cluster has the name, or that a cluster has no known ingress, is cached. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
@@ -50,14 +50,17 @@ export interface RedirectParts {
 export class RedirectCache {
   readonly #parts: RedirectParts;
   readonly #known = new AnswerCache<KnownRedirect>();
-  /** Questions to the own cluster under way, one a name. */
+  /** Requests to the client's own cluster in progress, one per name. */
   readonly #asking = new Map<string, Promise<KnownRedirect>>();
 
   constructor(parts: RedirectParts) {
     this.#parts = parts;
   }
 
-  /** Chooses among the entries of the cluster to which the name leads. Undefined when it leads nowhere. Throws a `RequestError` when no cluster to which it leads can be asked. */
+  /**
+   * Chooses among the entries of the cluster to which the name is redirected. Undefined without a redirect. Throws a `RequestError` when
+   * none of the target clusters can be called.
+   */
   async resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined> {
     const wanted = { namespace, name, kind: kindIn(options) };
     const id = JSON.stringify(wanted);
@@ -70,7 +73,7 @@ export class RedirectCache {
       ttlMs = Math.min(ttlMs, target.ttlMs);
       visited.push(target.clusterId);
       const next = await this.#tryAt(target, tried, wanted, options);
-      // What the program has tried was of this cluster, so nothing is wrong with it.
+      // The program has already tried all entries of this cluster, so the cluster itself has not failed.
       if (next.choice === undefined && next.failure === undefined && options.avoid?.length) return undefined;
       if (next.choice !== undefined) {
         if (visited.length > 1) this.#keep(id, { target, sinceMonoMs: this.#parts.nowMs() }, ttlMs);
@@ -84,7 +87,7 @@ export class RedirectCache {
     return undefined;
   }
 
-  /** A cluster that has nothing names the next one; instead of one that fails, whoever named it does. */
+  /** Tries a cluster. If it has no entry, it is asked for the next cluster. If it fails, the client that named it is asked again. */
   async #tryAt(
     target: RedirectTarget,
     { asker }: RedirectAttempts,
@@ -100,14 +103,17 @@ export class RedirectCache {
     }
   }
 
-  /** Where to go after the first cluster: one that has nothing, or answers no more, may know of fewer others than the own one. */
+  /**
+   * Returns the next cluster after the first one. A cluster that has no entry, or does not answer, may know fewer other clusters than the
+   * client's own cluster, so that one is asked too.
+   */
   async #next(asker: Client, wanted: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const { home } = this.#parts;
     const named = asker === home ? undefined : await this.#ask(asker, wanted, visited).catch(noneIfRefused);
     return named ?? this.#ask(home, wanted, visited);
   }
 
-  /** The first target of a name: what is kept, or what the own cluster says. Throws what is kept of a failure. */
+  /** Returns the first target of a name, from the cache or from the client's own cluster. Throws a cached failure. */
   async #targetOf(id: string, wanted: LookupName): Promise<RedirectTarget | undefined> {
     const found = this.#known.find(id, this.#parts.nowMs());
     const known = found?.isFresh ? found.value : await this.#renewed(id, wanted, found?.value);
@@ -135,7 +141,10 @@ export class RedirectCache {
     return known;
   }
 
-  /** The cluster that was the target before, if the own one still names it when others are left out; else what is named now. */
+  /**
+   * Returns the previous target, if the client's own cluster still names it when other clusters are excluded; otherwise the cluster that is
+   * named now.
+   */
   async #sameIfOffered(wanted: LookupName, named: RedirectTarget | undefined, before: string): Promise<RedirectTarget | undefined> {
     const others: string[] = [];
     for (let other = named; other !== undefined; other = await this.#ask(this.#parts.home, wanted, others)) {
@@ -146,7 +155,7 @@ export class RedirectCache {
     return named;
   }
 
-  /** The cluster that a server names, which is none of those. A server that names one of them is not followed. */
+  /** Returns the cluster that a server names. Undefined if it is the client's own cluster or one of `visited`. */
   async #ask(asker: Client, { namespace, name, kind }: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const own = await this.#parts.own.id();
     const visitedClusters = own === "" ? [...visited] : [own, ...visited];

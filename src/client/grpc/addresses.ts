@@ -1,4 +1,4 @@
-/** The addresses that a gRPC channel is given for a name: those of the entries that are fit for traffic, the nearest first. */
+/** The addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Candidate } from "../../consumer/endpoint.ts";
 import { isReachable } from "../../consumer/fitness.ts";
@@ -22,19 +22,19 @@ export interface ServiceName {
   readonly name: string;
 }
 
-/** Which namespaces and names are right, for a person who wrote another one. A name with a slash has no target. */
+/** The rule for namespaces and names, for errors. A name that contains a slash cannot be used as a target. */
 export const SERVICE_NAME_RULE =
-  'as in waymark:///svc.market/web: a namespace has 1 to 200 of a-z, 0-9, "." and "-", and a name 1 to 128 of A-Z, a-z, 0-9 and "._:@+-"';
+  'expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 of a-z, 0-9, "." and "-", and a name 1 to 128 of A-Z, a-z, 0-9 and "._:@+-"';
 
-/** The name of `waymark:///namespace/name`, of which this is the path. Undefined for another text. */
+/** Parses the path of `waymark:///namespace/name`. Undefined for any other text. */
 export function parseServiceName(path: string): ServiceName | undefined {
   const match = /^([a-z0-9.-]{1,200})\/([A-Za-z0-9._:@+-]{1,128})$/.exec(path);
   return match === null ? undefined : { namespace: match[1] ?? "", name: match[2] ?? "" };
 }
 
 /**
- * Each entry of the best tier of health, the nearest entries first and equally near ones in the order of `draw`, a number for each instance id: a channel that takes the first address
- * must not choose the same one as all other channels. Entries in MAINTENANCE and without a port are left out.
+ * Returns the entries of the best health tier, the nearest first. Equally near entries are ordered by `draw`, a number for each instance ID,
+ * so that channels that use the first address do not all choose the same one. Entries that are in MAINTENANCE or have no port are left out.
  */
 export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw: (key: string) => number): readonly AddressedEntry[] {
   const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
@@ -50,7 +50,7 @@ export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw:
   return ranked.filter(({ rank }) => tierIn(rank) === best).map(({ entry, targets }) => addressed(entry, targets));
 }
 
-/** Its load is left out, so that a report of it is no news for the channel. */
+/** Leaves out the load, so that a load report does not update the channel. */
 function addressed({ key, health, region, zone }: Entry, targets: readonly Target[]): AddressedEntry {
   return {
     key: `${key?.instanceId}\0${key?.clusterId}`,

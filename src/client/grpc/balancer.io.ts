@@ -1,6 +1,7 @@
 /**
- * The load-balancing policy `waymark` for channels of grpc-js: the order of selection of a live map, by the levels of nearness, by weight within a level, and without
- * what fails again and again (semantics.md, Selection). What cannot be connected to counts as an entry that is not healthy. Importing this module registers it.
+ * The load-balancing policy `waymark` for grpc-js channels. It selects as a live map does: by levels of nearness, by weight within a level,
+ * and without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection counts as an unhealthy entry.
+ * Importing this module registers the policy.
  */
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import { Chooser } from "../../consumer/chooser.ts";
@@ -10,16 +11,19 @@ import type { Time } from "../../lib/machine.ts";
 import type { AddressedEntry } from "./addresses.ts";
 
 const POLICY = "waymark";
-/** Attribute of the resolver's answer with what the policy knows of its endpoints. Connections are shared by channels where it differs. */
+/**
+ * Attribute of the name resolver's answer that carries the entries of its endpoints. The name excludes it from the identity of a connection,
+ * so channels share connections although it differs.
+ */
 export const NAMED_ATTRIBUTE = `${experimental.SUBCHANNEL_ARGS_EXCLUDE_KEY_PREFIX}.${POLICY}`;
-/** The number of MAINTENANCE: what has it is not chosen, and counts as a part of its level. */
+/** The number of MAINTENANCE. Such an entry is not chosen, but counts as a member of its level. */
 const NOT_CHOOSABLE = 4;
-/** A call that ends so might have gone well elsewhere. */
+/** Status codes after which the call might have succeeded on another endpoint. */
 const FAULTS: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]);
 
 const { READY, IDLE, CONNECTING, TRANSIENT_FAILURE } = connectivityState;
 
-/** The entries behind the endpoints of an answer, in the same order, and where the program is. */
+/** The entries of an answer's endpoints, in the same order, and the location of the program. */
 export class NamedEndpoints {
   readonly entries: readonly AddressedEntry[];
   readonly place: ZoneLocality;
@@ -60,7 +64,7 @@ class BalancedEndpoint implements Candidate {
     return this.entry.key;
   }
 
-  /** Only what is connected is chosen. */
+  /** Only connected endpoints are chosen. */
   get view(): Candidate["view"] {
     const { view } = this.entry;
     return this.state === READY ? view : { ...view, health: NOT_CHOOSABLE };
@@ -71,17 +75,17 @@ class BalancedEndpoint implements Candidate {
   }
 }
 
-/** The balancer of one channel. It has a connection to each endpoint of the levels that take traffic. */
+/** The balancer of one channel. It connects to each endpoint of the levels that receive traffic. */
 class WaymarkBalancer implements experimental.LoadBalancer {
   readonly #channel: experimental.ChannelControlHelper;
-  /** Differs between channels, so that not all begin with one endpoint. */
+  /** Differs between channels, so that not all start with the same endpoint. */
   readonly #start = Math.random();
   #members = new Map<string, BalancedEndpoint>();
   #options: RankOptions = { policy: SELECT_POLICY.ROUND_ROBIN, region: "", zone: "" };
   #chooser = new Chooser<BalancedEndpoint>({ ...this.#options, start: this.#start });
   #state: connectivityState = IDLE;
   #lastError = "";
-  /** While members come and go, their states say nothing of the whole. */
+  /** True while members are added and removed, when their states do not describe the whole. */
   #isChanging = false;
 
   constructor(channel: experimental.ChannelControlHelper) {
@@ -107,11 +111,11 @@ class WaymarkBalancer implements experimental.LoadBalancer {
   }
 
   exitIdle(): void {
-    // It connects by itself.
+    // The balancer connects by itself.
   }
 
   resetBackoff(): void {
-    // The connections have their own.
+    // The connections have their own backoff.
   }
 
   destroy(): void {
@@ -124,7 +128,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
     return POLICY;
   }
 
-  /** Takes new endpoints. Those that were there keep their connections, and their place in the turns. */
+  /** Replaces the endpoints. Endpoints that remain keep their connections and their position in the rotation. */
   #change(endpoints: readonly experimental.Endpoint[], { entries, place }: NamedEndpoints, options: ChannelOptions, note: string): void {
     this.#isChanging = true;
     if (place.region !== this.#options.region || place.zone !== this.#options.zone) {
@@ -158,7 +162,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
       if (member?.leaf !== leaf) return;
       this.#chooser.put(member);
       if (this.#isChanging) return;
-      // What has ended may be known to the registry by now.
+      // The registry may already know that the endpoint has ended.
       if (this.#state === READY && state !== READY) this.#channel.requestReresolution();
       this.#settle();
     };
@@ -167,7 +171,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
     return leaf;
   }
 
-  /** Connects to what is to take traffic, and tells the channel how it stands. */
+  /** Connects to the endpoints that should receive traffic, and reports the state to the channel. */
   #settle(): void {
     if (this.#isChanging) return;
     this.#isChanging = true;
@@ -175,12 +179,12 @@ class WaymarkBalancer implements experimental.LoadBalancer {
     for (const { state, level, leaf } of this.#members.values()) if (state === IDLE && (shares[level] ?? 0) > 0) leaf.startConnecting();
     this.#isChanging = false;
     const states = new Set([...this.#members.values()].map(({ state }) => state));
-    if (states.has(READY)) this.#tell(READY, new EndpointPicker(this.#chooser));
-    else if (states.has(CONNECTING) || !states.has(TRANSIENT_FAILURE)) this.#tell(CONNECTING, new experimental.QueuePicker(this));
+    if (states.has(READY)) this.#report(READY, new EndpointPicker(this.#chooser));
+    else if (states.has(CONNECTING) || !states.has(TRANSIENT_FAILURE)) this.#report(CONNECTING, new experimental.QueuePicker(this));
     else this.#refuse(`no connection could be made: ${this.#lastError}`);
   }
 
-  /** The share of the traffic that each level is to take, when all connects that has not failed to. */
+  /** The share of the traffic for each level, if every endpoint that has not failed connects. */
   #sharesOfLevels(): Float64Array {
     const [able, all, shares] = [new Float64Array(LEVELS), new Float64Array(LEVELS), new Float64Array(LEVELS)];
     for (const { level, state } of this.#members.values()) {
@@ -192,11 +196,11 @@ class WaymarkBalancer implements experimental.LoadBalancer {
   }
 
   #refuse(details: string): void {
-    this.#tell(TRANSIENT_FAILURE, new experimental.UnavailablePicker({ details }), details);
+    this.#report(TRANSIENT_FAILURE, new experimental.UnavailablePicker({ details }), details);
   }
 
   // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
-  #tell(state: connectivityState, picker: experimental.Picker, error: string | null = null): void {
+  #report(state: connectivityState, picker: experimental.Picker, error: string | null = null): void {
     this.#state = state;
     this.#channel.updateState(state, picker, error);
   }
@@ -233,7 +237,7 @@ class EndpointPicker implements experimental.Picker {
   }
 }
 
-/** Endpoints of another name resolver: alike, and in no place. */
+/** Wraps the endpoints of another name resolver: equal, and without a location. */
 function unnamed(endpoints: readonly experimental.Endpoint[]): NamedEndpoints {
   const nowhere = { region: "", zone: "" };
   const entries = endpoints.map((endpoint) => ({

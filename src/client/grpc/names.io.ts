@@ -1,6 +1,7 @@
 /**
- * Names of services for channels of grpc-js: `waymark:///namespace/name`. Importing this module registers the scheme (`experimental.registerResolver` of
- * grpc-js). A watch keeps the addresses of a channel current, and the loss of every Waymark server changes none of them.
+ * Service names for grpc-js channels: `waymark:///namespace/name`. Importing this module registers the scheme
+ * (`experimental.registerResolver` of grpc-js). A watch keeps the addresses of a channel current. The loss of all Waymark servers does not
+ * change the addresses.
  */
 
 import { experimental, Metadata, status } from "@grpc/grpc-js";
@@ -16,29 +17,34 @@ import { NAMED_ATTRIBUTE, NamedEndpoints } from "./balancer.io.ts";
 
 const SCHEME = "waymark";
 const NOWHERE = { region: "", zone: "" };
-/** Servers when neither the target nor `resolveNamesBy` names some; several have commas between them. The command line reads it too. */
+/**
+ * Environment variable with the servers, separated by commas, for targets that name none when `resolveNamesBy` is not used. The command line
+ * reads it too.
+ */
 const SERVERS_VARIABLE = "WAYMARK_SERVER";
 const DEFAULT_SERVERS = "127.0.0.1";
 
-/** The client for targets without servers of their own. */
+/** The client for targets that name no servers. */
 let ownClient: Client | undefined;
 
 /**
- * Channels that are opened from now on with `waymark:///namespace/name` ask this client: for a token, TLS, or servers that the program knows. The
- * program closes it after its channels. Undefined undoes it. Throws a TypeError for anything else.
+ * Sets the client that resolves `waymark:///namespace/name` for channels opened from now on. Use it for a token, TLS, or servers that only
+ * the program knows. The program must close the client after its channels. Undefined removes the client. Throws a TypeError for any other
+ * value.
  */
 export function resolveNamesBy(client: Client | undefined): void {
-  if (client !== undefined && !isClient(client))
-    throw new TypeError("resolveNamesBy: the client is not one that connect() of waymark made");
+  if (client !== undefined && !isClient(client)) throw new TypeError("resolveNamesBy: expected a client created by connect()");
   ownClient = client;
 }
 
-/** A program without types may pass anything. A client of another copy of the package will do, so it is known by what it can do. */
+/**
+ * An untyped program can pass any value. A client is recognized by its methods, because a client of another copy of the package also works.
+ */
 function isClient(client: unknown): boolean {
   return typeof client === "object" && client !== null && "serverBeside" in client;
 }
 
-/** A client that several channels share; the last one closes it. */
+/** A client that several channels share. The last channel closes it. */
 interface SharedClient {
   readonly client: Client;
   userCount: number;
@@ -46,7 +52,7 @@ interface SharedClient {
 
 const shared = new Map<string, SharedClient>();
 
-/** A client, and what to do when it is not needed any more. Throws when the servers are no addresses. */
+/** Returns a client, and the function that releases it. Throws when a server address is invalid. */
 function clientFor(authority: string): { readonly client: Client; readonly release: () => void } {
   if (authority === "" && ownClient !== undefined) return { client: ownClient, release: () => {} };
   const servers = authority === "" ? (process.env[SERVERS_VARIABLE] ?? DEFAULT_SERVERS) : authority;
@@ -54,7 +60,7 @@ function clientFor(authority: string): { readonly client: Client; readonly relea
   if (one === undefined) {
     const list = servers.split(",").map((server) => server.trim());
     const wrong = list.find((server) => parseServer(server) === undefined);
-    if (wrong !== undefined) throw new RangeError(`${JSON.stringify(wrong)} is ${SERVER_RULE}`);
+    if (wrong !== undefined) throw new RangeError(`invalid server ${JSON.stringify(wrong)}: ${SERVER_RULE}`);
     one = { client: connect({ servers: list }), userCount: 0 };
     shared.set(servers, one);
   }
@@ -83,11 +89,11 @@ interface SharedWatch {
 class WaymarkNames implements experimental.Resolver {
   readonly #target: experimental.GrpcUri;
   readonly #listener: experimental.ResolverListener;
-  /** Gives each channel an order of its own among equally near entries, which stays. */
+  /** Gives each channel its own lasting order of equally near entries. */
   readonly #salt = fnv64(String(Math.random()));
   #watch: SharedWatch | undefined;
-  /** The addresses that the channel was told last. */
-  #told = "";
+  /** The last addresses that the channel received. */
+  #sentText = "";
   #hasAddresses = false;
 
   constructor(target: experimental.GrpcUri, listener: experimental.ResolverListener) {
@@ -99,18 +105,18 @@ class WaymarkNames implements experimental.Resolver {
     return parseServiceName(path)?.name ?? path;
   }
 
-  /** The channel needs addresses, at first and after a lost connection. It may not be told before this returns. */
+  /** The channel needs addresses, at first and after a lost connection. The listener must not be called before this method returns. */
   updateResolution(): void {
-    this.#told = "";
+    this.#sentText = "";
     if (this.#watch !== undefined && this.#watch.map.error === undefined) {
       const { map } = this.#watch;
-      process.nextTick(() => this.#tell(map));
+      process.nextTick(() => this.#send(map));
       return;
     }
     this.#end();
     const name = parseServiceName(this.#target.path);
     if (name === undefined) {
-      process.nextTick(() => this.#refuse(`${this.#target.path} is not namespace/name, ${SERVICE_NAME_RULE}`));
+      process.nextTick(() => this.#refuse(`invalid service name ${JSON.stringify(this.#target.path)}: ${SERVICE_NAME_RULE}`));
       return;
     }
     try {
@@ -120,16 +126,16 @@ class WaymarkNames implements experimental.Resolver {
         if (this.#watch?.map !== map || map.isReady) return;
         const facts = error instanceof RequestError ? error.facts : undefined;
         if (facts !== undefined) tried.add(facts.server);
-        // Others that may answer are asked first. The map goes on trying after that, and so do calls that wait for a channel that is ready.
+        // Report a failure only after every server was tried. The map keeps trying after that, and so do calls that wait for a ready channel.
         if (facts !== undefined && (!tried.has(client.server) || client.serverBeside(tried) !== undefined)) return;
-        const what = facts?.isReachable === true ? "takes the watch" : "has answered";
+        const what = facts?.isReachable === true ? "accepted the watch" : "answered";
         this.#refuse(`no Waymark server ${what}: ${facts === undefined ? "" : `${facts.server}: `}${error.message}`);
       };
-      const options = { waitsForServer: true, onChange: () => this.#tell(map), onBreak };
+      const options = { waitsForServer: true, onChange: () => this.#send(map), onBreak };
       const map = new LiveMap(client, { namespace: name.namespace, names: [name.name] }, options);
       this.#watch = { map, client, release };
       map.ready.then(
-        () => this.#tell(map),
+        () => this.#send(map),
         (error: unknown) => {
           if (this.#watch?.map === map) this.#refuse(messageOf(error));
         },
@@ -149,17 +155,17 @@ class WaymarkNames implements experimental.Resolver {
     if (watch !== undefined) void watch.map.close().then(watch.release);
   }
 
-  /** Tells the channel the addresses that the map shows, unless it has them. A map that was closed, or is not complete yet, tells nothing. */
-  #tell(map: LiveMap): void {
+  /** Sends the addresses of the map to the channel, if they have changed. Sends nothing for a map that is closed or not complete yet. */
+  #send(map: LiveMap): void {
     const name = parseServiceName(this.#target.path);
     if (this.#watch?.map !== map || !map.isReady || name === undefined) return;
     const draw = (key: string): number => hashFraction(fnv64(key, this.#salt));
     const entries = map.named(name.namespace, name.name);
     const place = this.#watch.client.place ?? NOWHERE;
     const fit = addressesOf(entries, place, draw);
-    const told = JSON.stringify([place, fit]);
-    if (told === this.#told) return;
-    this.#told = told;
+    const text = JSON.stringify([place, fit]);
+    if (text === this.#sentText) return;
+    this.#sentText = text;
     if (fit.length === 0) {
       const isFit = entries.some((entry) => !isDrained(entry));
       return this.#withdraw(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);
@@ -170,16 +176,16 @@ class WaymarkNames implements experimental.Resolver {
     this.#listener(experimental.statusOrFromValue(endpoints), { [NAMED_ATTRIBUTE]: new NamedEndpoints(fit, place) }, null, "");
   }
 
-  /** The addresses that the channel has are not to be called any more. */
+  /** Removes the channel's addresses, so that they are no longer called. */
   #withdraw(details: string): void {
     if (!this.#hasAddresses) return this.#refuse(details);
     this.#hasAddresses = false;
-    // A channel that has addresses goes on with these after an error, and not after an empty list.
+    // After an error, a channel continues to use its addresses. After an empty list, it does not.
     // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
     this.#listener(experimental.statusOrFromValue([]), {}, null, `waymark: ${details}`);
   }
 
-  /** Calls of the channel fail with this until it is told addresses. */
+  /** Fails the calls of the channel until it receives addresses. */
   #refuse(details: string): void {
     const failure = { code: status.UNAVAILABLE, details: `waymark: ${details}`, metadata: new Metadata() };
     // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null

@@ -1,4 +1,4 @@
-/** One answer of `resolve`: the endpoint for one call, and how the program says what came of the call. */
+/** The result of one `resolve`: the endpoint for one call, and the methods that report the outcome of the call. */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, type Target, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -11,14 +11,15 @@ import type { Time } from "../../lib/machine.ts";
 import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";
 import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
 
+/** Options of `resolve`. */
 export interface ResolveOptions {
-  /** Default SERVICE. */
+  /** Default: SERVICE. */
   readonly kind?: EntryKind;
-  /** How to choose; default LOAD_AWARE. */
+  /** How to choose. Default: LOAD_AWARE. */
   readonly policy?: ResolvePolicy;
-  /** For the policy HASH: the same text gives the same entry while that entry is there and fit for traffic. */
+  /** For the policy HASH: the same key selects the same entry while that entry exists and is fit for traffic. */
   readonly hashKey?: string;
-  /** Choices that were tried already: another endpoint is chosen, or none. */
+  /** Choices that were tried already. Another endpoint is chosen, or none. */
   readonly avoid?: readonly Choice[];
 }
 
@@ -34,19 +35,20 @@ const RULES: OptionRules<ResolveOptions> = {
   avoid: CHOICES,
 };
 
-/** Throws a TypeError or RangeError that names the option which is wrong. */
+/** Throws a TypeError or RangeError that names the invalid option. */
 export function checkResolveOptions(options: ResolveOptions): void {
   checkOptions("resolve", options, RULES);
   if (options.policy === ResolvePolicy.HASH && !options.hashKey) throw new RangeError("resolve: the policy HASH needs a hashKey");
 }
 
-/** The kind that is asked for. */
+/** The requested kind. */
 export function kindIn({ kind }: ResolveOptions): EntryKind {
   return kind === undefined || kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind;
 }
 
+/** A chosen endpoint. Report the call to it with `begin`, and then `succeeded`, `failed` or `abandoned`: later choices use the outcomes. */
 export class Choice {
-  /** The chosen port of the entry; undefined if it has none. */
+  /** The chosen port of the entry. Undefined if the entry has none. */
   readonly target: Target | undefined;
   readonly endpoint: Endpoint<LiveEntry>;
   readonly #candidate: LiveEntry;
@@ -55,8 +57,8 @@ export class Choice {
   readonly #now: () => Time;
   #beganMonoMs: number | undefined;
 
-  /** `group` and `chooser` are where the endpoint comes from, and `now` is the clock of the calls. */
-  // HOT: once a `resolve`, which makes no other object.
+  /** `group` and `chooser` selected the endpoint. `now` is the clock of the calls. */
+  // HOT: once per `resolve`, which creates no other object.
   constructor(
     endpoint: Endpoint<LiveEntry>,
     target: Target | undefined,
@@ -72,13 +74,13 @@ export class Choice {
     this.#now = now;
   }
 
-  /** The chosen entry, as it was when it was chosen. */
-  // It is looked up when it is asked for, because a step to it is a miss of the cache.
+  /** The chosen entry, as it was at the choice. */
+  // Read only on demand, because it costs a cache miss.
   get entry(): Entry {
     return this.#candidate.entry;
   }
 
-  /** The call begins. Then one of `succeeded`, `failed` and `abandoned` follows; a second one counts for nothing. */
+  /** Records the start of the call. Call one of `succeeded`, `failed` and `abandoned` after it; further calls have no effect. */
   begin(): this {
     if (this.#beganMonoMs === undefined) {
       this.#beganMonoMs = this.#now().monoMs;
@@ -87,7 +89,7 @@ export class Choice {
     return this;
   }
 
-  /** The call ended well. Its latency is the time since `begin`. */
+  /** Records a successful call. Its latency is the time since `begin`. */
   succeeded(): void {
     const beganMonoMs = this.#end();
     if (beganMonoMs === undefined) return;
@@ -98,33 +100,33 @@ export class Choice {
     this.#group.latencies.add(latencyMs);
   }
 
-  /** The call failed for a reason that another endpoint might not have: it was refused, cut, or not answered in time. */
+  /** Records a failure that another endpoint might not have: the call was rejected, cut, or not answered in time. */
   failed(): void {
     if (this.#end() === undefined) return;
     this.#chooser.failed(this.endpoint, this.#now());
     this.#group.failedCount += 1;
   }
 
-  /** The call ended without a verdict on the endpoint, for example because the caller gave it up. */
+  /** Records a call that ended without information about the endpoint, for example because the caller canceled it. */
   abandoned(): void {
     if (this.#end() !== undefined) this.#chooser.abandoned(this.endpoint);
   }
 
   #end(): number | undefined {
     const beganMonoMs = this.#beganMonoMs;
-    // Later verdicts find a call that never began.
+    // Later outcomes of this call are ignored.
     this.#beganMonoMs = undefined;
     return beganMonoMs;
   }
 }
 
-/** Where nodes register themselves. */
+/** The namespace in which nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
 
-/** The entries of the nodes with an id, one for each cluster. */
+/** Returns the node entries with an ID, one per cluster. */
 export type NodesOf = (nodeId: string) => Iterable<Entry>;
 
-/** Where the program is, its clock, and the nodes that it knows. */
+/** The location of the program, its clock, and the nodes that it knows. */
 export interface ClientContext {
   readonly place: ZoneLocality | undefined;
   readonly now: () => Time;
@@ -134,7 +136,10 @@ export interface ClientContext {
 const NOWHERE: ZoneLocality = { region: "", zone: "" };
 const chance: { random: () => number; place: ZoneLocality } = { random: Math.random, place: NOWHERE };
 
-/** Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT: bench/resolve.ts. */
+/**
+ * Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT:
+ * bench/resolve.ts.
+ */
 export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: ClientContext): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
   chance.place = place ?? NOWHERE;
@@ -147,7 +152,7 @@ export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place
   return new Choice(endpoint, target, group, chooser, now);
 }
 
-/** The endpoint of its node where an entry is called there. */
+/** For an entry that is called through its node, returns the endpoint of the node. */
 function hostTarget(entry: Entry, nodesOf: NodesOf): Target | undefined {
   const host = isCalledAtNode(entry) ? hostOf(entry, nodesOf(entry.nodeId)) : undefined;
   const target = host && drawTarget(hostTargets(host.detail), Math.random());

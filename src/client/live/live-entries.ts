@@ -1,6 +1,7 @@
 /**
- * The entries that a watch tells, as a map that is whole at all times: a snapshot shows only when it is complete, and entries that vanish all at once are
- * held for a while (`consumer/mass-loss-guard.ts`). Nothing here waits; `watch.io.ts` opens the streams.
+ * The entries of a watch, as a map that is complete at all times: a snapshot becomes visible only when it is complete, and when most entries
+ * of a name vanish together, they are kept for a while (`consumer/mass-loss-guard.ts`). Does no I/O and does not wait; `watch.io.ts` opens
+ * the streams.
  */
 import { type Entry, type EntryKey, type EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { GUARD_DEFAULTS, type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
@@ -8,45 +9,54 @@ import { entryKeyText, type FollowEvent, type RemovalCause, type UnreachableSamp
 import type { Time } from "../../lib/machine.ts";
 import { NamedEntries, type NameStats } from "./named-entries.ts";
 
+/** A visible change of a live map. */
 export type LiveChange =
-  /** The entry is new or has changed. A held entry is told with health ORPHANED, or MAINTENANCE if it had that. */
+  /** The entry is new or has changed. A held entry has health ORPHANED, or MAINTENANCE if it had that before. */
   | { readonly kind: "put"; readonly isNew: boolean; readonly entry: Entry }
-  /** The entry is gone; as it was last. */
+  /** The entry was removed. `entry` is its last state. */
   | { readonly kind: "remove"; readonly cause: RemovalCause; readonly entry: Entry };
 
+/** How current a live map is. */
 export interface Freshness {
-  /** Upper bound of the age of what the map shows, in ms. Infinite before the first snapshot is complete, and where the server names no age. */
+  /**
+   * Upper bound of the age of the map's entries, in ms. Infinite before the first snapshot is complete, and when the server reports no age.
+   */
   readonly ageMs: number;
-  /** No bookmark came for three bookmark intervals, the server reports its data as stale, no snapshot is complete yet, or entries are held. */
+  /**
+   * «OURS«No«THEIRS«True when the»» bookmark «OURS«came«THEIRS«has been silent»» for three bookmark intervals, «OURS«the server reports«THEIRS«reports»» stale data«OURS« as stale«THEIRS«»», «OURS«no snapshot«THEIRS«when no snapshot»» is complete yet, or when entries are held.
+   */
   readonly isStale: boolean;
   /**
-   * Nodes that `ageMs` does not include: the server considers them dead, but they may still accept writes that the map lacks. Undefined when there are none, and
-   * before the first snapshot is complete.
+   * Nodes that `ageMs` does not cover: the server considers them dead, but they may still accept writes that the map lacks. Undefined when
+   * there are none, and before the first snapshot is complete.
    */
   readonly unreachable: UnreachableSample | undefined;
-  /** Entries that are still shown, as ORPHANED or in MAINTENANCE, because they vanished with most others of their name. */
+  /** Number of entries that are kept as ORPHANED or in MAINTENANCE, because they vanished together with most others of their name. */
   readonly heldCount: number;
-  /** The node or resolver that spoke last. */
+  /** The node or resolver that sent the last message. */
   readonly servedBy: string;
 }
 
 export interface LiveEntriesOptions {
-  /** After so long a silence of the server what shows is stale. */
+  /** Silence of the server after which the map is stale, in ms. */
   readonly staleAfterMs: number;
   readonly guard?: GuardOptions;
-  /** So many entries may be held or remembered as lost, or as many as were there at once if that was more. Above it the oldest of them go. */
+  /**
+   * Most entries that can be held or remembered as lost, or the largest size that the map had, if that is greater. Above it, the oldest are
+   * dropped.
+   */
   readonly minKept?: number;
 }
 
 type SyncedEvent = Extract<FollowEvent, { readonly kind: "synced" }>;
 type EntryEvent = Exclude<FollowEvent, SyncedEvent>;
 
-/** So many entries may be held or remembered as lost where a map never showed as many; else as many as it showed. */
+/** Default of `minKept`. */
 const MIN_KEPT = 10_000;
-/** Causes for which an entry may be gone although its instance lives. */
+/** Causes after which the instance of an entry may still be running. */
 const DOUBTFUL: ReadonlySet<RemovalCause> = new Set(["expired", "absent"]);
 
-/** What was counted of a name: choices, those made by load, and the calls that the program reported. */
+/** Counts for a name: choices, choices made by load, and the calls that the program reported. */
 export interface CountsOfName extends NameStats {
   readonly namespace: string;
   readonly name: string;
@@ -54,17 +64,17 @@ export interface CountsOfName extends NameStats {
 }
 
 export class LiveEntries {
-  /** Namespace to name to the groups of the name, one a kind. Names of one kind are the rule. */
+  /** Namespace to name to the name's groups, one per kind. Most names have one kind. */
   readonly #names = new Map<string, Map<string, NamedEntries>>();
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
-  /** Told by a snapshot that is not complete yet, by key. Nothing of it shows. */
+  /** Events of a snapshot that is not complete yet, by key. They are not visible. */
   readonly #staged = new Map<string, EntryEvent>();
   readonly #minKept: number;
   #size = 0;
-  /** The most entries that were there at once, without held ones. */
+  /** The largest number of entries at one time, without held ones. */
   #peak = 0;
-  #said: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
+  #lastSync: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
@@ -73,22 +83,22 @@ export class LiveEntries {
     this.#guard = new MassLossGuard(guard);
   }
 
-  /** Entries that show, held ones included. */
+  /** Number of visible entries, including held ones. */
   get size(): number {
     return this.#size;
   }
 
-  /** Whether a snapshot was complete once. Before that an empty map says nothing. */
+  /** Whether a snapshot was complete once. Before that, an empty map has no meaning. */
   get isReady(): boolean {
-    return this.#said !== undefined;
+    return this.#lastSync !== undefined;
   }
 
-  /** Takes what a watch told. Returns what changed of what shows, at most one change a key. */
+  /** Applies an event of the watch. Returns the visible changes, at most one per key. */
   take(event: FollowEvent, time: Time): readonly LiveChange[] {
     if (event.kind !== "synced") {
       const key = entryKeyText(event.key);
-      if (event.isStaged || this.#said === undefined) {
-        // Set anew, so that the order is that of the last word on each key.
+      if (event.isStaged || this.#lastSync === undefined) {
+        // Deleted and set again, so that the events stay in the order of the last event per key.
         this.#staged.delete(key);
         this.#staged.set(key, event);
         return [];
@@ -96,21 +106,21 @@ export class LiveEntries {
       this.#staged.delete(key);
       this.#apply(key, event, time);
     } else {
-      for (const [key, told] of this.#staged) this.#apply(key, told, time);
+      for (const [key, staged] of this.#staged) this.#apply(key, staged, time);
       this.#staged.clear();
       const { ageMs, isStale, servedBy, unreachable } = event;
-      this.#said = { ageMs, isStale, atMonoMs: time.monoMs, servedBy, unreachable };
+      this.#lastSync = { ageMs, isStale, atMonoMs: time.monoMs, servedBy, unreachable };
     }
     return this.#takeChanges();
   }
 
-  /** Lets held entries go whose time is over. */
+  /** Removes held entries whose time is over. */
   tick({ monoMs }: Time): readonly LiveChange[] {
     for (const { key, entry } of this.#guard.tick(monoMs)) this.#forget(key, entry.key, "expired");
     return this.#takeChanges();
   }
 
-  /** When the next held entry goes. */
+  /** When the next held entry expires. */
   nextDeadlineMs(): number {
     return this.#guard.nextDeadlineMs();
   }
@@ -131,15 +141,15 @@ export class LiveEntries {
 
   freshness({ monoMs }: Time): Freshness {
     const { heldCount } = this.#guard;
-    const said = this.#said;
-    if (said === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, unreachable: undefined, heldCount, servedBy: "" };
-    const silentMs = monoMs - said.atMonoMs;
-    const isStale = said.isStale || heldCount > 0 || silentMs > this.#staleAfterMs;
-    const { servedBy, unreachable } = said;
-    return { ageMs: said.ageMs + silentMs, isStale, unreachable, heldCount, servedBy };
+    const sync = this.#lastSync;
+    if (sync === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, unreachable: undefined, heldCount, servedBy: "" };
+    const silentMs = monoMs - sync.atMonoMs;
+    const isStale = sync.isStale || heldCount > 0 || silentMs > this.#staleAfterMs;
+    const { servedBy, unreachable } = sync;
+    return { ageMs: sync.ageMs + silentMs, isStale, unreachable, heldCount, servedBy };
   }
 
-  /** What was counted of each name that is there now: namespace, name and numbers. */
+  /** Returns the counts of each name in the map. */
   stats(): readonly CountsOfName[] {
     return [...this.#groups()].map(({ namespace, name, group }) => ({ namespace, name, kind: group.kind, ...group.stats() }));
   }
@@ -188,7 +198,7 @@ export class LiveEntries {
   #hold(text: string, entry: Entry): void {
     const { key } = entry;
     if (key === undefined) return;
-    // What was taken out of traffic stays so.
+    // An entry that was taken out of traffic stays out of traffic.
     const orphan: Entry = entry.health === HealthStatus.MAINTENANCE ? entry : { ...entry, health: HealthStatus.ORPHANED };
     const group = this.#groupOf(key);
     if (group.find(text) === undefined) this.#size += 1;

@@ -1,6 +1,7 @@
 /**
- * What one-off lookups found, kept for a short time: a name is fresh for the ttl, then for twice that time it is answered and asked for again, and then it is asked for
- * first. While no server answers, nothing that is held ends. Nothing here asks; `lookups.io.ts` does.
+ * The cache of one-off lookups. A name is fresh for the TTL; for twice that time after it, the cached answer is used and refreshed in the
+ * background; later lookups wait for a new answer. While no server answers, nothing is dropped. Does no I/O; `lookups.io.ts` makes the
+ * queries.
  */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -19,7 +20,7 @@ export interface LookupName {
 interface KnownLookup {
   readonly name: LookupName;
   readonly fetchedMonoMs: number;
-  /** Nodes at which entries of the name are called. */
+  /** Nodes through which entries of the name are called. */
   readonly nodes: readonly Entry[];
 }
 
@@ -27,13 +28,13 @@ export class LookupCache {
   readonly #ttlMs: number;
   readonly #maxNames: number;
   readonly #entries = new LiveEntries({ staleAfterMs: Number.POSITIVE_INFINITY });
-  /** By name, the one used longest ago first. */
+  /** By name, the least recently used first. */
   readonly #known = new Map<string, KnownLookup>();
 
   constructor({ ttlMs, maxNames, time }: { readonly ttlMs: number; readonly maxNames: number; readonly time: Time }) {
     this.#ttlMs = ttlMs;
     this.#maxNames = maxNames;
-    // Nothing is expected first: each name is complete by itself.
+    // There is no initial snapshot, because each name is complete by itself.
     this.#entries.take(
       { kind: "synced", isSnapshot: true, cursor: "", revision: 0n, heldCount: 0, ageMs: 0, isStale: false, servedBy: "" },
       time,
@@ -44,7 +45,7 @@ export class LookupCache {
     return this.#known.size;
   }
 
-  /** What was counted of each name that is kept. */
+  /** Returns the counts of each cached name. */
   stats(): readonly CountsOfName[] {
     return this.#entries.stats();
   }
@@ -58,22 +59,25 @@ export class LookupCache {
     return answerState(monoMs - known.fetchedMonoMs, this.#ttlMs);
   }
 
-  /** Whether the name was answered once, however long ago. */
+  /** Whether the name was answered before, at any time. */
   isKnown(name: LookupName): boolean {
     return this.#known.has(idOf(name));
   }
 
-  /** The entries of a name as they were found last. Undefined when there are none. */
+  /** Returns the entries of a name from the last answer. Undefined when there are none. */
   found(name: LookupName): NamedEntries | undefined {
     return this.#entries.named(name.namespace, name.name, name.kind);
   }
 
-  /** The nodes that were found with a name. */
+  /** Returns the nodes that were found together with a name. */
   nodesOf(name: LookupName, nodeId: string): readonly Entry[] {
     return this.#known.get(idOf(name))?.nodes.filter(({ key }) => key?.name === nodeId) ?? [];
   }
 
-  /** Stores a complete answer for a name, and the nodes that its hosted entries are called through. Entries that are missing from it may be kept for a while, as after a snapshot. */
+  /**
+   * Stores a complete answer for a name, with the nodes through which its hosted entries are called. Entries that are missing from the
+   * answer may be held for a while, as after a snapshot.
+   */
   take(name: LookupName, { items, nodes = [] }: { readonly items: readonly Entry[]; readonly nodes?: readonly Entry[] }, time: Time): void {
     this.#entries.tick(time);
     const id = idOf(name);

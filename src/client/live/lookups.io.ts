@@ -1,4 +1,4 @@
-/** `resolve` without a watch: asks for a name, keeps the answer for a short time, and chooses among it. */
+/** `resolve` without a watch: queries a name, caches the answer for a short time, and chooses among its entries. */
 import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { isCalledAtNode } from "../../consumer/hosting.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -9,7 +9,7 @@ import type { CountsOfName } from "./live-entries.ts";
 import { LookupCache, type LookupName } from "./lookup-cache.ts";
 import type { WatchingCalls } from "./watch.io.ts";
 
-/** Most names that are kept; the one used longest ago goes first. */
+/** Most names in the cache. The least recently used name is dropped first. */
 const MAX_NAMES = 1000;
 /** Most names in a request. */
 const MAX_ASKED_NAMES = 1000;
@@ -17,7 +17,7 @@ const MAX_ASKED_NAMES = 1000;
 export class OneOffLookups {
   readonly #client: WatchingCalls;
   readonly #lookups: LookupCache;
-  /** Questions under way, by name: one each. */
+  /** Queries in progress, one per name. */
   readonly #asking = new Map<string, Promise<void>>();
 
   constructor(client: WatchingCalls, ttlMs: number) {
@@ -28,7 +28,7 @@ export class OneOffLookups {
   async resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined> {
     const wanted = { namespace, name, kind: kindIn(options) };
     const state = this.#lookups.state(wanted, now());
-    // What fails in the background is tried again by the next lookup.
+    // A failed background refresh is retried by the next lookup.
     if (state === "stale") this.#ask(wanted).catch(() => {});
     if (state === "miss") await this.#ask(wanted);
     const group = this.#lookups.found(wanted);
@@ -61,7 +61,7 @@ export class OneOffLookups {
       const request = { namespace: NODES_NAMESPACE, names, kinds: [EntryKind.NODE] };
       if (names.length > 0) for await (const node of new Query(this.#client, request)) nodes.push(node);
     } catch (error) {
-      // Nothing that is known ends because no server answers.
+      // Known entries stay while no server answers.
       if (error instanceof RequestError && error.isAway && this.#lookups.isKnown(name)) return;
       throw error;
     }

@@ -1,4 +1,4 @@
-/** The entries of one name in a live map, the choice among them, and what came of the calls to them. */
+/** The entries of one name in a live map, the choice among them, and the outcomes of the calls to them. */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Chooser } from "../../consumer/chooser.ts";
@@ -12,43 +12,45 @@ export interface LiveEntry extends Candidate {
   readonly entry: Entry;
 }
 
-/** What was counted of one name since the map was opened. */
+/** Counts for one name since the map was opened. */
 export interface NameStats {
-  /** Answers of `resolve`, and those of them that were chosen by load. */
+  /** Answers of `resolve`. */
   readonly choices: number;
+  /** Answers that were chosen by load. */
   readonly choicesByLoad: number;
-  /** Calls that the program reported. */
+  /** Calls that the program reported as successful. */
   readonly succeeded: number;
+  /** Calls that the program reported as failed. */
   readonly failed: number;
-  /** Of the calls that succeeded. */
+  /** Latencies of the successful calls. */
   readonly latencyMs: LatencyHistogram;
 }
 
-/** What the choice takes from outside. */
+/** External inputs of the choice. */
 export interface ChoiceInputs {
   /** Uniform in [0, 1). */
   readonly random: () => number;
-  /** The preferred place. */
+  /** The preferred location. */
   readonly place: ZoneLocality;
 }
 
 export class NamedEntries {
   readonly kind: EntryKind;
-  /** Another kind under the same namespace and name. */
+  /** The entries of another kind under the same namespace and name. */
   next: NamedEntries | undefined;
-  /** By key as one text. */
+  /** By key as a string. */
   readonly live = new Map<string, Entry>();
-  /** Those that are gone and held, shown as ORPHANED. */
+  /** Entries that are gone but still shown as ORPHANED. */
   readonly held = new Map<string, Entry>();
   readonly latencies = new LatencyCounts();
   succeededCount = 0;
   failedCount = 0;
-  /** By policy; each is made when it is first asked for. The usual one has a place of its own, because each step to it is a miss of the cache. */
+  /** By policy, each created at its first use. The default one also has its own field, because each pointer step costs a cache miss. */
   readonly #choosers = new Map<SelectPolicy, Chooser<LiveEntry>>();
   #usual: Chooser<LiveEntry> | undefined;
-  /** The place for which they were made. */
+  /** The location for which the choosers were created. */
   #place: ZoneLocality | undefined;
-  /** Counts of choosers that were made for another place. */
+  /** Counts of choosers that were created for another location. */
   #earlier = { choices: 0, byLoad: 0 };
 
   constructor(kind: EntryKind) {
@@ -65,7 +67,7 @@ export class NamedEntries {
     for (const chooser of this.#choosers.values()) chooser.put(candidateOf(key, entry));
   }
 
-  /** Shows an entry that is gone as ORPHANED. */
+  /** Shows a removed entry as ORPHANED. */
   hold(key: string, entry: Entry): void {
     this.held.set(key, entry);
     for (const chooser of this.#choosers.values()) chooser.put(candidateOf(key, entry));
@@ -86,7 +88,7 @@ export class NamedEntries {
     yield* this.held.values();
   }
 
-  /** HOT: once a `resolve` (bench/resolve.ts), so it makes nothing when the chooser is there. */
+  /** HOT: once per `resolve` (bench/resolve.ts), so it creates nothing when the chooser exists. */
   chooser(policy: SelectPolicy, { random, place }: ChoiceInputs): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;
@@ -116,7 +118,7 @@ export class NamedEntries {
     return { choices, byLoad };
   }
 
-  /** The place of the program became known, so nearness must be judged anew. */
+  /** The location of the program has changed, so the choosers must be created again. */
   #moveTo(place: ZoneLocality): void {
     this.#earlier = this.#counts();
     this.#choosers.clear();
@@ -125,30 +127,37 @@ export class NamedEntries {
   }
 }
 
-/** The policy when none is asked for. */
+/** The default policy. */
 export const DEFAULT_POLICY: SelectPolicy = SELECT_POLICY.LOAD_AWARE;
 
 function candidateOf(key: string, entry: Entry): LiveEntry {
   const { region, zone, health, targets, load } = entry;
-  const said = load && {
+  const reported = load && {
     utilization: load.utilization,
     errorRate: load.errorRate,
     latencyMs: load.latencyMs,
     activeClients: load.activeClients,
     observedWallMs: load.observedAt === undefined ? 0 : timestampMs(load.observedAt),
   };
-  return { key, entry, view: { region, zone, health, targets, isHosted: isHosted(entry.key?.kind ?? EntryKind.UNSPECIFIED), load: said } };
+  return {
+    key,
+    entry,
+    view: { region, zone, health, targets, isHosted: isHosted(entry.key?.kind ?? EntryKind.UNSPECIFIED), load: reported },
+  };
 }
 
-// Latencies counted in ranges, as a histogram of Prometheus has them.
+// A histogram of latencies with cumulative buckets, as in Prometheus.
 
-/** Upper ends of the ranges in ms. One more range has what is slower. */
+/** Upper bounds of the buckets in ms. One more bucket has the slower calls. */
 const LATENCY_ENDS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
+/** Latencies in cumulative buckets, as in Prometheus. */
 export interface LatencyHistogram {
+  /** Number of latencies. */
   readonly count: number;
+  /** Sum of the latencies in ms. */
   readonly sumMs: number;
-  /** For each range its upper end in ms, and how many latencies are in it and in those below. The last one has no end. */
+  /** For each bucket, its upper bound in ms, and the number of latencies up to that bound. The last bound is infinite. */
   readonly ranges: readonly { readonly endMs: number; readonly count: number }[];
 }
 

@@ -1,4 +1,4 @@
-/** `watch`: a live map of the entries of a filter, which goes on through lost servers, and the choice among its entries. */
+/** `watch`: a live map of the entries that match a filter, which survives lost servers, and the choice among its entries. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -14,38 +14,43 @@ import { closedFailure, lateFailure } from "../request-error.ts";
 import { type Choice, checkResolveOptions, chosenFrom, kindIn, NODES_NAMESPACE, type NodesOf, type ResolveOptions } from "./choice.ts";
 import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 
+/** Options of `watch`. */
 export interface WatchOptions {
-  /** Waits for a server that cannot be reached at first, or asks to come later. By default `watch` gives up after the client's `timeoutMs`. */
+  /**
+   * Whether to wait for a server that is unreachable at first, or asks to retry later. By default `watch` gives up after the client's
+   * `timeoutMs`.
+   */
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
-  /** Time without a message after which an up-to-date stream is replaced by another one; see `FollowOptions`. By default five bookmark intervals, at least 10 s. */
+  /** «OURS«Time without«THEIRS«Replaces»» a «OURS«message after«THEIRS«stream»» «OURS«which an«THEIRS«after»» up-to-date «OURS«stream is«THEIRS«much»» «OURS«replaced by«THEIRS«silence,»» in ms; see `FollowOptions`. Default: five bookmark intervals, at least 10 s. */
   readonly silentMs?: number;
-  /** Told of changes, in groups as they show together. It must not throw. */
+  /** Called with each group of changes that became visible together. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
-  /** Told when a stream broke and another one follows after `waitMs`. It must not throw. */
+  /** Called when a stream broke and another one follows after `waitMs`. It must not throw. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
 }
 
 const RULES: OptionRules<WatchOptions> = { waitsForServer: FLAG, signal: SIGNAL, silentMs: TIMEOUT, onChange: FUNCTION, onBreak: FUNCTION };
 
-/** Time between two bookmarks when the request has none: how often an idle server says that nothing is missing. */
+/** Bookmark interval when the request has none. An idle server confirms in each interval that no change is missing. */
 const BOOKMARK_MS = 3000;
-/** After this many bookmark intervals of silence the map is stale. */
+/** Bookmark intervals of silence after which the map is stale. */
 const SILENT_INTERVALS = 3;
 const NO_OPTIONS: ResolveOptions = {};
 
+/** The filter of a watch. */
 export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
 
-/** What `watch` uses of a client. */
+/** The client methods that `watch` uses. */
 export interface WatchingCalls extends ClientCalls {
-  /** Where the program runs, when that is known. */
+  /** The location of the program, if it is known. */
   readonly place: ZoneLocality | undefined;
 }
 
 /**
- * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, all servers have no room for it, or no server is there in time, and a TypeError or
- * RangeError that names an option which is wrong.
+ * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is rejected, when all servers
+ * are full, or when no server answers in time, and a TypeError or RangeError that names an invalid option.
  */
 export async function watch(client: WatchingCalls, request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
   checkOptions("watch", options, RULES);
@@ -55,7 +60,7 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
     options.onBreak?.(error, waitMs);
     if (!isFull(error)) return;
     full.add(error.facts.server);
-    // Servers are there, and waiting gives none of them room: each would have said how long.
+    // All servers answered and are full, and none suggested a time for a retry, so waiting does not help.
     if (error.facts.retryMs === undefined && client.serverBeside(full) === undefined) refusal.reject(error);
   };
   const map = new LiveMap(client, request, { ...options, onBreak });
@@ -68,6 +73,7 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
   return map;
 }
 
+/** A live map of the entries that match a filter. Lookups in it send no request, and continue with the last entries while no server answers. */
 export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChange[]> {
   /** Resolves when the first snapshot is complete. */
   readonly ready: Promise<void>;
@@ -84,9 +90,9 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     now: sharedNow,
     nodesOf: (nodeId) => this.#nodes?.named(NODES_NAMESPACE, nodeId, EntryKind.NODE) ?? [],
   };
-  /** The nodes, followed from when the map first shows an entry that is called at its node. */
+  /** The nodes, followed since the map first showed an entry that is called through its node. */
   #nodes: LiveMap | undefined;
-  /** Resolves when those are known, or when waiting longer for them makes no sense. */
+  /** Resolves when the nodes are known, or when waiting for them any longer is useless. */
   #nodesKnown: Promise<void> = Promise.resolve();
   #cancelTick: () => void = () => {};
   #cancelFirst: () => void = () => {};
@@ -98,14 +104,14 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     const { bookmarkInterval = durationFromMs(BOOKMARK_MS) } = create(CatalogWatchRequestSchema, request);
     this.#entries = new LiveEntries({ staleAfterMs: SILENT_INTERVALS * durationMs(bookmarkInterval) });
     this.ready = this.#first.promise;
-    // Who asks for `ready` gets the error; nobody has to.
+    // The caller of `ready` gets the error. Without a caller it must not count as unhandled.
     this.ready.catch(() => {});
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted === true) this.#abort.abort();
     this.#following = this.#follow({ ...request, bookmarkInterval });
   }
 
-  /** Entries that show, held ones included. */
+  /** Number of visible entries, including held ones. */
   get size(): number {
     return this.#entries.size;
   }
@@ -115,33 +121,37 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return this.#entries.isReady;
   }
 
-  /** Why the map is no longer kept up to date; it shows what it had. Undefined while it is kept, and after `close`. */
+  /** The reason why the map is no longer updated; it keeps its last entries. Undefined while it is updated, and after `close`. */
   get error(): Error | undefined {
     return this.#error;
   }
 
+  /** How old the entries may be, and which server sent them. */
   get freshness(): Freshness {
     return this.#entries.freshness(now());
   }
 
-  /** The entry with exactly this key, cluster id included. */
+  /** Returns the entry with exactly this key, including the cluster ID. */
   get(key: EntryKey): Entry | undefined {
     return this.#entries.get(key);
   }
 
-  /** All entries, in no particular order. Entries that vanished all at once have health ORPHANED, or MAINTENANCE if they had that. */
+  /**
+   * Returns all entries, in no particular order. Entries that vanished together have health ORPHANED, or MAINTENANCE if they had that
+   * before.
+   */
   entries(): Iterable<Entry> {
     return this.#entries.entries();
   }
 
-  /** The entries of one name; of kind SERVICE unless another one is given. */
+  /** Returns the entries of one name. Default kind: SERVICE. */
   named(namespace: string, name: string, kind: EntryKind = EntryKind.SERVICE): readonly Entry[] {
     return [...(this.#entries.named(namespace, name, kind)?.entries() ?? [])];
   }
 
   /**
-   * Chooses an entry of the name and one of its ports, from what the map shows; it asks no server. Undefined when there is none, when all are in MAINTENANCE,
-   * or when all were tried. HOT: at most 1 µs (bench/resolve.ts).
+   * Chooses an entry of the name and one of its ports, from the entries of the map, without a request. Undefined when there is none, when
+   * all are in MAINTENANCE, or when all were tried. HOT: at most 1 µs (bench/resolve.ts).
    */
   resolve(namespace: string, name: string, options: ResolveOptions = NO_OPTIONS): Choice | undefined {
     if (options !== NO_OPTIONS) checkResolveOptions(options);
@@ -151,14 +161,14 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return chosenFrom(group, options, this.#here);
   }
 
-  /** Counts of each name that is there: choices, those by load, calls and their latencies as the program reported them. */
+  /** Returns counts for each name in the map: choices, choices made by load, and reported calls with their latencies. */
   stats(): readonly CountsOfName[] {
     return this.#entries.stats();
   }
 
   /**
-   * Each group of changes from now on. A slow reader gets several changes of a key as one. The iteration ends when the map is closed, and throws when
-   * the map is no longer kept up to date.
+   * Yields each group of changes from now on. For a slow reader, several changes of a key are merged into one. The iteration ends when the
+   * map is closed, and throws when the map is no longer updated.
    */
   async *[Symbol.asyncIterator](): AsyncIterator<readonly LiveChange[]> {
     const queue = new ChangeQueue();
@@ -174,7 +184,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     }
   }
 
-  /** Ends the watch. The map shows what it had. */
+  /** Ends the watch. The map keeps its last entries. */
   async close(): Promise<void> {
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     this.#abort.abort();
@@ -213,7 +223,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
       for await (const event of follow(this.#client, request, options)) {
         const changes = this.#entries.take(event, now());
         if (this.#nodes === undefined && changes.some(({ entry }) => isCalledAtNode(entry))) this.#followNodes();
-        this.#tell(changes);
+        this.#emit(changes);
         if (event.kind !== "synced") continue;
         this.#cancelFirst();
         void this.#nodesKnown.then(this.#first.resolve);
@@ -226,7 +236,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     for (const queue of this.#queues) queue.wake();
   }
 
-  /** A server that refuses this watch, or does not answer in time, leaves choices of such entries without a target. */
+  /** If a server rejects this watch, or does not answer in time, choices of entries that are called through their node have no target. */
   #followNodes(): void {
     const known = Promise.withResolvers<void>();
     const cancel = later(known.resolve, this.#client.timeoutMs);
@@ -236,16 +246,16 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     this.#nodesKnown = known.promise.finally(cancel);
   }
 
-  #tell(changes: readonly LiveChange[]): void {
+  #emit(changes: readonly LiveChange[]): void {
     this.#cancelTick();
-    this.#cancelTick = later(() => this.#tell(this.#entries.tick(now())), this.#entries.nextDeadlineMs() - performance.now());
+    this.#cancelTick = later(() => this.#emit(this.#entries.tick(now())), this.#entries.nextDeadlineMs() - performance.now());
     if (changes.length === 0) return;
     this.#options.onChange?.(changes);
     for (const queue of this.#queues) queue.push(changes);
   }
 }
 
-/** Changes that a reader has not taken yet: one a key. */
+/** Changes that a reader has not read yet, one per key. */
 class ChangeQueue {
   #waiting = new Map<string, LiveChange>();
   #wake: () => void = () => {};
@@ -258,7 +268,7 @@ class ChangeQueue {
       const before = this.#waiting.get(text);
       const isNew = before?.kind === "put" && before.isNew;
       this.#waiting.delete(text);
-      // What came and went between two looks is no news.
+      // An entry that was added and removed between two reads is not reported.
       if (change.kind === "remove" && isNew) continue;
       this.#waiting.set(text, change.kind === "put" && before !== undefined ? { ...change, isNew } : change);
     }
@@ -269,7 +279,7 @@ class ChangeQueue {
     this.#wake();
   }
 
-  /** The changes since the last time. Waits for some; empty after `wake`. */
+  /** Returns the changes since the last call. Waits for changes; empty after `wake`. */
   async take(): Promise<readonly LiveChange[]> {
     if (this.#waiting.size === 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -287,11 +297,11 @@ function now(): Time {
 }
 
 const TIME = { monoMs: 0, wallMs: 0 };
-/** The wall clock dates reports of load, which count for minutes, so a choice does not need it anew each time. */
+/** The wall clock is used only for the age of load reports, which are valid for minutes, so it is not read for each choice. */
 const WALL_FOR_MS = 100;
 let wallReadMonoMs = Number.NEGATIVE_INFINITY;
 
-/** HOT: the same object each time, for a caller that looks at it at once. A look at a clock costs 40 ns. */
+/** HOT: returns the same object each time, so the caller must use it immediately. Reading a clock costs 40 ns. */
 function sharedNow(): Time {
   const monoMs = performance.now();
   TIME.monoMs = monoMs;

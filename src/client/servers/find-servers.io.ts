@@ -1,4 +1,4 @@
-/** Asks the servers of a client for other servers, again and again while the client is open. `server-list.ts` decides which of them are used. */
+/** Requests other servers from a client's servers, repeatedly while the client is open. `server-list.ts` decides which of them are used. */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -14,12 +14,14 @@ export interface FindingOptions {
   readonly random: () => number;
 }
 
-/** The first question comes within this time of the first answer: a program that makes one call asks nothing more. */
+/**
+ * The first discovery request follows within this time after the first answer, so a program that makes one call sends no further request.
+ */
 const FIRST_MS = 1000;
-/** A found server that does not answer within this time is not used. */
+/** A discovered server that does not answer within this time is not used. */
 const PROOF_MS = 2000;
 const PAGE_LIMIT = 1000;
-/** Most pages of each list. A cluster with more nodes has enough of them in the first ones. */
+/** Most pages of each list. The first pages of a larger cluster have enough nodes. */
 const MAX_PAGES = 4;
 
 export class ServerFinder {
@@ -46,7 +48,7 @@ export class ServerFinder {
   #schedule(waitMs: number): void {
     if (this.#abort.signal.aborted) return;
     this.#timer = setTimeout(() => void this.#round(), waitMs);
-    // Asking for servers keeps no program alive.
+    // Server discovery does not keep the program running.
     this.#timer.unref();
   }
 
@@ -54,7 +56,7 @@ export class ServerFinder {
     try {
       await this.#ask();
     } catch (error) {
-      // What is known stays: a server that does not answer says nothing about the others.
+      // Known servers stay, because one server that does not answer gives no information about the others.
       if (!(error instanceof RequestError)) throw error;
     }
     this.#schedule(this.#options.refreshMs * (0.5 + this.#options.random()));
@@ -73,7 +75,7 @@ export class ServerFinder {
       const page = await this.#client.call(catalogQuery, { namespace: RESOLVERS_NAMESPACE, limit: PAGE_LIMIT, pageToken }, { signal });
       return { items: page.items, next: page.nextPageToken };
     }).catch((error: unknown) => {
-      // Not every caller may see them.
+      // Some callers are not permitted to see resolvers.
       if (error instanceof RequestError) return [];
       throw error;
     });
@@ -90,7 +92,7 @@ export class ServerFinder {
     if (proven.length > 0) this.#servers.proven(proven, performance.now());
   }
 
-  /** Whether a server answers from here, and is of the cluster. */
+  /** Whether a server answers from here and belongs to the cluster. */
   async #isOf(clusterId: string, server: string): Promise<boolean> {
     const options = { timeoutMs: PROOF_MS, signal: this.#abort.signal };
     try {

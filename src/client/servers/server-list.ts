@@ -1,6 +1,7 @@
 /**
- * The servers of a client, and which of them is asked. Seeds are the addresses that the program was given; other servers were found by asking
- * (`nodesFor`, `resolversFor`). Reads and writes have servers of their own, because a resolver takes reads only. Nothing here waits or connects.
+ * The servers of a client, and the choice of the server for each call. Seeds are the addresses that the program passed; the others are
+ * discovered from the servers (`nodesFor`, `resolversFor`). Reads and writes each have a current server, because a resolver serves only
+ * reads. Does no I/O and does not wait.
  */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -10,21 +11,21 @@ import { hostPort } from "../../lib/addresses.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { parseServer } from "../connect-options.ts";
 
-/** A call that may go to a resolver, or one that only a node takes. */
+/** A call that a resolver can serve, or one that only a node can serve. */
 export type CallUse = "read" | "write";
 
 export interface FoundServer extends ZoneLocality {
   /** `host:port`. */
   readonly server: string;
-  /** 0 for idle to 1 for overloaded. */
+  /** From 0 for idle to 1 for overloaded. */
   readonly load: number;
   readonly kind: "node" | "resolver";
 }
 
 export interface ServersOptions {
-  /** `host:port` each, at least one, in the order in which they are tried. */
+  /** Each as `host:port`, at least one, in the order in which they are tried. */
   readonly seeds: readonly string[];
-  /** Where the program runs. Undefined means where the first server is that said its place. */
+  /** The location of the program. If undefined, the location of the first server that reports one. */
   readonly place: ZoneLocality | undefined;
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -32,22 +33,22 @@ export interface ServersOptions {
 
 interface KnownServer extends FoundServer {
   readonly seenMonoMs: number;
-  /** It has answered. An address that others advertise need not lead anywhere from here. */
+  /** Whether it has answered. An advertised address may be unreachable from here. */
   readonly isProven: boolean;
 }
 
-/** A server that failed is asked again only after a rest, if there is another. */
+/** A failed server is not used again before its wait ends, if there is another server. */
 interface FailedServer {
   readonly count: number;
   readonly restsUntilMonoMs: number;
 }
 
 const REST = { baseMs: 250, maxMs: 10_000 } as const;
-/** A server that the answers name no more is forgotten after this time. The answer of a node that is cut off names few servers. */
+/** A discovered server is forgotten after this time without being listed. It is long because a partitioned node lists few servers. */
 const FORGET_MS = 600_000;
-/** Most found servers. The nearest are kept. */
+/** Most discovered servers. The nearest are kept. */
 export const MAX_FOUND = 64;
-/** Servers that are proven ahead of their use, of each kind. */
+/** Servers of each kind that are verified before they are needed. */
 const PROVEN_WANTED = { node: 4, resolver: 2 } as const;
 
 export class ServerList {
@@ -57,9 +58,9 @@ export class ServerList {
   readonly #failed = new Map<string, FailedServer>();
   #place: ZoneLocality | undefined;
   #writer: string;
-  /** Servers that said that they take no writes: resolvers among the seeds. */
+  /** Servers that rejected writes: resolvers among the seeds. */
   readonly #readOnly = new Set<string>();
-  /** The resolver that takes the reads; without one the writer takes them. */
+  /** The resolver for reads. Without one, the write server also serves reads. */
   #reader: string | undefined;
 
   constructor({ seeds, place, random }: ServersOptions) {
@@ -71,22 +72,22 @@ export class ServerList {
     this.#writer = first;
   }
 
-  /** Where the program runs, if that is known. */
+  /** The location of the program, if it is known. */
   get place(): ZoneLocality | undefined {
     return this.#place;
   }
 
-  /** The server that the next call of this use goes to. */
+  /** Returns the server for the next call of this use. */
   current(use: CallUse): string {
     return use === "read" ? (this.#reader ?? this.#writer) : this.#writer;
   }
 
-  /** All servers: the seeds, then those found. */
+  /** Returns all servers: the seeds, then the discovered ones. */
   list(): readonly string[] {
     return [...new Set([...this.seeds, ...this.#found.keys()])];
   }
 
-  /** The server is away. Those who used it turn to the next one; a second failure while it rests says nothing new. */
+  /** Records that the server is unavailable, and switches to the next server. Another failure during the wait is ignored. */
   failed(server: string, monoMs: number): void {
     const before = this.#failed.get(server);
     if (before === undefined || before.restsUntilMonoMs <= monoMs) {
@@ -97,7 +98,10 @@ export class ServerList {
     if (this.#writer === server) this.#writer = this.#nextWriter(server, monoMs);
   }
 
-  /** For one read that these servers refused: the nearest server that has answered, else a seed, one that does not rest first. Undefined when all refused it. */
+  /**
+   * Returns a server for one read that the given servers rejected: the nearest server that has answered, otherwise a seed, preferably one
+   * that has not failed recently. Undefined when all servers rejected it.
+   */
   beside(refused: ReadonlySet<string>, monoMs: number): string | undefined {
     const proven = [...this.#usable("resolver", monoMs), ...this.#usable("node", monoMs)].filter(({ server }) => !refused.has(server));
     if (proven.length > 0) return this.#lighterOf(proven);
@@ -105,7 +109,7 @@ export class ServerList {
     return seeds.find((server) => !this.#rests(server, monoMs)) ?? seeds[0];
   }
 
-  /** The server takes reads only: it keeps these, and writes turn to the next one. */
+  /** Records that the server serves only reads. It keeps the reads, and writes switch to the next server. */
   refusedWrites(server: string, monoMs: number): void {
     this.#readOnly.add(server);
     if (this.#writer !== server) return;
@@ -113,7 +117,10 @@ export class ServerList {
     this.#writer = this.#nextWriter(server, monoMs);
   }
 
-  /** A resolver named nodes. They are tried when no node that has answered and no seed is left, because their addresses need not lead anywhere from here. */
+  /**
+   * Adds nodes that a resolver named. They are tried when no verified node and no seed is left, because their addresses may be unreachable
+   * from here.
+   */
   named(servers: readonly string[], monoMs: number): void {
     for (const server of servers) {
       if (this.#found.size >= MAX_FOUND || this.#found.has(server) || this.seeds.includes(server)) continue;
@@ -121,14 +128,14 @@ export class ServerList {
     }
   }
 
-  /** The server answered, so it is as good as one that never failed. */
+  /** Records an answer, which clears the server's failures. */
   answered(server: string): void {
     if (this.#failed.size > 0) this.#failed.delete(server);
   }
 
   /**
-   * Takes what a server said: the servers of the cluster, and its own place. An empty list changes nothing, because a cluster without servers does not
-   * answer.
+   * Applies a discovery answer: the servers of the cluster, and the location of the server that answered. An empty list changes nothing,
+   * because a cluster without servers cannot answer.
    */
   learn(servers: readonly FoundServer[], place: ZoneLocality, monoMs: number): void {
     if (servers.length === 0) return;
@@ -148,7 +155,7 @@ export class ServerList {
     this.#settle(monoMs);
   }
 
-  /** Found servers to prove by asking them who they are, the nearest first. */
+  /** Returns discovered servers to verify with a request, the nearest first. */
   toProve(monoMs: number): readonly string[] {
     return (["node", "resolver"] as const).flatMap((kind) => {
       const all = [...this.#found.values()].filter((one) => one.kind === kind).toSorted((a, b) => this.#distance(a) - this.#distance(b));
@@ -157,7 +164,10 @@ export class ServerList {
     });
   }
 
-  /** Found servers have answered that they belong to the cluster. They come together, so that the choice among them is by load and not by speed. */
+  /**
+   * Records discovered servers that answered and belong to the cluster. They are added together, so that the choice among them is by load
+   * and not by response time.
+   */
   proven(servers: readonly string[], monoMs: number): void {
     for (const server of servers) {
       const known = this.#found.get(server);
@@ -167,7 +177,7 @@ export class ServerList {
     this.#settle(monoMs);
   }
 
-  /** Moves to a nearer server. Among equally near ones it stays, so that a program reads what it has written. */
+  /** Switches to a nearer server. Among equally near servers it keeps the current one, so that a program reads its own writes. */
   #settle(monoMs: number): void {
     const nodes = this.#usable("node", monoMs);
     const now = this.#found.get(this.#writer);
@@ -183,7 +193,7 @@ export class ServerList {
     return this.#usable("resolver", monoMs).every((one) => this.#distance(known) <= this.#distance(one));
   }
 
-  /** A resolver that is no farther away than the nodes. */
+  /** Returns a resolver that is no farther away than the nodes. */
   #bestReader(monoMs: number): string | undefined {
     const resolvers = this.#usable("resolver", monoMs);
     const nearest = Math.min(...resolvers.map((one) => this.#distance(one)));
@@ -191,7 +201,7 @@ export class ServerList {
     return resolvers.length === 0 || isNodeNearer ? undefined : this.#lighterOf(resolvers);
   }
 
-  /** After a loss: a node that has answered before, then a seed, then an address that nobody has tried, then who rests the shortest. */
+  /** After a loss: a verified node, then a seed, then an untried address, then the server whose wait ends first. */
   #nextWriter(lost: string, monoMs: number): string {
     const proven = this.#usable("node", monoMs);
     if (proven.length > 0) return this.#lighterOf(proven);
@@ -208,7 +218,10 @@ export class ServerList {
     return [...this.#found.values()].filter((one) => one.kind === kind && one.isProven && !this.#rests(one.server, monoMs));
   }
 
-  /** Of the nearest ones the less loaded of two random ones, so that clients which start together do not all choose the same. */
+  /**
+   * Picks two of the nearest servers at random and returns the less loaded one, so that clients that start together do not all choose the
+   * same.
+   */
   #lighterOf(servers: readonly KnownServer[]): string {
     const nearest = Math.min(...servers.map((one) => this.#distance(one)));
     const near = servers.filter((one) => this.#distance(one) === nearest);
@@ -222,21 +235,24 @@ export class ServerList {
     return (this.#failed.get(server)?.restsUntilMonoMs ?? Number.NEGATIVE_INFINITY) > monoMs;
   }
 
-  /** 0 in the same zone, 1 in the same region, 2 elsewhere. A zone is a part of its region. */
+  /** 0 in the same zone, 1 in the same region, 2 elsewhere. A zone belongs to one region. */
   #distance({ region, zone }: ZoneLocality): number {
     if (this.#place === undefined || region !== this.#place.region) return 2;
     return zone === this.#place.zone ? 0 : 1;
   }
 }
 
-// Reads which servers there are from the answers of a server: nodes from `ClusterMap`, resolvers from the entries of their namespace.
+// Reads the servers from the answers: nodes from `ClusterMap`, resolvers from the entries of their namespace.
 
-/** Where resolvers register themselves. */
+/** The namespace in which resolvers register themselves. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
-/** A node that its operator wants clients to use. */
+/** The role of nodes that are meant for clients. */
 const INGRESS_ROLE = "ingress";
 
-/** The nodes for clients: those with the role `ingress`, or all of them when none has it. Entries without a gRPC address are left out. */
+/**
+ * Returns the nodes for clients: the nodes with the role `ingress`, or all nodes if none has it. Entries without a gRPC address are left
+ * out.
+ */
 export function nodesFor(entries: readonly Entry[]): readonly FoundServer[] {
   const ingress = entries.filter(({ capabilities }) => capabilities.includes(INGRESS_ROLE));
   return serversOf(ingress.length > 0 ? ingress : entries, "node");
@@ -246,10 +262,13 @@ export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] 
   return serversOf(entries, "resolver");
 }
 
-/** Most urls that a refusal is read for. */
+/** Most URLs that are read from a rejection. */
 const MAX_URLS = 4;
 
-/** The nodes that a resolver names when it refuses a write: urls with spaces between, each `host:port` or `grpc://host:port` (`grpcs` with TLS). Others are left out. */
+/**
+ * Returns the nodes that a resolver names when it rejects a write: URLs separated by spaces, each `host:port` or `grpc://host:port` (`grpcs`
+ * with TLS). Other URLs are left out.
+ */
 export function nodesNamedIn(urls: string): readonly string[] {
   const addresses = urls.split(" ", MAX_URLS).map((url) => parseServer(url.replace(/^grpcs?:\/\//, "")));
   return addresses.filter((address) => address !== undefined);
@@ -264,26 +283,26 @@ function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readon
   });
 }
 
-// How many tries a client may make beyond the first ones (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call
-// earns a tenth of a token and each retry spends a whole one, so retries are at most a tenth of the calls, beside the tokens of the start. In an outage
-// the tokens run out, and the clients do not multiply the traffic to the servers that are left.
+// The retry budget of a client (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a
+// token and each retry costs one token, so retries are at most a tenth of the calls, plus the initial tokens. In an outage the tokens run out,
+// so the clients do not multiply the traffic to the remaining servers.
 
-/** Tokens that a call earns: the most retries a call, in the long run. */
+/** Tokens earned per call, which is the long-term share of retries per call. */
 const EARNED = 0.1;
-/** Most tokens, and those of the start: that many calls in a row can fail over before any has succeeded. */
+/** Most tokens, and the initial number. This many calls in a row can fail over before any call has succeeded. */
 const MOST = 10;
 
 export class RetryBudget {
   #tokens = MOST;
 
-  /** A call begins. */
+  /** Adds tokens for a new call. */
   earn(): void {
     this.#tokens = Math.min(MOST, this.#tokens + EARNED);
   }
 
-  /** Takes a token for one more try, if there is one. */
+  /** Takes a token for one retry, if there is one. */
   spend(): boolean {
-    // Ten times a tenth is a little less than one.
+    // Because of rounding, ten times 0.1 is a little less than 1.
     if (this.#tokens < 1 - 1e-9) return false;
     this.#tokens -= 1;
     return true;

@@ -1,8 +1,8 @@
 /**
  * The audit log's SQLite file: records in a hash chain, appended in groups, with the oldest pruned. Each record is also a line of the
- * JSON-lines file, where one is named (`stream.io.ts`). The database is a file of its own, so that
- * neither its fsyncs nor its damage affect the node's decisions. A person who can write to the file can make a whole new chain,
- * or cut its start and end and say so in `meta`. Against that, keep a head elsewhere (the JSON-lines file has every one).
+ * JSON-lines file, if one is configured (`stream.io.ts`). The database is a separate file, so that its fsyncs and its damage do not affect
+ * the node's decisions. A person with write access to the file can write a whole new chain, or cut its start and end and adjust `meta`. To
+ * detect this, keep a chain head elsewhere (the JSON-lines file has every one).
  */
 
 import { DatabaseSync } from "node:sqlite";
@@ -27,37 +27,37 @@ import type { ThreadOwner } from "../thread.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
 export interface AuditFileOptions {
-  /** Undefined: in memory, gone with the process. */
+  /** Undefined keeps the log in memory, until the process ends. */
   readonly directory: string | undefined;
-  /** Older records go; at least an hour. */
+  /** Older records are pruned. At least an hour. */
   readonly retentionMs: number;
-  /** About the most that the log takes on disk; the oldest records go first. */
+  /** Approximate limit of the log's size on disk. The oldest records are pruned first. */
   readonly maxBytes: number;
-  /** File that gets each record as a line of JSON. */
+  /** File to which each record is appended as a line of JSON. */
   readonly file: string | undefined;
 }
 
-/** What only the log's thread sees; sent along with answers. */
+/** Values that only the log's thread knows. They are sent with each answer. */
 export interface AuditState {
   /** The newest record. */
   readonly head: ChainPoint;
-  /** The newest record that was pruned; the chain starts after it. */
+  /** The newest pruned record. The chain starts after it. */
   readonly anchor: ChainPoint;
-  /** Size of the file without room that is used again. */
+  /** Size of the file without free pages. */
   readonly usedBytes: number;
   /** Lines that could not be written to the JSON-lines file. */
   readonly fileLostCount: number;
-  /** Why that file refused the last lines; empty when it took them, or when there is no file. */
+  /** Why the last lines could not be written to that file. Empty when they were written, or without a file. */
   readonly fileFault: string;
-  /** Whether lines are on their way to that file. */
+  /** Whether lines are being written to that file. */
   readonly isFileBusy: boolean;
 }
 
 /** Which records to read, newest first. */
 export interface AuditScan {
-  /** Only records with lower numbers; undefined: from the newest. */
+  /** Only records with lower numbers. Undefined starts at the newest. */
   readonly before: number | undefined;
-  /** Only records with higher numbers; 0: to the oldest. */
+  /** Only records with higher numbers. 0 reads to the oldest. */
   readonly above: number;
   readonly limit: number;
   /** The scan ends with the record that reaches this size, in bytes of canonical records. */
@@ -69,7 +69,7 @@ export interface AuditSlice {
   readonly records: readonly AuditRecord[];
   /** Bytes of the canonical records. */
   readonly sizeBytes: number;
-  /** Where the next slice starts. Undefined when there is nothing further. */
+  /** Where the next slice starts. Undefined when there are no more records. */
   readonly nextBefore: number | undefined;
 }
 
@@ -87,14 +87,17 @@ CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash 
 CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT;
 `,
 };
-/** A slice of the log ends after this many rows, or with the row that reaches this many bytes. It takes about 10 ms, after which a waiting batch is written. */
+/**
+ * A slice of the log ends after this many rows, or with the row that reaches this many bytes. It takes about 10 ms, after which a waiting
+ * batch is written.
+ */
 const SLICE_ROWS = 2000;
 const SLICE_BYTES = 2 * 1024 * 1024;
 /** Rows pruned in one transaction. */
 const PRUNE_ROWS = 1000;
-/** How long pruning may keep a batch waiting. */
+/** How long pruning can delay a batch. */
 const PRUNE_MS = 50;
-/** How often old records are looked for while none are written. */
+/** How often old records are searched for while none are written. */
 const PRUNE_EVERY_MS = 60_000;
 
 type SqlRow = Readonly<Record<string, unknown>>;
@@ -122,11 +125,11 @@ function prepareAll(db: DatabaseSync) {
 }
 
 /**
- * The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept.
+ * The open file. Methods throw SQLite's errors unchanged; a failed change leaves no trace.
  *
- * While records are written, the file itself says that it is open, and a log that is not empty lies beside it. A clean stop removes that
- * mark before it removes the log. A file with the mark and without a log, or with a log that is cut short, has lost the last records. It is still
- * opened, because evidence must stay readable. The chain then skips at least one number, so that every verification finds the gap.
+ * While records are written, the file is marked as open, and a log that is not empty exists next to it. A clean stop removes the mark before
+ * it removes the log. A file that has the mark, but no log or a log that is cut short, has lost its last records. It is still opened,
+ * because evidence must remain readable. The chain then skips at least one number, so that every verification finds the gap.
  */
 export class AuditFile implements ThreadOwner {
   /** `lostAfter`: number of the last record before the lost records. Undefined if none are lost. */
@@ -134,11 +137,11 @@ export class AuditFile implements ThreadOwner {
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #close: () => void;
-  /** The number of the last record, in a file next to the database. Undefined: in memory. */
+  /** The number of the last record, in a file next to the database. Undefined in memory. */
   readonly #watermark: CommitWatermark | undefined;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
-  /** Undefined: in memory. */
+  /** Undefined in memory. */
   readonly #directory: string | undefined;
   /** The JSON-lines file. Undefined without one. */
   readonly #stream: AuditStream | undefined;
@@ -147,7 +150,7 @@ export class AuditFile implements ThreadOwner {
   #head: ChainPoint;
   #anchor: ChainPoint;
 
-  /** Creates what is missing. Throws `FileRefusedError`, nothing changed, when the file is in use, damaged, or of a newer program. */
+  /** Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
@@ -178,7 +181,7 @@ export class AuditFile implements ThreadOwner {
     this.#stream?.reopen();
   }
 
-  /** Whether the newest record is the one that was written last. The chain goes on from the one written last in any case, so a loss stays visible. */
+  /** Whether the newest record is the last one written. The chain always continues from the last one written, so a loss remains visible. */
   #isTailWhole(): boolean {
     const newest = this.#sql.newest.get();
     if (newest === undefined) return this.#head.number === this.#anchor.number;
@@ -212,13 +215,13 @@ export class AuditFile implements ThreadOwner {
     return this.look();
   }
 
-  /** Removes records that are too old or take too much room, for at most 50 ms. The last record removed becomes the anchor. */
+  /** Removes records that are too old or exceed the size limit, for at most 50 ms. The last record removed becomes the anchor. */
   #prune(): void {
     const endMs = performance.now() + PRUNE_MS;
     try {
       while (this.#pruneSlice(Date.now() - this.#retentionMs) && performance.now() < endMs);
     } catch {
-      // The disk refuses: old records stay until it takes writes again, and batches that fail are reported.
+      // The disk fails: old records stay until it accepts writes again. Failed batches are reported.
     }
   }
 
@@ -231,7 +234,7 @@ export class AuditFile implements ThreadOwner {
     let last: SqlRow | undefined;
     let count = 0;
     for (const row of this.#sql.oldest.iterate(PRUNE_ROWS)) {
-      // The newest stays, so that there is always a record to compare the head with.
+      // The newest record stays, so that the head can always be compared with a record.
       if (row["number"] === this.#head.number || !isDue(row)) break;
       last = row;
       count++;
@@ -246,7 +249,7 @@ export class AuditFile implements ThreadOwner {
     return count === PRUNE_ROWS;
   }
 
-  /** Records that match, newest first, from a slice of the log. */
+  /** Returns the matching records, newest first, from a slice of the log. */
   scan({ before, above, limit, maxBytes, filter }: AuditScan): AuditSlice {
     const records: AuditRecord[] = [];
     let last = before ?? Number.MAX_SAFE_INTEGER;
@@ -272,9 +275,9 @@ export class AuditFile implements ThreadOwner {
     return row["number"] === this.#anchor.number + 1 ? this.#anchor.hash : NO_HASH;
   }
 
-  /** Checks a slice of the chain after `last` (undefined: from the anchor) up to `head` (undefined: the newest now). */
+  /** Checks a slice of the chain after `last` (default: the anchor) up to `head` (default: the newest record now). */
   verify({ last, head = this.#head }: { readonly last: ChainPoint | undefined; readonly head: ChainPoint | undefined }) {
-    // Records that were pruned since the last slice were good, or the check would have ended.
+    // Records that were pruned since the last slice were valid; otherwise the check would have ended.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
     const slice = new SliceCounter();
@@ -296,10 +299,10 @@ export class AuditFile implements ThreadOwner {
   #beyondHead(): ChainProblem | undefined {
     const number = Number(this.#sql.newest.get()?.["number"] ?? 0);
     if (number <= this.#head.number) return undefined;
-    return { kind: "altered", number, message: `record ${number} is after ${this.#head.number}, the last the log says it wrote` };
+    return { kind: "altered", number, message: `record ${number} is after record ${this.#head.number}, which the log states as its last` };
   }
 
-  /** The hash of a record that is still there, or of the anchor. */
+  /** Returns the hash of a record that still exists, or of the anchor. */
   hashOf(number: number): Uint8Array | undefined {
     if (number === this.#anchor.number) return this.#anchor.hash;
     const hash = this.#sql.hashOf.get(number)?.["hash"];
@@ -309,13 +312,13 @@ export class AuditFile implements ThreadOwner {
   close(): void {
     clearInterval(this.#pruning);
     try {
-      // The checkpoint comes first: the log is then written from its start, in room that it has, so that a full disk does not refuse it.
+      // The checkpoint comes first. The log is then overwritten from its start, within its space, so a full disk does not prevent it.
       if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
     } catch {
-      // The disk refuses, and SQLite keeps the log.
+      // The disk fails, and SQLite keeps the log.
     }
     this.#close();
-    // The thread lives until the last line is written.
+    // The thread continues until the last line is written.
     void this.#stream?.close();
   }
 
@@ -326,7 +329,7 @@ export class AuditFile implements ThreadOwner {
     this.#head = head;
   }
 
-  /** Called before the first record: puts something into the log, and only then marks the file as open. */
+  /** Called before the first record. Writes something into the log, and only then marks the file as open. */
   #markOpen(first: () => void = () => {}): void {
     if (this.#isMarkedOpen || this.#directory === undefined) return;
     this.#sql.transaction(() => {
@@ -335,12 +338,12 @@ export class AuditFile implements ThreadOwner {
     });
     syncDirectory(this.#directory);
     const moved = this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
-    if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not made to its end");
+    if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not completed");
     this.#isMarkedOpen = true;
   }
 }
 
-/** Counts the rows of a slice. They are read one at a time, so that a slice of large records is not in memory as a whole. */
+/** Counts the rows of a slice. They are read one at a time, so that a slice of large records is never in memory as a whole. */
 class SliceCounter {
   #rows = 0;
   #bytes = 0;
@@ -366,7 +369,7 @@ function openOnDisk(directory: string) {
   const check = (db: DatabaseSync, path: string): number | undefined => {
     pointsOf(prepareAll(db).meta.get(), path);
     const { last, watermark } = lastCommits(path, AUDIT, db);
-    // An empty log holds nothing: SQLite makes one when it opens the file.
+    // An empty log has no data: SQLite creates one when it opens the file.
     return watermark > last || (fileBytes(`${path}-wal`) === 0 && isOpenIn(db)) ? watermark : undefined;
   };
   const { found, path, db, unlock } = openDatabase(AUDIT, {
@@ -395,7 +398,7 @@ function writeMeta(db: DatabaseSync): void {
 }
 
 function pointsOf(meta: SqlRow | undefined, path: string): { readonly head: ChainPoint; readonly anchor: ChainPoint } {
-  if (meta === undefined) throw damaged(path, "it does not say where its chain starts and ends");
+  if (meta === undefined) throw damaged(path, "its table meta has no row");
   return {
     head: { number: Number(meta["head"]), hash: bytesOf(meta["head_hash"]) },
     anchor: { number: Number(meta["anchor"]), hash: bytesOf(meta["anchor_hash"]) },
@@ -404,7 +407,7 @@ function pointsOf(meta: SqlRow | undefined, path: string): { readonly head: Chai
 
 function isOlder(row: SqlRow, oldestWallMs: number): boolean {
   const event = parseCanonical(bytesOf(row["canonical"]))?.event;
-  // A record that cannot be read is evidence: only its size can make it go.
+  // A record that cannot be read is evidence, so it is pruned only by size.
   return event !== undefined && event.atWallMs < oldestWallMs;
 }
 

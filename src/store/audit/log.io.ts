@@ -1,4 +1,4 @@
-/** The audit log as the rest of the node sees it: it takes events without blocking, and says when they are on disk. */
+/** The audit log as the rest of the node uses it: it accepts events without blocking, and reports when they are on disk. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -11,34 +11,36 @@ import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import type { AuditFile, AuditFileOptions, AuditState } from "./file.io.ts";
 
-/** Most events that wait for the disk. More are lost and counted, and the log itself says so. */
+/** Most events queued for the disk. Further events are lost and counted, and the loss is recorded in the log. */
 const MAX_PENDING = 10_000;
-/** Most events in one transaction. So many waiting events start one at once. */
+/** Most events in one transaction. This many queued events start one immediately. */
 const MAX_BATCH = 1000;
 /** How long an event waits for others to share its fsync, unless a caller waits for it. */
 const GATHER_MS = 50;
-/** How long to wait after the disk refused. */
+/** How long to wait after a failed write. */
 const RETRY_MS = 1000;
 const MAX_PAGE_RECORDS = 1000;
-/** A page ends with the record that reaches this size. With the largest record it is well below the default limit of clients (4 MiB). */
+/**
+ * A page ends with the record that reaches this size. Even with the largest record it is well below the default limit of clients (4 MiB).
+ */
 const MAX_PAGE_BYTES = 1024 * 1024;
-/** How soon after a batch its lines are looked after. */
+/** How soon after a batch the state of its lines is checked. */
 const LOOK_MS = 500;
-/** How often the node logs that the file takes no lines. */
-const TELL_MS = 60_000;
+/** How often the node logs that the file cannot be written. */
+const LOG_EVERY_MS = 60_000;
 
-/** Without a directory the thread of the log starts with the first event. */
+/** Without a directory, the thread of the log starts with the first event. */
 export interface AuditLogOptions extends AuditFileOptions {
   readonly metrics: Metrics;
   readonly log: Pick<Log, "info" | "error">;
 }
 
 export interface AuditRead {
-  /** Only records with lower numbers; for the page after another. */
+  /** Only records with lower numbers, for the page after another. */
   readonly before?: number | undefined;
-  /** Only records with higher numbers; for following the log. */
+  /** Only records with higher numbers, for following the log. */
   readonly above?: number | undefined;
-  /** 1 to 1000. A page of large records has fewer: it ends at 1 MiB. */
+  /** From 1 to 1000. A page of large records has fewer: it ends at 1 MiB. */
   readonly limit: number;
   readonly filter: AuditFilter;
 }
@@ -46,7 +48,7 @@ export interface AuditRead {
 export interface AuditPage {
   /** Newest first. */
   readonly records: readonly AuditRecord[];
-  /** The next page is before this number; undefined on the last. */
+  /** The next page is before this number. Undefined on the last page. */
   readonly nextBefore: number | undefined;
 }
 
@@ -56,15 +58,14 @@ export interface AuditCheck {
   readonly checkedCount: number;
   /** The point after which the chain was checked. */
   readonly anchor: ChainPoint;
-  /** The point up to which it was checked: keep it elsewhere, and give it to a later check. */
+  /** The point up to which the chain was checked. Keep it elsewhere, and pass it to a later check. */
   readonly head: ChainPoint;
 }
 
 /**
- * Opens `audit.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed. The
- * chain goes on where it ended. Rejects with `store_unavailable`, nothing on disk changed, when the file is in use, written
- * by a newer program, or damaged as a file; `metadata.problem` tells which. A chain that was tampered with is opened:
- * `verify` shows the place from then on.
+ * Opens `audit.db` in a directory, creates missing files, and locks it against other processes until it is closed. The chain continues where
+ * it ended. Rejects with `store_unavailable`, without changes on disk, when the file is in use, was written by a newer program, or is
+ * damaged as a file; `metadata.problem` has the reason. A chain that was tampered with is opened, and `verify` then reports the place.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
   const log = new AuditLog(options);
@@ -81,7 +82,7 @@ interface FlushWaiter {
   readonly reject: (error: Error) => void;
 }
 
-/** The open log. `openAuditLog` makes it. */
+/** The open log, created by `openAuditLog`. */
 export class AuditLog implements AuditSink, AsyncDisposable {
   readonly #options: AuditLogOptions;
   readonly #metrics: Metrics;
@@ -90,12 +91,12 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   #calls: Promise<AuditCalls> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isWriting = false;
-  /** Why the disk refused the last batch; undefined when it took it. */
+  /** Why the last batch could not be written. Undefined when it was written. */
   #refusal: string | undefined;
   #looking: NodeJS.Timeout | undefined;
   #fileFault = "";
-  /** When the node last logged that the file takes no lines; undefined while it takes them. */
-  #fileToldMs: number | undefined;
+  /** When the node last logged that the file cannot be written. Undefined while it can. */
+  #fileLoggedMs: number | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(options: AuditLogOptions) {
@@ -110,10 +111,10 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     return this.#calls;
   }
 
-  /** Why records wait or lines are lost, for a person; empty while all is well. */
+  /** Why records are queued or lines are lost, as text for operators. Empty without a fault. */
   get fault(): string {
-    if (this.#refusal !== undefined) return `refuses records, they wait: ${this.#refusal}`;
-    return this.#fileFault === "" ? "" : `audit.file takes no lines, they are lost: ${this.#fileFault}`;
+    if (this.#refusal !== undefined) return `records cannot be written and are queued: ${this.#refusal}`;
+    return this.#fileFault === "" ? "" : `audit.file cannot be written, lines are lost: ${this.#fileFault}`;
   }
 
   record(event: AuditEvent): void {
@@ -134,7 +135,9 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     return promise;
   }
 
-  /** Reads a page of records, also those recorded just before the call. Rejects with `store_unavailable` when the log cannot be read. */
+  /**
+   * Reads a page of records, including records added just before the call. Rejects with `store_unavailable` when the log cannot be read.
+   */
   async read({ before, above = 0, limit, filter }: AuditRead): Promise<AuditPage> {
     await this.#written();
     const calls = await this.open();
@@ -152,8 +155,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   /**
-   * Checks the whole chain in slices, while records are still taken. `known`: heads of earlier checks, or number and hash of lines
-   * that left the node; the log must still have them or have pruned them. Cost: 8 µs a record, on the log's own thread.
+   * Checks the whole chain in slices, while records are still accepted. `known`: heads of earlier checks, or numbers and hashes of lines
+   * that left the node; the log must still have these records or have pruned them. Costs 8 µs per record, on the log's own thread.
    */
   async verify(known: readonly ChainPoint[] = []): Promise<AuditCheck> {
     await this.#written();
@@ -171,14 +174,14 @@ export class AuditLog implements AuditSink, AsyncDisposable {
 
   /** Opens the JSON-lines file again (SIGHUP). */
   reopenFile(): void {
-    // Without a thread there is no file. A thread that is gone was reported before.
+    // Without a thread there is no file. A thread that has ended was reported before.
     this.#calls
       ?.then((calls) => calls.call("reopen"))
       .then(() => this.#lookSoon())
       .catch(() => {});
   }
 
-  /** Writes the records that the disk takes, then closes. Idempotent. */
+  /** Writes the queued records if possible, then closes. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -196,20 +199,22 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#lookSoon();
     const { head, anchor } = opened.state;
     log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
-    if (opened.lostAfter !== undefined) this.#tellLostLog(opened.lostAfter);
-    else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with the record it wrote last");
+    if (opened.lostAfter !== undefined) this.#reportLostLog(opened.lostAfter);
+    else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with its last written record");
     return calls;
   }
 
-  /** Logs the loss, and records it in the audit log after the gap in the chain. `newest` is the number of the last record before the gap. */
-  #tellLostLog(newest: number): void {
+  /**
+   * Logs the loss, and records it in the audit log after the gap in the chain. `newest` is the number of the last record before the gap.
+   */
+  #reportLostLog(newest: number): void {
     const { directory, log } = this.#options;
     log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or cut short");
-    const detail = `the records after record ${newest} are lost: at the start after a crash, audit.db-wal was missing or cut short`;
+    const detail = `the records after record ${newest} are lost: audit.db-wal was missing or cut short at the start after a crash`;
     this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 
-  /** Waits until the records are on disk. Those that the disk refuses cannot be read yet. */
+  /** Waits until the records are on disk. Records that could not be written cannot be read yet. */
   #written(): Promise<void> {
     return this.durable().catch(() => {});
   }
@@ -225,9 +230,9 @@ export class AuditLog implements AuditSink, AsyncDisposable {
         return { kind: "truncated_tail", number: head.number + 1, message };
       }
       const found = await calls.call("hashOf", number);
-      // A record that was pruned meanwhile cannot be compared.
+      // A record that was pruned in the meantime cannot be compared.
       if (found !== undefined && !equalBytes(found, hash))
-        return { kind: "altered", number, message: `record ${number} has another hash than was known of it` };
+        return { kind: "altered", number, message: `record ${number} does not have the known hash` };
     }
     return undefined;
   }
@@ -248,7 +253,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     });
   }
 
-  /** Writes batches while a caller waits or there is a full batch. */
+  /** Writes batches while a caller waits or a batch is full. */
   async #writeBatches(): Promise<void> {
     do {
       const events = this.#queue.takeBatch(MAX_BATCH);
@@ -267,7 +272,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   #accepted(): void {
-    if (this.#refusal !== undefined) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log takes records again");
+    if (this.#refusal !== undefined) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log accepts records again");
     this.#refusal = undefined;
     const { writtenCount } = this.#queue;
     for (const waiter of this.#waiters) if (waiter.takenCount <= writtenCount) waiter.resolve();
@@ -277,7 +282,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   #refused(error: unknown): void {
     this.#metrics.inc("waymark_audit_failures_total", {});
     // Logged once and not for each batch: the metric has the count.
-    if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log refuses records, they wait");
+    if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log write failed, records are queued");
     this.#refusal = messageOf(error);
     const refusal = new WaymarkError("store_unavailable", "the audit log could not be written", { retryMs: RETRY_MS, cause: error });
     for (const waiter of this.#waiters.splice(0)) waiter.reject(refusal);
@@ -289,21 +294,21 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#fileFault = fileFault;
     const nowMs = performance.now();
     const { file, log } = this.#options;
-    if (fileFault === "" && this.#fileToldMs !== undefined) {
-      this.#fileToldMs = undefined;
-      log.info({ file, lostCount: fileLostCount }, "audit file takes lines again");
-    } else if (fileFault !== "" && nowMs - (this.#fileToldMs ?? Number.NEGATIVE_INFINITY) >= TELL_MS) {
-      this.#fileToldMs = nowMs;
-      log.error({ file, lostCount: fileLostCount, error: fileFault }, "audit file takes no lines, they are lost (audit.file)");
+    if (fileFault === "" && this.#fileLoggedMs !== undefined) {
+      this.#fileLoggedMs = undefined;
+      log.info({ file, lostCount: fileLostCount }, "audit file accepts lines again");
+    } else if (fileFault !== "" && nowMs - (this.#fileLoggedMs ?? Number.NEGATIVE_INFINITY) >= LOG_EVERY_MS) {
+      this.#fileLoggedMs = nowMs;
+      log.error({ file, lostCount: fileLostCount, error: fileFault }, "audit file write failed, lines are lost (audit.file)");
     }
   }
 
-  /** Looks soon at what became of lines, and again while some are on their way, because no caller waits for them. */
+  /** Checks the state of the lines soon, and again while some are being written, because no caller waits for them. */
   #lookSoon(): void {
     if (this.#options.file === undefined || this.#closed !== undefined || this.#looking !== undefined) return;
     this.#looking = setTimeout(() => {
       this.#looking = undefined;
-      // A thread that is gone is reported by the next write.
+      // A thread that has ended is reported by the next write.
       this.#look().catch(rethrowBroken);
     }, LOOK_MS).unref();
   }
@@ -318,12 +323,12 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     clearTimeout(this.#timer);
     clearTimeout(this.#looking);
     await this.#written();
-    if (this.#queue.pendingCount > 0) this.#options.log.error({ lostCount: this.#queue.pendingCount }, "audit records lost at the stop");
+    if (this.#queue.pendingCount > 0) this.#options.log.error({ lostCount: this.#queue.pendingCount }, "audit records lost at shutdown");
     let calls: AuditCalls | undefined;
     try {
       calls = await this.#calls;
     } catch (error) {
-      // The file could not be opened, so nothing is held.
+      // The file could not be opened, so there is nothing to close.
       if (!(error instanceof WaymarkError)) throw error;
     }
     await calls?.close();

@@ -1,10 +1,10 @@
-/** The JSON-lines file of the audit log. No caller waits for its lines, and lines that cannot be written are counted. */
+/** The JSON-lines file of the audit log. Callers do not wait for its lines. Lines that cannot be written are counted. */
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { messageOf } from "../database-file.io.ts";
 
-/** Most text that waits for a slow file, in UTF-16 units. More lines are lost. */
+/** Most text queued for a slow file, in UTF-16 units. Further lines are lost. */
 const MAX_WAITING_LENGTH = 16 << 20;
-/** Flags to open an existing file. They never wait for a reader: a named pipe without one is a failure like any other. */
+/** Flags to open an existing file. They never wait for a reader: a named pipe without one is an ordinary failure. */
 export const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
 /** One file, written in order. No method throws, and only `close` waits. */
@@ -14,7 +14,7 @@ export class AuditStream {
   #waitingLength = 0;
   #handle: FileHandle | undefined;
   #mustReopen = false;
-  /** A failed write may have left part of a line: the next begins on a line of its own. */
+  /** Whether a failed write may have left part of a line. The next line then starts with a newline. */
   #isLineOpen = false;
   #writing: Promise<void> | undefined;
   #lostCount = 0;
@@ -24,12 +24,12 @@ export class AuditStream {
     this.#path = path;
   }
 
-  /** Why the file refused the last lines, in the system's words; empty when it took them. */
+  /** The system's message why the last lines could not be written. Empty when they were written. */
   get fault(): string {
     return this.#fault;
   }
 
-  /** Whether lines are on their way to the file, so that `fault` and `lostCount` may change soon. */
+  /** Whether lines are being written, so that `fault` and `lostCount` may change soon. */
   get isBusy(): boolean {
     return this.#writing !== undefined;
   }
@@ -51,7 +51,7 @@ export class AuditStream {
     this.#start();
   }
 
-  /** Opens the path again, for a file that was moved away. Whether that worked is known soon after. */
+  /** Opens the path again, for a file that was moved away. The result is known soon after. */
   reopen(): void {
     this.#mustReopen = true;
     this.#start();
@@ -95,7 +95,7 @@ export class AuditStream {
       this.#fault = "";
       return true;
     } catch (error) {
-      // The disk is full, or the file is forbidden or gone. The caller counts the lines, and the next lines try the path again.
+      // The disk is full, or the file is not accessible or missing. The caller counts the lines, and the next lines try the path again.
       this.#fault = messageOf(error);
       await this.#closeHandle();
       return false;
@@ -108,7 +108,7 @@ export class AuditStream {
     try {
       await handle?.close();
     } catch {
-      // A disk may report a failed write only now. It does not say for which lines, so one is counted.
+      // A disk may report a failed write only now. It does not report which lines failed, so one is counted.
       this.#lostCount++;
     }
   }

@@ -1,14 +1,14 @@
-/** A fence: identifies one holder of a right, for example one leader. A write under a smaller fence than the greatest one seen must be refused. */
+/** A fence identifies one holder of a right, for example one leader. A write with a fence below the greatest one seen must be rejected. */
 export interface FenceToken {
-  /** The version of the failover that moved the right to another cluster. 0 for now. */
+  /** The version of the failover that moved the right to another cluster. Currently 0. */
   readonly failoverVersion: number;
-  /** The epoch of the control store, which an operator raises when the store was replaced or put back from a backup. */
+  /** The epoch of the control store. An operator raises it after the store was replaced or restored from a backup. */
   readonly storeEpoch: number;
   /** The number of the holder within that epoch of the store: 1, 2, 3, … */
   readonly number: number;
 }
 
-/** Below 0 when `a` is the earlier fence, 0 when they are equal. Compared by failover version, then by store epoch, then by number. */
+/** Compares by failover version, then by store epoch, then by number. Negative when `a` is the earlier fence, 0 when they are equal. */
 export function compareFences(a: FenceToken, b: FenceToken): number {
   return a.failoverVersion - b.failoverVersion || a.storeEpoch - b.storeEpoch || a.number - b.number;
 }

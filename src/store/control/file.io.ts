@@ -1,4 +1,4 @@
-/** The control store's SQLite file, or database in memory: one row a key, whose rowid is the version, with a checksum in every row. */
+/** The control store's SQLite file or in-memory database: one row per key, whose rowid is the version, with a checksum in every row. */
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
@@ -37,16 +37,16 @@ export interface SwapRequest {
   readonly value: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** The first character after all those that a key may have. */
+/** The first character after all characters that are allowed in a key. */
 const ABOVE_KEYS = "\u007f";
 
 export interface ControlFileOptions extends InspectOptions {
-  /** Undefined for a database in memory, which ends with the process. */
+  /** Undefined for an in-memory database, which ends with the process. */
   readonly directory: string | undefined;
   readonly bounds: StoreBounds;
 }
 
-/** What SQLite gives back for a column. */
+/** The columns of an SQLite result row. */
 type SqlRow = Readonly<Record<string, unknown>>;
 
 function prepareAll(db: DatabaseSync) {
@@ -69,7 +69,7 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** The open file. Methods throw SQLite's errors as they are; a change that failed is in no answer. */
+/** The open file. Methods throw SQLite's errors unchanged. A failed change appears in no answer. */
 export class ControlFile implements ThreadOwner {
   readonly opened: undefined;
   readonly #bounds: StoreBounds;
@@ -83,13 +83,13 @@ export class ControlFile implements ThreadOwner {
   /** Whether nothing was written since the file was opened. */
   #isSealed = true;
 
-  /** Creates what is missing. Throws `FileRefusedError`, nothing changed, when the file is in use, damaged, or of a newer program. */
+  /** Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
     this.#bounds = bounds;
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    // No revision is reused when a file that lost its last revisions is accepted.
+    // When a file that lost its last revisions is accepted, their numbers are not reused.
     this.#revision = Math.max(Number(position?.["revision"]), this.#opened.watermark);
     this.#floor = Number(position?.["floor"]);
     this.#items = Number(usage?.["items"]);
@@ -125,7 +125,7 @@ export class ControlFile implements ThreadOwner {
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
-  /** Swaps as `Store.compareAndSwap` does. The swap is on disk when this returns. */
+  /** Swaps as `ControlStore.compareAndSwap` does. The swap is on disk when this returns. */
   compareAndSwap({ key, expectedVersion, value }: SwapRequest): SwapResult {
     const row = this.#sql.byKey.get(key);
     const held = row === undefined ? undefined : readRow(row, this.#opened.path).item;
@@ -157,12 +157,12 @@ export class ControlFile implements ThreadOwner {
     return { isSwapped: true, version: next };
   }
 
-  /** Leaves one complete file with its seal, if the disk allows. */
+  /** Leaves one complete file with its seal, if the disk permits it. */
   close(): void {
     this.#opened.close();
   }
 
-  /** Called before the first change: syncs something into the log, and then puts the seal of the last stop away. */
+  /** Called before the first change. Syncs something into the log, and then moves the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
     this.#sql.transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
@@ -171,14 +171,14 @@ export class ControlFile implements ThreadOwner {
   }
 }
 
-/** A database that is ready for its statements. */
+/** A database that is ready for statements. */
 interface OpenDatabase {
-  /** How messages name it. */
+  /** Name of the database in messages. */
   readonly path: string;
   readonly db: DatabaseSync;
-  /** Puts away the seal that the last stop left. */
+  /** Moves the seal of the last stop away. */
   unseal(): void;
-  /** The revision in the watermark; 0 without a watermark. */
+  /** The revision in the watermark. 0 without a watermark. */
   readonly watermark: number;
   /** Writes a revision that is on disk to the watermark. */
   noteRevision(revision: number): void;
@@ -209,32 +209,32 @@ function openOnDisk(directory: string, options: InspectOptions): OpenDatabase {
   return { path, db, unseal: () => unsealCleanStop(path), watermark: readWatermark(path), noteRevision: note, close };
 }
 
-/** For callers in the same thread. SQLite gives each value a buffer of its own, so that values can be moved to another thread. */
+/** For callers in the same thread. SQLite returns a separate buffer for each value, so values can be moved to another thread. */
 const keep: TransferBuffer = () => {};
 
-/** Throws `FileRefusedError` when a row is not what was written, or is newer than the revision of the store. */
+/** Throws `FileRefusedError` when a row is damaged, or is newer than the revision of the store. */
 function checkRows(db: DatabaseSync, path: string): void {
   const revision = db.prepare("SELECT revision FROM meta WHERE one = 1").get()?.["revision"];
-  if (typeof revision !== "number") throw damaged(path, "it does not say which revision it is at");
+  if (typeof revision !== "number") throw damaged(path, "its table meta has no revision");
   let last = 0;
   for (const row of db.prepare("SELECT version, key, value, sum FROM items ORDER BY version").iterate()) last = readRow(row, path).version;
-  if (last > revision) throw damaged(path, `it holds version ${last}, but is at revision ${revision}`);
+  if (last > revision) throw damaged(path, `it has version ${last}, above its revision ${revision}`);
 }
 
 function rowSum(version: number, key: string, value: Uint8Array | undefined): number {
   return crc32(value ?? "removed", crc32(`${version} ${key} `));
 }
 
-/** Throws `FileRefusedError` when the row is not what was written. */
+/** Throws `FileRefusedError` when the row is damaged. */
 function readRow(row: SqlRow, path: string): StoreChange {
   const { version, key, value, sum } = row;
   const bytes = value instanceof Uint8Array ? value : undefined;
   if (typeof version !== "number" || typeof key !== "string" || sum !== rowSum(version, key, bytes))
-    throw damaged(path, `the row of key ${JSON.stringify(key)} is not what was written`);
+    throw damaged(path, `the row of key ${JSON.stringify(key)} has a wrong checksum`);
   return { key, version, item: bytes === undefined ? undefined : { key, value: bytes, version } };
 }
 
-/** Reads rows until a page is full; `isAll` when there were no more. */
+/** Reads rows until a page is full. `isAll` when there were no more. */
 function readPage(
   found: Iterable<SqlRow>,
   { limit, path }: { readonly limit: number; readonly path: string },

@@ -1,4 +1,7 @@
-/** The `ControlStore` of one node: an SQLite file in the data directory, owned in a thread beside the audit log, or a database in memory for `--ephemeral`. */
+/**
+ * The `ControlStore` of one node: an SQLite file in the data directory, in the same thread as the audit log, or an in-memory database for
+ * `--ephemeral`.
+ */
 import { WaymarkError } from "../../lib/errors.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import { ControlFile, type ControlFileOptions, type SwapRequest } from "./file.io.ts";
@@ -19,20 +22,20 @@ import {
 } from "./store.ts";
 import { type FoundChanges, StoreWatches, type WatchPosition } from "./store-watches.ts";
 
-/** How the database is asked. */
+/** The calls to the database. */
 interface StoreQueries {
   get(key: string): Promise<StoreItem | undefined>;
   list(request: Required<StorePageRequest> & { readonly prefix: string }): Promise<StorePage>;
   changesSince(request: { readonly prefix: string; readonly position: WatchPosition }): Promise<FoundChanges>;
-  /** The bytes of the value are the database's from here on. */
+  /** The caller must not use the bytes of the value afterwards. */
   compareAndSwap(request: SwapRequest): Promise<SwapResult>;
   close(): Promise<void>;
 }
 
 /**
- * Opens `control.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed.
- * Rejects with `store_unavailable`, nothing on disk changed, when the file is in use, damaged, or written by a newer program;
- * `metadata.problem` tells which.
+ * Opens `control.db` in a directory, creates missing files, and locks it against other processes until it is closed. Rejects with
+ * `store_unavailable`, without changes on disk, when the file is in use, damaged, or was written by a newer program; `metadata.problem` has
+ * the reason.
  */
 export async function openSqliteStore(directory: string, options: Partial<ControlFileOptions> = {}): Promise<ControlStore> {
   const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
@@ -47,7 +50,7 @@ export async function openSqliteStore(directory: string, options: Partial<Contro
   });
 }
 
-/** Opens a store that ends with the process. It never waits for a disk, so that it needs no thread. */
+/** Opens a store that ends with the process. It never waits for a disk, so it needs no thread. */
 export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): ControlStore {
   const database = new ControlFile({ directory: undefined, bounds, takesAsItIs: false });
   return new SqliteStore({

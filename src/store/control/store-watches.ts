@@ -1,21 +1,21 @@
-/** Watches over a store: each holds a revision, and reads the changes after it when its reader asks. */
+/** Watches of a store. Each has a revision, and reads the changes after it when its reader asks. */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { StoreChanges, StoreWatch } from "./store.ts";
 
 /** How far a watch has read. */
 export interface WatchPosition {
-  /** Changes up to this revision were given. */
+  /** Changes up to this revision were returned. */
   readonly afterRevision: number;
   /**
-   * The reader needs no removal up to this revision. When the store has forgotten later ones, the watch must start over.
-   * Undefined before anything was given. In the pages after a reset it is ahead of `afterRevision`.
+   * The reader needs no removal up to this revision. If the store has forgotten later removals, the watch must start over. Undefined before
+   * the first changes. In the pages after a reset it is ahead of `afterRevision`.
    */
   readonly completeTo: number | undefined;
 }
 
-/** What a store finds for a watch, at most a page. */
+/** The changes that a store finds for a watch, at most one page. */
 export interface FoundChanges extends StoreChanges {
-  /** Revision of the instant that was read. */
+  /** Revision at the time of the read. */
   readonly storeRevision: number;
 }
 
@@ -44,7 +44,7 @@ export class StoreWatches {
     return watch;
   }
 
-  /** Wakes the watches. To be called after every change. */
+  /** Wakes the watches. Must be called after every change. */
   changed(): void {
     for (const watch of this.#open) watch.wake();
   }
@@ -74,7 +74,7 @@ class OpenStoreWatch implements StoreWatch {
   }
 
   next(): Promise<StoreChanges | undefined> {
-    assert(!this.#isBusy, "a watch was asked for its next changes twice at once", { prefix: this.#prefix });
+    assert(!this.#isBusy, "next() was called on a watch during another call", { prefix: this.#prefix });
     this.#isBusy = true;
     return this.#pull().finally(() => {
       this.#isBusy = false;
@@ -103,7 +103,7 @@ class OpenStoreWatch implements StoreWatch {
     return this.#read(this.#prefix, this.#position).then(
       (found) => this.#take(found, wakesBefore),
       (error: unknown) => {
-        // The store was closed, and the watch with it. The reader sees all other errors.
+        // The store was closed, and the watch with it. The reader gets all other errors.
         if (this.#isClosed && error instanceof WaymarkError) return undefined;
         throw error;
       },
@@ -113,7 +113,7 @@ class OpenStoreWatch implements StoreWatch {
   #take(found: FoundChanges, wakesBefore: number): StoreChanges | Promise<StoreChanges | undefined> | undefined {
     if (this.#isClosed) return undefined;
     const { isReset, changes, revision, isCurrent, storeRevision } = found;
-    // Moves also when nothing was found: the changes of other prefixes need not be read again.
+    // Advances even when nothing was found, so that the changes of other prefixes are not read again.
     const completeTo = isReset ? storeRevision : Math.max(this.#position.completeTo ?? 0, revision);
     this.#position = { afterRevision: revision, completeTo };
     if (isReset || changes.length > 0) return { isReset, changes, revision, isCurrent };

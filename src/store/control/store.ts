@@ -1,25 +1,25 @@
 /**
- * The contract of a `ControlStore`: it keeps, by key, what must be the same for all who ask (policies, leases, flags).
+ * The interface of a `ControlStore`, which keeps, by key, values that must be the same for all readers (policies, leases, flags).
  *
- * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store, which never goes back and never uses
- *   a number twice. An item's version is the revision of its last change, so one version never means two contents.
- * - Atomicity: a swap happens whole or not at all, and only if the item was not changed since `expectedVersion`. Each page
- *   of a list shows one instant; several pages do not. There is no transaction over several keys.
- * - Durability: a swap that was answered is on disk. After `store_unavailable` it may or may not have happened, so read first.
- * - A watch reports the newest change of each key, in order of revision, and none before it is durable. It may leave out
- *   earlier changes of the same key.
+ * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store. It never decreases, and no number is used twice. An
+ *   item's version is the revision of its last change, so one version always has the same content.
+ * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list
+ *   shows one point in time; several pages do not. There are no transactions over several keys.
+ * - Durability: an acknowledged swap is on disk. After `store_unavailable` it may or may not have happened, so read first.
+ * - A watch reports the newest change of each key, ordered by revision, and no change before it is durable. It may leave out earlier changes
+ *   of the same key.
  */
 
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 
-/** Keys are printable ASCII, so that every store orders them alike: by their bytes. */
+/** Keys are printable ASCII, so that every store orders them the same way, by their bytes. */
 export const MAX_KEY_LENGTH = 512;
 /** One version of a policy fits. */
 export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
-/** Items of a page of a list, and changes of one step of a watch. */
+/** Most items in a page of a list, and most changes in one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
-/** A page ends early when its values reach this; it has at least one item. */
+/** A page ends early when its values reach this size. It has at least one item. */
 export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 export interface StoreBounds {
@@ -34,24 +34,24 @@ export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 102
 
 export interface StoreItem {
   readonly key: string;
-  /** Opaque bytes. Neither side changes them after they were handed over. */
+  /** Opaque bytes. Neither side changes them after they were passed. */
   readonly value: Uint8Array;
   readonly version: number;
 }
 
 /** The result of a `compareAndSwap`. */
 export type SwapResult =
-  /** `version` is the item's new one, or the revision of its removal. */
+  /** `version` is the item's new version, or the revision of its removal. */
   | { readonly isSwapped: true; readonly version: number }
-  /** Nothing changed: the item has another version; 0 when it is absent. */
+  /** Nothing changed, because the item has this other version; 0 when it is absent. */
   | { readonly isSwapped: false; readonly version: number };
 
 export interface StorePage {
   /** By key, ascending. */
   readonly items: readonly StoreItem[];
-  /** Revision of the instant that the page shows: a watch from here misses nothing. */
+  /** Revision of the point in time that the page shows. A watch from here misses no change. */
   readonly revision: number;
-  /** The key after which the next page starts; undefined on the last page. */
+  /** The key after which the next page starts. Undefined on the last page. */
   readonly nextAfter: string | undefined;
 }
 
@@ -62,7 +62,7 @@ export interface StoreChange {
   readonly item: StoreItem | undefined;
 }
 
-/** Which page of a list: the one after the key `after`, of at most `limit` items (1 to 1000; 1000 unless given). */
+/** Selects a page of a list: the items after the key `after`, at most `limit` (1 to 1000, default 1000). */
 export interface StorePageRequest {
   readonly after?: string;
   readonly limit?: number;
@@ -70,11 +70,11 @@ export interface StorePageRequest {
 
 /** One step of a watch. */
 export interface StoreChanges {
-  /** Whether the reader must forget what it knew: all items follow, in this step and those after it. */
+  /** Whether the reader must discard its items. All items follow, in this step and the next ones. */
   readonly isReset: boolean;
-  /** In order of version. Empty only when `isReset` is true and there are no items. */
+  /** Ordered by version. Empty only when `isReset` is true and there are no items. */
   readonly changes: readonly StoreChange[];
-  /** To resume from. */
+  /** The revision to resume from. */
   readonly revision: number;
   /** Whether these are all changes up to now. */
   readonly isCurrent: boolean;
@@ -82,30 +82,30 @@ export interface StoreChanges {
 
 export interface StoreWatch extends Disposable {
   /**
-   * The next changes, as soon as there are any; undefined once the watch is closed. One call at a time. Rejects with
-   * `store_unavailable` as `get` does; the next call then goes on from the same place.
+   * Returns the next changes, as soon as there are any. Undefined once the watch is closed. One call at a time. Rejects with
+   * `store_unavailable` as `get` does; the next call then continues from the same position.
    */
   next(): Promise<StoreChanges | undefined>;
   close(): void;
 }
 
 /**
- * Every method rejects with `store_unavailable` when the store is away or closed, and with `invalid_argument` when a key
- * or prefix is not 1 to 512 (a prefix: 0 to 512) characters of printable ASCII without spaces.
+ * Every method rejects with `store_unavailable` when the store is unavailable or closed, and with `invalid_argument` when a key or prefix is
+ * not 1 to 512 (a prefix: 0 to 512) characters of printable ASCII without spaces.
  */
 export interface ControlStore extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
-  /** Items whose key starts with `prefix`. */
+  /** Returns items whose key starts with `prefix`. */
   list(prefix: string, page?: StorePageRequest): Promise<StorePage>;
   /**
-   * Puts `value`, or removes the item when it is undefined, if the item's version is `expectedVersion` (0: if it is
-   * absent). Removing what is absent swaps nothing and answers `isSwapped` with the version 0. Rejects with
-   * `quota_exceeded` above 16 MiB or when the store is full. The value is copied before this returns.
+   * Puts `value`, or removes the item when `value` is undefined, if the item's version is `expectedVersion` (0: if it is absent). Removing
+   * an absent item changes nothing and returns `isSwapped` with the version 0. Rejects with `quota_exceeded` above 16 MiB or when the store
+   * is full. The value is copied before this returns.
    */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
   /**
-   * Changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` when that is 0, too
-   * long ago, or a revision that this store has not reached.
+   * Returns changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` when that is 0, too old,
+   * or above the revision of this store.
    */
   watch(prefix: string, fromRevision: number): StoreWatch;
   /** Answers the calls made before, then closes. Idempotent. */
@@ -116,22 +116,24 @@ const KEY = /^[\x21-\x7e]*$/;
 
 /** Throws `invalid_argument` for a text that cannot be a key. */
 export function checkKey(key: string): void {
-  if (key === "") throw invalid("key", "is empty, but a key has 1 to 512 characters");
+  if (key === "") throw invalid("key", "must have 1 to 512 characters");
   checkPrefix(key, "key");
 }
 
 /** Throws `invalid_argument` for a text that no key can start with. */
 export function checkPrefix(prefix: string, field = "prefix"): void {
-  if (prefix.length > MAX_KEY_LENGTH) throw invalid(field, `has ${prefix.length} characters, at most ${MAX_KEY_LENGTH} are allowed`);
-  if (!KEY.test(prefix)) throw invalid(field, `${JSON.stringify(prefix)} has characters other than printable ASCII without spaces`);
+  if (prefix.length > MAX_KEY_LENGTH) throw invalid(field, `must have at most ${MAX_KEY_LENGTH} characters, got ${prefix.length}`);
+  if (!KEY.test(prefix))
+    throw invalid(field, `invalid value ${JSON.stringify(prefix)}: allowed characters are printable ASCII without spaces`);
 }
 
-/** Throws `invalid_argument` for a size that no page can have. */
+/** Throws `invalid_argument` for an invalid page size. */
 export function checkLimit(limit: number): void {
-  if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_PAGE_ITEMS) throw invalid("limit", `${limit} is not 1 to ${MAX_PAGE_ITEMS}`);
+  if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_PAGE_ITEMS)
+    throw invalid("limit", `must be from 1 to ${MAX_PAGE_ITEMS}, got ${limit}`);
 }
 
-/** What a store holds before a swap. */
+/** The size of a store before a swap. */
 export interface StoreUse {
   readonly items: number;
   readonly totalBytes: number;
@@ -143,7 +145,10 @@ export function checkValue(key: string, value: Uint8Array | undefined): void {
     throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes, at most ${MAX_VALUE_BYTES} are allowed`);
 }
 
-/** Throws `quota_exceeded` when there is no room for a value. `freedBytes`: what the swap frees; undefined when it adds an item. */
+/**
+ * Throws `quota_exceeded` when there is no room for a value. `freedBytes` is the size that the swap frees, or undefined when it adds an
+ * item.
+ */
 export function checkRoom(
   item: { readonly key: string; readonly value: Uint8Array; readonly freedBytes: number | undefined },
   use: StoreUse,
@@ -151,7 +156,7 @@ export function checkRoom(
 ): void {
   const { key, value, freedBytes } = item;
   if (freedBytes === undefined && use.items >= bounds.maxItems)
-    throw new WaymarkError("quota_exceeded", `the store holds ${use.items} items, the most allowed: ${key} was not added`);
+    throw new WaymarkError("quota_exceeded", `the store is full: it has ${use.items} items, the limit, so ${key} was not added`);
   const totalBytes = use.totalBytes + key.length + value.length - (freedBytes ?? 0);
   if (totalBytes > bounds.maxTotalBytes) {
     const message = `the store would hold ${totalBytes} bytes with ${key}, at most ${bounds.maxTotalBytes} are allowed`;

@@ -1,4 +1,4 @@
-/** The journal's SQLite file until it is written to: created whole, or inspected and read without a change to any byte of it. */
+/** The journal's SQLite file before the first write: created completely, or checked and read without changing it. */
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
@@ -8,14 +8,14 @@ import { createIfMissing, type DatabaseFormat, damaged, FileInspection, type Ins
 import { type JournalMeta, type JournalRow, MAX_LEASE, NO_LEASE, type NumberedLease, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
-/** The highest number of `meta` with room for more changes than a node makes in its life. */
+/** Highest valid number in `meta`. It leaves room for more changes than a node ever makes. */
 const HIGHEST = MAX_SEQ - 2 ** 40;
-/** The longest ttl that any version's settings allow. */
+/** The longest TTL that the settings of any version allow. */
 const MAX_TTL_MS = 24 * 3_600_000;
 
 export const JOURNAL: DatabaseFormat = {
   name: "journal",
-  // "WayM", so that no other program's database is taken for a journal.
+  // "WayM", so that the database of another program is not opened as a journal.
   applicationId: 0x5761794d,
   isSealed: true,
   lastCommit: "SELECT commits AS number FROM meta WHERE one = 1",
@@ -33,7 +33,7 @@ export function journalPath(directory: string): string {
   return join(directory, DATA_FILES.journal);
 }
 
-/** Creates the file if it is missing. Throws `FileRefusedError` when there is a log without its file. */
+/** Creates the file if it is missing. Throws `FileRefusedError` when a log exists without its file. */
 export function createJournalFile(directory: string, meta: JournalMeta): void {
   createIfMissing(journalPath(directory), JOURNAL, (db) => {
     const insert = db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, 0)");
@@ -41,7 +41,7 @@ export function createJournalFile(directory: string, meta: JournalMeta): void {
   });
 }
 
-/** Reads the journal before it is written to. Everything is checked meanwhile, and nothing on disk changes. */
+/** Reads and checks the whole journal before the first write. Nothing on disk changes. */
 export class JournalReader {
   readonly #path: string;
   readonly #file: FileInspection;
@@ -50,7 +50,7 @@ export class JournalReader {
   #rows = 0;
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
-  /** Names of the earlier starts that others may have heard of, the latest first. */
+  /** Names of earlier process instances that other nodes may know, the latest first. */
   readonly earlierBoots: readonly string[];
 
   constructor(directory: string, options: InspectOptions) {
@@ -67,12 +67,12 @@ export class JournalReader {
   }
 
   /**
-   * The next rows in order of seq, in one new buffer; undefined at the end. Calls `onRow` for each of them as well.
-   * Throws `FileRefusedError` when a row is not what was written.
+   * Returns the next rows ordered by seq, in one new buffer. Undefined at the end. Also calls `onRow` for each row. Throws `FileRefusedError`
+   * when a row is damaged.
    */
   next(onRow: (row: JournalRow) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
-      // One value for many rows: a result row and a buffer for each of them took four times as long.
+      // One value for many rows. A result row and a buffer for each took four times as long.
       const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];
       if (!(rows instanceof Uint8Array)) return this.#end();
       const damage = visitRows(rows, { afterSeq: this.#afterSeq, crc32 }, (row) => {
@@ -89,9 +89,9 @@ export class JournalReader {
 
   #end(): undefined {
     const stored = this.#file.db.prepare("SELECT count(*) AS stored FROM records").get()?.["stored"];
-    if (stored !== this.#rows) throw damaged(this.#path, `it holds ${String(stored)} rows, but ${this.#rows} were found`);
+    if (stored !== this.#rows) throw damaged(this.#path, `it has ${String(stored)} rows, but only ${this.#rows} could be read`);
     if (this.#afterSeq > this.meta.lastSeq)
-      throw damaged(this.#path, `it holds seq ${this.#afterSeq}, but the highest given out is ${this.meta.lastSeq}`);
+      throw damaged(this.#path, `it has seq ${this.#afterSeq}, above the last assigned seq ${this.meta.lastSeq}`);
     return undefined;
   }
 
@@ -102,10 +102,11 @@ export class JournalReader {
 
 function readMeta(db: DatabaseSync, path: string): JournalMeta {
   const row = db.prepare("SELECT node_id, generation, boots, last_seq, floor FROM meta WHERE one = 1").get();
-  if (row === undefined) throw damaged(path, "it does not say which node it belongs to");
+  if (row === undefined) throw damaged(path, "its table meta has no row");
   for (const column of ["generation", "boots", "last_seq", "floor"]) {
     const number = Number(row[column]);
-    if (number < 0 || (number > HIGHEST && column !== "generation")) throw damaged(path, `its ${column} is ${number}`);
+    if (number < 0 || (number > HIGHEST && column !== "generation"))
+      throw damaged(path, `its ${column} is ${number}, which is out of range`);
   }
   const [floor, lastSeq] = [Number(row["floor"]), Number(row["last_seq"])];
   if (floor > lastSeq) throw damaged(path, `its floor ${floor} is above its last_seq ${lastSeq}`);
@@ -118,22 +119,22 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   };
 }
 
-/** Names of starts go over the wire: peers would refuse every message of a node with a name that no version writes. */
+/** These names are sent to peers, which would reject every message of a node with an invalid name. */
 function readStarts(db: DatabaseSync, path: string): readonly string[] {
   const boots = db
     .prepare("SELECT boot FROM starts ORDER BY number DESC")
     .all()
     .map((row) => String(row["boot"]));
   const odd = boots.find((boot) => !/^[0-9a-f]{16}$/.test(boot));
-  if (odd !== undefined) throw damaged(path, `a start has the name ${odd.slice(0, 32)}`);
+  if (odd !== undefined) throw damaged(path, `a process instance has the invalid name ${odd.slice(0, 32)}`);
   return boots;
 }
 
-/** What is wrong with a lease that no version writes; undefined when nothing is. */
+/** Returns the fault of a lease that no version writes. Undefined when there is none. */
 function leaseFault({ lease, leaseId, ttlMs }: NumberedLease, ids: ReadonlySet<string>): string | undefined {
-  if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the number ${lease}`;
+  if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the invalid number ${lease}`;
   if (leaseId === "" || ids.has(leaseId)) return leaseId === "" ? `lease ${lease} has no id` : `two leases have the id ${leaseId}`;
-  return ttlMs < 0 || ttlMs > MAX_TTL_MS ? `lease ${lease} has a ttl of ${ttlMs} ms` : undefined;
+  return ttlMs < 0 || ttlMs > MAX_TTL_MS ? `lease ${lease} has a ttl of ${ttlMs} ms, which is out of range` : undefined;
 }
 
 function readLeases(db: DatabaseSync, path: string): readonly NumberedLease[] {

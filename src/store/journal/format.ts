@@ -1,29 +1,29 @@
 /**
- * What the journal keeps, and its flat binary form: a batch goes to the writing thread as one transferred buffer,
- * and a row has the same layout on disk, so that neither thread builds an object for each row.
+ * The contents of the journal, and its flat binary format. A batch goes to the writer thread as one transferred buffer, and a row has the
+ * same layout on disk, so neither thread creates an object per row.
  */
 import type { BatchLease, BatchPut, RestoredPut, SeqNumbers, WriteBatch } from "../../catalog/batch.ts";
 import { assert } from "../../lib/errors.ts";
 
-/** A lease with the number that rows name it by. */
+/** A lease with the number that identifies it in rows. */
 export interface NumberedLease extends BatchLease {
   readonly lease: number;
 }
 
-/** What a directory knows of its node. */
+/** The stored facts about the node of a directory. */
 export interface JournalMeta extends SeqNumbers {
   readonly nodeId: string;
   readonly generation: number;
-  /** How many times the directory was opened, this time included. */
+  /** How many times the directory was opened, including this time. */
   readonly boots: number;
 }
 
 /** The layout of a row: crc32 of the rest, seq, lease number, key length, record length, key, record. Little endian. */
 const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 24 } as const;
 
-/** Lease number of a row that has no lease. */
+/** Lease number of a row without a lease. */
 export const NO_LEASE = 0;
-/** The highest number that a row has room for. */
+/** The highest number that fits into a row. */
 export const MAX_LEASE = 2 ** 32 - 1;
 
 const BATCH_HEAD_BYTES = 32;
@@ -71,8 +71,9 @@ class RowWriter {
     this.#at = row + ROW.KEY + keyBytes + put.record.length;
   }
 
-  /** Writes a text. Returns its size in bytes. */
-  // HOT: twice a row. Keys and ids are ASCII, and `encodeInto` with the view that it needs costs as much as the rest of a row (bench/register.ts).
+  /** Writes a string. Returns its size in bytes. */
+  // HOT: twice per row. Keys and IDs are ASCII, and `encodeInto` with the view that it needs costs as much as the rest of a row
+  // (bench/register.ts).
   #utf8(value: string, at: number): number {
     const bytes = this.#bytes;
     for (let i = 0; i < value.length; i++) {
@@ -83,7 +84,7 @@ class RowWriter {
     return value.length;
   }
 
-  /** The bytes that were written; the capacity was an upper bound. */
+  /** Returns the bytes written. The capacity was an upper bound. */
   finish(): ArrayBuffer {
     return this.#buffer.transfer(this.#at);
   }
@@ -93,7 +94,7 @@ function textCapacity(value: string): number {
   return 4 + value.length * 3;
 }
 
-/** Encodes a batch into one buffer that can be transferred. Cost: one copy of each record. */
+/** Encodes a batch into one buffer that can be transferred. Costs one copy of each record. */
 export function encodeBatch(batch: WriteBatch): ArrayBuffer {
   let capacityBytes = BATCH_HEAD_BYTES;
   for (const lease of batch.leases)
@@ -121,7 +122,7 @@ export function encodeBatch(batch: WriteBatch): ArrayBuffer {
   return writer.finish();
 }
 
-/** What the writing thread does with the parts of a batch, in the order of `WriteBatch`. */
+/** Handles the parts of a batch in the writer thread, in the order of `WriteBatch`. */
 export interface BatchVisitor {
   forget(keyBytes: Uint8Array): void;
   lease(lease: BatchLease): void;
@@ -136,10 +137,10 @@ export interface JournalRow {
   readonly bytes: Uint8Array;
 }
 
-/** Where the key of a row begins in its bytes. */
+/** Offset of the key in the bytes of a row. */
 export const ROW_KEY = ROW.KEY;
 
-/** Where the key of a row ends in its bytes. */
+/** Offset of the end of the key in the bytes of a row. */
 export function rowKeyEnd({ bytes }: JournalRow): number {
   return ROW.KEY + readU32(bytes, ROW.KEY_BYTES);
 }
@@ -203,7 +204,7 @@ export interface BatchMarks extends SeqNumbers {
   readonly putCount: number;
 }
 
-/** The numbers of an encoded batch that its reader needs before it reads the parts. */
+/** The numbers of an encoded batch that its reader needs before the parts. */
 export function batchMarks(buffer: ArrayBuffer): BatchMarks {
   const reader = new RowReader(buffer, 0);
   const [lastSeq, floor] = [reader.f64(), reader.f64()];
@@ -229,15 +230,15 @@ export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
   for (let i = 0; i < ended; i++) visitor.endLease(reader.text());
 }
 
-/** Damage in a chunk of stored rows: the seq of the last good row, and what is wrong after it. */
+/** Damage in a chunk of stored rows: the seq of the last valid row, and the fault of the next row. */
 export interface RowDamage {
   readonly seq: number;
   readonly problem: string;
 }
 
 /**
- * Calls `onRow` for each of the rows in `chunk`, as they lie on disk, after checking that the row is whole, that seqs ascend from
- * `afterSeq`, and that the checksum is right. Returns the first damage; the rows before it were visited.
+ * Calls `onRow` for each of the rows in `chunk`, in their on-disk layout, after checking that the row is complete, that seqs ascend from
+ * `afterSeq`, and that the checksum is right. Returns the first damage, after visiting the rows before it.
  */
 export function visitRows(
   chunk: Uint8Array,
@@ -250,12 +251,11 @@ export function visitRows(
     if (at + ROW.KEY > chunk.length) return { seq, problem: "is cut off" };
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
-    if (end > chunk.length) return { seq, problem: "is followed by a row longer than what is stored" };
+    if (end > chunk.length) return { seq, problem: "is longer than the stored data" };
     const bytes = chunk.subarray(at, end);
-    if (options.crc32(bytes.subarray(ROW.SEQ)) !== view.getUint32(at + ROW.CRC, true))
-      return { seq, problem: "is followed by a row whose checksum does not match" };
+    if (options.crc32(bytes.subarray(ROW.SEQ)) !== view.getUint32(at + ROW.CRC, true)) return { seq, problem: "has a wrong checksum" };
     const next = view.getFloat64(at + ROW.SEQ, true);
-    if (!(next > seq && Number.isSafeInteger(next))) return { seq, problem: `is followed by seq ${next}` };
+    if (!(next > seq && Number.isSafeInteger(next))) return { seq, problem: `has the invalid seq ${next}` };
     seq = next;
     onRow({ seq, bytes });
     at = end;
@@ -268,16 +268,16 @@ export function rowLease(row: Uint8Array): number {
   return readU32(row, ROW.LEASE);
 }
 
-/** Fills in the lease number and the checksum, which only the writing thread knows. */
+/** Fills in the lease number and the checksum, which only the writer thread knows. */
 export function sealRow(row: Uint8Array, lease: number, crc32: (bytes: Uint8Array) => number): void {
   writeU32(row, ROW.LEASE, lease);
   writeU32(row, ROW.CRC, crc32(row.subarray(ROW.SEQ)));
 }
 
-/** Turns checked rows back into puts. `leaseId` gives the id for a lease number; undefined when that lease has ended. */
+/** Decodes checked rows into puts. `leaseId` returns the ID for a lease number, or undefined when that lease has ended. */
 export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: RestoredPut) => void): void {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  // HOT: per row at a restart (bench/restart.ts): building the views of visitRows here as well cost a quarter more.
+  // HOT: per row at a restart (bench/restart.ts). Creating the views of `visitRows` here as well cost a quarter more.
   for (let at = 0; at < chunk.length; ) {
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);

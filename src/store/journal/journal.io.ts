@@ -1,4 +1,4 @@
-/** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
+/** The journal as the rest of the node uses it: it passes batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
 import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
@@ -9,37 +9,37 @@ import { decodeRows, encodeBatch, type NumberedLease } from "./format.ts";
 import type { Journal, JournalStats, RestoredJournal } from "./journal.ts";
 import type { CommitResult, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
-/** Most bytes that wait for the disk; the next batch is refused then. A single batch is never too large. */
+/** Most bytes that can be queued for the disk. Above it, the next batch is rejected. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
-/** When a refused write is worth another try. */
+/** Suggested time before a rejected write is retried. */
 const RETRY_MS = 1000;
-/** The latencies are those of the last so many commits. */
+/** Number of commits in the latency statistics. */
 const LATENCY_RING = 1024;
-/** Chunks asked for before the first has come: the thread reads the next while this one is decoded. */
+/** Chunks requested before the first one arrives: the thread reads the next one while this one is decoded. */
 const REPLAY_AHEAD = 2;
 
 export interface JournalOptions {
   readonly directory: string;
-  /** From the settings. Undefined: the directory's, or for a new directory what `newNodeId` gives. */
+  /** From the settings. If undefined, the ID stored in the directory, or the result of `newNodeId` for a new directory. */
   readonly nodeId: string | undefined;
   readonly newNodeId: () => string;
-  /** A positive integer that this node has never used before. */
+  /** Returns a positive integer that this node has never used before. */
   readonly newGeneration: () => number;
   readonly forceNewGeneration: boolean;
   readonly log: Pick<Log, "info" | "warn" | "error">;
 }
 
 /**
- * Opens a data directory, creates it when it is missing, and keeps every other process out of it until the journal is closed.
- * Rejects with `store_unavailable`, nothing on disk changed, when the directory is in use, damaged, belongs to another node, or was
- * written by a newer program; `metadata.problem` tells which.
+ * Opens a data directory, creates it if it is missing, and locks it against other processes until the journal is closed. Rejects with
+ * `store_unavailable`, without changes on disk, when the directory is in use, damaged, belongs to another node, or was written by a newer
+ * program; `metadata.problem` has the reason.
  */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { directory, nodeId, forceNewGeneration, log } = options;
   const numbers = new JournalNumbers();
   const calls: JournalCalls = new ThreadCalls("journal", (message) => {
     numbers.lastError = withoutPlace(message, directory);
-    log.warn({ error: message }, "journal checkpoint failed, trying again later");
+    log.warn({ error: message }, "journal checkpoint failed, retrying later");
   });
   const boot = newBoot();
   const { meta, leases, earlierBoots } = await calls.open({
@@ -56,7 +56,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   return new DiskJournal({ calls, numbers, restored, leases }, options);
 }
 
-/** A fault for callers, without the path of the data directory. The log has the path. */
+/** Returns an error message for callers, without the path of the data directory. The log has the path. */
 function withoutPlace(fault: string, directory: string): string {
   return fault.replaceAll(directory, "persistence.data_dir");
 }
@@ -68,7 +68,7 @@ function newBoot(): string {
 
 type JournalCalls = ThreadCalls<JournalThread, OpenRequest>;
 
-/** What a batch takes while it waits for the disk. */
+/** Resources of a batch while it is queued for the disk. */
 interface BatchSize {
   readonly rows: number;
   readonly bytes: number;
@@ -85,7 +85,7 @@ class DiskJournal implements Journal {
   readonly restored: RestoredJournal;
   readonly #calls: JournalCalls;
   readonly #options: JournalOptions;
-  /** Ids of leases by number, for the replay. */
+  /** IDs of leases by number, for the replay. */
   readonly #leaseIds: Map<number, string>;
   readonly #numbers: JournalNumbers;
   #isReplayed = false;
@@ -118,7 +118,7 @@ class DiskJournal implements Journal {
 
   #next() {
     const chunk = this.#calls.call("next");
-    // The replay may end before it comes to this one.
+    // The replay may end before it awaits this chunk.
     chunk.catch(() => {});
     return chunk;
   }
@@ -128,7 +128,7 @@ class DiskJournal implements Journal {
       decodeRows(rows, (lease) => this.#leaseIds.get(lease), onRow);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      // A row has its checksum and still says what no version writes.
+      // The row has a valid checksum, but contents that no version writes.
       const message = damageText(`${this.#options.directory}/journal.db`, `a row cannot be read: ${error.message}`);
       throw new WaymarkError("store_unavailable", message, { cause: error, metadata: { problem: "corrupt" } });
     }
@@ -153,11 +153,11 @@ class DiskJournal implements Journal {
   #checkRoom(): void {
     if (this.#closed !== undefined) throw new WaymarkError("store_unavailable", "the journal is closing");
     if (this.#queuedBytes <= MAX_QUEUED_BYTES) return;
-    const message = `${this.#queuedBytes} bytes already wait for the disk, at most ${MAX_QUEUED_BYTES} may`;
+    const message = `${this.#queuedBytes} bytes are already queued for the disk, at most ${MAX_QUEUED_BYTES} are allowed`;
     throw new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS });
   }
 
-  /** Waits for a change and counts it. Rejects with `store_unavailable` when the disk refused it. */
+  /** Waits for a change and counts it. Rejects with `store_unavailable` when the write has failed. */
   async #changed(change: Promise<CommitResult>, size: BatchSize = { rows: 0, bytes: 0 }): Promise<void> {
     const startMs = performance.now();
     this.#queuedBatches++;
@@ -167,15 +167,15 @@ class DiskJournal implements Journal {
       const wasFailing = this.#numbers.isFailing;
       this.#numbers.state = state;
       if (fault === undefined) {
-        if (wasFailing) this.#options.log.info({ failureCount: this.#numbers.failures }, "journal takes writes again");
+        if (wasFailing) this.#options.log.info({ failureCount: this.#numbers.failures }, "journal accepts writes again");
         this.#numbers.written(size, { commitMs, batchMs: performance.now() - startMs });
         return;
       }
-      // Logged once and not for each refused batch: /metrics/persistence has the count.
-      if (!wasFailing) this.#options.log.error({ error: fault }, "journal refuses writes");
-      const told = withoutPlace(fault, this.#options.directory);
-      this.#numbers.failed(told);
-      throw new WaymarkError("store_unavailable", `the journal could not be written: ${told}`, { retryMs: RETRY_MS });
+      // Logged once, and not for each rejected batch: /metrics/persistence has the count.
+      if (!wasFailing) this.#options.log.error({ error: fault }, "journal rejects writes");
+      const publicFault = withoutPlace(fault, this.#options.directory);
+      this.#numbers.failed(publicFault);
+      throw new WaymarkError("store_unavailable", `the journal could not be written: ${publicFault}`, { retryMs: RETRY_MS });
     } finally {
       this.#queuedBatches--;
       this.#queuedBytes -= size.bytes;
@@ -200,7 +200,7 @@ function withoutNumber({ lease: _lease, ...lease }: NumberedLease): BatchLease {
   return lease;
 }
 
-/** The numbers that `/metrics/persistence` shows. */
+/** The numbers for `/metrics/persistence`. */
 class JournalNumbers {
   readonly #commitMs = new Float64Array(LATENCY_RING);
   #batches = 0;
@@ -249,7 +249,7 @@ class JournalNumbers {
   }
 }
 
-/** A journal without a disk (`--ephemeral`): every start is a new, empty generation. */
+/** Opens a journal without a disk (`--ephemeral`): every start is a new, empty generation. */
 export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "newNodeId" | "newGeneration">): Journal {
   const numbers = new JournalNumbers();
   const restored: RestoredJournal = {

@@ -1,20 +1,20 @@
 /**
- * The journal's contract: it makes this node's own records, leases and identity durable in batches, and gives them back at a restart
- * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
+ * The interface of the journal, which makes this node's own records, leases and identity durable in batches, and restores them at a restart
+ * (semantics.md, Durability and Restart). `journal.io.ts` implements it, with a file on disk, or without one for `--ephemeral`.
  */
 
 import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts";
 import type { JournalMeta } from "./format.ts";
 
 /**
- * What a directory knew when it was opened. The generation is new when the directory was empty, when a new one is forced, and always without a
- * disk; else it is as at the start before. Rows keep their seqs in a new generation.
+ * The contents of a directory when it was opened. The generation is new if the directory was empty, if a new one is forced, and always
+ * without a disk. Otherwise it is the same as at the previous start. Rows keep their seqs in a new generation.
  */
 export interface RestoredJournal extends JournalMeta {
   readonly leases: readonly BatchLease[];
-  /** The name of this start, which no other start of any directory has. Durable when `nameStart` resolves. */
+  /** The name of this process instance, unique among all starts of all directories. Durable when `nameStart` resolves. */
   readonly boot: string;
-  /** Names of the earlier starts that others may have heard of, the latest first, 1,000 at most; undefined without a disk. */
+  /** Names of earlier process instances that other nodes may know, the latest first, at most 1,000. Undefined without a disk. */
   readonly earlierBoots: readonly string[] | undefined;
 }
 
@@ -27,24 +27,24 @@ export interface JournalStats {
   readonly rows: number;
   /** Bytes in those batches. */
   readonly bytes: number;
-  /** Rows that the file holds now: live records and tombstones. */
+  /** Rows in the file: live records and tombstones. */
   readonly heldRows: number;
-  /** Time that the last batch took from `write` to its answer. */
+  /** Time from `write` to the answer for the last batch. */
   readonly lastBatchMs: number;
-  /** Quantiles over the last 1024 commits, their fsync included. */
+  /** Quantiles over the last 1024 commits, including their fsync. */
   readonly commitP50Ms: number;
   readonly commitP99Ms: number;
-  /** Batches refused since the start. */
+  /** Failed batches since the start. */
   readonly failures: number;
-  /** Batches handed over and not answered yet. */
+  /** Batches that were passed to the thread and not answered yet. */
   readonly queueDepth: number;
   /** Size of the file, without the log. */
   readonly fileBytes: number;
   /** Size of the write-ahead log. */
   readonly walBytes: number;
-  /** The latest failure of a batch or a checkpoint; empty when there was none. */
+  /** The latest failure of a batch or a checkpoint. Empty when there was none. */
   readonly lastError: string;
-  /** Whether the last batch was refused, so that the disk takes no writes now. */
+  /** Whether the last batch failed, so the disk currently rejects writes. */
   readonly isFailing: boolean;
 }
 
@@ -52,28 +52,28 @@ export interface JournalStats {
 export interface Journal extends AsyncDisposable {
   readonly restored: RestoredJournal;
   /**
-   * Gives every row to `onRow` in order of seq, and then opens the file for writing. To be called once, before `write`.
-   * Rejects with `store_unavailable` when a row is damaged (the files stay as they were), and when the disk refuses the note
-   * of this boot. Cost: about 1 µs a row; memory for two thousand rows.
+   * Passes every row to `onRow`, ordered by seq, and then opens the file for writing. Must be called once, before `write`. Rejects with
+   * `store_unavailable` when a row is damaged (the files are then unchanged), and when the number of this boot cannot be written. Costs
+   * about 1 µs per row, and memory for two thousand rows.
    */
   replay(onRow: (row: RestoredPut) => void): Promise<void>;
   /**
-   * Resolves when the batch is on disk. Batches are written in the order of the calls, and a refused one does not stop those
-   * behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses the batch; then nothing of it is kept.
-   * `batch` is copied before this returns.
+   * Resolves when the batch is on disk. Batches are written in the order of the calls, and a failed one does not stop the following ones.
+   * Rejects with `store_unavailable` (`retryMs` set) when the write fails; no part of the batch is then kept. `batch` is copied before this
+   * returns.
    */
   write(batch: WriteBatch): Promise<void>;
   /**
-   * Makes the rows those of another generation, and resolves when that is on disk. To be called after `replay`. Rejects with
-   * `store_unavailable` when the disk refuses; the generation is then the one before.
+   * Assigns the rows to another generation, and resolves when that is on disk. Must be called after `replay`. Rejects with
+   * `store_unavailable` when the write fails; the generation is then unchanged.
    */
   renewGeneration(generation: number): Promise<void>;
   /**
-   * Stores the name of this start, and resolves when it is on disk. To be called once, after `replay` and before others hear of this start. Later
-   * starts know nothing of a start that ended before. Rejects with `store_unavailable` when the disk refuses.
+   * Stores the name of this process instance, and resolves when it is on disk. Must be called once, after `replay` and before the name is
+   * sent to other nodes. A process that ends earlier leaves no name. Rejects with `store_unavailable` when the write fails.
    */
   nameStart(): Promise<void>;
   stats(): JournalStats;
-  /** Answers the batches that were handed over, then closes. Idempotent. */
+  /** Answers the batches already passed in, then closes. Idempotent. */
   close(): Promise<void>;
 }

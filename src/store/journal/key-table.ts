@@ -1,17 +1,19 @@
 /**
- * Finds the number (a seq, a lease number) that a name is stored under, by a hash of the name. It takes 12 bytes a slot in
- * typed arrays. An index on disk was rejected, because its random pages would multiply what each batch writes. The hash only
- * proposes candidates, and the caller confirms one against the stored name: a collision costs a look, never data.
+ * Finds the number (a seq or a lease number) under which a name is stored, by a hash of the name. It uses 12 bytes per slot in typed arrays.
+ * An index on disk was rejected, because its random pages would multiply the bytes written per batch. The hash only proposes candidates, and
+ * the caller confirms one against the stored name, so a collision costs a lookup and never data.
  */
 import { mix32 } from "../../lib/hash64.ts";
 
 const EMPTY = 0;
 const DELETED = -1;
 const MIN_SLOTS = 1024;
-/** Share of slots in use above which the table grows. */
+/** Share of used slots above which the table grows. */
 const MAX_FILL_RATIO = 0.7;
 
-/** Seeded FNV-1a with a final mix, of the bytes from one place to another; the seed keeps a client from choosing names that collide. */
+/**
+ * Seeded FNV-1a with a final mix, over the bytes from `from` to `to`. The seed prevents clients from choosing names with colliding hashes.
+ */
 export function hashBytes(bytes: Uint8Array, seed: number, from = 0, to = bytes.length): number {
   let hash = (seed ^ 0x811c9dc5) | 0;
   // HOT: per row written and replayed.
@@ -25,7 +27,7 @@ interface SlotUndo {
   readonly value: number;
 }
 
-/** Open addressing, linear probing. Values are positive safe integers. Changes since `begin` can be taken back. */
+/** Open addressing with linear probing. Values are positive safe integers. Changes since `begin` can be rolled back. */
 export class KeyTable {
   #hashes = new Uint32Array(MIN_SLOTS);
   #values = new Float64Array(MIN_SLOTS);
@@ -34,7 +36,7 @@ export class KeyTable {
   #size = 0;
   #undo: SlotUndo[] = [];
 
-  /** Names held. */
+  /** Number of names. */
   get size(): number {
     return this.#size;
   }
@@ -45,7 +47,7 @@ export class KeyTable {
     if (this.#used + additions > this.#values.length * MAX_FILL_RATIO) this.#grow(this.#size + additions);
   }
 
-  /** Takes back every change since `begin`. */
+  /** Reverts every change since `begin`. */
   rollback(): void {
     for (const { slot, hash, value } of this.#undo.toReversed()) this.#write(slot, hash, value);
     this.#undo = [];
@@ -70,7 +72,7 @@ export class KeyTable {
     return value;
   }
 
-  /** The candidate that `isSame` confirms. */
+  /** Returns the candidate that `isSame` confirms. */
   find(hash: number, isSame: (candidate: number) => boolean): number | undefined {
     const value = this.#values[this.#find(hash, isSame)] ?? EMPTY;
     return value > 0 ? value : undefined;
@@ -86,7 +88,7 @@ export class KeyTable {
     );
   }
 
-  /** The slot of the confirmed candidate, or the empty slot that ends the search. */
+  /** Returns the slot of the confirmed candidate, or the empty slot that ends the search. */
   #find(hash: number, isSame: (candidate: number) => boolean): number {
     const mask = this.#values.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {

@@ -1,4 +1,4 @@
-/** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
+/** The thread that owns the journal's file. A slow fsync blocks this thread, and no client stream. */
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefusedError, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type NotifyCaller, serving, type ThreadOwner, type TransferBuffer } from "../thread.io.ts";
@@ -6,38 +6,38 @@ import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
 import type { JournalMeta, NumberedLease } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
 
-/** A log of more bytes is checkpointed in idle time. */
+/** A log above this size is checkpointed in idle time. */
 const IDLE_CHECKPOINT_BYTES = 1 << 20;
-/** A log of more bytes is checkpointed at once, which bounds it. */
+/** A log above this size is checkpointed immediately, which bounds it. */
 const FORCED_CHECKPOINT_BYTES = 16 << 20;
-/** The thread is idle when no batch has come for this long. */
+/** The thread is idle when no batch has arrived for this time. */
 const IDLE_MS = 100;
 
 export interface OpenRequest {
   readonly directory: string;
-  /** From the settings; undefined to keep the directory's. */
+  /** From the settings. Undefined keeps the ID stored in the directory. */
   readonly nodeId: string | undefined;
-  /** Used when the directory is new and the settings name none. */
+  /** Used when the directory is new and the settings have no ID. */
   readonly freshNodeId: string;
   /** Used when the directory is new or a new generation is forced. */
   readonly freshGeneration: number;
   readonly forceNewGeneration: boolean;
-  /** The name of this start. */
+  /** The name of this process instance. */
   readonly boot: string;
-  /** Keeps clients from choosing names that collide. */
+  /** Seed that prevents clients from choosing names with colliding hashes. */
   readonly hashSeed: number;
 }
 
-/** Sizes that only this thread sees; sent along with answers. */
+/** Sizes that only this thread knows. They are sent with each answer. */
 export interface FileState {
   readonly rows: number;
   readonly fileBytes: number;
   readonly walBytes: number;
 }
 
-/** What became of a change. */
+/** The result of a change. */
 export interface CommitResult {
-  /** Why the disk refused it; undefined when it is on disk. */
+  /** Why the write failed. Undefined when it is on disk. */
   readonly fault: string | undefined;
   readonly commitMs: number;
   readonly state: FileState;
@@ -54,7 +54,7 @@ export class JournalThread implements ThreadOwner {
   readonly #reader: JournalReader;
   #writer: JournalWriter | undefined;
   #meta: JournalMeta;
-  /** Size of the log when it was last told. */
+  /** Size of the log in the last answer. */
   #answeredWalBytes = 0;
 
   /** Checks everything that can be checked without reading each row. Throws `FileRefusedError`. */
@@ -89,14 +89,14 @@ export class JournalThread implements ThreadOwner {
     this.#idle = setTimeout(() => this.#tidy(), IDLE_MS).unref();
   }
 
-  /** The next rows, one after the other in one buffer; undefined at the end, where the file is opened for writing. Throws `FileRefusedError`. */
+  /** Returns the next rows, in one buffer. Undefined at the end, where the file is opened for writing. Throws `FileRefusedError`. */
   next(_request: undefined, move: TransferBuffer) {
     try {
       const rows = this.#writer === undefined ? this.#reader.next((row) => this.#index.addRow(row)) : undefined;
       if (rows === undefined && this.#writer === undefined) {
         this.#reader.close();
         this.#writer = new JournalWriter(this.#request.directory, this.#index);
-        // Before others can see this boot's number or generation, which must never be used again.
+        // Must happen before other nodes can see the number or generation of this boot, which must never be reused.
         this.#writer.begin(this.#meta);
       }
       move(rows?.buffer);
@@ -125,7 +125,7 @@ export class JournalThread implements ThreadOwner {
   #change(act: (writer: JournalWriter) => void): CommitResult {
     const startMs = performance.now();
     let fault: string | undefined;
-    if (this.#writer === undefined) fault = "the journal was not replayed before it was written to";
+    if (this.#writer === undefined) fault = "the journal must be replayed before it is written to";
     else {
       try {
         act(this.#writer);
@@ -157,7 +157,7 @@ export class JournalThread implements ThreadOwner {
       this.#writer?.heal();
       return true;
     } catch {
-      return false; // The disk still refuses. The batch's own error was reported, and the next batch or idle moment tries again.
+      return false; // The disk still fails. The error of the batch was reported, and the next batch or idle time retries.
     }
   }
 

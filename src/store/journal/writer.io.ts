@@ -1,4 +1,4 @@
-/** Writes batches to the journal's SQLite file: one transaction and one fsync a batch, with checkpoints in idle time. */
+/** Writes batches to the journal's SQLite file: one transaction and one fsync per batch, with checkpoints in idle time. */
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { BatchLease } from "../../catalog/batch.ts";
@@ -21,21 +21,21 @@ import {
 } from "./format.ts";
 import { hashBytes, KeyTable } from "./key-table.ts";
 
-/** How many starts are remembered. */
+/** Most process instances whose names are kept. */
 const MAX_STARTS = 1000;
 
-/** Rows that are written by one statement. One statement a row takes a tenth longer, of batches of a hundred rows. */
+/** Rows written by one statement. With one row per statement, a batch of a hundred rows takes a tenth longer. */
 const ROWS_AT_ONCE = 10;
 
-/** Which keys and leases are stored under which numbers. Filled while the file is read, and kept up to date by the writer. */
+/** The stored numbers of keys and leases. Filled while the file is read, and updated by the writer. */
 export class JournalIndex {
   /** Seqs of rows, by the hash of the key. */
   readonly keys = new KeyTable();
-  /** Numbers of leases, by the hash of the lease id. */
+  /** Numbers of leases, by the hash of the lease ID. */
   readonly leases = new KeyTable();
   readonly #seed: number;
   readonly #encoder = new TextEncoder();
-  /** The next lease number. None is used again while a row may still name it. */
+  /** The next lease number. A number is not reused while a row may still refer to it. */
   nextLease = NO_LEASE + 1;
 
   constructor(seed: number) {
@@ -46,7 +46,7 @@ export class JournalIndex {
     return hashBytes(bytes, this.#seed);
   }
 
-  /** Of the key of a row. */
+  /** The hash of a row's key. */
   hashKey(row: JournalRow): number {
     return hashBytes(row.bytes, this.#seed, ROW_KEY, rowKeyEnd(row));
   }
@@ -66,7 +66,7 @@ export class JournalIndex {
   }
 }
 
-/** Prepared once per connection. */
+/** Statements prepared once per connection. */
 function prepareAll(db: DatabaseSync) {
   return {
     transaction: transactions(db),
@@ -83,7 +83,7 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** Writes batches. Every method may throw an error of SQLite. The file then holds exactly the batches that did not throw. */
+/** Writes batches. Every method can throw an error of SQLite. The file then has exactly the batches that did not throw. */
 export class JournalWriter {
   readonly #path: string;
   readonly #index: JournalIndex;
@@ -92,16 +92,16 @@ export class JournalWriter {
   readonly #watermark: CommitWatermark;
   /** The number of the last commit. It is never below the watermark, even if a file that lost commits is accepted. */
   #lastCommit: number;
-  /** Whether parts of a refused batch may still lie in the log, from which only a later commit or a reset removes them. */
+  /** Whether the log may have parts of a failed batch, which only a later commit or a reset removes. */
   #isLogSuspect = false;
-  /** All lease numbers below it are taken. Used when `nextLease` has passed the highest number. */
+  /** All lower lease numbers are in use. Needed when `nextLease` has passed the highest number. */
   #nextFree = NO_LEASE + 1;
 
   constructor(directory: string, index: JournalIndex) {
     this.#path = journalPath(directory);
     this.#index = index;
     this.#db = openForWriting(this.#path);
-    // The thread times checkpoints itself, see `checkpoint`.
+    // The thread schedules checkpoints itself, see `checkpoint`.
     this.#db.exec("PRAGMA wal_autocheckpoint = 0");
     this.#sql = prepareAll(this.#db);
     this.#watermark = new CommitWatermark(this.#path);
@@ -130,7 +130,7 @@ export class JournalWriter {
     return fileBytes(this.#path);
   }
 
-  /** Moves the log into the file and begins a new one. Throws if the disk refuses; nothing is lost then. */
+  /** Moves the log into the file and starts a new log. Throws if the disk fails; nothing is lost then. */
   checkpoint(): void {
     emptyLog(this.#db);
     this.#isLogSuspect = false;
@@ -149,13 +149,13 @@ export class JournalWriter {
   }
 
   /**
-   * To be called after a batch was refused. When only its fsync failed, the whole batch lies in the log and a
-   * restart would find it. A commit in its place removes it. Throws when the disk still refuses.
+   * Must be called after a failed batch. If only its fsync failed, the whole batch is in the log, and a restart would find it. A commit in
+   * its place removes it. Throws while the disk still fails.
    */
   heal(): void {
     this.#isLogSuspect = true;
     this.#commit(() => {});
-    // Emptied as well, so that a later check for damage does not take the remains behind the new commit for data.
+    // The log is emptied too, so that a later check for damage does not find remains of the batch after the new commit.
     this.checkpoint();
   }
 
@@ -164,18 +164,18 @@ export class JournalWriter {
     return this.#isLogSuspect;
   }
 
-  /** Leaves one complete file with its seal, if the disk allows; otherwise the log stays beside the file. */
+  /** Leaves one complete file with its seal, if the disk permits it. Otherwise the log remains next to the file. */
   close(): void {
     if (this.#db.isOpen) this.#watermark.close(closeSealed(this.#path, this.#db));
   }
 
-  /** To be called before all other writes: notes this boot, and then puts the seal of the last stop away. */
+  /** Must be called before all other writes. Stores the number of this boot, and then moves the seal of the last stop away. */
   begin(meta: JournalMeta): void {
     this.#beginLog(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
     unsealCleanStop(this.#path);
   }
 
-  /** Stores the name of this start, before others hear of it. */
+  /** Stores the name of this process instance, before it is sent to other nodes. */
   nameStart(boot: string): void {
     this.#commit(() => {
       this.#db.prepare("DELETE FROM starts WHERE number <= (SELECT max(number) FROM starts) - ?").run(MAX_STARTS);
@@ -183,7 +183,7 @@ export class JournalWriter {
     });
   }
 
-  /** Notes the generation that writes from now on. */
+  /** Stores the generation of the following writes. */
   boot(meta: JournalMeta): void {
     this.#commit(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
   }
@@ -233,7 +233,7 @@ export class JournalWriter {
       return lease;
     };
     const deleteRow = (seq: number, key: Uint8Array): boolean => {
-      // The batch has put the key before.
+      // The same batch has put the key before.
       if (rows.some((row) => row.seq === seq)) this.#insert(rows);
       return sql.deleteRow.run(seq, key.length, key).changes === 1;
     };
@@ -261,7 +261,7 @@ export class JournalWriter {
     };
   }
 
-  /** The next lease number. After the highest one, which only a file has that was tampered with, a number that no lease has. */
+  /** Returns the next lease number. After the highest one, which occurs only in a file that was tampered with, returns an unused number. */
   #newLease(): number {
     const index = this.#index;
     if (index.nextLease <= MAX_LEASE) return index.nextLease++;

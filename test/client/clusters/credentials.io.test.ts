@@ -105,8 +105,8 @@ test("the token and the certificate for a cluster go to the server that is of th
 });
 
 test.each([
-  { at: 0, says: "the certificate is not that of a node of us1: it names the cluster ap1" },
-  { at: 2, says: "the certificate is not that of a node of us1: it names no cluster" },
+  { at: 0, says: "the certificate does not belong to a node of us1: it names the cluster ap1" },
+  { at: 2, says: "the certificate does not belong to a node of us1: it names no cluster" },
   { at: 1, says: "self-signed certificate in certificate chain|unable to" },
 ])("stranger $at is told apart: $says", async ({ at, says }) => {
   expect(await lookedUp(plain, [strangers[at]?.url ?? ""], { clusters: { us1: access } })).toMatch(

@@ -12,19 +12,19 @@ test.each([
   { url: "javascript://a.example", is: "not grpc or http" },
   { url: "constructor://a.example", is: "not grpc or http" },
   { url: "unix:///tmp/socket", is: "not grpc or http" },
-  { url: "grpc://me:secret@a.example", is: "with credentials in it" },
-  { url: "grpc://a.example%40b", is: "without a host and port" },
-  { url: "grpc://:1", is: "without a host and port" },
-  { url: "grpc://a.example:0", is: "without a host and port" },
-  { url: "grpc://a.example:65536", is: "without a host and port" },
-  { url: "grpc://a b", is: "without a host and port" },
-  { url: "grpc://[fe80::1%eth0]:1", is: "without a host and port" },
+  { url: "grpc://me:secret@a.example", is: "contains credentials" },
+  { url: "grpc://a.example%40b", is: "no valid host and port" },
+  { url: "grpc://:1", is: "no valid host and port" },
+  { url: "grpc://a.example:0", is: "no valid host and port" },
+  { url: "grpc://a.example:65536", is: "no valid host and port" },
+  { url: "grpc://a b", is: "no valid host and port" },
+  { url: "grpc://[fe80::1%eth0]:1", is: "no valid host and port" },
   // The system would take these for addresses.
-  { url: "grpc://0x7f.1:1", is: "without a host and port" },
-  { url: "grpc://2130706433:1", is: "without a host and port" },
-  { url: "grpc://127.1:1", is: "without a host and port" },
-  { url: "grpc://0177.0.0.1:1", is: "without a host and port" },
-  { url: `grpc://${"a".repeat(506)}`, is: "too long" },
+  { url: "grpc://0x7f.1:1", is: "no valid host and port" },
+  { url: "grpc://2130706433:1", is: "no valid host and port" },
+  { url: "grpc://127.1:1", is: "no valid host and port" },
+  { url: "grpc://0177.0.0.1:1", is: "no valid host and port" },
+  { url: `grpc://${"a".repeat(506)}`, is: "longer than 512 characters" },
   { url: "grpc://127.0.0.1:1", is: "at loopback" },
   { url: "grpc://[::1]:1", is: "at loopback" },
   { url: "grpc://[::ffff:127.0.0.1]:1", is: "at loopback" },
@@ -33,7 +33,7 @@ test.each([
   { url: "grpc://LocalHost.:1", is: "at loopback" },
   { url: "grpc://a.localhost:1", is: "at loopback" },
   { url: "grpc://ip6-localhost:1", is: "at loopback" },
-  { url: "grpc://localhost...:1", is: "without a host and port" },
+  { url: "grpc://localhost...:1", is: "no valid host and port" },
   { url: "grpc://[::ffff:7f00:1]:1", is: "at loopback" },
   { url: "grpc://[::127.0.0.1]:1", is: "at loopback" },
   { url: "grpc://224.0.0.251:1", is: "a multicast address" },
@@ -54,9 +54,9 @@ test("servers on this machine may name others there, and those of a link others 
 
 test("those of gRPC come first, each once, at most 16 are read, and what is for TLS needs it", () => {
   const urls = ["http://a:1", "grpc://b:1", "grpc://b:1", "grpcs://c:1"];
-  expect(ingressIn(urls, { ...FAR, isTls: false })).toEqual({ servers: ["b:1", "a:1"], faults: ["for TLS only"] });
+  expect(ingressIn(urls, { ...FAR, isTls: false })).toEqual({ servers: ["b:1", "a:1"], faults: ["requires TLS"] });
   const many = Array.from({ length: 18 }, (_, i) => `grpc://h${i}.example:1`);
-  expect(ingressIn(many, FAR)).toMatchObject({ servers: { length: 16 }, faults: ["one too many", "one too many"] });
+  expect(ingressIn(many, FAR)).toMatchObject({ servers: { length: 16 }, faults: ["more than 16 URLs", "more than 16 URLs"] });
 });
 
 const US1 = "URI:spiffe://prod.example/waymark/cluster/us1/node/a";
@@ -74,5 +74,5 @@ test.each([
   { names: `email:${US1}`, says: "it names no cluster" },
 ])("the names $names are those of us1, or else: $says", ({ names, says }) => {
   const fault = clusterNameFault(names, "us1");
-  expect(fault).toBe(says === undefined ? undefined : `the certificate is not that of a node of us1: ${says}`);
+  expect(fault).toBe(says === undefined ? undefined : `the certificate does not belong to a node of us1: ${says}`);
 });

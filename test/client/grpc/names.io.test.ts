@@ -85,9 +85,7 @@ test.each([5, {}, { servers: ["127.0.0.1:1"] }, new GrpcClient("127.0.0.1:1", cr
   "resolveNamesBy refuses what is no client of ours",
   (wrong) => {
     // Programs without types pass such things, and their channels would never say why they do not connect.
-    expect(() => resolveNamesBy(wrong as never)).toThrow(
-      new TypeError("resolveNamesBy: the client is not one that connect() of waymark made"),
-    );
+    expect(() => resolveNamesBy(wrong as never)).toThrow(new TypeError("resolveNamesBy: expected a client created by connect()"));
   },
 );
 
@@ -109,17 +107,17 @@ test("the servers of a target without any are those of the program's client", as
 });
 
 test.each([
-  { target: "waymark:///web", says: "waymark: web is not namespace/name, as in waymark:///svc.market/web" },
+  { target: "waymark:///web", says: 'waymark: invalid service name "web": expected namespace/name, as in waymark:///svc.market/web' },
   {
     target: "waymark:///SVC.market/web",
-    says: "SVC.market/web is not namespace/name, as in waymark:///svc.market/web: a namespace has 1 to 200 of a-z",
+    says: "expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 of a-z",
   },
   {
     target: "waymark://127.0.0.1:1/svc.market/web",
-    says: "waymark: no Waymark server has answered: 127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1",
+    says: "waymark: no Waymark server answered: 127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1",
   },
-  { target: "waymark://127.0.0.1:1,127.0.0.1:2/svc.market/web", says: "waymark: no Waymark server has answered: 127.0.0.1:" },
-  { target: "waymark://a b/svc.market/web", says: 'waymark: "a b" is not host:port' },
+  { target: "waymark://127.0.0.1:1,127.0.0.1:2/svc.market/web", says: "waymark: no Waymark server answered: 127.0.0.1:" },
+  { target: "waymark://a b/svc.market/web", says: 'waymark: invalid server "a b": expected host:port' },
 ])("a call to $target says what is wrong", async ({ target, says }) => {
   const client = new GrpcClient(target, credentials.createInsecure());
   expect(await call(client)).toContain(says);
@@ -139,7 +137,7 @@ test("a channel for a name that no server has room to watch says so, and goes to
   );
   try {
     expect(await Promise.all(opened.map((client) => call(client)))).toEqual([
-      `waymark: no Waymark server takes the watch: ${full.address}: quota_exceeded: no more watches`,
+      `waymark: no Waymark server accepted the watch: ${full.address}: quota_exceeded: no more watches`,
       "OK",
     ]);
   } finally {
@@ -265,7 +263,7 @@ test("before any Waymark server was reached calls fail at once, and those that w
   registry.watchScript = [snapshotOf(a.address)];
   const client = new GrpcClient(`waymark://${gone.address}/svc.market/web`, credentials.createInsecure());
   try {
-    expect(await call(client)).toContain(`waymark: no Waymark server has answered: ${gone.address}: `);
+    expect(await call(client)).toContain(`waymark: no Waymark server answered: ${gone.address}: `);
     const waiting = call(client, { waitForReady: true });
     await held[Symbol.asyncDispose]();
     await registry.start(Number(gone.address.split(":").at(-1)));

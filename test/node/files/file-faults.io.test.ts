@@ -147,11 +147,11 @@ test.each([
   {
     settings: summary(absent),
     says: [
-      `summary.signing_key_file: ${absent}: there is no such file; make one with: openssl genpkey -algorithm ed25519 -out ${absent} && chmod 600`,
+      `summary.signing_key_file: ${absent}: file not found; create it with: openssl genpkey -algorithm ed25519 -out ${absent} && chmod 600`,
     ],
   },
   { settings: summary(FILES.words), says: ["summary.signing_key_file: ", "is open to other users (mode 644)", "chmod 600"] },
-  { settings: summary(FILES.key), says: [`summary.signing_key_file: ${FILES.key} does not hold one Ed25519 private key`] },
+  { settings: summary(FILES.key), says: [`summary.signing_key_file: ${FILES.key} must contain exactly one Ed25519 private key`] },
   {
     settings: summary(OF_OTHER),
     says: [
@@ -169,15 +169,15 @@ test.each([
   {
     settings: summary(absent, keyRow(1), keyRow(1), keyRow(2, { region: "ap" }), keyRow(3, { public_key: SMALL_ORDER })),
     says: [
-      "summary.keys[1].public_key is the key of summary.keys[0] too",
-      "summary.keys[2].region is ap, but summary.keys[0].region says that us1 is in us",
-      "summary.keys[3].public_key is no public key of Ed25519",
-      "there is no such file",
+      "summary.keys[1].public_key is the same key as summary.keys[0]",
+      "summary.keys[2].region is ap, but summary.keys[0].region places cluster us1 in us",
+      "summary.keys[3].public_key is not an Ed25519 public key",
+      "file not found",
     ],
   },
   {
     settings: summary(SIGNING, keyRow(2, { cluster_id: "local" })),
-    says: ["summary.keys[0].region is us, but node.region says that local is in"],
+    says: ["summary.keys[0].region is us, but node.region places cluster local in"],
   },
   {
     settings: { ...summary(SIGNING), ...keyed([keyRow(1)]) },
@@ -185,7 +185,7 @@ test.each([
   },
   {
     settings: { ...summary(SIGNING, keyRow(2, { cluster_id: "ap1" })), ...keyed([keyRow(3), keyRow(2)]) },
-    says: ["fabric.borders[0].keys[1] is the key of summary.keys[0] too; a key belongs to one cluster, once"],
+    says: ["fabric.borders[0].keys[1] is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed once"],
   },
   {
     settings: { ...summary(SIGNING, keyRow(2, { region: "ap" })), ...keyed([keyRow(3)]) },

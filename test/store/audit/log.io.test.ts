@@ -202,7 +202,7 @@ test("rows cut off the end stay missed after the chain went on", async () => {
   tamper(directory.path, "DELETE FROM records WHERE number = 3");
   const errors: string[] = [];
   await using log = await openLog(directory.path, { log: { info: () => {}, error: (_fields, message) => errors.push(message) } });
-  expect(errors).toEqual(["audit log does not end with the record it wrote last"]);
+  expect(errors).toEqual(["audit log does not end with its last written record"]);
   await recordAll(log, ["four"]);
   expect((await log.verify()).problem).toMatchObject({ kind: "missing", number: 3 });
 });
@@ -306,12 +306,12 @@ test("a file that takes no lines is said once, every line of it counted, and kee
   await until("it is said before anything was recorded", () => said.length > 1);
   await recordAll(log, ["one", "two"]);
   await until("the lost lines are counted", () => metrics.counter("waymark_audit_file_lost_total", {}).value === 2);
-  expect(log.fault).toMatch(/^audit.file takes no lines, they are lost: EISDIR/);
+  expect(log.fault).toMatch(/^audit.file cannot be written, lines are lost: EISDIR/);
   expect((await log.verify()).problem).toBeUndefined();
   rmdirSync(file);
   await recordAll(log, ["three"]);
   await until("it is written", () => log.fault === "");
-  expect(said).toEqual(["audit log opened", "audit file takes no lines, they are lost (audit.file)", "audit file takes lines again"]);
+  expect(said).toEqual(["audit log opened", "audit file write failed, lines are lost (audit.file)", "audit file accepts lines again"]);
   expect(metrics.counter("waymark_audit_file_lost_total", {}).value).toBe(2);
 });
 
@@ -374,5 +374,5 @@ test("a disk that never takes records keeps neither reading nor closing from end
   log.record(event({ detail: "never" }));
   expect(await detailsOf(log)).toEqual(["one"]);
   await log.close();
-  expect(lost.at(-1)).toEqual({ lostCount: 1, message: "audit records lost at the stop" });
+  expect(lost.at(-1)).toEqual({ lostCount: 1, message: "audit records lost at shutdown" });
 });

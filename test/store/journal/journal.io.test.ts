@@ -164,7 +164,7 @@ test("close answers what was handed over; later writes are refused", async () =>
 test("writing before the replay is refused", async () => {
   using directory = temporaryDirectory();
   await using journal = await open(directory.path);
-  await expect(journal.write(batch({ puts: [put("k", 1)] }))).rejects.toThrow("not replayed");
+  await expect(journal.write(batch({ puts: [put("k", 1)] }))).rejects.toThrow("must be replayed");
 });
 
 test("a consumer that throws fails the replay with its error", async () => {
