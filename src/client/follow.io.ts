@@ -33,9 +33,8 @@ export interface FollowOptions {
   /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */
   readonly tellsUnknown?: boolean;
   /**
-   * «OURS«Time without«THEIRS«Replaces»» a message «OURS«after which«THEIRS«that»» an up-to-date «OURS«stream«THEIRS«once, and then received nothing for this»» is «OURS«replaced by another«THEIRS«in»» ms. Default: five bookmark intervals, at least
-   * 10 s. «OURS«A«THEIRS«Before»» «OURS«stream that«THEIRS«a stream»» is not up to
-   * date, «OURS«yet has 90 s, because a«THEIRS«the»» server that lacks changes of the «OURS«cursor«THEIRS«minute»» waits up to 60 s for them without a message.
+   * Replaces a stream that was up to date once, and then received nothing for this long, in ms. Default: five bookmark intervals, at least
+   * 10 s. A stream that is not up to date yet has 90 s, because a server that lacks changes of the cursor waits up to 60 s for them.
    */
   readonly silentMs?: number;
 }

@@ -23,7 +23,7 @@ export interface Freshness {
    */
   readonly ageMs: number;
   /**
-   * «OURS«No«THEIRS«True when the»» bookmark «OURS«came«THEIRS«has been silent»» for three bookmark intervals, «OURS«the server reports«THEIRS«reports»» stale data«OURS« as stale«THEIRS«»», «OURS«no snapshot«THEIRS«when no snapshot»» is complete yet, or when entries are held.
+   * True when no bookmark or END has arrived for too long, when the server reports stale data, when no snapshot is complete yet, or when entries are held.
    */
   readonly isStale: boolean;
   /**

@@ -23,7 +23,7 @@ export interface WatchOptions {
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
-  /** «OURS«Time without«THEIRS«Replaces»» a «OURS«message after«THEIRS«stream»» «OURS«which an«THEIRS«after»» up-to-date «OURS«stream is«THEIRS«much»» «OURS«replaced by«THEIRS«silence,»» in ms; see `FollowOptions`. Default: five bookmark intervals, at least 10 s. */
+  /** Replaces a stream after this much silence, in ms; see `follow`. Default: five bookmark intervals, at least 10 s. */
   readonly silentMs?: number;
   /** Called with each group of changes that became visible together. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
