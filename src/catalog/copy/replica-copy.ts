@@ -1,4 +1,4 @@
-/** An exact copy of a replica, in another thread: it does again what `ReplicaFeed` says, in that order. */
+/** An exact copy of a replica, in another thread: it applies the operations of a `ReplicaFeed`, in their order. */
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryStamper } from "../entry/codec.ts";
@@ -12,16 +12,16 @@ import type { Replica } from "../replica/replica.ts";
 import { type ChangeMessage, MessageBufferReader, OP } from "./change-codec.ts";
 import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
 
-/** A copy drops nothing by age: it is told what goes. */
+/** A copy drops nothing by age: the feed says which records are dropped. */
 const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaCopyOptions {
   /** An empty replica of the same node. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Called at each mark of the feed, when everything before it is done. It reads what belongs to the mark. */
+  /** Called at each mark of the feed, when everything before it is applied. It reads the values that belong to the mark. */
   readonly onMark?: (number: number, said: Pick<MessageBufferReader, "number" | "text" | "value">) => void;
-  /** Called when the copy has just become whole. */
+  /** Called when the copy has just become complete. */
   readonly onWhole?: () => void;
 }
 
@@ -39,7 +39,7 @@ export class ReplicaCopy {
     return this.#isWhole;
   }
 
-  /** Does what the feed says. */
+  /** Applies the operations of a message. */
   hear(said: ChangeMessage): void {
     const reader = new MessageBufferReader(said);
     while (!reader.isDone) this.#do(reader.number(), reader);
@@ -79,7 +79,7 @@ export class ReplicaCopy {
         onMark?.(said.number(), said);
         return;
       default:
-        assert(false, "a feed says what is not known here", { what });
+        assert(false, "unknown operation in the feed of a replica copy", { what });
     }
   }
 
@@ -119,10 +119,10 @@ export class ReplicaCopy {
     const { replica } = this.#options;
     const origin = this.#originAt(said.number());
     const owed = readOwed(said);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says the text of a key
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed contains the text of a key
     const key = said.text() as KeyText;
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "a feed speaks of a record that the copy does not hold", { key, origin: origin.id });
+    assert(stored !== undefined, "the feed of a replica copy changes a record that the copy does not have", { key, origin: origin.id });
     if (what === OP.TOUCH) replica.touch(stored, this.#owedOf(key, owed));
     else replica.withdraw(stored, NO_TIME, this.#owedOf(key, owed));
   }
@@ -133,7 +133,7 @@ export class ReplicaCopy {
     const key = said.text() as KeyText;
     if (!this.isWhole) return replica.unplace(key, origin);
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "a feed drops a record that the copy does not hold", { key, origin: origin.id });
+    assert(stored !== undefined, "the feed of a replica copy drops a record that the copy does not have", { key, origin: origin.id });
     replica.drop(stored);
   }
 
@@ -161,7 +161,7 @@ export class ReplicaCopy {
 
   #originAt(index: number): Origin {
     const origin = this.#origins[index];
-    assert(origin !== undefined, "a feed speaks of an origin that it has not named", { index });
+    assert(origin !== undefined, "the feed of a replica copy refers to an origin that it has not defined", { index });
     return origin;
   }
 
