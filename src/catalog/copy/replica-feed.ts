@@ -58,7 +58,7 @@ export class ReplicaFeed implements ReplicaObserver {
     this.#replica.followers.delete(this);
   }
 
-  /** Whether the messages taken so far contain everything that the replica had at that time. */
+  /** Whether the messages returned by `take` so far contain everything that the replica had at that time. */
   get isWhole(): boolean {
     return this.#placedRevision === undefined;
   }

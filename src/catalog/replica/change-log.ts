@@ -40,7 +40,7 @@ export class ChangeLog<T> {
     return slots;
   }
 
-  /** Number of additions so far. A caller that counts its own additions can tell whether there were others. */
+  /** Number of additions so far. A caller that counts its own additions can detect others. */
   get addedCount(): number {
     return this.#addedCount;
   }

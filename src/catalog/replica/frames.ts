@@ -207,7 +207,7 @@ export class FrameReceiver {
   /** Records covered by V are stored, or were removed and their tombstones collected. A late frame must not restore them (P5). */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state was collected, so the sender may not know about that removal.
+    // A tombstone above the common state was collected, so the sender possibly does not know about that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }

@@ -26,7 +26,7 @@ const MAX_ALL_KEYS = 1_048_576;
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
   /**
-   * Ids of origins that returned and may not have received all changes yet. The value is true for an origin whose node is in a later
+   * Ids of origins that returned and have possibly not received all changes yet. The value is true for an origin whose node is in a later
    * generation, to which no mark applies.
    */
   readonly #back = new Map<string, boolean>();
