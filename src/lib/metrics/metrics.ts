@@ -218,7 +218,7 @@ type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
 /** All labels of a metric, with the values that its row allows. */
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
 
-/** The number of one set of labels. Callers that use it often keep the handle. */
+/** The number for one set of labels. Callers that use it often keep the object. */
 export class MetricSeries {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
@@ -240,7 +240,7 @@ export class MetricSeries {
 export class Histogram {
   readonly labels: Readonly<Record<string, string>>;
   readonly buckets: readonly number[];
-  /** Observations in each bucket alone. The last bucket is above every bound. */
+  /** Observations in each bucket separately. The last bucket is above every bound. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -250,7 +250,7 @@ export class Histogram {
     this.counts = new Float64Array(buckets.length + 1);
   }
 
-  // HOT: per call and per DNS answer; a scan of ≤ 15 bounds is cheaper than a search (20 ns).
+  // HOT: runs for each call and each DNS answer; a scan of ≤ 15 bounds is cheaper than a search (20 ns).
   observe(value: number): void {
     let at = 0;
     while (value > (this.buckets[at] ?? Number.POSITIVE_INFINITY)) at++;
@@ -273,7 +273,7 @@ const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetric
 /** Up to this many label sets exist from the start, at zero, so that a rate over them never starts with a jump. */
 const MAX_STARTING_SERIES = 64;
 
-/** The values of METRICS. A process has one. */
+/** The values of METRICS. A process has one instance. */
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, MetricSeries>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
@@ -325,7 +325,7 @@ export class Metrics {
     return this.#histograms.get(name)?.values() ?? [];
   }
 
-  /** The number or the histogram of any metric. Values of labels that its row does not allow become `other`. */
+  /** The number or the histogram of any metric. Label values that its row does not permit become `other`. */
   at(name: MetricName, given: Readonly<Record<string, string>>): MetricSeries | Histogram {
     const row: MetricRow = METRICS[name];
     const exact = keyOf(row, given);
@@ -343,7 +343,7 @@ export class Metrics {
     this.#collectors.push(fill);
   }
 
-  /** Every metric with its values now, in the order of the table. */
+  /** Every metric with its current values, in the order of the table. */
   collect(): readonly MetricFamily[] {
     for (const fill of this.#collectors) fill();
     return METRIC_NAMES.map((name): MetricFamily => {

@@ -1,15 +1,15 @@
-/** The row of a metric in the table. */
+/** The row of a metric in the table of metrics. */
 
 export type MetricType = "counter" | "gauge" | "histogram";
 
-/** All values of a label, or the most different values that it may have. Further values are counted as `other`. */
+/** All values of a label, or the maximum number of its values. Further values are counted as `other`. */
 export type LabelBound = readonly string[] | number;
 
 type LabelBounds = Readonly<Record<string, LabelBound>>;
 
 /**
- * What a scrape says when several threads have a value: the sum, the largest, or the value of the thread that is scraped, whatever the others have.
- * It is for what all threads know of the node as a whole.
+ * How a scrape combines the values of several threads: their sum, the largest, or the value of the scraped thread regardless of the others.
+ * `own` is for facts about the node as a whole, which all threads know.
  */
 export type ThreadAggregation = "sum" | "largest" | "own";
 
@@ -19,7 +19,7 @@ export interface MetricRow<T extends MetricType = MetricType, L extends LabelBou
   readonly unit: string;
   readonly help: string;
   readonly labels: L;
-  /** Of a histogram: upper bounds of the buckets, ascending. +Inf is added. */
+  /** For a histogram: upper bounds of the buckets, ascending. +Inf is added. */
   readonly buckets?: readonly number[];
   readonly across: ThreadAggregation;
 }
