@@ -61,13 +61,13 @@ export type ErrorReason = keyof typeof REASONS;
 /** A code that a refusal has. */
 export type ErrorCode = (typeof REASONS)[ErrorReason];
 
-/** Most broken fields that one refusal names: enough to repair a request, and no megabyte of answer to a hostile one. */
+/** Most invalid fields that one refusal lists: enough to repair a request, without a huge answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;
 
 export interface FieldViolation {
   /** Path of the field as in the proto, for example `entries[3].targets[0].port`. */
   readonly field: string;
-  /** The broken rule, with the value. */
+  /** The violated rule, with the value. */
   readonly description: string;
 }
 
@@ -80,7 +80,7 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
-/** A request that was refused. The message starts lower case, without a final period; the reason is put before it. */
+/** A refused request. The message starts in lower case and has no final period; the reason is put before it. */
 export class WaymarkError extends Error {
   readonly reason: ErrorReason;
   readonly details: ErrorDetails;
@@ -93,10 +93,13 @@ export class WaymarkError extends Error {
   }
 }
 
-/** A refusal as it crosses to another thread: plain values, without what no client is told, its stack and its cause. */
+/**
+ * A refusal in the form in which it is sent to another thread: plain values, without the stack, the cause, and facts that clients must not
+ * get.
+ */
 export interface SentError {
   readonly reason: ErrorReason;
-  /** Without the reason. */
+  /** The message without the reason. */
   readonly text: string;
   readonly details: ErrorDetails & { readonly cause: undefined };
 }
@@ -105,27 +108,27 @@ export function sentError({ reason, message, details }: WaymarkError): SentError
   return { reason, text: message.slice(`${reason}: `.length), details: { ...details, cause: undefined } };
 }
 
-/** The refusal in the thread that it was sent to. */
+/** The refusal in the thread that received it. */
 export function receivedError({ reason, text, details }: SentError): WaymarkError {
   return new WaymarkError(reason, text, details);
 }
 
-/** `invalid_argument` that names the field and the rule it broke. */
+/** An `invalid_argument` error that names the field and the violated rule. */
 export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
 }
 
-/** What a caller learns of a bug of this program: nothing but that the call failed. */
+/** The error that a caller gets for a bug of this program. It reveals only that the call failed. */
 export function failedInside(): WaymarkError {
   return new WaymarkError("internal", "the server failed on this request; its log has the request id");
 }
 
 /**
- * A bug of this program that `assert` found. If all changes of the call were taken back (`isUndone`), it ends only that call. Otherwise
- * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowBroken` first.
+ * A bug of this program that `assert` found. If all changes of the call were undone (`isUndone`), it ends only that call. Otherwise it ends
+ * the process, and the restart has a clean state. Code that catches errors and continues must call `rethrowBroken` first.
  */
 export class InvariantError extends Error {
-  /** Set by the code that took back all changes since the call began. */
+  /** Set by the code that undid all changes since the call began. */
   isUndone = false;
 
   constructor(message: string) {
@@ -134,12 +137,12 @@ export class InvariantError extends Error {
   }
 }
 
-/** Throws a caught error again if it is a bug whose changes may still be there. Code that catches errors and goes on calls this first. */
+/** Rethrows a caught error if it is a bug whose changes may remain. Code that catches errors and continues must call this first. */
 export function rethrowBroken(error: unknown): void {
   if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 
-/** States a relation that must hold inside the program. It is never used on input from outside. */
+/** Asserts a condition that must hold inside the program. It is never used for input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
   if (!condition) throw new InvariantError(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

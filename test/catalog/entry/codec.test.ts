@@ -322,7 +322,7 @@ test.each([
     why: "field 2 of wire type 1",
   },
   { what: "nothing", edit: () => new Uint8Array(0), why: "key: is required" },
-  { what: "half of it", edit: (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 3), why: "promised" },
+  { what: "half of it", edit: (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 3), why: "exceeds the remaining" },
   { what: "no times", edit: (bytes: Uint8Array) => bytes.subarray(0, entryOf(PLAIN).content.length), why: "end with its times" },
   {
     what: "content after the times",
@@ -332,7 +332,7 @@ test.each([
   {
     what: "the key twice",
     edit: (bytes: Uint8Array) => Uint8Array.of(...bytes.subarray(0, keyPrefixBytes(bytes)), ...bytes),
-    why: "key is there twice",
+    why: "key appears twice",
   },
   { what: "a scope before the key", edit: (bytes: Uint8Array) => Uint8Array.of(0x10, 2, ...bytes), why: "start with its key" },
   { what: "another cluster in the key", edit: (bytes: Uint8Array) => replaceText(bytes, "c1", "c2"), why: "differs from cluster_id" },
