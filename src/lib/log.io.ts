@@ -76,7 +76,7 @@ function componentLog(root: Logger, logger: Logger, component: string, { scopes,
     info: (fields, message) => logger.info(fields, message),
     warn: (fields, message) => logger.warn(fields, message),
     error: (fields, message) => logger.error(fields, message),
-    isEnabled: (asked) => logger.isLevelEnabled(asked),
+    isEnabled: (lineLevel) => logger.isLevelEnabled(lineLevel),
     child: (part) => {
       const name = component === "" ? part : `${component}.${part}`;
       const child = root.child({ component: name }, { level: levelOf(name, scopes, level) });

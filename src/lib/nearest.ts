@@ -26,9 +26,9 @@ export function findNearest(word: string, candidates: readonly string[], alike =
   let nearest: string | undefined;
   let least = Number.POSITIVE_INFINITY;
   // A long word is shortened, because the cost grows with the product of the lengths.
-  const asked = word.slice(0, 128).toLowerCase();
+  const query = word.slice(0, 128).toLowerCase();
   for (const candidate of candidates) {
-    const steps = distance(asked, candidate.toLowerCase());
+    const steps = distance(query, candidate.toLowerCase());
     if (steps < least && steps * alike <= Math.max(candidate.length, 2)) {
       least = steps;
       nearest = candidate;

@@ -87,51 +87,51 @@ export class MessageBuffer {
   /** Everything written since the last call. */
   take(): ChangeMessage {
     const lists = { texts: this.#texts, values: this.#values };
-    const said = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
+    const message = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
     this.#numbers = [];
     this.#texts = [];
     this.#values = [];
     this.#sizeBytes = 0;
-    return said;
+    return message;
   }
 }
 
 export class MessageBufferReader {
-  readonly #said: ChangeMessage;
+  readonly #message: ChangeMessage;
   #number = 0;
   #text = 0;
   #value = 0;
   #byte = 0;
 
-  constructor(said: ChangeMessage) {
-    this.#said = said;
+  constructor(message: ChangeMessage) {
+    this.#message = message;
   }
 
   get isDone(): boolean {
-    return this.#number === this.#said.numbers.length;
+    return this.#number === this.#message.numbers.length;
   }
 
   number(): number {
-    const number = this.#said.numbers[this.#number++];
+    const number = this.#message.numbers[this.#number++];
     assert(number !== undefined, "a feed message ends before all of its fields are read");
     return number;
   }
 
   text(): string {
-    const text = this.#said.texts[this.#text++];
+    const text = this.#message.texts[this.#text++];
     assert(text !== undefined, "a feed message ends before all of its fields are read");
     return text;
   }
 
   value(): unknown {
-    assert(this.#value < this.#said.values.length, "a feed message ends before all of its fields are read");
-    return this.#said.values[this.#value++];
+    assert(this.#value < this.#message.values.length, "a feed message ends before all of its fields are read");
+    return this.#message.values[this.#value++];
   }
 
   /** Returns a view of the bytes, without a copy. */
   bytes(): Uint8Array {
     const from = this.#byte;
     this.#byte += this.number();
-    return this.#said.bytes.subarray(from, this.#byte);
+    return this.#message.bytes.subarray(from, this.#byte);
   }
 }

@@ -32,13 +32,13 @@ export interface ReplicaFeedOptions {
    */
   readonly isHeldUp: () => boolean;
   /** Called before anything is written. Marks that it writes come first. */
-  readonly onSay?: () => void;
+  readonly onWrite?: () => void;
 }
 
 export class ReplicaFeed implements ReplicaObserver {
   readonly #replica: Replica;
   readonly #isHeldUp: () => boolean;
-  readonly #onSay: () => void;
+  readonly #onWrite: () => void;
   readonly #out = new MessageBuffer();
   readonly #origins = new Map<Origin, CopiedOrigin>();
   #originCount = 0;
@@ -46,11 +46,11 @@ export class ReplicaFeed implements ReplicaObserver {
   #placedRevision: number | undefined = 0;
 
   /** Follows the replica until `close`. */
-  constructor({ replica, isHeldUp, onSay = () => {} }: ReplicaFeedOptions) {
+  constructor({ replica, isHeldUp, onWrite = () => {} }: ReplicaFeedOptions) {
     this.#replica = replica;
     this.#isHeldUp = isHeldUp;
-    this.#onSay = onSay;
-    this.#sayOrigin(replica.self);
+    this.#onWrite = onWrite;
+    this.#writeOrigin(replica.self);
     replica.followers.add(this);
   }
 
@@ -82,10 +82,10 @@ export class ReplicaFeed implements ReplicaObserver {
    * all of them before any reader of the replica receives one of their changes.
    */
   take(maxCount: number): ChangeMessage {
-    this.#onSay();
+    this.#onWrite();
     if (this.#placedRevision !== undefined) this.#placeSome(this.#placedRevision, maxCount);
     // Version vectors advance without a record. A copy needs them for the cursors that other nodes accept.
-    for (const origin of this.#replica.origins.values()) this.#sayOrigin(origin);
+    for (const origin of this.#replica.origins.values()) this.#writeOrigin(origin);
     return this.#out.take();
   }
 
@@ -114,102 +114,102 @@ export class ReplicaFeed implements ReplicaObserver {
     // another one.
     if (this.#replica.origins.get(stored.origin.id) !== stored.origin) return;
     const { revision, bornRevision, filterRevision } = stored;
-    const index = this.#sayOrigin(stored.origin);
+    const index = this.#writeOrigin(stored.origin);
     this.#out.numbers(OP.PLACE, index, revision, bornRevision, filterRevision);
     this.#record(stored);
   }
 
   // ---- ReplicaObserver ----
-  installs(next: StoredRecord, any: StoredRecord | undefined, owed: PendingTouch): void {
-    this.#onSay();
+  installs(next: StoredRecord, any: StoredRecord | undefined, pending: PendingTouch): void {
+    this.#onWrite();
     if (!this.isWhole) return;
-    this.#sayOriginsOf(any);
-    this.#out.numbers(OP.INSTALL, this.#sayOrigin(next.origin));
-    this.#owed(owed);
+    this.#writeOriginsOf(any);
+    this.#out.numbers(OP.INSTALL, this.#writeOrigin(next.origin));
+    this.#writePendingTouch(pending);
     this.#record(next);
   }
 
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void {
-    this.#onSay();
+    this.#onWrite();
     if (!this.isWhole) {
       // The next record is placed later, and the record that it supersedes may be placed already.
       if (any !== undefined && any.origin !== next.origin) this.drops(any);
       return;
     }
-    this.#out.numbers(OP.SUPERSEDE, this.#sayOrigin(next.origin));
+    this.#out.numbers(OP.SUPERSEDE, this.#writeOrigin(next.origin));
     this.#record(next);
   }
 
-  touches(stored: StoredRecord, owed: PendingTouch): void {
-    this.#changes(OP.TOUCH, stored, owed);
+  touches(stored: StoredRecord, pending: PendingTouch): void {
+    this.#changes(OP.TOUCH, stored, pending);
   }
 
-  withdraws(stored: StoredRecord, owed: PendingTouch): void {
-    this.#changes(OP.WITHDRAW, stored, owed);
+  withdraws(stored: StoredRecord, pending: PendingTouch): void {
+    this.#changes(OP.WITHDRAW, stored, pending);
   }
 
   drops(stored: StoredRecord): void {
-    this.#onSay();
+    this.#onWrite();
     if (!this.#origins.has(stored.origin)) return;
-    this.#out.numbers(OP.DROP, this.#sayOrigin(stored.origin));
+    this.#out.numbers(OP.DROP, this.#writeOrigin(stored.origin));
     this.#out.text(stored.key);
   }
 
   passes(): void {
-    this.#onSay();
+    this.#onWrite();
     if (this.isWhole) this.#out.numbers(OP.PASS);
   }
 
   forgets(origin: Origin): void {
-    this.#onSay();
-    if (this.#origins.has(origin)) this.#out.numbers(OP.FORGET, this.#sayOrigin(origin));
+    this.#onWrite();
+    if (this.#origins.has(origin)) this.#out.numbers(OP.FORGET, this.#writeOrigin(origin));
   }
 
   restoresOrigin(id: string): void {
-    this.#onSay();
+    this.#onWrite();
     this.#out.numbers(OP.READMIT);
     this.#out.text(id);
   }
 
-  #changes(what: number, stored: StoredRecord, owed: PendingTouch): void {
-    this.#onSay();
+  #changes(what: number, stored: StoredRecord, pending: PendingTouch): void {
+    this.#onWrite();
     if (!this.isWhole) return;
-    this.#sayOriginsOf(stored);
-    this.#out.numbers(what, this.#sayOrigin(stored.origin));
-    this.#owed(owed);
+    this.#writeOriginsOf(stored);
+    this.#out.numbers(what, this.#writeOrigin(stored.origin));
+    this.#writePendingTouch(pending);
     this.#out.text(stored.key);
   }
 
-  #owed({ before, since, between }: PendingTouch): void {
-    const view = between instanceof StoredRecord ? this.#sayOrigin(between.origin) : between === UNSURE ? UNSURE_VIEW : NO_VIEW;
+  #writePendingTouch({ before, since, between }: PendingTouch): void {
+    const view = between instanceof StoredRecord ? this.#writeOrigin(between.origin) : between === UNSURE ? UNSURE_VIEW : NO_VIEW;
     this.#out.numbers(before === "renamed" ? 1 : 0, since, view);
   }
 
   #record(stored: StoredRecord): void {
     const { body, key } = stored;
     const { slab } = this.#replica;
-    const said = body === BODY.ENTRY ? { body, entry: slab.view(stored.at, stored.sizeBytes) } : { body, key: keyParts(key) };
-    this.#out.bytes(encodeRecord(stored, said));
+    const statement = body === BODY.ENTRY ? { body, entry: slab.view(stored.at, stored.sizeBytes) } : { body, key: keyParts(key) };
+    this.#out.bytes(encodeRecord(stored, statement));
   }
 
   /** Sends the origins of all records of a key, because they decide which record is visible. */
-  #sayOriginsOf(any: StoredRecord | undefined): void {
-    for (const { origin } of any?.peers ?? []) this.#sayOrigin(origin);
+  #writeOriginsOf(any: StoredRecord | undefined): void {
+    for (const { origin } of any?.peers ?? []) this.#writeOrigin(origin);
   }
 
   /** Sends the changed fields of an origin. Returns the origin's number in this feed; the number of the replica's own origin is 0. */
-  #sayOrigin(origin: Origin): number {
+  #writeOrigin(origin: Origin): number {
     const { life, markedSeq, through, floor, unsettled, lacks, generation, nodeId, clusterId, region } = origin;
-    let said = this.#origins.get(origin);
+    let sent = this.#origins.get(origin);
     const lackCount = lacks?.count ?? 0;
     const numbers = [generation, LIVES.indexOf(life), markedSeq, through, floor, unsettled?.from ?? -1, unsettled?.until ?? -1, lackCount];
-    if (said !== undefined && said.clusterId === clusterId && said.region === region && numbers.every((n, i) => n === said?.numbers[i]))
-      return said.index;
-    said ??= { index: this.#originCount++, numbers, clusterId, region };
-    Object.assign(said, { numbers, clusterId, region });
-    this.#origins.set(origin, said);
-    this.#out.numbers(OP.ORIGIN, said.index, ...numbers);
+    if (sent !== undefined && sent.clusterId === clusterId && sent.region === region && numbers.every((n, i) => n === sent?.numbers[i]))
+      return sent.index;
+    sent ??= { index: this.#originCount++, numbers, clusterId, region };
+    Object.assign(sent, { numbers, clusterId, region });
+    this.#origins.set(origin, sent);
+    this.#out.numbers(OP.ORIGIN, sent.index, ...numbers);
     for (const text of [nodeId, clusterId, region]) this.#out.text(text);
-    return said.index;
+    return sent.index;
   }
 }

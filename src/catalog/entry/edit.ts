@@ -48,15 +48,15 @@ export function shownHealth({ reported, states, maintenance }: HealthInputs): He
  */
 export function inCondition(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
-  const isTold = hasChecks || maintenance !== undefined;
+  const hasReported = hasChecks || maintenance !== undefined;
   const found = takeBytes(
     HEAD_BYTES + states.reduce((size, state) => size + HEAD_BYTES + roomCheckState({ lastHealth: HEALTH.UNSET, ...state }), 0),
   );
   let at = 0;
   for (const state of states) at = writeCheckState(found, at, ENTRY_TAG.checkStates, { lastHealth: HEALTH.UNSET, ...state });
   const shown = replaced(content, ENTRY_TAG.health, numberField(ENTRY_TAG.health, shownHealth(condition)));
-  const told = replaced(shown, ENTRY_TAG.reportedHealth, isTold ? numberField(ENTRY_TAG.reportedHealth, reported) : NOTHING);
-  const checked = replaced(told, ENTRY_TAG.checkStates, found.subarray(0, at));
+  const withReport = replaced(shown, ENTRY_TAG.reportedHealth, hasReported ? numberField(ENTRY_TAG.reportedHealth, reported) : NOTHING);
+  const checked = replaced(withReport, ENTRY_TAG.checkStates, found.subarray(0, at));
   return replaced(checked, ENTRY_TAG.maintenance, maintenance === undefined ? NOTHING : maintenanceField(maintenance));
 }
 

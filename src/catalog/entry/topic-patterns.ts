@@ -34,24 +34,24 @@ export function parseSubject(text: string): readonly string[] | undefined {
 /** Whether a pattern matches the subject. `tally` counts the compared words: usually the sum of both lengths, at most their product. */
 export function matchesSubject(pattern: TopicPattern, subject: readonly string[], tally = { steps: 0 }): boolean {
   let at = 0;
-  let said = 0;
+  let position = 0;
   // The last `#`, and the index of the subject's word after the words that it covers so far.
-  let tail: { readonly at: number; said: number } | undefined;
-  while (said < subject.length) {
+  let tail: { readonly at: number; position: number } | undefined;
+  while (position < subject.length) {
     tally.steps += 1;
     const word = pattern[at];
     if (word === "#") {
-      tail = { at, said };
+      tail = { at, position };
       at += 1;
-    } else if (word !== undefined && (word === "*" || word === subject[said])) {
+    } else if (word !== undefined && (word === "*" || word === subject[position])) {
       at += 1;
-      said += 1;
+      position += 1;
     } else if (tail === undefined) {
       return false;
     } else {
       // The last `#` covers one more word. Earlier ones need not be tried again, because the last one can cover all words that they leave.
-      tail.said += 1;
-      said = tail.said;
+      tail.position += 1;
+      position = tail.position;
       at = tail.at + 1;
     }
   }

@@ -11,8 +11,8 @@ export class NamespacePrefixes {
    */
   readonly #starts: readonly string[];
   /** The last argument of `covers`: a query checks one namespace several times. */
-  #asked: string | undefined;
-  #isAskedCovered = false;
+  #last: string | undefined;
+  #isLastCovered = false;
 
   /** An empty prefix covers all namespaces. */
   constructor(prefixes: Iterable<string>) {
@@ -26,9 +26,9 @@ export class NamespacePrefixes {
    * resolver.
    */
   covers(namespace: string): boolean {
-    if (namespace === this.#asked) return this.#isAskedCovered;
+    if (namespace === this.#last) return this.#isLastCovered;
     const isCovered = this.#isBelow(namespace);
-    [this.#asked, this.#isAskedCovered] = [namespace, isCovered];
+    [this.#last, this.#isLastCovered] = [namespace, isCovered];
     return isCovered;
   }
 

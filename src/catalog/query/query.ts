@@ -122,7 +122,7 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
     } else if (reason === undefined) {
       records.push(record);
       note(considered, record, "kept", "");
-    } else if (considered !== undefined && !isUntold(filter, record)) {
+    } else if (considered !== undefined && !isSecret(filter, record)) {
       note(considered, record, reason, dropDetail(filter, record, reason));
     }
     lastKey = record.key;
@@ -150,7 +150,7 @@ export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, 
 }
 
 /** Whether a record must not be mentioned. A resolver gets no information about LOCAL entries, not even that they were left out. */
-function isUntold({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
+function isSecret({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
   return resolved !== undefined && scope === SCOPE.LOCAL;
 }
 

@@ -30,7 +30,7 @@ export const UNSURE = "unsure";
 
 /** A revision above all others. */
 export const NO_REVISION = Number.MAX_SAFE_INTEGER;
-const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
+const NO_ORIGIN: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
 /** The view of a key changed at a revision, and the key has not been touched for that change yet (semantics.md, Watch 2). */
 export interface PendingTouch {
@@ -42,7 +42,7 @@ export interface PendingTouch {
   readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
-export const NOTHING_OWED: PendingTouch = { before: "seen", since: NO_REVISION };
+export const NO_PENDING_TOUCH: PendingTouch = { before: "seen", since: NO_REVISION };
 
 /** Whether a reader may have received the key, given the previous view and the pending touch. */
 export function wasSeen(seen: CatalogRecord | undefined, { between }: PendingTouch): boolean {
@@ -62,7 +62,7 @@ class PastView {
   kind: Kind = KIND.SERVICE;
   scope: Scope = SCOPE.UNSET;
   traits: SharedTraits = NO_TRAITS;
-  origin: OriginRef = NOBODY;
+  origin: OriginRef = NO_ORIGIN;
   generation = 0;
   seq = 0;
   /** The health that readers saw. */
@@ -85,7 +85,7 @@ export interface ReaderPosition {
   readonly settled: number;
   readonly until: number;
   /** The reads of this reader between the two revisions. */
-  readonly told?: readonly ReadSpan[] | undefined;
+  readonly reads?: readonly ReadSpan[] | undefined;
 }
 
 /** A reader's view of a key, compared with the current view. `other` includes views in which only the health differs. */
@@ -119,7 +119,7 @@ export class PastViews {
     revision: number,
     previous: number,
     seen: CatalogRecord | undefined,
-    { before, since, between }: PendingTouch = NOTHING_OWED,
+    { before, since, between }: PendingTouch = NO_PENDING_TOUCH,
   ): number {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
@@ -169,7 +169,7 @@ export class PastViews {
   /** The first touch that the reader has not seen, and whether nothing that affects the key's visibility had changed before that read. */
   #held(
     revision: number,
-    { settled, until, told = [] }: ReaderPosition,
+    { settled, until, reads = [] }: ReaderPosition,
   ): { readonly view: PastView; readonly isSure: boolean } | undefined {
     let view = this.#noted(revision);
     let since = view?.since ?? NO_REVISION;
@@ -177,7 +177,7 @@ export class PastViews {
     while (view !== undefined && view.previous > settled) {
       const touch = view.previous;
       if (touch <= until) {
-        const look = told.find(({ from, to }) => touch > from && touch <= to);
+        const look = reads.find(({ from, to }) => touch > from && touch <= to);
         // The key had several views, and it is unknown which of them the reader received.
         if (look === undefined) return undefined;
         // The read skipped the key if it had been touched again by then.

@@ -44,11 +44,11 @@ export interface ReplicaOptions extends TombstonesOptions {
  */
 export interface ReplicaObserver {
   /** A record is installed. `any` is one of the records stored for its key. */
-  installs(next: StoredRecord, any: StoredRecord | undefined, owed: PendingTouch): void;
+  installs(next: StoredRecord, any: StoredRecord | undefined, pending: PendingTouch): void;
   /** A record replaces all records stored for its key. `any` is one of them. */
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void;
-  touches(stored: StoredRecord, owed: PendingTouch): void;
-  withdraws(stored: StoredRecord, owed: PendingTouch): void;
+  touches(stored: StoredRecord, pending: PendingTouch): void;
+  withdraws(stored: StoredRecord, pending: PendingTouch): void;
   drops(stored: StoredRecord): void;
   /** A revision is assigned at which no record is touched. */
   passes(): void;
@@ -285,7 +285,7 @@ export class Replica {
    * of its origin is skipped. Does not move the version vector. Returns whether anything changed. A copy passes the pending touch of the
    * key, as the copied replica computed it.
    */
-  install(next: StoredRecord, time: Time, told?: PendingTouch): boolean {
+  install(next: StoredRecord, time: Time, copied?: PendingTouch): boolean {
     const seen = this.lookup.find(next.key);
     const any = seen instanceof StoredRecord ? seen : this.#absent.get(next.key);
     const held = recordOf(any, next.origin);
@@ -293,14 +293,14 @@ export class Replica {
       if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
       return false;
     }
-    const owed = told ?? this.sweeps.owedTo(any);
+    const pending = copied ?? this.sweeps.pendingFor(any);
     // HOT: without the check of the size, each record allocates an iterator.
-    if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, owed);
+    if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, pending);
     this.#note(next);
     const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
-    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
+    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, pending);
     const stored = held ?? next;
     if (held === undefined) {
       if (any !== undefined) join(any, next);
@@ -311,7 +311,7 @@ export class Replica {
     this.#moveTo(stored, revision);
     if (stored.body !== BODY.ENTRY) this.#addTombstone(stored, isEndedAgain, time);
     // Applies also when the filterable fields are unchanged, because the policy may now hide a record that it showed before.
-    if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, owed) ? revision : hiddenSince;
+    if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, pending) ? revision : hiddenSince;
     return true;
   }
 
@@ -370,31 +370,31 @@ export class Replica {
   }
 
   /** Touches a record without replacing it, because the view of its key may have changed. A pending touch of the key may be the reason. */
-  touch(stored: StoredRecord, owed = this.sweeps.owedBeside(stored)): void {
-    for (const follower of this.followers) follower.touches(stored, owed);
-    this.#touch(stored, owed);
+  touch(stored: StoredRecord, pending = this.sweeps.pendingWith(stored)): void {
+    for (const follower of this.followers) follower.touches(stored, pending);
+    this.#touch(stored, pending);
   }
 
-  #touch(stored: StoredRecord, owed: PendingTouch): void {
+  #touch(stored: StoredRecord, pending: PendingTouch): void {
     const seen = this.lookup.find(stored.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
-    const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, owed);
+    const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, pending);
     // Its origin may be in a later generation now. Of equal stamps of one node, the later generation comes first.
-    if (owed.before === "renamed") stored.peers?.sort(compareForView);
+    if (pending.before === "renamed") stored.peers?.sort(compareForView);
     stored.filterRevision = revision;
     this.#moveTo(stored, revision);
-    if (!this.#review(stored.key, seen, seenDelta, stored) && !wasSeen(seen, owed)) stored.filterRevision = hiddenSince;
-    if (owed.since !== NO_REVISION) this.past.touched(revision, this.lookup.find(stored.key), owed);
+    if (!this.#review(stored.key, seen, seenDelta, stored) && !wasSeen(seen, pending)) stored.filterRevision = hiddenSince;
+    if (pending.since !== NO_REVISION) this.past.touched(revision, this.lookup.find(stored.key), pending);
   }
 
   /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before this node received the removal. */
-  withdraw(stored: StoredRecord, time: Time, owed = this.sweeps.owedTo(stored)): void {
-    for (const follower of this.followers) follower.withdraws(stored, owed);
+  withdraw(stored: StoredRecord, time: Time, pending = this.sweeps.pendingFor(stored)): void {
+    for (const follower of this.followers) follower.withdraws(stored, pending);
     if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
     stored.expire();
     this.#tombstones.add(stored, time);
-    this.#touch(stored, owed);
+    this.#touch(stored, pending);
   }
 
   /**

@@ -6,7 +6,7 @@
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
-import { NO_REVISION, NOTHING_OWED, type PendingTouch, type PriorView, UNSURE } from "./past-views.ts";
+import { NO_PENDING_TOUCH, NO_REVISION, type PendingTouch, type PriorView, UNSURE } from "./past-views.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
 /** The records of an origin to touch. */
@@ -38,7 +38,7 @@ export const ENTRIES: TouchSpan = { after: 0, until: Number.POSITIVE_INFINITY, w
 /** The parts of a replica that sweeps use. */
 interface SweepReplica {
   winner(stored: StoredRecord): StoredRecord | undefined;
-  touch(stored: StoredRecord, owed: PendingTouch): void;
+  touch(stored: StoredRecord, pending: PendingTouch): void;
   withdraw(stored: StoredRecord, time: Time): void;
 }
 
@@ -62,19 +62,19 @@ export class TouchSweeps {
   }
 
   /** The pending touch of a stored record's key. The first touch records it. Call this before any other change of the key. */
-  owedTo(any: StoredRecord | undefined): PendingTouch {
+  pendingFor(any: StoredRecord | undefined): PendingTouch {
     // HOT: runs for each installed record.
-    if (this.#byOrigin.size === 0 || any === undefined) return NOTHING_OWED;
+    if (this.#byOrigin.size === 0 || any === undefined) return NO_PENDING_TOUCH;
     const [sweep, ...others] = (any.peers ?? [any]).flatMap((stored) => this.#sweepOf(stored) ?? []);
-    if (sweep === undefined) return NOTHING_OWED;
+    if (sweep === undefined) return NO_PENDING_TOUCH;
     const since = Math.min(sweep.since, ...others.map((other) => other.since));
-    const before = others.reduce((said, other) => earlier(said, other.before), sweep.before);
+    const before = others.reduce((first, other) => earlier(first, other.before), sweep.before);
     return { before, since, between: others.length > 0 || sweep.isAgain ? UNSURE : this.#replica.winner(any) };
   }
 
   /** The pending touch for a touch that has another cause. If the key has further pending touches, the view in between is unknown. */
-  owedBeside(any: StoredRecord, other = NOTHING_OWED): PendingTouch {
-    const { before, since } = this.owedTo(any);
+  pendingWith(any: StoredRecord, other = NO_PENDING_TOUCH): PendingTouch {
+    const { before, since } = this.pendingFor(any);
     return since === NO_REVISION ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
   }
 
@@ -158,7 +158,7 @@ export class TouchSweeps {
 
   #touch(stored: StoredRecord, { before, since, isAgain }: TouchSweep): void {
     const between = isAgain ? UNSURE : this.#replica.winner(stored);
-    this.#replica.touch(stored, this.owedBeside(stored, { before, since, between }));
+    this.#replica.touch(stored, this.pendingWith(stored, { before, since, between }));
   }
 
   #withdrawSome(maxCount: number, time: Time): number {

@@ -30,10 +30,10 @@ type FeedPhase =
       scope: number;
       after: KeyText | undefined;
       isBegun: boolean;
-      readonly told: SentPages;
+      readonly sent: SentPages;
     }
   /** The pages are sent. Changes since BEGIN that the pages did not include follow, and then END. */
-  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: SentPages }
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly sent: SentPages }
   /** The difference between a portable cursor and the records of this replica, origin by origin. */
   | { readonly kind: "gap"; readonly gap: CursorGap }
   /** A snapshot is due, but this node is behind the reader's cursor, so the snapshot would restore removed keys. */
@@ -68,7 +68,7 @@ export class WatchFeed {
    */
   #until: number;
   /** The reads between `#settled` and `#until`. */
-  #told = NO_LOOKS;
+  #reads = NO_LOOKS;
   #bookmarkDueMonoMs: number;
   /** Namespaces that must be sent again. Undefined if there are none. */
   #scopes: Set<string> | undefined;
@@ -201,12 +201,12 @@ export class WatchFeed {
   }
 
   /** Starts a scoped snapshot after a changed verdict. A snapshot in progress may already be wrong, so it starts again. */
-  #openScopes(asked: ReadonlySet<string>): void {
+  #openScopes(changed: ReadonlySet<string>): void {
     const phase = this.#phase;
     const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
     if (!isSnapshot && (phase.kind !== "live" || this.#behind !== undefined)) return;
     const isWhole = isSnapshot && phase.scopes === undefined;
-    const scopes = [...new Set([...((isSnapshot && phase.scopes) || []), ...asked])].toSorted();
+    const scopes = [...new Set([...((isSnapshot && phase.scopes) || []), ...changed])].toSorted();
     const isAll = this.#scopesLength > MAX_SCOPES_LENGTH || lengthOf(scopes) > MAX_SCOPES_LENGTH;
     this.#scopes = undefined;
     this.#scopesLength = 0;
@@ -214,7 +214,7 @@ export class WatchFeed {
   }
 
   get #place(): ReaderPosition {
-    return { settled: this.#settled, until: this.#until, told: this.#told };
+    return { settled: this.#settled, until: this.#until, reads: this.#reads };
   }
 
   /** Sets the position: everything up to that revision has been sent. */
@@ -223,8 +223,8 @@ export class WatchFeed {
     this.#revision = revision;
     if (revision === at) {
       this.#settled = revision;
-      this.#told = NO_LOOKS;
-    } else if (revision > from) this.#told = [...this.#told.slice(1 - MAX_LOOKS), { from, to: revision, at }];
+      this.#reads = NO_LOOKS;
+    } else if (revision > from) this.#reads = [...this.#reads.slice(1 - MAX_LOOKS), { from, to: revision, at }];
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
   }
 
@@ -262,8 +262,8 @@ export class WatchFeed {
         : this.#fillScopes(phase, phase.scopes, changes, phase.isBegun ? budgetBytes : budgetBytes - lengthOf(phase.scopes));
     const replaces = phase.isBegun || phase.scopes === undefined ? [] : phase.scopes;
     phase.isBegun = true;
-    phase.told.tell(isDone ? LAST_KEY : (phase.after ?? `${phase.scopes?.[phase.scope] ?? ""}\0`), revision);
-    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, told: phase.told };
+    phase.sent.add(isDone ? LAST_KEY : (phase.after ?? `${phase.scopes?.[phase.scope] ?? ""}\0`), revision);
+    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, sent: phase.sent };
     return reader.message({ changes, revision: this.#revision, snapshot, replaces });
   }
 
@@ -303,7 +303,7 @@ export class WatchFeed {
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, ...this.#place };
     // Changes that happened before the page, while the reader could not see the namespace, do not concern the reader.
-    const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.told.of(stored.key, place));
+    const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.sent.of(stored.key, place));
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, pageOf });
     this.#moveTo(to);
     this.isUnfinished = isShort && changes.length === 0;
@@ -417,5 +417,5 @@ function lengthOf(names: readonly string[]): number {
 
 /** The beginning of a snapshot: a full one, or one of these namespaces. */
 function snapshotPhase(scopes?: readonly string[]): FeedPhase {
-  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new SentPages() };
+  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, sent: new SentPages() };
 }

@@ -256,15 +256,15 @@ export class NameIndex {
     const { name, namespace } = touch.stored;
     const known = this.#byName.get(name);
     if (known === undefined) return 0;
-    const tell = (reader: NamedReader) => {
+    const notify = (reader: NamedReader) => {
       // A removed reader has no touches.
       if (reader.mayHoldNamespace(namespace) && reader.touches?.add(touch) === true) concerns(reader);
     };
     if (!(known instanceof Set)) {
-      tell(known);
+      notify(known);
       return 1;
     }
-    for (const reader of known) tell(reader);
+    for (const reader of known) notify(reader);
     return known.size;
   }
 }

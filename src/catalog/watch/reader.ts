@@ -203,7 +203,7 @@ export class WatchReader {
     return made;
   }
 
-  #keptAt(from: number, budgetBytes: number, { settled, until, told }: ReaderPosition): ReaderState | undefined {
+  #keptAt(from: number, budgetBytes: number, { settled, until, reads }: ReaderPosition): ReaderState | undefined {
     const { revision } = this.replica;
     if (this.#keptRevision !== revision) {
       this.#keptRevision = revision;
@@ -211,7 +211,7 @@ export class WatchReader {
     }
     const policyEpoch = this.options.policyEpoch();
     for (const kept of this.#kept) {
-      const isAt = kept.from === from && kept.settled === settled && kept.until === until && areSame(kept.told, told);
+      const isAt = kept.from === from && kept.settled === settled && kept.until === until && areSame(kept.reads, reads);
       if (isAt && kept.budgetBytes === budgetBytes && kept.policyEpoch === policyEpoch) return kept;
     }
     return undefined;
@@ -280,15 +280,15 @@ export class WatchReader {
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
     // If several origins have the key, it is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
-    const isTold = this.#isToldAlways(stored, winner) || (winner === undefined && this.replica.endedAgain.has(stored));
-    const holding = isTold ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
+    const isAlwaysSent = this.#isAlwaysSent(stored, winner) || (winner === undefined && this.replica.endedAgain.has(stored));
+    const holding = isAlwaysSent ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
     if (isSeen) {
       if (holding === "same") return undefined;
       const isNew = holding === "unknown" ? winner.bornRevision > place.settled : holding === "nothing";
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
-    const mayHold = isTold || (holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing");
-    return mayHold && this.mayTell(stored) ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
+    const mayHold = isAlwaysSent || (holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing");
+    return mayHold && this.mayReveal(stored) ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
   }
 
   /** Whether a reader with an unknown view may have a key that it should not have now. */
@@ -304,7 +304,7 @@ export class WatchReader {
    * and keys that are unchanged, because a reader that received an intermediate state may move to it from another node. For a key that only
    * an owner rule hides, a resolver is treated like any other reader.
    */
-  #isToldAlways(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
+  #isAlwaysSent(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
     return this.options.filter.resolved !== undefined && (winner !== undefined || this.replica.isAdmitted(stored));
   }
 
@@ -317,7 +317,7 @@ export class WatchReader {
    * Whether the reader may learn that there was an entry of this key. A resolver receives nothing about LOCAL entries. Another node's
    * record may have been visible before the LOCAL record hid it, so such a key is sent.
    */
-  mayTell({ reach, peers }: StoredRecord): boolean {
+  mayReveal({ reach, peers }: StoredRecord): boolean {
     if (this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL) return true;
     return peers?.some((peer) => peer.reach !== SCOPE.LOCAL) === true;
   }
@@ -425,12 +425,12 @@ function areSame(some: readonly ReadSpan[] = [], others: readonly ReadSpan[] = [
 
 function placeOf(origin: Origin): CursorOrigin {
   const { nodeId, generation, life } = origin;
-  const [seq, settled] = [toldSeq(origin), settledOf(origin)];
+  const [seq, settled] = [sentSeq(origin), settledOf(origin)];
   return settled === seq ? { nodeId, generation, seq, life } : { nodeId, generation, seq, settled, life };
 }
 
 /** The seq up to which this node may have sent records. During a whole transfer it has, and has sent, records above its version vector. */
-function toldSeq({ unsettled, through, log }: Origin): number {
+function sentSeq({ unsettled, through, log }: Origin): number {
   return unsettled === undefined ? through : Math.max(through, log.lastOrder);
 }
 
@@ -439,10 +439,15 @@ function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): b
   if (list.length !== origins.size) return false;
   let i = 0;
   for (const origin of origins.values()) {
-    const said = list[i++];
-    if (said === undefined || said.seq !== toldSeq(origin) || (said.settled ?? said.seq) !== settledOf(origin) || said.life !== origin.life)
+    const listed = list[i++];
+    if (
+      listed === undefined ||
+      listed.seq !== sentSeq(origin) ||
+      (listed.settled ?? listed.seq) !== settledOf(origin) ||
+      listed.life !== origin.life
+    )
       return false;
-    if (said.nodeId !== origin.nodeId || said.generation !== origin.generation) return false;
+    if (listed.nodeId !== origin.nodeId || listed.generation !== origin.generation) return false;
   }
   return true;
 }

@@ -35,7 +35,7 @@ export class ResumeGap implements CursorGap {
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
   /** By origin id, the seq up to which records may have been sent to the reader. */
-  readonly #told = new Map<string, number>();
+  readonly #sent = new Map<string, number>();
   /** By origin id, the seq up to which the reader has received everything. */
   readonly #known = new Map<string, number>();
   readonly #stretches: OriginRange[] = [];
@@ -57,7 +57,7 @@ export class ResumeGap implements CursorGap {
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;
-      this.#told.set(id, known.seq);
+      this.#sent.set(id, known.seq);
       this.#known.set(id, known.settled ?? known.seq);
       if (settledIn(reader.replica, id) < known.seq) this.#late.add(id);
       lives.set(id, known.life);
@@ -89,7 +89,7 @@ export class ResumeGap implements CursorGap {
       const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
       if (known !== undefined && floor > Math.max(known, after)) return false;
     }
-    return (this.#told.get(replica.self.id) ?? 0) <= replica.self.through;
+    return (this.#sent.get(replica.self.id) ?? 0) <= replica.self.through;
   }
 
   coverage(time: Time, isReady: boolean): CursorCoverage {
@@ -131,19 +131,19 @@ export class ResumeGap implements CursorGap {
 
   take(budgetBytes: number): WatchChange[] {
     const changes: WatchChange[] = [];
-    const told = new Set<KeyText>();
+    const sentKeys = new Set<KeyText>();
     let left = budgetBytes;
     for (let stretch = this.#stretches[0]; stretch !== undefined; stretch = this.#stretches[0]) {
       const { origin, isLifeChanged } = stretch;
       let isCut = false;
       origin.log.forEachSince(stretch.after, (stored, seq) => {
-        const change = told.has(stored.key) ? undefined : this.#changeOf(stored, isLifeChanged);
+        const change = sentKeys.has(stored.key) ? undefined : this.#changeOf(stored, isLifeChanged);
         if (change !== undefined && this.maySend(change)) {
           left -= this.#reader.sizeOf(change);
           isCut = left < 0 && changes.length > 0;
           if (isCut) return false;
           changes.push(change);
-          if (stored.peers !== undefined) told.add(stored.key);
+          if (stored.peers !== undefined) sentKeys.add(stored.key);
         }
         stretch.after = seq;
         return true;
@@ -156,8 +156,8 @@ export class ResumeGap implements CursorGap {
 
   maySend(change: WatchChange): boolean {
     const { origin, seq } = change.record;
-    const told = this.#told.get(origin.id) ?? 0;
-    if (seq > told || settledIn(this.#reader.replica, origin.id) >= told) {
+    const sentSeq = this.#sent.get(origin.id) ?? 0;
+    if (seq > sentSeq || settledIn(this.#reader.replica, origin.id) >= sentSeq) {
       this.held.delete(change.record.key);
       return true;
     }
@@ -175,7 +175,7 @@ export class ResumeGap implements CursorGap {
       const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: stored.revision };
     }
-    if (!this.#reader.mayTell(stored)) return undefined;
+    if (!this.#reader.mayReveal(stored)) return undefined;
     // The policy is the same as the cursor's, so the reader never had records that are hidden now.
     if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
     // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.

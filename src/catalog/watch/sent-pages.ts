@@ -19,7 +19,7 @@ export class SentPages {
   }
 
   /** Records that all keys up to that key were sent as they were seen at that revision. */
-  tell(lastKey: string, revision: number): void {
+  add(lastKey: string, revision: number): void {
     const last = this.#stretches.at(-1);
     if (last?.settled === revision) this.#stretches.pop();
     this.#stretches.push({ lastKey, settled: revision, until: revision });
@@ -32,12 +32,12 @@ export class SentPages {
    */
   of(
     key: string,
-    { from, settled, told }: Pick<ReaderPosition, "settled" | "told"> & { readonly from: number },
+    { from, settled, reads }: Pick<ReaderPosition, "settled" | "reads"> & { readonly from: number },
   ): ReaderPosition | undefined {
     const stretches = this.#stretches;
     const stretch = stretches[firstIndex(stretches.length, (index) => (stretches[index]?.lastKey ?? "") >= key)];
     if (stretch === undefined || stretch.until < settled) return undefined;
-    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, told };
+    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, reads };
   }
 
   /** Merges each two neighbouring ranges into one, whose keys were sent at one of their two revisions. */

@@ -429,7 +429,7 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
       return { write: writeBytes, wire: WIRE.BYTES };
     case ScalarType.BOOL:
       return {
-        write: (input, out) => (input.varint() === 0 ? told(out.known(FALSE), true) : told(out.known(TRUE), false)),
+        write: (input, out) => (input.varint() === 0 ? outcomeOf(out.known(FALSE), true) : outcomeOf(out.known(TRUE), false)),
         wire: WIRE.VARINT,
       };
     case ScalarType.UINT32:
@@ -455,7 +455,7 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
   }
 }
 
-function told(_: void, isDefault: boolean): WriteOutcome {
+function outcomeOf(_: void, isDefault: boolean): WriteOutcome {
   return isDefault ? DEFAULT : WRITTEN;
 }
 

@@ -139,9 +139,9 @@ export class MetricsSum {
       const name = metricName(texts[textAt]);
       const row: MetricRow = METRICS[name];
       const labels = Object.keys(row.labels);
-      const said = texts.slice(textAt + 1, textAt + 1 + labels.length);
-      const key = [name, ...said].join("\0");
-      const place = places.get(key) ?? this.#ended.at(name, Object.fromEntries(labels.map((label, at) => [label, said[at] ?? ""])));
+      const labelValues = texts.slice(textAt + 1, textAt + 1 + labels.length);
+      const key = [name, ...labelValues].join("\0");
+      const place = places.get(key) ?? this.#ended.at(name, Object.fromEntries(labels.map((label, at) => [label, labelValues[at] ?? ""])));
       places.set(key, place);
       const count = place instanceof Histogram ? place.counts.length + 1 : 1;
       values.push({ row, place, numbers: numbers.subarray(numberAt, numberAt + count) });
