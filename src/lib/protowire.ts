@@ -319,7 +319,7 @@ export class WireReader {
   tag(): number {
     const start = this.at;
     const tag = this.varint();
-    if (tag < 8 || tag >= TWO_32) throw malformed(`tag ${tag}`, start);
+    if (tag < 8 || tag >= TWO_32) throw malformed(`invalid tag ${tag}`, start);
     return tag;
   }
 
@@ -459,7 +459,7 @@ export class WireReader {
         this.#take(4);
         return;
       default:
-        throw malformed(`wire type ${tag % 8}`, this.at);
+        throw malformed(`unsupported wire type ${tag % 8}`, this.at);
     }
   }
 
@@ -468,7 +468,7 @@ export class WireReader {
    * readers disagree on its meaning, and stored bytes must have only one meaning.
    */
   skipUnknown(tag: number, lastKnown: number): void {
-    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} of wire type ${tag % 8}`, this.at);
+    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} has the unexpected wire type ${tag % 8}`, this.at);
     this.skip(tag);
   }
 

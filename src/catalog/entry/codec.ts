@@ -159,7 +159,8 @@ export class EntryStamper {
     checkEntry(entry, problems, "record");
     checkStamps(entry, problems);
     if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
-    if (bytes.length > MAX_SEALED_BYTES) problems.add("entry", `is ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES}`);
+    if (bytes.length > MAX_SEALED_BYTES)
+      problems.add("entry", `has ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES} are allowed`);
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
     if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
@@ -199,7 +200,7 @@ export class EntryStamper {
 
   #newEntry(given: EntryFields, stamp: Stamp): StampedEntry {
     const entry = withPlainProtocols(given);
-    assert(entry.key !== undefined, "a checked entry has a key");
+    assert(entry.key !== undefined, "a checked entry must have a key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
     const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
@@ -305,7 +306,7 @@ function checkStamps(entry: EntryFields, problems: FieldProblems): void {
 }
 
 function tooLarge(sizeBytes: number, bounds: EntryBounds): string {
-  return `is ${sizeBytes} bytes encoded, at most ${bounds.maxEntryBytes}`;
+  return `has ${sizeBytes} bytes when encoded, at most ${bounds.maxEntryBytes} are allowed`;
 }
 
 /** The content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content. */

@@ -73,5 +73,5 @@ function checkCache(detail: DetailFields, problems: FieldProblems, writer: Entry
 }
 
 function checkWord(word: string, known: readonly string[], field: string, problems: FieldProblems): void {
-  if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} is none of ${known.join(", ")}`);
+  if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} must be one of ${known.join(", ")}`);
 }

@@ -120,7 +120,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
     else if (tag === RECORD_TAG.order) operators = readOrder(reader);
     else if (tag === RECORD_TAG.ownerOrder) owners = readOrder(reader);
     else if (tag === RECORD_TAG.principal) head.principal = reader.text();
-    else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("more than one body");
+    else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("it has more than one body");
     else if (tag === RECORD_TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
     else if (tag === RECORD_TAG.tombstone) {
       const tombstone = readTombstone(reader, bounds);
@@ -134,8 +134,9 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
   const { seq, reach, filterSeq, firstSeq } = head;
   if (seq > MAX_SEQ) throw malformed(`seq ${seq} is above 2^52`);
   if (!isStamp(head.hlc)) throw malformed(`hlc ${head.hlc} is after the year 2100`);
-  if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
-  if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`reach ${reach}`);
+  if (seq < 1 || filterSeq > seq || firstSeq > seq)
+    throw malformed(`seq ${seq} must be at least 1 and not below filter_seq ${filterSeq} and first_seq ${firstSeq}`);
+  if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`unknown reach ${reach}`);
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
     throw malformed(`unregistered_hlc ${unregisteredHlc} is after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH)

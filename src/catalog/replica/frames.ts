@@ -216,7 +216,7 @@ export class FrameReceiver {
     const { frame, origin, known } = of;
     const record = decodeRecord(bytes, this.#bounds);
     if (record.seq <= frame.after || record.seq > frame.through)
-      throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
+      throw invalid("seq", `${record.seq} is outside the frame's range ${frame.after} to ${frame.through}`);
     if (record.seq <= known && !frame.isComplete) return;
     const stored = this.#storedOf(record, origin);
     // Each further record of a key costs as much as ten records of other keys if many origins have the key.

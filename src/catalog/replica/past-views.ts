@@ -166,7 +166,10 @@ export class PastViews {
     return isId && isSure && viewHealth(now) === view.health ? "same" : "other";
   }
 
-  /** The first touch that the reader has not seen, and whether nothing that affects the key's visibility had changed before that read. */
+  /**
+   * The first touch of the key after the reader last received it, and whether nothing that decides on the key's visibility had changed by
+   * then.
+   */
   #held(
     revision: number,
     { settled, until, reads = [] }: ReaderPosition,

@@ -237,8 +237,8 @@ export class Replica {
 
   /**
    * Assigns a seq to a tombstone of this node for a key that has records of any origin here, and stages it. `unregistered` hides older
-   * records of every origin, so its reach is as wide as the widest of them. `expired` ends this node's own record and uses the stamp of
-   * that record's end. The tombstone also carries the newest known unregister of the key, because a node that receives that unregister
+   * records of every origin, so its reach is as wide as the widest of them. `expired` ends this node's own record and has that
+   * record's stamp. The tombstone also carries the newest known unregister of the key, because a node that receives that unregister
    * later would show older records again. It carries the key's maintenance overrides too.
    */
   stageTombstone(

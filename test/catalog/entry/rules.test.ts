@@ -50,7 +50,7 @@ const WORDS = /^(?:cache\.role|queue\.delivery_guarantees|topic\.patterns)\b/;
 /** Paths of the fields our checks refuse to a client, not counting words that only a client may not say. */
 function refusedByUs(entry: Entry): string[] {
   const violations = violationsOf(entry, "client").filter(
-    ({ field, description }) => !(WORDS.test(field) && /is none of|is listed twice|must be words/.test(description)),
+    ({ field, description }) => !(WORDS.test(field) && /must be one of|is listed twice|must be words/.test(description)),
   );
   return fieldNames(violations.map(({ field }) => field.replace(/\[("(\\.|[^"\\])*"|\d+)\]/g, "")));
 }
@@ -468,12 +468,12 @@ test("Names and bounds: nodes themselves write where clients may not", () => {
 });
 
 test.each([
-  { case: "cache", value: { role: "leader" }, field: "cache.role", says: '"leader" is none of primary, replica,' },
+  { case: "cache", value: { role: "leader" }, field: "cache.role", says: '"leader" must be one of primary, replica,' },
   {
     case: "queue",
     value: { deliveryGuarantees: ["quorum", "maybe"] },
     field: "queue.delivery_guarantees[1]",
-    says: '"maybe" is none of at-most-once',
+    says: '"maybe" must be one of at-most-once',
   },
   { case: "queue", value: { deliveryGuarantees: ["quorum", "quorum"] }, field: "queue.delivery_guarantees[1]", says: "is listed twice" },
   {
