@@ -63,7 +63,7 @@ export function jsonBytes(value: object): Uint8Array {
 
 /**
  * Parses a payload as a JSON object. The checksum proves that the bytes are unchanged, but not who wrote them. Throws `invalid_argument`
- * otherwise.
+ * for a payload that is not a JSON object.
  */
 export function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>> {
   let value: unknown;

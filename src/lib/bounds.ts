@@ -84,5 +84,5 @@ export const POLICY_BOUNDS = {
   maxVersionBytes: 16 * 1024 * 1024,
 } as const;
 
-/** Most prepared DNS answers without records that the gateway keeps. */
+/** Maximum number of prepared DNS answers without records that the gateway keeps. */
 export const MAX_NEGATIVE_DNS_PLANS = 2_000;

@@ -61,7 +61,7 @@ export type ErrorReason = keyof typeof REASONS;
 /** A code that a refusal has. */
 export type ErrorCode = (typeof REASONS)[ErrorReason];
 
-/** Most invalid fields that one refusal lists: enough to repair a request, without a huge answer to a hostile one. */
+/** Maximum number of invalid fields that one refusal lists: enough to repair a request, without a huge answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;
 
 export interface FieldViolation {

@@ -2,9 +2,9 @@
 import { X509Certificate } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
-/** Largest file of certificates, keys or CAs. A bundle of all public CAs has a quarter of this size. */
+/** Maximum size of a file of certificates or keys. A bundle of all public CAs has a quarter of this size. */
 export const MAX_PEM_BYTES = 1 << 20;
-/** Largest file with one or two tokens. */
+/** Maximum size of a file with one or two tokens. */
 export const MAX_TOKEN_FILE_BYTES = 1 << 16;
 export const MAX_JWKS_BYTES = 1 << 20;
 const CHUNK_BYTES = 1 << 16;

@@ -28,7 +28,7 @@ export type CheckState = Omit<CheckStateFields, "lastHealth"> & Partial<Pick<Che
 export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
 
 interface CheckKindRow {
-  /** Whether it connects to a target of its entry, within a timeout. A check that does not has neither `target` nor `timeout`. */
+  /** Whether it connects to a target of its entry, within a timeout. A check without a target has neither `target` nor `timeout`. */
   readonly looksAtTarget: boolean;
   /** Default for the number of consecutive failures that make the check critical. */
   readonly failing: number;
@@ -115,7 +115,7 @@ export function worstOf(reported: number, states: readonly CheckState[]): number
   return worst;
 }
 
-/** The health that the client reported. A version without checks only sets the health that readers see. */
+/** The health that the client reported. A version of Waymark without checks sets only the health that readers see. */
 export function reportedOf({ reportedHealth, health }: Pick<CheckResults, "health" | "reportedHealth">): Health {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- from an own record, which this node wrote
   return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health;

@@ -118,9 +118,9 @@ export interface RoleNamespace {
   readonly writers: "mesh.resolve";
   /** Adds the problems of an entry that is not permitted there. */
   readonly check: (entry: EntryFields, key: EntryKeyFields, problems: FieldProblems) => void;
-  /** Most entries that one principal may have there. */
+  /** Maximum number of entries that one principal may have there. */
   readonly maxEntries: number;
-  /** Most bytes of an encoded entry without load and times. */
+  /** Maximum size in bytes of an encoded entry without load and times. */
   readonly maxEntryBytes: number;
   /** Longest ttl of a lease. This is how long the entry of a crashed program stays. */
   readonly maxTtlMs: number;

@@ -7,9 +7,9 @@ import { type CatalogRecord, type EntryKey, KIND, type Kind } from "../record/re
 import type { EntryIndex } from "./entry-index.ts";
 import { lowerBound, OrderedRecords } from "./ordered-records.ts";
 
-/** Most instances that an answer considers and decodes. */
+/** Maximum number of instances that an answer considers and decodes. */
 const MAX_INSTANCES = 1000;
-/** Most records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
+/** Maximum number of records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
 const MAX_RANKED = 100_000;
 
 const KINDS = Object.values(KIND);
@@ -46,7 +46,7 @@ export interface NameSampling {
   readonly wanted: number;
   /** The worst rank that is still fit for traffic. */
   readonly fit: number;
-  /** Most records to consider. MAX_INSTANCES by default. */
+  /** Maximum number of records to consider. MAX_INSTANCES by default. */
   readonly most?: number;
   /** Names with up to this many instances are not sampled. `most` by default. */
   readonly whole?: number;

@@ -3,7 +3,7 @@
 import { assert } from "../../lib/errors.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 
-/** Most records of a block; a full block is split in two. */
+/** Maximum number of records of a block; a full block is split in two. */
 export const BLOCK_SIZE = 256;
 
 /**

@@ -20,11 +20,11 @@ import { MergeCursor } from "./merge.ts";
 import type { Postings } from "./ordered-records.ts";
 import { ListCursor, type RecordCursor } from "./ordered-records.ts";
 
-/** Most records that a page examines. At this limit the page ends early, with a key to continue from. */
+/** Maximum number of records that a page examines. At this limit the page ends early, with a key to continue from. */
 export const SCAN_BUDGET = 10_000;
 /** The same limit if the entry of each matching record is decoded. */
 const TEST_BUDGET = 2000;
-/** Most records that a page explains. */
+/** Maximum number of records that a page explains. */
 const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
@@ -42,7 +42,7 @@ export type EntryTest = (record: CatalogRecord) => {
 };
 
 export interface QueryOptions {
-  /** Most records of the page, at least 1; see `pageLimit`. */
+  /** Maximum number of records of the page, at least 1; see `pageLimit`. */
   readonly limit: number;
   /** Only records after this key; empty for the first page. */
   readonly afterKey: string;

@@ -8,7 +8,7 @@ const CHUNK_BYTES = 1_048_576;
 const UNIT_BYTES = 16;
 const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
 const WORDS_PER_UNIT = UNIT_BYTES / 4;
-/** Most chunks. Addresses stay below 2^31, so that V8 treats them as small integers: 32 GiB. */
+/** Maximum number of chunks. Addresses stay below 2^31, so that V8 treats them as small integers: 32 GiB. */
 const MAX_CHUNKS = 32_768;
 /** Enough for an entry of 16 KiB with load and times. */
 const DEFAULT_MAX_BYTES = 65_536;

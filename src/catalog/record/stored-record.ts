@@ -55,11 +55,11 @@ export interface Origin extends OriginRef {
 }
 
 /**
- * A whole transfer whose last frame has arrived. It is in progress, and V does not move, until all records that it did not list are
- * withdrawn.
+ * A whole transfer whose last frame has arrived. It is in progress, and the version vector does not advance, until all records that it did
+ * not list are withdrawn.
  */
 export interface ClosingTransfer {
-  /** Everything up to this seq has arrived, with this transfer or after it. V moves to it at the end. */
+  /** Everything up to this seq has arrived, with this transfer or after it. The version vector advances to it at the end. */
   reached: number;
   /** The highest seq that its senders knew. */
   knownSeq: number;
@@ -116,12 +116,15 @@ export function isFirm(origin: Origin): boolean {
   return origin.log.lastOrder <= origin.through && (origin.unsettled === undefined || origin.life !== "live");
 }
 
-/** The seq up to which everything of the origin has been received, so records up to it are not new. It is V, or V's next value. */
+/**
+ * The seq up to which everything of the origin has been received, so records up to it are not new. It is the origin's entry in the version
+ * vector, or the next value of that entry.
+ */
 export function takenThrough({ closing, through }: Origin): number {
   return closing?.reached ?? through;
 }
 
-/** Moves V. The sender knew changes up to `knownSeq`. */
+/** Advances the origin's entry in the version vector. The sender knew changes up to `knownSeq`. */
 export function moveThrough(origin: Origin, through: number, knownSeq: number): void {
   if (through <= origin.through) return;
   const from = tiedTo(origin);
@@ -137,7 +140,7 @@ export function followClosing(origin: Origin, closing: ClosingTransfer, through:
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
-/** Records that records above V were received. The other records of that transfer are still expected. */
+/** Notes that records above the version vector were received, while the other records of that transfer are still expected. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };

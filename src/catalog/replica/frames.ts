@@ -48,7 +48,7 @@ export interface OriginFrame {
   readonly floor: number;
 }
 
-/** Most records examined for one frame. The limit is needed because the receiver may be allowed none of them. */
+/** Maximum number of records examined for one frame. The limit is needed because the receiver may be allowed none of them. */
 const MAX_LOOKED = 10_000;
 
 /** The receiver of a frame. */
@@ -173,7 +173,7 @@ export class FrameReceiver {
   }
 
   /**
-   * Applies a frame. A repeated, late or reordered frame leaves the replica unchanged (P5). Stamps more than `maxSkewMs` ahead of the wall
+   * Applies a frame. Repeated, late or reordered frames result in the same replica (P5). Stamps more than `maxSkewMs` ahead of the wall
    * clock are reported separately, because they must not move this node's clock.
    */
   apply(frame: OriginFrame, time: Time, { place, maxSkewMs = 60_000 }: { place?: OriginLocation; maxSkewMs?: number } = {}): FrameResult {
@@ -204,10 +204,13 @@ export class FrameReceiver {
     return taken;
   }
 
-  /** Records covered by V are stored, or were removed and their tombstones collected. A late frame must not restore them (P5). */
+  /**
+   * Records covered by the version vector are stored, or were removed and their tombstones collected. A late frame must not restore them
+   * (P5).
+   */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state was collected, so the sender possibly does not know about that removal.
+    // A tombstone above the common state was collected, so it is possible that the sender does not know that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
@@ -250,7 +253,7 @@ export class FrameReceiver {
     let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
       // This node did not request the transfer: the sender starts it when its version vector does not cover the keys. Refused records are
-      // not stored, although V covers them.
+      // not stored, although the version vector covers them.
       if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id)) this.repair(origin.id, origin.through);
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
@@ -278,7 +281,8 @@ export class FrameReceiver {
       else moveThrough(origin, frame.through, frame.knownSeq ?? 0);
       return;
     }
-    // V moves only at the end, when all removals have arrived too: an interrupted transfer has not reported any removal.
+    // The version vector advances only at the end, when all removals have arrived too: an interrupted transfer has not reported any
+    // removal.
     if (!frame.isLast) {
       holdAbove(origin, frame.knownSeq ?? frame.through);
       return;

@@ -7,7 +7,10 @@ import { mix32 } from "../../lib/hash64.ts";
 import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 
-/** Most keys remembered for one lost origin, 1 MiB. For an origin with more keys, every tombstone may have ended one of its records. */
+/**
+ * Maximum number of keys remembered for one lost origin, 1 MiB. For an origin with more keys, every tombstone may have ended one of its
+ * records.
+ */
 export const MAX_LOST_KEYS = 262_144;
 
 export interface LostKeys {

@@ -18,9 +18,9 @@ export interface LostOrigin {
   readonly mark: number;
 }
 
-/** Most lost origins that are remembered, and most in one message. */
+/** Maximum number of lost origins that are remembered, and that one message contains. */
 export const MAX_LOST = 1000;
-/** Most keys that are remembered for all lost origins together: 4 MB. */
+/** Maximum number of keys that are remembered for all lost origins together: 4 MB. */
 const MAX_ALL_KEYS = 1_048_576;
 
 export class LostOrigins {
@@ -119,7 +119,7 @@ export class LostOrigins {
 
   /**
    * Marks all lost origins, because tombstones can no longer be kept: all records that these origins wrote before they were forgotten stay
-   * hidden. One origin can be excepted.
+   * hidden. One origin can be left unmarked.
    */
   markAll(exceptId?: string): void {
     for (const { nodeId, generation, through } of this.list)
@@ -176,7 +176,7 @@ export class LostOrigins {
     }
   }
 
-  /** Ends the waiting for returned nodes: all nodes have been in sync for long enough to have received all changes. Marks stay. */
+  /** Stops waiting for returned nodes: all nodes have been in sync for long enough to have received all changes. Marks stay. */
   settle(): void {
     for (const [id, isLater] of this.#back) {
       const { nodeId, generation, mark } = this.#byId.get(id) ?? { nodeId: "", generation: 0, mark: 0 };

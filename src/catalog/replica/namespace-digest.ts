@@ -223,7 +223,7 @@ function subtract(sums: KeyShards<string, UsageSum>, name: string, bytes: number
 
 // Namespaces that lost their last visible entry, and the revision of that loss. A reader that is behind may still have entries of them.
 
-/** Most names kept. Nothing is known about namespaces that emptied before the oldest kept name. */
+/** Maximum number of names kept. Nothing is known about namespaces that emptied before the oldest kept name. */
 const MAX_NAMES = 4096;
 
 export class EmptiedNamespaces {

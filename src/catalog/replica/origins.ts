@@ -4,7 +4,7 @@ import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { ChangeLog } from "./change-log.ts";
 import { LostOrigins } from "./lost-origins.ts";
 
-/** Most forgotten origins whose ids are remembered. */
+/** Maximum number of forgotten origins whose ids are remembered. */
 const MAX_FORGOTTEN = 10_000;
 
 /** The cluster and region of an origin. They decide over which links its records may travel. */

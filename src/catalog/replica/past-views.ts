@@ -19,7 +19,7 @@ import {
 import { StoredRecord } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 
-/** Most touches that are remembered, about 120 bytes each. */
+/** Maximum number of touches that are remembered, about 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
 /** How the view before a touch relates to the current record. `renamed` means that it had another generation. */

@@ -15,7 +15,7 @@ interface TombstoneSlot {
 
 export interface CollectBounds {
   readonly liveCount: number;
-  /** Most slots to examine. */
+  /** Maximum number of slots to examine. */
   readonly maxCount: number;
   /** With `count`, a tombstone is not dropped for its age while there is room. */
   readonly by: "age" | "count";

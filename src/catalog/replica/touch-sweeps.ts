@@ -109,8 +109,8 @@ export class TouchSweeps {
   }
 
   /**
-   * Closes a received whole transfer: records that it does not list are withdrawn, and then V moves. Without such records, V moves
-   * immediately.
+   * Closes a received whole transfer: records that it does not list are withdrawn, and then the version
+   * vector advances. Without such records, it advances immediately.
    */
   close(transfer: WholeTransfer): void {
     if (transfer.isDone) transfer.close();

@@ -7,8 +7,8 @@ import { BODY, type CatalogRecord, isKeyOf } from "../record/record.ts";
 type EndingFields = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
- * Order of one key's records: newest stamp first; of equal stamps, entries before tombstones, then the higher node id, then the later
- * generation of one node.
+ * Order of one key's records: newest stamp first; of equal stamps, entries before tombstones, then the higher node id, and for one node
+ * the later generation.
  */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;

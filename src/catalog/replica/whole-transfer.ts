@@ -1,6 +1,7 @@
 /**
  * A whole transfer of an origin: the keys that it listed, and the stored records that it did not list. Records are checked with each frame,
- * so that the last frame need not check all of them. Unlisted records are then withdrawn in slices (`TouchSweeps`), and only then V moves.
+ * so that the last frame need not check all of them. Unlisted records are then withdrawn in slices (`TouchSweeps`), and only then the
+ * version vector advances.
  */
 
 import { KeyShards } from "../key-shards.ts";
@@ -9,7 +10,7 @@ import { type ClosingTransfer, followClosing, type Lacking, moveThrough, type Or
 
 /** Number of records that can be checked and kept at the cost of one withdrawal. */
 const LOOKS_A_WITHDRAWAL = 20;
-/** Most records that are checked with one frame. The last frame may cover very many numbers without listing any record. */
+/** Maximum number of records that are checked with one frame. The last frame may cover very many numbers without listing any record. */
 const MAX_LOOKED = 10_000;
 
 /** The fields of the last frame. */
@@ -110,7 +111,7 @@ export class WholeTransfer implements ClosingTransfer {
     return spent;
   }
 
-  /** Completes the transfer: V moves. */
+  /** Completes the transfer: the version vector advances. */
   close(): void {
     const { origin, lackCount } = this;
     origin.closing = undefined;

@@ -34,7 +34,9 @@ export interface CursorGap {
 
 /** How long to wait for changes that a cursor covers and that no live node sends. After that time they count as lost. */
 export const MAX_WAIT_MS = 60_000;
-/** Most keys that are withheld while this server is behind. Above it the reader gets a snapshot when this server has caught up. */
+/**
+ * Maximum number of keys that are withheld while this server is behind. Above it the reader gets a snapshot when this server has caught up.
+ */
 const MAX_HELD_KEYS = 10_000;
 
 /** Keys for which a reader may have a newer state than this server. */

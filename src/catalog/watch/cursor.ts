@@ -81,7 +81,7 @@ function originOf(local: string): string {
 
 const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
-/** Most origins in a portable cursor. A cursor with more origins does not come from this service. */
+/** Maximum number of origins in a portable cursor. A cursor with more origins does not come from this service. */
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 

@@ -43,9 +43,9 @@ type FeedPhase =
 export const MAX_SCOPES_LENGTH = 4096;
 /** A string above every key. */
 const LAST_KEY = "\u{10FFFF}";
-/** Most entries examined for one page of a snapshot. */
+/** Maximum number of entries examined for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
-/** Most reads remembered for a reader that lags. */
+/** Maximum number of reads remembered for a reader that lags. */
 const MAX_LOOKS = 64;
 /**
  * How much earlier or later a resolver may send a bookmark, so that the bookmark has a cursor that is valid everywhere. The upstream of a

@@ -6,12 +6,12 @@ import type { EntryFilter } from "../query/filter.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Replica } from "../replica/replica.ts";
 
-/** Most touches that are kept for a reader. With more touches since its position, it reads the log of all changes. */
+/** Maximum number of touches that are kept for a reader. With more touches since its position, it reads the log of all changes. */
 const MAX_TOUCHES = 64;
 
-/** Most names of one reader. Adding them blocks the event loop for as long as encoding a watch message does. */
+/** Maximum number of names of one reader. Adding them blocks the event loop for as long as encoding a watch message does. */
 const MAX_READER_NAMES = 1000;
-/** Most names of all readers, about 50 bytes each. A name counts once for each reader. */
+/** Maximum number of names of all readers, about 50 bytes each. A name counts once for each reader. */
 const MAX_NAMES = 1_048_576;
 /** Number of names of removed readers that are deleted in one step: with each further reader that is removed, and by each `tidy`. */
 const REMOVED_AT_A_TIME = 64;

@@ -42,7 +42,8 @@ export interface FeedMessage {
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
   /**
-   * The encoded message, after the first stream has encoded it; streams that share the message share it. HOT: a WeakMap cost 10 % of bench/watch.ts.
+   * The encoded message, after the first stream has encoded it; streams that share the message share it. HOT: a WeakMap cost 10 % of
+   * bench/watch.ts.
    */
   encoded: Buffer | undefined;
 }
@@ -82,9 +83,9 @@ const CHANGE_BYTES = 96;
 /** Number of kept messages, so that readers at different positions can share them. */
 const KEPT_MESSAGES = 4;
 
-/** Most records examined in one scan. The limit is needed because few of the records may concern the reader. */
+/** Maximum number of records examined in one scan. The limit is needed because few of the records may concern the reader. */
 const MAX_LOOKED = 10_000;
-/** Most entries added to a digest in one turn of the event loop, because each is hashed. */
+/** Maximum number of entries added to a digest in one turn of the event loop, because each is hashed. */
 const MAX_SUMMED = 4000;
 
 const NO_NAMES: readonly string[] = [];

@@ -2,7 +2,7 @@
 import { firstIndex } from "../../lib/bisect.ts";
 import type { ReaderPosition } from "../replica/past-views.ts";
 
-/** Most ranges of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
+/** Maximum number of ranges of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
 const MAX_STRETCHES = 4096;
 
 interface PageRange extends ReaderPosition {

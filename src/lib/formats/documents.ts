@@ -43,11 +43,11 @@ export interface ParsedDocuments {
   readonly problems: readonly LineProblem[];
 }
 
-/** Most alias resolutions in one document. The limit prevents "billion laughs" attacks. */
+/** Maximum number of alias resolutions in one document. The limit prevents "billion laughs" attacks. */
 const MAX_ALIASES = 100;
 /** Longest YAML text. Parsing it with positions needs a hundred times its size in memory. */
 const MAX_YAML_CHARS = 8 * 1024 * 1024;
-/** Deepest nesting: deeper than any real manifest, and not too deep for recursive readers. */
+/** Maximum nesting depth: deeper than any real manifest, and not too deep for recursive readers. */
 const MAX_DEPTH = 64;
 
 /**
@@ -76,7 +76,7 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
 }
 
 const TOO_DEEP = "is nested too deeply";
-/** Most problems that are kept for a text. */
+/** Maximum number of problems that are kept for a text. */
 const MAX_PROBLEMS = 1000;
 
 /** The JSON value of a text; undefined for other texts. For broken JSON, the YAML parser reports errors with lines. */
