@@ -1,4 +1,6 @@
-/** The changes of a node that become durable together: the registrar makes them, and the journal keeps them and gives them back at a restart. */
+/**
+ * The changes of a node that become durable together: the registrar makes them, and the journal stores them and returns them at a restart.
+ */
 
 import type { Leases } from "./leases.ts";
 import { encodeRecord } from "./record/codec.ts";
@@ -6,17 +8,17 @@ import { BODY, keyParts } from "./record/record.ts";
 import type { StoredRecord } from "./record/stored-record.ts";
 import type { Replica } from "./replica/replica.ts";
 
-/** One of this node's own records, the newest of its key. */
+/** This node's own newest record of a key. */
 export interface BatchPut {
   readonly key: string;
   readonly seq: number;
-  /** Encoded `waymark.fabric.v1.Record`. It may be a view of a larger buffer: a receiver that keeps it must copy it. */
+  /** Encoded `waymark.fabric.v1.Record`. It may be a view of a larger buffer, so a receiver that keeps it must copy it. */
   readonly record: Uint8Array;
   /** Empty for tombstones. */
   readonly leaseId: string;
 }
 
-/** What the journal gives back of a put: the record names its key. */
+/** A put as the journal returns it: the record contains its key. */
 export type RestoredPut = Omit<BatchPut, "key">;
 
 export interface BatchLease {
@@ -28,21 +30,21 @@ export interface BatchLease {
   readonly grantedWallMs: number;
 }
 
-/** The numbers after which new ones are given out. */
+/** The numbers from which assignment continues. */
 export interface SeqNumbers {
-  /** The highest seq ever given out, whether or not its row is in the journal. */
+  /** The highest assigned seq, whether or not its row is in the journal. */
   readonly lastSeq: number;
-  /** Tombstones up to this seq may have been forgotten. */
+  /** Tombstones up to this seq may have been collected. */
   readonly floor: number;
 }
 
-/** Applied in the order of the fields. */
+/** A batch of changes. Its fields are applied in their order. */
 export interface WriteBatch extends SeqNumbers {
   /** Keys whose collected tombstones are dropped. They come first, because the same batch may put such a key again. */
   readonly forget: readonly string[];
-  /** Leases that were granted. */
+  /** Newly granted leases. */
   readonly leases: readonly BatchLease[];
-  /** Ascending by seq, only the newest of each key. A lease that a put names is in `leases` or was in an earlier batch. */
+  /** Ascending by seq, only the newest put of each key. A lease that a put names is in `leases` or was in an earlier batch. */
   readonly puts: readonly BatchPut[];
   readonly endedLeases: readonly string[];
 }

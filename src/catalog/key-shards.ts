@@ -1,34 +1,34 @@
 /**
- * Spreads many keys over several maps. A map that grows is copied, and for half a million keys this takes 30 ms in one turn (semantics.md,
- * Watch 11).
+ * Spreads many keys over several maps. A map that grows is copied, and for half a million keys the copy blocks the event loop for 30 ms
+ * (semantics.md, Watch 11).
  */
 
 const SHARDS = 64;
 /**
- * Number of maps for many keys. With one map a shard, the tables of 100,000 keys fit into the young generation, which copies each of them
+ * Number of maps for many keys. With one map per shard, the tables of 100,000 keys fit into the young generation, which copies each of them
  * twice; that cost 4 % of a registration.
  */
 const MAPS = 16;
-/** A map of this size is copied quickly. */
+/** Largest size of a single map. A map of this size is copied quickly. */
 const MAX_FEW = 1024;
 const NONE: readonly never[] = [];
-/** Letters at the end of a key that decide its shard. */
+/** Number of characters at the end of a key that decide its shard. */
 const HASHED_LETTERS = 24;
 
-/** Below `SHARDS`. */
+/** The shard of a key; below `SHARDS`. */
 export function shardOf(key: string): number {
   let hash = 0;
   for (let i = Math.max(0, key.length - HASHED_LETTERS); i < key.length; i++) hash = (hash * 31 + key.charCodeAt(i)) | 0;
   return (hash >>> 8) % SHARDS;
 }
 
-/** A map of keys. It is one map while the keys are few. */
+/** A map of keys. It uses a single map while it has few keys. */
 export class KeyShards<K extends string, V extends object | number | string | true> {
   #few: Map<K, V> | undefined = new Map<K, V>();
   #maps: readonly Map<K, V>[] = NONE;
   #size = 0;
   /**
-   * The key of the last request, its map, and its value. HOT: one registration asks for its key up to nine times in a row (`versions`, keys
+   * The key of the last request, its map, and its value. HOT: one registration requests its key up to nine times in a row (`versions`, keys
    * that come and go).
    */
   #soughtKey: K | undefined;
@@ -39,7 +39,7 @@ export class KeyShards<K extends string, V extends object | number | string | tr
     return this.#size;
   }
 
-  // HOT: at every change of a record. The map is mostly empty.
+  // HOT: runs for every change of a record. The map is mostly empty.
   get(key: K): V | undefined {
     if (this.#size === 0) return undefined;
     this.#seek(key);
@@ -47,7 +47,7 @@ export class KeyShards<K extends string, V extends object | number | string | tr
   }
 
   /** Sets the value of a key. Without a value the key is removed. */
-  // HOT: at every change of a record.
+  // HOT: runs for every change of a record.
   replace(key: K, value: V | undefined): void {
     if (value === undefined && this.#size === 0) return;
     this.#seek(key);
@@ -67,7 +67,7 @@ export class KeyShards<K extends string, V extends object | number | string | tr
     this.#sought = this.#soughtMap?.get(key);
   }
 
-  /** In no order. */
+  /** All keys, in no particular order. */
   *keys(): Generator<K> {
     if (this.#few !== undefined) yield* this.#few.keys();
     for (const map of this.#maps) yield* map.keys();

@@ -1,26 +1,29 @@
 /**
- * Maps keys to owners and owners to keys, in 35–52 B a key and 11–22 B an owner, besides the strings: for one owner with a million keys as for a
- * million owners with one key.
+ * Maps keys to owners and owners to keys, in 35–52 B per key and 11–22 B per owner, in addition to the strings. This holds for one owner
+ * with a million keys as well as for a million owners with one key each.
  */
 import type { KeyText } from "./record/record.ts";
 
 const NONE = -1;
 const START_CAPACITY = 16;
-/** A table that grows is made anew in one turn, and one of a million keys takes 25 ms. Each of these parts takes a sixteenth of that, when it is full. */
+/**
+ * Number of parts of the hash table. A table that grows is rebuilt in one turn of the event loop, 25 ms for a million keys; a part needs a
+ * sixteenth of that.
+ */
 const PARTS = 16;
-/** The upper four bits of a hash choose the part. */
+/** The upper four bits of a hash select the part. */
 const PART_SHIFT = 28;
-/** Each hash has a part: this only spares a check that could fail. */
+/** Placeholder table. Each hash has a part, so this is never used; it replaces a check. */
 const NO_TABLE = new Int32Array(1).fill(NONE);
 
 /** Keys linked to owners, which are small integers. Every operation is O(1), except those that return a list. */
 export class LeaseKeys {
   readonly #seed: number;
-  // A hash table of our own (open addressing, linear probing): a Map costs 28–56 B a key, and needs a Set an owner beside it.
+  // A hash table with open addressing and linear probing: a Map costs 28–56 B per key, and needs a Set per owner in addition.
   readonly #tables = Array.from({ length: PARTS }, () => new Int32Array(START_CAPACITY).fill(NONE));
-  /** How many links each part has. */
+  /** Number of links in each part. */
   readonly #sizes = new Int32Array(PARTS);
-  // By link; a free link is chained through #next.
+  // Indexed by link; free links are chained through #next.
   readonly #keys: (KeyText | undefined)[] = [];
   #hashes = new Int32Array(START_CAPACITY);
   #owners = new Int32Array(START_CAPACITY);
@@ -29,16 +32,16 @@ export class LeaseKeys {
   #freeLink = NONE;
   #size = 0;
   /**
-   * The key of the last request and its hash. HOT: a registration or its end asks for its key three times in a row (`versions`, keys that
+   * The key of the last request and its hash. HOT: a registration, or its end, requests its key three times in a row (`versions`, keys that
    * come and go).
    */
   #hashedKey: KeyText | undefined;
   #hash = 0;
-  // By owner: its newest link and how many it has.
+  // Indexed by owner: its newest link and its number of links.
   #heads = new Int32Array(START_CAPACITY).fill(NONE);
   #counts = new Int32Array(START_CAPACITY);
 
-  /** `seed` is any 32-bit integer. A secret seed prevents strangers from choosing keys that collide. */
+  /** `seed` is any 32-bit integer. A secret seed prevents attackers from choosing keys that collide. */
   constructor(seed: number) {
     this.#seed = seed | 0;
   }
@@ -48,7 +51,9 @@ export class LeaseKeys {
     return this.#size;
   }
 
-  /** Slots of each table and of each list, 4 B each. One that is full is made anew with twice as many, in the turn that finds it full. */
+  /**
+   * Slots of each table and of each list, 4 B each. A full one is rebuilt with twice as many slots, in the turn in which it becomes full.
+   */
   get slots(): { readonly tables: readonly number[]; readonly lists: readonly number[] } {
     const lists = [this.#hashes, this.#owners, this.#next, this.#previous, this.#heads, this.#counts];
     return { tables: this.#tables.map(({ length }) => length), lists: lists.map(({ length }) => length) };
@@ -65,7 +70,7 @@ export class LeaseKeys {
     return this.#counts[owner] ?? 0;
   }
 
-  /** Gives the key to the owner. Returns its former owner. */
+  /** Assigns the key to the owner. Returns its former owner. */
   attach(key: KeyText, owner: number): number | undefined {
     const hash = this.#hashOf(key);
     let table = this.#tableOf(hash);
@@ -93,7 +98,7 @@ export class LeaseKeys {
     return before;
   }
 
-  /** Takes the key from its owner; unknown keys are ignored. */
+  /** Removes the key from its owner. Unknown keys are ignored. */
   detach(key: KeyText): void {
     const hash = this.#hashOf(key);
     const table = this.#tableOf(hash);
@@ -116,7 +121,7 @@ export class LeaseKeys {
     return keys;
   }
 
-  /** Takes all keys from the owner and returns them, newest first. */
+  /** Removes all keys from the owner and returns them, newest first. */
   clear(owner: number): readonly KeyText[] {
     const keys = this.listOf(owner);
     for (const key of keys) this.detach(key);
@@ -135,7 +140,7 @@ export class LeaseKeys {
     return this.#tables[hash >>> PART_SHIFT] ?? NO_TABLE;
   }
 
-  /** Place of the key's link in the table of its part, or the empty place for it. */
+  /** Position of the key's link in the table of its part, or the empty position for it. */
   #find(table: Int32Array, key: KeyText, hash: number): number {
     const mask = table.length - 1;
     let place = spread(hash) & mask;
@@ -150,7 +155,7 @@ export class LeaseKeys {
     let link = this.#freeLink;
     if (link === NONE) {
       link = this.#keys.length;
-      // One after the other, since one of a million links is copied in some ms.
+      // The lists grow at different times, because copying a list of a million links needs some ms.
       this.#hashes = withRoom(this.#hashes, link, 0);
       this.#owners = withRoom(this.#owners, link, 1);
       this.#next = withRoom(this.#next, link, 2);
@@ -164,7 +169,7 @@ export class LeaseKeys {
   }
 
   #linkTo(owner: number, link: number): void {
-    // Not with each other, nor with a list of links: where each owner has one key, owners and links are as many.
+    // Neither list grows together with the other or with a list of links: if each owner has one key, there are as many owners as links.
     this.#heads = withRoom(this.#heads, owner, 4, NONE);
     this.#counts = withRoom(this.#counts, owner, 5);
     const head = this.#heads[owner] ?? NONE;
@@ -232,12 +237,12 @@ function hashOf(key: string, seed: number): number {
   return hash;
 }
 
-/** FNV's low bits are weak, and the table uses only those. */
+/** Mixes the upper bits into the lower ones. FNV's low bits are weak, and the table uses only those. */
 function spread(hash: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 
-/** Room for this link or owner, made earlier by some sixteenths of the length. What is new is filled with `empty`. */
+/** A list with room for this index. It grows before it is full, by some sixteenths of its length. New slots are filled with `empty`. */
 function withRoom(from: Int32Array<ArrayBuffer>, index: number, sixteenths: number, empty = 0): Int32Array<ArrayBuffer> {
   let list = from;
   while (index >= list.length - sixteenths * (list.length >>> 4)) {

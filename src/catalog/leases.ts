@@ -1,6 +1,6 @@
 /**
- * Leases of this node: their holders, keys and deadlines, and how one is renewed (semantics.md, Leases and life). `discovery/registrar/registrar.ts`
- * decides who may renew.
+ * Leases of this node: their holders, keys and deadlines, and their renewal (semantics.md, Leases and life).
+ * `discovery/registrar/registrar.ts` decides who may renew.
  */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
@@ -22,26 +22,29 @@ export interface Lease extends LeaseTerms {
   readonly keyCount: number;
 }
 
-/** Deadlines that one `expire` looks at. The bound keeps turns short when a million leases were renewed at the same moment. */
+/**
+ * Deadlines that one `expire` examines. The bound keeps turns of the event loop short when a million leases were renewed at the same
+ * moment.
+ */
 const EXPIRE_STEPS = 4096;
 
 /**
- * Grants, renews and ends leases, and knows the lease of each key. A renewal only writes the new deadline; the heap learns of it when the
- * old deadline is due, at most once a ttl. Costs about 90 B a lease (measured at 1M), besides the strings of ids, and for keys what
- * `LeaseKeys` says.
+ * Grants, renews and ends leases, and finds the lease of each key. A renewal only writes the new deadline; the heap is updated when the old
+ * deadline is due, at most once per ttl. Costs about 90 B per lease (measured with 1M leases), in addition to the strings of ids; for keys
+ * see `LeaseKeys`.
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
-  // By slot; a free slot has the id "".
+  // Indexed by slot; a free slot has the id "".
   readonly #ids: string[] = [];
   readonly #principals: string[] = [];
   #ttlsMs = new Float64Array(16);
   #deadlinesMs = new Float64Array(16);
   #marks = new Uint32Array(16);
   readonly #freeSlots: number[] = [];
-  /** Ids of leases that run out and can no longer be renewed. */
+  /** Ids of leases that will expire and can no longer be renewed. */
   readonly #lost = new Set<string>();
-  // Holds a deadline for each expiring lease. It is never later than the true one.
+  // Has a deadline for each expiring lease. It is never later than the true one.
   readonly #heap = new DeadlineHeap();
   readonly #keys: LeaseKeys;
 
@@ -50,14 +53,14 @@ export class Leases {
     this.#keys = new LeaseKeys(hashSeed);
   }
 
-  /** Number of leases, static ones included. */
+  /** Number of leases, including static leases. */
   get size(): number {
     return this.#slotOf.size;
   }
 
-  /** Starts a lease with one full ttl from now. A restart uses it too. The id must be new. */
+  /** Grants a lease with one full ttl from now. It is also used at a restart. The id must be new. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
-    assert(id !== "" && !this.#slotOf.has(id), "a lease id is new when granted", { id });
+    assert(id !== "" && !this.#slotOf.has(id), "a granted lease must have a new id", { id });
     const slot = this.#freeSlots.pop() ?? this.#ids.length;
     this.#slotOf.set(id, slot);
     this.#ids[slot] = id;
@@ -101,8 +104,8 @@ export class Leases {
   }
 
   /**
-   * Gives the lease one full ttl from now. A deadline never moves back. Returns the ttl, Infinity for a static lease, undefined for an
-   * unknown one. A lease past its deadline is known until `expire` takes it. O(1).
+   * Renews the lease for one full ttl from now. A deadline never moves back. Returns the ttl: Infinity for a static lease, undefined for an
+   * unknown lease. A lease past its deadline is known until `expire` returns it and `end` removes it. O(1).
    */
   renew(id: string, monoMs: number): number | undefined {
     const slot = this.#slotOf.get(id);
@@ -113,7 +116,9 @@ export class Leases {
     return ttlMs;
   }
 
-  /** Ends the renewals of a lease. Its client learns of that at its next renewal, and the keys of the lease stay until it runs out. */
+  /**
+   * Prevents further renewals of a lease. Its client gets an error at its next renewal, and the keys of the lease stay until it expires.
+   */
   lose(id: string): void {
     this.#lost.add(id);
   }
@@ -127,39 +132,39 @@ export class Leases {
     return this.#lost.has(id);
   }
 
-  /** Puts the key under an existing lease. Returns the id of the lease that had it before, if any. */
+  /** Moves the key to an existing lease. Returns the id of the key's former lease, if any. */
   attach(id: string, key: KeyText): string | undefined {
     const slot = this.#slotOf.get(id);
-    assert(slot !== undefined, "a key goes under a lease that exists", { id, key });
+    assert(slot !== undefined, "a key must be attached to an existing lease", { id, key });
     const before = this.#keys.attach(key, slot);
     if (before !== slot) this.#marks[slot] = 0;
     return before === undefined || before === slot ? undefined : this.#ids[before];
   }
 
-  /** Notes something about the keys of a lease, above 0. It is forgotten when the lease gets another key. */
+  /** Stores a number above 0 for the keys of a lease. It is deleted when the lease gets another key. */
   mark(id: string, mark: number): void {
     const slot = this.#slotOf.get(id);
     if (slot !== undefined) this.#marks[slot] = mark;
   }
 
-  /** What `mark` noted; 0 for nothing. */
+  /** The number that `mark` stored; 0 if there is none. */
   markOf(id: string): number {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? 0 : (this.#marks[slot] ?? 0);
   }
 
-  /** Takes the key from its lease. Ignores a key without a lease. The lease stays, even without keys. */
+  /** Removes the key from its lease. A key without a lease is ignored. The lease stays, even without keys. */
   detach(key: KeyText): void {
     this.#keys.detach(key);
   }
 
-  /** Id of the lease the key is under. */
+  /** Id of the key's lease. */
   leaseOf(key: KeyText): string | undefined {
     const slot = this.#keys.ownerOf(key);
     return slot === undefined ? undefined : this.#ids[slot];
   }
 
-  /** Principal of a lease; undefined when it is unknown. */
+  /** Principal of a lease; undefined when the lease is unknown. */
   principalOfLease(id: string): string | undefined {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? undefined : this.#principals[slot];
@@ -171,12 +176,12 @@ export class Leases {
     return slot === undefined ? [] : this.#keys.listOf(slot);
   }
 
-  /** Ids of all leases, in the order they were granted. */
+  /** Ids of all leases, in the order in which they were granted. */
   ids(): Iterable<string> {
     return this.#slotOf.keys();
   }
 
-  /** Ends the lease and detaches its keys, which it returns; empty for an unknown lease. */
+  /** Ends the lease, detaches its keys and returns them; empty for an unknown lease. */
   end(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     if (slot === undefined) return [];
@@ -191,8 +196,9 @@ export class Leases {
   }
 
   /**
-   * At most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They still exist: take their keys and
-   * `end` each before the next call, or it returns them again. The work is bounded: call again until `nextDeadlineMs` is in the future.
+   * At most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They still exist: get their keys and
+   * call `end` for each before the next call, otherwise it returns them again. The work is bounded: call it until `nextDeadlineMs` is in
+   * the future.
    */
   expire(monoMs: number, maxCount: number): readonly string[] {
     const expired: string[] = [];
@@ -213,7 +219,7 @@ export class Leases {
     return expired;
   }
 
-  /** Time of the next `expire`. It may be early, but never late. NEVER if no lease expires. */
+  /** Time of the next `expire`. It may be early, but is never late. NEVER if no lease expires. */
   nextDeadlineMs(): number {
     return this.#heap.nextDeadlineMs();
   }

@@ -1,4 +1,4 @@
-/** Members of the cluster whose writes an answer may lack, although its age does not show it (semantics.md, Age). Undefined where there are none. */
+/** Members of the cluster whose writes an answer may lack, although its age does not show it (semantics.md, Age). */
 
 export interface UnreachableNodes {
   /** Ids of the first nodes, in ascending order. */
@@ -9,7 +9,7 @@ export interface UnreachableNodes {
 /** Maximum number of ids in an answer. */
 export const MAX_UNREACHABLE_IDS = 16;
 
-/** Undefined when there are none. */
+/** Sorts and limits the ids. Undefined when there are none. */
 export function unreachableNodes(nodeIds: Iterable<string>): UnreachableNodes | undefined {
   const sorted = [...nodeIds].toSorted();
   return sorted.length === 0 ? undefined : { nodeIds: sorted.slice(0, MAX_UNREACHABLE_IDS), count: sorted.length };

@@ -1,6 +1,9 @@
-/** IP addresses, blocks of them (CIDR), their names in DNS, and hosts with ports. By hand, because pure rooms may not import `node:net`. */
+/**
+ * IP addresses, address blocks (CIDR), their DNS names, and hosts with ports. Implemented here, because pure rooms must not import
+ * `node:net`.
+ */
 
-/** The port of the gRPC listener of a node, and of a server that is named without one. */
+/** The port of a node's gRPC listener, and the default port of a server address. */
 export const GRPC_PORT = 17_420;
 
 /** `host:port`, with brackets around an IPv6 literal. */
@@ -16,12 +19,14 @@ export function splitHostPort(text: string): { readonly host: string; readonly p
 
 const MAPPED = "::ffff:";
 
-/** The IPv4 address of `::ffff:192.0.2.1`, which is how a socket for both families shows an IPv4 peer. Other hosts are returned unchanged. */
+/**
+ * The IPv4 address of `::ffff:192.0.2.1`, which is how a socket for both families shows an IPv4 peer. Other hosts are returned unchanged.
+ */
 export function withoutMapping(host: string): string {
   return host.startsWith(MAPPED) && host.includes(".") ? host.slice(MAPPED.length) : host;
 }
 
-/** 4 bytes (IPv4) or 16 bytes (IPv6), in network order. */
+/** An address of 4 bytes (IPv4) or 16 bytes (IPv6), in network order. */
 export type IpAddress = Uint8Array;
 
 const ZERO = 48;
@@ -39,7 +44,7 @@ export function parseIpv4(text: string, separator = DOT): IpAddress | undefined 
   const bits = ipv4Bits(text, separator);
   if (bits === undefined) return undefined;
   const bytes = new Uint8Array(4);
-  // An item keeps the low 8 bits of a number.
+  // An array item keeps the low 8 bits of a number.
   for (let i = 0; i < 4; i++) bytes[i] = bits >>> (24 - 8 * i);
   return bytes;
 }
@@ -49,8 +54,8 @@ export function isIpv4(text: string): boolean {
   return ipv4Bits(text, DOT) !== undefined;
 }
 
-// HOT: runs for every target with an IPv4 address, and for each of them in a DNS answer that is not kept. Splitting costs 0.3 µs, this 30 ns
-// (bench/codec.ts).
+// HOT: runs for every target with an IPv4 address, and for each of them in a DNS answer that is not kept. Splitting costs 0.3 µs, this 30
+// ns (bench/codec.ts).
 function ipv4Bits(text: string, separator: number): number | undefined {
   let bits = 0;
   let count = 0;
@@ -81,13 +86,13 @@ function parseIpv6(text: string): IpAddress | undefined {
   if (!pushGroups(text.slice(0, gap), false, groups)) return undefined;
   const tail: number[] = [];
   if (!pushGroups(text.slice(gap + 2), true, tail)) return undefined;
-  // `::` stands for at least one group.
+  // `::` replaces at least one group.
   if (groups.length + tail.length >= IPV6_GROUPS) return undefined;
   while (groups.length + tail.length < IPV6_GROUPS) groups.push(0);
   return addressOf([...groups, ...tail]);
 }
 
-/** Appends the groups between colons. At the end of the text, a dotted IPv4 address may stand for the last two. */
+/** Appends the groups between colons. At the end of the text, a dotted IPv4 address may replace the last two groups. */
 function pushGroups(text: string, isEnd: boolean, groups: number[]): boolean {
   if (text === "") return true;
   const parts = text.split(":");
@@ -114,17 +119,20 @@ export function addressOf(groups: readonly number[]): IpAddress {
   return bytes;
 }
 
-/** Addresses that share their first `prefixBits` bits with `bytes`: 4 of them for IPv4, 16 for IPv6. */
+/** Addresses that share their first `prefixBits` bits with `bytes`, which are 4 bytes for IPv4 and 16 for IPv6. */
 export interface AddressBlock {
   readonly bytes: IpAddress;
   readonly prefixBits: number;
 }
 
 const BLOCK = /^([0-9a-fA-F:.]{2,45})(?:\/(\d{1,3}))?$/;
-/** Bytes of the prefix of `::ffff:0:0/96`: how a socket that speaks both families shows an IPv4 peer. */
+/** Bytes of the prefix of `::ffff:0:0/96`, in which a socket for both families shows an IPv4 peer. */
 export const MAPPED_BYTES = 12;
 
-/** An address, or a block of addresses such as `10.0.0.0/8` or `fd00::/8`; undefined for anything else, and for a block with bits set after its prefix. */
+/**
+ * Parses an address, or a block of addresses such as `10.0.0.0/8` or `fd00::/8`. Undefined for all other text, and for a block with bits
+ * set after its prefix.
+ */
 export function parseBlock(text: string): AddressBlock | undefined {
   const match = BLOCK.exec(text);
   const bytes = match === null ? undefined : parseAddress(match[1] ?? "");
@@ -134,14 +142,17 @@ export function parseBlock(text: string): AddressBlock | undefined {
   return bytes.every((byte, i) => (byte & ~maskOf(prefixBits, i) & 0xff) === 0) ? { bytes, prefixBits } : undefined;
 }
 
-/** As `parseBlock`. A block of IPv4 addresses that are mapped into IPv6 is one of IPv4 addresses. */
+/** Like `parseBlock`, but a block of IPv4-mapped IPv6 addresses is returned as a block of IPv4 addresses. */
 export function parsePlainBlock(text: string): AddressBlock | undefined {
   const block = parseBlock(text);
   if (block === undefined || block.prefixBits < 8 * MAPPED_BYTES || !isMapped(block.bytes)) return block;
   return { bytes: block.bytes.slice(MAPPED_BYTES), prefixBits: block.prefixBits - 8 * MAPPED_BYTES };
 }
 
-/** Whether one of the blocks holds the address; false for text that is not an address. An IPv4 address mapped into IPv6 is the IPv4 address. */
+/**
+ * Whether one of the blocks contains the address; false for text that is not an address. An IPv4-mapped IPv6 address counts as the IPv4
+ * address.
+ */
 export function isWithin(blocks: readonly AddressBlock[], address: string): boolean {
   const plain = parsePlainAddress(address);
   return plain !== undefined && blocks.some((block) => blockHolds(block, plain));
@@ -153,7 +164,7 @@ function parsePlainAddress(text: string): IpAddress | undefined {
   return parsed !== undefined && isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
 }
 
-/** Whether a block holds an address of its own family. Unlike `isWithin` it takes an IPv4 address mapped into IPv6 for what it is. */
+/** Whether a block contains an address of its own family. Unlike `isWithin`, it treats an IPv4-mapped IPv6 address as an IPv6 address. */
 export function blockHolds(block: AddressBlock, address: IpAddress): boolean {
   return (
     block.bytes.length === address.length &&
@@ -173,7 +184,7 @@ export function isLoopbackHost(host: string): boolean {
 
 const NOWHERE: readonly AddressBlock[] = [
   { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 },
-  // With the IPv4 addresses that were written so before they were mapped (RFC 4291, 2.5.5.1).
+  // Includes IPv4-compatible IPv6 addresses, which preceded the mapped ones (RFC 4291, 2.5.5.1).
   { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
 ];
 const LINK_LOCAL: readonly AddressBlock[] = [
@@ -181,7 +192,9 @@ const LINK_LOCAL: readonly AddressBlock[] = [
   { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 },
 ];
 
-/** Blocks of IPv6 in which an IPv4 address follows the prefix: compatible, mapped, translated, NAT64 and 6to4 (RFC 4291, 2765, 6052, 3056). */
+/**
+ * Blocks of IPv6 in which an IPv4 address follows the prefix: compatible, mapped, translated, NAT64 and 6to4 (RFC 4291, 2765, 6052, 3056).
+ */
 export const IPV4_EMBEDDING_BLOCKS: readonly AddressBlock[] = [
   { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
   { bytes: addressOf([0, 0, 0, 0, 0, 0xffff, 0, 0]), prefixBits: 96 },
@@ -190,7 +203,7 @@ export const IPV4_EMBEDDING_BLOCKS: readonly AddressBlock[] = [
   { bytes: addressOf([0x2002, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 16 },
 ];
 
-/** A block of IPv4 addresses, and the same block in each form that it has in IPv6. */
+/** A block of IPv4 addresses, and the same block in each of its IPv6 forms. */
 export function ipv4Forms(block: AddressBlock): readonly AddressBlock[] {
   const inIpv6 = IPV4_EMBEDDING_BLOCKS.map((aliasOwner) => {
     const bytes = aliasOwner.bytes.slice();
@@ -204,7 +217,10 @@ function uncallableIpv4(reason: string, bytes: readonly number[], prefixBits: nu
   return ipv4Forms({ bytes: Uint8Array.from(bytes), prefixBits }).map((block) => ({ reason, block }));
 }
 
-/** Addresses that no client can connect to from any location (IANA special-purpose registries, RFC 6890). The first block that contains an address gives the reason. */
+/**
+ * Addresses that no client can connect to from any location (IANA special-purpose registries, RFC 6890). The first block that contains an
+ * address gives the reason.
+ */
 const UNCALLABLE: readonly { readonly reason: string | undefined; readonly block: AddressBlock }[] = [
   // Loopback, not the IPv4-compatible form of 0.0.0.1.
   { reason: undefined, block: { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 1]), prefixBits: 128 } },
@@ -223,12 +239,12 @@ export function uncallableReason(host: string): string | undefined {
   return UNCALLABLE.find(({ block }) => blockHolds(block, address))?.reason;
 }
 
-/** Names that files of hosts and resolvers give to loopback. */
+/** Names that hosts files and resolvers assign to loopback addresses. */
 const OWN_NAMES = /^(?:(?:.+\.)?localhost|localhost[46]?(?:\.localdomain[46]?)?|ip6-(?:localhost|loopback))$/;
 
 /**
- * Why a client must not connect to a host that it got from a server: no client can connect to it, or it is on this machine or link but the server is not.
- * Undefined if the host is acceptable.
+ * Why a client must not connect to a host that it got from a server: no client can connect to it, or it is a loopback or link-local host
+ * and the server is not. Undefined if the host is acceptable.
  */
 export function unsafeHostReason(host: string, from: string): string | undefined {
   const reason = uncallableReason(host);
@@ -237,7 +253,10 @@ export function unsafeHostReason(host: string, from: string): string | undefined
   return isWithin(LINK_LOCAL, host) && !isWithin(LINK_LOCAL, from.replace(/%.*/, "")) ? "link-local" : undefined;
 }
 
-/** The same, where a listener at `listening` names the host to everyone whom it answers. One on all addresses of its machine answers others too. */
+/**
+ * Like `unsafeHostReason`, for a host that a listener at `listening` returns to all of its callers. A listener on all addresses of its
+ * machine also has remote callers.
+ */
 export function unsafeHostReasonForCallers(host: string, listening: string): ReturnType<typeof unsafeHostReason> {
   return unsafeHostReason(host, isWithin(NOWHERE, listening) && !isLoopbackHost(listening) ? "" : listening);
 }
@@ -247,7 +266,10 @@ function isOwnMachine(host: string): boolean {
   return isLoopbackHost(name) || OWN_NAMES.test(name) || isWithin(NOWHERE, name);
 }
 
-/** Whether a host is an IPv4 address, or must not be a name because the system reads it as one: `0x7f.1`, `127.1`, `2130706433` (WHATWG URL, "ends in a number"). */
+/**
+ * Whether a host is an IPv4 address, or cannot be a name because the system parses it as an address: `0x7f.1`, `127.1`, `2130706433`
+ * (WHATWG URL, "ends in a number").
+ */
 function endsInNumber(host: string): boolean {
   return !host.includes(":") && /(?:^|\.)(?:\d+|0x[0-9a-f]*)\.?$/i.test(host);
 }
@@ -267,12 +289,13 @@ function maskOf(prefixBits: number, i: number): number {
   return (0xff << (8 - bits)) & 0xff;
 }
 
-/** Whether the first bytes of an address are those of `::ffff:0:0/96`. */
+/** Whether an address is in `::ffff:0:0/96`. */
 export function isMapped(bytes: IpAddress): boolean {
   return bytes.length > 4 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
 }
 
-// Names of addresses and of blocks of them: below in-addr.arpa (RFC 1035, 3.5) and ip6.arpa (RFC 3596, 2.5), in lower case, without the final dot.
+// DNS names of addresses and of address blocks: below in-addr.arpa (RFC 1035, 3.5) and ip6.arpa (RFC 3596, 2.5), in lower case, without the
+// final dot.
 const V4_SUFFIX = "in-addr.arpa";
 const V6_SUFFIX = "ip6.arpa";
 const V4_LABEL = /^(?:0|[1-9]\d{0,2})$/;
@@ -280,30 +303,33 @@ const V6_LABEL = /^[0-9a-f]$/;
 const V4_LABELS = 4;
 const V6_LABELS = 32;
 
-/** A block of addresses with the zone that holds its names. */
+/** A block of addresses and the zone with its names. */
 export interface ReverseZone {
   readonly zone: string;
   readonly block: AddressBlock;
 }
 
-/** The zone of a block such as `10.0.0.0/8`; undefined unless its prefix ends where a label does: 8, 16 or 24 bits of IPv4, 4 to 124 bits of IPv6 in steps of 4. */
+/**
+ * The zone of a block such as `10.0.0.0/8`; undefined unless its prefix ends at a label: 8, 16 or 24 bits of IPv4, 4 to 124 bits of IPv6 in
+ * steps of 4.
+ */
 export function parseReverseZone(text: string): ReverseZone | undefined {
   const block = parsePlainBlock(text);
   if (block === undefined) return undefined;
   const { bytes, prefixBits } = block;
   const perLabel = bytes.length === V4_LABELS ? 8 : 4;
-  // A zone of one address would have no name for it but its own.
+  // The only name in a zone of one address would be the zone's own name.
   if (prefixBits === 0 || prefixBits === 8 * bytes.length || prefixBits % perLabel !== 0) return undefined;
   const labels = labelsOf(bytes).slice(0, prefixBits / perLabel);
   return { zone: [...labels.toReversed(), bytes.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join("."), block };
 }
 
-/** The blocks of the reverse zones of a gateway; none where it is off. */
+/** The blocks of a gateway's reverse zones; none if the gateway is disabled. */
 export function reverseBlocks(dns: { readonly enabled: boolean; readonly reverseZones: readonly string[] }): readonly AddressBlock[] {
   return dns.enabled ? dns.reverseZones.flatMap((text) => parseReverseZone(text)?.block ?? []) : [];
 }
 
-/** The names of those zones. */
+/** The names of a gateway's reverse zones. */
 export function reverseZoneNames({ reverseZones }: { readonly reverseZones: readonly string[] }): readonly string[] {
   return reverseZones.flatMap((text) => parseReverseZone(text)?.zone ?? []);
 }
@@ -313,7 +339,7 @@ export function reverseName(address: IpAddress): string {
   return [...labelsOf(address).toReversed(), address.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join(".");
 }
 
-/** The address that a name stands for, or `above` when it is the name of a block of addresses; undefined for other names. */
+/** The address for a name, or `above` if it is the name of a block of addresses; undefined for other names. */
 export function parseReverseName(name: string): IpAddress | "above" | undefined {
   const v4 = labelsBelow(name, V4_SUFFIX);
   if (v4 !== undefined) {
@@ -326,7 +352,7 @@ export function parseReverseName(name: string): IpAddress | "above" | undefined 
   return Uint8Array.from({ length: V6_LABELS / 2 }, (_, i) => Number.parseInt(`${v6[2 * i]}${v6[2 * i + 1]}`, 16));
 }
 
-/** The labels before the suffix in the order of the address; undefined where there are none. */
+/** The labels before the suffix in the order of the address; undefined if there are none. */
 function labelsBelow(name: string, suffix: string): readonly string[] | undefined {
   return name.endsWith(`.${suffix}`)
     ? name
@@ -342,8 +368,8 @@ function labelsOf(bytes: IpAddress): readonly string[] {
 }
 
 /**
- * The part of an address that a stranger cannot choose: all of an IPv4 address, and the first 64 bits of an IPv6 address, because
- * one customer gets all addresses below them.
+ * The part of an address that a client cannot choose freely: all of an IPv4 address, and the first 64 bits of an IPv6 address, because one
+ * customer gets all addresses below them.
  */
 export function networkOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);

@@ -1,6 +1,9 @@
 /** Binary search. */
 
-/** Index of the first of `length` items that `isReached` accepts, which also accepts all items after it. `length` if there is none. */
+/**
+ * Index of the first of `length` items that `isReached` accepts; `length` if there is none. `isReached` must accept all items after that
+ * one too.
+ */
 export function firstIndex(length: number, isReached: (index: number) => boolean): number {
   let [low, high] = [0, length];
   while (low < high) {

@@ -1,25 +1,26 @@
 /**
- * Files in blocks, each with a check of its own, so that a change of any byte is noticed and none is made at once:
- * `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what follows it. Who wrote a block its check does not say.
+ * Files in blocks, each with its own checksum, so that a change of any byte is detected and a file need not be built in one step: `length
+ * u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian. The checksum covers the fields after it. It does not prove who wrote a
+ * block.
  */
 import { sha256 } from "./crypto.ts";
 import { WaymarkError } from "./errors.ts";
 
 const CHECK_BYTES = 8;
-/** Length, check, index and kind. */
+/** Size of length, check, index and kind. */
 const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
-/** Of a value that is shown to people. */
+/** Maximum length of a value in an error message. */
 const MAX_SHOWN = 100;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
-/** Whose file it is. */
+/** The node to which a file belongs. */
 export interface FileOwner {
   readonly nodeId: string;
   readonly clusterId: string;
 }
 
-/** One block, read: `end` is where the next one begins. */
+/** One block that was read. `end` is the start of the next block. */
 export interface FileBlock {
   readonly kind: number;
   readonly payload: Uint8Array;
@@ -37,7 +38,7 @@ export function blockOf(index: number, kind: number, payload: Uint8Array): Uint8
   return block;
 }
 
-/** The block at that place; undefined when it is not the one that was written there. The payload is a view. */
+/** The block at that offset; undefined if it is not the block that was written there. The payload is a view. */
 export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlock | undefined {
   if (at + HEAD_BYTES > bytes.length) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset + at);
@@ -48,25 +49,28 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlo
   return { kind: bytes[at + HEAD_BYTES - 1] ?? 0, payload: bytes.subarray(at + HEAD_BYTES, end), end };
 }
 
-/** Why a file whose first block says this is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
+/** Why this node cannot use a file with this first block; empty if it can. Throws `invalid_argument` for content that no version writes. */
 export function ownerFault({ payload }: Pick<FileBlock, "payload">, self: FileOwner, knownFormat: number): string {
   const { format, nodeId, clusterId } = objectOf(payload);
   if (format !== knownFormat) return `it has the format ${String(format)}, which this version of waymark does not know`;
-  if (nodeId !== self.nodeId) return `it is of the node ${String(nodeId)}`;
-  return clusterId === self.clusterId ? "" : `it is of the cluster ${String(clusterId)}`;
+  if (nodeId !== self.nodeId) return `it belongs to node ${String(nodeId)}`;
+  return clusterId === self.clusterId ? "" : `it belongs to cluster ${String(clusterId)}`;
 }
 
 export function jsonBytes(value: object): Uint8Array {
   return ENCODER.encode(JSON.stringify(value));
 }
 
-/** The block's check has shown that these are the bytes that were written; by whom, nobody knows. Throws `invalid_argument` on what is no object. */
+/**
+ * Parses a payload as a JSON object. The checksum proves that the bytes are unchanged, but not who wrote them. Throws `invalid_argument`
+ * for a payload that is not a JSON object.
+ */
 export function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = JSON.parse(DECODER.decode(payload));
   } catch (cause) {
-    throw new WaymarkError("invalid_argument", "a block of it is no JSON", { cause });
+    throw new WaymarkError("invalid_argument", "it has a block that is not JSON", { cause });
   }
   if (!isObject(value)) throw odd("a block", value);
   return value;
@@ -76,10 +80,10 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === "object" && value !== null;
 }
 
-/** The error for a value of a file that no version writes. */
+/** The error for a value in a file that no version writes. */
 export function odd(what: string, value: unknown): WaymarkError {
   return new WaymarkError(
     "invalid_argument",
-    `it says ${what} as no version writes it: ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,
+    `it has an invalid value (${what}): ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,
   );
 }

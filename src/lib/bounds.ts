@@ -1,12 +1,12 @@
 /**
- * Bounds that several rooms share: settings, the wire and the store. Each bound is here once, so that every node
- * accepts all values that another node may send.
+ * Bounds that several rooms share: settings, the wire and the store. Each bound is defined once, so that every node accepts all values that
+ * another node may send.
  */
 import { DAY_MS } from "./duration.ts";
 
 /**
- * The largest record on any node: the top of each setting's range in `config/limits.ts`. Nodes whose settings differ must still
- * hold each other's records, or they never hold the same.
+ * The largest record on any node: the top of each setting's range in `config/limits.ts`. Nodes with different settings must still store
+ * each other's records, otherwise they would never have the same records.
  */
 export const RECORD_BOUNDS = {
   maxNamespaceLength: 240,
@@ -16,7 +16,7 @@ export const RECORD_BOUNDS = {
   maxHostLength: 253,
   maxAliasLength: 253,
   maxTargets: 1000,
-  /** Of tags, capabilities, resources and aliases each, and of every list in a detail. */
+  /** Applies to each of tags, capabilities, resources and aliases, and to every list in a detail. */
   maxListItems: 1000,
   maxMetadataPairs: 1000,
   maxMetadataKeyLength: 256,
@@ -24,7 +24,7 @@ export const RECORD_BOUNDS = {
   maxPatternLength: 1000,
   maxUrlLength: 4096,
   maxEntryTtlMs: DAY_MS,
-  /** Of the encoded entry without load and times. */
+  /** Size of the encoded entry without load and times. */
   maxEntryBytes: 30_000,
   maxRequestEntries: 100_000,
   maxRequestBytes: 67_108_864,
@@ -41,9 +41,9 @@ export const NODE_BOUNDS = {
   maxRoles: 16,
   maxTransports: 16,
   maxProtocolVersions: 16,
-  /** Clusters beside its own whose policy it takes. */
+  /** Clusters other than its own whose policy it accepts. */
   maxPolicyFrom: 256,
-  /** Fabric addresses to join by. */
+  /** Fabric addresses through which to join. */
   maxSeeds: 1000,
   maxLabels: 64,
   /** In characters of `[A-Za-z0-9._:/@+-]`. */
@@ -76,13 +76,13 @@ export function factsBytes(roles: readonly string[], labels: Readonly<Record<str
   return size;
 }
 
-/** Bounds of a policy: of its files, of the store that keeps it, and of what peers send of it. */
+/** Bounds of a policy: of its files, of the store that keeps it, and of the messages in which peers send it. */
 export const POLICY_BOUNDS = {
-  /** A policy file, in bytes. A set of 10,000 rules has some 3 MB. */
+  /** A policy file, in bytes. A set of 10,000 rules has about 3 MB. */
   maxFileBytes: 8 * 1024 * 1024,
   /** An encoded version, in bytes. */
   maxVersionBytes: 16 * 1024 * 1024,
 } as const;
 
-/** Prepared DNS answers that show nothing, which the gateway keeps. */
+/** Maximum number of prepared DNS answers without records that the gateway keeps. */
 export const MAX_NEGATIVE_DNS_PLANS = 2_000;

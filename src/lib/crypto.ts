@@ -1,4 +1,4 @@
-/** Hashes and signatures. Only this pure file may import node:crypto, because its results depend on nothing but the arguments. */
+/** Hashes and signatures. This is the only pure file that may import node:crypto, because its results depend only on the arguments. */
 import { createHmac, createPrivateKey, createPublicKey, hash, type KeyObject, sign, timingSafeEqual, verify } from "node:crypto";
 import { assert } from "./errors.ts";
 import type { Hash64 } from "./hash64.ts";
@@ -19,7 +19,7 @@ export function sha256Halves(text: string): Hash64 {
   return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };
 }
 
-/** Whether the bytes are equal. The time depends on where they differ, so not for secrets. */
+/** Whether the bytes are equal. The time depends on where they differ, so this is not for secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
@@ -31,7 +31,7 @@ export function equalSecrets(a: string | Uint8Array, b: string | Uint8Array): bo
 
 export type HmacAlgorithm = "hmac-sha256" | "hmac-sha384" | "hmac-sha512";
 
-/** The HMAC of the parts, one after the other. */
+/** The HMAC of the concatenated parts. */
 export function hmac(algorithm: HmacAlgorithm, secret: Uint8Array, parts: readonly Uint8Array[]): Uint8Array {
   const made = createHmac(algorithm.slice("hmac-".length), secret);
   for (const part of parts) made.update(part);
@@ -41,24 +41,26 @@ export function hmac(algorithm: HmacAlgorithm, secret: Uint8Array, parts: readon
 /** Sizes of Ed25519 (RFC 8032). */
 const ED25519_BYTES = { publicKey: 32, signature: 64 } as const;
 
-/** What stands before the 32 bytes of a public key in DER (RFC 8410). */
+/** The DER header before the 32 bytes of a public key (RFC 8410). */
 const PUBLIC_KEY_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 
 /** A public key of Ed25519, parsed once. */
 export class Ed25519PublicKey {
-  /** The 32 bytes. */
+  /** The 32 bytes of the key. */
   readonly raw: Uint8Array;
   readonly #key: KeyObject;
 
-  /** Any 32 bytes are taken. Those that are no point of the curve verify nothing. */
+  /** Accepts any 32 bytes. If they are not a point of the curve, the key verifies nothing. */
   constructor(raw: Uint8Array) {
-    assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key has 32 bytes", { length: raw.length });
-    // `slice` of a Buffer copies nothing.
+    assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key must have 32 bytes", { length: raw.length });
+    // `slice` of a Buffer would not copy.
     this.raw = new Uint8Array(raw);
     this.#key = createPublicKey({ key: Buffer.concat([PUBLIC_KEY_PREFIX, raw]), format: "der", type: "spki" });
   }
 
-  /** Whether the key signed the bytes. A signature has one form (RFC 8032: S is below the order of the group). Cost: some 70 µs. */
+  /**
+   * Whether the key signed the bytes. A signature has only one valid form (RFC 8032: S is below the order of the group). Costs about 70 µs.
+   */
   verify(bytes: Uint8Array, signature: Uint8Array): boolean {
     return signature.length === ED25519_BYTES.signature && verify(undefined, bytes, this.#key, signature);
   }
@@ -74,13 +76,13 @@ export class Ed25519PrivateKey {
     this.#key = key;
   }
 
-  /** The 64 bytes of the signature, always the same for the same bytes. Cost: some 25 µs. */
+  /** The 64 bytes of the signature, always the same for the same bytes. Costs about 25 µs. */
   sign(bytes: Uint8Array): Uint8Array {
     return new Uint8Array(sign(undefined, bytes, this.#key));
   }
 }
 
-/** The key of PEM text (PKCS#8, without a password); undefined when it holds none of Ed25519. */
+/** The key in PEM text (PKCS#8, without a password); undefined if it contains no Ed25519 key. */
 export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
   try {
     const key = createPrivateKey(pem);
@@ -88,14 +90,14 @@ export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
     const raw = decodeBase64url(key.export({ format: "jwk" }).x ?? "");
     return raw && new Ed25519PrivateKey(key, new Ed25519PublicKey(raw));
   } catch {
-    // OpenSSL's words say nothing that helps an operator; the caller names the file and what it should hold.
+    // OpenSSL's message does not help an operator; the caller names the file and its expected content.
     return undefined;
   }
 }
 
 // Base64 with the url alphabet and no padding (RFC 4648 §5).
 
-/** The bytes; undefined when the text is not what encoding them gives: another alphabet, padding, spare bits. */
+/** The bytes; undefined if encoding them does not return the same text: another alphabet, padding, spare bits. */
 export function decodeBase64url(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, "base64url");
   return bytes.toString("base64url") === text ? bytes : undefined;

@@ -1,6 +1,6 @@
-/** Durations: units, and the text that people write. */
+/** Durations: their units, and the text that users write. */
 
-/** The longest that a timer of Node waits. */
+/** Longest delay of a timer in Node. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export const MINUTE_MS = 60_000;
@@ -9,7 +9,7 @@ export const DAY_MS = 24 * HOUR_MS;
 
 const DURATION_UNITS = { ms: 1, s: 1000, m: MINUTE_MS, h: HOUR_MS, d: DAY_MS } as const;
 
-/** An unknown age is counted from 1970. No node has run for as long as this. */
+/** Upper bound of a known age. An unknown age is counted from 1970, and no node has run for this long. */
 const MAX_AGE_MS = 20 * 365 * DAY_MS;
 
 export function isKnownAge(ageMs: number): boolean {

@@ -1,4 +1,4 @@
-/** 64-bit hashes (FNV-1a) and sums of them, the same on every node. They do not protect secrets and do not stop forgers. */
+/** 64-bit hashes (FNV-1a) and sums of them, the same on every node. They protect no secrets and prevent no forgeries. */
 
 export interface Hash64 {
   /** Upper and lower 32 bits, unsigned. */
@@ -8,7 +8,10 @@ export interface Hash64 {
 
 const START: Hash64 = { high: 0xcbf29ce4, low: 0x84222325 };
 
-/** Hash of the text's UTF-16 code units, low byte first. It continues from another hash, to cover several texts. HOT: once a query. */
+/**
+ * Hash of the text's UTF-16 code units, low byte first. It can continue from another hash, to cover several texts. HOT: runs for each
+ * query.
+ */
 export function fnv64(text: string, from: Hash64 = START): Hash64 {
   let high = from.high | 0;
   let low = from.low | 0;
@@ -26,24 +29,22 @@ export function fnv64(text: string, from: Hash64 = START): Hash64 {
   return { high: high >>> 0, low: low >>> 0 };
 }
 
-/** `hashHex` of a text's hash. */
+/** The hash of a text, in the form of `hashHex`. */
 export function textHash(text: string): string {
   return hashHex(fnv64(text));
 }
 
-/** Sixteen lower-case hex digits. */
+/** The hash as sixteen lower-case hex digits. */
 export function hashHex(hash: Hash64): string {
   return hash.high.toString(16).padStart(8, "0") + hash.low.toString(16).padStart(8, "0");
 }
 
-/**
- * The hash spread evenly over all its bits, as a number in [0, 1). FNV alone leaves texts that differ at their end close together.
- */
+/** The hash spread evenly over all its bits, as a number in [0, 1). FNV alone leaves texts close together that differ only at their end. */
 export function hashFraction(hash: Hash64): number {
   return mixedFraction(hash.high, hash.low);
 }
 
-/** `hashFraction` of the hash with these halves. HOT: once an endpoint of a choice, so it makes no object. */
+/** `hashFraction` of the hash with these halves. HOT: runs for each endpoint of a choice, so it creates no object. */
 export function mixedFraction(upper: number, lower: number): number {
   const low = mix32(lower ^ mix32(upper));
   const high = mix32(upper ^ low);
@@ -59,8 +60,8 @@ export function mix32(value: number): number {
 }
 
 /**
- * A sum of hashes modulo 2^64. Adding and subtracting commute, so nodes that hold the same set have the same sum, in whatever order its
- * members came and went.
+ * A sum of hashes modulo 2^64. Addition and subtraction commute, so nodes with the same set have the same sum, in whatever order its
+ * members were added and removed.
  */
 export class Sum64 {
   #high = 0;
@@ -87,7 +88,10 @@ export class Sum64 {
   }
 }
 
-/** A place for a text in a table of so many, a power of two, and the hash that it comes from. Texts that share a place must do no harm: anybody can find some. HOT. */
+/**
+ * A slot for a text in a table, whose size is a power of two, and the hash from which the slot is computed. Texts with the same slot must
+ * do no harm, because anybody can find such texts. HOT.
+ */
 export function tableSlot(text: string, places: number): { readonly place: number; readonly hash: number } {
   let hash = 0;
   for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(i)) | 0;

@@ -6,11 +6,11 @@ const START_CAPACITY = 16;
 const ABSENT = -1;
 
 /**
- * Deadlines by id, earliest first. The order of equal deadlines is deterministic, but not promised. Ids are small integers that the caller reuses:
- * memory is 16 B for each id up to the highest. Add, move and remove cost O(log n).
+ * Deadlines by id, earliest first. The order of equal deadlines is deterministic, but not guaranteed. Ids are small integers that the
+ * caller reuses: memory is 16 B for each id up to the highest. Add, move and remove cost O(log n).
  */
 export class DeadlineHeap {
-  // Parallel arrays in heap order, and the place of each id in the heap.
+  // Parallel arrays in heap order, and the position of each id in the heap.
   #deadlinesMs = new Float64Array(START_CAPACITY);
   #ids = new Int32Array(START_CAPACITY);
   #places = new Int32Array(START_CAPACITY).fill(ABSENT);
@@ -24,19 +24,19 @@ export class DeadlineHeap {
     return this.#place(id) !== ABSENT;
   }
 
-  /** Earliest deadline, NEVER when empty. */
+  /** Earliest deadline; NEVER when empty. */
   nextDeadlineMs(): number {
     return this.#size === 0 ? NEVER : this.#deadline(0);
   }
 
-  /** Id of the earliest deadline, undefined when empty. */
+  /** Id of the earliest deadline; undefined when empty. */
   nextId(): number | undefined {
     return this.#size === 0 ? undefined : this.#ids[0];
   }
 
   /** Adds the id, or moves it to this deadline. */
   set(id: number, deadlineMs: number): void {
-    assert(Number.isInteger(id) && id >= 0 && !Number.isNaN(deadlineMs), "heap ids count from 0 and deadlines are numbers", {
+    assert(Number.isInteger(id) && id >= 0 && !Number.isNaN(deadlineMs), "a heap id must be an integer from 0, and a deadline a number", {
       id,
       deadlineMs,
     });
@@ -52,7 +52,7 @@ export class DeadlineHeap {
     }
   }
 
-  /** Removes the id, if it is there. */
+  /** Removes the id, if it is in the heap. */
   remove(id: number): void {
     const place = this.#place(id);
     if (place === ABSENT) return;

@@ -1,21 +1,21 @@
-/** Hybrid logical clock: wall time that never goes back and never repeats, in one safe integer. */
+/** Hybrid logical clock: wall time that never moves back and never repeats, in one safe integer. */
 import { assert, WaymarkError } from "./errors.ts";
 
-/** Stamps per millisecond; a busier millisecond borrows from the next one. */
+/** Stamps per millisecond. If a millisecond needs more, it uses stamps of the next one. */
 const PER_MS = 2048;
 
 /**
- * The newest stamp that is allowed: the beginning of the year 2100. It is absolute, so that all nodes refuse the same stamps whatever their
- * clocks say, and low enough that sums with a stamp stay exact.
+ * The highest valid stamp: the beginning of the year 2100. It is absolute, so that all nodes refuse the same stamps independently of their
+ * clocks, and low enough that sums with a stamp stay exact.
  */
 export const MAX_STAMP = Date.UTC(2100, 0, 1) * PER_MS;
 
-/** Wall time of a stamp, in ms. It is ahead by as much as the clock has borrowed. */
+/** Wall time of a stamp, in ms. It is ahead by the milliseconds whose stamps the clock has used early. */
 export function hlcWallMs(stamp: number): number {
   return Math.floor(stamp / PER_MS);
 }
 
-/** The first stamp of a wall time. Beyond the newest allowed stamp it is not a stamp (`isStamp`). */
+/** The first stamp of a wall time. Above `MAX_STAMP` the result is not a valid stamp (`isStamp`). */
 export function stampOf(wallMs: number): number {
   return Math.floor(wallMs) * PER_MS;
 }
@@ -26,24 +26,24 @@ export function isStamp(stamp: number): boolean {
 }
 
 function beyondStamps(whose: string): WaymarkError {
-  return new WaymarkError("clock_skew", `${whose} stands in the year 2100 or later: no record can be stamped after that`);
+  return new WaymarkError("clock_skew", `${whose} is in the year 2100 or later: no record can have a later stamp`);
 }
 
 export class Hlc {
   #last: number;
 
-  /** Continues after `last`, the newest known stamp of an earlier life; 0 when there is none. */
+  /** Continues after `last`, the newest known stamp of an earlier process instance; 0 if there is none. */
   constructor(last = 0) {
-    assert(isStamp(last), "hlc start is not a stamp", { last });
+    assert(isStamp(last), "the first value of the clock must be a stamp", { last });
     this.#last = last;
   }
 
-  /** The newest stamp given or merged. */
+  /** The newest assigned or merged stamp. */
   last(): number {
     return this.#last;
   }
 
-  /** A stamp above every stamp given or merged before. Throws `clock_skew` when there is no valid one. */
+  /** A stamp above every assigned or merged stamp. Throws `clock_skew` if there is no valid one. */
   stamp(wallMs: number): number {
     const stamp = Math.max(this.#last + 1, stampOf(wallMs));
     if (!(stamp <= MAX_STAMP)) throw beyondStamps("this node's clock");
@@ -52,9 +52,9 @@ export class Hlc {
   }
 
   /**
-   * A stamp that is also above `newestHlc`, the newest held stamp of the written key, so that a write is never hidden by what its writer
-   * saw. A `newestHlc` far ahead of the wall clock does not move this clock, so that a wrong clock elsewhere affects this key only.
-   * Throws `clock_skew` when no stamp can be above it. Then only this write fails.
+   * A stamp that is also above `newestHlc`, the newest stored stamp of the written key, so that a write is never hidden by records that its
+   * writer has seen. A `newestHlc` far ahead of the wall clock does not move this clock, so that a wrong clock elsewhere affects only this
+   * key. Throws `clock_skew` if no stamp can be above it. Then only this write fails.
    */
   stampAbove(newestHlc: number, wallMs: number): number {
     if (newestHlc >= MAX_STAMP) throw beyondStamps("the newest record of this key");
@@ -62,8 +62,8 @@ export class Hlc {
   }
 
   /**
-   * As `stampAbove`, for writes that must not fail: journal rows that are put again, and policy versions. When no stamp can be above
-   * `newestHlc`, it is the newest allowed stamp.
+   * Like `stampAbove`, for writes that must not fail: journal rows that are put again, and policy versions. If no stamp can be above
+   * `newestHlc`, the result is the highest valid stamp.
    */
   stampEnd(newestHlc: number, wallMs: number): number {
     const isBeyond = newestHlc >= MAX_STAMP || Math.max(this.#last, stampOf(wallMs)) >= MAX_STAMP;
@@ -71,9 +71,9 @@ export class Hlc {
   }
 
   /**
-   * Learns a stamp of another node, or of an earlier life of this node, so that later stamps here are newer. A stamp more than `maxSkewMs` ahead
-   * of the wall clock never moves this clock (semantics.md, Several origins for one key): one wrong clock must not drag the
-   * fleet into the future.
+   * Merges a stamp of another node, or of an earlier process instance of this node, so that later stamps here are newer. A stamp more than
+   * `maxSkewMs` ahead of the wall clock never moves this clock (semantics.md, Several origins for one key), because one wrong clock must
+   * not move all nodes' clocks into the future.
    */
   merge(remoteHlc: number, wallMs: number, maxSkewMs: number): "merged" | "beyond_skew" {
     if (!isStamp(remoteHlc) || hlcWallMs(remoteHlc) > wallMs + maxSkewMs) return "beyond_skew";

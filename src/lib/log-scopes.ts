@@ -4,20 +4,23 @@ import { invalid } from "./errors.ts";
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Level by component. A component covers those below it: `server` covers `server.grpc`. */
+/** Level by component. A component covers the components below it: `server` covers `server.grpc`. */
 export type LogScopes = ReadonlyMap<string, LogLevel>;
 
 const MAX_SCOPES = 64;
 const COMPONENT = /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$/;
 
-/** Throws `invalid_argument` that names `field` for a word that is not a level. */
+/** Parses a log level. Throws `invalid_argument` that names `field` for an unknown level. */
 export function parseLogLevel(text: string, field = "log-level"): LogLevel {
   const level = LOG_LEVELS.find((known) => known === text);
-  if (level === undefined) throw invalid(field, `"${text.slice(0, 40)}" is not a level; one of ${LOG_LEVELS.join(", ")}`);
+  if (level === undefined) throw invalid(field, `"${text.slice(0, 40)}" is not a log level; allowed: ${LOG_LEVELS.join(", ")}`);
   return level;
 }
 
-/** Reads at most 64 `component=level` pairs with commas between. A component without a level has debug. Throws `invalid_argument` that names the wrong pair. */
+/**
+ * Parses at most 64 comma-separated `component=level` pairs. A component without a level has debug. Throws `invalid_argument` that names
+ * the invalid pair.
+ */
 export function parseLogScopes(text: string): LogScopes {
   const scopes = new Map<string, LogLevel>();
   for (const pair of text.split(",").map((part) => part.trim())) {
@@ -25,15 +28,15 @@ export function parseLogScopes(text: string): LogScopes {
     const at = pair.indexOf("=");
     const component = at === -1 ? pair : pair.slice(0, at);
     if (!COMPONENT.test(component)) {
-      throw invalid("log-scopes", `"${pair.slice(0, 80)}" is not component=level, as in dns=debug,server.grpc=trace`);
+      throw invalid("log-scopes", `"${pair.slice(0, 80)}" is not of the form component=level, as in dns=debug,server.grpc=trace`);
     }
     scopes.set(component, at === -1 ? "debug" : parseLogLevel(pair.slice(at + 1), "log-scopes"));
-    if (scopes.size > MAX_SCOPES) throw invalid("log-scopes", `more than ${MAX_SCOPES} scopes`);
+    if (scopes.size > MAX_SCOPES) throw invalid("log-scopes", `has more than ${MAX_SCOPES} scopes`);
   }
   return scopes;
 }
 
-/** The level of the longest scope that covers the component, else `fallback`. */
+/** The level of the longest scope that covers the component, otherwise `fallback`. */
 export function levelOf(component: string, scopes: LogScopes, fallback: LogLevel): LogLevel {
   for (let name = component; name !== ""; name = name.slice(0, Math.max(name.lastIndexOf("."), 0))) {
     const level = scopes.get(name);

@@ -1,19 +1,22 @@
-/** Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log secrets. */
+/**
+ * Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log
+ * secrets.
+ */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
 import { hasControlCharacters, visibleJson } from "./text/visible-text.ts";
 
-/** Facts of one event. Names end in units, and values are bounded when written. No field holds a token, a key or a password. */
+/** Facts of one event. Names end in units, and values are bounded when written. No field contains a token, a key or a password. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** A component's log. The message is a constant lower-case phrase. Everything that varies is a field. */
+/** The log of a component. The message is a constant lower-case phrase. All variable values are fields. */
 export interface Log {
   trace(fields: LogFields, message: string): void;
   debug(fields: LogFields, message: string): void;
   info(fields: LogFields, message: string): void;
   warn(fields: LogFields, message: string): void;
   error(fields: LogFields, message: string): void;
-  /** Whether lines of this level are written. Ask before gathering costly fields. */
+  /** Whether lines of this level are written. Check it before computing costly fields. */
   isEnabled(level: Exclude<LogLevel, "silent">): boolean;
   /** The log of a part of the component: `grpc` of `server` is `server.grpc`. */
   child(part: string): Log;
@@ -21,7 +24,7 @@ export interface Log {
 
 /** The log of the whole process. */
 export interface RootLog extends Log {
-  /** Lines dropped because stderr was not read. */
+  /** Number of lines dropped because stderr was not read. */
   droppedCount(): number;
   /** Ends the log at the end of the process: waits at most 1 s until buffered lines are written, and drops later lines. */
   end(): Promise<void>;
@@ -30,11 +33,11 @@ export interface RootLog extends Log {
 export interface LogOptions {
   readonly level: LogLevel;
   readonly scopes: LogScopes;
-  /** `text` is for people; default: text on a terminal, else JSON. */
+  /** `text` is for people. Default: text on a terminal, otherwise JSON. */
   readonly format?: "json" | "text";
-  /** Facts that every line has. */
+  /** Fields of every line. */
   readonly fields?: LogFields;
-  /** Where lines go instead of stderr; each ends with a line feed. */
+  /** Writes lines instead of stderr; each ends with a line feed. */
   readonly write?: (line: string) => void;
 }
 
@@ -43,7 +46,7 @@ const MAX_TEXT_CHARS = 2048;
 const MAX_MESSAGE_CHARS = 512;
 const MAX_BUFFER_BYTES = 1024 * 1024;
 const STDERR_FD = 2;
-/** Time for buffered lines at the end. A reader that has gone away, or stands still, must not keep the process. */
+/** Time for writing buffered lines at the end. A reader that has ended or is blocked must not keep the process alive. */
 const END_MS = 1000;
 
 /** Opens the process's log. Buffered lines above 1 MiB are dropped and counted, never waited for. */
@@ -73,7 +76,7 @@ function componentLog(root: Logger, logger: Logger, component: string, { scopes,
     info: (fields, message) => logger.info(fields, message),
     warn: (fields, message) => logger.warn(fields, message),
     error: (fields, message) => logger.error(fields, message),
-    isEnabled: (asked) => logger.isLevelEnabled(asked),
+    isEnabled: (lineLevel) => logger.isLevelEnabled(lineLevel),
     child: (part) => {
       const name = component === "" ? part : `${component}.${part}`;
       const child = root.child({ component: name }, { level: levelOf(name, scopes, level) });
@@ -83,8 +86,8 @@ function componentLog(root: Logger, logger: Logger, component: string, { scopes,
 }
 
 function openStderr(): { write: (line: string) => void; end: () => Promise<void>; droppedCount: () => number } {
-  // Not synchronous: a reader of stderr that stops would stop every stream of this node.
-  // With a least length of 0 it would not say when everything is written.
+  // Not synchronous: a blocked reader of stderr would block every stream of this node.
+  // With a `minLength` of 0 it would not report when everything is written.
   const stderr = destination({ fd: STDERR_FD, sync: false, minLength: 1, maxLength: MAX_BUFFER_BYTES });
   let dropped = 0;
   let isEnded = false;
@@ -96,7 +99,7 @@ function openStderr(): { write: (line: string) => void; end: () => Promise<void>
       if (isEnded) dropped++;
       else stderr.write(line);
     },
-    // Not `flushSync`, which never returns when the reader is gone or does not read.
+    // `flushSync` is not used, because it never returns if the reader has ended or does not read.
     end: () =>
       new Promise((resolve) => {
         const end = () => {
@@ -120,7 +123,7 @@ function bounded(fields: Record<string, unknown>): Record<string, unknown> {
   return result;
 }
 
-/** A line within the bound. A longer line keeps its level, time, component and message. */
+/** The line, shortened if it is above the bound. A shortened line keeps its level, time, component and message. */
 function cut(line: string): string {
   if (line.length <= MAX_LINE_BYTES && Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
   const { level, time, component, msg } = parsed(line);
@@ -135,7 +138,7 @@ function parsed(line: string): Record<string, unknown> {
 
 const COLORS: Readonly<Record<string, number>> = { trace: 90, debug: 36, info: 32, warn: 33, error: 31, fatal: 31 };
 
-/** One of our JSON lines for a person: time, level, component, message, then the fields; control characters stay escaped. */
+/** Formats one of our JSON lines for a person: time, level, component, message, then the fields. Control characters stay escaped. */
 export function textLine(json: string, hasColor: boolean): string {
   const { level, time, component, msg, err, ...fields } = parsed(cut(json));
   const word = String(level).toUpperCase().padEnd(5);

@@ -1,36 +1,36 @@
-/** What lives inside a machine: each part says which inputs it handles and when it is next due, and a machine is a list of parts. */
+/** Parts of machines: each part declares which inputs it handles and when it is next due, and a machine is a list of parts. */
 import { NEVER, type Time } from "./machine.ts";
 
 interface OfKind {
   readonly kind: string;
 }
 
-/** What a part does with each kind of input that concerns it. */
+/** The handlers of a part, for each kind of input that concerns it. */
 export type PartHandlers<In extends OfKind, Out> = {
   readonly [Kind in In["kind"]]?: (input: Extract<In, { readonly kind: Kind }>, time: Time, out: Out[]) => void;
 };
 
-/** Everything is optional: a part has the members that it needs. Parts are called in the order of their list. */
+/** All members are optional. Parts are called in the order of their list. */
 export interface MachinePart<In extends OfKind, Out> {
   readonly handle?: PartHandlers<In, Out>;
-  /** Does what is due. Called after every input. */
+  /** Executes the work that is due. Called after every input. */
   look?(time: Time, out: Out[]): void;
-  /** Monotonic ms at which `look` has something to do; `NEVER` when it has nothing. */
+  /** Monotonic ms at which `look` has work to do; `NEVER` if it has none. */
   nextDeadlineMs?(): number;
   /** The machine begins: it may now send. */
   begin?(time: Time, out: Out[]): void;
   /** The machine accepts no new work from now on. */
   drain?(time: Time, out: Out[]): void;
-  /** The process was blocked for this time, which does not count against others. */
+  /** The process was blocked for this time, which must not count against others. */
   postpone?(byMs: number, time: Time): void;
 }
 
 type PartHandler<In, Out> = (input: In, time: Time, out: Out[]) => void;
 
-/** The parts of a machine, in the order in which they work. */
+/** The parts of a machine, in the order in which they run. */
 export class MachineParts<In extends OfKind, Out extends OfKind> {
   #all: readonly MachinePart<In, Out>[] = [];
-  /** Made once from the list, so that an input costs one lookup. */
+  /** Built once from the list, so that an input costs one lookup. */
   readonly #handlers = new Map<string, PartHandler<In | Out, Out>[]>();
   #looks: readonly ((time: Time, out: Out[]) => void)[] = [];
   #deadlines: readonly (() => number)[] = [];
@@ -55,15 +55,15 @@ export class MachineParts<In extends OfKind, Out extends OfKind> {
     return [...this.#handlers.keys()];
   }
 
-  /** Gives an input of the machine to the parts that handle its kind, and then lets every part do what is due. */
-  // HOT: once a frame.
+  /** Passes an input of the machine to the parts that handle its kind, and then lets every part execute the work that is due. */
+  // HOT: runs for each frame.
   handle(input: In, time: Time, out: Out[]): void {
     for (const handler of this.#handlers.get(input.kind) ?? []) handler(input, time, out);
     this.look(time, out);
   }
 
-  /** Gives the output of a part to the parts that handle its kind. What no part handles is an order, and leaves the machine. */
-  // HOT: once a frame.
+  /** Passes the output of a part to the parts that handle its kind. An output without a handler is a command, and leaves the machine. */
+  // HOT: runs for each frame.
   deliver(output: In | Out, time: Time, out: Out[]): void {
     const handlers = this.#handlers.get(output.kind);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every kind of input has a handler, as a test of each machine checks
@@ -71,12 +71,12 @@ export class MachineParts<In extends OfKind, Out extends OfKind> {
     else for (const handler of handlers) handler(output, time, out);
   }
 
-  // HOT: after every input.
+  // HOT: runs after every input.
   look(time: Time, out: Out[]): void {
     for (const look of this.#looks) look(time, out);
   }
 
-  // HOT: after every input.
+  // HOT: runs after every input.
   nextDeadlineMs(): number {
     let next = NEVER;
     for (const deadline of this.#deadlines) {

@@ -1,10 +1,10 @@
-/** Files that settings name: regular files of a bounded size, read whole and without waiting. */
+/** Files that settings name: regular files of a bounded size, read completely and without waiting. */
 import { X509Certificate } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
-/** Bound for certificates, keys and authorities. A bundle of all public authorities has a quarter of it. */
+/** Maximum size of a file of certificates or keys. A bundle of all public CAs has a quarter of this size. */
 export const MAX_PEM_BYTES = 1 << 20;
-/** Bound for files with one or two tokens. */
+/** Maximum size of a file with one or two tokens. */
 export const MAX_TOKEN_FILE_BYTES = 1 << 16;
 export const MAX_JWKS_BYTES = 1 << 20;
 const CHUNK_BYTES = 1 << 16;
@@ -24,8 +24,8 @@ export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
 }
 
 /**
- * Reads a file of certificates in PEM: TLS takes one without any, or with one that cannot be read, for a shorter list, and then trusts nobody whom the operator
- * meant. Throws as `readNamedFile`.
+ * Reads a file of PEM certificates. TLS treats a file without certificates, or with an unreadable one, as a shorter list, and then does not
+ * trust the peers that the operator meant. Throws like `readNamedFile`.
  */
 export function readCertificates(setting: string, path: string): Buffer {
   const bytes = readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES });
@@ -34,7 +34,10 @@ export function readCertificates(setting: string, path: string): Buffer {
   return bytes;
 }
 
-/** Why the content of a file is no list of certificates in PEM, in words that follow its name. What stands beside them is left alone, as TLS does. */
+/**
+ * Why the content of a file is not a list of PEM certificates, as text that follows the file's name. Other content between them is ignored,
+ * as in TLS.
+ */
 export function certificatesFault(bytes: Buffer): string | undefined {
   const blocks = bytes
     .toString("latin1")
@@ -53,19 +56,19 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-/** Reads the one line of a file with a token. The message of an error names the file and never its content. */
+/** Reads the single line of a file with a token. The error message names the file and never its content. */
 export function readToken(path: string, setting: string): string {
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
   const token = text.replace(/\r?\n$/, "");
   if (/^[\x21-\x7e]{1,8192}$/.test(token)) return token;
-  throw new Error(`${setting}: ${path} does not hold one line of 1 to 8192 printable ASCII characters without spaces`);
+  throw new Error(`${setting}: ${path} must contain one line of 1 to 8192 printable ASCII characters without spaces`);
 }
 
 export type BoundedRead = { readonly bytes: Buffer } | { readonly bytes: undefined; readonly fault: string };
 
 /**
- * Reads the whole file, or says why not in words that follow its name. A named pipe, a device or a file without an end would stop the process or fill its
- * memory, so they are refused unread.
+ * Reads the whole file, or returns the reason for a failure as text that follows its name. A named pipe, a device or a file without an end
+ * would block the process or fill its memory, so such files are refused unread.
  */
 export function readBounded(path: string, maxBytes: number): BoundedRead {
   let descriptor: number;
@@ -87,7 +90,7 @@ export function readBounded(path: string, maxBytes: number): BoundedRead {
   }
 }
 
-/** Counts the bytes that are read: files under `/proc` claim to be empty, and any file may grow meanwhile. */
+/** Counts the bytes that are read: files under `/proc` have the size 0, and any file may grow meanwhile. */
 function readUpTo(descriptor: number, maxBytes: number): BoundedRead {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;

@@ -1,6 +1,6 @@
 /** The valid word closest to a mistyped one, for messages that end in "did you mean". */
 
-/** Edit distance with insert, delete, replace and swap of neighbours, each costing 1. */
+/** Edit distance with insertion, deletion, replacement and swap of neighbours, each with a cost of 1. */
 function distance(a: string, b: string): number {
   let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -18,14 +18,17 @@ function distance(a: string, b: string): number {
   return above[b.length] ?? 0;
 }
 
-/** The candidate nearest to `word`, or undefined when none is near: more than one in `alike` of its letters differs. First wins on a tie. */
+/**
+ * The candidate nearest to `word`; undefined if none is near, so that more than one in `alike` of its letters differs. On a tie the first
+ * wins.
+ */
 export function findNearest(word: string, candidates: readonly string[], alike = 2): string | undefined {
   let nearest: string | undefined;
   let least = Number.POSITIVE_INFINITY;
-  // A long word is cut, because the cost grows with the product of the lengths.
-  const asked = word.slice(0, 128).toLowerCase();
+  // A long word is shortened, because the cost grows with the product of the lengths.
+  const query = word.slice(0, 128).toLowerCase();
   for (const candidate of candidates) {
-    const steps = distance(asked, candidate.toLowerCase());
+    const steps = distance(query, candidate.toLowerCase());
     if (steps < least && steps * alike <= Math.max(candidate.length, 2)) {
       least = steps;
       nearest = candidate;
@@ -34,7 +37,7 @@ export function findNearest(word: string, candidates: readonly string[], alike =
   return nearest;
 }
 
-/** The end of a message about an unknown word: `; did you mean listen?`, or nothing. `before` stands before each candidate. */
+/** The end of a message about an unknown word: `; did you mean listen?`, or an empty text. `before` precedes the candidate. */
 export function didYouMean(word: string, candidates: readonly string[], before = ""): string {
   const nearest = findNearest(word, candidates);
   return nearest === undefined ? "" : `; did you mean ${before}${nearest}?`;

@@ -3,8 +3,9 @@ import { existsSync, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
 /**
- * Makes the directory (mode 700), and those above it, if it is missing. Throws the system's error when it cannot be made. Not `recursive`: Node's
- * own never returns in places where the system makes no directories, such as /proc, where the home of a user without one may be.
+ * Creates the directory (mode 700), and its parents, if it is missing. Throws the system's error if it cannot be created. It does not use
+ * `recursive`: Node's own implementation never returns in places where the system creates no directories, such as /proc, which may contain
+ * the home of a user without one.
  */
 export function makePrivateDirectory(directory: string): void {
   const isThere = () => statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -14,7 +15,7 @@ export function makePrivateDirectory(directory: string): void {
   try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
-    // Another thread or process may have made it meanwhile.
+    // Another thread or process may have created it meanwhile.
     if (!isThere()) throw error;
   }
 }

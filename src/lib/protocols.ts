@@ -1,6 +1,6 @@
 /**
- * The protocols of targets, URLs and imported ports, and their properties. This is the only such table: DNS records, gRPC names, checks, URLs and
- * the Kubernetes importer use it.
+ * The protocols of targets, URLs and imported ports, and their properties. This is the only such table. DNS records, gRPC names, checks,
+ * URLs and the Kubernetes importer use it.
  */
 
 import { GRPC_PORT } from "./addresses.ts";
@@ -38,7 +38,8 @@ const PROTOCOLS = {
   h2: { transport: "tcp", alpn: "h2", port: 443, isTls: true, grpc: "possible" },
   h2c: CLEAR_HTTP2,
   http2: CLEAR_HTTP2,
-  // HTTP/3 runs over UDP, but one HTTPS record lists it next to `h2` of the same endpoint (RFC 9460, section 7.1), so both have the same transport here.
+  // HTTP/3 runs over UDP, but one HTTPS record lists it next to `h2` of the same endpoint (RFC 9460, section 7.1), so both have the same
+  // transport here.
   h3: { transport: "tcp", alpn: "h3", port: 443, isTls: true, grpc: "no" },
   grpc: { transport: "tcp", alpn: "h2", port: 443, grpc: "yes" },
   grpcs: { transport: "tcp", alpn: "h2", port: 443, isTls: true, grpc: "yes" },
@@ -61,7 +62,10 @@ export function isProtocolWord(word: string): word is keyof typeof PROTOCOLS {
   return Object.hasOwn(PROTOCOLS, word);
 }
 
-/** The properties of a protocol name, which may have upper case letters. An unknown name is an application protocol over TCP that gRPC channels never call. */
+/**
+ * The properties of a protocol name, which may have upper case letters. An unknown name is an application protocol over TCP that gRPC
+ * channels never call.
+ */
 export function protocolOf(word: string): Protocol {
   const canonical = protocolWord(word);
   return isProtocolWord(canonical) ? PROTOCOLS[canonical] : OTHER;

@@ -1,6 +1,6 @@
 /**
- * Protobuf's wire format for hot paths: writing at an offset, reading with every bound checked
- * (https://protobuf.dev/programming-guides/encoding/). Reading any bytes ends, or throws one WaymarkError.
+ * Protobuf's wire format for hot paths: writing at an offset, and reading with every bound checked
+ * (https://protobuf.dev/programming-guides/encoding/). Reading any bytes ends normally or throws one WaymarkError.
  */
 import { invalid, WaymarkError } from "./errors.ts";
 
@@ -8,7 +8,7 @@ import { invalid, WaymarkError } from "./errors.ts";
 export const WIRE = { VARINT: 0, FIXED64: 1, BYTES: 2, FIXED32: 5 } as const;
 export type WireType = (typeof WIRE)[keyof typeof WIRE];
 
-/** A field's tag as a number, ready for `writeVarint`. */
+/** A field's tag as a number, for `writeVarint`. */
 export function tagOf(field: number, wire: WireType): number {
   return field * 8 + wire;
 }
@@ -20,17 +20,17 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const eightBytes = new Uint8Array(8);
 const eightView = new DataView(eightBytes.buffer);
 
-/** Small arrays share a buffer of this size, as with `Buffer.allocUnsafe`, but zeroed, so that runs repeat. */
+/** Size of the buffer that small arrays share, as with `Buffer.allocUnsafe`. It is zeroed, so that runs are repeatable. */
 const POOL_BYTES = 65_536;
-/** Above this an array gets a buffer of its own. */
+/** An array above this size gets its own buffer. */
 const MAX_POOLED_BYTES = 8192;
 
 let pool = new ArrayBuffer(POOL_BYTES);
 let pooled = 0;
 
 /**
- * Zeroed bytes for short use: an array that is kept also keeps the 64 KiB around it. Cost: 30 ns, where `new Uint8Array` of 150 bytes costs
- * 500 (Node 24).
+ * Zeroed bytes for short use: an array that is kept also keeps its shared buffer of 64 KiB. Costs 30 ns, where `new Uint8Array` of 150
+ * bytes costs 500 ns (Node 24).
  */
 export function takeBytes(sizeBytes: number): Uint8Array {
   if (sizeBytes > MAX_POOLED_BYTES) return new Uint8Array(sizeBytes);
@@ -43,14 +43,14 @@ export function takeBytes(sizeBytes: number): Uint8Array {
   return bytes;
 }
 
-/** Bytes of a varint; `value` is a safe integer ≥ 0. */
+/** Encoded size of a varint; `value` is a safe integer ≥ 0. */
 export function varintSize(value: number): number {
   let size = 1;
   for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size++;
   return size;
 }
 
-/** Writes a safe integer ≥ 0; returns the offset after it. */
+/** Writes a safe integer ≥ 0. Returns the offset after it. */
 export function writeVarint(out: Uint8Array, at: number, value: number): number {
   let rest = value;
   while (rest >= TWO_32) {
@@ -65,7 +65,7 @@ export function writeVarint(out: Uint8Array, at: number, value: number): number 
   return at;
 }
 
-/** Writes 0 ≤ value < 2^64; returns the offset after it. */
+/** Writes 0 ≤ value < 2^64. Returns the offset after it. */
 export function writeVarint64(out: Uint8Array, at: number, value: bigint): number {
   let rest = value;
   while (rest >= 128n) {
@@ -76,21 +76,21 @@ export function writeVarint64(out: Uint8Array, at: number, value: bigint): numbe
   return at;
 }
 
-/** Writes the bytes alone, without tag or length; returns the offset after them. */
+/** Writes only the bytes, without tag or length. Returns the offset after them. */
 export function writeBytes(out: Uint8Array, at: number, bytes: Uint8Array): number {
-  // HOT: the bytes are mostly empty, and the call alone costs as much as a field (bench `versions`, keys that come and go).
+  // HOT: the bytes are mostly empty, and the call of `set` alone costs as much as a field (bench `versions`, keys that come and go).
   if (bytes.length > 0) out.set(bytes, at);
   return at + bytes.length;
 }
 
-/** Writes 8 bytes, little-endian; returns the offset after them. */
+/** Writes 8 bytes, little-endian. Returns the offset after them. */
 export function writeDouble(out: Uint8Array, at: number, value: number): number {
   eightView.setFloat64(0, value, true);
   for (let i = 0; i < 8; i++) out[at + i] = eightBytes[i] ?? 0;
   return at + 8;
 }
 
-/** UTF-8 bytes of a text; a lone surrogate counts as the three bytes of U+FFFD. */
+/** Size of a text in UTF-8; a lone surrogate counts as the three bytes of U+FFFD. */
 export function utf8Size(text: string): number {
   let size = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -110,11 +110,11 @@ function isLowSurrogate(text: string, at: number): boolean {
   return unit >= 0xdc00 && unit < 0xe000;
 }
 
-/** Writes length and text as UTF-8, without a tag; returns the offset after it. Needs room for `5 + 3 * text.length` bytes. */
+/** Writes length and text as UTF-8, without a tag. Returns the offset after it. Needs room for `5 + 3 * text.length` bytes. */
 export function writeText(out: Uint8Array, at: number, text: string): number {
   const length = text.length;
   let to = writeVarint(out, at, length);
-  // HOT: names are ASCII and short; encodeInto costs about 100 ns a call, this loop 1 ns a character (bench/codec.ts).
+  // HOT: names are ASCII and short; encodeInto costs about 100 ns per call, this loop 1 ns per character (bench/codec.ts).
   for (let i = 0; i < length; i++) {
     const unit = text.charCodeAt(i);
     if (unit >= 0x80) return writeUtf8(out, at, text);
@@ -133,7 +133,10 @@ export function openLength(at: number): number {
   return at + 1;
 }
 
-/** Closes a field that `openLength` opened: writes the length before the content, and moves the content when the length needs more than a byte. */
+/**
+ * Closes a field that `openLength` opened: writes the length before the content, and moves the content if the length needs more than one
+ * byte.
+ */
 export function closeLength(out: Uint8Array, start: number, end: number): number {
   const size = end - start;
   if (size < 128) {
@@ -160,7 +163,7 @@ export function writeBigField(out: Uint8Array, at: number, tag: number, value: b
   return value === 0n ? at : writeVarint64(out, writeVarint(out, at, tag), value);
 }
 
-/** Writes the field also when there are no bytes. */
+/** Writes the field even if there are no bytes. */
 export function writeBytesField(out: Uint8Array, at: number, tag: number, bytes: Uint8Array): number {
   return writeBytes(out, writeVarint(out, writeVarint(out, at, tag), bytes.length), bytes);
 }
@@ -179,7 +182,7 @@ function writeFixed32(out: Uint8Array, at: number, value: number): number {
 }
 
 export function writeDoubleField(out: Uint8Array, at: number, tag: number, value: number): number {
-  // Minus zero is a value of its own to protobuf.
+  // In protobuf, minus zero is different from the default zero.
   return Object.is(value, 0) ? at : writeDouble(out, writeVarint(out, at, tag), value);
 }
 
@@ -214,7 +217,7 @@ export function writePackedFixed64Field(out: Uint8Array, start: number, tag: num
 const KEY_TAG = tagOf(1, WIRE.BYTES);
 const VALUE_TAG = tagOf(2, WIRE.BYTES);
 
-/** By key in code-unit order, so that equal maps are equal bytes. */
+/** Writes pairs by key in code-unit order, so that equal maps have equal bytes. */
 export function writePairs(out: Uint8Array, start: number, tag: number, pairs: Readonly<Record<string, string>>): number {
   const keys = Object.keys(pairs);
   if (keys.length > 1) keys.sort();
@@ -234,7 +237,7 @@ export interface TimeFields {
   readonly nanos: number;
 }
 
-/** The time of a message without one. */
+/** The time of a message that has none. */
 export const NO_TIME: TimeFields = { seconds: 0, nanos: 0 };
 
 export function isNoTime({ seconds, nanos }: TimeFields): boolean {
@@ -261,21 +264,21 @@ export function writeTimeField(out: Uint8Array, start: number, tag: number, { se
   return closeLength(out, body, writeNumberField(out, at, NANOS_TAG, nanos));
 }
 
-/** An upper bound of the bytes of a list of texts. */
+/** An upper bound of the encoded size of a list of texts. */
 export function textsRoom(texts: readonly string[]): number {
   let room = 0;
   for (let i = 0; i < texts.length; i++) room += 10 + 3 * (texts[i]?.length ?? 0);
   return room;
 }
 
-/** An upper bound of the bytes of a list of byte strings. */
+/** An upper bound of the encoded size of a list of byte strings. */
 export function bytesRoom(list: readonly Uint8Array[]): number {
   let room = 0;
   for (let i = 0; i < list.length; i++) room += 10 + (list[i]?.length ?? 0);
   return room;
 }
 
-/** An upper bound of the bytes of a map of texts. */
+/** An upper bound of the encoded size of a map of texts. */
 export function pairsRoom(pairs: Readonly<Record<string, string>>): number {
   let room = 0;
   for (const key in pairs) room += 24 + 3 * (key.length + (pairs[key]?.length ?? 0));
@@ -287,16 +290,19 @@ function malformed(what: string, at: number): WaymarkError {
 }
 
 /**
- * Reads one message, and nested ones by `enter` and `leave`. Throws `invalid_argument` for bytes that are truncated, oversized or
- * malformed. Never reads outside its bytes.
+ * Reads one message, and nested messages with `enter` and `leave`. Throws `invalid_argument` for truncated, oversized or malformed bytes.
+ * Never reads outside its bytes.
  */
 export class WireReader {
   readonly bytes: Uint8Array;
   /** Offset of the next byte. */
   at: number;
-  /** End of the message being read. */
+  /** End of the current message. */
   end: number;
-  /** Whether `varint` gave a number from 2^31 on. It is given as it is, also for fields of which protobuf takes the low 32 bits. */
+  /**
+   * Whether `varint` returned a number from 2^31 on. It is returned unchanged, also for fields for which protobuf uses only the low 32
+   * bits.
+   */
   hasWide = false;
 
   constructor(bytes: Uint8Array, at = 0, end = bytes.length) {
@@ -313,7 +319,7 @@ export class WireReader {
   tag(): number {
     const start = this.at;
     const tag = this.varint();
-    if (tag < 8 || tag >= TWO_32) throw malformed(`tag ${tag}`, start);
+    if (tag < 8 || tag >= TWO_32) throw malformed(`invalid tag ${tag}`, start);
     return tag;
   }
 
@@ -327,7 +333,7 @@ export class WireReader {
       value += (byte & 127) * scale;
       if (byte < 128) {
         if (value >= TWO_31) {
-          // Eight bytes of seven bits may pass 2^53; the sum is then inexact but never small again.
+          // Eight bytes of seven bits may exceed 2^53; the sum is then inexact but never small again.
           if (value > Number.MAX_SAFE_INTEGER) throw malformed("varint above 2^53", this.at);
           this.hasWide = true;
         }
@@ -341,12 +347,12 @@ export class WireReader {
     throw malformed("truncated varint", this.at);
   }
 
-  /** A varint of any 64-bit value as a number: exact up to 2^53, and never small above it, for rules to refuse. */
+  /** A varint of any 64-bit value as a number: exact up to 2^53, and never small above it, so that rules refuse it. */
   number(): number {
     const { bytes, end } = this;
     let value = 0;
     let scale = 1;
-    // HOT: eight bytes of seven bits; a vector has thousands of these, and a bigint costs ten times as much.
+    // HOT: handles eight bytes of seven bits; a vector has thousands of these, and a bigint costs ten times as much.
     for (let at = this.at; at < end && scale < 2 ** 56; at++) {
       const byte = bytes[at] ?? 0;
       value += (byte & 127) * scale;
@@ -359,7 +365,7 @@ export class WireReader {
     return Number(this.varint64());
   }
 
-  /** A varint of any 64-bit value, taken as unsigned. */
+  /** A varint of any 64-bit value, read as unsigned. */
   varint64(): bigint {
     const start = this.at;
     let low = 0;
@@ -399,7 +405,7 @@ export class WireReader {
     return eightView.getFloat64(0, true);
   }
 
-  /** A length-delimited field's bytes, not copied. */
+  /** The bytes of a length-delimited field, without a copy. */
   view(): Uint8Array {
     const size = this.varint();
     const start = this.#take(size);
@@ -420,7 +426,7 @@ export class WireReader {
     }
   }
 
-  /** Narrows to a nested message. Returns the outer end for `leave`. */
+  /** Enters a nested message. Returns the outer end for `leave`. */
   enter(): number {
     const size = this.varint();
     const start = this.#take(size);
@@ -453,22 +459,22 @@ export class WireReader {
         this.#take(4);
         return;
       default:
-        throw malformed(`wire type ${tag % 8}`, this.at);
+        throw malformed(`unsupported wire type ${tag % 8}`, this.at);
     }
   }
 
   /**
-   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. A known field with another wire type is
-   * refused, because readers disagree on its meaning, and stored bytes must have one meaning.
+   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. A known field with another wire type is refused, because
+   * readers disagree on its meaning, and stored bytes must have only one meaning.
    */
   skipUnknown(tag: number, lastKnown: number): void {
-    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} of wire type ${tag % 8}`, this.at);
+    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} has the unexpected wire type ${tag % 8}`, this.at);
     this.skip(tag);
   }
 
   #take(size: number): number {
     const start = this.at;
-    if (size > this.end - start) throw malformed(`${size} bytes promised, ${this.end - start} there`, start);
+    if (size > this.end - start) throw malformed(`length ${size} exceeds the remaining ${this.end - start} bytes`, start);
     this.at = start + size;
     return start;
   }
@@ -501,16 +507,16 @@ export function readPair(reader: WireReader, into: Record<string, string>): void
     else reader.skipUnknown(tag, 2);
   }
   reader.leave(outer);
-  // A plain assignment to `__proto__`, which is a valid key, would be lost.
+  // `__proto__` is a valid key, but a plain assignment to it would be lost.
   if (key === "__proto__") Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true });
   else into[key] = value;
 }
 
-/** The value of a list that has no items yet. `grown` makes another one of it. */
+/** The value of a list that has no items yet. `grown` replaces it by another list. */
 export const NO_ITEMS: never[] = [];
 
-/** A list with one item more. The given one is not used any more. */
-// HOT: V8 gives a list room for 17 items with the first `push`, and most lists of an entry have one item or two (bench/register.ts).
+/** A list with one more item. The given list must not be used afterwards. */
+// HOT: V8 gives a list room for 17 items with the first `push`, and most lists of an entry have one or two items (bench/register.ts).
 export function grown<T>(items: T[], item: T): T[] {
   const [first] = items;
   if (items.length === 0) return [item];
@@ -519,7 +525,7 @@ export function grown<T>(items: T[], item: T): T[] {
   return items;
 }
 
-/** Refuses one item more than `max`. */
+/** Refuses one more item if there are `max` items. */
 export function mayGrow(count: number, max: number, field: string): void {
   if (count >= max) throw invalid(field, `has more than ${max} items`);
 }
@@ -530,16 +536,16 @@ export function readPacked(reader: WireReader, into: number[]): void {
   reader.leave(outer);
 }
 
-/** Refuses a second singular message: protobuf would merge the two, and what is stored must mean one thing. */
+/** Refuses a second singular message: protobuf would merge the two, and stored bytes must have only one meaning. */
 export function once(have: unknown, field: string): void {
-  if (have !== undefined) throw misplaced(`${field} is there twice`);
+  if (have !== undefined) throw misplaced(`${field} appears twice`);
 }
 
 export function misplaced(what: string): WaymarkError {
   return new WaymarkError("invalid_argument", `malformed message: ${what}`);
 }
 
-/** Whether a message has the field at its top level: a scan that builds nothing. Throws as WireReader does. */
+/** Whether a message has the field at its top level. It only scans, and creates no message. Throws like WireReader. */
 export function hasField(bytes: Uint8Array, field: number): boolean {
   const reader = new WireReader(bytes);
   while (!reader.isDone()) {
@@ -550,15 +556,15 @@ export function hasField(bytes: Uint8Array, field: number): boolean {
   return false;
 }
 
-/** Longest text that `shortText` makes: V8 makes a rope, not a string, from 13 characters on. */
+/** Longest text that `shortText` creates: from 13 characters on, V8 creates a rope instead of a string. */
 const MAX_SHORT_BYTES = 12;
 const SHORT_TEXTS = 1024;
-/** The short texts that were read last, each at the place that its bytes give. */
+/** The last short texts, each at the index that is computed from its bytes. */
 const lastTexts: string[] = Array.from({ length: SHORT_TEXTS }, () => "");
 
-/** A text of ASCII; undefined where it has other characters. */
-// HOT: a TextDecoder call costs 105 ns, a step here 2. Most short texts are read again soon: a new string for each was a third of the garbage of
-// reading an entry.
+/** A text of ASCII; undefined if it has other characters. */
+// HOT: a TextDecoder call costs 105 ns, a step here 2 ns. Most short texts are soon read again: a new string for each was a third of the
+// garbage of reading an entry.
 function shortText(bytes: Uint8Array, start: number, end: number): string | undefined {
   let hash = 0;
   for (let i = start; i < end; i++) {

@@ -1,8 +1,11 @@
-/** Random numbers: seeded ones for machines, which a seed repeats, and unpredictable ones from the system. */
+/** Random numbers: seeded ones for machines, which repeat with the seed, and unpredictable ones from the system. */
 import { assert } from "./errors.ts";
 import { mix32 } from "./hash64.ts";
 
-/** Seeded numbers, a stream of its own for each component. sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about 2^128, not for secrets. */
+/**
+ * Seeded random numbers, with a separate stream for each component. sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about
+ * 2^128, not for secrets.
+ */
 export class Rng {
   readonly #seed: string;
   #a: number;
@@ -25,7 +28,7 @@ export class Rng {
     return new Rng(`${this.#seed}/${name}`);
   }
 
-  /** 0 ≤ n < 2^32. */
+  /** A whole number, 0 ≤ n < 2^32. */
   uint32(): number {
     const sum = (this.#a + this.#b + this.#counter) | 0;
     this.#counter = (this.#counter + 1) | 0;
@@ -35,7 +38,7 @@ export class Rng {
     return sum >>> 0;
   }
 
-  /** 0 ≤ x < 1, with 53 random bits. */
+  /** A number, 0 ≤ x < 1, with 53 random bits. */
   next(): number {
     const high = this.uint32() >>> 5;
     const low = this.uint32() >>> 6;
@@ -60,10 +63,16 @@ function hashText(text: string, offset: number): number {
   return mix32(hash) | 0;
 }
 
-/** Random words taken from the system at once: asking for four bytes takes more than a microsecond, for four thousand little more. */
+/**
+ * Number of random words requested from the system in one call: a request of four bytes costs more than a microsecond, one of four thousand
+ * only a little more.
+ */
 const WORDS = 1024;
 
-/** Draws unpredictable numbers, 0 ≤ x < 1, from the words that `fill` writes. A DNS answer of a thousand addresses draws a thousand. */
+/**
+ * Draws unpredictable numbers, 0 ≤ x < 1, from the words that `fill` writes. A DNS answer with a thousand addresses draws a thousand
+ * numbers.
+ */
 export function draws(fill: (words: Uint32Array) => void): () => number {
   const words = new Uint32Array(WORDS);
   let next = WORDS;

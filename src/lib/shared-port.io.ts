@@ -1,5 +1,5 @@
 /**
- * Ports that several threads of this process listen on. The kernel shares connections and datagrams out among them (SO_REUSEPORT): each
+ * Ports on which several threads of this process listen. The kernel distributes connections and datagrams among them (SO_REUSEPORT): each
  * connection, and each address that sends datagrams, belongs to one of them.
  */
 import { createSocket, type SocketOptions, type Socket as UdpSocket } from "node:dgram";
@@ -8,20 +8,22 @@ import { createServer, type Server } from "node:net";
 import { assert } from "./errors.ts";
 
 /**
- * Which thread takes the port. The `first` must find it free. A `further` one joins those that have it, and must be told its number.
+ * How a thread binds the port. The `first` thread must find it free. A `further` thread joins the threads that have it, and must know its
+ * number.
  *
- * The kernel lets every process of this user join a shared port, and would give a part of the connections to another node that was started
- * on the same port by mistake. So the first thread takes the port for itself alone before it shares it: that fails if anybody has the port,
- * shared or not. It also finds a free number for port 0. Of UDP the kernel may else choose one that others share. Between both steps the port
- * is free for some microseconds. A process that takes it in this time keeps it, and the second step fails, unless that process shares it too.
+ * The kernel lets every process of this user join a shared port, and would send a part of the connections to another node that was started
+ * on the same port by mistake. So the first thread binds the port exclusively before it shares it: this fails if any process has the port,
+ * shared or not. It also finds a free number for port 0; for UDP, the kernel could otherwise choose a number that other processes share.
+ * Between both steps the port is free for a few microseconds. A process that binds it in this time keeps it, and the second step fails,
+ * unless that process shares it too.
  */
 export type PortSharing = "first" | "further";
 
 export interface ListeningPort {
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 selects any free port. */
   readonly port: number;
-  /** Absent: nobody else listens on the port. */
+  /** Absent if no other thread listens on the port. */
   readonly sharing?: PortSharing | undefined;
 }
 
@@ -50,7 +52,7 @@ async function freeTcpPort({ host, port }: ListeningPort): Promise<number> {
   const server = createServer();
   await listenOn(server, { host, port });
   const address = server.address();
-  assert(address !== null && typeof address === "object", "a TCP server that listens has an address");
+  assert(address !== null && typeof address === "object", "a listening TCP server must have an address");
   server.close();
   return address.port;
 }

@@ -1,6 +1,6 @@
 /**
- * The clocks of this process: the two that all code gets, and the stall-aware clock of its event loop with timers by it. The stall-aware clock is for
- * deadlines of others, never for limits on this process itself.
+ * The clocks of this process: the two clocks that all code uses, and the stall-aware clock of its event loop with its timers. The
+ * stall-aware clock is for deadlines of other nodes and clients, never for limits on this process itself.
  */
 
 import { setTimeout as wait } from "node:timers/promises";
@@ -16,7 +16,7 @@ export function now(): Time {
   return { monoMs: performance.now(), wallMs: Date.now() };
 }
 
-/** The stall-aware clock. From now on a timer looks at it. */
+/** The stall-aware clock. The first call starts a timer that reads it. */
 export function clockOfLoop(): StallAwareClock {
   looking ??= setInterval(() => clock.nowMs(performance.now()), STALL_CHECK_MS).unref();
   return clock;
@@ -27,12 +27,12 @@ export function stallAwareNowMs(): number {
   return clockOfLoop().nowMs(performance.now());
 }
 
-/** Deadlines in stall-aware milliseconds up to here are due. Just after a standstill it is behind `stallAwareNowMs`. */
+/** Deadlines in stall-aware milliseconds up to this value are due. Just after a pause it is behind `stallAwareNowMs`. */
 export function stallAwareDueMs(): number {
   return clockOfLoop().dueMs(performance.now());
 }
 
-/** Whether the loop stood still until a moment ago, so that messages of others may not be read yet. */
+/** Whether the event loop was paused until a moment ago, so that messages from others are possibly not read yet. */
 export function isJustResumed(): boolean {
   stallAwareNowMs();
   return clock.isJustResumed;
@@ -44,7 +44,10 @@ export function lastPause(): ProcessPause {
   return clock.lastPause;
 }
 
-/** Length of the last pause of the event loop in ms, if it ended less than `agoMs` before this time, otherwise 0. HOT: once for each DNS query over UDP. */
+/**
+ * Length of the last pause of the event loop in ms, if it ended less than `agoMs` before this time, otherwise 0. HOT: runs for each DNS
+ * query over UDP.
+ */
 export function recentPauseMs(monoMs: number, agoMs: number): number {
   clockOfLoop().nowMs(monoMs);
   const { endMonoMs, lengthMs } = clock.lastPause;
@@ -52,12 +55,12 @@ export function recentPauseMs(monoMs: number, agoMs: number): number {
 }
 
 export interface StallAwareTimeout {
-  /** Starts the whole delay again, also from within the callback. Once that has returned it does nothing. */
+  /** Restarts the whole delay, also from within the callback. After the callback has returned, it does nothing. */
   refresh(): void;
   clear(): void;
 }
 
-/** As `setTimeout`, by the stall-aware clock: a timeout that ended during a standstill gets its remaining time afterwards. */
+/** Like `setTimeout`, by the stall-aware clock: a timeout that would end during a pause gets its remaining time afterwards. */
 export function stallAwareTimeout(callback: () => void, delayMs: number): StallAwareTimeout {
   let dueMs = stallAwareNowMs() + delayMs;
   let timer: NodeJS.Timeout;
@@ -76,19 +79,19 @@ export function stallAwareTimeout(callback: () => void, delayMs: number): StallA
   };
 }
 
-// The clock that all threads of a process share. The zero of `performance.now()` is another in each thread.
+// The clock that all threads of a process share. `performance.now()` has a different zero in each thread.
 
-/** What is added to `performance.now()` of this thread to get milliseconds of the shared clock. */
+/** The offset from `performance.now()` of this thread to milliseconds of the shared clock. */
 export function sharedOriginMs(): number {
-  // The system may stop the thread between the two readings. The least difference of a few is the right one.
+  // The system may stop the thread between the two readings. The smallest of a few differences is the right one.
   return Math.min(...Array.from({ length: 8 }, () => -performance.now() + Number(process.hrtime.bigint()) / 1e6));
 }
 
-// A timer for any delay: Node's own takes delays from 0 to 24 days.
+// A timer for any delay: Node's own timers accept delays from 0 to 24 days.
 
 /**
- * Runs `act` after `delayMs`, or as soon as possible when that is negative, because its time is over. A delay longer than the timers of Node
- * never ends. The function that is returned cancels it.
+ * Runs `act` after `delayMs`, or as soon as possible if the delay is negative. A delay longer than Node's timers never ends. The returned
+ * function cancels it.
  */
 export function later(act: () => void, delayMs: number): () => void {
   if (delayMs > MAX_TIMER_MS) return () => {};

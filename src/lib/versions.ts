@@ -1,9 +1,9 @@
 /** Versions of FUNCTION entries, and npm-style ranges of versions such as `^1.2.0`. */
-// The whole library is 47 files, which every start of a node or a query would load.
+// Imports only this class, because the whole library has 47 files, which every start of a node or a query would load.
 import Range from "semver/classes/range.js";
 import { invalid } from "./errors.ts";
 
-/** Remembered results. A catalog has few versions, and parsing one costs more than the rest of a filter. */
+/** Maximum number of remembered results. A catalog has few versions, and parsing a version costs more than the rest of a filter. */
 const MAX_KNOWN = 256;
 const MAX_RANGE_LENGTH = 128;
 
@@ -13,7 +13,7 @@ export class VersionRange {
   readonly #range: Range;
   readonly #known = new Map<string, boolean>();
 
-  /** Throws `invalid_argument` for text that is not a range. */
+  /** Parses a range. Throws `invalid_argument` for text that is not a range. */
   constructor(text: string) {
     this.text = text;
     this.#range = parseRange(text);
@@ -31,7 +31,7 @@ export class VersionRange {
   }
 }
 
-/** The reason, in words, why a version is not in a range. */
+/** The reason why a version is not in a range, as text. */
 export function lacksVersion(version: string, range: string): string {
   return `version ${version === "" ? "(none)" : version} is not in ${range}`;
 }
@@ -41,7 +41,7 @@ function parseRange(text: string): Range {
   try {
     return new Range(text);
   } catch (error) {
-    // semver refuses a range with a TypeError.
+    // semver throws a TypeError for an invalid range.
     if (error instanceof TypeError) throw invalid("version_range", `"${text}" is not a range such as ^1.2.0 or >=1.2.0 <2`);
     throw error;
   }

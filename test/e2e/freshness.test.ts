@@ -160,6 +160,6 @@ describe("--log-scopes", () => {
     await using quiet = await startNodeProcess(["--ephemeral"]);
     await askHttp(quiet.listeners["http"] ?? "", "serverInfo", {});
     expect((await quiet.stop()).stderr).not.toContain('"debug"');
-    await expect(startNodeProcess(["--ephemeral", "--log-scopes", "dns=loud"])).rejects.toThrow(/"loud" is not a level|loud/);
+    await expect(startNodeProcess(["--ephemeral", "--log-scopes", "dns=loud"])).rejects.toThrow(/"loud" is not a log level|loud/);
   });
 });

@@ -19,10 +19,10 @@ test.each([
 });
 
 test.each([
-  { text: "=debug", says: "is not component=level" },
-  { text: "DNS=debug", says: "is not component=level" },
-  { text: "dns=loud", says: '"loud" is not a level; one of trace, debug, info, warn, error, silent' },
-  { text: "dns=", says: '"" is not a level' },
+  { text: "=debug", says: "is not of the form component=level" },
+  { text: "DNS=debug", says: "is not of the form component=level" },
+  { text: "dns=loud", says: '"loud" is not a log level; allowed: trace, debug, info, warn, error, silent' },
+  { text: "dns=", says: '"" is not a log level' },
   { text: Array.from({ length: 65 }, (_, at) => `a${at}=info`).join(), says: "more than 64 scopes" },
 ])("scopes that cannot be read are refused with what is wrong: $says", ({ text, says }) => {
   expect(() => parseLogScopes(text)).toThrow(says);

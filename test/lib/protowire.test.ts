@@ -168,9 +168,9 @@ test.each([
   { what: "a varint that does not end", bytes: new Array<number>(16).fill(0x80), read: "varint", why: "above 2^53" },
   { what: "eleven bytes", bytes: [...new Array<number>(10).fill(0x80), 1], read: "varint64", why: "more than 10 bytes" },
   { what: "2^64", bytes: [...new Array<number>(9).fill(0x80), 2], read: "varint64", why: "above 2^64" },
-  { what: "half a double", bytes: [1, 2, 3], read: "double", why: "8 bytes promised, 3 there" },
-  { what: "a text longer than the message", bytes: [5, 65], read: "text", why: "5 bytes promised, 1 there" },
-  { what: "bytes of 2^40", bytes: [0x80, 0x80, 0x80, 0x80, 0x80, 0x20], read: "view", why: "promised" },
+  { what: "half a double", bytes: [1, 2, 3], read: "double", why: "length 8 exceeds the remaining 3 bytes" },
+  { what: "a text longer than the message", bytes: [5, 65], read: "text", why: "length 5 exceeds the remaining 1 bytes" },
+  { what: "bytes of 2^40", bytes: [0x80, 0x80, 0x80, 0x80, 0x80, 0x20], read: "view", why: "exceeds the remaining" },
   { what: "text that is not UTF-8", bytes: [2, 0xc3, 0x28], read: "text", why: "not UTF-8" },
   { what: "a long text that is not UTF-8", bytes: [14, ...new Array<number>(13).fill(65), 0xff], read: "text", why: "not UTF-8" },
   { what: "field number zero", bytes: [2], read: "tag", why: "tag 2" },
@@ -222,7 +222,7 @@ test("a field is found at the top level and nowhere else", () => {
     );
   });
   expect([1, 2, 3, 9].map((field) => hasField(bytes, field))).toEqual([true, true, true, false]);
-  expect(() => hasField(bytes.subarray(0, bytes.length - 1), 9)).toThrow(/promised/);
+  expect(() => hasField(bytes.subarray(0, bytes.length - 1), 9)).toThrow(/exceeds the remaining/);
 });
 
 test("arrays are zeroed, of the size asked for, and never overlap", () => {

@@ -34,7 +34,7 @@ const ONLY_CODE: readonly { readonly field: RegExp; readonly says: RegExp; reado
   { field: /^entries\.key\.namespace$/, says: /reserved/, why: "some namespaces are the control plane's" },
   { field: /^entries\.key$/, says: /same as/, why: "keys of one request are distinct" },
   { field: /^entries\.targets\.host$/, says: /must be an IPv4/, why: "a host is an address or a DNS name" },
-  { field: /^entries/, says: /does not go with kind/, why: "the detail agrees with the kind" },
+  { field: /^entries/, says: /does not match kind/, why: "the detail agrees with the kind" },
   { field: /^ttl$/, says: /static/, why: "a static lease has no ttl" },
   { field: /^lease_id$/, says: /or both/, why: "at least one of lease_id and keys" },
   {

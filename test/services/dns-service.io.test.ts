@@ -249,11 +249,11 @@ test("a refusal has the fields of the request and the bounds of this node", asyn
       () => "accepted",
       (error: unknown) => (error instanceof WaymarkError ? error.message : String(error)),
     );
-  const rule128 = "must be 1 to 128 of [A-Za-z0-9._:/@+-]";
+  const rule128 = "must be 1 to 128 characters of [A-Za-z0-9._:/@+-]";
   expect(await told(bench.register(asEndpoint({ name: "a b" })))).toBe(`invalid_argument: endpoint.name: "a b" (3 characters) ${rule128}`);
   expect(await told(bench.register(asEndpoint({ name: "n".repeat(129) })))).toContain(`(129 characters) ${rule128}`);
   expect(await told(bench.register(asEndpoint({ tags: ["n".repeat(1001)] })))).toContain(`(1001 characters) ${rule128}`);
-  expect(await told(bench.register(asEndpoint({ namespace: "A" })))).toMatch(/ 63 a label and 200 in all$/);
+  expect(await told(bench.register(asEndpoint({ namespace: "A" })))).toMatch(/ 63 characters per label and 200 in total$/);
   await bench.register(asEndpoint({}));
   const { name, namespace, port } = WEB;
   const removed = (fields: object) => told(bench.call(m.unregisterName, { name, namespace, protocol: "http", port, ...fields }, BEN));

@@ -6,12 +6,12 @@ import { PrewarmRequestSchema } from "../../gen/waymark/resolver/v1/resolver_pb.
 import { requestCheckOf } from "../../src/services/contract.ts";
 
 const x = (length: number): string => "x".repeat(length);
-const ANY_NODE = "(the most that any node can be set to allow)";
+const ANY_NODE = "(the highest limit that a node can configure)";
 
 test.each([
-  { what: "a name", init: { names: [x(1001)] }, says: `must be 1 to 1000 of [A-Za-z0-9._:/@+-] ${ANY_NODE}` },
-  { what: "a cluster", init: { clusterId: x(257) }, says: `must be 1 to 256 of [A-Za-z0-9._:/@+-] ${ANY_NODE}` },
-  { what: "a namespace", init: { namespace: `svc.${x(300)}` }, says: `at most 63 a label and 240 in all ${ANY_NODE}` },
+  { what: "a name", init: { names: [x(1001)] }, says: `must be 1 to 1000 characters of [A-Za-z0-9._:/@+-] ${ANY_NODE}` },
+  { what: "a cluster", init: { clusterId: x(257) }, says: `must be 1 to 256 characters of [A-Za-z0-9._:/@+-] ${ANY_NODE}` },
+  { what: "a namespace", init: { namespace: `svc.${x(300)}` }, says: `at most 63 characters per label and 240 in total ${ANY_NODE}` },
   { what: "a version range, whose bound is the contract's", init: { versionRange: x(129) }, says: "has 129 characters, at most 128" },
 ])("a read that asks for $what is held to what any node may store, and its refusal says so", ({ init, says }) => {
   const check = () => requestCheckOf(CatalogQueryRequestSchema)(create(CatalogQueryRequestSchema, init));

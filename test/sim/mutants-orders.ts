@@ -102,7 +102,7 @@ export const ORDER_MUTANTS = [
   {
     name: "tombstones have no orders",
     rule: "Maintenance: an order is part of the record of the key, of an entry as of a tombstone",
-    edits: [{ file: "src/catalog/replica/staging.ts", find: "    orders: said.orders,", replace: "    orders: undefined," }],
+    edits: [{ file: "src/catalog/replica/staging.ts", find: "    orders: end.orders,", replace: "    orders: undefined," }],
     withinSeeds: 20,
     isOfOrders: true,
   },

@@ -74,7 +74,7 @@ export const SLICE_MUTANTS = [
     edits: [
       {
         file: "src/catalog/replica/touch-sweeps.ts",
-        find: "    if (sweep === undefined) return NOTHING_OWED;",
+        find: "    if (sweep === undefined) return NO_PENDING_TOUCH;",
         replace: '    if (sweep === undefined) return { before: "seen", since: 0, between: UNSURE };',
       },
     ],

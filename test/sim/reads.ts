@@ -340,7 +340,7 @@ function isSettled({ replica, fabric }: SimProcess, { key }: CatalogRecord): boo
   if (!fabric.lifecycle.isSettling) return true;
   const records = replica.records(key);
   return (
-    replica.sweeps.owedTo(records[0]).since === NO_REVISION && records.every(({ origin }) => replica.origins.get(origin.id) === origin)
+    replica.sweeps.pendingFor(records[0]).since === NO_REVISION && records.every(({ origin }) => replica.origins.get(origin.id) === origin)
   );
 }
 

@@ -1,33 +1,33 @@
 /**
- * What a replica says to its copies, in order. Numbers, texts and bytes lie in three lists, because a message to another thread moves such
- * lists at the least cost. A fourth has what is rare and has another form.
+ * The operations that a replica sends to its copies, in order. Numbers, texts and bytes are in three lists, because such lists are the
+ * cheapest to send to another thread. A fourth list contains rare values of other forms.
  */
 import { assert } from "../../lib/errors.ts";
 
-/** What happened. The fields of each are in the order in which `ReplicaFeed` writes and `ReplicaCopy` reads them. */
+/** The kinds of operations. Their fields are in the order in which `ReplicaFeed` writes and `ReplicaCopy` reads them. */
 export const OP = {
-  /** An origin has these fields from now on. */
+  /** Sets the fields of an origin. */
   ORIGIN: 1,
-  /** A record is taken in. */
+  /** Installs a record. */
   INSTALL: 2,
-  /** The view of a key may have changed. */
+  /** Touches a record, because the view of its key may have changed. */
   TOUCH: 3,
-  /** A record ended without a record that says so. */
+  /** Ends a record for which there is no tombstone. */
   WITHDRAW: 4,
-  /** A record is gone without a trace. */
+  /** Removes a record completely. */
   DROP: 5,
-  /** A revision passed at which no record was touched. */
+  /** Assigns a revision at which no record is touched. */
   PASS: 6,
-  /** An origin is forgotten, or was one and is known again. */
+  /** FORGET forgets an origin; READMIT accepts a forgotten origin again. */
   FORGET: 7,
   READMIT: 8,
-  /** While a copy is made: a record as it is held. */
+  /** While a copy is made: stores a record with its bookkeeping. */
   PLACE: 9,
-  /** The copy is whole. */
+  /** Completes the copy. */
   START: 10,
-  /** Something that another room noted here: its number, and what that room writes. */
+  /** A mark of another component: its number, and the values that the component writes. */
   MARK: 11,
-  /** A record is taken in, in the place of all of its key. Only of a resolver. */
+  /** Replaces all records of a key with one record. Only on a resolver. */
   SUPERSEDE: 12,
 } as const;
 
@@ -36,7 +36,7 @@ export interface ChangeMessage {
   readonly numbers: Float64Array<ArrayBuffer>;
   readonly texts: readonly string[];
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Plain objects, which another thread gets as equal ones. */
+  /** Plain objects, which the other thread receives as equal copies. */
   readonly values: readonly unknown[];
 }
 
@@ -53,7 +53,7 @@ export class MessageBuffer {
     return this.#numbers.length === 0;
   }
 
-  /** Bytes of all that is said since the last `take`, about. */
+  /** Approximate size in bytes of everything written since the last `take`. */
   get sizeBytes(): number {
     return this.#sizeBytes + 8 * this.#numbers.length;
   }
@@ -66,7 +66,7 @@ export class MessageBuffer {
     this.#texts.push(text);
   }
 
-  /** A plain object. Nobody may change it any more. */
+  /** Appends a plain object. It must not change afterwards. */
   value(value: unknown): void {
     this.#values.push(value);
   }
@@ -84,54 +84,54 @@ export class MessageBuffer {
     this.#sizeBytes = end;
   }
 
-  /** All that was said since the last call. */
+  /** Everything written since the last call. */
   take(): ChangeMessage {
     const lists = { texts: this.#texts, values: this.#values };
-    const said = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
+    const message = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
     this.#numbers = [];
     this.#texts = [];
     this.#values = [];
     this.#sizeBytes = 0;
-    return said;
+    return message;
   }
 }
 
 export class MessageBufferReader {
-  readonly #said: ChangeMessage;
+  readonly #message: ChangeMessage;
   #number = 0;
   #text = 0;
   #value = 0;
   #byte = 0;
 
-  constructor(said: ChangeMessage) {
-    this.#said = said;
+  constructor(message: ChangeMessage) {
+    this.#message = message;
   }
 
   get isDone(): boolean {
-    return this.#number === this.#said.numbers.length;
+    return this.#number === this.#message.numbers.length;
   }
 
   number(): number {
-    const number = this.#said.numbers[this.#number++];
-    assert(number !== undefined, "a feed says more than it holds");
+    const number = this.#message.numbers[this.#number++];
+    assert(number !== undefined, "a feed message ends before all of its fields are read");
     return number;
   }
 
   text(): string {
-    const text = this.#said.texts[this.#text++];
-    assert(text !== undefined, "a feed says more than it holds");
+    const text = this.#message.texts[this.#text++];
+    assert(text !== undefined, "a feed message ends before all of its fields are read");
     return text;
   }
 
   value(): unknown {
-    assert(this.#value < this.#said.values.length, "a feed says more than it holds");
-    return this.#said.values[this.#value++];
+    assert(this.#value < this.#message.values.length, "a feed message ends before all of its fields are read");
+    return this.#message.values[this.#value++];
   }
 
-  /** A view. */
+  /** Returns a view of the bytes, without a copy. */
   bytes(): Uint8Array {
     const from = this.#byte;
     this.#byte += this.number();
-    return this.#said.bytes.subarray(from, this.#byte);
+    return this.#message.bytes.subarray(from, this.#byte);
   }
 }

@@ -1,4 +1,4 @@
-/** An exact copy of a replica, in another thread: it does again what `ReplicaFeed` says, in that order. */
+/** An exact copy of a replica, in another thread: it applies the operations of a `ReplicaFeed`, in their order. */
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryStamper } from "../entry/codec.ts";
@@ -12,16 +12,16 @@ import type { Replica } from "../replica/replica.ts";
 import { type ChangeMessage, MessageBufferReader, OP } from "./change-codec.ts";
 import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
 
-/** A copy drops nothing by age: it is told what goes. */
+/** A copy drops nothing by age: the feed says which records are dropped. */
 const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaCopyOptions {
   /** An empty replica of the same node. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Called at each mark of the feed, when everything before it is done. It reads what belongs to the mark. */
-  readonly onMark?: (number: number, said: Pick<MessageBufferReader, "number" | "text" | "value">) => void;
-  /** Called when the copy has just become whole. */
+  /** Called at each mark of the feed, when everything before it is applied. It reads the values that belong to the mark. */
+  readonly onMark?: (number: number, reader: Pick<MessageBufferReader, "number" | "text" | "value">) => void;
+  /** Called when the copy has just become complete. */
   readonly onWhole?: () => void;
 }
 
@@ -39,55 +39,55 @@ export class ReplicaCopy {
     return this.#isWhole;
   }
 
-  /** Does what the feed says. */
-  hear(said: ChangeMessage): void {
-    const reader = new MessageBufferReader(said);
+  /** Applies the operations of a message. */
+  hear(message: ChangeMessage): void {
+    const reader = new MessageBufferReader(message);
     while (!reader.isDone) this.#do(reader.number(), reader);
   }
 
-  #do(what: number, said: MessageBufferReader): void {
+  #do(what: number, reader: MessageBufferReader): void {
     const { replica, onMark } = this.#options;
     switch (what) {
       case OP.ORIGIN:
-        return this.#origin(said);
+        return this.#origin(reader);
       case OP.INSTALL: {
-        const origin = this.#originAt(said.number());
-        const owed = readOwed(said);
-        const fields = this.#record(origin, said);
-        replica.install(new StoredRecord(fields), NO_TIME, this.#owedOf(fields.key, owed));
+        const origin = this.#originAt(reader.number());
+        const pending = readPendingTouch(reader);
+        const fields = this.#record(origin, reader);
+        replica.install(new StoredRecord(fields), NO_TIME, this.#pendingTouchOf(fields.key, pending));
         return;
       }
       case OP.SUPERSEDE:
-        return replica.supersede(new StoredRecord(this.#record(this.#originAt(said.number()), said)), NO_TIME);
+        return replica.supersede(new StoredRecord(this.#record(this.#originAt(reader.number()), reader)), NO_TIME);
       case OP.TOUCH:
       case OP.WITHDRAW:
-        return this.#change(what, said);
+        return this.#change(what, reader);
       case OP.DROP:
-        return this.#drop(this.#originAt(said.number()), said);
+        return this.#drop(this.#originAt(reader.number()), reader);
       case OP.PASS:
         replica.passRevision();
         return;
       case OP.FORGET:
-        return replica.forgetName(this.#originAt(said.number()));
+        return replica.forgetName(this.#originAt(reader.number()));
       case OP.READMIT:
-        return this.#restoreOrigin(said.text());
+        return this.#restoreOrigin(reader.text());
       case OP.PLACE:
-        return this.#place(said);
+        return this.#place(reader);
       case OP.START:
-        return this.#start(said);
+        return this.#start(reader);
       case OP.MARK:
-        onMark?.(said.number(), said);
+        onMark?.(reader.number(), reader);
         return;
       default:
-        assert(false, "a feed says what is not known here", { what });
+        assert(false, "unknown operation in the feed of a replica copy", { what });
     }
   }
 
-  #origin(said: MessageBufferReader): void {
+  #origin(reader: MessageBufferReader): void {
     const { replica } = this.#options;
-    const [index, generation, life, markedSeq] = [said.number(), said.number(), said.number(), said.number()];
-    const [through, floor, from, until, lackCount] = [said.number(), said.number(), said.number(), said.number(), said.number()];
-    const [nodeId, clusterId, region] = [said.text(), said.text(), said.text()];
+    const [index, generation, life, markedSeq] = [reader.number(), reader.number(), reader.number(), reader.number()];
+    const [through, floor, from, until, lackCount] = [reader.number(), reader.number(), reader.number(), reader.number(), reader.number()];
+    const [nodeId, clusterId, region] = [reader.text(), reader.text(), reader.text()];
     const origin = index === 0 ? replica.self : (this.#origins[index] ?? replica.origin(nodeId, generation));
     this.#origins[index] = origin;
     if (origin.generation !== generation) {
@@ -100,9 +100,9 @@ export class ReplicaCopy {
     Object.assign(origin, { life: LIVES[life], markedSeq, through, floor, clusterId, region, unsettled, lacks });
   }
 
-  #record(origin: Origin, said: MessageBufferReader): StoredRecordFields {
+  #record(origin: Origin, reader: MessageBufferReader): StoredRecordFields {
     const { replica, stamper } = this.#options;
-    const record = decodeRecord(said.bytes(), PROTOCOL_BOUNDS);
+    const record = decodeRecord(reader.bytes(), PROTOCOL_BOUNDS);
     if (record.body !== BODY.ENTRY) {
       const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
       return { ...record, origin, ...record.key, ...gone, key: keyText(record.key) };
@@ -110,30 +110,30 @@ export class ReplicaCopy {
     return entryFields(record, stamper.entryOfStored(record.entry), { origin, slab: replica.slab });
   }
 
-  #owedOf(key: KeyText, { before, since, view }: ReturnType<typeof readOwed>): PendingTouch {
+  #pendingTouchOf(key: KeyText, { before, since, view }: ReturnType<typeof readPendingTouch>): PendingTouch {
     const between = view === UNSURE_VIEW ? UNSURE : view === NO_VIEW ? undefined : this.#held(key, this.#originAt(view));
     return { before, since, between };
   }
 
-  #change(what: number, said: MessageBufferReader): void {
+  #change(what: number, reader: MessageBufferReader): void {
     const { replica } = this.#options;
-    const origin = this.#originAt(said.number());
-    const owed = readOwed(said);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says the text of a key
-    const key = said.text() as KeyText;
+    const origin = this.#originAt(reader.number());
+    const pending = readPendingTouch(reader);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed contains the text of a key
+    const key = reader.text() as KeyText;
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "a feed speaks of a record that the copy does not hold", { key, origin: origin.id });
-    if (what === OP.TOUCH) replica.touch(stored, this.#owedOf(key, owed));
-    else replica.withdraw(stored, NO_TIME, this.#owedOf(key, owed));
+    assert(stored !== undefined, "the feed of a replica copy changes a record that the copy does not have", { key, origin: origin.id });
+    if (what === OP.TOUCH) replica.touch(stored, this.#pendingTouchOf(key, pending));
+    else replica.withdraw(stored, NO_TIME, this.#pendingTouchOf(key, pending));
   }
 
-  #drop(origin: Origin, said: MessageBufferReader): void {
+  #drop(origin: Origin, reader: MessageBufferReader): void {
     const { replica } = this.#options;
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
-    const key = said.text() as KeyText;
+    const key = reader.text() as KeyText;
     if (!this.isWhole) return replica.unplace(key, origin);
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "a feed drops a record that the copy does not hold", { key, origin: origin.id });
+    assert(stored !== undefined, "the feed of a replica copy drops a record that the copy does not have", { key, origin: origin.id });
     replica.drop(stored);
   }
 
@@ -142,18 +142,18 @@ export class ReplicaCopy {
     this.#options.replica.restoreOrigin(id.slice(0, slash), Number(id.slice(slash + 1)));
   }
 
-  #place(said: MessageBufferReader): void {
+  #place(reader: MessageBufferReader): void {
     const { replica } = this.#options;
-    const origin = this.#originAt(said.number());
-    const [revision, bornRevision, filterRevision] = [said.number(), said.number(), said.number()];
-    const stored = new StoredRecord(this.#record(origin, said));
+    const origin = this.#originAt(reader.number());
+    const [revision, bornRevision, filterRevision] = [reader.number(), reader.number(), reader.number()];
+    const stored = new StoredRecord(this.#record(origin, reader));
     replica.place(Object.assign(stored, { revision, bornRevision, filterRevision }));
   }
 
-  #start(said: MessageBufferReader): void {
-    const [revision, collectedRevision, forgottenCount, localCount] = [said.number(), said.number(), said.number(), said.number()];
-    const forgotten = Array.from({ length: forgottenCount }, () => said.text());
-    const localNamespaces = Array.from({ length: localCount }, () => said.text());
+  #start(reader: MessageBufferReader): void {
+    const [revision, collectedRevision, forgottenCount, localCount] = [reader.number(), reader.number(), reader.number(), reader.number()];
+    const forgotten = Array.from({ length: forgottenCount }, () => reader.text());
+    const localNamespaces = Array.from({ length: localCount }, () => reader.text());
     this.#options.replica.startAt({ revision, collectedRevision, forgotten, localNamespaces });
     this.#isWhole = true;
     this.#options.onWhole?.();
@@ -161,7 +161,7 @@ export class ReplicaCopy {
 
   #originAt(index: number): Origin {
     const origin = this.#origins[index];
-    assert(origin !== undefined, "a feed speaks of an origin that it has not named", { index });
+    assert(origin !== undefined, "the feed of a replica copy refers to an origin that it has not defined", { index });
     return origin;
   }
 
@@ -170,7 +170,7 @@ export class ReplicaCopy {
   }
 }
 
-function readOwed(said: MessageBufferReader) {
-  const [isRenamed, since, view] = [said.number() === 1, said.number(), said.number()];
+function readPendingTouch(reader: MessageBufferReader) {
+  const [isRenamed, since, view] = [reader.number() === 1, reader.number(), reader.number()];
   return { before: isRenamed ? ("renamed" as const) : ("seen" as const), since, view };
 }

@@ -1,7 +1,7 @@
 /**
- * Tells one copy of a replica everything that happens to it: first what is held, in slices and in order of change, and then every change in the
- * order in which it is made. A copy that has heard all of it answers every reader as the replica would, and takes each of its cursors: it has the
- * same revisions.
+ * Sends every change of a replica to one copy: first the stored records, in slices and in order of change, and then every change in the
+ * order in which it is made. A copy that has applied all of it answers every reader as the replica would, and accepts each of the replica's
+ * cursors, because it has the same revisions.
  */
 import { encodeRecord } from "../record/codec.ts";
 import { BODY, keyParts, type OriginStatus } from "../record/record.ts";
@@ -12,11 +12,11 @@ import { type ChangeMessage, MessageBuffer, OP } from "./change-codec.ts";
 
 /** The state of an origin as a number. */
 export const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
-/** In the place of the origin of the view in between: there was no view, or it is unknown which. */
+/** Written in place of the origin of the view in between: there was no view, or it is unknown which view there was. */
 export const NO_VIEW = -1;
 export const UNSURE_VIEW = -2;
 
-/** The fields of an origin that the copy was told. */
+/** The fields of an origin as they were last sent to the copy. */
 interface CopiedOrigin {
   readonly index: number;
   numbers: readonly number[];
@@ -26,28 +26,31 @@ interface CopiedOrigin {
 
 export interface ReplicaFeedOptions {
   readonly replica: Replica;
-  /** Whether a copy that is being made cannot be whole yet, whatever it holds: some records do not follow the policy, or other rooms have more to mark. */
+  /**
+   * Whether a copy that is being made cannot be complete yet, whichever records it has: some records do not follow the policy yet, or other
+   * components have more to mark.
+   */
   readonly isHeldUp: () => boolean;
-  /** Called before anything is said. What is marked then comes before it. */
-  readonly onSay?: () => void;
+  /** Called before anything is written. Marks that it writes come first. */
+  readonly onWrite?: () => void;
 }
 
 export class ReplicaFeed implements ReplicaObserver {
   readonly #replica: Replica;
   readonly #isHeldUp: () => boolean;
-  readonly #onSay: () => void;
+  readonly #onWrite: () => void;
   readonly #out = new MessageBuffer();
   readonly #origins = new Map<Origin, CopiedOrigin>();
   #originCount = 0;
-  /** While the copy is made: it holds everything that was last touched up to this revision. */
+  /** While the copy is made: it has every record that was last touched up to this revision. */
   #placedRevision: number | undefined = 0;
 
   /** Follows the replica until `close`. */
-  constructor({ replica, isHeldUp, onSay = () => {} }: ReplicaFeedOptions) {
+  constructor({ replica, isHeldUp, onWrite = () => {} }: ReplicaFeedOptions) {
     this.#replica = replica;
     this.#isHeldUp = isHeldUp;
-    this.#onSay = onSay;
-    this.#sayOrigin(replica.self);
+    this.#onWrite = onWrite;
+    this.#writeOrigin(replica.self);
     replica.followers.add(this);
   }
 
@@ -55,31 +58,34 @@ export class ReplicaFeed implements ReplicaObserver {
     this.#replica.followers.delete(this);
   }
 
-  /** Whether the copy has, with what was taken, everything that the replica had then. */
+  /** Whether the messages returned by `take` so far contain everything that the replica had at that time. */
   get isWhole(): boolean {
     return this.#placedRevision === undefined;
   }
 
-  /** Bytes that wait for `take`, about. */
+  /** Approximate number of bytes that `take` would return. */
   get waitingBytes(): number {
     return this.#out.sizeBytes;
   }
 
-  /** Notes in the feed what must happen at the copy at just this place: a number, and numbers, texts and values that belong to it. */
+  /**
+   * Writes a mark into the feed, for an action of the copy at exactly this position: a number, and the numbers, texts and values that
+   * belong to it.
+   */
   mark(number: number): Pick<MessageBuffer, "numbers" | "text" | "value"> {
     this.#out.numbers(OP.MARK, number);
     return this.#out;
   }
 
   /**
-   * What is new since the last call. While the copy is made that is about `maxCount` records at most. A copy that is whole is to be given all of
-   * it before a reader of the replica is told of any.
+   * The operations since the last call. While the copy is made, they contain at most about `maxCount` records. A complete copy must receive
+   * all of them before any reader of the replica receives one of their changes.
    */
   take(maxCount: number): ChangeMessage {
-    this.#onSay();
+    this.#onWrite();
     if (this.#placedRevision !== undefined) this.#placeSome(this.#placedRevision, maxCount);
-    // Vectors move without a record. A copy needs them for the cursors that other nodes take.
-    for (const origin of this.#replica.origins.values()) this.#sayOrigin(origin);
+    // Version vectors advance without a record. A copy needs them for the cursors that other nodes accept.
+    for (const origin of this.#replica.origins.values()) this.#writeOrigin(origin);
     return this.#out.take();
   }
 
@@ -95,7 +101,7 @@ export class ReplicaFeed implements ReplicaObserver {
       return true;
     });
     this.#placedRevision = placed;
-    // What is still owed to many records would have to be handed over half done.
+    // Touches and removals that are still pending on many records would have to be copied half done.
     if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isHeldUp()) return;
     const { revision, collectedRevision, forgotten, localNamespaces } = replica;
     this.#out.numbers(OP.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
@@ -104,105 +110,106 @@ export class ReplicaFeed implements ReplicaObserver {
   }
 
   #place(stored: StoredRecord): void {
-    // A record of a forgotten origin is on its way out, and gone before the copy is whole. Its origin may be known again by then, as another one.
+    // A record of a forgotten origin is being dropped, and is gone before the copy is complete. Its origin may then be known again, as
+    // another one.
     if (this.#replica.origins.get(stored.origin.id) !== stored.origin) return;
     const { revision, bornRevision, filterRevision } = stored;
-    const index = this.#sayOrigin(stored.origin);
+    const index = this.#writeOrigin(stored.origin);
     this.#out.numbers(OP.PLACE, index, revision, bornRevision, filterRevision);
     this.#record(stored);
   }
 
-  // ---- as a follower ----
-  installs(next: StoredRecord, any: StoredRecord | undefined, owed: PendingTouch): void {
-    this.#onSay();
+  // ---- ReplicaObserver ----
+  installs(next: StoredRecord, any: StoredRecord | undefined, pending: PendingTouch): void {
+    this.#onWrite();
     if (!this.isWhole) return;
-    this.#sayOriginsOf(any);
-    this.#out.numbers(OP.INSTALL, this.#sayOrigin(next.origin));
-    this.#owed(owed);
+    this.#writeOriginsOf(any);
+    this.#out.numbers(OP.INSTALL, this.#writeOrigin(next.origin));
+    this.#writePendingTouch(pending);
     this.#record(next);
   }
 
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void {
-    this.#onSay();
+    this.#onWrite();
     if (!this.isWhole) {
-      // It is placed later, and what it supersedes may be placed already.
+      // The next record is placed later, and the record that it supersedes may be placed already.
       if (any !== undefined && any.origin !== next.origin) this.drops(any);
       return;
     }
-    this.#out.numbers(OP.SUPERSEDE, this.#sayOrigin(next.origin));
+    this.#out.numbers(OP.SUPERSEDE, this.#writeOrigin(next.origin));
     this.#record(next);
   }
 
-  touches(stored: StoredRecord, owed: PendingTouch): void {
-    this.#changes(OP.TOUCH, stored, owed);
+  touches(stored: StoredRecord, pending: PendingTouch): void {
+    this.#changes(OP.TOUCH, stored, pending);
   }
 
-  withdraws(stored: StoredRecord, owed: PendingTouch): void {
-    this.#changes(OP.WITHDRAW, stored, owed);
+  withdraws(stored: StoredRecord, pending: PendingTouch): void {
+    this.#changes(OP.WITHDRAW, stored, pending);
   }
 
   drops(stored: StoredRecord): void {
-    this.#onSay();
+    this.#onWrite();
     if (!this.#origins.has(stored.origin)) return;
-    this.#out.numbers(OP.DROP, this.#sayOrigin(stored.origin));
+    this.#out.numbers(OP.DROP, this.#writeOrigin(stored.origin));
     this.#out.text(stored.key);
   }
 
   passes(): void {
-    this.#onSay();
+    this.#onWrite();
     if (this.isWhole) this.#out.numbers(OP.PASS);
   }
 
   forgets(origin: Origin): void {
-    this.#onSay();
-    if (this.#origins.has(origin)) this.#out.numbers(OP.FORGET, this.#sayOrigin(origin));
+    this.#onWrite();
+    if (this.#origins.has(origin)) this.#out.numbers(OP.FORGET, this.#writeOrigin(origin));
   }
 
   restoresOrigin(id: string): void {
-    this.#onSay();
+    this.#onWrite();
     this.#out.numbers(OP.READMIT);
     this.#out.text(id);
   }
 
-  #changes(what: number, stored: StoredRecord, owed: PendingTouch): void {
-    this.#onSay();
+  #changes(what: number, stored: StoredRecord, pending: PendingTouch): void {
+    this.#onWrite();
     if (!this.isWhole) return;
-    this.#sayOriginsOf(stored);
-    this.#out.numbers(what, this.#sayOrigin(stored.origin));
-    this.#owed(owed);
+    this.#writeOriginsOf(stored);
+    this.#out.numbers(what, this.#writeOrigin(stored.origin));
+    this.#writePendingTouch(pending);
     this.#out.text(stored.key);
   }
 
-  #owed({ before, since, between }: PendingTouch): void {
-    const view = between instanceof StoredRecord ? this.#sayOrigin(between.origin) : between === UNSURE ? UNSURE_VIEW : NO_VIEW;
+  #writePendingTouch({ before, since, between }: PendingTouch): void {
+    const view = between instanceof StoredRecord ? this.#writeOrigin(between.origin) : between === UNSURE ? UNSURE_VIEW : NO_VIEW;
     this.#out.numbers(before === "renamed" ? 1 : 0, since, view);
   }
 
   #record(stored: StoredRecord): void {
     const { body, key } = stored;
     const { slab } = this.#replica;
-    const said = body === BODY.ENTRY ? { body, entry: slab.view(stored.at, stored.sizeBytes) } : { body, key: keyParts(key) };
-    this.#out.bytes(encodeRecord(stored, said));
+    const statement = body === BODY.ENTRY ? { body, entry: slab.view(stored.at, stored.sizeBytes) } : { body, key: keyParts(key) };
+    this.#out.bytes(encodeRecord(stored, statement));
   }
 
-  /** Which record of a key is seen depends on the origins of all of them. */
-  #sayOriginsOf(any: StoredRecord | undefined): void {
-    for (const { origin } of any?.peers ?? []) this.#sayOrigin(origin);
+  /** Sends the origins of all records of a key, because they decide which record is visible. */
+  #writeOriginsOf(any: StoredRecord | undefined): void {
+    for (const { origin } of any?.peers ?? []) this.#writeOrigin(origin);
   }
 
-  /** Says what is new of an origin. Returns its number in this feed; that of the replica's own is 0. */
-  #sayOrigin(origin: Origin): number {
+  /** Sends the changed fields of an origin. Returns the origin's number in this feed; the number of the replica's own origin is 0. */
+  #writeOrigin(origin: Origin): number {
     const { life, markedSeq, through, floor, unsettled, lacks, generation, nodeId, clusterId, region } = origin;
-    let said = this.#origins.get(origin);
+    let sent = this.#origins.get(origin);
     const lackCount = lacks?.count ?? 0;
     const numbers = [generation, LIVES.indexOf(life), markedSeq, through, floor, unsettled?.from ?? -1, unsettled?.until ?? -1, lackCount];
-    if (said !== undefined && said.clusterId === clusterId && said.region === region && numbers.every((n, i) => n === said?.numbers[i]))
-      return said.index;
-    said ??= { index: this.#originCount++, numbers, clusterId, region };
-    Object.assign(said, { numbers, clusterId, region });
-    this.#origins.set(origin, said);
-    this.#out.numbers(OP.ORIGIN, said.index, ...numbers);
+    if (sent !== undefined && sent.clusterId === clusterId && sent.region === region && numbers.every((n, i) => n === sent?.numbers[i]))
+      return sent.index;
+    sent ??= { index: this.#originCount++, numbers, clusterId, region };
+    Object.assign(sent, { numbers, clusterId, region });
+    this.#origins.set(origin, sent);
+    this.#out.numbers(OP.ORIGIN, sent.index, ...numbers);
     for (const text of [nodeId, clusterId, region]) this.#out.text(text);
-    return said.index;
+    return sent.index;
   }
 }

@@ -1,4 +1,4 @@
-/** The checks of an entry: the rules that the contract cannot state, and what a field means that is left out. */
+/** The checks of an entry: the rules that the contract cannot express, and the defaults of absent fields. */
 import {
   type CheckFields,
   type CheckStateFields,
@@ -15,22 +15,22 @@ import { hasPort } from "./view.ts";
 
 export type Check = CheckFields;
 export type Target = TargetFields;
-/** The fields of an entry that its checks are made of. */
+/** The fields of an entry from which its checks are built. */
 export type WithChecks = Pick<EntryFields, "checks" | "targets">;
-/** What the stored bytes of an entry say of its checks, and of what these have found. */
+/** The fields of a stored entry about its checks and their results. */
 export type CheckResults = WithChecks &
   Pick<EntryFields, "health" | "reportedHealth" | "maintenance"> & { readonly checkStates: readonly CheckState[] };
 
-/** Only a check that is not run has a last health. */
+/** The state of a check. Only a check that is not run has a last health. */
 export type CheckState = Omit<CheckStateFields, "lastHealth"> & Partial<Pick<CheckStateFields, "lastHealth">>;
 
-/** A kind of check: the field of `Check.probe` that says it. */
+/** A kind of check: the set field of `Check.probe`. */
 export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
 
 interface CheckKindRow {
-  /** It connects to a target of its entry, within a time. A check that does not has neither `target` nor `timeout`. */
+  /** Whether it connects to a target of its entry, within a timeout. A check without a target has neither `target` nor `timeout`. */
   readonly looksAtTarget: boolean;
-  /** How many looks in a row must fail when the check does not say it. */
+  /** Default for the number of consecutive failures that make the check critical. */
   readonly failing: number;
 }
 
@@ -42,7 +42,7 @@ export const CHECK_KINDS = {
   alias: { looksAtTarget: false, failing: 3 },
 } as const satisfies Record<CheckKind, CheckKindRow>;
 
-/** As the enum `CheckFailure` of the contract. */
+/** The numbers of the contract's enum `CheckFailure`. */
 export const FAILURE = {
   NONE: 0,
   TIMEOUT: 1,
@@ -58,7 +58,7 @@ export const FAILURE = {
 } as const;
 export type CheckFailure = (typeof FAILURE)[keyof typeof FAILURE];
 
-/** Of a check that has no result yet, or that nobody runs. */
+/** The state of a check that has no result yet, or that no node runs. */
 export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
 const DEFAULT_INTERVAL_MS = 10_000;
@@ -67,7 +67,7 @@ const DEFAULT_PASSING = 1;
 const DEFAULT_STATUS_MIN = 200;
 const DEFAULT_STATUS_MAX = 299;
 
-/** When a check looks, and how many results in a row turn it. */
+/** The times of a check, and the number of consecutive results that change its state. */
 export interface CheckTimes {
   readonly intervalMs: number;
   readonly timeoutMs: number;
@@ -86,7 +86,7 @@ export function timesOf(check: CheckFields): CheckTimes {
   };
 }
 
-/** The statuses of HTTP that pass, both ends included. */
+/** The HTTP statuses that pass, both bounds inclusive. */
 export function statusesOf(http: { readonly statusMin: number; readonly statusMax: number }): {
   readonly min: number;
   readonly max: number;
@@ -94,20 +94,20 @@ export function statusesOf(http: { readonly statusMin: number; readonly statusMa
   return { min: http.statusMin || DEFAULT_STATUS_MIN, max: http.statusMax || DEFAULT_STATUS_MAX };
 }
 
-/** The target that a check looks at. Undefined when the entry has none of that name, and for checks that look at no target. */
+/** The target of a check. Undefined if the entry has no target of that name, and for checks without a target. */
 export function targetOf(check: CheckFields, targets: readonly TargetFields[]): TargetFields | undefined {
   if (!looksAtTarget(check)) return undefined;
   return check.target === "" ? targets[0] : targets.find(({ name }) => name === check.target);
 }
 
-/** Of a finished entry or its content. Cost: a decode. */
+/** The checks and results in a finished entry or its content. The cost is one decoding. */
 export function checksOf(sealed: Uint8Array): CheckResults {
   return readEntry(sealed).entry;
 }
 
 /**
- * The worst health of the client's report and of its check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. A check that is not run
- * counts with its last health.
+ * The worst of the client's reported health and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. A check that is
+ * not run counts with its last health.
  */
 export function worstOf(reported: number, states: readonly CheckState[]): number {
   let worst = reported;
@@ -115,20 +115,20 @@ export function worstOf(reported: number, states: readonly CheckState[]): number
   return worst;
 }
 
-/** What the client reported. A version that knows no checks changes only the health that readers see. */
+/** The health that the client reported. A version of Waymark without checks sets only the health that readers see. */
 export function reportedOf({ reportedHealth, health }: Pick<CheckResults, "health" | "reportedHealth">): Health {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- of an own record, which this node wrote
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- from an own record, which this node wrote
   return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health;
 }
 
-/** The states as an entry stores them: one for each check, or none while nothing is known of any. */
+/** The states in the form in which an entry stores them: one for each check, or none while no state is known. */
 export function storedStates(states: readonly CheckState[]): readonly CheckState[] {
   return states.every(({ health, failure }) => health === HEALTH.UNSET && failure === FAILURE.NONE) ? [] : states;
 }
 
 /**
- * What makes a check the same check after a new registration of its entry, as text: what it says, and where its target is. Only then does what it
- * had found still hold.
+ * The identity of a check as text: its fields, and the address of its target. A new registration keeps the results of checks whose identity
+ * is unchanged.
  */
 export function identityOf(check: Check, targets: readonly TargetFields[]): string {
   const { host, port } = targetOf(check, targets) ?? {};
@@ -138,7 +138,7 @@ export function identityOf(check: Check, targets: readonly TargetFields[]): stri
   );
 }
 
-/** For each check the state of the same check before, each of which counts once. */
+/** For each check, the state of the identical earlier check. Each earlier check is used once. */
 export function carriedStates(now: WithChecks, before: Pick<CheckResults, "checks" | "targets" | "checkStates">): readonly CheckState[] {
   const known = before.checks.map((check) => identityOf(check, before.targets));
   return now.checks.map((check) => {
@@ -149,7 +149,7 @@ export function carriedStates(now: WithChecks, before: Pick<CheckResults, "check
   });
 }
 
-/** Adds the faults of the checks of a client's entry. */
+/** Adds the problems of the checks of a client's entry. */
 export function checkChecks({ checks, targets }: WithChecks, problems: FieldProblems): void {
   checks.forEach((check, i) => {
     const before = problems.count;
@@ -170,19 +170,19 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
   if (target === undefined)
     problems.add("target", check.target === "" ? "the entry has no targets" : `${quoted(check.target)} is not the name of a target`);
   else if (protocolOf(target.protocol).transport !== "tcp")
-    problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, and checks connect over TCP`);
+    problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, but checks connect over TCP`);
   else if (!hasPort(target)) problems.add("target", "has no port; a check needs a port to connect to");
   const { timeoutMs, intervalMs } = timesOf(check);
   if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is more than interval, which is ${intervalMs / 1000} s`);
   if (probe.case !== "http") return;
   const { min, max } = statusesOf(probe.value);
   if (min > max) problems.add("http.status_max", `${max} is less than status_min, which is ${min}`);
-  if (min < 100) problems.add("http.status_min", `${min} is not 0 and less than 100, the lowest status of HTTP`);
+  if (min < 100) problems.add("http.status_min", `${min} must be 0 or at least 100, the lowest HTTP status`);
 }
 
 function checkNoTarget({ target, timeout, probe }: CheckFields, problems: FieldProblems): void {
-  if (target !== "") problems.add("target", `must be empty: a check of the kind ${probe.case} looks at no target`);
-  if (timeout !== undefined) problems.add("timeout", `must be absent: a check of the kind ${probe.case} waits for nothing`);
+  if (target !== "") problems.add("target", `must be empty: a check of the kind ${probe.case} has no target`);
+  if (timeout !== undefined) problems.add("timeout", `must be absent: a check of the kind ${probe.case} has no timeout`);
 }
 
 function msOr(time: TimeFields | undefined, otherwise: number): number {

@@ -1,6 +1,6 @@
 /**
- * Converts between wire entries and the catalog. An entry of a client becomes a stamped entry, which is encoded once. An entry of the
- * journal or of another node is parsed and checked again. Only this file of the room imports generated code.
+ * Converts between wire entries and the catalog. A client's entry becomes a stamped entry, which is encoded once. An entry of the journal
+ * or of another node is parsed and checked again.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import {
@@ -48,20 +48,18 @@ import {
   writeTail,
 } from "./view.ts";
 
-/**
- * The fields that the serving node writes into every entry, whatever the client sent. All ids are parsed and have at most 64 characters.
- */
+/** The fields that the serving node sets in every entry, whatever the client sent. All ids are parsed and have at most 64 characters. */
 export interface Stamp {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** For entries without a zone of their own. */
+  /** Default zone for entries that name none. */
   readonly zone: string;
   /** Empty for a caller without a tenant. */
   readonly tenantId: string;
-  /** True if the caller has the role mesh.admin. Entries with aliases record it. Absent means no. */
+  /** True if the caller has the role mesh.admin. Entries with aliases record it. Absent means false. */
   readonly registeredByAdmin?: boolean;
-  /** Time at which the request arrived. It stands in for the time of measurement in a load report without one. */
+  /** Time at which the request arrived. It replaces the missing time of measurement in a load report. */
   readonly receivedWallMs: number;
 }
 
@@ -81,20 +79,20 @@ export interface StampedEntry {
   readonly load: LoadView | undefined;
 }
 
-/** A stamped entry read back from a record. `content` is a view into the bytes that were read. */
+/** A stamped entry read from a record. `content` is a view of the bytes that were read. */
 export interface StoredEntry extends StampedEntry {
   readonly contentBytes: number;
-  /** Only of what stands in the summary replica: its record has this stamp. */
+  /** Only for entries of the summary replica: their record has this stamp. */
   readonly version?: number;
 }
 
 /** Enough bytes for all stamped fields: a key and five parsed ids. */
 const STAMPS_ROOM = 8192;
 
-/** Bound of an entry with load and times: the largest size that a record can store. */
+/** Largest size of an entry with load and times that a record can store. */
 const MAX_SEALED_BYTES = 32_767;
 
-/** Bytes that the states of four checks take at most: each a tag, a length, a health, a failure and a status. */
+/** Largest size of the states of four checks: each has a tag, a length, a health, a failure and a status. */
 const CHECK_STATES_ROOM = 48;
 
 const NO_STATES: readonly never[] = [];
@@ -104,14 +102,14 @@ export interface EntryStamperOptions {
   readonly traits: TraitsPool;
 }
 
-/** Makes stamped entries. It keeps a scratch buffer, so a node needs only one. */
+/** Builds stamped entries. It keeps a scratch buffer, so a node needs only one stamper. */
 export class EntryStamper {
   readonly #bounds: EntryBounds;
   readonly #traits: TraitsPool;
   readonly #problems: FieldProblems;
   readonly #stored = new FieldProblems(PROTOCOL_BOUNDS, true);
   readonly #scratch = new Uint8Array(65_536);
-  /** The shared texts of the key that was made last. */
+  /** The shared texts of the last key. */
   #namespace = "";
   #name = "";
 
@@ -121,27 +119,27 @@ export class EntryStamper {
     this.#problems = new FieldProblems(options.bounds);
   }
 
-  /** Longest ttl that an entry may advise. */
+  /** Longest ttl that an entry may recommend. */
   get maxTtlMs(): number {
     return this.#bounds.maxEntryTtlMs;
   }
 
   /**
-   * A client's entry. Throws `invalid_argument` with every violation found in it, each by its path in the request
-   * (`entries[3].targets[0].port`). Unknown fields and the times it carries are dropped.
+   * Stamps a client's entry. Throws `invalid_argument` with every violation, each with its path in the request
+   * (`entries[3].targets[0].port`). Unknown fields and the entry's times are dropped.
    */
   entryOf(entry: Entry, index: number, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#problems, "client");
-    // Paths are built only for faults.
+    // Paths are built only if there are violations.
     if (this.#problems.count > 0) this.#problems.throwIfAny(`entries[${index}].`);
     const newEntry = this.#newEntry(entry, stamp);
-    // What its checks find is added later, and must fit in too.
+    // Check results are added later and must fit too.
     const sizeBytes = newEntry.content.length + (newEntry.hasChecks ? CHECK_STATES_ROOM : 0);
     if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(`entries[${index}]`, tooLarge(sizeBytes, this.#bounds));
     return newEntry;
   }
 
-  /** An entry that this node makes itself. It may be in the control plane's namespaces, and the limits of clients do not apply. */
+  /** Stamps an entry that this node creates itself. It may be in the control plane's namespaces, and the limits of clients do not apply. */
   entryOfNode(entry: Entry, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#stored, "node");
     this.#stored.throwIfAny();
@@ -152,8 +150,8 @@ export class EntryStamper {
 
   /**
    * Reads a finished entry of the journal or of another node, which is already stamped. Throws `invalid_argument` for an entry that no node
-   * may have stored, so that only the bad record is refused. The settings of this node do not count here. A health status of a newer
-   * version counts as unset.
+   * can have stored, so that only the invalid record is refused. The settings of this node are not applied. An unknown health value, from a
+   * newer version, counts as unset.
    */
   entryOfStored(bytes: Uint8Array): StoredEntry {
     const { entry, contentBytes } = readEntry(bytes);
@@ -161,7 +159,8 @@ export class EntryStamper {
     checkEntry(entry, problems, "record");
     checkStamps(entry, problems);
     if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
-    if (bytes.length > MAX_SEALED_BYTES) problems.add("entry", `is ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES}`);
+    if (bytes.length > MAX_SEALED_BYTES)
+      problems.add("entry", `has ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES} are allowed`);
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
     if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
@@ -185,15 +184,15 @@ export class EntryStamper {
   }
 
   /**
-   * A stored entry under the name of another node of its cluster. All other bytes stay, including load and times. Throws `invalid_argument`
-   * if the entry would become too large.
+   * Moves a stored entry to another node of its cluster. All other bytes stay, including load and times. Throws `invalid_argument` if the
+   * entry would become too large.
    */
   storedAtNode(bytes: Uint8Array, nodeId: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withNode(bytes, nodeId);
     return { stamped: this.entryOfStored(moved), bytes: moved };
   }
 
-  /** The same for a stored entry of this node, whose region was changed since. */
+  /** Moves a stored entry of this node to another region, because the node's region was changed. */
   storedInRegion(bytes: Uint8Array, region: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withRegion(bytes, region);
     return { stamped: this.entryOfStored(moved), bytes: moved };
@@ -201,7 +200,7 @@ export class EntryStamper {
 
   #newEntry(given: EntryFields, stamp: Stamp): StampedEntry {
     const entry = withPlainProtocols(given);
-    assert(entry.key !== undefined, "a checked entry has a key");
+    assert(entry.key !== undefined, "a checked entry must have a key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
     const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
@@ -211,7 +210,7 @@ export class EntryStamper {
     const registeredByAdmin = hasAliases && stamp.registeredByAdmin === true;
     const { tags, capabilities, resources } = entry;
     const hasChecks = entry.checks.length > 0;
-    // What a client says of these is what it read elsewhere.
+    // A client's values for these fields were read elsewhere, so they are dropped.
     const reportedHealth = hasChecks ? health : HEALTH.UNSET;
     const checked = { reportedHealth, checkStates: NO_STATES, maintenance: undefined };
     const stamps = { clusterId, region, zone, nodeId, tenantId, registeredByAdmin, ...checked };
@@ -232,7 +231,7 @@ export class EntryStamper {
   }
 
   #entryKey(key: EntryKeyFields, kind: Kind, clusterId: string): EntryKey {
-    // Namespaces and names repeat over many keys, mostly one after the other; instances do not.
+    // Namespaces and names repeat over many, mostly consecutive keys; instances do not.
     if (key.namespace !== this.#namespace) this.#namespace = this.#traits.text(key.namespace);
     if (key.name !== this.#name) this.#name = this.#traits.text(key.name);
     return { kind, namespace: this.#namespace, name: this.#name, instanceId: key.instanceId, clusterId };
@@ -240,7 +239,7 @@ export class EntryStamper {
 
   #encode(entry: EntryFields, stamped: StampedFields): Uint8Array {
     const room = STAMPS_ROOM + roomEntry(entry);
-    // A large hostile entry must not leave a large buffer behind.
+    // A large entry of a hostile client must not leave a large buffer behind.
     const scratch = room > this.#scratch.length ? new Uint8Array(room) : this.#scratch;
     const sizeBytes = writeContent(scratch, 0, entry, stamped);
     const content = takeBytes(sizeBytes);
@@ -251,15 +250,18 @@ export class EntryStamper {
 
 const UPPER_CASE = /[A-Z]/;
 
-/** The entry with the protocols of its targets in lower case, so that all readers see the same value. An empty protocol means `tcp` and stays empty. */
+/**
+ * Converts the protocols of the targets to lower case, so that all readers see the same value. An empty protocol means `tcp` and stays
+ * empty.
+ */
 function withPlainProtocols(entry: EntryFields): EntryFields {
   if (!entry.targets.some(({ protocol }) => UPPER_CASE.test(protocol))) return entry;
   return { ...entry, targets: entry.targets.map((target) => ({ ...target, protocol: target.protocol.toLowerCase() })) };
 }
 
 /**
- * A stamped entry in this condition, with a state for each check. All other bytes stay. A reason for which the entry is too large is left out. Throws
- * `quota_exceeded` when it is too large without it.
+ * A stamped entry with these health inputs, with one state for each check. All other bytes stay. If the entry would be too large, the
+ * reason of the maintenance is left out. Throws `quota_exceeded` if it is too large without the reason.
  */
 export function withCondition(stamped: StampedEntry, condition: HealthInputs): StampedEntry {
   const { maintenance } = condition;
@@ -268,12 +270,12 @@ export function withCondition(stamped: StampedEntry, condition: HealthInputs): S
   if (content.length > PROTOCOL_BOUNDS.maxEntryBytes && maintenance !== undefined) {
     content = inCondition(stamped.content, stamped.hasChecks, { ...stored, maintenance: { ...maintenance, reason: "" } });
     if (content.length > PROTOCOL_BOUNDS.maxEntryBytes)
-      throw new WaymarkError("quota_exceeded", `the entry ${tooLarge(content.length, PROTOCOL_BOUNDS)}, with its maintenance`);
+      throw new WaymarkError("quota_exceeded", `the entry with its maintenance ${tooLarge(content.length, PROTOCOL_BOUNDS)}`);
   }
   return { ...stamped, health: shownHealth(condition), content };
 }
 
-/** The key in a request, with this cluster's id if the request has none. Throws `invalid_argument` for an impossible key. */
+/** The key in a request, with this cluster's id if the request names no cluster. Throws `invalid_argument` for an invalid key. */
 export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: EntryBounds): KeyText {
   const problems = new FieldProblems(bounds);
   checkEntryKey(key, problems);
@@ -290,7 +292,7 @@ export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: 
   return loadViewOf(load, receivedWallMs);
 }
 
-/** Checks the fields that a record's entry must have and a client's entry need not have. */
+/** Checks the fields that are required in a record's entry and optional in a client's entry. */
 function checkStamps(entry: EntryFields, problems: FieldProblems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
@@ -304,10 +306,10 @@ function checkStamps(entry: EntryFields, problems: FieldProblems): void {
 }
 
 function tooLarge(sizeBytes: number, bounds: EntryBounds): string {
-  return `is ${sizeBytes} bytes encoded, at most ${bounds.maxEntryBytes}`;
+  return `has ${sizeBytes} bytes when encoded, at most ${bounds.maxEntryBytes} are allowed`;
 }
 
-/** Content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content. */
+/** The content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content. */
 export function finishEntry(content: Uint8Array, tail: EntryTail): Uint8Array {
   const tailBytes = writeTail(tailScratch, 0, tail);
   const sealed = takeBytes(content.length + tailBytes);
@@ -322,17 +324,17 @@ const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 export function keyPrefixBytes(bytes: Uint8Array): number {
   const reader = new WireReader(bytes);
   const tag = reader.tag();
-  assert(tag === ENTRY_TAG.key, "a sealed entry starts with its key");
+  assert(tag === ENTRY_TAG.key, "a finished entry must start with its key");
   reader.skip(tag);
   return reader.at;
 }
 
-/** A finished entry as a message, for answers that need its fields. */
+/** Decodes a finished entry to a message, for answers that need its fields. */
 export function decodeMessage(bytes: Uint8Array): Entry {
   return fromBinary(EntrySchema, bytes);
 }
 
-/** The function_id of an entry's content or of a finished entry. Empty for other kinds. */
+/** The function_id in an entry's content or in a finished entry. Empty for other kinds. */
 export function functionId(bytes: Uint8Array): string {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "function" ? detail.value.functionId : "";
@@ -344,7 +346,7 @@ export function topicPatterns(bytes: Uint8Array): readonly string[] {
   return detail.case === "topic" ? detail.value.patterns : [];
 }
 
-/** The fields with these names, as `readEntry` expects them. */
+/** The bit mask of these fields, as `readEntry` expects it. */
 function fieldBits(...names: readonly (keyof typeof ENTRY_TAG)[]): number {
   return names.reduce((bits, name) => bits | (1 << (ENTRY_TAG[name] >> 3)), 0);
 }
@@ -359,11 +361,11 @@ const LARGE: Readonly<Record<keyof LargeFields, number>> = {
   tags: fieldBits("tags"),
 };
 
-/** A finished entry as plain values. `life` is the state of its origin. Its large fields are skipped, and decoded by `read`. */
+/** Decodes a finished entry to plain values. `life` is the state of its origin. Large fields are skipped; `read` decodes them. */
 export function decodeEntry(bytes: Uint8Array, life: OriginStatus): EntryView {
   const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
   const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
-  assert(key !== undefined && findKind(key.kind) !== undefined, "a sealed entry has a key with a kind", { kind: key?.kind });
+  assert(key !== undefined && findKind(key.kind) !== undefined, "a finished entry must have a key with a kind", { kind: key?.kind });
   return {
     key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
     scope: scope as Scope, // Checked when it was stored.

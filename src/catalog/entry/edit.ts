@@ -1,4 +1,4 @@
-/** Changes single fields of a finished entry and keeps every other byte, so that fields of newer versions survive. */
+/** Changes single fields of a finished entry and keeps all other bytes, so that fields of newer versions survive. */
 import {
   ENTRY_TAG,
   type MaintenanceFields,
@@ -11,7 +11,7 @@ import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowi
 import { HEALTH, type Health } from "../record/record.ts";
 import { type CheckState, worstOf } from "./checks.ts";
 
-/** Tag and length of a text of at most 16 KiB, or tag and value of a number. */
+/** Size of the tag and length of a text of at most 16 KiB, or of the tag and value of a number. */
 const HEAD_BYTES = 8;
 
 export function withNode(sealed: Uint8Array, nodeId: string): Uint8Array {
@@ -27,36 +27,36 @@ function withText(sealed: Uint8Array, tag: number, text: string): Uint8Array {
   return replaced(sealed, tag, field.subarray(0, writeText(field, writeVarint(field, 0, tag), text)));
 }
 
-/** What is said of the health of an entry, beside what its client registered. */
+/** The values from which the health of an entry is computed. */
 export interface HealthInputs {
-  /** What the client reported. */
+  /** The health that the client reported. */
   readonly reported: Health;
-  /** What its checks have found. */
+  /** The results of its checks. */
   readonly states: readonly CheckState[];
   readonly maintenance: MaintenanceFields | undefined;
 }
 
 /** The health that readers see. */
 export function shownHealth({ reported, states, maintenance }: HealthInputs): Health {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one of those that it is made of
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the result is one of the health values that were passed in
   return maintenance === undefined ? (worstOf(reported, states) as Health) : HEALTH.MAINTENANCE;
 }
 
 /**
- * The content of an entry, without its tail, in this condition. Without checks and maintenance the bytes are those that its client's registration
- * makes.
+ * The content of an entry, without its tail, with these health inputs. Without checks and maintenance, the bytes are the same as after the
+ * client's registration.
  */
 export function inCondition(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
-  const isTold = hasChecks || maintenance !== undefined;
+  const hasReported = hasChecks || maintenance !== undefined;
   const found = takeBytes(
     HEAD_BYTES + states.reduce((size, state) => size + HEAD_BYTES + roomCheckState({ lastHealth: HEALTH.UNSET, ...state }), 0),
   );
   let at = 0;
   for (const state of states) at = writeCheckState(found, at, ENTRY_TAG.checkStates, { lastHealth: HEALTH.UNSET, ...state });
   const shown = replaced(content, ENTRY_TAG.health, numberField(ENTRY_TAG.health, shownHealth(condition)));
-  const told = replaced(shown, ENTRY_TAG.reportedHealth, isTold ? numberField(ENTRY_TAG.reportedHealth, reported) : NOTHING);
-  const checked = replaced(told, ENTRY_TAG.checkStates, found.subarray(0, at));
+  const withReport = replaced(shown, ENTRY_TAG.reportedHealth, hasReported ? numberField(ENTRY_TAG.reportedHealth, reported) : NOTHING);
+  const checked = replaced(withReport, ENTRY_TAG.checkStates, found.subarray(0, at));
   return replaced(checked, ENTRY_TAG.maintenance, maintenance === undefined ? NOTHING : maintenanceField(maintenance));
 }
 
@@ -73,8 +73,8 @@ function numberField(tag: number, value: number): Uint8Array {
 }
 
 /**
- * Puts the field in the place of the first field with its number, or before the first field with a higher number, as our encoder would. Of
- * repeated fields with one number the last one counts. An empty field only takes away what is there.
+ * Replaces the first field with this tag, or inserts the field before the first field with a higher tag, as our encoder would. All further
+ * fields with this tag are removed. An empty `field` only removes.
  */
 function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Array {
   const out = takeBytes(sealed.length + field.length);

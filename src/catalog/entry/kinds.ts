@@ -1,5 +1,5 @@
 /** The kinds of entry, one row each: the DNS labels of the kind, and the rules of its detail that the contract cannot express. */
-// Only this function, because the whole library is 47 files.
+// Imports only this function, because the whole library has 47 files.
 import parseSemver from "semver/functions/parse.js";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
@@ -11,11 +11,11 @@ import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 export type EntrySource = "client" | "node" | "record";
 
 export interface KindRow {
-  /** Labels of its names in DNS (`_svc._tcp.<name>…`). Answers use the first one. Empty if the kind has no names in DNS. */
+  /** Labels of its names in DNS (`_svc._tcp.<name>…`). Answers use the first label. Empty if the kind has no names in DNS. */
   readonly dnsLabels: readonly string[];
   /**
-   * Adds the faults of a detail of this kind, beyond the contract's rules. A word that this version does not know belongs to another
-   * version: it is refused from a client, but kept and passed on in a record.
+   * Adds the problems of a detail of this kind, beyond the contract's rules. A word that this version does not know comes from another
+   * version: a client's entry with it is refused, but a record with it is stored and passed on.
    */
   readonly check?: (detail: DetailFields, problems: FieldProblems, writer: EntrySource) => void;
 }
@@ -29,14 +29,14 @@ export const KINDS: Readonly<Record<Kind, KindRow>> = {
   [KIND.NODE]: { dnsLabels: [] },
 };
 
-/** The roles of a cache and the guarantees of a queue. Other programs look for these words. */
+/** The roles of a cache and the guarantees of a queue. Other programs compare these words. */
 export const CACHE_ROLES = ["primary", "replica", "coordinator", "synchronizer", "monitor", "edge"] as const;
 export const DELIVERY_GUARANTEES = ["at-most-once", "at-least-once", "exactly-once", "fire-and-forget", "broadcast", "quorum"] as const;
 
-/** The highest number of a kind. The numbers are dense from 1. */
+/** The highest number of a kind. The numbers start at 1 and have no gaps. */
 export const LAST_KIND = Math.max(...Object.values(KIND));
 
-/** The kind of a wire number, or undefined for a number this version does not know. */
+/** The kind with this number on the wire, or undefined for a number that this version does not know. */
 export function findKind(wire: number): Kind | undefined {
   return wire >= 1 && wire <= LAST_KIND && Number.isInteger(wire) ? (wire as Kind) : undefined;
 }
@@ -73,5 +73,5 @@ function checkCache(detail: DetailFields, problems: FieldProblems, writer: Entry
 }
 
 function checkWord(word: string, known: readonly string[], field: string, problems: FieldProblems): void {
-  if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} is none of ${known.join(", ")}`);
+  if (word !== "" && !known.includes(word)) problems.add(field, `${quoted(word)} must be one of ${known.join(", ")}`);
 }

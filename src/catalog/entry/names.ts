@@ -1,4 +1,4 @@
-/** Names and their bounds (semantics.md, Names and bounds): the parsers that make branded names, and fast tests for hot paths. */
+/** Names and their bounds (semantics.md, Names and bounds): parsers for branded names, and fast checks for hot paths. */
 
 import { isIpv4, parseAddress } from "../../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
@@ -6,64 +6,67 @@ import { type FieldViolation, invalid, MAX_VIOLATIONS, WaymarkError } from "../.
 import { type TimeFields, utf8Size } from "../../lib/protowire.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 
-/** Dot-separated lower-case labels, at most 63 characters a label and 200 in all. */
+/** Dot-separated lower-case labels, at most 63 characters per label and 200 in total. */
 export type Namespace = string & { readonly __brand: "Namespace" };
 /** Name, instance id, tag, capability or resource: 1 to 128 of `[A-Za-z0-9._:/@+-]`. */
 export type Name = string & { readonly __brand: "Name" };
 
 /** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
 export interface EntryBounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
-  /** They are not the settings of a node but the most that any node can be set to. Refusals say so. */
+  /** These bounds are not one node's settings but the highest limits that a node can configure. Error messages mention it. */
   readonly isOfAnyNode?: true;
 }
 
-/** Bounds of existing records, whichever node wrote them. `lib/bounds.ts` has the table. */
+/** Bounds of existing records, whichever node wrote them. The table is in `lib/bounds.ts`. */
 export const PROTOCOL_BOUNDS: EntryBounds = { ...RECORD_BOUNDS, isOfAnyNode: true };
 
 /**
- * Bounds of a request that registers nothing. Its names may be as large as any node may store, even if this node allows its own clients
- * less. The number of names in a request is this node's setting.
+ * Bounds of a request that registers nothing. Its names may be as long as any node may store, even if this node permits its own clients
+ * less. The number of names in a request is limited by this node's setting.
  */
 export function askedBounds({ maxRequestEntries, maxRequestBytes }: EntryBounds): EntryBounds {
   return { ...PROTOCOL_BOUNDS, maxRequestEntries, maxRequestBytes };
 }
 
-/** The control plane owns this namespace and all below it. */
+/** The control plane owns this namespace and all namespaces below it. */
 export const CONTROL_NAMESPACE = "discovery";
-/** Where nodes register themselves. */
+/** The namespace in which nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
-/** Metadata key of the entry of a node with a DNS gateway: the zones that it serves, with spaces between. */
+/** Metadata key in the entry of a node with a DNS gateway: the zones that it serves, separated by spaces. */
 export const DNS_ZONES_KEY = "waymark.dns.zones";
-/** Where resolvers register themselves. `rules.ts` says what they may write. */
+/** The namespace in which resolvers register themselves. `rules.ts` defines their permitted entries. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 /** Reserved, because its names would collide with `<node>.node.<zone>` in DNS. */
 const NODE_NAMESPACE = "node";
 
-/** Throws `invalid_argument` that names `field`. */
+/** Parses a namespace. Throws `invalid_argument` that names `field`. */
 export function parseNamespace(text: string, field: string, bounds: EntryBounds): Namespace {
   if (!isNamespace(text, bounds)) throw invalid(field, namespaceRule(text, bounds));
   return text as Namespace; // The only cast to Namespace.
 }
 
-/** Throws `invalid_argument` that names `field`. */
+/** Parses a name. Throws `invalid_argument` that names `field`. */
 export function parseName(text: string, field: string, bounds: EntryBounds): Name {
   if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength, bounds));
   return text as Name; // The only cast to Name.
 }
 
-/** Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, not `svc.marketing`. Empty covers all. */
+/**
+ * Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, not `svc.marketing`. An empty prefix
+ * covers all.
+ */
 export function namespaceCovers(prefix: string, namespace: string): boolean {
   if (prefix === "") return true;
   if (!namespace.startsWith(prefix)) return false;
   return namespace.length === prefix.length || namespace.charCodeAt(prefix.length) === DOT;
 }
 
-/** Whether a namespace belongs to the control plane, which policy never filters. */
+/** Whether a namespace belongs to the control plane. The policy never filters such namespaces. */
 export function isControlNamespace(namespace: string): boolean {
   return namespaceCovers(CONTROL_NAMESPACE, namespace);
 }
 
-/** Whether ordinary clients may not register in a namespace. `rules.ts` says which others may. */
+/** Whether ordinary clients cannot register in a namespace. `rules.ts` defines which callers can. */
 export function isReservedNamespace(namespace: string): boolean {
   return isControlNamespace(namespace) || namespace === NODE_NAMESPACE;
 }
@@ -71,7 +74,7 @@ export function isReservedNamespace(namespace: string): boolean {
 const DOT = 46;
 const HYPHEN = 45;
 
-/** Sets of characters, one bit each in the table. */
+/** Sets of characters, one bit for each set in the table. */
 export const CHARS = { NAME: 1, HOST: 2, ALIAS: 4, LABEL: 8 } as const;
 export type Chars = (typeof CHARS)[keyof typeof CHARS];
 
@@ -105,7 +108,7 @@ export function consistsOf(text: string, chars: Chars, maxLength: number): boole
   return true;
 }
 
-/** 1 to `maxLength` of `[A-Za-z0-9._:/@+-]`. */
+/** Whether a text is 1 to `maxLength` characters of `[A-Za-z0-9._:/@+-]`. */
 export function isName(text: string, maxLength: number): boolean {
   return text.length > 0 && consistsOf(text, CHARS.NAME, maxLength);
 }
@@ -126,45 +129,45 @@ export function isNamespace(text: string, bounds: EntryBounds): boolean {
   return true;
 }
 
-/** A value for an error message: quoted, shortened, and without control characters. */
+/** A value for an error message: quoted, shortened, and with control characters escaped. */
 export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
-/** Behind a bound that is more than the settings of most nodes, and than the contract says. */
-const OF_ANY_NODE = " (the most that any node can be set to allow)";
+/** Follows a bound that is higher than the settings of most nodes and than the contract. */
+const OF_ANY_NODE = " (the highest limit that a node can configure)";
 
-/** `bounds` where the length is one of theirs. */
+/** The rule for a name. `bounds` is set if the length is one of its bounds. */
 export function nameRule(text: string, maxLength: number, bounds?: EntryBounds): string {
   const isOfAnyNode = bounds?.isOfAnyNode === true && (maxLength === bounds.maxNameLength || maxLength === bounds.maxIdLength);
-  const rule = `1 to ${maxLength} of [A-Za-z0-9._:/@+-]${isOfAnyNode ? OF_ANY_NODE : ""}`;
+  const rule = `1 to ${maxLength} characters of [A-Za-z0-9._:/@+-]${isOfAnyNode ? OF_ANY_NODE : ""}`;
   return text === "" ? `is required: ${rule}` : `${quoted(text)} (${counted(text.length, "character")}) must be ${rule}`;
 }
 
 export function namespaceRule(text: string, bounds: EntryBounds): string {
   if (text === "") return "is required: dot-separated labels of [a-z0-9-]";
-  return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} a label and ${bounds.maxNamespaceLength} in all${bounds.isOfAnyNode === true ? OF_ANY_NODE : ""}`;
+  return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} characters per label and ${bounds.maxNamespaceLength} in total${bounds.isOfAnyNode === true ? OF_ANY_NODE : ""}`;
 }
 
-// Collects the faults of one message, and has the small checks that the contract's rules consist of (`gen/…_rules.ts` calls them).
+// Collects the problems of one message, and has the basic checks that the contract's rules consist of (`gen/…_rules.ts` calls them).
 
 const NANOS_PER_SECOND = 1_000_000_000;
 /** End of the year 9999, the highest time of a Timestamp. */
 const MAX_TIMESTAMP_SECONDS = 253_402_300_799;
 
-// A host as a name, an IPv4 literal, or an IPv6 literal in brackets.
+// The host is a name, an IPv4 literal, or an IPv6 literal in brackets.
 const ADDRESS = /^(?:[A-Za-z0-9._-]{1,253}|\[(?=[^\]]{1,253}\])[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(\d{1,5})$/;
 
 export class FieldProblems {
   readonly bounds: EntryBounds;
-  /** Number of faults. Only the first of them are kept. */
+  /** Number of problems. Only the first ones are kept. */
   count = 0;
   readonly #violations: FieldViolation[] = [];
   readonly #isOfRecord: boolean;
-  /** The namespace that was found good last. HOT: entries of one request mostly have one namespace (bench/register.ts). */
+  /** The last valid namespace. HOT: entries of one request mostly have the same namespace (bench/register.ts). */
   #goodNamespace: string | undefined;
 
-  /** `isOfRecord`: an unknown enum value comes from a newer version, and is kept and passed on. */
+  /** With `isOfRecord`, an unknown enum value is accepted: it comes from a newer version, and is stored and passed on. */
   constructor(bounds: EntryBounds, isOfRecord = false) {
     this.bounds = bounds;
     this.#isOfRecord = isOfRecord;
@@ -175,7 +178,7 @@ export class FieldProblems {
     if (this.#violations.length < MAX_VIOLATIONS) this.#violations.push({ field, description });
   }
 
-  /** Puts `prefix` before the fields of all faults that were added since `count` was `before`. */
+  /** Puts `prefix` before the fields of all problems that were added since `count` was `before`. */
   under(before: number, prefix: string): void {
     for (let i = before; i < this.#violations.length; i++) {
       const violation = this.#violations[i];
@@ -183,7 +186,7 @@ export class FieldProblems {
     }
   }
 
-  /** Throws `invalid_argument` with all faults, if there are any, and clears them. `prefix` goes before every field. */
+  /** Throws `invalid_argument` with all problems, if there are any, and clears them. `prefix` goes before every field. */
   throwIfAny(prefix = ""): void {
     if (this.count === 0) return;
     this.under(0, prefix);
@@ -193,7 +196,7 @@ export class FieldProblems {
     throw new WaymarkError("invalid_argument", `${violations[0]?.field}: ${violations[0]?.description}${more}`, { violations });
   }
 
-  /** 1 to the bound of `[A-Za-z0-9._:/@+-]`. */
+  /** The text must be 1 to `maxLength` characters of `[A-Za-z0-9._:/@+-]`. */
   name(text: string, maxLength: number, field: string): void {
     if (text.length === 0 || !consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength, this.bounds));
   }
@@ -209,18 +212,18 @@ export class FieldProblems {
       this.add(field, `${quoted(text)} must be an IPv4 or IPv6 literal or a DNS name, at most ${maxLength} characters`);
   }
 
-  /** `host:port` with a port from 1. */
+  /** The text must be `host:port` with a port from 1 to 65535. */
   address(text: string, maxLength: number, field: string): void {
     const port = text.length <= maxLength ? Number(ADDRESS.exec(text)?.[1] ?? 0) : 0;
-    if (port < 1 || port > 65_535) this.add(field, `${quoted(text)} must be host:port, an IPv6 host in brackets`);
+    if (port < 1 || port > 65_535) this.add(field, `${quoted(text)} must be host:port, with an IPv6 host in brackets`);
   }
 
   alias(text: string, maxLength: number, field: string): void {
     if (text.length === 0 || !consistsOf(text, CHARS.ALIAS, maxLength))
-      this.add(field, `${quoted(text)} must be 1 to ${maxLength} of [A-Za-z0-9._-]`);
+      this.add(field, `${quoted(text)} must be 1 to ${maxLength} characters of [A-Za-z0-9._-]`);
   }
 
-  /** 1 to the bound of characters (code points). The text must be well-formed. */
+  /** The text must be well-formed and have 1 to `maxLength` characters (code points). */
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else if (text.length > maxLength && codePointsOf(text) > maxLength) {
@@ -228,14 +231,14 @@ export class FieldProblems {
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  /** At most this many bytes. The text must be well-formed. */
+  /** The text must be well-formed and have at most this many bytes. */
   bytes(text: string, maxBytes: number, field: string): void {
     // A character has at most three bytes, so short values need no count.
     if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes) this.add(field, `has ${utf8Size(text)} bytes, at most ${maxBytes}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  /** `rule` is the pattern in words. */
+  /** The text must match the pattern; `rule` describes it for the error message. */
   pattern(text: string, { pattern, rule }: { readonly pattern: RegExp; readonly rule: string }, field: string): void {
     if (!pattern.test(text)) this.add(field, `${quoted(text)} must be ${rule}`);
   }
@@ -250,24 +253,24 @@ export class FieldProblems {
     // HOT: most entries have few tags; a Set pays off only from about ten on.
     if (length <= 8) {
       for (let i = 1; i < length; i++) {
-        for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${field}[${i}]`, `${quoted(items[i] ?? "")} is there twice`);
+        for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${field}[${i}]`, `${quoted(items[i] ?? "")} is listed twice`);
       }
       return;
     }
     const seen = new Set<string>();
     for (let i = 0; i < length; i++) {
       const item = items[i] ?? "";
-      if (seen.has(item)) this.add(`${field}[${i}]`, `${quoted(item)} is there twice`);
+      if (seen.has(item)) this.add(`${field}[${i}]`, `${quoted(item)} is listed twice`);
       seen.add(item);
     }
   }
 
-  /** min ≤ value ≤ max; NaN is refused. */
+  /** The value must be from `min` to `max`; NaN is refused. */
   range(value: number, min: number, max: number, field: string): void {
     if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
   }
 
-  /** A value of an enum with the numbers 0 to `last`. */
+  /** The value must be one of an enum with the numbers 0 to `last`. */
   known(value: number, last: number, noun: string, field: string): void {
     if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}`);
   }
@@ -277,7 +280,7 @@ export class FieldProblems {
     if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) this.add(field, "must be a time from 1970 to 9999");
   }
 
-  /** From `minMs`, whole seconds, to the bound. */
+  /** The duration must be from `minMs`, in whole seconds, to `maxMs`. */
   duration(duration: TimeFields, maxMs: number, field: string, minMs = 0): void {
     const [minSeconds, maxSeconds] = [minMs / 1000, maxMs / 1000];
     const [seconds, { nanos }] = [Number(duration.seconds), duration];
@@ -306,7 +309,7 @@ export function findHostForm(host: string, maxLength: number): HostForm | undefi
   const length = host.length;
   if (length === 0 || !consistsOf(host, CHARS.HOST, maxLength)) return undefined;
   let labelStart = 0;
-  let isNumeric = true; // Of the current label.
+  let isNumeric = true; // True while the current label has only digits.
   for (let i = 0; i <= length; i++) {
     const unit = i < length ? host.charCodeAt(i) : DOT;
     if (unit === COLON) return parseAddress(host) !== undefined ? "ipv6" : undefined;

@@ -1,7 +1,8 @@
 /**
  * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL costs 50 times as much;
- * test/catalog/entry/rules.test.ts shows that both agree. This file has the rules that only code can state: unique target names, hosts that clients
- * can connect to, reserved namespaces, a detail that fits its kind, metadata that Waymark uses, the required fields of a record. `kinds.ts` has the rules of each detail.
+ * test/catalog/entry/rules.test.ts proves that both agree. This file has the rules that only code can express: unique target names, hosts
+ * that clients can connect to, reserved namespaces, a detail that matches its kind, metadata that Waymark uses, the required fields of a
+ * record. `kinds.ts` has the rules of each detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
@@ -25,7 +26,7 @@ import {
 } from "./names.ts";
 import { SCOPE } from "./scope.ts";
 
-/** Adds all faults of an entry. */
+/** Adds all problems of an entry. */
 export function checkEntry(entry: EntryFields, problems: FieldProblems, writer: EntrySource): void {
   checkContract(entry, problems);
   const { key, detail, targets } = entry;
@@ -42,7 +43,7 @@ export function checkEntry(entry: EntryFields, problems: FieldProblems, writer: 
   if (problems.count !== before) problems.under(before, `${detail.case}.`);
 }
 
-/** The kind of an entry: as given, else the kind of its detail, else SERVICE. Valid once `checkEntry` has found no fault. */
+/** The kind of an entry: the given kind, otherwise the kind of its detail, otherwise SERVICE. Valid after `checkEntry` found no problem. */
 export function kindOf(key: EntryKeyFields, detail: EntryFields["detail"]): Kind {
   return findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
 }
@@ -51,11 +52,11 @@ function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems
   const kind = findKind(key.kind);
   if (writer === "record" && kind === undefined) problems.add("key.kind", key.kind === 0 ? "is required" : `${key.kind} is not a kind`);
   if (kind !== undefined && detail.case !== undefined && KIND_OF_DETAIL[detail.case] !== kind) {
-    problems.add(detail.case, `does not go with kind ${WORD_OF_KIND[kind]}`);
+    problems.add(detail.case, `does not match kind ${WORD_OF_KIND[kind]}`);
   }
 }
 
-/** Which callers may register there is another question: `discovery/registrar/write-authorization.ts` has the answer. */
+/** Checks an entry in a reserved namespace. `discovery/registrar/write-authorization.ts` decides which callers may register there. */
 function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const row = findRoleNamespace(key.namespace);
   if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
@@ -66,7 +67,7 @@ function checkTargetHosts(targets: readonly TargetFields[], problems: FieldProbl
   for (let i = 0; i < targets.length; i++) {
     const host = targets[i]?.host ?? "";
     const reason = uncallableReason(host);
-    // The contract's rules have refused other text.
+    // The contract's rules refuse all other text.
     if (reason !== undefined && findHostForm(host, problems.bounds.maxHostLength) !== undefined)
       problems.add(`targets[${i}].host`, `${quoted(host)} is ${reason}; no client can connect to it`);
   }
@@ -77,12 +78,12 @@ function checkTargetNames(targets: readonly TargetFields[], problems: FieldProbl
   for (let i = 0; i < targets.length; i++) {
     const name = targets[i]?.name ?? "";
     if (name === "") continue;
-    if (seen.has(name)) problems.add(`targets[${i}].name`, `${quoted(name)} is there twice`);
+    if (seen.has(name)) problems.add(`targets[${i}].name`, `${quoted(name)} is listed twice`);
     seen.add(name);
   }
 }
 
-// Validates the metadata keys that Waymark itself uses. All other metadata is free for clients.
+// Validates the metadata keys that Waymark itself uses. Clients may use all other keys freely.
 
 const DNS_PREFIX = "waymark.dns.";
 const DNS_KEYS: readonly string[] = Object.values(METADATA_KEY).filter((key) => key.startsWith(DNS_PREFIX));
@@ -104,24 +105,24 @@ function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Fie
     problems.add(`metadata[${quoted(METADATA_KEY.IMPORT)}]`, nameRule(importer, maxNameLength, problems.bounds));
 }
 
-// The namespaces of the control plane, and who may write each (semantics.md, Names and bounds). Every other namespace below `discovery` is closed to all
-// writers. Policy filters none of them, and no quota counts there, so each row has bounds of its own.
+// The namespaces of the control plane, and the permitted writers of each (semantics.md, Names and bounds). No caller can write in any other
+// namespace below `discovery`. The policy filters none of these namespaces, and no quota applies there, so each row has its own bounds.
 
-/** A namespace where each node writes its own entry, and nobody anything else. */
+/** A namespace in which each node writes its own entry, and no client writes. */
 interface NodesNamespace {
   readonly writers: "nodes";
 }
 
-/** A namespace where callers with a role may register, within bounds. */
+/** A namespace in which callers with a role may register, within bounds. */
 export interface RoleNamespace {
   readonly writers: "mesh.resolve";
-  /** Adds the faults of an entry that does not belong there. */
+  /** Adds the problems of an entry that is not permitted there. */
   readonly check: (entry: EntryFields, key: EntryKeyFields, problems: FieldProblems) => void;
-  /** Most entries that one principal may have there. */
+  /** Maximum number of entries that one principal may have there. */
   readonly maxEntries: number;
-  /** Most bytes of an encoded entry without load and times. */
+  /** Maximum size in bytes of an encoded entry without load and times. */
   readonly maxEntryBytes: number;
-  /** Longest ttl of a lease. It is how long the entry of a program that died stays. */
+  /** Longest ttl of a lease. This is how long the entry of a crashed program stays. */
   readonly maxTtlMs: number;
 }
 
@@ -129,7 +130,7 @@ type ControlNamespace = NodesNamespace | RoleNamespace;
 
 const CONTROL_NAMESPACES: ReadonlyMap<string, ControlNamespace> = new Map<string, ControlNamespace>([
   [NODES_NAMESPACE, { writers: "nodes" }],
-  // A resolver runs on each of many machines, and they may share one credential.
+  // Resolvers run on many machines, which may share one credential.
   [RESOLVERS_NAMESPACE, { writers: "mesh.resolve", check: checkResolver, maxEntries: 256, maxEntryBytes: 8192, maxTtlMs: 300_000 }],
 ]);
 
@@ -138,20 +139,20 @@ export function isOfNodes(namespace: string): boolean {
   return CONTROL_NAMESPACES.get(namespace)?.writers === "nodes";
 }
 
-/** The row of a namespace where callers with a role may register. Undefined for all others. HOT: mostly it compares some characters. */
+/** The row of a namespace in which callers with a role may register. Undefined for all others. HOT: mostly it compares a few characters. */
 export function findRoleNamespace(namespace: string): RoleNamespace | undefined {
   const row = isControlNamespace(namespace) ? CONTROL_NAMESPACES.get(namespace) : undefined;
   return row === undefined || row.writers === "nodes" ? undefined : row;
 }
 
-/** A resolver is a SERVICE under its own id. It claims no other name, has no node probe anything, and is for readers of its own region. */
+/** Checks a resolver's entry: a SERVICE under its own id, without aliases and checks, for readers of its own region. */
 function checkResolver({ aliases, checks, detail, scope }: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const { name, instanceId } = key;
   const kind = findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
-  if (kind !== KIND.SERVICE) problems.add("key.kind", `an entry of ${RESOLVERS_NAMESPACE} must be a service`);
+  if (kind !== KIND.SERVICE) problems.add("key.kind", `must be SERVICE for an entry in ${RESOLVERS_NAMESPACE}`);
   if (!isName(name, NODE_BOUNDS.maxIdLength)) problems.add("key.name", nameRule(name, NODE_BOUNDS.maxIdLength));
-  if (instanceId !== name) problems.add("key.instance_id", `${quoted(instanceId)} must be the name: both are the id of the resolver`);
-  if (aliases.length > 0) problems.add("aliases", `an entry of ${RESOLVERS_NAMESPACE} may have none`);
-  if (checks.length > 0) problems.add("checks", `an entry of ${RESOLVERS_NAMESPACE} may have none`);
-  if (scope > SCOPE.REGION) problems.add("scope", "a resolver serves its own region: REGION is the widest scope");
+  if (instanceId !== name) problems.add("key.instance_id", `${quoted(instanceId)} must equal key.name: both are the resolver's id`);
+  if (aliases.length > 0) problems.add("aliases", `must be empty for an entry in ${RESOLVERS_NAMESPACE}`);
+  if (checks.length > 0) problems.add("checks", `must be empty for an entry in ${RESOLVERS_NAMESPACE}`);
+  if (scope > SCOPE.REGION) problems.add("scope", "must be REGION or narrower, because a resolver serves its own region");
 }

@@ -1,4 +1,4 @@
-/** The order of scopes, and which nodes may hold which records (semantics.md, Scopes). */
+/** The order of scopes, and which nodes may store which records (semantics.md, Scopes). */
 
 /** Ordered as on the wire: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
 export const SCOPE = { UNSET: 0, LOCAL: 1, ZONE: 2, REGION: 3, GLOBAL: 4 } as const;
@@ -6,7 +6,7 @@ export type Scope = (typeof SCOPE)[keyof typeof SCOPE];
 
 export const SCOPE_NAMES = ["unspecified", "local", "zone", "region", "global"] as const;
 
-/** The wider of two. */
+/** The wider of two scopes. */
 export function widest(a: Scope, b: Scope): Scope {
   return a > b ? a : b;
 }
@@ -19,18 +19,18 @@ interface OriginLocality {
   readonly region: string;
 }
 
-/** The relation of two places. */
+/** The relation of two nodes, by their clusters and regions. */
 export function relationOf(a: OriginLocality, b: OriginLocality): Exclude<OriginRelation, "self"> {
   if (a.clusterId === b.clusterId) return "cluster";
   return a.region === b.region ? "region" : "remote";
 }
 
-/** The narrowest scope that reaches from one place to the other. */
+/** The narrowest scope in which a record of one location reaches the other. */
 export function scopeBetween(a: OriginLocality, b: OriginLocality): Scope {
   return { cluster: SCOPE.ZONE, region: SCOPE.REGION, remote: SCOPE.GLOBAL }[relationOf(a, b)];
 }
 
-/** Whether a node with this relation to the origin may hold a record of this scope. */
+/** Whether a node with this relation to the origin may store a record of this scope. */
 export function mayHold(scope: Scope, relation: OriginRelation): boolean {
   switch (relation) {
     case "self":

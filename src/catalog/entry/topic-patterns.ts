@@ -1,23 +1,23 @@
-/** Subject patterns of topics, and the subjects that they match. */
+/** Subject patterns of topics, and the match of patterns and subjects. */
 
-/** The words of a pattern. `*` stands for one word, `#` for any number of words, including none. */
+/** The words of a pattern. `*` matches one word, `#` any number of words, including none. */
 export type TopicPattern = readonly string[];
 
 export const PATTERN_RULE =
-  "must be words separated by dots, where * stands for one word, # for any number of words, and > at the end for one or more";
-export const SUBJECT_RULE = "must be words separated by dots, without *, # and >";
+  "must be words separated by dots, where * matches one word, # any number of words, and > at the end one or more words";
+export const SUBJECT_RULE = "must be words separated by dots, without *, # or >";
 /** Longer words and patterns are refused before any comparison. */
 const MAX_LENGTH = 256;
 const WORD = /^[^.*#>\s\p{Cc}]+$/u;
 
-/** Undefined for text that is not a pattern. */
+/** The words of a pattern, or undefined for text that is not a pattern. */
 export function parsePattern(text: string): TopicPattern | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = patternWords(text);
   return words.every((word) => word === "*" || word === "#" || WORD.test(word)) ? words : undefined;
 }
 
-/** The words of a valid pattern. A `>` at the end is like `#`, as in NATS, but stands for at least one word. */
+/** The words of a valid pattern. A `>` at the end is like `#`, as in NATS, but matches at least one word. */
 export function patternWords(text: string): TopicPattern {
   const words = text.split(".");
   if (words.at(-1) === ">") words.splice(-1, 1, "*", "#");
@@ -34,24 +34,24 @@ export function parseSubject(text: string): readonly string[] | undefined {
 /** Whether a pattern matches the subject. `tally` counts the compared words: usually the sum of both lengths, at most their product. */
 export function matchesSubject(pattern: TopicPattern, subject: readonly string[], tally = { steps: 0 }): boolean {
   let at = 0;
-  let said = 0;
-  // The last `#`, and the subject's word after those that it covers so far.
-  let tail: { readonly at: number; said: number } | undefined;
-  while (said < subject.length) {
+  let position = 0;
+  // The last `#`, and the index of the subject's word after the words that it covers so far.
+  let tail: { readonly at: number; position: number } | undefined;
+  while (position < subject.length) {
     tally.steps += 1;
     const word = pattern[at];
     if (word === "#") {
-      tail = { at, said };
+      tail = { at, position };
       at += 1;
-    } else if (word !== undefined && (word === "*" || word === subject[said])) {
+    } else if (word !== undefined && (word === "*" || word === subject[position])) {
       at += 1;
-      said += 1;
+      position += 1;
     } else if (tail === undefined) {
       return false;
     } else {
-      // The last `#` takes one more word. Earlier ones need not be tried again: this one can cover whatever they leave.
-      tail.said += 1;
-      said = tail.said;
+      // The last `#` covers one more word. Earlier ones need not be tried again, because the last one can cover all words that they leave.
+      tail.position += 1;
+      position = tail.position;
       at = tail.at + 1;
     }
   }

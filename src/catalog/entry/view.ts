@@ -1,4 +1,4 @@
-/** A decoded entry as plain values, for rooms that need its fields (DNS, select, listings). */
+/** A decoded entry as plain values, for components that need its fields (DNS, selection, listings). */
 import {
   copyLoadReport,
   ENTRY_TAG,
@@ -21,21 +21,24 @@ export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
   readonly observedWallMs: number;
 }
 
-/** Fields that may be large, and that few readers need. */
+/** Fields that may be large and that few readers need. */
 export type LargeFields = Pick<EntryFields, "aliases" | "capabilities" | "detail" | "metadata" | "tags">;
 
-/** The fields of an entry that answers need from every instance of a name. `read` gives the others. */
+/** The fields of an entry that answers need from every instance of a name. `read` returns the others. */
 export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targets" | "zone"> {
   readonly key: EntryKey;
   readonly scope: Scope;
-  /** Advice to caches. Undefined if the entry has none. */
+  /** Recommended ttl for caches. Undefined if the entry has none. */
   readonly ttlMs: number | undefined;
-  /** The health that readers see: ORPHANED while the origin is away. */
+  /** The health that readers see: ORPHANED while the origin is unreachable. */
   readonly health: Health;
   readonly load: LoadView | undefined;
-  /** When its node last changed anything of it, by the clock of that node. Undefined where nobody said. */
+  /** When its node last changed any field of it, by that node's clock. Undefined if it is unknown. */
   readonly updatedWallMs?: number | undefined;
-  /** Decodes a large field, again at each call. For an entry of the catalog only in the turn in which that was read, because its bytes are not kept. */
+  /**
+   * Decodes a large field on each call. For an entry of the catalog, call it only in the turn of the event loop that read the entry,
+   * because the bytes are not kept.
+   */
   readonly read: <F extends keyof LargeFields>(field: F) => LargeFields[F];
 }
 
@@ -44,7 +47,7 @@ export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
   return detail.case === "function" ? detail.value.version : "";
 }
 
-/** An entry made of targets, for an answer about a name that has no entry in the catalog. */
+/** An entry that is built from targets, for an answer about a name that has no entry in the catalog. */
 export function viewOfPlaces(
   targets: readonly TargetView[],
   facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,
@@ -52,20 +55,20 @@ export function viewOfPlaces(
   return { nodeId: "", zone: "", ...facts, load: undefined, targets, read: (field) => newEntry()[field] };
 }
 
-// The words under which an entry is found by transport and port. They are made once, when the entry arrives, so that a question need not
-// decode it.
+// The words under which an entry is found by transport and port. They are computed once, when the entry arrives, so that a query need not
+// decode the entry.
 
-/** A leading space makes these words unlike any name. */
+/** The leading space distinguishes these words from any name. */
 const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const satisfies Record<TransportProtocol, string>;
 
 export const TRANSPORTS: readonly TransportProtocol[] = ["tcp", "udp", "sctp"];
 
-/** The words of an entry with one plain target, as most have. */
+/** The words of an entry whose targets are unnamed, have ports and use TCP, as for most entries. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
 /** The words of an entry without targets. DNS lists its TXT records under TCP, and no query uses the second word. */
 export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
 
-/** The word of an entry with a target that has no port. */
+/** The word for an entry with a target that has no port. */
 const NO_PORT_WORD = " -";
 
 const LOWER_CASE_BIT = 0x20;
@@ -73,13 +76,13 @@ const SMALL_S = 0x73;
 const SMALL_U = 0x75;
 
 export function transportOf({ protocol }: Pick<TargetView, "protocol">): TransportProtocol {
-  // HOT: no lower-case copy unless the protocol begins with u or s (bench/codec.ts).
+  // HOT: avoids a lower-case copy unless the protocol begins with u or s (bench/codec.ts).
   const first = protocol.charCodeAt(0) | LOWER_CASE_BIT;
   if (first !== SMALL_S && first !== SMALL_U) return "tcp";
   return protocolOf(protocol).transport;
 }
 
-/** The word of a named port, or of a transport. */
+/** The word for a named port, or for a transport. */
 export function portWord(transport: TransportProtocol, port?: string): string {
   if (port === undefined) return TRANSPORT_WORDS[transport];
   // HOT: most ports use TCP, and an unchanged name costs nothing (bench/codec.ts).
@@ -91,7 +94,7 @@ export function hasPort({ port }: { readonly port: number }): boolean {
   return port !== 0;
 }
 
-/** The transports of the targets, and their named ports. Port names are unique in an entry. */
+/** The words of the targets' transports and named ports. Port names are unique in an entry. */
 export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "protocol">[]): readonly string[] {
   if (targets.length === 0) return NO_PORTS;
   if (targets.every((target) => target.name === "" && hasPort(target) && transportOf(target) === "tcp")) return PLAIN_PORTS;
@@ -113,14 +116,14 @@ export interface EntryTail {
   readonly load: LoadView | undefined;
 }
 
-/** A time with its tag and length. */
+/** Size of a time with its tag and length. */
 const TIME_BYTES = 24;
-/** Of a health with its tag. */
+/** Size of a health with its tag. */
 const ORPHANED_BYTES = 4;
-/** The largest size of a tail. */
+/** Largest size of a tail. */
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
-/** Writes load and times; `out` has `MAX_TAIL_BYTES` after `start`. Returns the offset after it. */
+/** Writes load and times; `out` must have `MAX_TAIL_BYTES` after `start`. Returns the offset after them. */
 export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: EntryTail): number {
   const at = load === undefined ? start : writeLoad(out, start, load);
   return writeTimeField(
@@ -136,7 +139,7 @@ export function writeLoad(out: Uint8Array, start: number, load: LoadView): numbe
   return writeLoadReport(out, start, ENTRY_TAG.load, { ...load, observedAt: timeOf(load.observedWallMs) });
 }
 
-/** Load as plain values. `receivedWallMs` stands in for a missing time of measurement. */
+/** Load as plain values. `receivedWallMs` replaces a missing time of measurement. */
 export function loadViewOf(report: LoadReportFields, receivedWallMs: number): LoadView {
   const { observedAt, ...load } = copyLoadReport(report);
   return { ...load, observedWallMs: observedAt === undefined ? receivedWallMs : timeMs(observedAt) };
@@ -153,10 +156,13 @@ export function readRegisteredMs(sealed: Uint8Array, from: number): number {
     if (tag === ENTRY_TAG.registeredAt) return timeMs(readTime(reader));
     reader.skip(tag);
   }
-  throw misplaced("no registered_at after the content");
+  throw misplaced("registered_at is missing after the content");
 }
 
-/** The ttl that a finished entry advises, in ms; undefined if it has none. HOT: once an entry of a list of services, of which nothing else is decoded. */
+/**
+ * The recommended ttl of a finished entry, in ms; undefined if it has none. HOT: runs for each entry of a list of services; only this is
+ * decoded.
+ */
 export function readTtlMs(sealed: Uint8Array): number | undefined {
   const reader = new WireReader(sealed);
   let ttlMs: number | undefined;
@@ -169,26 +175,26 @@ export function readTtlMs(sealed: Uint8Array): number | undefined {
 }
 
 /**
- * The latency in the load of a finished entry, in ms; 0 if it has none. `from` is the end of its content. HOT: once an entry of a service that is
- * counted for a summary.
+ * The latency in the load of a finished entry, in ms; 0 if it has none. `from` is the end of its content. HOT: runs for each entry of a
+ * service that is counted for a summary.
  */
 export function readLatencyMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);
-  // `writeTail` puts the load first.
+  // `writeTail` writes the load first.
   return !reader.isDone() && reader.tag() === ENTRY_TAG.load ? readLoadReport(reader).latencyMs : 0;
 }
 
-/** A stored entry as a view showed it: what it says beside the stored bytes comes after them. */
+/** The parts of an entry in the form of `shownBytes`: the stored bytes, and the fields that a view appended. */
 interface StoredView {
   /** Bytes of the entry as its origin stored it. */
   readonly storedBytes: number;
-  /** Whether its origin was away. */
+  /** Whether its origin was unreachable. */
   readonly isOrphaned: boolean;
-  /** A report that is newer than the stored one. */
+  /** A load report that is newer than the stored one. */
   readonly load: LoadView | undefined;
 }
 
-/** The bytes of an entry as a view shows it: what is not in the stored bytes comes after them. `readShown` tells them apart. */
+/** The bytes of an entry as a view shows it: fields that are not in the stored bytes are appended. `readShown` separates them again. */
 export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadView | undefined): Uint8Array {
   const out = new Uint8Array(stored.length + ORPHANED_BYTES + (load === undefined ? 0 : LOAD_REPORT_MAX_BYTES));
   out.set(stored);
@@ -198,7 +204,10 @@ export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadVi
   return out.subarray(0, at);
 }
 
-/** Tells the stored bytes of an entry from what a view added. Throws `invalid_argument` for bytes that no view can have shown. */
+/**
+ * Separates the stored bytes of an entry from the fields that a view appended. Throws `invalid_argument` for bytes that no view can have
+ * made.
+ */
 export function readShown(bytes: Uint8Array): StoredView {
   const reader = new WireReader(bytes);
   let [storedBytes, updatedWallMs, isOrphaned] = [0, 0, false];
@@ -211,11 +220,11 @@ export function readShown(bytes: Uint8Array): StoredView {
         storedBytes = reader.at;
       } else reader.skip(tag);
     } else if (tag === ENTRY_TAG.health) {
-      if (reader.varint() !== HEALTH.ORPHANED) throw misplaced("a health other than ORPHANED after updated_at");
+      if (reader.varint() !== HEALTH.ORPHANED) throw misplaced("a health other than ORPHANED follows updated_at");
       isOrphaned = true;
     } else if (tag === ENTRY_TAG.load) load = loadViewOf(readLoadReport(reader), updatedWallMs);
-    else throw misplaced("a field after updated_at");
+    else throw misplaced("a field other than health and load follows updated_at");
   }
-  if (storedBytes === 0) throw misplaced("no updated_at");
+  if (storedBytes === 0) throw misplaced("updated_at is missing");
   return { storedBytes, isOrphaned, load };
 }

@@ -1,4 +1,4 @@
-/** The visible records, one for each key, and the lists with which a query can start. */
+/** The visible records, one for each key, and the lists from which a query can start. */
 
 import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
@@ -7,15 +7,15 @@ import { type NamespaceUsage, UsageTable } from "../replica/namespace-digest.ts"
 import { ListCursor, OrderedRecords, Postings } from "./ordered-records.ts";
 import { SortedNames } from "./sorted-blocks.ts";
 
-/** The fields of a record that, besides its key, decide its lists and sums. A record is its own facets. */
+/** The fields of a record that decide its lists and sums, besides its key. A record has these fields itself. */
 export type IndexFields = Pick<CatalogRecord, "traits" | "scope" | "contentBytes">;
 
 const KIND_COUNT = LAST_KIND + 1;
 const SCOPE_COUNT = SCOPE.GLOBAL + 1;
 
 /**
- * Index of the records that a view shows: by key, kind, name, tag, capability and resource. It keeps references, not copies. Code that
- * changes traits or scope of a record in place passes the former values. Health, load and revision are not indexed and may change freely.
+ * Index of the visible records by key, kind, name, tag, capability and resource. It keeps references, not copies. Code that changes traits
+ * or scope of a record in place must pass the former values. Health, load and revision are not indexed and may change freely.
  */
 export class EntryIndex {
   /** Every record, in key order. */
@@ -44,7 +44,7 @@ export class EntryIndex {
     return this.all.find(key);
   }
 
-  /** Walks all records in key order. */
+  /** A cursor over all records in key order. */
   cursor(): ListCursor {
     return new ListCursor(this.all);
   }
@@ -54,7 +54,7 @@ export class EntryIndex {
     return this.#namespaces;
   }
 
-  /** Records in exactly this namespace. */
+  /** Number of records in exactly this namespace. */
   namespaceCount(namespace: string): number {
     return this.#usage.ofNamespace(namespace).entries;
   }
@@ -75,8 +75,8 @@ export class EntryIndex {
   }
 
   /**
-   * Shows the record for its key, in the place of the one shown now, if any. `before`: the facets at the last call for this key; needed
-   * only if the shown object was changed in place since then.
+   * Shows the record for its key, and replaces the record shown now, if any. `before` are the indexed fields at the last call for this key;
+   * needed only if the shown object was changed in place since then.
    */
   put(record: CatalogRecord, before?: IndexFields): void {
     const old = this.all.find(record.key);
@@ -89,7 +89,7 @@ export class EntryIndex {
     }
   }
 
-  /** The shown record has been changed in place, and `before` are its former facets. Costs only the lists that differ. */
+  /** Updates the lists after the shown record was changed in place. `before` are its former fields. Costs only the lists that differ. */
   update(record: CatalogRecord, before: IndexFields): void {
     if (before.scope !== record.scope) {
       this.#count(record.kind, before.scope, -1);
@@ -128,7 +128,7 @@ export class EntryIndex {
   }
 
   #replace(old: CatalogRecord, record: CatalogRecord, before: IndexFields): void {
-    // Equal keys have equal kind and name, so only terms that are gone need removing.
+    // Equal keys have the same kind and name, so only removed terms need to be deleted.
     removeGone(this.tags, old, before.traits.tags, record.traits.tags);
     removeGone(this.capabilities, old, before.traits.capabilities, record.traits.capabilities);
     removeGone(this.resources, old, before.traits.resources, record.traits.resources);

@@ -1,4 +1,4 @@
-/** The filter of a query or a watch, its text and hash, and the one test whether a record matches it (semantics.md, Scopes). */
+/** The filter of a query or a watch, its text and hash, and the one check whether a record matches it (semantics.md, Scopes). */
 import { textHash } from "../../lib/hash64.ts";
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { namespaceCovers } from "../entry/names.ts";
@@ -7,19 +7,19 @@ import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHeal
 import type { NamespacePrefixes } from "./prefixes.ts";
 import { nameIndex, type SortedNames } from "./sorted-blocks.ts";
 
-/** A filter. Empty texts, lists and masks filter nothing. Fields combine with AND. */
+/** A filter. Empty texts, lists and masks filter nothing. Fields are combined with AND. */
 export interface EntryFilter {
   /** Exactly this namespace. */
   readonly namespace: string;
-  /** This namespace and those below it, on label boundaries. */
+  /** This namespace and the namespaces below it, on label boundaries. */
   readonly prefix: string;
-  /** Any of these; in code-unit order. */
+  /** Any of these names; in code-unit order. */
   readonly names: readonly string[];
   /** Any of these kinds: bit `1 << kind`. */
   readonly kindMask: number;
-  /** At least this scope, from within this locality. UNSET filters neither. */
+  /** At least this scope, and a record from within this locality. UNSET filters neither. */
   readonly scope: Scope;
-  /** All of these. */
+  /** All of these capabilities. */
   readonly capabilities: readonly string[];
   readonly tags: readonly string[];
   readonly resources: readonly string[];
@@ -27,17 +27,17 @@ export interface EntryFilter {
   readonly region: string;
   /** Any of these, by the health that readers see: bit `1 << health`. */
   readonly healthMask: number;
-  /** Only functions whose version is in the range. `kindMask` then says FUNCTION. */
+  /** Only functions whose version is in the range. `kindMask` is then FUNCTION. */
   readonly versions: VersionRange | undefined;
-  /** Present for a resolver, which holds no LOCAL entries: only others, below any of these prefixes. */
+  /** Present for a resolver, which has no LOCAL entries: only entries with a wider scope, below any of these prefixes. */
   readonly resolved: NamespacePrefixes | undefined;
-  /** Present for readers of summaries that ask for some of them. */
+  /** Present for readers of summaries that filter them. */
   readonly summaries: SummaryFilterFields | undefined;
 }
 
-/** What only a filter of summaries asks for. It stands in no filter of entries. */
+/** Filter fields that only apply to summaries. A filter of entries has none of them. */
 export interface SummaryFilterFields {
-  /** At least this channel, wherever the source is. `EntryFilter.scope` would also ask for a place. */
+  /** At least this channel, wherever the source is. `EntryFilter.scope` would also filter by locality. */
   readonly channel: Scope;
   /** A source in any of these regions; in code-unit order. Empty means anywhere. */
   readonly regions: readonly string[];
@@ -61,7 +61,7 @@ export const ANY: EntryFilter = {
   summaries: undefined,
 };
 
-/** The place of the serving node, from which LOCAL, ZONE and REGION are measured. */
+/** The location of the serving node, relative to which LOCAL, ZONE and REGION are defined. */
 export interface NodeLocality {
   readonly nodeId: string;
   readonly clusterId: string;
@@ -83,7 +83,7 @@ export type ExclusionReason =
   | "health"
   | "version_range";
 
-/** The fields that a filter looks at, besides the health that readers see. */
+/** The fields that a filter compares, besides the health that readers see. */
 export type FilterFields = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
   readonly origin: Pick<OriginRef, "nodeId">;
 };
@@ -109,7 +109,7 @@ export function whyNot(filter: EntryFilter, record: FilterFields, self: NodeLoca
   if (!hasAll(traits.capabilities, filter.capabilities)) return "capabilities";
   if (!hasAll(traits.tags, filter.tags)) return "tags";
   if (!hasAll(traits.resources, filter.resources)) return "resources";
-  // This test is the last one: this reason means that all other tests passed.
+  // This check is the last one: its reason means that all other checks passed.
   if (filter.versions !== undefined && !filter.versions.has(traits.version)) return "version_range";
   return undefined;
 }
@@ -146,36 +146,38 @@ export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Ent
   }
 }
 
-/** The least text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if it covers none. */
+/**
+ * The smallest text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if it covers none.
+ */
 export function namespacesStart({ prefix, resolved }: EntryFilter): string | undefined {
   const start = resolved === undefined ? "" : resolved.start;
   return start === undefined || start > prefix ? start : prefix;
 }
 
-/** The same above a namespace that the filter does not cover. */
+/** The same, above a namespace that the filter does not cover. */
 export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: string): string | undefined {
   if (prefix !== "" && namespace < prefix) return prefix;
-  // `p-x` and the like lie between `p` and `p.y`.
+  // Names such as `p-x` are between `p` and `p.y`.
   const below = prefix === "" ? "" : `${prefix}.`;
   if (namespace < below) return below;
   if (resolved === undefined || !namespaceCovers(prefix, namespace)) return undefined;
   return resolved.startAbove(namespace);
 }
 
-/** A reason in words, with the values that were compared. */
+/** A reason as text, with the values that were compared. */
 export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: ExclusionReason): string {
   const { traits } = record;
   switch (reason) {
     case "namespace":
       return `namespace ${record.namespace} is not ${filter.namespace === "" ? `${filter.prefix} or below it` : filter.namespace}`;
     case "names":
-      return `name ${record.name} is not among the ${filter.names.length} asked for`;
+      return `name ${record.name} is not among the ${filter.names.length} requested names`;
     case "kinds":
-      return `kind ${nameOf(KIND, record.kind)} is not asked for`;
+      return `kind ${nameOf(KIND, record.kind)} is not requested`;
     case "scope":
       return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[leastScope(filter)]}`;
     case "locality":
-      return `held by node ${record.origin.nodeId} of cluster ${traits.clusterId} in region ${traits.region}, outside this ${PLACES[filter.scope]}`;
+      return `registered on node ${record.origin.nodeId} of cluster ${traits.clusterId} in region ${traits.region}, outside this ${PLACES[filter.scope]}`;
     case "capabilities":
       return `lacks ${missing(traits.capabilities, filter.capabilities)}`;
     case "tags":
@@ -185,9 +187,11 @@ export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: E
     case "cluster_id":
       return `cluster ${traits.clusterId} is not ${filter.clusterId}`;
     case "region":
-      return `region ${traits.region} is not ${filter.region === "" ? `among the ${filter.summaries?.regions.length} asked for` : filter.region}`;
+      return filter.region === ""
+        ? `region ${traits.region} is not among the ${filter.summaries?.regions.length} requested regions`
+        : `region ${traits.region} is not ${filter.region}`;
     case "health":
-      return `health ${nameOf(HEALTH, viewHealth(record))} is not asked for`;
+      return `health ${nameOf(HEALTH, viewHealth(record))} is not requested`;
     case "version_range":
       return lacksVersion(traits.version, filter.versions?.text ?? "");
   }
@@ -198,7 +202,7 @@ function leastScope({ scope, resolved, summaries }: EntryFilter): Scope {
   return resolved === undefined ? least : widest(least, SCOPE.ZONE);
 }
 
-/** Whether the filter looks at nothing but namespaces. That of a resolver does too. */
+/** Whether the filter only filters by namespace. A resolver's filter also counts as such. */
 export function isNamespaceOnly(filter: EntryFilter): boolean {
   return filterText({ ...filter, namespace: "", prefix: "", resolved: undefined }, "") === filterText(ANY, "");
 }
@@ -215,17 +219,17 @@ export function filterHash(filter: EntryFilter, salt = ""): string {
   return textHash(filterText(filter, salt));
 }
 
-/** The text behind `filterHash`. Different filters have different texts. HOT: once a query. */
+/** The text behind `filterHash`. Different filters have different texts. HOT: runs for each query. */
 export function filterText(filter: EntryFilter, salt: string): string {
   const { names, capabilities, tags, resources, versions } = filter;
   const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
   const place = `${filter.clusterId}${PART}${filter.region}`;
   const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
-  // Only filters with a range have this part, so that cursors of other watches stay valid at nodes without version ranges.
+  // Only filters with a range have this part, so that cursors of other watches stay valid on nodes without version ranges.
   const range = versions === undefined ? "" : `${PART}${versions.text}`;
-  // As the range: only resolvers have this part.
+  // Only resolvers have this part, for the same reason.
   const resolved = filter.resolved === undefined ? "" : `${PART}resolved${PART}${joined(filter.resolved.list)}`;
-  // As the range: only some readers of summaries have this part.
+  // Only some readers of summaries have this part, for the same reason.
   const terms = filter.summaries;
   const ofSummaries = terms === undefined ? "" : `${PART}summaries${PART}${terms.channel}${PART}${joined(terms.regions)}`;
   const whole = `${range}${resolved}${ofSummaries}`;
@@ -252,7 +256,7 @@ function isWithin(scope: Scope, record: FilterFields, self: NodeLocality): boole
   }
 }
 
-/** Whether a filter that has names has this one. */
+/** Whether a non-empty list of names contains this name. */
 export function hasName(names: readonly string[], name: string): boolean {
   return names[nameIndex(names, name)] === name;
 }

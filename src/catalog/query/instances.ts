@@ -1,48 +1,54 @@
-/** Chooses the instances of one name that an answer considers, so that each has its turn and a crowded name costs at most a thousand. */
+/**
+ * Chooses the instances of a name that an answer considers, so that each is chosen in turn and a name with many instances costs at most a
+ * thousand.
+ */
 import { assert } from "../../lib/errors.ts";
 import { type CatalogRecord, type EntryKey, KIND, type Kind } from "../record/record.ts";
 import type { EntryIndex } from "./entry-index.ts";
 import { lowerBound, OrderedRecords } from "./ordered-records.ts";
 
-/** Most instances that an answer considers and decodes. */
+/** Maximum number of instances that an answer considers and decodes. */
 const MAX_INSTANCES = 1000;
-/** Most records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
+/** Maximum number of records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
 const MAX_RANKED = 100_000;
 
 const KINDS = Object.values(KIND);
 
-/** Step of `at` from turn to turn. Its multiples fall evenly into any number of parts. */
+/** Step of `at` from one choice to the next. Its multiples are spread evenly over any number of parts. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
-/** `onlyInstanceId`: those of the name that have this instance id, of whatever cluster. It has a name of its own, because a whole key is an `InstanceName` too. */
+/**
+ * A name of one kind. With `onlyInstanceId`, only its instances with this id, of any cluster. The field is not called `instanceId`, because
+ * a whole key is an `InstanceName` too.
+ */
 export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name"> & { readonly onlyInstanceId?: string | undefined };
 
-/** A name of all kinds. */
+/** A name for all kinds. */
 export type WholeName = Pick<EntryKey, "namespace" | "name">;
 
-/** A name of one kind, or without a kind of all kinds. */
+/** A name for one kind, or for all kinds if no kind is given. */
 export type QueriedName = WholeName & { readonly kind?: Kind };
 
 /**
- * How a crowded name is sampled. `at` is in [0, 1). `spread` takes every n-th instance in key order, so the sample is like the whole, and
- * with even values of `at` each instance is chosen equally often. `stretch` takes neighbours in key order; when one instance comes or goes,
- * a stretch changes by one or two.
+ * How a name with many instances is sampled. `at` is in [0, 1). `spread` selects every n-th instance in key order, so the sample is
+ * representative, and with evenly distributed values of `at` each instance is chosen equally often. `stretch` selects neighbours in key
+ * order; when one instance comes or goes, a stretch changes by one or two instances.
  */
 export interface NameSampling {
   readonly form: "spread" | "stretch";
   readonly at: number;
-  /** A small whole number. Records of a lower rank are considered before all of a higher rank. */
+  /** A small whole number. Records of a lower rank are considered before records of a higher rank. */
   readonly rank: (record: CatalogRecord) => number;
-  /** Number of ranks that make a tier. The records considered of a tier are of all its ranks, about as many of each. 1 by default. */
+  /** Number of ranks in a tier. The considered records of a tier are of all its ranks, about as many of each. 1 by default. */
   readonly ranksPerTier?: number;
   /** The best possible rank. A sample with enough records of this rank is used directly; otherwise the ranks of all instances are read. */
   readonly ideal: number;
   readonly wanted: number;
   /** The worst rank that is still fit for traffic. */
   readonly fit: number;
-  /** Most records to consider. MAX_INSTANCES by default. */
+  /** Maximum number of records to consider. MAX_INSTANCES by default. */
   readonly most?: number;
-  /** Names of up to so many instances are not sampled. `most` by default. */
+  /** Names with up to this many instances are not sampled. `most` by default. */
   readonly whole?: number;
 }
 
@@ -51,26 +57,26 @@ export interface NameInstances {
   readonly records: readonly CatalogRecord[];
   /** Number of all instances of the name. It exceeds `records` for a sample. */
   readonly count: number;
-  /** A `spread` sample has one in this many instances. 1 if all are considered. */
+  /** A `spread` sample has one of this many instances. 1 if all are considered. */
   readonly stride: number;
-  /** Of a sample: how many records of each rank were seen. They are all instances, or like the whole. */
+  /** For a sample: the number of examined records of each rank. They are all instances, or representative. */
   readonly ranks: readonly number[] | undefined;
 }
 
 /**
- * All instances of a name, or a sample of them. Cost: at most `most` records, and the ranks of all instances if too few of the best are
- * found.
+ * All instances of a name, or a sample of them. The cost is at most `most` records, and the ranks of all instances if too few of the best
+ * rank are found.
  */
 export function sampleInstances(lookup: EntryIndex, name: InstanceName, sampling: NameSampling): NameInstances {
   return sampled(instanceRange(lookup, name), sampling);
 }
 
-/** Number of the instances of a name. Cost: a search. */
+/** Number of the instances of a name. The cost is a search. */
 export function instanceCount(lookup: EntryIndex, name: InstanceName): number {
   return instanceRange(lookup, name).count;
 }
 
-/** Number of the instances of a name. Cost: a search for each kind that is asked for. */
+/** Number of the instances of a name. The cost is a search for each requested kind. */
 export function askedCount(lookup: EntryIndex, { kind, namespace, name }: QueriedName): number {
   if (kind !== undefined) return instanceCount(lookup, { kind, namespace, name });
   return KINDS.reduce((sum, each) => sum + instanceCount(lookup, { kind: each, namespace, name }), 0);
@@ -78,24 +84,26 @@ export function askedCount(lookup: EntryIndex, { kind, namespace, name }: Querie
 
 export interface FindOptions<T> {
   readonly sampling: NameSampling;
-  /** Whether a record fits the answer, judged by the record alone, because it may be asked of all instances. Absent means that all fit. */
+  /**
+   * Whether a record fits the answer, judged by the record alone, because it may be called for all instances. Absent means that all fit.
+   */
   readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
-  /** Makes a part of the answer from a fitting record. */
+  /** Builds a part of the answer from a fitting record. */
   readonly read: (record: CatalogRecord) => T;
 }
 
-/** The instances found. `isSample` means that another `at` may find others. */
+/** The instances found. `isSample` means that another `at` may find other instances. */
 export interface FoundInstances<T> {
   readonly found: readonly T[];
   readonly isSample: boolean;
-  /** Of a sample: numbers in the proportion of the fitting instances of each rank. */
+  /** For a sample: numbers in the proportion of the fitting instances of each rank. */
   readonly ranks: readonly number[] | undefined;
 }
 
 /**
- * Makes the parts of an answer from the instances of one name. A crowded name is sampled. If no record of the sample fits and can take
- * traffic, all instances are looked at, best rank first and from a place that `at` chooses, until there are enough for an answer. Cost:
- * `read` of the records found, and `suits` of all.
+ * Builds the parts of an answer from the instances of one name. A name with many instances is sampled. If no record of the sample both fits
+ * and can receive traffic, all instances are examined, best rank first and from an index that `at` selects, until there are enough for an
+ * answer. The cost is `read` of the records found, and `suits` of all.
  */
 export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
   const { records, count, ranks } = sampleInstances(lookup, name, sampling);
@@ -107,23 +115,23 @@ export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampl
     return { found: suited.map(read), isSample, ranks: ranks && suitedRanks(ranks, { records, suited }, sampling) };
   const all = allInstances(lookup, name).filter(suits);
   const best = new BestRanks(sampling, sampling.most ?? MAX_INSTANCES);
-  // In key order from a place that `at` chooses, so that each has its chance.
+  // In key order from an index that `at` selects, so that each instance has a chance.
   const first = Math.floor(sampling.at * all.length);
   for (const part of [all.slice(first), all.slice(0, first)]) for (const record of part) best.add(record);
   const found = best.take();
   return { found: found.map(read), isSample: all.length > found.length, ranks: best.counts };
 }
 
-/** As `findInstances`, of a name whose instances are in several lists, which have no key in common. */
+/** Like `findInstances`, for a name whose instances are in several lists without a common key. */
 export function findJoined<T>(lookups: readonly EntryIndex[], name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
   const all = lookups.filter((lookup) => instanceCount(lookup, name) > 0).map((lookup) => findInstances(lookup, name, options));
   const [one] = all;
   if (one !== undefined && all.length === 1) return one;
-  // Counts of ranks are only of samples, and those of several lists cannot be weighed against each other.
+  // Counts of ranks exist only for samples, and counts of several lists cannot be weighed against each other.
   return { found: all.flatMap(({ found }) => found), isSample: all.some(({ isSample }) => isSample), ranks: undefined };
 }
 
-/** How many of the records seen of each rank fit, if as many fit of all as of those taken. */
+/** The number of fitting records of each rank, if the share of fitting records is the same among all seen records as in the sample. */
 function suitedRanks(
   seen: readonly number[],
   taken: { readonly records: readonly CatalogRecord[]; readonly suited: readonly CatalogRecord[] },
@@ -160,24 +168,24 @@ function sampled(range: InstanceRange, sampling: NameSampling): NameInstances {
     for (let i = 0; i < limit && !best.isEnough(enough); i++) best.add(range.at((first + i) % count));
     return { records: best.take(), count, stride, ranks: best.counts };
   }
-  // First the class of indices that `at` chooses, then the next ones.
+  // First the class of indices that `at` selects, then the next classes.
   const first = Math.floor(sampling.at * stride);
   for (let i = 0; i < stride && best.seenCount < limit && !best.isEnough(enough); i++)
     for (let index = (first + i) % stride; index < count; index += stride) best.add(range.at(index));
   return { records: best.take(), count, stride, ranks: best.counts };
 }
 
-/** All instances of a name, in key order. Cost: their number. */
+/** All instances of a name, in key order. The cost is their number. */
 export function allInstances(lookup: EntryIndex, name: InstanceName): readonly CatalogRecord[] {
   return instanceRange(lookup, name).all();
 }
 
-/** Keeps the best `most` of the records that it receives, of a tier about as many of each rank. */
+/** Keeps the best `most` of the records that it receives; within a tier, about as many of each rank. */
 class BestRanks {
   readonly #sampling: NameSampling;
   readonly #most: number;
   readonly #byRank: CatalogRecord[][] = [];
-  /** Records received, by rank. */
+  /** Number of received records, by rank. */
   readonly counts: number[] = [];
   seenCount = 0;
 
@@ -217,13 +225,13 @@ class BestRanks {
   }
 }
 
-/** At most `count` of the records, evenly spread over them, so that they are like all. */
+/** At most `count` of the records, evenly spread over them, so that they are representative. */
 function spreadOver(records: readonly CatalogRecord[], count: number): readonly CatalogRecord[] {
   if (records.length <= count) return records;
   return Array.from({ length: count }, (_, i) => existing(records[Math.floor((i * records.length) / count)]));
 }
 
-/** The most that each of several may take of a room, so that those that are smaller leave the rest to the others. */
+/** The largest share of the room for each of several lists, so that shorter lists leave the rest to the others. */
 function evenShare(lengths: readonly number[], room: number): number {
   let left = room;
   for (const [i, length] of lengths.toSorted((a, b) => a - b).entries()) {
@@ -246,7 +254,7 @@ const NO_RANGE: InstanceRange = { count: 0, at: (index) => existing(NO_RECORDS[i
 
 function instanceRange(lookup: EntryIndex, { kind, namespace, name, onlyInstanceId }: InstanceName): InstanceRange {
   const list = lookup.names.list(name);
-  // HOT: for each name that somebody makes up.
+  // HOT: runs for each nonexistent name that a client queries.
   if (!(list instanceof OrderedRecords) && list.length === 0) return NO_RANGE;
   const whole = `${namespace}\0${name}\0${kind}`;
   const prefix = onlyInstanceId === undefined ? whole : `${whole}\0${onlyInstanceId}`;
@@ -281,7 +289,7 @@ class BlockRange implements InstanceRange {
   }
 
   at(index: number): CatalogRecord {
-    // Indices mostly rise, so the search continues from the last block.
+    // Indices mostly increase, so the search continues from the last block.
     if (index < (this.#starts[this.#block] ?? 0)) this.#block = 0;
     while (index >= (this.#starts[this.#block + 1] ?? Infinity)) this.#block += 1;
     return existing(this.#blocks[this.#block]?.[index - (this.#starts[this.#block] ?? 0)]);
@@ -293,6 +301,6 @@ class BlockRange implements InstanceRange {
 }
 
 function existing(record: CatalogRecord | undefined): CatalogRecord {
-  assert(record !== undefined, "an index below the count has a record");
+  assert(record !== undefined, "an index below the count must have a record");
   return record;
 }

@@ -1,14 +1,14 @@
-/** Records in key order, in sorted blocks with a directory: the shape of every list the lookup keeps. */
+/** Records in key order, in sorted blocks with a directory: the form of every list of the lookup. */
 
 import { assert } from "../../lib/errors.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 
-/** Records a block holds at most; a full block splits in two. */
+/** Maximum number of records of a block; a full block is split in two. */
 export const BLOCK_SIZE = 256;
 
 /**
- * V8 grows an array by half and 16 slots. Short arrays grow by exactly one slot instead, because V8's growth would triple a list of ten. Half
- * a block grows to 209 slots, and then to a whole block, because V8 would give it room for 331. Measured at 1M records put in random order:
+ * V8 grows an array by half and 16 slots. Here, short arrays grow by exactly one slot, because V8's growth would triple a list of ten. Half
+ * a block grows to 209 slots, and then to a whole block, because V8 would allocate 331 slots. Measured with 1M records put in random order:
  * 9 % less memory.
  */
 const EXACT_GROWTH_BELOW = 32;
@@ -27,7 +27,7 @@ export function lowerBound(records: readonly CatalogRecord[], key: string): numb
   return low;
 }
 
-/** The array with `record` at `index`: the same array, or a copy with more room. */
+/** The array with `record` at `index`: the same array, or a copy with more capacity. */
 function inserted(records: CatalogRecord[], index: number, record: CatalogRecord): CatalogRecord[] {
   const { length } = records;
   if (length < EXACT_GROWTH_BELOW) return records.toSpliced(index, 0, record);
@@ -40,7 +40,7 @@ function inserted(records: CatalogRecord[], index: number, record: CatalogRecord
   return roomy;
 }
 
-/** A copy with room for a whole block: V8 keeps the room of an array that is cut by less than a half. */
+/** A copy with capacity for a whole block: V8 keeps the capacity of an array that is shortened by less than a half. */
 function withRoom(records: readonly CatalogRecord[]): CatalogRecord[] {
   const roomy = records.concat(records.slice(0, BLOCK_SIZE - records.length));
   roomy.length = records.length;
@@ -52,25 +52,25 @@ export type PutOutcome = "added" | "replaced";
 
 /**
  * A sorted list of records, one for each key, in code-unit order of `key`. Insert, remove and find cost O(log n) and moving one block. An
- * element takes about 8–12 B. The `key` of a record must not change while it is in a list.
+ * element needs about 8–12 B. The `key` of a record must not change while it is in a list.
  */
 export class OrderedRecords {
   // There is at least one block, and only the block of an empty list is empty.
   readonly #blocks: CatalogRecord[][] = [[]];
-  // A key ≤ every key of its block and > every key of the block before. It may be the key of a removed record. It stands apart so that the
-  // search of the directory reads no record.
+  // For each block, a key ≤ every key of the block and > every key of the previous block. It may be the key of a removed record. These keys
+  // are in a separate list so that the search of the directory reads no record.
   readonly #floors: string[] = [""];
   #size = 0;
   /**
-   * The place of `#soughtKey`, or its place if it is added. HOT: one registration asks for its key up to eight times in a row, each time
-   * with twenty comparisons of long keys in a catalog of a million (bench/register.ts).
+   * The position of `#soughtKey`, or the position at which it would be added. HOT: one registration requests its key up to eight times in a
+   * row, each time with twenty comparisons of long keys in a catalog of a million (bench/register.ts).
    */
   #soughtKey: string | undefined;
   #soughtBlock = 0;
   #soughtIndex = 0;
   #sought: CatalogRecord | undefined;
 
-  /** A list of the same records as a sorted array without repeated keys. */
+  /** A list of the records of a sorted array without repeated keys. */
   static from(records: readonly CatalogRecord[]): OrderedRecords {
     const list = new OrderedRecords();
     for (const record of records) list.put(record);
@@ -91,7 +91,7 @@ export class OrderedRecords {
     return this.#blocks[index] ?? [];
   }
 
-  /** Index of the block that holds `key` or would. */
+  /** Index of the block that contains `key` or would contain it. */
   blockOf(key: string): number {
     const floors = this.#floors;
     let low = 0;
@@ -110,7 +110,7 @@ export class OrderedRecords {
     return this.#sought;
   }
 
-  /** Finds the place of the key and the record there. */
+  /** Finds the position of the key and the record there. */
   #seek(key: string): void {
     if (key === this.#soughtKey) return;
     if (!this.#isNear(key)) {
@@ -123,8 +123,8 @@ export class OrderedRecords {
   }
 
   /**
-   * Whether the place of the key is the one that was sought last, or the next one. If so, it is that from now on. HOT: programs register
-   * entries in the order of their keys, and then three comparisons find the place (bench/register.ts).
+   * Whether the position of the key is the last one sought or the next one; if so, sets it. HOT: programs register entries in the order of
+   * their keys, and then three comparisons find the position (bench/register.ts).
    */
   #isNear(key: string): boolean {
     const block = this.block(this.#soughtBlock);
@@ -139,7 +139,7 @@ export class OrderedRecords {
     return true;
   }
 
-  /** Forgets the last place, because blocks have changed. */
+  /** Forgets the last position, because blocks have changed. */
   #forgetPlace(): void {
     this.#soughtKey = undefined;
     this.#soughtBlock = 0;
@@ -162,7 +162,7 @@ export class OrderedRecords {
       this.#blocks[at] = inserted(block, index, record);
       this.#sought = record;
     } else if (index === BLOCK_SIZE && at === this.#blocks.length - 1) {
-      // Loading in key order fills every block. Splitting in halves would leave all of them half empty.
+      // Loading in key order fills every block. Splitting in halves would leave all blocks half empty.
       this.#blocks[at] = block.slice();
       this.#blocks.push([record]);
       this.#floors.push(record.key);
@@ -185,7 +185,7 @@ export class OrderedRecords {
     this.#floors.splice(at + 1, 0, right[0]?.key ?? record.key);
   }
 
-  /** Takes the record with this key out. */
+  /** Removes the record with this key. */
   remove(key: KeyText): "removed" | "absent" {
     this.#seek(key);
     const at = this.#soughtBlock;
@@ -199,7 +199,7 @@ export class OrderedRecords {
     return "removed";
   }
 
-  /** Merges a thin block with a neighbour, so that the number of blocks follows the number of records. */
+  /** Merges a small block with a neighbour, so that the number of blocks stays proportional to the number of records. */
   #join(at: number, block: CatalogRecord[]): void {
     if (this.#blocks.length === 1 || block.length > BLOCK_SIZE / 4) return;
     const left = at === 0 ? 0 : at - 1;
@@ -227,17 +227,17 @@ export class OrderedRecords {
   }
 }
 
-/** Yields records in key order and can jump. */
+/** Returns records in key order and can jump. */
 export interface RecordCursor {
   /** The next record, or undefined at the end. */
   next(): CatalogRecord | undefined;
-  /** Goes to the first record with a key ≥ `key`, forward or backward. */
+  /** Moves to the first record with a key ≥ `key`, forward or backward. */
   seek(key: string): void;
 }
 
 /**
- * Walks an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
- * changes; then call `seek` again.
+ * Reads an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
+ * changes; call `seek` again after a change.
  */
 export class ListCursor implements RecordCursor {
   readonly #list: OrderedRecords | undefined;
@@ -255,7 +255,7 @@ export class ListCursor implements RecordCursor {
       this.#blockIndex = this.#list.blockOf(key);
       this.#records = this.#list.block(this.#blockIndex);
     }
-    // HOT: of most names and tags all records follow the key, and each comparison reads another key's text.
+    // HOT: for most names and tags, all records follow the key, and each comparison reads another key's text.
     const isBefore = (this.#records[0]?.key ?? key) >= key;
     this.#index = isBefore ? 0 : lowerBound(this.#records, key);
   }
@@ -276,8 +276,8 @@ export class ListCursor implements RecordCursor {
 // Maps terms to records: the lists for names, tags, capabilities and resources.
 
 /**
- * A list has the smallest shape that holds it. A million names with one instance each must not cost a list object each, and ten instances
- * need one exact array.
+ * The smallest form for the number of records of a term. A million names with one instance each must not cost one list object each, and ten
+ * instances need one exact array.
  */
 type PostingList = CatalogRecord | CatalogRecord[] | OrderedRecords;
 
@@ -317,12 +317,12 @@ export class Postings {
     return posting instanceof OrderedRecords ? posting : arrayOf(posting);
   }
 
-  /** Walks the term's records; empty for an unknown term. */
+  /** Reads the term's records; empty for an unknown term. */
   cursor(term: string): ListCursor {
     return new ListCursor(this.list(term));
   }
 
-  /** Puts the record under the term, in the place of a record with the same key. */
+  /** Puts the record under the term, and replaces a record with the same key. */
   put(term: string, record: CatalogRecord): void {
     const posting = this.#byTerm.get(term);
     if (posting instanceof OrderedRecords) {
@@ -366,7 +366,7 @@ export class Postings {
       if (posting[index]?.key !== record.key) return;
       posting.splice(index, 1);
       const [first, second] = posting;
-      assert(first !== undefined, "an array posting has two records or more", { term });
+      assert(first !== undefined, "an array posting must have two records or more", { term });
       if (second === undefined) this.#byTerm.set(term, first);
     }
   }

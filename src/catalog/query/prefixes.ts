@@ -1,32 +1,38 @@
-/** Namespaces below any of several prefixes, on label boundaries. A resolver follows all of them with one watch. */
+/** A set of namespaces given by several prefixes, on label boundaries. A resolver watches all of them with one watch. */
 import { firstIndex } from "../../lib/bisect.ts";
 
 export class NamespacePrefixes {
-  /** In code-unit order, and none is below another. */
+  /** In code-unit order. No prefix is below another. */
   readonly list: readonly string[];
   readonly #set = new Set<string>();
-  /** Where covered namespaces may begin, in code-unit order: at each prefix, and at `prefix.`, because `p-x` lies between `p` and `p.x`. */
+  /**
+   * The texts at which covered namespaces may begin, in code-unit order: each prefix, and `prefix.`, because `p-x` is between `p` and
+   * `p.x`.
+   */
   readonly #starts: readonly string[];
-  /** What `covers` was asked last: a query asks for one namespace several times. */
-  #asked: string | undefined;
-  #isAskedCovered = false;
+  /** The last argument of `covers`: a query checks one namespace several times. */
+  #last: string | undefined;
+  #isLastCovered = false;
 
-  /** An empty text stands for all namespaces. */
+  /** An empty prefix covers all namespaces. */
   constructor(prefixes: Iterable<string>) {
     for (const prefix of [...prefixes].toSorted((a, b) => a.length - b.length)) if (!this.#isBelow(prefix)) this.#set.add(prefix);
     this.list = [...this.#set].toSorted();
     this.#starts = this.list.flatMap((prefix) => (prefix === "" ? [""] : [prefix, `${prefix}.`])).toSorted();
   }
 
-  /** Whether a namespace is one of the prefixes or below one. Cost: the labels of the namespace. HOT: once a change and resolver. */
+  /**
+   * Whether a namespace is one of the prefixes or below one. The cost is the labels of the namespace. HOT: runs for each change and
+   * resolver.
+   */
   covers(namespace: string): boolean {
-    if (namespace === this.#asked) return this.#isAskedCovered;
+    if (namespace === this.#last) return this.#isLastCovered;
     const isCovered = this.#isBelow(namespace);
-    [this.#asked, this.#isAskedCovered] = [namespace, isCovered];
+    [this.#last, this.#isLastCovered] = [namespace, isCovered];
     return isCovered;
   }
 
-  /** Whether a namespace may be covered that is also this prefix or below it. Cost: the labels of the prefix. */
+  /** Whether there may be a covered namespace that is this prefix or below it. The cost is the labels of the prefix. */
   meets(prefix: string): boolean {
     if (this.#isBelow(prefix) || prefix === "") return this.list.length > 0;
     const below = `${prefix}.`;
@@ -40,12 +46,12 @@ export class NamespacePrefixes {
     return false;
   }
 
-  /** The least text above a namespace at which covered namespaces may begin. Undefined if there is none. */
+  /** The smallest text above a namespace at which covered namespaces may begin. Undefined if there is none. */
   startAbove(namespace: string): string | undefined {
     return this.#starts[firstIndex(this.#starts.length, (index) => (this.#starts[index] ?? "") > namespace)];
   }
 
-  /** The least text at which covered namespaces may begin. Undefined without prefixes. */
+  /** The smallest text at which covered namespaces may begin. Undefined without prefixes. */
   get start(): string | undefined {
     return this.#starts[0];
   }

@@ -20,20 +20,20 @@ import { MergeCursor } from "./merge.ts";
 import type { Postings } from "./ordered-records.ts";
 import { ListCursor, type RecordCursor } from "./ordered-records.ts";
 
-/** Most records that a page examines. Then the page ends short, with a key to continue from. */
+/** Maximum number of records that a page examines. At this limit the page ends early, with a key to continue from. */
 export const SCAN_BUDGET = 10_000;
-/** The same bound when the entry of each matching record is decoded. */
+/** The same limit if the entry of each matching record is decoded. */
 const TEST_BUDGET = 2000;
-/** Records a page explains at most. */
+/** Maximum number of records that a page explains. */
 const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
-/** For a list this short no shorter list is searched. */
+/** If a list is this short, no shorter list is searched for. */
 const SHORT = 64;
 
 /**
- * A further test of records that match the filter. It gives the reason to exclude the record, or no fault, and its cost beyond looking at a
+ * A further check of records that match the filter. It returns the reason to exclude the record, if any, and its cost beyond examining a
  * record, in records. It may decode the entry.
  */
 export type EntryTest = (record: CatalogRecord) => {
@@ -42,25 +42,27 @@ export type EntryTest = (record: CatalogRecord) => {
 };
 
 export interface QueryOptions {
-  /** Most records of the page, at least 1; see `pageLimit`. */
+  /** Maximum number of records of the page, at least 1; see `pageLimit`. */
   readonly limit: number;
   /** Only records after this key; empty for the first page. */
   readonly afterKey: string;
   readonly self: NodeLocality;
-  /** Whether the reader may see a namespace. Asked once for each run of a namespace. A hidden namespace is treated as absent. */
+  /**
+   * Whether the reader may see a namespace. Called once for each run of records in one namespace. A hidden namespace is treated as absent.
+   */
   readonly allowed: (namespace: string) => boolean;
   /**
-   * Also explain for each considered record why it is kept or dropped. This walks only names or namespaces, so that it can show what the
-   * other filters drop.
+   * Also explain for each considered record why it is kept or dropped. The page then reads only by names or namespaces, so that it includes
+   * the records that the other filters drop.
    */
   readonly explain: boolean;
   readonly scanBudget?: number;
   readonly test?: EntryTest | undefined;
-  /** Opens a list with every match that the reader may see, instead of one of the lookup. Its terms are no part of the filter. */
+  /** Opens a list with every match that the reader may see, instead of a list of the lookup. Its terms are not part of the filter. */
   readonly open?: ((start: PageStart) => RecordCursor) | undefined;
 }
 
-/** Where a page begins. */
+/** The start of a page. */
 export type PageStart = Pick<QueryOptions, "afterKey" | "allowed">;
 
 export interface ConsideredEntry {
@@ -72,18 +74,18 @@ export interface ConsideredEntry {
 
 export interface QueryPage {
   readonly records: readonly CatalogRecord[];
-  /** The next page starts after this key. Undefined at the end. A short page may have a next one. */
+  /** The next page starts after this key. Undefined at the end. There may be a next page even if this page is not full. */
   readonly nextKey: KeyText | undefined;
-  /** With `explain`, at most MAX_CONSIDERED. */
+  /** Present with `explain`; at most MAX_CONSIDERED. */
   readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
-/** The `limit` of a list request, which is not negative: 0 means 100, and values above 1000 mean 1000. */
+/** The effective `limit` of a list request, which is not negative: 0 means 100, and values above 1000 mean 1000. */
 export function pageLimit(limit: number): number {
   return limit === 0 ? DEFAULT_LIMIT : Math.min(limit, MAX_LIMIT);
 }
 
-/** One page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
+/** One page of the matching records. The cost is the records examined in the smallest matching list, at most the scan budget. */
 export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: QueryOptions): QueryPage {
   const { limit, self, allowed, afterKey, test } = options;
   const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
@@ -98,7 +100,7 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
   let lastKey: KeyText | undefined;
   let examinedCount = 0;
   for (let record = source.next(); record !== undefined; record = source.next()) {
-    // HOT: most pages are first ones. To compare the key reads its text, which lies elsewhere in memory than the record.
+    // HOT: most pages are first pages. Comparing the key reads its text, which is at another place in memory than the record.
     if (afterKey !== "" && record.key === afterKey) continue;
     if (record.namespace !== namespace) {
       if (!coversNamespace(filter, record.namespace) || !allowed(record.namespace)) {
@@ -120,7 +122,7 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
     } else if (reason === undefined) {
       records.push(record);
       note(considered, record, "kept", "");
-    } else if (considered !== undefined && !isUntold(filter, record)) {
+    } else if (considered !== undefined && !isSecret(filter, record)) {
       note(considered, record, reason, dropDetail(filter, record, reason));
     }
     lastKey = record.key;
@@ -131,8 +133,8 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
 }
 
 /**
- * One page of what several lists have together, which have no key in common. Each of their pages is known up to its end, and the joined one up to the first
- * of these ends. Cost: as `queryPage` for each list.
+ * One page of the union of several lists without a common key. Each of their pages is known up to its end, and the joined page up to the
+ * first of these ends. The cost is `queryPage` for each list.
  */
 export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, options: QueryOptions): QueryPage {
   const [first] = lookups;
@@ -147,8 +149,8 @@ export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, 
   return { records, nextKey, considered };
 }
 
-/** A resolver is told nothing of LOCAL entries, not even that they were left out. */
-function isUntold({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
+/** Whether a record must not be mentioned. A resolver gets no information about LOCAL entries, not even that they were left out. */
+function isSecret({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
   return resolved !== undefined && scope === SCOPE.LOCAL;
 }
 
@@ -158,8 +160,8 @@ function note(considered: ConsideredEntry[] | undefined, record: CatalogRecord, 
 }
 
 /**
- * The next namespace that the filter covers and the reader may see. Hidden namespaces cost one question each and no scan budget, because a
- * page that is cut among them would have to name one of them in its token.
+ * The next namespace that the filter covers and the reader may see. Each hidden namespace costs one call of `allowed` and no scan budget,
+ * because a page that ended among them would have to name one of them in its token.
  */
 function nextNamespace(
   lookup: EntryIndex,
@@ -185,7 +187,7 @@ function nextNamespace(
   return undefined;
 }
 
-/** Lower bound of all matching keys. */
+/** A lower bound of all matching keys. */
 function startKey(filter: EntryFilter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
   return namespacesStart(filter) ?? filter.prefix;
@@ -235,7 +237,7 @@ function openSmallest(lookup: EntryIndex, filter: EntryFilter): RecordCursor | u
   return least === 0 ? undefined : open();
 }
 
-/** Every matching key is in [from, to). With a prefix this range includes keys such as `p-x`, which the walk skips. */
+/** Every matching key is in [from, to). With a prefix, this range includes keys such as `p-x`, which are skipped. */
 function bounds(filter: EntryFilter): readonly [string, string] {
   if (filter.namespace !== "") return [`${filter.namespace}\0`, `${filter.namespace}\u0001`];
   return filter.prefix === "" ? ["", "\uffff"] : [filter.prefix, `${filter.prefix}/`];
@@ -260,7 +262,7 @@ function sum<T>(items: readonly T[], count: (item: T) => number): number {
 
 // Opaque page tokens of all lists: the last key of a page, and a hash of its filter.
 
-/** Longest accepted token, as in the proto. The longest key gives a token of half this length. */
+/** Longest accepted token, as in the proto. The longest key makes a token of half this length. */
 export const MAX_TOKEN_LENGTH = 8192;
 
 const VERSION = 1;
@@ -271,7 +273,7 @@ const CHECK_BYTES = 4;
 /** Separates the version from the hash of the filter. */
 const PART = "\u0001";
 
-/** The token for the page after `lastKey`. Keys are ASCII and bounded by `names.ts`. HOT: once for each page that has a next one. */
+/** The token for the page after `lastKey`. Keys are ASCII and bounded by `names.ts`. HOT: runs for each page that has a next page. */
 export function encodePageToken(lastKey: string, hash: string): string {
   const bytes = new Uint8Array(HEADER_BYTES + lastKey.length + CHECK_BYTES);
   bytes[0] = VERSION;
@@ -288,13 +290,13 @@ function writeUint32(bytes: Uint8Array, at: number, value: number): void {
 }
 
 /**
- * The key after which a page starts. Empty for an empty token. Refuses a token of another filter, and text that is not a token of this
- * version, with `invalid_argument` on `page_token`. A token made by hand can only choose a start, and shows nothing that a query would not
- * show.
+ * The key after which a page starts; empty for an empty token. Refuses a token of another filter, and text that is not a token of this
+ * version, with `invalid_argument` on `page_token`. A forged token can only choose a start, and reveals nothing that a query would not
+ * return.
  */
 export function decodePageToken(token: string, hash: string): string {
   if (token === "") return "";
-  if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `${token.length} characters are more than ${MAX_TOKEN_LENGTH}`);
+  if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `has ${token.length} characters, at most ${MAX_TOKEN_LENGTH}`);
   const bytes = decodeBase64url(token);
   if (bytes === undefined || bytes.length <= HEADER_BYTES + CHECK_BYTES || bytes[0] !== VERSION) throw unreadableToken();
   const keyEnd = bytes.length - CHECK_BYTES;
@@ -307,7 +309,7 @@ export function decodePageToken(token: string, hash: string): string {
   let check = 0;
   for (const byte of bytes.subarray(keyEnd)) check = (check << 8) | byte;
   if (check >>> 0 !== checksum(tokenHash, key)) throw unreadableToken();
-  if (tokenHash !== hash) throw invalid("page_token", "it belongs to another filter; start again without a token");
+  if (tokenHash !== hash) throw invalid("page_token", "belongs to another filter; start again without a token");
   return key;
 }
 
@@ -316,7 +318,7 @@ function checksum(hash: string, key: string): number {
   return (high ^ low) >>> 0;
 }
 
-/** The refusal of a text that is no token of this version. */
+/** The error for text that is not a token of this version. */
 export function unreadableToken(): Error {
-  return invalid("page_token", "not a token this server gave; pass next_page_token unchanged or start again without one");
+  return invalid("page_token", "is not a token of this server; pass next_page_token unchanged, or start again without a token");
 }

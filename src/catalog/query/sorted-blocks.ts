@@ -1,11 +1,14 @@
 /**
- * A sorted list in blocks without spare room. In one long list each new item would move all items after it: with 200,000 names the 660 names
- * of one frame took 90 ms.
+ * A sorted list in blocks without spare capacity. In one long list, each new item would move all items after it: with 200,000 names, adding
+ * the 660 names of one frame took 90 ms.
  */
 import { firstIndex } from "../../lib/bisect.ts";
 import { assert } from "../../lib/errors.ts";
 
-/** Items a block holds at most. A block is copied whenever it changes, since an array that grows in place has a third of its room to spare. */
+/**
+ * Most items of a block. A block is copied whenever it changes, because an array that grows in place has a third more capacity than it
+ * needs.
+ */
 const BLOCK_SIZE = 64;
 
 export class SortedBlocks<T extends object | string | number> {
@@ -13,18 +16,18 @@ export class SortedBlocks<T extends object | string | number> {
   /** There is at least one block, and only a single block may be empty. */
   readonly #blocks: T[][] = [[]];
 
-  /** No two items of the list may be equal in this order. `items`: those that it begins with, in order. */
+  /** No two items of the list may be equal in this order. `items` are the initial items, in order. */
   constructor(isBefore: (a: T, b: T) => boolean, items: readonly T[] = []) {
     this.#isBefore = isBefore;
     for (let at = 0; at < items.length; at += BLOCK_SIZE) this.#blocks[at / BLOCK_SIZE] = items.slice(at, at + BLOCK_SIZE);
   }
 
-  /** Adds an item that is not there yet. */
+  /** Adds an item that is not in the list yet. */
   add(item: T): void {
     const { at, index } = this.#placeOf((other) => !this.#isBefore(other, item));
     const block = this.#block(at);
     if (index === BLOCK_SIZE && at === this.#blocks.length - 1) {
-      // What comes in order fills every block. Splitting in halves would leave all of them half empty.
+      // Items that arrive in order fill every block. Splitting in halves would leave all blocks half empty.
       this.#blocks.push([item]);
       return;
     }
@@ -33,14 +36,14 @@ export class SortedBlocks<T extends object | string | number> {
     else this.#blocks.splice(at, 1, grown.slice(0, grown.length >>> 1), grown.slice(grown.length >>> 1));
   }
 
-  /** Removes an item that is there: this very object. */
+  /** Removes an item that is in the list: this very object. */
   remove(item: T): void {
     const { at, index } = this.#find(item);
     this.#blocks[at] = this.#block(at).toSpliced(index, 1);
     if (!this.#join(at)) this.#join(at - 1);
   }
 
-  /** Puts an item in the place of one that is there. HOT: mostly it stands between the same neighbours, and nothing is moved or copied. */
+  /** Replaces an item of the list. HOT: mostly the new item has the same neighbours, and nothing is moved or copied. */
   replace(item: T, next: T): void {
     const { at, index } = this.#find(item);
     const block = this.#block(at);
@@ -54,7 +57,10 @@ export class SortedBlocks<T extends object | string | number> {
     this.add(next);
   }
 
-  /** The items in order, beginning with the first that `isReached` accepts, which accepts all after it too. Valid until the list changes. */
+  /**
+   * The items in order, from the first that `isReached` accepts. `isReached` must accept all items after it too. Valid until the list
+   * changes.
+   */
   *from(isReached: (item: T) => boolean): Generator<T> {
     const start = this.#placeOf(isReached);
     for (let { at, index } = start; at < this.#blocks.length; at++, index = 0) {
@@ -66,7 +72,7 @@ export class SortedBlocks<T extends object | string | number> {
     }
   }
 
-  /** The first item that `isReached` accepts, which accepts all after it too. */
+  /** The first item that `isReached` accepts. `isReached` must accept all items after it too. */
   first(isReached: (item: T) => boolean): T | undefined {
     const { at, index } = this.#placeOf(isReached);
     return this.#block(at)[index] ?? this.#block(at + 1)[0];
@@ -91,11 +97,11 @@ export class SortedBlocks<T extends object | string | number> {
     const place = this.#placeOf((other) => !this.#isBefore(other, item));
     const isAtEnd = place.index === this.#block(place.at).length;
     const found = isAtEnd ? { at: place.at + 1, index: 0 } : place;
-    assert(this.#block(found.at)[found.index] === item, "an item that is taken out stands in its place", found);
+    assert(this.#block(found.at)[found.index] === item, "a removed item must be at its position in the list", found);
     return found;
   }
 
-  /** Where an item would stand that comes before all that `isReached` accepts: at the end of a block rather than at the start of the next. */
+  /** The position before all items that `isReached` accepts: the end of a block rather than the start of the next. */
   #placeOf(isReached: (item: T) => boolean): { readonly at: number; readonly index: number } {
     const accepts = (item: T | undefined) => item === undefined || isReached(item);
     const at = Math.max(0, firstIndex(this.#blocks.length, (each) => accepts(this.#block(each)[0])) - 1);
@@ -103,7 +109,7 @@ export class SortedBlocks<T extends object | string | number> {
     return { at, index: firstIndex(block.length, (each) => accepts(block[each])) };
   }
 
-  /** Merges a block with the next one if both are short, so that the number of blocks follows the number of items. */
+  /** Merges a block with the next one if both are short, so that the number of blocks stays proportional to the number of items. */
   #join(at: number): boolean {
     const [first, second] = [this.#blocks[at], this.#blocks[at + 1]];
     if (first === undefined || second === undefined) return false;
@@ -118,17 +124,17 @@ export class SortedBlocks<T extends object | string | number> {
 export class SortedNames {
   readonly #names = new SortedBlocks<string>((a, b) => a < b);
 
-  /** Adds a name that is not there yet. */
+  /** Adds a name that is not in the list yet. */
   add(name: string): void {
     this.#names.add(name);
   }
 
-  /** Removes a name that is there. */
+  /** Removes a name that is in the list. */
   remove(name: string): void {
     this.#names.remove(name);
   }
 
-  /** The names from a given one on. Valid until a name is added or removed. */
+  /** The names from a given name on. Valid until a name is added or removed. */
   from(first: string): Generator<string> {
     return this.#names.from((name) => name >= first);
   }
@@ -151,18 +157,20 @@ export function nameIndex(names: readonly string[], name: string): number {
   return low;
 }
 
-// Names of DNS in the order of their ends, in which a name is followed by all names below it. Names are in plain form.
+// DNS names in the order of their ends. In this order a name is followed by all names below it. Names are in plain form.
 
 const DOT = 0x2e;
 
-/** Whether a name comes before another one. HOT: some twenty times for each registered alias, and for each question that needs a plan. */
+/**
+ * Whether a name comes before another one. HOT: runs about twenty times for each registered alias, and for each query that needs a plan.
+ */
 export function isEndBefore(a: string, b: string): boolean {
   const [aLength, bLength] = [a.length, b.length];
   const shared = Math.min(aLength, bLength);
   for (let back = 1; back <= shared; back++) {
     const [aCode, bCode] = [a.charCodeAt(aLength - back), b.charCodeAt(bLength - back)];
     if (aCode === bCode) continue;
-    // Nothing is less than a dot, so that no other name stands between a name and those below it.
+    // No character orders before a dot, so no other name is between a name and the names below it.
     return aCode === DOT || (bCode !== DOT && aCode < bCode);
   }
   return aLength < bLength;

@@ -1,6 +1,6 @@
 /**
- * Reads and writes `waymark.fabric.v1.Record` by hand: a row of the journal, and the content of a replication frame. The bytes of an entry
- * are moved; they are not decoded and encoded again.
+ * Reads and writes `waymark.fabric.v1.Record` without generated code: a row of the journal, and the content of a replication frame. The
+ * bytes of an entry are copied; they are not decoded and encoded again.
  */
 import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { checkEntryKey } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
@@ -25,49 +25,52 @@ import { SCOPE, type Scope } from "../entry/scope.ts";
 import { type MaintenanceOverride, readOrder, roomOrders, writeOrders } from "./maintenance.ts";
 import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 
-/** The highest number of a change. It is the same on every node and leaves room for arithmetic. */
+/** The highest seq. It is the same on every node and leaves room for arithmetic. */
 export const MAX_SEQ = 2 ** 52;
 
-/** Whether a number from outside is a possible number of a change or a generation. */
+/** Whether a number from outside is a possible seq or generation. */
 export function isSeq(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0 && n <= MAX_SEQ;
 }
 
-/** Bound of a record's unknown fields, which are kept too. */
+/** Largest size of a record's unknown fields, which are stored too. */
 const MAX_UNKNOWN_BYTES = 16_384;
 
-/** Longest principal of a record, in UTF-16 units. */
+/** Maximum length of a record's principal, in UTF-16 units. */
 const MAX_PRINCIPAL_LENGTH = 512;
-/** Room for six numbers, and for the tags and lengths of four texts. */
+/** Space for six numbers, and for the tags and lengths of four texts. */
 const FIXED_BYTES = 96;
 
-/** The statement of a record about its key. */
+/** The content of a record: an entry or a tombstone. */
 export type RecordBody =
   | { readonly body: typeof BODY.ENTRY; readonly entry: Uint8Array }
   /** The causes of tombstones have the numbers of `Tombstone.Cause`. */
   | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
 
-/** The fields of a record beside its statement. The principal has at most 512 characters. */
+/** The fields of a record besides its body. The principal has at most 512 characters. */
 export type RecordHead = Pick<
   CatalogRecord,
   "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc" | "orders"
 >;
 
-/** Unknown fields of a newer version, unchanged, so that they can be passed on. */
+/** Unknown fields of a newer version. They are unchanged, so that they can be passed on. */
 export interface UnknownFields {
-  /** Of the record. */
+  /** Unknown fields of the record. */
   readonly record: Uint8Array;
-  /** Of its tombstone. */
+  /** Unknown fields of its tombstone. */
   readonly tombstone: Uint8Array;
 }
 
 export type WireRecord = RecordHead & RecordBody & { readonly unknown?: UnknownFields | undefined };
 
-/** The bytes of a record. */
+/** Encodes a record. */
 export function encodeRecord(head: RecordHead, body: RecordBody, unknown: UnknownFields = NO_UNKNOWN): Uint8Array {
   const { seq, hlc, filterSeq, firstSeq } = head;
-  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", { seq, hlc });
-  assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
+  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record must have a seq and an hlc", {
+    seq,
+    hlc,
+  });
+  assert(filterSeq <= seq && firstSeq <= seq, "the earlier seqs of a record must not be above its own", { seq, filterSeq, firstSeq });
   const { orders } = head;
   const headBytes = FIXED_BYTES + 3 * head.principal.length + roomOrders(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
@@ -93,9 +96,9 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
 }
 
 /**
- * Reads a record. The entry's bytes are a view, and are not parsed yet (`EntryStamper.entryOfStored`). Throws `invalid_argument` for
- * malformed bytes and for broken relations: seqs start at 1, an earlier seq is not after the record's own, the reach is known, there is one
- * body; and for numbers after which no node could continue.
+ * Decodes a record. The entry's bytes are a view, and are not parsed yet (`EntryStamper.entryOfStored`). Throws `invalid_argument` for
+ * malformed bytes, for numbers after which no node could continue, and unless these conditions hold: seqs start at 1, an earlier seq is not
+ * after the record's own seq, the reach is known, and there is exactly one body.
  */
 export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord {
   const reader = new WireReader(bytes);
@@ -117,7 +120,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
     else if (tag === RECORD_TAG.order) operators = readOrder(reader);
     else if (tag === RECORD_TAG.ownerOrder) owners = readOrder(reader);
     else if (tag === RECORD_TAG.principal) head.principal = reader.text();
-    else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("more than one body");
+    else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("it has more than one body");
     else if (tag === RECORD_TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
     else if (tag === RECORD_TAG.tombstone) {
       const tombstone = readTombstone(reader, bounds);
@@ -129,16 +132,18 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
     }
   }
   const { seq, reach, filterSeq, firstSeq } = head;
-  if (seq > MAX_SEQ) throw malformed(`seq ${seq} above 2^52`);
-  if (!isStamp(head.hlc)) throw malformed(`hlc ${head.hlc} after the year 2100`);
-  if (seq < 1 || filterSeq > seq || firstSeq > seq) throw malformed(`seq ${seq}, filter_seq ${filterSeq}, first_seq ${firstSeq}`);
-  if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`reach ${reach}`);
+  if (seq > MAX_SEQ) throw malformed(`seq ${seq} is above 2^52`);
+  if (!isStamp(head.hlc)) throw malformed(`hlc ${head.hlc} is after the year 2100`);
+  if (seq < 1 || filterSeq > seq || firstSeq > seq)
+    throw malformed(`seq ${seq} must be at least 1 and not below filter_seq ${filterSeq} and first_seq ${firstSeq}`);
+  if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`unknown reach ${reach}`);
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
-    throw malformed(`unregistered_hlc ${unregisteredHlc} after hlc ${head.hlc}`);
-  if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
-  if (body === undefined) throw malformed("neither entry nor tombstone");
+    throw malformed(`unregistered_hlc ${unregisteredHlc} is after hlc ${head.hlc}`);
+  if (head.principal.length > MAX_PRINCIPAL_LENGTH)
+    throw malformed(`principal has ${head.principal.length} characters, at most ${MAX_PRINCIPAL_LENGTH}`);
+  if (body === undefined) throw malformed("it has neither an entry nor a tombstone");
   const unknownBytes = unknown === undefined ? 0 : unknown.record.length + unknown.tombstone.length;
-  if (unknownBytes > MAX_UNKNOWN_BYTES) throw malformed(`${unknownBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}`);
+  if (unknownBytes > MAX_UNKNOWN_BYTES) throw malformed(`it has ${unknownBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}`);
   const orders = operators === undefined && owners === undefined ? undefined : { operators, owners };
   const known = { ...head, reach: reach as Scope, unregisteredHlc, orders, unknown }; // Checked just above.
   return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };
@@ -147,7 +152,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
 const NOTHING = new Uint8Array();
 const NO_UNKNOWN: UnknownFields = { record: NOTHING, tombstone: NOTHING };
 
-/** A copy, because the argument is a view of a frame. */
+/** Returns a copy, because the argument is a view of a frame. */
 function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
   const both = new Uint8Array(before.length + more.length);
   both.set(before);
@@ -171,18 +176,18 @@ function readTombstone(reader: WireReader, bounds: EntryBounds): { readonly body
     }
   }
   reader.leave(outer);
-  if (key === undefined) throw malformed("tombstone without a key");
+  if (key === undefined) throw malformed("the tombstone has no key");
   if (cause === BODY.EXPIRED || cause === BODY.UNREGISTERED) return { body: { body: cause, key }, unknown };
-  throw malformed(`tombstone cause ${cause}`);
+  throw malformed(`unknown tombstone cause ${cause}`);
 }
 
-/** A key with its kind and cluster. Throws `invalid_argument` for one that no record has. */
+/** Reads a key that has a kind and a cluster. Throws `invalid_argument` for a key that no record can have. */
 export function readStampedKey(reader: WireReader, bounds: EntryBounds): EntryKey {
   const key = readEntryKey(reader);
   const problems = new FieldProblems(bounds);
   checkEntryKey(key, problems);
   problems.throwIfAny("key.");
-  if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("a key without kind or cluster");
+  if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("the key has no kind or no cluster");
   return key as EntryKey; // The kind is known.
 }
 

@@ -1,4 +1,4 @@
-/** Orders about the maintenance of a key, as its records carry them (semantics.md, Maintenance). */
+/** Maintenance overrides of a key, as its records carry them (semantics.md, Maintenance). */
 import { MAINTENANCE_ORDER_LAST_FIELD, MAINTENANCE_ORDER_TAG, RECORD_TAG } from "../../../gen/waymark/fabric/v1/record_tags.ts";
 import { isStamp, MAX_STAMP } from "../../lib/hlc.ts";
 import {
@@ -12,40 +12,41 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 
-/** Longest reason of an order, in bytes of UTF-8. */
+/** Maximum length of an override's reason, in bytes of UTF-8. */
 const MAX_REASON_BYTES = 256;
-/** Longest giver of an order, in UTF-16 units. It is a principal. */
+/** Maximum length of the principal that set an override, in UTF-16 units. */
 const MAX_GIVER_LENGTH = 512;
 
-/** What somebody ordered about a key. */
+/** One maintenance override of a key: maintenance is switched on or off. */
 export interface MaintenanceOverride {
   /** Stamp of the hybrid logical clock. */
   readonly hlc: number;
   readonly isOn: boolean;
   readonly reason: string;
-  /** When it ends by itself, in ms of wall clock since 1970. 0 means that somebody ends it. */
+  /** When it ends automatically, in ms of wall clock since 1970. 0 means that it lasts until it is switched off. */
   readonly untilMs: number;
-  /** The principal that gave it. Empty for anonymous. An end that follows from a registration keeps it. */
+  /** The principal that set it. Empty for anonymous. An end that follows from a registration keeps this value. */
   readonly giver: string;
 }
 
 /**
- * What the records of a key carry. Of all orders of operators the one with the greatest stamp counts, and of all orders of owners. Neither replaces the
- * other, because an owner must not end what an operator ordered, not even by an order that crosses it.
+ * The maintenance overrides in the records of a key. Of all overrides by operators, the one with the highest stamp counts; so does the
+ * newest of all overrides by owners. Neither replaces the other, because an owner must not end maintenance that an operator has set, not
+ * even by a concurrent override.
  */
 export interface MaintenanceOverrides {
-  /** For the entries of all principals. */
+  /** Applies to the entries of all principals. */
   readonly operators?: MaintenanceOverride | undefined;
-  /** Of the principal of an entry, for entries of that principal alone. */
+  /** Set by the principal of an entry, for entries of that principal only. */
   readonly owners?: MaintenanceOverride | undefined;
 }
 
-/** Whether the maintenance lasts at this time. An order that has ended is still known, so that an older one does not count again. */
+/** Whether the maintenance is active at this time. An override that has ended stays stored, so that an older one does not count again. */
 export function isInForce(order: MaintenanceOverride | undefined, wallMs: number): order is MaintenanceOverride {
   return order !== undefined && order.isOn && (order.untilMs === 0 || order.untilMs > wallMs);
 }
 
-/** The order that an entry of this principal goes by at this time. An operator's comes first. */
+/** The override that applies to an entry of this principal at this time. An operator's override has precedence. */
 export function lastingOrder(orders: MaintenanceOverrides | undefined, principal: string, wallMs: number): MaintenanceOverride | undefined {
   if (isInForce(orders?.operators, wallMs)) return orders?.operators;
   const owners = orders?.owners;
@@ -53,8 +54,8 @@ export function lastingOrder(orders: MaintenanceOverrides | undefined, principal
 }
 
 /**
- * What is left of orders when this principal has registered the key since: an order of another owner has ended. The end is stamped one step above the
- * order, not by the clock, so that all who conclude it say the same, and so that it ends nothing newer.
+ * The overrides that remain after this principal has registered the key: an override of another owner has ended. The end is stamped one
+ * step above the override, not by the clock, so that all nodes compute the same end, and so that it ends nothing newer.
  */
 export function ordersFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   const owners = orders?.owners;
@@ -63,7 +64,7 @@ export function ordersFor(principal: string, orders: MaintenanceOverrides | unde
   return { ...orders, owners: end };
 }
 
-/** The orders that this entry's record carries, where these are known. One of another owner has ended if the entry was registered after it. */
+/** The overrides that this entry's record carries, given the known ones. An override of another owner has ended if the entry is newer. */
 export function ordersOf(
   { principal, hlc }: { readonly principal: string; readonly hlc: number },
   orders: MaintenanceOverrides | undefined,
@@ -71,19 +72,19 @@ export function ordersOf(
   return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? ordersFor(principal, orders) : orders;
 }
 
-/** Whether `a` has an order that counts where `b` is known. */
+/** Whether `a` has an override that is newer than the corresponding one of `b`. */
 export function hasNewerOrder(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
-/** All that counts of both. It is `a` itself if `b` adds nothing. */
+/** The newest overrides of both. Returns `a` itself if `b` adds nothing. */
 export function newerOrders(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   if (!hasNewerOrder(b, a)) return a;
   if (!hasNewerOrder(a, b)) return b;
   return { operators: newerOrder(a.operators, b.operators), owners: newerOrder(a.owners, b.owners) };
 }
 
-/** Whether `a` counts where `b` is known. Two nodes can give out one stamp; then all nodes choose the same order, an end rather than a beginning. */
+/** Whether `a` replaces `b`. Two nodes can assign the same stamp; then all nodes choose the same override, an end before a start. */
 function isNewer(a: MaintenanceOverride | undefined, b: MaintenanceOverride | undefined): a is MaintenanceOverride {
   if (a === undefined || b === undefined) return a !== undefined;
   return a.hlc === b.hlc ? wordsOf(a) > wordsOf(b) : a.hlc > b.hlc;
@@ -93,12 +94,12 @@ function newerOrder(a: MaintenanceOverride | undefined, b: MaintenanceOverride |
   return isNewer(b, a) ? b : a;
 }
 
-/** Two orders with the same words are equal. */
+/** Text for comparing overrides. Two overrides with the same text are equal. */
 function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOverride): string {
   return `${isOn ? 0 : 1} ${String(untilMs).padStart(16, "0")} ${giver.length} ${giver}${reason}`;
 }
 
-/** Bytes that surely hold the orders with their tags. */
+/** Upper bound of the encoded size of the overrides with their tags. */
 export function roomOrders(orders: MaintenanceOverrides | undefined): number {
   return orders === undefined ? 0 : roomOrder(orders.operators) + roomOrder(orders.owners);
 }
@@ -107,7 +108,7 @@ function roomOrder(order: MaintenanceOverride | undefined): number {
   return order === undefined ? 0 : 45 + 3 * (order.reason.length + order.giver.length);
 }
 
-/** Writes the orders as fields of a record. Returns the offset after them. */
+/** Writes the overrides as fields of a record. Returns the offset after them. */
 export function writeOrders(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
   const at = operators === undefined ? start : writeOrder(out, start, RECORD_TAG.order, operators);
   return owners === undefined ? at : writeOrder(out, at, RECORD_TAG.ownerOrder, owners);
@@ -122,7 +123,7 @@ function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, re
   return closeLength(out, inner, writeTextField(out, at, MAINTENANCE_ORDER_TAG.giver, giver));
 }
 
-/** Reads an order after its tag. Throws `invalid_argument` for one that no node may have given. */
+/** Reads an override after its tag. Throws `invalid_argument` for an override that no node can have set. */
 export function readOrder(reader: WireReader): MaintenanceOverride {
   let [hlc, on, untilMs, reason, giver] = [0, 0, 0, "", ""];
   const outer = reader.enter();
@@ -136,8 +137,10 @@ export function readOrder(reader: WireReader): MaintenanceOverride {
     else reader.skipUnknown(tag, MAINTENANCE_ORDER_LAST_FIELD);
   }
   reader.leave(outer);
-  if (!isStamp(hlc) || hlc === 0) throw misplaced(`an order with the stamp ${hlc}`);
-  if (utf8Size(reason) > MAX_REASON_BYTES) throw misplaced(`an order with a reason of ${utf8Size(reason)} bytes`);
-  if (giver.length > MAX_GIVER_LENGTH) throw misplaced(`an order with a giver of ${giver.length} characters`);
+  if (!isStamp(hlc) || hlc === 0) throw misplaced(`maintenance override with the stamp ${hlc}`);
+  if (utf8Size(reason) > MAX_REASON_BYTES)
+    throw misplaced(`maintenance override with a reason of ${utf8Size(reason)} bytes, at most ${MAX_REASON_BYTES}`);
+  if (giver.length > MAX_GIVER_LENGTH)
+    throw misplaced(`maintenance override with a giver of ${giver.length} characters, at most ${MAX_GIVER_LENGTH}`);
   return { hlc, isOn: on !== 0, reason, untilMs, giver };
 }

@@ -1,7 +1,7 @@
 /**
  * The newest statement of one origin about one key: a live entry or a tombstone. It is plain mutable state of the replica, and all other
- * holders of a reference only read it. The bytes of entries live in the slab and filterable sets in shared `SharedTraits`, so that a record costs
- * one small object.
+ * code only reads it. The bytes of entries are in the slab, and filterable values in shared `SharedTraits`, so that a record costs one
+ * small object.
  */
 import { KIND as KIND_NUMBERS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import type { Scope } from "../entry/scope.ts";
@@ -14,7 +14,7 @@ export type KeyText = string & { readonly __brand: "KeyText" };
 export const KIND = KIND_NUMBERS;
 export type Kind = (typeof KIND)[keyof typeof KIND];
 
-/** The health values with their numbers on the wire. ORPHANED is never stored: it is the view of a record whose origin is away. */
+/** The health values with their numbers on the wire. ORPHANED is never stored: it is the view of a record whose node is unreachable. */
 export const HEALTH = { UNSET: 0, HEALTHY: 1, DEGRADED: 2, CRITICAL: 3, MAINTENANCE: 4, ORPHANED: 5 } as const;
 export type Health = (typeof HEALTH)[keyof typeof HEALTH];
 
@@ -31,7 +31,7 @@ export interface SharedTraits {
   readonly tags: readonly string[];
   readonly capabilities: readonly string[];
   readonly resources: readonly string[];
-  /** Transports and named ports of its targets, from `portWords`; `NO_PORTS` itself without targets. */
+  /** Transports and named ports of its targets, from `portWords`; `NO_PORTS` itself if it has no targets. */
   readonly ports: readonly string[];
   readonly clusterId: string;
   readonly region: string;
@@ -44,11 +44,11 @@ export interface SharedTraits {
   readonly version: string;
 }
 
-/** The statement of a record. `expired` ends the statements of its own node; `unregistered` hides older records of any origin. */
+/** The kinds of record. `expired` ends records of its own node; `unregistered` hides older records of any origin. */
 export const BODY = { ENTRY: 0, EXPIRED: 1, UNREGISTERED: 2 } as const;
 export type BodyKind = (typeof BODY)[keyof typeof BODY];
 
-/** The state of an origin at this node (semantics.md, Orphans). */
+/** The state of an origin on this node (semantics.md, Orphans). */
 export type OriginStatus = "live" | "orphaned" | "hidden";
 
 /** A node in one generation; `id` is `<node_id>/<generation>`. */
@@ -69,7 +69,7 @@ export interface CatalogRecord {
   readonly name: string;
   readonly kind: Kind;
   readonly origin: OriginRef;
-  /** The origin's number of this change: 1, 2, 3, …, each used once. */
+  /** The origin's number for this change: 1, 2, 3, …, each used once. */
   readonly seq: number;
   /** Hybrid logical clock stamp: wall ms × 2048 + counter. */
   readonly hlc: number;
@@ -77,25 +77,25 @@ export interface CatalogRecord {
   readonly firstSeq: number;
   /** Seq of the last change of a filterable field. */
   readonly filterSeq: number;
-  /** This node's number of the last touch of this record. 0 while it is staged. */
+  /** This node's revision of the last touch of this record. 0 while it is staged. */
   readonly revision: number;
   readonly body: BodyKind;
   readonly scope: Scope;
   /** The widest scope of the key since its last collected tombstone. */
   readonly reach: Scope;
-  /** The registered health. `viewHealth` gives the health that readers see. */
+  /** The registered health. `viewHealth` returns the health that readers see. */
   readonly health: Health;
   readonly traits: SharedTraits;
   /** The principal that registered it. Empty for anonymous. */
   readonly principal: string;
   /**
-   * Stamp of the `unregistered` tombstone of this origin that this record replaced; in a tombstone, of the newest one that its origin knew.
-   * Undefined means none.
+   * Stamp of the `unregistered` tombstone of this origin that this record replaced; in a tombstone, the stamp of the newest one that its
+   * origin knew. Undefined if there is none.
    */
   readonly unregisteredHlc?: number | undefined;
-  /** The newest orders about the maintenance of the key that its origin knew. */
+  /** The newest maintenance overrides of the key that its origin knew. */
   readonly orders?: MaintenanceOverrides | undefined;
-  /** Address of the entry's bytes in the slab. Without meaning for a tombstone. */
+  /** Address of the entry's bytes in the slab. Meaningless for a tombstone. */
   readonly at: number;
   /** Encoded size in bytes; 0 for a tombstone. */
   readonly sizeBytes: number;
@@ -103,12 +103,15 @@ export interface CatalogRecord {
   readonly contentBytes: number;
 }
 
-/** The health that readers see: the registered one, or ORPHANED while the origin is away. What was taken out of traffic stays so (semantics.md, Maintenance). */
+/**
+ * The health that readers see: the registered health, or ORPHANED while the origin is unreachable. An entry in maintenance stays in
+ * maintenance (semantics.md, Maintenance).
+ */
 export function viewHealth({ health, origin }: Pick<CatalogRecord, "health"> & { readonly origin: Pick<OriginRef, "life"> }): Health {
   return shownWhile(origin.life, health);
 }
 
-/** The same, of an entry whose health is not in a record. */
+/** Like `viewHealth`, for an entry whose health is not in a record. */
 export function shownWhile(life: OriginStatus, health: Health): Health {
   return life === "live" || health === HEALTH.MAINTENANCE ? health : HEALTH.ORPHANED;
 }
@@ -118,7 +121,7 @@ const SEPARATOR = "\0";
 
 export function keyText(key: EntryKey): KeyText {
   // The only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat string of 48 bytes;
-  // a template would keep a tree of pieces alive in the map, 217 bytes more a key (measured at 500k keys).
+  // a template would keep a tree of pieces alive in the map, 217 more bytes per key (measured at 500k keys).
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join(SEPARATOR) as KeyText;
 }
 
@@ -128,13 +131,15 @@ export function keyParts(key: KeyText): EntryKey {
   return {
     namespace: namespace ?? "",
     name: name ?? "",
-    kind: Number(kind) as Kind, // A KeyText is only made from a parsed kind.
+    kind: Number(kind) as Kind, // A KeyText is only built from a parsed kind.
     instanceId: instanceId ?? "",
     clusterId: clusterId ?? "",
   };
 }
 
-/** Readable form of a key: `namespace/name/instance`. HOT: once per written entry (audit); `keyParts` would cost three times as much. */
+/**
+ * Readable form of a key: `namespace/name/instance`. HOT: runs for each written entry (audit); `keyParts` would cost three times as much.
+ */
 export function keyLabel(key: KeyText): string {
   const name = key.indexOf(SEPARATOR);
   const kind = key.indexOf(SEPARATOR, name + 1);
@@ -146,19 +151,19 @@ export function namespaceOfKey(key: KeyText): string {
   return key.slice(0, key.indexOf(SEPARATOR));
 }
 
-/** The cluster of a key. HOT: several times a change of a summary; all parts of the key cost five times as much. */
+/** The cluster of a key. HOT: runs several times for each change of a summary; `keyParts` costs five times as much. */
 export function clusterOfKey(key: KeyText): string {
   return key.slice(key.lastIndexOf(SEPARATOR) + 1);
 }
 
-/** The name of a key as text: `namespace \0 name \0 kind`, as the text of each of its keys begins. HOT: once a change at a resolver. */
+/** The name of a key as text: `namespace \0 name \0 kind`, the prefix of each of its keys. HOT: runs for each change on a resolver. */
 export function nameOfKey(key: KeyText): string {
   return key.slice(0, key.lastIndexOf(SEPARATOR, key.lastIndexOf(SEPARATOR) - 1));
 }
 
 /**
- * Whether a key names this cluster. HOT: at least once for each record that is put, removed or received (`versions`, keys that come and
- * go).
+ * Whether a key names this cluster. HOT: runs at least once for each record that is put, removed or received (`versions`, keys that come
+ * and go).
  */
 export function isKeyOf(clusterId: string, key: KeyText): boolean {
   return key.endsWith(clusterId) && key[key.length - clusterId.length - 1] === SEPARATOR;

@@ -1,6 +1,6 @@
 /**
- * Byte strings in a few large buffers. A Buffer of its own costs an entry of 150 bytes 459 bytes; a place here costs it 160. Blocks are
- * multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab costs no heap, however full it was.
+ * Stores byte strings in a few large buffers. An entry of 150 bytes costs 459 bytes in its own Buffer, and 160 bytes here. Blocks are
+ * multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -8,14 +8,14 @@ const CHUNK_BYTES = 1_048_576;
 const UNIT_BYTES = 16;
 const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
 const WORDS_PER_UNIT = UNIT_BYTES / 4;
-/** Addresses stay below 2^31, so that V8 treats them as small integers: 32 GiB. */
+/** Maximum number of chunks. Addresses stay below 2^31, so that V8 treats them as small integers: 32 GiB. */
 const MAX_CHUNKS = 32_768;
-/** Room for an entry of 16 KiB with load and times, and more. */
+/** Enough for an entry of 16 KiB with load and times. */
 const DEFAULT_MAX_BYTES = 65_536;
 /** Below this size a loop is faster than `set`, which costs 45 ns for any size; measured on Node 24. */
 const LOOP_BYTES = 32;
 const NONE = -1;
-/** Words of a free block: the next free one of its size, the previous one, its size in units. */
+/** Words of a free block: the next free block of its size, the previous one, its size in units. */
 const NEXT = 0;
 const PREVIOUS = 1;
 const UNITS = 2;
@@ -23,13 +23,13 @@ const UNITS = 2;
 interface SlabChunk {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
-  /** Units in use. */
+  /** Number of units in use. */
   liveUnits: number;
 }
 
 export interface SlabStats {
   readonly chunks: number;
-  /** Bytes of the blocks in use, rounding included. */
+  /** Bytes of the blocks in use, including rounding. */
   readonly usedBytes: number;
   readonly freeBytes: number;
 }
@@ -37,16 +37,16 @@ export interface SlabStats {
 export class Slab {
   readonly #maxUnits: number;
   readonly #chunks: SlabChunk[] = [];
-  /** Empty chunks that can be cut again. */
+  /** Empty chunks that can be divided again. */
   readonly #empty: number[] = [];
   /** First free block of each size in units. */
   readonly #heads: Int32Array;
-  /** The chunk being cut, and the next unit in it. */
+  /** The chunk that is being divided, and the next unit in it. */
   #current = NONE;
   #cut = UNITS_PER_CHUNK;
   #usedUnits = 0;
 
-  /** Takes byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
+  /** Accepts byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
   constructor(maxBytes = DEFAULT_MAX_BYTES) {
     assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "slab blocks must fit a chunk", { maxBytes });
     this.#maxUnits = unitsOf(maxBytes);
@@ -57,7 +57,7 @@ export class Slab {
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
-    assert(size > 0 && units <= this.#maxUnits, "slab cannot hold this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
+    assert(size > 0 && units <= this.#maxUnits, "slab cannot store this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
     const at = this.#take(units);
     const chunk = this.#chunk(at);
     chunk.liveUnits += units;
@@ -84,13 +84,13 @@ export class Slab {
   copyTo(at: number, sizeBytes: number, target: Uint8Array, offset: number): number {
     const { bytes } = this.#chunk(at);
     const start = offsetOf(at);
-    // HOT: once per entry of every answer and delta.
+    // HOT: runs for each entry of every answer and delta.
     if (sizeBytes <= LOOP_BYTES) for (let i = 0; i < sizeBytes; i++) target[offset + i] = bytes[start + i] ?? 0;
     else target.set(bytes.subarray(start, start + sizeBytes), offset);
     return offset + sizeBytes;
   }
 
-  /** The stored bytes themselves. Read them before they are freed, and do not keep them. */
+  /** A view of the stored bytes. Read them before they are freed, and do not keep the view. */
   view(at: number, sizeBytes: number): Uint8Array {
     const start = offsetOf(at);
     return this.#chunk(at).bytes.subarray(start, start + sizeBytes);
@@ -111,7 +111,7 @@ export class Slab {
     return { chunks, usedBytes, freeBytes: chunks * CHUNK_BYTES - usedBytes };
   }
 
-  /** A block of this many units: a free one of this size, else uncut space, else the front of a larger free one, else a new chunk. */
+  /** A block of this many units: a free block of this size, otherwise undivided space, the front of a larger free block, or a new chunk. */
   #take(units: number): number {
     const head = this.#heads[units] ?? NONE;
     if (head !== NONE) return this.#takeFree(head, units);
@@ -133,7 +133,7 @@ export class Slab {
     return NONE;
   }
 
-  /** Takes the front of a free block. The rest becomes a smaller free block. */
+  /** Uses the front of a free block. The rest becomes a smaller free block. */
   #takeFree(at: number, units: number): number {
     const size = this.#chunk(at).words[wordOf(at) + UNITS] ?? 0;
     this.#unlink(at, size);
@@ -154,20 +154,20 @@ export class Slab {
     this.#cut = 0;
   }
 
-  /** The rest of the chunk being cut becomes a free block; the whole chunk becomes free if it holds nothing. */
+  /** Makes the rest of the divided chunk a free block, or the whole chunk free if it is empty. */
   #retire(index: number): void {
     const base = index * UNITS_PER_CHUNK;
     if (this.#cut < UNITS_PER_CHUNK) this.#link(base + this.#cut, UNITS_PER_CHUNK - this.#cut);
     if (this.#chunk(base).liveUnits === 0) this.#empty.push(this.#unlinkAll(index));
   }
 
-  /** Removes all blocks of an empty chunk from their lists. The chunk can then be cut again for other sizes. */
+  /** Removes all blocks of an empty chunk from their lists, so that the chunk can be divided again for other sizes. */
   #unlinkAll(index: number): number {
     const base = index * UNITS_PER_CHUNK;
     const { words } = this.#chunk(base);
     for (let unit = 0; unit < UNITS_PER_CHUNK; ) {
       const units = words[unit * WORDS_PER_UNIT + UNITS] ?? 0;
-      assert(units > 0, "slab chunk is not whole", { index, unit });
+      assert(units > 0, "slab chunk is not completely divided into blocks", { index, unit });
       this.#unlink(base + unit, units);
       unit += units;
     }
@@ -199,7 +199,7 @@ export class Slab {
 
   #chunk(at: number): SlabChunk {
     const chunk = this.#chunks[chunkOf(at)];
-    assert(chunk !== undefined, "slab address is not one of ours", { at });
+    assert(chunk !== undefined, "not an address of this slab", { at });
     return chunk;
   }
 }

@@ -1,4 +1,4 @@
-/** The replica's own, mutable form of a record and of an origin. All other code sees `CatalogRecord` and `OriginRef`. */
+/** The replica's internal, mutable form of a record and of an origin. Other code sees `CatalogRecord` and `OriginRef`. */
 
 import { firstIndex } from "../../lib/bisect.ts";
 import type { StoredEntry } from "../entry/codec.ts";
@@ -31,19 +31,20 @@ export interface Origin extends OriginRef {
   region: string;
   life: OriginStatus;
   markedSeq: number;
-  /** All of its newest records up to this seq are held. This is its entry in the version vector. */
+  /** All of its newest records up to this seq are stored here. This is its entry in the version vector. */
   through: number;
-  /** Present while the records held differ from those that the origin had at `through`; see `settledOf`. */
+  /** Present while the stored records differ from those that the origin had at `through`; see `settledOf`. */
   unsettled?: UnsettledRange | undefined;
   /**
-   * Present while some of its records were refused here. The origin is *partial* until it has arrived whole (semantics.md, Replication).
+   * Present while this node has refused some of its records. The origin is *partial* until it has arrived whole (semantics.md,
+   * Replication).
    */
   lacks?: Lacking | undefined;
-  /** Of summaries: nobody writes it any more, so that others say what it says. */
+  /** Only in a summary replica: no node writes as this origin any more, so other origins publish its records. */
   isTakenOver?: boolean;
-  /** Its node named its cluster on a direct link, so no node of another cluster can take its place. */
+  /** Whether its node named its cluster on a direct link. Then no node of another cluster can replace it. */
   isAtHome?: true;
-  /** This node holds more changes of the origin than its node ever wrote, so its tombstones did not end anything. */
+  /** This node has more changes of the origin than the origin's node ever wrote, so its tombstones ended nothing. */
   isDisproved?: true;
   /** Present while records that a whole transfer did not list are being withdrawn. */
   closing?: ClosingTransfer | undefined;
@@ -54,10 +55,11 @@ export interface Origin extends OriginRef {
 }
 
 /**
- * A whole transfer whose last frame has arrived. It counts as under way, and V stays, until all records that it did not list are withdrawn.
+ * A whole transfer whose last frame has arrived. It is in progress, and the version vector does not advance, until all records that it did
+ * not list are withdrawn.
  */
 export interface ClosingTransfer {
-  /** Everything up to this seq has arrived, with this transfer or after it. V moves here at the end. */
+  /** Everything up to this seq has arrived, with this transfer or after it. The version vector advances to it at the end. */
   reached: number;
   /** The highest seq that its senders knew. */
   knownSeq: number;
@@ -65,18 +67,19 @@ export interface ClosingTransfer {
   readonly floor: number;
 }
 
-/** Records of an origin that were refused since the origin was last whole. */
+/** Records of an origin that were refused since the origin was last complete. */
 export interface Lacking {
   readonly count: number;
   /** The reason for which the first of them was refused. */
   readonly why: string;
-  /** The refusals were before this node's restart. Their details are not remembered. */
+  /** Whether the refusals were before this node's restart. Their details are not stored. */
   readonly isFromBefore?: boolean;
 }
 
 /**
- * Frames carry only newest records. A frame that was cut at `through` lacks the keys that had changed again by then. So of the keys touched
- * after `from`, some may be missing or old here until everything up to `until` has arrived.
+ * The range of seqs in which records may be missing or old. Frames carry only newest records, so a frame that was cut at `through` lacks
+ * the keys that had changed again by then. Of the keys touched after `from`, some may be missing or old here until everything up to `until`
+ * has arrived.
  */
 export interface UnsettledRange {
   readonly from: number;
@@ -84,28 +87,28 @@ export interface UnsettledRange {
 }
 
 /**
- * Up to this seq the origin's records are held as they were at the origin: two nodes that are settled at one seq hold the same records. For
- * a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records again.
+ * The seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at one seq have the same
+ * records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records again.
  */
 export function settledOf(origin: Origin): number {
   return origin.lacks === undefined ? tiedTo(origin) : 0;
 }
 
 /**
- * Up to this seq nothing is missing that the origin held; keys that frames left out are still to come. For a dead origin these may never
- * come.
+ * The seq up to which nothing is missing that the origin had; keys that frames left out are still expected. For a dead origin they may
+ * never arrive.
  */
 export function heldThrough(origin: Origin): number {
   return origin.life === "live" ? tiedTo(origin) : origin.through;
 }
 
-/** Like `settledOf`, without regard to refused records. */
+/** Like `settledOf`, but ignores refused records. */
 function tiedTo({ unsettled, through }: Origin): number {
   return unsettled?.from ?? through;
 }
 
 /**
- * Whether the records held count as complete at the origin's number. The keys that a dead origin's frames left out may never come, and then
+ * Whether the stored records count as complete at the origin's seq. Keys that a dead origin's frames left out may never arrive, and then
  * the replicas must agree on the records that exist.
  */
 export function isFirm(origin: Origin): boolean {
@@ -114,14 +117,14 @@ export function isFirm(origin: Origin): boolean {
 }
 
 /**
- * Everything of the origin up to this seq has been received, so records up to it are not new. This is V, or the value that V is about to
- * have.
+ * The seq up to which everything of the origin has been received, so records up to it are not new. It is the origin's entry in the version
+ * vector, or the next value of that entry.
  */
 export function takenThrough({ closing, through }: Origin): number {
   return closing?.reached ?? through;
 }
 
-/** Moves V. The sender knew changes up to `knownSeq`. */
+/** Advances the origin's entry in the version vector. The sender knew changes up to `knownSeq`. */
 export function moveThrough(origin: Origin, through: number, knownSeq: number): void {
   if (through <= origin.through) return;
   const from = tiedTo(origin);
@@ -130,29 +133,29 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
   origin.unsettled = until > through ? { from, until } : undefined;
 }
 
-/** More was received while a whole transfer is being closed. */
+/** Records a further reception while a whole transfer is being closed. */
 export function followClosing(origin: Origin, closing: ClosingTransfer, through: number, knownSeq: number): void {
   closing.reached = Math.max(closing.reached, through);
   closing.knownSeq = Math.max(closing.knownSeq, knownSeq);
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
-/** Records above V were received. The other records of that transfer are still to come. */
+/** Notes that records above the version vector were received, while the other records of that transfer are still expected. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
 }
 
-/** The statement of a staged or received record. The other fields of a stored record are this node's bookkeeping. */
+/** The content of a staged or received record. The other fields of a stored record are this node's bookkeeping. */
 export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revision"> {
   readonly origin: Origin;
-  /** Absent: to be found from the entry's bytes. */
+  /** If absent, the value must be read from the entry's bytes. */
   readonly hasAliases?: boolean | undefined;
-  /** Absent: to be found from the entry's bytes. */
+  /** If absent, the value must be read from the entry's bytes. */
   readonly hasChecks?: boolean | undefined;
 }
 
-/** An entry that was read back from its record, by the journal's row or from another node. Puts its bytes into the slab. */
+/** The fields of an entry that was read from its record, from the journal or another node. Puts its bytes into the slab. */
 export function entryFields(
   record: RecordHead & { readonly entry: Uint8Array },
   stamped: StoredEntry,
@@ -162,15 +165,15 @@ export function entryFields(
   const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc, orders, entry } = record;
   const at = slab.put(entry);
   const sizeBytes = entry.length;
-  // HOT: one literal; each object that is spread into another costs as much as reading a field (bench/versions.ts, replication).
-  // biome-ignore format: a line a group
+  // HOT: one literal; spreading an object into another costs as much as reading a field (bench/versions.ts, replication).
+  // biome-ignore format: one line per group
   return {
     key, namespace, name, kind, scope, health, traits, hasAliases, hasChecks, contentBytes,
     origin, seq, hlc, firstSeq, filterSeq, body: BODY.ENTRY, reach, principal, unregisteredHlc, orders, at, sizeBytes,
   };
 }
 
-/** Fields of newer versions, by stored record. Few records have any, so they take no room in the others. */
+/** Fields of newer versions, by stored record. Few records have any, so they need no space in the other records. */
 const unknownFields = new WeakMap<StoredRecord, UnknownFields>();
 
 export function unknownOf(stored: StoredRecord): UnknownFields | undefined {
@@ -181,10 +184,10 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
   unknownFields.set(stored, unknown);
 }
 
-/** Orders by stored record. Few records have any, so they take no room in the others. */
+/** Maintenance overrides by stored record. Few records have any, so they need no space in the other records. */
 const ordersOf = new WeakMap<StoredRecord, MaintenanceOverrides>();
 
-/** Bits of the packed small fields. Packing saves 40 B a record, which is 40 MB at 1M entries. */
+/** Bits of the packed small fields. Packing saves 40 B per record, which is 40 MB for 1M entries. */
 const KIND_SHIFT = 0;
 const BODY_SHIFT = 4;
 const SCOPE_SHIFT = 6;
@@ -195,7 +198,7 @@ const NO_ALIASES = 1 << 18;
 const NO_CHECKS = 1 << 19;
 const HAS_ORDERS = 1 << 20;
 const FINDING_SHIFT = 21;
-/** The highest finding. */
+/** The highest value of `finding`. */
 const FINDING_BITS = 31;
 /** Kinds have the numbers 1 to 9. */
 const KIND_BITS = 15;
@@ -205,7 +208,7 @@ const SIZE_MASK = (1 << SIZE_BITS) - 1;
 /** Stamps are below 2^53, so that both of their parts are small integers. */
 const HLC_LOW = 2 ** 26;
 
-// The casts below undo what `pack` did with values of exactly these types.
+// The casts below reverse `pack`, which packed values of exactly these types.
 /* oxlint-disable typescript/no-unsafe-type-assertion */
 
 export class StoredRecord implements CatalogRecord {
@@ -214,26 +217,26 @@ export class StoredRecord implements CatalogRecord {
   readonly name: string;
   readonly origin: Origin;
   seq: number;
-  /** The stamp in two small integers: one number of its size would be a box of 16 B, and one object more for each collection. */
+  /** The stamp in two small integers. One number of its size would need a box of 16 B, and one more object for each garbage collection. */
   #hlcHigh: number;
   #hlcLow: number;
   firstSeq: number;
   filterSeq: number;
   traits: SharedTraits;
   principal: string;
-  /** Not 0 for none, because a number field that is mostly 0 would cost every record a box of its own. */
+  /** Undefined instead of 0, because a number field that is mostly 0 would cost every record its own box. */
   unregisteredHlc: number | undefined;
   at: number;
-  /** This node's number of the last touch. 0 while staged, -1 once dropped. */
+  /** This node's revision of the last touch. 0 while staged, -1 once dropped. */
   revision = 0;
   /** Revision at which the key appeared in this stored record. A cursor before it has not seen the key (CREATE). */
   bornRevision = 0;
   /**
    * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was never
-   * seen.
+   * visible.
    */
   filterRevision = 0;
-  /** All stored records of this key in view order, shared by them. Undefined while there is only one. */
+  /** All stored records of this key in view order. The list is shared by them. Undefined while there is only one record. */
   peers: StoredRecord[] | undefined = undefined;
   #bits: number;
   #sizes: number;
@@ -245,7 +248,7 @@ export class StoredRecord implements CatalogRecord {
     this.origin = fields.origin;
     this.seq = fields.seq;
     this.#hlcHigh = Math.floor(fields.hlc / HLC_LOW);
-    // Without `| 0` some compiled code stores the remainder in a box all the same: 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
+    // Without `| 0`, some compiled code stores the remainder in a box: 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
     this.#hlcLow = (fields.hlc % HLC_LOW) | 0;
     this.firstSeq = fields.firstSeq;
     this.filterSeq = fields.filterSeq;
@@ -280,18 +283,20 @@ export class StoredRecord implements CatalogRecord {
   get shownHealth(): Health {
     return ((this.#bits >> SHOWN_SHIFT) & THREE_BITS) as Health;
   }
-  /** False if its entry surely has no aliases, so that its bytes need not be read. */
+  /** False if its entry has no aliases, so that its bytes need not be read. */
   get mayHaveAliases(): boolean {
     return (this.#bits & NO_ALIASES) === 0;
   }
-  /** False if its entry surely has no checks, so that its bytes need not be read. */
+  /** False if its entry has no checks, so that its bytes need not be read. */
   get mayHaveChecks(): boolean {
     return (this.#bits & NO_CHECKS) === 0;
   }
   get orders(): MaintenanceOverrides | undefined {
     return (this.#bits & HAS_ORDERS) === 0 ? undefined : ordersOf.get(this);
   }
-  /** What the owner of the replica found out about this content, in five bits. 0 until it has looked, and again when a newer record takes its place. */
+  /**
+   * The result of the replica owner's check of this content, in five bits. 0 before the check, and again after a newer record replaces it.
+   */
   get finding(): number {
     return (this.#bits >> FINDING_SHIFT) & FINDING_BITS;
   }
@@ -305,18 +310,18 @@ export class StoredRecord implements CatalogRecord {
     return this.#sizes & SIZE_MASK;
   }
 
-  /** Readers see the record, from this touch on with its current health. */
+  /** Marks the record as visible to readers, with its current health. */
   show(): void {
     this.#bits = (this.#bits & ~(THREE_BITS << SHOWN_SHIFT)) | (viewHealth(this) << SHOWN_SHIFT);
   }
 
-  /** Turns an entry into an `expired` tombstone with the same number. The size of its content stays, because the lookup still counts it. */
+  /** Changes an entry into an `expired` tombstone with the same seq. The size of its content stays, because the lookup still counts it. */
   expire(): void {
     this.#bits = (this.#bits & ~(3 << BODY_SHIFT)) | (BODY.EXPIRED << BODY_SHIFT);
     this.#sizes &= SIZE_MASK;
   }
 
-  /** Takes over a newer record of the same key and origin. The bookkeeping stays. */
+  /** Copies the content of a newer record of the same key and origin. The bookkeeping stays. */
   become(next: StoredRecord): void {
     this.seq = next.seq;
     this.#hlcHigh = next.#hlcHigh;
@@ -357,8 +362,8 @@ export function recordOf(any: StoredRecord | undefined, origin: Origin): StoredR
 }
 
 /**
- * Adds a stored record to the list of its key, which contains `any`. It is inserted in order: sorting the list each time would be slow when
- * thousands of origins have one key.
+ * Adds a stored record to the list of its key, which contains `any`. It is inserted in order, because sorting the list each time would be
+ * slow when thousands of origins have one key.
  */
 export function join(any: StoredRecord, stored: StoredRecord): void {
   any.peers ??= [any];
@@ -369,7 +374,7 @@ export function join(any: StoredRecord, stored: StoredRecord): void {
   stored.peers = peers;
 }
 
-/** Removes a stored record from the list of its key. Returns one that is left, if any. */
+/** Removes a stored record from the list of its key. Returns one of the remaining records, if any. */
 export function leave(stored: StoredRecord): StoredRecord | undefined {
   const { peers } = stored;
   if (peers === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** Shares values that many entries have in common, so that a record costs one small object. */
+/** Interns values that many entries have in common, so that a record costs one small object. */
 import { assert } from "../../lib/errors.ts";
 import { NO_PORTS, PLAIN_PORTS } from "../entry/view.ts";
 import type { CatalogRecord, SharedTraits } from "./record.ts";
@@ -7,8 +7,8 @@ import type { CatalogRecord, SharedTraits } from "./record.ts";
 export type FilterTraits = Pick<CatalogRecord, "scope" | "health" | "traits">;
 
 /**
- * Whether no filterable field differs: scope, health, tags, capabilities, resources, cluster, region, version. It decides whether a change
- * moves a record's `filterSeq`. Shared traits are compared by identity.
+ * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. It decides whether a
+ * change advances a record's `filterSeq`. Shared traits are compared by identity.
  */
 export function sameFilter(a: FilterTraits, b: FilterTraits): boolean {
   if (a.scope !== b.scope || a.health !== b.health) return false;
@@ -29,7 +29,7 @@ function sameList(a: readonly string[], b: readonly string[]): boolean {
   return true;
 }
 
-/** The traits that an entry gives directly. Version and ports come from parts of it. */
+/** The traits that are fields of an entry. Version and ports are derived from other fields. */
 type DirectTraits = Omit<SharedTraits, "version" | "ports">;
 
 const NOTHING: readonly string[] = [];
@@ -38,32 +38,32 @@ const ROW_BITS = 8;
 const ROW_SLOTS = 1 << ROW_BITS;
 
 /**
- * Interns traits and short texts by content. Sharing only saves memory. Traits lie in a table of fixed size, in which the newer of two with
- * one hash stays; texts lie in a map that is emptied when it is full. So unique tags of a hostile client cost at most this much.
+ * Interns traits and short texts by content. Sharing only saves memory. Traits are in a table of fixed size, in which the newer of two with
+ * the same hash stays; texts are in a map that is emptied when it is full. So unique tags of a hostile client cost at most this much.
  */
 export class TraitsPool {
   readonly #maxSize: number;
-  /** A row of slots is made when something comes to lie in it: most pools hold little, and all slots take 512 KiB and 0.3 ms. */
+  /** A row of slots is created when it is first used: most pools contain little, and all slots together need 512 KiB and 0.3 ms. */
   readonly #rows: ((SharedTraits | undefined)[] | undefined)[];
   readonly #texts = new Map<string, string>();
 
-  /** Holds at most `maxSize` traits, a power of two, and as many texts. */
+  /** Stores at most `maxSize` traits, a power of two, and as many texts. */
   constructor(maxSize = 65_536) {
     assert(maxSize > 0 && (maxSize & (maxSize - 1)) === 0, "traits pool size must be a power of two", { maxSize });
     this.#maxSize = maxSize;
     this.#rows = new Array<undefined>(Math.ceil(maxSize / ROW_SLOTS)).fill(undefined);
   }
 
-  /** Number of traits and texts held, at most twice the given size. Cost: one step a slot of the rows in use. */
+  /** Number of stored traits and texts, at most twice the given size. The cost is one step per slot of the rows in use. */
   size(): number {
     let traits = 0;
     for (const row of this.#rows) for (const slot of row ?? []) if (slot !== undefined) traits++;
     return traits + this.#texts.size;
   }
 
-  /** The shared copy of these traits, which is made if needed. The given lists are not kept. */
+  /** The shared copy of these traits, which is created if needed. The given lists are not kept. */
   intern(fields: DirectTraits, version: string, ports: readonly string[]): SharedTraits {
-    // HOT: once for each stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
+    // HOT: runs for each stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
     const slot = hashOf(fields, version, ports) & (this.#maxSize - 1);
     const row = (this.#rows[slot >> ROW_BITS] ??= new Array<undefined>(Math.min(this.#maxSize, ROW_SLOTS)).fill(undefined));
     const known = row[slot & (ROW_SLOTS - 1)];
@@ -85,7 +85,7 @@ export class TraitsPool {
     return traits;
   }
 
-  /** The shared copy of a text: for namespaces and names, which many keys repeat. */
+  /** The shared copy of a text. Used for namespaces and names, which many keys repeat. */
   text(text: string): string {
     const known = this.#texts.get(text);
     if (known !== undefined) return known;
@@ -114,7 +114,7 @@ function sameTraits(a: SharedTraits, b: DirectTraits): boolean {
   );
 }
 
-/** Of the ids only node and zone are hashed: they differ when the others differ. */
+/** Hashes traits. Of the ids only node, zone and tenant are hashed: they differ when the other ids differ. */
 function hashOf(fields: DirectTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
@@ -139,7 +139,7 @@ function hashText(start: number, text: string): number {
   return Math.imul(hash, 31);
 }
 
-/** The traits of a tombstone that was read back: its filterable fields are not stored. */
+/** The traits of a tombstone that was read from its record, where filterable fields are not stored. */
 export const NO_TRAITS: SharedTraits = {
   tags: NOTHING,
   capabilities: NOTHING,

@@ -1,19 +1,19 @@
 /**
  * Records in the order of their last change: by this node's revision, or by their origin's seq. The log is append-only. A slot is stale
- * when its record has moved on, and stale slots are dropped chunk by chunk. So "since n" costs the number of changes, not the size of the
- * catalog (docs/architecture.md, The idea).
+ * when its record has changed again, and stale slots are dropped chunk by chunk. So reading the changes since n costs the number of
+ * changes, not the size of the catalog (docs/architecture.md, The idea).
  */
 
 /** Slots of a chunk. This also bounds the work of one append or retire. */
 const CHUNK_SLOTS = 2048;
 
 interface LogChunk<T> {
-  /** Ascending over the whole log, each less `base`. A chunk that was full keeps them packed: 4 bytes less for each record of each log. */
+  /** Ascending over the whole log, each minus `base`. A full chunk is packed: this saves 4 bytes for each record of each log. */
   orders: number[] | Uint32Array;
-  /** 0 while they are not packed. */
+  /** 0 while the chunk is not packed. */
   base: number;
   records: T[];
-  /** Slots that are not stale. */
+  /** Number of slots that are not stale. */
   live: number;
 }
 
@@ -23,24 +23,24 @@ export class ChangeLog<T> {
   #live = 0;
   #addedCount = 0;
 
-  /** `orderOf` gives the record's current number. A slot with another number is stale. */
+  /** `orderOf` returns the record's current number. A slot with another number is stale. */
   constructor(orderOf: (record: T) => number) {
     this.#orderOf = orderOf;
   }
 
-  /** Records that are not stale. */
+  /** Number of records, without stale slots. */
   get size(): number {
     return this.#live;
   }
 
-  /** Number of slots, stale ones included. Memory follows this number. */
+  /** Number of slots, including stale slots. Memory use is proportional to this number. */
   get slots(): number {
     let slots = 0;
     for (const chunk of this.#chunks) slots += chunk.orders.length;
     return slots;
   }
 
-  /** Number of additions so far. A caller that made all of them knows that there were no others. */
+  /** Number of additions so far. A caller that counts its own additions can detect others. */
   get addedCount(): number {
     return this.#addedCount;
   }
@@ -51,11 +51,11 @@ export class ChangeLog<T> {
     return last === undefined ? 0 : lastOf(last);
   }
 
-  /** Adds a record under a number above all earlier ones. The record's own number must already be `order`. */
+  /** Appends a record under a number above all earlier ones. The record's own number must already be `order`. */
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);
     if (last !== undefined && last.orders.length >= CHUNK_SLOTS && last.live < last.orders.length / 2) {
-      // The chunk is full of stale slots, and perhaps no later retire would shorten it.
+      // The chunk is full of stale slots, and a later `retire` may never shorten it.
       this.#compact(this.#chunks.length - 1);
       last = this.#chunks.at(-1);
     }
@@ -72,8 +72,7 @@ export class ChangeLog<T> {
   }
 
   /**
-   * Adds a record whose number may lie between others, as a transfer that repairs an old gap needs. O(chunk) when the number is not the
-   * highest.
+   * Adds a record whose number may lie between others, as when a transfer repairs an old gap. O(chunk) when the number is not the highest.
    */
   insert(order: number, record: T): void {
     const last = this.#chunks.at(-1);
@@ -104,7 +103,7 @@ export class ChangeLog<T> {
     if (chunk === undefined) return;
     chunk.live -= 1;
     if (index === this.#chunks.length - 1) {
-      // Compacting the last chunk when it is half stale keeps a log of few, busy keys as short as its keys.
+      // If the last chunk is half stale, compacting it keeps a log of few, busy keys about as short as its number of keys.
       if (chunk.orders.length >= CHUNK_SLOTS && chunk.live < chunk.orders.length / 2) this.#compact(index);
       return;
     }
@@ -113,7 +112,7 @@ export class ChangeLog<T> {
 
   /**
    * Visits records with a number above `after`, ascending, until `visit` returns false.
-   * Cost: the slots passed, of which at most three quarters are stale.
+   * The cost is the number of passed slots, of which at most three quarters are stale.
    */
   forEachSince(after: number, visit: (record: T, order: number) => boolean): void {
     const first = this.#chunkAfter(after);
@@ -130,7 +129,7 @@ export class ChangeLog<T> {
     }
   }
 
-  /** A copy of all records in order, for changes that change the log. */
+  /** A copy of all records in order. Use it when the loop changes the log. */
   list(): readonly T[] {
     const records: T[] = [];
     this.forEachSince(Number.NEGATIVE_INFINITY, (record) => {
@@ -140,7 +139,7 @@ export class ChangeLog<T> {
     return records;
   }
 
-  /** Index of the first chunk that may hold a number above `after`. */
+  /** Index of the first chunk that may contain a number above `after`. */
   #chunkAfter(after: number): number {
     let low = 0;
     let high = this.#chunks.length;
@@ -195,13 +194,13 @@ export class ChangeLog<T> {
   }
 }
 
-/** The highest number of a chunk; -1 of one without slots. */
+/** The highest number of a chunk; -1 for a chunk without slots. */
 function lastOf({ orders, base }: LogChunk<unknown>): number {
-  // HOT: some ten times a change. With `at`, and a callback in `pack`, a change of a log of 500,000 took twice as long.
+  // HOT: runs about ten times per change. With `at`, and a callback in `pack`, a change of a log of 500,000 took twice as long.
   return orders.length === 0 ? -1 : base + (orders[orders.length - 1] ?? 0);
 }
 
-/** A chunk that is full seldom grows again. Lists that grew by one at a time have room for a third more. */
+/** Packs a full chunk, which rarely grows again. Arrays that grew by one element at a time have a third more capacity than they use. */
 function pack(chunk: LogChunk<unknown>): void {
   chunk.records = chunk.records.slice();
   const base = chunk.base + (chunk.orders[0] ?? 0);
@@ -214,7 +213,7 @@ function pack(chunk: LogChunk<unknown>): void {
 
 const MAX_UINT32 = 2 ** 32 - 1;
 
-/** The numbers of a chunk, to be changed. */
+/** The numbers of a chunk as a plain array that can be changed. */
 function unpacked(chunk: LogChunk<unknown>): number[] {
   const { orders, base } = chunk;
   const plain = Array.isArray(orders) ? orders : Array.from(orders, (order) => base + order);

@@ -1,6 +1,6 @@
 /**
- * Replication between replicas: builds the frame of an origin for a peer, and applies a received frame (semantics.md, Replication). It only
- * moves bytes; the fabric has the links and their scheduling.
+ * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). It only
+ * converts records to and from bytes; the fabric owns the links and schedules them.
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
@@ -31,16 +31,16 @@ import { WholeTransfer } from "./whole-transfer.ts";
 export interface OriginFrame {
   readonly nodeId: string;
   readonly generation: number;
-  /** The frame applies only where at least this seq is known. */
+  /** The frame applies only to a replica that knows at least this seq. */
   readonly after: number;
   readonly through: number;
   /** Encoded `waymark.fabric.v1.Record`, ascending by seq. */
   readonly records: readonly Uint8Array[];
-  /** Part of a whole transfer: all live records, and the tombstones above `floor`. Keys that are not listed are removed. */
+  /** Part of a whole transfer: all live records, and the tombstones above `floor`. The receiver removes keys that are not listed. */
   readonly isComplete: boolean;
   /**
-   * The highest seq that the sender knows. Absent if that is `through`. A key that changed again beyond `through` is not in the frame, so
-   * the receiver then holds less than the origin had there (`Unsettled`).
+   * The highest seq that the sender knows. Absent if it equals `through`. A key that changed again beyond `through` is not in the frame, so
+   * the receiver then has less than the origin had at `through` (`UnsettledRange`).
    */
   readonly knownSeq?: number;
   /** The last frame of a whole transfer. */
@@ -48,7 +48,7 @@ export interface OriginFrame {
   readonly floor: number;
 }
 
-/** Most records that are looked at for one frame, because its reader may be allowed none of them. */
+/** Maximum number of records examined for one frame. The limit is needed because the receiver may be allowed none of them. */
 const MAX_LOOKED = 10_000;
 
 /** The receiver of a frame. */
@@ -58,10 +58,10 @@ export interface FrameReceiverSide {
 }
 
 /**
- * The next frame of an origin for a peer that has everything up to `after`: at least one record if there is one among those looked at, then
- * as many as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer: call again with `isComplete` and the
- * last `through` until `isLast`. Start again if the floor meanwhile passes the `through` at which the transfer began, because listed
- * records may have been removed since, and their tombstones be gone.
+ * The next frame of an origin for a peer that has everything up to `after`. It contains at least one record if any examined record
+ * qualifies, then as many as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer: call again with
+ * `isComplete` and the last `through` until `isLast`. Start again if the floor meanwhile passes the `through` at which the transfer began,
+ * because listed records may have been removed since then, and their tombstones collected.
  */
 export function buildFrame(
   replica: Replica,
@@ -79,7 +79,7 @@ export function buildFrame(
   let isCut = false;
   let lookedCount = 0;
   origin.log.forEachSince(after, (stored, seq) => {
-    // During a whole transfer this node holds records above its vector. Passed on, they would hide the missing ones.
+    // During a whole transfer this node has records above its version vector. If it passed these on, the receiver would not see the gap.
     if (seq > upTo) return false;
     isCut = lookedCount === MAX_LOOKED;
     if (isCut) return false;
@@ -109,50 +109,50 @@ export function buildFrame(
   };
 }
 
-/** The form in which a peer may receive a record: the record itself, a tombstone if it is now out of the peer's reach, or nothing. */
+/** The form in which a peer may receive a record: the record itself, a tombstone if the peer is now out of reach, or undefined. */
 function encodeFor(replica: Replica, stored: StoredRecord, link: FrameReceiverSide): Uint8Array | undefined {
   if (!mayHold(stored.reach, link.relation)) return undefined;
   const key = keyParts(stored.key);
-  // No record goes back into its origin's cluster by way of another cluster, because the nodes there would believe that they had
-  // everything. A tombstone may be for another cluster's key, from nodes that let it be removed anywhere; it then ends nothing.
+  // No record returns to its origin's cluster through another cluster, because the nodes there would assume that they had everything.
+  // A tombstone may be for a key of another cluster, written by nodes that permit removals from anywhere; such a tombstone ends nothing.
   const home = stored.origin.clusterId === "" ? key.clusterId : stored.origin.clusterId;
   if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
   if (stored.body !== BODY.ENTRY) return encodeRecord(stored, { body: stored.body, key }, unknownOf(stored));
   if (mayHold(stored.scope, link.relation))
     return encodeRecord(stored, { body: BODY.ENTRY, entry: replica.slab.view(stored.at, stored.sizeBytes) }, unknownOf(stored));
-  // The entry was narrowed, or moved here from a wider one: outside the scope, inside the reach (P1). The tombstone ends all earlier
-  // entries there.
+  // The scope of the entry was narrowed, or the entry moved here from a wider scope: the peer is outside the scope but inside the reach
+  // (P1). The tombstone ends all earlier entries on the peer.
   const { seq, hlc, reach, filterSeq, firstSeq, principal } = stored;
   return encodeRecord({ seq, hlc, reach, filterSeq, firstSeq, principal, unregisteredHlc: hlc }, { body: BODY.EXPIRED, key });
 }
 
 export type FrameResult =
   | Readonly<Pick<FrameOutcome, "kind" | "refused" | "superseded" | "maxHlc" | "beyondHlc" | "changedCount">>
-  /** Records in between are unknown here: ask from `knows`. */
+  /** The records in between are unknown here: send again from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
-  /** The origin is forgotten or our own, or the frame is invalid. */
+  /** The origin is forgotten or is this node's own, or the frame is invalid. */
   | { readonly kind: "refused" };
 
-/** How entries are read back from records. */
+/** Reads entries from the bytes of records. */
 export interface EntryReader extends Pick<EntryStamper, "entryOfStored"> {
-  /** An entry says who made it under that one's signature, which any node may take and pass on under its own origin. */
+  /** Entries name and carry the signature of their maker, so any node may accept them and pass them on under its own origin. */
   readonly isSealed?: boolean;
 }
 
-/** Reads entries that are sealed. */
+/** A reader of signed entries. */
 export function sealed(stamper: EntryReader): EntryReader {
   return { isSealed: true, entryOfStored: (bytes) => stamper.entryOfStored(bytes) };
 }
 
-/** Receives the frames of one link. The frames of a whole transfer come from one sender, in its order. */
+/** Receives the frames of one link. The frames of a whole transfer come from one sender, in the sender's order. */
 export class FrameReceiver {
   readonly #replica: Replica;
   readonly #stamper: EntryReader;
   readonly #bounds: EntryBounds;
-  /** Whole transfers under way, by origin. */
+  /** Whole transfers in progress, by origin. */
   readonly #transfers = new Map<string, WholeTransfer>();
 
-  /** Origins whose whole transfers repair, with the seq up to which both sides hold everything. */
+  /** Origins whose whole transfers repair differences, with the seq up to which both sides have everything. */
   readonly #repairs = new Map<string, number>();
 
   readonly #maxOriginRecords: number;
@@ -165,16 +165,16 @@ export class FrameReceiver {
   }
 
   /**
-   * Takes the next whole transfer of this origin although V covers it, because the digests of both sides differ at `through`. Records that
-   * are held and not listed end, and listed records that are not held are installed. Forgotten when the transfer ends.
+   * Accepts the next whole transfer of this origin although the version vector covers it, because the digests of both sides differ at
+   * `through`. Stored records that it does not list end, and listed records that are missing are installed. Valid for one transfer.
    */
   repair(originId: string, through: number): void {
     this.#repairs.set(originId, through);
   }
 
   /**
-   * Applies a frame. A repeated, late or reordered frame leaves the same replica (P5). Stamps more than `maxSkewMs` ahead of the wall clock
-   * are reported apart, because they must not move this node's clock.
+   * Applies a frame. Repeated, late or reordered frames result in the same replica (P5). Stamps more than `maxSkewMs` ahead of the wall
+   * clock are reported separately, because they must not move this node's clock.
    */
   apply(frame: OriginFrame, time: Time, { place, maxSkewMs = 60_000 }: { place?: OriginLocation; maxSkewMs?: number } = {}): FrameResult {
     const { self } = this.#replica;
@@ -182,11 +182,11 @@ export class FrameReceiver {
     if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
     const taken = new FrameOutcome(time.wallMs + maxSkewMs);
-    // Whole transfers are taken one after the other. A node that is still behind after this one asks again.
+    // Whole transfers are applied one after the other. A node that is still behind after this transfer requests another.
     if (frame.isComplete && origin.closing !== undefined) return taken;
     const isGap = frame.isComplete ? !this.#continues(frame, origin) : frame.after > takenThrough(origin);
     if (isGap) return { kind: "gap", knows: origin.through };
-    // Many peers send the same records. Known ones are skipped.
+    // Many peers send the same records. Known records are skipped.
     if (!frame.isComplete && frame.through <= takenThrough(origin)) return taken;
     const known = this.#knownIn(frame, origin);
     for (const bytes of frame.records) {
@@ -204,10 +204,13 @@ export class FrameReceiver {
     return taken;
   }
 
-  /** Records covered by V are held, or were removed and their tombstones collected. A late frame must not bring them back (P5). */
+  /**
+   * Records covered by the version vector are stored, or were removed and their tombstones collected. A late frame must not restore them
+   * (P5).
+   */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state is gone, so the sender may not have heard of that removal.
+    // A tombstone above the common state was collected, so it is possible that the sender does not know that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
@@ -216,18 +219,18 @@ export class FrameReceiver {
     const { frame, origin, known } = of;
     const record = decodeRecord(bytes, this.#bounds);
     if (record.seq <= frame.after || record.seq > frame.through)
-      throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
+      throw invalid("seq", `${record.seq} is outside the frame's range ${frame.after} to ${frame.through}`);
     if (record.seq <= known && !frame.isComplete) return;
     const stored = this.#storedOf(record, origin);
-    // If many origins have a key, one record of it costs as much as ten of other keys.
+    // Each further record of a key costs as much as ten records of other keys if many origins have the key.
     if (!taken.isFirstOf(stored.key)) {
       if (stored.sizeBytes > 0) this.#replica.slab.free(stored.at, stored.sizeBytes);
-      throw invalid("key", "is in the frame twice, which has the newest record of each");
+      throw invalid("key", "is in the frame twice: a frame has only the newest record of each key");
     }
     if (record.unknown !== undefined) keepUnknown(stored, record.unknown);
     taken.stamp(stored.hlc);
-    // A tombstone may have the number of the entry that is held here: a sender without knowledge of the removal gave the entry no new
-    // number.
+    // A tombstone may have the same seq as the entry that is stored here, because a sender that does not know the removal sends the entry
+    // under its old seq.
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (stored.body === BODY.ENTRY) transfer?.list(stored.key);
     if (known < origin.through && stored.body === BODY.ENTRY) this.#replica.undoEnd(stored);
@@ -243,25 +246,25 @@ export class FrameReceiver {
   }
 
   /**
-   * Whether a frame is the next one of its whole transfer; the first frame starts the transfer anew. After a lost frame, the keys that it
+   * Whether a frame is the next frame of its whole transfer; the first frame starts the transfer. If a frame were lost, the keys that it
    * listed would count as removed.
    */
   #continues({ after, through, knownSeq = through }: OriginFrame, origin: Origin): boolean {
     let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
-      // This frame was not asked for, because its keys are unknown to the sender's vector. Refused records are not held although V covers
-      // them.
+      // This node did not request the transfer: the sender starts it when its version vector does not cover the keys. Refused records are
+      // not stored, although the version vector covers them.
       if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id)) this.repair(origin.id, origin.through);
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
     }
-    // An origin that was forgotten meanwhile begins anew.
+    // An origin that was forgotten meanwhile starts again with a new object.
     if (transfer?.through !== after || transfer.origin !== origin) return false;
     transfer.through = through;
     return true;
   }
 
-  /** A refused record makes its origin partial: its vector moves, but it is not whole. */
+  /** Marks the origin as partial if records were refused: its version vector advances, but its records are incomplete. */
   #note({ lackCount, refused }: FrameOutcome, frame: OriginFrame, origin: Origin): void {
     if (lackCount === 0) return;
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
@@ -278,7 +281,8 @@ export class FrameReceiver {
       else moveThrough(origin, frame.through, frame.knownSeq ?? 0);
       return;
     }
-    // V moves only at the end, when all removals have arrived too: a transfer that breaks off has not told any of them.
+    // The version vector advances only at the end, when all removals have arrived too: an interrupted transfer has not reported any
+    // removal.
     if (!frame.isLast) {
       holdAbove(origin, frame.knownSeq ?? frame.through);
       return;
@@ -291,9 +295,9 @@ export class FrameReceiver {
   }
 
   #storedOf(record: WireRecord, origin: Origin): StoredRecord {
-    // What is sealed is ended by what is sealed, and not by the word of a node.
+    // Only a signed record may end signed records. A node's unsigned statement cannot.
     if (this.#stamper.isSealed === true && (record.body === BODY.UNREGISTERED || record.unregisteredHlc !== undefined))
-      throw invalid("unregistered", "ends what others hold, which nobody may do to what is sealed");
+      throw invalid("unregistered", "signed entries cannot be ended by an unsigned unregister");
     if (record.body === BODY.ENTRY) return this.#readEntry(record, origin);
     const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
     return new StoredRecord({ ...record, ...record.key, ...gone, origin, key: keyText(record.key) });
@@ -309,17 +313,17 @@ export class FrameReceiver {
     return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
   }
 
-  /** Whether there is room for an entry of this origin and key: the origin is below its quota, or has the key already. */
+  /** Whether there is room for an entry of this origin and key: the origin is below its quota, or already has the key. */
   #hasRoom(key: KeyText, origin: Origin): boolean {
     return origin.log.size < this.#maxOriginRecords || this.#replica.records(key).some((record) => record.origin === origin);
   }
 
-  /** Whether this record, or a later one of its key and origin, is held. */
+  /** Whether this record, or a later record of its key and origin, is stored. */
   #isHeld({ key, seq, body, origin }: StoredRecord): boolean {
     return body !== BODY.ENTRY || this.#replica.records(key).some((record) => record.origin === origin && record.seq >= seq);
   }
 
-  /** Whether a record of that origin with that scope may be here (P1). */
+  /** Whether a record of that origin with that scope may be on this node (P1). */
   #mayBeHere(scope: Scope, origin: Origin): boolean {
     const { self } = this.#replica;
     if (origin.clusterId === "" || self.clusterId === "") return scope > SCOPE.LOCAL;
@@ -327,8 +331,8 @@ export class FrameReceiver {
   }
 
   /**
-   * This node's own record that the tombstone ends: the one that is on its way to the disk, or the one before it, which counts again if
-   * that batch is refused.
+   * This node's own record that the tombstone ends: the staged record, or the record before it, which becomes current again if the staged
+   * batch is refused.
    */
   #superseded(stored: StoredRecord): readonly StoredRecord[] {
     const endedHlc = endsBeforeHlc(stored);
@@ -337,39 +341,39 @@ export class FrameReceiver {
     return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);
   }
 
-  /** This node's own live record of the key, which does not go by these orders about its maintenance yet. */
+  /** This node's own live record of the key, if it does not apply these maintenance overrides yet. */
   #reordered({ key, orders }: StoredRecord): readonly StoredRecord[] {
     const own = this.#replica.own(key);
     return own?.body === BODY.ENTRY && hasNewerOrder(orders, own.orders) ? [own] : [];
   }
 }
 
-/** An entry says in the open which node made it: the origin of its record, and no other. */
+/** Checks that an entry names the origin of its record as its node. */
 function checkMaker(stamped: StoredEntry, origin: Origin): void {
   const { nodeId, clusterId, region } = stamped.traits;
   if (nodeId !== origin.nodeId) throw invalid("node_id", `${nodeId} is not the frame's origin ${origin.nodeId}`);
   if (origin.clusterId !== "" && clusterId !== origin.clusterId)
     throw invalid("cluster_id", `${clusterId} is not the origin's ${origin.clusterId}`);
   if (origin.region !== "" && region !== origin.region) throw invalid("region", `${region} is not the origin's ${origin.region}`);
-  // A node of another cluster would be told in DNS under the name of one of ours.
+  // In DNS, a node of another cluster could otherwise appear under the name of a node of this cluster.
   if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
     throw invalid(
       "key.name",
-      `${stamped.name} in ${NODES_NAMESPACE} is not the frame's origin ${origin.nodeId}: each node says where it is itself`,
+      `${stamped.name} in ${NODES_NAMESPACE} is not the frame's origin ${origin.nodeId}: each node registers only its own entry`,
     );
 }
 
-/** Longest reason that is kept. */
+/** Maximum length of a stored reason, in characters. */
 const MAX_WHY = 200;
 
-/** A record that must not be here (P1). Its sender should not have sent it, so nothing is missing without it. */
+/** A record whose scope excludes this node (P1). Its sender should not have sent it, so nothing is missing without it. */
 class OutOfReach extends WaymarkError {
   constructor(scope: string) {
     super("invalid_argument", `scope: ${scope} never leaves its origin's reach`);
   }
 }
 
-/** Whether the numbers of a frame are possible: no node could continue after higher ones. */
+/** Whether the numbers of a frame are possible. After a number that is too high, no node could continue. */
 function isSound({ generation, after, through, floor, knownSeq = 0 }: OriginFrame): boolean {
   return [generation, after, through, floor, knownSeq].every(isSeq) && through >= after;
 }
@@ -377,19 +381,19 @@ function isSound({ generation, after, through, floor, knownSeq = 0 }: OriginFram
 /** The result of one frame. */
 class FrameOutcome {
   readonly kind = "applied";
-  /** Records that were refused alone, with the reasons. */
+  /** The reasons of the records that were refused individually. */
   readonly refused: WaymarkError[] = [];
   /**
-   * This node's own live records of which a received record says something: an `unregistered` tombstone hides them, or it carries a newer order. They
-   * are to be looked at, at once (`Registrar.applyRemoteChanges`).
+   * This node's own live records that a received record affects: an `unregistered` tombstone hides them, or it carries a newer maintenance
+   * override. The caller must process them immediately (`Registrar.applyRemoteChanges`).
    */
   readonly superseded: StoredRecord[] = [];
-  /** The stamps seen, for the clock: the newest that is within the bound of the wall clock, and the newest beyond it. */
+  /** Stamps for the clock: the newest stamp within the bound of the wall clock, and the newest beyond it. */
   maxHlc = 0;
   beyondHlc = 0;
   /** Number of records that changed something here. */
   changedCount = 0;
-  /** Number of refused records that should be here. */
+  /** Number of refused records that belong on this node. */
   lackCount = 0;
   readonly #latestWallMs: number;
   readonly #keys = new Set<KeyText>();

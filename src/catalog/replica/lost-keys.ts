@@ -1,6 +1,6 @@
 /**
- * The keys of a lost origin's entries at the time it was forgotten, four bytes a key: a tombstone of any other key ended none of its
- * records. Two keys with one hash count as one, so a tombstone may be kept in vain, but none is missed.
+ * The keys of a lost origin's entries when it was forgotten, as hashes of four bytes per key. A tombstone of any other key ended none of
+ * the origin's records. Two keys with the same hash count as one, so a tombstone may be kept unnecessarily, but none is missed.
  */
 import { firstIndex } from "../../lib/bisect.ts";
 import { mix32 } from "../../lib/hash64.ts";
@@ -8,24 +8,25 @@ import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 
 /**
- * Most keys that are remembered of one lost origin, 1 MiB. For an origin with more keys, every tombstone may have ended one of its records.
+ * Maximum number of keys remembered for one lost origin, 1 MiB. For an origin with more keys, every tombstone may have ended one of its
+ * records.
  */
 export const MAX_LOST_KEYS = 262_144;
 
 export interface LostKeys {
-  /** These are the keys of its entries at this seq. */
+  /** The seq of the origin to which the keys belong. */
   readonly through: number;
-  /** Ascending. */
+  /** In ascending order. */
   readonly hashes: Uint32Array;
 }
 
-/** Records the keys of an origin while its records are dropped. */
+/** Collects the keys of an origin while its records are dropped. */
 export class KeysLeft {
   readonly #through: number;
   readonly #hashes: Uint32Array;
   #count = 0;
 
-  /** Undefined if not all of its entries are known here, or there are too many. */
+  /** Undefined if not all entries of the origin are known here, or if there are too many. */
   static of(origin: Origin): KeysLeft | undefined {
     const through = Math.max(origin.through, origin.log.lastOrder);
     return settledOf(origin) < through || origin.log.size > MAX_LOST_KEYS ? undefined : new KeysLeft(through, origin.log.size);

@@ -1,7 +1,7 @@
 /**
  * Origins that were forgotten and have not left. They may return with entries that were unregistered meanwhile, so nodes keep tombstones
- * for them, or marks where tombstones have no room (semantics.md, Orphans). No clock is involved: of two statements the one with the higher
- * number wins.
+ * for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: of two statements, the higher number
+ * wins.
  */
 
 import type { KeyText } from "../record/record.ts";
@@ -12,22 +12,22 @@ import { hasHash, keyHash, type LostKeys } from "./lost-keys.ts";
 export interface LostOrigin {
   readonly nodeId: string;
   readonly generation: number;
-  /** The number of the origin when it was forgotten. */
+  /** The seq of the origin when it was forgotten. */
   readonly through: number;
-  /** Records up to this number stay hidden; 0 for none. Tombstones are kept for the origin while this is below `through`. */
+  /** Records up to this seq stay hidden; 0 for none. Tombstones are kept for the origin while this is below `through`. */
   readonly mark: number;
 }
 
-/** Most origins that are remembered, and most in one message. */
+/** Maximum number of lost origins that are remembered, and that one message contains. */
 export const MAX_LOST = 1000;
-/** Most keys that are remembered of all of them together: 4 MB. */
+/** Maximum number of keys that are remembered for all lost origins together: 4 MB. */
 const MAX_ALL_KEYS = 1_048_576;
 
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
   /**
-   * Ids of origins that are back and may not have heard everything yet, and whether they are in a later generation, to which no mark
-   * applies.
+   * Ids of origins that returned and have possibly not received all changes yet. The value is true for an origin whose node is in a later
+   * generation, to which no mark applies.
    */
   readonly #back = new Map<string, boolean>();
   /** Tombstones that ended a record of an origin that was forgotten here. */
@@ -55,13 +55,15 @@ export class LostOrigins {
     return this.#byId.get(id)?.mark ?? 0;
   }
 
-  /** Notes that the origin is forgotten here. */
+  /** Records that this node has forgotten the origin. */
   forgotten({ id, nodeId, generation, through, log }: Origin): void {
     this.#back.delete(id);
     this.note({ nodeId, generation, through: Math.max(through, log.lastOrder), mark: 0 });
   }
 
-  /** Adds the keys of an origin's entries; those with its highest number count. They are dropped if there is no room. */
+  /**
+   * Adds the keys of an origin's entries. The keys at the origin's highest seq replace earlier keys. They are dropped if there is no room.
+   */
   noteKeys(id: string, keys: LostKeys): void {
     const [held, before] = [this.#byId.get(id), this.#keys.get(id)];
     if (held === undefined || held.through === held.mark || keys.through <= (before?.through ?? 0) || keys.through > held.through) return;
@@ -75,7 +77,7 @@ export class LostOrigins {
     return this.#keys.get(id);
   }
 
-  /** Whether more keys may be taken in. */
+  /** Whether there is room for more keys. */
   get hasRoomForKeys(): boolean {
     return this.#keyCount < MAX_ALL_KEYS;
   }
@@ -85,7 +87,7 @@ export class LostOrigins {
     return this.#isOf(key, "maybe") || this.#isOf(key, "surely");
   }
 
-  /** Whether a mark is needed when this tombstone goes: it ended a record of a lost origin, or its key is one of theirs. */
+  /** Whether a mark is needed when this tombstone is dropped: it ended a record of a lost origin, or a lost origin has its key. */
   needs(stored: StoredRecord): boolean {
     return this.#isOf(stored.key, "surely") || (this.#enders.has(stored) && this.#isOf(stored.key, "maybe"));
   }
@@ -101,7 +103,7 @@ export class LostOrigins {
     return false;
   }
 
-  /** Takes a statement about a lost origin from any node: the higher numbers win. */
+  /** Merges a statement about a lost origin from any node: the higher numbers win. */
   note({ nodeId, generation, through, mark }: LostOrigin): void {
     const id = `${nodeId}/${generation}`;
     const held = this.#byId.get(id);
@@ -116,21 +118,21 @@ export class LostOrigins {
   }
 
   /**
-   * Tombstones can no longer be kept, so all records that the lost origins wrote before they were forgotten stay hidden instead; one origin
-   * may be left out.
+   * Marks all lost origins, because tombstones can no longer be kept: all records that these origins wrote before they were forgotten stay
+   * hidden. One origin can be left unmarked.
    */
   markAll(exceptId?: string): void {
     for (const { nodeId, generation, through } of this.list)
       if (`${nodeId}/${generation}` !== exceptId) this.note({ nodeId, generation, through, mark: through });
   }
 
-  /** Marks an origin: it holds an entry whose end its node does not know, and the tombstone goes. */
+  /** Marks an origin that has an entry whose end its node does not know, because the tombstone is being dropped. */
   markAs({ nodeId, generation, through, log }: Origin): void {
     const mark = Math.max(through, log.lastOrder);
     this.note({ nodeId, generation, through: mark, mark });
   }
 
-  /** Whether an origin came back since the last call. */
+  /** Whether an origin returned since the last call. */
   takeBack(): boolean {
     const wasNew = this.#isBackNew;
     this.#isBackNew = false;
@@ -144,21 +146,22 @@ export class LostOrigins {
     return hadNew;
   }
 
-  /** Notes that the record ended a record of an origin that is no longer here. */
+  /** Records that a tombstone ended a record of an origin that is no longer here. */
   ender(stored: StoredRecord): void {
     this.#enders.add(stored);
   }
 
   /**
-   * A record that may have ended a record of a lost origin goes. The given records with the same statement stay, so they take its place.
+   * Transfers the role of a tombstone that is being dropped: if it may have ended a record of a lost origin, the given records with the
+   * same end take over that role.
    */
   handOn(stored: StoredRecord, others: readonly StoredRecord[]): void {
     if (this.#enders.has(stored)) for (const other of others) this.#enders.add(other);
   }
 
   /**
-   * A node is back and must hear all changes that it missed, also in a later generation, in which its records may continue. For a node that
-   * has left, and for marks of its earlier generations, this is over.
+   * Handles a change of a member. A node that returned must receive all changes that it missed, also in a later generation, in which its
+   * records may continue. The statement about a node that has left is dropped, and so are marks of its earlier generations.
    */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
@@ -173,7 +176,7 @@ export class LostOrigins {
     }
   }
 
-  /** All nodes have been in step for long, so all returned nodes have heard everything. Marks stay. */
+  /** Stops waiting for returned nodes: all nodes have been in sync for long enough to have received all changes. Marks stay. */
   settle(): void {
     for (const [id, isLater] of this.#back) {
       const { nodeId, generation, mark } = this.#byId.get(id) ?? { nodeId: "", generation: 0, mark: 0 };
@@ -199,7 +202,7 @@ export class LostOrigins {
     this.#byId.delete(id);
   }
 
-  /** An origin that is only marked, if there is one. */
+  /** An origin that has only a mark, otherwise the oldest origin. */
   #eldest(): string {
     for (const [id, { through, mark }] of this.#byId) if (through === mark) return id;
     return this.#byId.keys().next().value ?? "";

@@ -1,7 +1,7 @@
 /**
  * Count and digest of the visible entries of each namespace: the sum modulo 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id)
- * (semantics.md, Watch 9). A sum is kept up to date once a reader has asked for it. So a bookmark costs only the namespaces that it covers,
- * and a node without such readers hashes nothing.
+ * (semantics.md, Watch 9). A sum is kept up to date from the first time that a reader requests it. So a bookmark costs only the namespaces
+ * that it covers, and a node without such readers hashes nothing.
  */
 
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -39,7 +39,7 @@ export class DigestSum {
 /** The sums of one namespace. */
 class NamespaceSums {
   readonly all = new DigestSum();
-  /** Of LOCAL entries, which no other node has. Most namespaces have none. */
+  /** Sum over LOCAL entries, which no other node has. Most namespaces have no LOCAL entries. */
   local: DigestSum | undefined;
 
   add(counted: string): void {
@@ -52,7 +52,7 @@ class NamespaceSums {
     if (isLocal(counted)) this.local?.subtract(deltaOf(counted));
   }
 
-  /** Count and sum; `isShared`: without LOCAL entries. */
+  /** Returns count and sum; with `isShared`, without LOCAL entries. */
   view(isShared: boolean): ViewDigest {
     const { all, local } = this;
     if (!isShared || local === undefined) return { count: all.count, digest: all.value };
@@ -60,7 +60,7 @@ class NamespaceSums {
   }
 }
 
-/** Marks the delta id of a LOCAL entry. No node id begins with it. */
+/** Prefix of the delta id of a LOCAL entry. No node id begins with it. */
 const LOCAL_MARK = "\0";
 
 function isLocal(counted: string): boolean {
@@ -71,12 +71,12 @@ function deltaOf(counted: string): string {
   return isLocal(counted) ? counted.slice(LOCAL_MARK.length) : counted;
 }
 
-/** The delta id of an entry, with a mark if it is LOCAL. */
+/** The delta id of an entry, with a prefix if the entry is LOCAL. */
 function countedOf(entry: DigestEntry): string {
   return entry.scope === SCOPE.LOCAL ? `${LOCAL_MARK}${idOf(entry)}` : idOf(entry);
 }
 
-/** A namespace that is being summed for the first time. */
+/** A namespace whose first summation is in progress. */
 interface PendingSum {
   readonly sums: NamespaceSums;
   /** Keys up to this one are in the sum, which is kept up to date for them. */
@@ -85,14 +85,14 @@ interface PendingSum {
 
 type DigestEntry = Pick<CatalogRecord, "key" | "origin" | "scope" | "seq">;
 
-/** Sums by namespace. A namespace with entries is tracked after its first summing, which may take many turns. */
+/** Sums by namespace. A namespace with entries is tracked after its first summation, which may take several turns of the event loop. */
 export class NamespaceDigests {
   readonly #sums = new Map<string, NamespaceSums>();
   readonly #filling = new Map<string, PendingSum>();
 
   /**
-   * Sums at most `maxCount` more entries of an untracked namespace. `after` gives the visible entries after a key, in key order. Returns
-   * the number of summed entries.
+   * Adds at most `maxCount` more entries of an untracked namespace to its sum. `after` returns the visible entries after a key, in key
+   * order. Returns the number of added entries.
    */
   fill(namespace: string, maxCount: number, after: (key: string) => () => DigestEntry | undefined): number {
     const filling = this.#filling.get(namespace) ?? { sums: new NamespaceSums(), upTo: namespace };
@@ -101,7 +101,7 @@ export class NamespaceDigests {
       const entry = next();
       if (entry === undefined) {
         this.#filling.delete(namespace);
-        // Strangers may ask for any name, so a name without entries is not kept; summing it again costs nothing.
+        // Any caller may request any name, so a name without entries is not kept; summing it again costs nothing.
         if (filling.sums.all.count > 0) this.#sums.set(namespace, filling.sums);
         return count;
       }
@@ -112,13 +112,13 @@ export class NamespaceDigests {
     return maxCount;
   }
 
-  /** The delta ids have changed. The next reader has everything summed anew. */
+  /** Drops all sums, because the delta ids have changed. The next reader starts a new summation. */
   forget(): void {
     this.#sums.clear();
     this.#filling.clear();
   }
 
-  /** Count and sum of the namespace; undefined when it is not tracked. `isShared`: without LOCAL entries. */
+  /** Count and sum of the namespace; undefined when it is not tracked. With `isShared`, LOCAL entries are left out. */
   find(namespace: string, isShared = false): ViewDigest | undefined {
     return this.#sums.get(namespace)?.view(isShared);
   }
@@ -132,21 +132,21 @@ export class NamespaceDigests {
     return this.#filling.has(namespace);
   }
 
-  /** A record as the sums count it: to be given to `viewChanged`. Undefined if no reader has asked for its namespace. */
+  /** The form of a record that the sums count, for `viewChanged`. Undefined if no reader has requested its namespace. */
   trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.#isFollowed(record.namespace) ? countedOf(record) : undefined;
   }
 
-  /** Whether a reader has asked for the sum, which may still be incomplete. */
+  /** Whether a reader has requested the sum, which may still be incomplete. */
   #isFollowed(namespace: string): boolean {
     return this.isTracked(namespace) || this.isFilling(namespace);
   }
 
-  /** The view of a key changed from one record to another, each as `trackedDelta` gave it. Either may be absent. */
+  /** Updates the sums when the view of a key changes. `before` and `after` come from `trackedDelta`; either may be absent. */
   viewChanged({ namespace, key }: Pick<CatalogRecord, "namespace" | "key">, before: string | undefined, after: string | undefined): void {
     if (before === after) return;
     const filling = this.#filling.get(namespace);
-    // Later keys are summed in their turn, as they are then.
+    // The running summation adds later keys when it reaches them, as they are at that time.
     const sums = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sums;
     if (sums === undefined) return;
     if (before !== undefined) sums.subtract(before);
@@ -157,7 +157,7 @@ export class NamespaceDigests {
   }
 }
 
-// The usage of namespaces and tenants among visible records: entries, and bytes of content. It follows each change.
+// The usage of namespaces and tenants by visible records: entries, and bytes of content. It is updated with each change.
 
 /** Number of visible entries, and their bytes without load and times. */
 export interface NamespaceUsage {
@@ -172,7 +172,7 @@ interface UsageSum {
 
 const NOTHING: NamespaceUsage = { entries: 0, bytes: 0 };
 
-/** The fields of an entry that count. */
+/** The fields of an entry that count for usage. */
 interface UsageFields {
   readonly traits: Pick<SharedTraits, "tenantId">;
   readonly contentBytes: number;
@@ -191,13 +191,13 @@ export class UsageTable {
     return this.#tenants.get(tenant) ?? NOTHING;
   }
 
-  // HOT: once a change; two look-ups of interned names.
+  // HOT: runs for each change; two lookups of interned names.
   enter(namespace: string, { traits, contentBytes }: UsageFields): void {
     add(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") add(this.#tenants, traits.tenantId, contentBytes);
   }
 
-  /** `weight` must be the one with which it entered. */
+  /** The fields must be the same as in the call of `enter`. */
   leave(namespace: string, { traits, contentBytes }: UsageFields): void {
     subtract(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") subtract(this.#tenants, traits.tenantId, contentBytes);
@@ -221,24 +221,24 @@ function subtract(sums: KeyShards<string, UsageSum>, name: string, bytes: number
   if (sum.entries === 0) sums.replace(name, undefined);
 }
 
-// Namespaces that lost their last visible entry, and when. A reader that is behind may still hold entries of them.
+// Namespaces that lost their last visible entry, and the revision of that loss. A reader that is behind may still have entries of them.
 
-/** Most names kept. For namespaces that emptied before the oldest of them nothing is known. */
+/** Maximum number of names kept. Nothing is known about namespaces that emptied before the oldest kept name. */
 const MAX_NAMES = 4096;
 
 export class EmptiedNamespaces {
-  /** In the order in which they emptied. */
+  /** In the order in which the namespaces emptied. */
   readonly #revisions = new BoundedMap<string, number>(MAX_NAMES, (_namespace, revision) => {
     this.#forgottenRevision = revision;
   });
   #forgottenRevision = 0;
 
-  /** Up to this revision names may be missing. */
+  /** Names that emptied up to this revision may be missing. */
   get forgottenRevision(): number {
     return this.#forgottenRevision;
   }
 
-  /** Nothing is known of what emptied up to this revision. */
+  /** Starts after a revision. Nothing is known about namespaces that emptied up to it. */
   startAt(revision: number): void {
     this.#revisions.clear();
     this.#forgottenRevision = revision;

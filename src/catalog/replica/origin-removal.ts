@@ -1,6 +1,6 @@
 /**
- * Forgets an origin: its name at once, its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here and
- * starts from 0. Its entries are already hidden, and each record goes together with the records that it kept hidden.
+ * Forgets an origin: its id immediately, its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here and
+ * starts from 0. Its entries are already hidden. Each record is dropped together with the records that it kept hidden.
  */
 import type { Time } from "../../lib/machine.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
@@ -9,7 +9,7 @@ import { applyMarks, type Marking } from "./lost-marks.ts";
 import { endersOf, endsBeside, hiddenBy } from "./tombstones.ts";
 import { endsBeforeHlc, isNarrowing } from "./view.ts";
 
-/** The parts of a replica that forgetting uses. */
+/** The parts of a replica that the removal uses. */
 interface RemovalReplica extends Marking {
   touch(stored: StoredRecord): void;
   withdraw(stored: StoredRecord, time: Time): void;
@@ -50,15 +50,15 @@ export class OriginRemoval {
     // Marks come before any removal, so that no entry ended by these records is visible in between. A disproved origin ended nothing.
     if (this.#origin.isDisproved !== true && storedRecords.some((stored) => this.#isNeeded(stored))) lost.markAll(this.#origin.id);
     for (const stored of storedRecords) this.#drop(stored, time);
-    // Until then any tombstone may have ended a record of this origin.
+    // Until then, any tombstone may have ended a record of this origin.
     if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
     applyMarks(this.#replica);
     return storedRecords.length;
   }
 
   /**
-   * Whether records of a lost origin that this record keeps hidden would become visible without it. If other origins with the same end
-   * stay, their ends are needed from now on.
+   * Whether records of a lost origin that this record keeps hidden would become visible without it. If other origins have the same end,
+   * their tombstones are needed from now on.
    */
   #isNeeded(stored: StoredRecord): boolean {
     const { lost } = this.#replica;
@@ -76,13 +76,13 @@ export class OriginRemoval {
     const hidden = hiddenBy(stored);
     const unregisteredHlc = isNarrowing(stored) ? 0 : endsBeforeHlc(stored);
     this.#take(stored);
-    // Entries that it unregistered stay removed (P6), unless the origin is disproved. A record of our own is not ended here; its lease ends
-    // it.
+    // Entries that it unregistered stay removed (P6), unless the origin is disproved. This node's own records are not ended here; their
+    // leases end them.
     const isLeft = (older: StoredRecord) =>
       older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
     for (const older of hidden) {
       if (older.origin === self || isLeft(older)) this.#replica.touch(older);
-      // The node of that entry has not heard of its end and would bring it back.
+      // The node of that entry has not received its end and would restore the entry.
       else if (older.origin.life !== "live") lost.markAs(older.origin);
       else this.#replica.withdraw(older, time);
     }

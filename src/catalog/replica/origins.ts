@@ -1,13 +1,13 @@
-/** The known origins of a replica, their places, and the forgotten ones (semantics.md, Orphans). */
+/** The known origins of a replica, their locations, and the forgotten origins (semantics.md, Orphans). */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { ChangeLog } from "./change-log.ts";
 import { LostOrigins } from "./lost-origins.ts";
 
-/** Most forgotten origins whose names are remembered. */
+/** Maximum number of forgotten origins whose ids are remembered. */
 const MAX_FORGOTTEN = 10_000;
 
-/** The cluster and region of an origin. It decides over which links its records may travel. */
+/** The cluster and region of an origin. They decide over which links its records may travel. */
 export interface OriginLocation {
   readonly clusterId: string;
   readonly region: string;
@@ -31,7 +31,7 @@ export class OriginTable {
     return this.#forgotten;
   }
 
-  /** The origin of that name, which is added if it is unknown. Its first known place stays. */
+  /** The origin with this id. It is added if it is unknown. Its first known location never changes. */
   take(nodeId: string, generation: number, place: OriginLocation | undefined): Origin {
     const id = `${nodeId}/${generation}`;
     let origin = this.#known.get(id);
@@ -48,7 +48,7 @@ export class OriginTable {
     return origin;
   }
 
-  /** Gives the origin another generation. Only for a node's own origin. */
+  /** Moves the origin to another generation. Only for a node's own origin. */
   rename(origin: Origin, generation: number): void {
     this.#known.delete(origin.id);
     origin.generation = generation;
@@ -61,7 +61,7 @@ export class OriginTable {
     this.remember(origin.id);
   }
 
-  /** Notes that the origin was forgotten, perhaps in an earlier process. */
+  /** Records that the origin was forgotten, perhaps in an earlier process. */
   remember(id: string): void {
     this.#forgotten.set(id, true);
   }

@@ -1,7 +1,7 @@
 /**
- * Remembers how recently touched keys were seen before each touch, to find out whether a reader at an earlier revision holds a key
- * (semantics.md, Watch 2). It is a ring of the newest touches. About older ones nothing is known, and readers are then told more than they
- * need.
+ * Remembers how recently touched keys were seen before each touch, to find out whether a reader at an earlier revision has a key
+ * (semantics.md, Watch 2). It is a ring of the newest touches. For older touches nothing is known, and readers then receive more changes
+ * than they need.
  */
 
 import { SCOPE, type Scope } from "../entry/scope.ts";
@@ -19,83 +19,83 @@ import {
 import { StoredRecord } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 
-/** Most touches that are remembered, some 120 bytes each. */
+/** Maximum number of touches that are remembered, about 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
-/** How the view before a touch relates to the record as it is now. `renamed`: it had another generation. */
+/** How the view before a touch relates to the current record. `renamed` means that it had another generation. */
 export type PriorView = "seen" | "renamed";
 
-/** Several changes happened before the record was touched. A reader that looked in between may have seen any of their results. */
+/** Several changes happened before the record was touched. A reader that read in between may have seen any of their results. */
 export const UNSURE = "unsure";
 
-/** A revision after all others. */
+/** A revision above all others. */
 export const NO_REVISION = Number.MAX_SAFE_INTEGER;
-const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
+const NO_ORIGIN: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
-/** The view of a key changed at a revision, and the key is not touched for that yet (semantics.md, Watch 2). */
+/** The view of a key changed at a revision, and the key has not been touched for that change yet (semantics.md, Watch 2). */
 export interface PendingTouch {
-  /** How the view before that change relates to the record as it is now. */
+  /** How the view before that change relates to the current record. */
   readonly before: PriorView;
-  /** The revision of the change. After all others if nothing is owed. */
+  /** The revision of the change; `NO_REVISION` if no touch is pending. */
   readonly since: number;
-  /** The view since then. */
+  /** The view since that change. */
   readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
-export const NOTHING_OWED: PendingTouch = { before: "seen", since: NO_REVISION };
+export const NO_PENDING_TOUCH: PendingTouch = { before: "seen", since: NO_REVISION };
 
-/** Whether a reader may have been told of a key, given the view before and the owed change. */
+/** Whether a reader may have received the key, given the previous view and the pending touch. */
 export function wasSeen(seen: CatalogRecord | undefined, { between }: PendingTouch): boolean {
   return seen !== undefined || between !== undefined;
 }
 
-/** The fields of a record that filters use, as readers were told. */
+/** The fields of a record that filters use, as readers saw them. */
 type ShownFields = FilterFields & Pick<CatalogRecord, "origin" | "health">;
 
 /** One touch. */
 class PastView {
   before: PriorView | "nothing" = "nothing";
-  /** Revision of the touch of this key before this one. 0 if no reader could ask for it. */
+  /** Revision of the previous touch of this key; 0 if no reader can need it. */
   previous = 0;
   namespace = "";
   name = "";
   kind: Kind = KIND.SERVICE;
   scope: Scope = SCOPE.UNSET;
   traits: SharedTraits = NO_TRAITS;
-  origin: OriginRef = NOBODY;
+  origin: OriginRef = NO_ORIGIN;
   generation = 0;
   seq = 0;
   /** The health that readers saw. */
   health: Health = HEALTH.UNSET;
-  /** A reader that looked at this revision or later, before the touch, may have seen the key with that health, or another view. */
+  /** A reader that read at this revision or later, before the touch, may have seen the key with `healthSince`, or another view. */
   since = NO_REVISION;
   healthSince: Health = HEALTH.UNSET;
   between: ShownFields | typeof UNSURE | undefined;
 }
 
-/** One look of a reader: it told every key whose last touch was after `from` and up to `to`, as it was seen at `at`. */
+/** One read of a reader. It covered every key whose last touch was after `from` and up to `to`, as the key was seen at `at`. */
 export interface ReadSpan {
   readonly from: number;
   readonly to: number;
   readonly at: number;
 }
 
-/** A reader holds each key as it was seen at some revision from `settled` to `until`. */
+/** The position of a reader. It has each key as the key was seen at some revision from `settled` to `until`. */
 export interface ReaderPosition {
   readonly settled: number;
   readonly until: number;
-  /** The reader's looks between these two revisions. */
-  readonly told?: readonly ReadSpan[] | undefined;
+  /** The reads of this reader between the two revisions. */
+  readonly reads?: readonly ReadSpan[] | undefined;
 }
 
-/** What a reader holds of a key, compared with the current view. `other` also if only the health differs. */
+/** A reader's view of a key, compared with the current view. `other` includes views in which only the health differs. */
 export type ReaderView = "unknown" | "nothing" | "same" | "other";
 
 export class PastViews {
   readonly #max: number;
   /** The remembered touches, by revision modulo their number. */
   readonly #views: PastView[] = [];
-  /** The revision before the first. */
+  /** The revision before the first remembered touch. */
   #start = 0;
   #last = 0;
 
@@ -103,23 +103,23 @@ export class PastViews {
     this.#max = maxTouches;
   }
 
-  /** The next touch has the revision after this one. Nothing is known of those before. */
+  /** Starts after this revision. Nothing is known about earlier touches. */
   startAt(revision: number): void {
     this.#views.length = 0;
     this.#start = revision;
     this.#last = revision;
   }
 
-  // HOT: once for each received record (bench/register.ts): objects of the ring are reused.
+  // HOT: runs for each received record (bench/register.ts), so objects of the ring are reused.
   /**
-   * Before the next touch: `seen` is the view of the key, with what was owed to it. Every revision is noted, in order. Returns the
-   * revision.
+   * Records the view of a key before its next touch, with the pending touch of the key. Every revision must be recorded, in order. Returns
+   * the revision.
    */
   note(
     revision: number,
     previous: number,
     seen: CatalogRecord | undefined,
-    { before, since, between }: PendingTouch = NOTHING_OWED,
+    { before, since, between }: PendingTouch = NO_PENDING_TOUCH,
   ): number {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
@@ -143,7 +143,7 @@ export class PastViews {
     return revision;
   }
 
-  /** After that touch `now` is the view of the key. If it equals the view before and in between, the key was seen all the time. */
+  /** Records the view `now` after that touch. If it equals the views before and in between, readers saw the key without a change. */
   touched(revision: number, now: CatalogRecord | undefined, { between }: PendingTouch): void {
     const view = this.#at(revision);
     if (between !== now || view === undefined || (now === undefined) !== (view.before === "nothing")) return;
@@ -151,7 +151,7 @@ export class PastViews {
     if (isSame) view.since = NO_REVISION;
   }
 
-  /** What a reader of the filter holds of a key whose last touch is `revision`. `now` is its current view. */
+  /** The view that a reader of the filter has of a key whose last touch is `revision`. `now` is the key's current view. */
   holding(revision: number, now: StoredRecord | undefined, place: ReaderPosition, filter: EntryFilter, self: NodeLocality): ReaderView {
     if (revision <= place.until) return "unknown";
     const held = this.#held(revision, place);
@@ -166,10 +166,13 @@ export class PastViews {
     return isId && isSure && viewHealth(now) === view.health ? "same" : "other";
   }
 
-  /** The touch before which the reader was last told of the key, and whether nothing that decides on its visibility had changed by then. */
+  /**
+   * The first touch of the key after the reader last received it, and whether nothing that decides on the key's visibility had changed by
+   * then.
+   */
   #held(
     revision: number,
-    { settled, until, told = [] }: ReaderPosition,
+    { settled, until, reads = [] }: ReaderPosition,
   ): { readonly view: PastView; readonly isSure: boolean } | undefined {
     let view = this.#noted(revision);
     let since = view?.since ?? NO_REVISION;
@@ -177,10 +180,10 @@ export class PastViews {
     while (view !== undefined && view.previous > settled) {
       const touch = view.previous;
       if (touch <= until) {
-        const look = told.find(({ from, to }) => touch > from && touch <= to);
-        // The key had several views, and the reader was told one of them.
+        const look = reads.find(({ from, to }) => touch > from && touch <= to);
+        // The key had several views, and it is unknown which of them the reader received.
         if (look === undefined) return undefined;
-        // The look skipped the key if it had been touched again by then.
+        // The read skipped the key if it had been touched again by then.
         if (revision > look.at) {
           lookedAt = look.at;
           break;
@@ -202,14 +205,14 @@ export class PastViews {
   }
 }
 
-/** Whether the view in between matched: in a page the record before, elsewhere the view after. */
+/** Whether the view in between matched: within one page the previous record counts, otherwise the view after the change. */
 function mayHaveMatched(filter: EntryFilter, view: PastView, self: NodeLocality): boolean {
   const { before, between, healthSince } = view;
   if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;
   return typeof between === "object" && whyNot(filter, between, self, between.health) === undefined;
 }
 
-/** A copy, because the view of the record may change before it is needed. */
+/** A copy of the fields, because the view of the record may change before the copy is needed. */
 function shownOf(record: CatalogRecord): ShownFields {
   const { namespace, name, kind, scope, traits, origin } = record;
   return { namespace, name, kind, scope, traits, origin, health: viewHealth(record) };

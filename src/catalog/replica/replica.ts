@@ -1,5 +1,5 @@
 /**
- * The replica, ordered by change: the newest record for each origin and key, the order in which they changed here, and the version vector
+ * The replica: the newest record for each origin and key, the order in which these records changed on this node, and the version vector
  * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
  */
 
@@ -25,36 +25,38 @@ import { carriedHlc, knownEndHlc, Tombstones, type TombstonesOptions } from "./t
 import { TouchSweeps } from "./touch-sweeps.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
-/** A copy collects nothing by age. */
+/** Time for a copy's tombstones. A copy collects no tombstone by age. */
 const BEFORE_ALL: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaOptions extends TombstonesOptions {
   readonly generation: number;
-  /** The highest seq that this origin ever gave out. Each seq is used once. */
+  /** The highest seq that this origin has assigned. Each seq is used once. */
   readonly lastSeq: number;
   readonly floor: number;
-  /** The cluster and region of this node. Required as soon as there are links. */
+  /** The cluster and region of this node. Required as soon as the node has links. */
   readonly place?: OriginLocation;
-  /** Number of touches for which the earlier view is remembered. */
+  /** Number of touches for which the previous view is remembered. */
   readonly pastTouches?: number;
 }
 
-/** Hears of each change of a replica just before it is made, in order. That is enough to keep an exact copy (`src/catalog/copy/`). */
+/**
+ * Receives each change of a replica immediately before it is made, in order. This is enough to keep an exact copy (`src/catalog/copy/`).
+ */
 export interface ReplicaObserver {
-  /** A record is taken in. `any` is a held record of its key. */
-  installs(next: StoredRecord, any: StoredRecord | undefined, owed: PendingTouch): void;
-  /** A record is taken in, in the place of all that is held of its key. `any` is one of these. */
+  /** A record is installed. `any` is one of the records stored for its key. */
+  installs(next: StoredRecord, any: StoredRecord | undefined, pending: PendingTouch): void;
+  /** A record replaces all records stored for its key. `any` is one of them. */
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void;
-  touches(stored: StoredRecord, owed: PendingTouch): void;
-  withdraws(stored: StoredRecord, owed: PendingTouch): void;
+  touches(stored: StoredRecord, pending: PendingTouch): void;
+  withdraws(stored: StoredRecord, pending: PendingTouch): void;
   drops(stored: StoredRecord): void;
-  /** A revision passes at which no record is touched. */
+  /** A revision is assigned at which no record is touched. */
   passes(): void;
   forgets(origin: Origin): void;
   restoresOrigin(id: string): void;
 }
 
-/** Where a copy begins. */
+/** The state from which a copy starts. */
 export interface CopyStart {
   readonly revision: number;
   readonly collectedRevision: number;
@@ -71,24 +73,27 @@ export class Replica {
   readonly past: PastViews;
   /** Namespaces in which this node has had LOCAL entries. */
   readonly localNamespaces = new Set<string>();
-  /** Touches and removals that are owed to many records. `sweep` does them. */
+  /** Pending touches and removals that affect many records. `sweep` executes them. */
   readonly sweeps = new TouchSweeps(this, () => this.passRevision());
-  /** Why keys are gone, where the records do not say it: in what is told by another place. */
+  /** Why keys ended, where the records do not contain the cause, as for records received from another server. */
   readonly causes = new WeakMap<StoredRecord, ChangeCause>();
-  /** Unregistered keys that nobody saw any more, because they had expired: readers are told of them once more, since they may keep for a while what expired. */
+  /**
+   * Keys that were unregistered after they had expired, so that no reader saw them any more. Readers get another REMOVE for such a key,
+   * because they may keep expired entries for a while.
+   */
   readonly endedAgain = new WeakSet<StoredRecord>();
-  /** They hear of every change from when they are added. */
+  /** Each follower receives every change made after it was added. */
   readonly followers = new Set<ReplicaObserver>();
-  /** Whether a record with an order about maintenance has been here since the start. */
+  /** Whether this replica has had a record with a maintenance override since the process started. */
   hasOrders = false;
   #forgetting: OriginRemoval | undefined;
   /** Number of origins forgotten in this process. */
   forgottenCount = 0;
   readonly #tombstones: Tombstones;
-  /** Whether a record may be seen at all. A record that the owner rule denies is held, but hidden. */
+  /** Whether a record may be seen at all. A record that the owner rule denies is stored, but hidden. */
   #admits: ((stored: StoredRecord) => boolean) | undefined;
   readonly #origins = new OriginTable();
-  /** A stored record of every key that has records but no view: tombstones, hidden orphans. */
+  /** One stored record of every key that has records but no view: tombstones, hidden orphans. */
   readonly #absent = new KeyShards<KeyText, StoredRecord>();
   readonly #byRevision = new ChangeLog<StoredRecord>((stored) => stored.revision);
   #revision = 0;
@@ -106,7 +111,7 @@ export class Replica {
     Object.assign(this.self, { through: options.lastSeq, floor: options.floor });
   }
 
-  /** The number of this node's last change. */
+  /** The revision of this node's last change. */
   get revision(): number {
     return this.#revision;
   }
@@ -124,7 +129,7 @@ export class Replica {
     return this.#staging.lastSeq;
   }
 
-  /** Records that are held, also those that nobody is shown. */
+  /** Number of stored records, including records that are not visible to any reader. */
   get recordCount(): number {
     return this.#byRevision.size;
   }
@@ -133,17 +138,17 @@ export class Replica {
     return this.#tombstones.count;
   }
 
-  /** Ids of forgotten origins. A cursor that names one needs a snapshot. */
+  /** Ids of forgotten origins. A cursor that names one of them needs a snapshot. */
   get forgotten(): ReadonlyMap<string, true> {
     return this.#origins.forgotten;
   }
 
-  /** The forgotten origins that may come back, and marks. Code that notes a mark calls `applyMarks`. */
+  /** The forgotten origins that may return, and their marks. Code that adds a mark calls `applyMarks`. */
   get lost(): LostOrigins {
     return this.#origins.lost;
   }
 
-  /** The origin of that name, which is added if it is unknown. Its first known place stays. */
+  /** The origin with this id. It is added if it is unknown. Its first known location never changes. */
   origin(nodeId: string, generation: number, place?: OriginLocation): Origin {
     return this.#origins.take(nodeId, generation, place);
   }
@@ -153,14 +158,15 @@ export class Replica {
     return this.lookup.find(key);
   }
 
-  /** This node's own newest record of the key: the staged one if there is one. */
+  /** This node's own newest record of the key: the staged record if there is one. */
   own(key: KeyText): StoredRecord | undefined {
     return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
   }
 
   /**
-   * The newest orders that records of the key carry (semantics.md, Maintenance): of any origin of the key's cluster, staged ones included, and of
-   * entries and tombstones alike. So the next registration of the key goes by them, at whatever node. HOT: where no record has an order, it looks nothing up.
+   * The newest maintenance overrides in records of the key (semantics.md, Maintenance). Records of every origin of the key's cluster count,
+   * including staged records and tombstones, so the next registration of the key applies the overrides on any node. HOT: if no record has
+   * an override, there is no lookup.
    */
   newestOrders(key: KeyText): MaintenanceOverrides | undefined {
     if (!this.hasOrders) return undefined;
@@ -169,7 +175,7 @@ export class Replica {
     return newest;
   }
 
-  /** All records of the key, in view order, without staged ones. */
+  /** All records of the key, in view order, without staged records. */
   records(key: KeyText): readonly StoredRecord[] {
     const any = this.#any(key);
     return any === undefined ? [] : (any.peers ?? [any]);
@@ -181,28 +187,28 @@ export class Replica {
     return stored.body === BODY.ENTRY && isShown(stored) && this.isAdmitted(stored) ? stored : undefined;
   }
 
-  /** Whether the owner rule lets a record be seen; for a tombstone, whether the entry that it ended could be seen. */
+  /** Whether the owner rule permits the record to be seen; for a tombstone, whether the entry that it ended could be seen. */
   isAdmitted(stored: StoredRecord): boolean {
     return this.#admits === undefined || this.#admits(stored);
   }
 
-  /** Sets which records may be seen. The caller touches the records whose verdict changes. */
+  /** Sets the check for which records may be seen. The caller touches the records whose verdict changes. */
   setAdmission(admits: ((stored: StoredRecord) => boolean) | undefined): void {
     this.#admits = admits;
   }
 
-  /** Gives this node's own origin another generation; a part of `startNewGeneration`. */
+  /** Moves this node's own origin to another generation, as part of `startNewGeneration`. */
   renameSelf(generation: number): void {
     this.#origins.rename(this.self, generation);
   }
 
   // ---- own records: stage, commit, abort ----
-  /** Numbers a put and stages it. It stays invisible until `commit`. */
+  /** Assigns a seq to a put and stages it. It stays invisible until `commit`. */
   stagePut(put: OwnPut): StoredRecord {
     const before = this.own(put.key);
     const wasLive = before !== undefined && before.body === BODY.ENTRY;
     const seq = this.#staging.nextSeq();
-    // HOT: one literal, as in `endOf`; spreading `put` into it makes half a kilobyte of garbage an entry (bench/register.ts).
+    // HOT: one literal, as in `endOf`; spreading `put` into it allocates half a kilobyte of garbage per entry (bench/register.ts).
     return this.#stage({
       key: put.key,
       namespace: put.namespace,
@@ -230,10 +236,10 @@ export class Replica {
   }
 
   /**
-   * Numbers and stages a tombstone of this node for a key that is held here, of any origin. `unregistered` hides older records of every
-   * origin, so its reach is as wide as any of theirs. `expired` ends this node's own record and takes its stamp. It also carries the newest
-   * known unregister of the key, because a node that hears of that unregister later would show older records again; and the orders about its
-   * maintenance.
+   * Assigns a seq to a tombstone of this node for a key that has records of any origin here, and stages it. `unregistered` hides older
+   * records of every origin, so its reach is as wide as the widest of them. `expired` ends this node's own record and has that
+   * record's stamp. The tombstone also carries the newest known unregister of the key, because a node that receives that unregister
+   * later would show older records again. It carries the key's maintenance overrides too.
    */
   stageTombstone(
     of: TombstoneFields,
@@ -257,28 +263,29 @@ export class Replica {
     return this.#staging.storedRecords;
   }
 
-  /** The batch with every staged record of seq ≤ `through` is on disk: makes them visible, in order. */
+  /** Makes staged records visible, in order. Called when the batch with every staged record of seq ≤ `through` is on disk. */
   commit(through: number, time: Time): void {
     for (const stored of this.#staging.take(through)) this.install(stored, time);
     this.self.through = Math.max(this.self.through, through);
   }
 
-  /** The batch was refused: all staged records are dropped. Their seqs stay used (semantics.md, Durability). */
+  /** Drops all staged records, because their batch was refused. Their seqs stay used (semantics.md, Durability). */
   abort(): void {
     for (const stored of this.#staging.take(this.lastSeq)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
   }
 
-  /** A call failed in the middle: the records that it staged, above this seq, are dropped. Earlier staged records stay. */
+  /** Drops the staged records above a seq, because the call that staged them failed. Earlier staged records stay. */
   unstage(after: number): void {
     for (const stored of this.#staging.takeAfter(after)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
   }
 
-  // ---- any record, by whatever way it came ----
+  // ---- records of any origin ----
   /**
-   * Takes in a record that is no longer staged, or was received, or comes from the journal. A record that is not newer than the held one of
-   * its origin is skipped. Does not move the version vector. Returns whether anything changed. A copy is told what is owed to the key.
+   * Installs a record that is no longer staged, was received, or comes from the journal. A record that is not newer than the stored record
+   * of its origin is skipped. Does not move the version vector. Returns whether anything changed. A copy passes the pending touch of the
+   * key, as the copied replica computed it.
    */
-  install(next: StoredRecord, time: Time, told?: PendingTouch): boolean {
+  install(next: StoredRecord, time: Time, copied?: PendingTouch): boolean {
     const seen = this.lookup.find(next.key);
     const any = seen instanceof StoredRecord ? seen : this.#absent.get(next.key);
     const held = recordOf(any, next.origin);
@@ -286,14 +293,14 @@ export class Replica {
       if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
       return false;
     }
-    const owed = told ?? this.sweeps.owedTo(any);
-    // HOT: without the look at the size, each record makes an iterator.
-    if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, owed);
+    const pending = copied ?? this.sweeps.pendingFor(any);
+    // HOT: without the check of the size, each record allocates an iterator.
+    if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, pending);
     this.#note(next);
     const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
-    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
+    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, pending);
     const stored = held ?? next;
     if (held === undefined) {
       if (any !== undefined) join(any, next);
@@ -303,12 +310,12 @@ export class Replica {
     stored.origin.log.insert(stored.seq, stored);
     this.#moveTo(stored, revision);
     if (stored.body !== BODY.ENTRY) this.#addTombstone(stored, isEndedAgain, time);
-    // This also holds when the filterable fields are unchanged: policy may now hide a record that it showed before.
-    if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, owed) ? revision : hiddenSince;
+    // Applies also when the filterable fields are unchanged, because the policy may now hide a record that it showed before.
+    if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, pending) ? revision : hiddenSince;
     return true;
   }
 
-  /** Replaces the content of a held stored record with that of a newer record. */
+  /** Replaces the content of a stored record with the content of a newer record. */
   #renew(held: StoredRecord, next: StoredRecord, revision: number, isVisible: boolean): void {
     const oldSeq = held.seq;
     if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
@@ -325,8 +332,8 @@ export class Replica {
   }
 
   /**
-   * Takes in a record in the place of all that is held of its key, whatever its origin and its number: what another place shows of the key, of
-   * which only that is known.
+   * Replaces all records stored for the key with one record, whatever their origins and seqs. Used for a record from another server's view
+   * of the key, when nothing else about the key is known.
    */
   supersede(next: StoredRecord, time: Time): void {
     const seen = this.lookup.find(next.key);
@@ -350,7 +357,7 @@ export class Replica {
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = seen === undefined ? hiddenSince : revision;
   }
 
-  /** Whether a record says of a key that nobody sees that it was unregistered, where readers were told of another end. */
+  /** Whether a record unregisters a key that has no view, and for which readers received another cause of removal. */
   #endsAgain({ body }: StoredRecord, any: StoredRecord | undefined): boolean {
     if (body !== BODY.UNREGISTERED || any === undefined || any.body === BODY.ENTRY) return false;
     return (this.causes.get(any) ?? causeOf(any)) !== CAUSE.UNREGISTERED;
@@ -362,41 +369,43 @@ export class Replica {
     else this.endedAgain.delete(stored);
   }
 
-  /** A touch without a new record: the view of its key may have changed, through an owed change or another one. */
-  touch(stored: StoredRecord, owed = this.sweeps.owedBeside(stored)): void {
-    for (const follower of this.followers) follower.touches(stored, owed);
-    this.#touch(stored, owed);
+  /** Touches a record without replacing it, because the view of its key may have changed. A pending touch of the key may be the reason. */
+  touch(stored: StoredRecord, pending = this.sweeps.pendingWith(stored)): void {
+    for (const follower of this.followers) follower.touches(stored, pending);
+    this.#touch(stored, pending);
   }
 
-  #touch(stored: StoredRecord, owed: PendingTouch): void {
+  #touch(stored: StoredRecord, pending: PendingTouch): void {
     const seen = this.lookup.find(stored.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
-    const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, owed);
-    // Its origin may be in a later generation now. Of equal stamps of one node the later generation comes first.
-    if (owed.before === "renamed") stored.peers?.sort(compareForView);
+    const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, pending);
+    // Its origin may be in a later generation now. Of equal stamps of one node, the later generation comes first.
+    if (pending.before === "renamed") stored.peers?.sort(compareForView);
     stored.filterRevision = revision;
     this.#moveTo(stored, revision);
-    if (!this.#review(stored.key, seen, seenDelta, stored) && !wasSeen(seen, owed)) stored.filterRevision = hiddenSince;
-    if (owed.since !== NO_REVISION) this.past.touched(revision, this.lookup.find(stored.key), owed);
+    if (!this.#review(stored.key, seen, seenDelta, stored) && !wasSeen(seen, pending)) stored.filterRevision = hiddenSince;
+    if (pending.since !== NO_REVISION) this.past.touched(revision, this.lookup.find(stored.key), pending);
   }
 
-  /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before we heard of the removal. */
-  withdraw(stored: StoredRecord, time: Time, owed = this.sweeps.owedTo(stored)): void {
-    for (const follower of this.followers) follower.withdraws(stored, owed);
+  /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before this node received the removal. */
+  withdraw(stored: StoredRecord, time: Time, pending = this.sweeps.pendingFor(stored)): void {
+    for (const follower of this.followers) follower.withdraws(stored, pending);
     if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
     stored.expire();
     this.#tombstones.add(stored, time);
-    this.#touch(stored, owed);
+    this.#touch(stored, pending);
   }
 
-  /** Makes room for an entry in the place of a tombstone with the same number: it was ended here, but lives at its origin. */
+  /**
+   * Drops a tombstone with the same seq as the given entry, so that the entry can be installed: it ended here, but is live on its origin.
+   */
   undoEnd({ key, origin, seq }: StoredRecord): void {
     const held = recordOf(this.#any(key), origin);
     if (held?.seq === seq && held.body !== BODY.ENTRY) this.drop(held);
   }
 
-  /** Removes an invisible record without a trace: a collected tombstone, or a record of a forgotten origin. */
+  /** Removes an invisible record completely: a collected tombstone, or a record of a forgotten origin. */
   drop(stored: StoredRecord): void {
     for (const follower of this.followers) follower.drops(stored);
     this.#collectedRevision = Math.max(this.#collectedRevision, stored.revision);
@@ -415,14 +424,16 @@ export class Replica {
     if (this.#absent.get(stored.key) === stored) this.#absent.replace(stored.key, rest);
   }
 
-  /** A revision at which no record is touched. */
+  /** Assigns a revision at which no record is touched. */
   passRevision(): number {
     for (const follower of this.followers) follower.passes();
     return this.past.note(++this.#revision, 0, undefined);
   }
 
-  // ---- a copy of another replica, while it is made ----
-  /** Holds a record as the other replica holds it, with its bookkeeping, in the place of what is held of its origin. In order of revision. */
+  // ---- making a copy of another replica ----
+  /**
+   * Stores a record of the copied replica with its bookkeeping, in place of the stored record of its origin. Called in order of revision.
+   */
   place(next: StoredRecord): void {
     this.unplace(next.key, next.origin);
     const any = this.#any(next.key);
@@ -434,7 +445,7 @@ export class Replica {
     this.#review(next.key, this.lookup.find(next.key), undefined, next);
   }
 
-  /** The other replica holds nothing more of the origin for this key. */
+  /** Removes the record of an origin for this key, because the copied replica no longer has one. */
   unplace(key: KeyText, origin: Origin): void {
     const held = recordOf(this.#any(key), origin);
     if (held === undefined) return;
@@ -445,7 +456,7 @@ export class Replica {
     else if (seen !== undefined) this.lookup.remove(seen);
   }
 
-  /** The copy is whole. Of what was seen before it knows nothing, so that a reader from before is told more than it needs. */
+  /** Completes the copy. It does not know earlier views, so a reader from before the copy may receive more changes than it needs. */
   startAt({ revision, collectedRevision, forgotten, localNamespaces }: CopyStart): void {
     this.#revision = revision;
     this.#collectedRevision = collectedRevision;
@@ -461,7 +472,7 @@ export class Replica {
     this.#byRevision.forEachSince(revision, visit);
   }
 
-  /** Namespaces touched since the last call. Their watchers must be woken. */
+  /** Namespaces touched since the last call. Their watchers must be notified. */
   takeTouched(): ReadonlySet<string> {
     const touched = this.#touched;
     if (touched.size > 0) this.#touched = new Set();
@@ -470,7 +481,7 @@ export class Replica {
 
   /**
    * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`. Returns the keys
-   * of this node's own, so that the journal can drop them.
+   * of this node's own tombstones, so that the journal can drop them.
    */
   collect(time: Time, maxCount: number, by: "age" | "count" = "age"): readonly KeyText[] {
     const own: KeyText[] = [];
@@ -492,18 +503,18 @@ export class Replica {
     return this.#tombstones.nextCollectMonoMs();
   }
 
-  /** Origins forgotten in an earlier process stay forgotten. Call this before any record of another node is here. */
+  /** Keeps origins forgotten that an earlier process forgot. Call this before any record of another node is here. */
   resumeForgotten(ids: readonly string[]): void {
     for (const id of ids) this.#origins.remember(id);
   }
 
   /**
-   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver`: its node never
-   * comes back as this origin.
+   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver` means that its node
+   * never returns as this origin.
    */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
     assert(origin !== this.self, "a node cannot forget itself");
-    // One of them may have ended records that the other forgot.
+    // The records of one origin may have ended records of the other, so only one origin is removed at a time.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
     this.forgetName(origin);
@@ -513,18 +524,18 @@ export class Replica {
     this.sweep(maxCount, time);
   }
 
-  /** The part of `forgetOrigin` that a copy does itself. It is told of the records one by one. */
+  /** The part of `forgetOrigin` that a copy executes itself. The copy receives the dropped records one by one. */
   forgetName(origin: Origin): void {
     for (const follower of this.followers) follower.forgets(origin);
     this.#origins.forget(origin);
   }
 
-  /** Whether records of a forgotten origin are still here. */
+  /** Whether some records of a forgotten origin are still here. */
   get isForgetting(): boolean {
     return this.#forgetting !== undefined;
   }
 
-  /** Does at most `maxCount` of the work that is owed to many records. Returns whether there was any. */
+  /** Executes at most `maxCount` pending touches and removals. Returns whether there were any. */
   sweep(maxCount: number, time: Time): boolean {
     const swept = this.sweeps.step(maxCount, time);
     if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
@@ -533,14 +544,14 @@ export class Replica {
     return true;
   }
 
-  /** A forgotten origin is a live member again: its frames are accepted, from 0 on (semantics.md, Orphans). */
+  /** Accepts frames of a forgotten origin again, from 0 on, because it is a live member again (semantics.md, Orphans). */
   restoreOrigin(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
     for (const follower of this.followers) follower.restoresOrigin(id);
     this.#origins.restoreOrigin(id);
   }
 
-  /** Changes an origin's state and touches its records, so that readers visit their keys again. */
+  /** Changes an origin's state and touches its records, so that readers read their keys again. */
   setLife(origin: Origin, life: OriginStatus): void {
     if (origin.life === life) return;
     origin.life = life;
@@ -570,7 +581,7 @@ export class Replica {
     this.#touched.add(stored.namespace);
   }
 
-  /** Updates lookup, absent list and digests for the key's winner. Returns whether there is one. */
+  /** Updates lookup, absent list and digests for the key's winner. Returns whether there is a winner. */
   #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: StoredRecord): boolean {
     const winner = this.winner(any);
     if (winner !== undefined) {

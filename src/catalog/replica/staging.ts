@@ -1,50 +1,50 @@
-/** This node's own records that are not durable yet: they are numbered, but invisible. */
+/** This node's own records that are not durable yet: they have a seq, but are invisible. */
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Scope } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 import type { StoredRecord, StoredRecordFields } from "../record/stored-record.ts";
 
-/** The content of an own record before it has a number. `bytes` are a finished entry. */
+/** The content of an own record before it has a seq. `bytes` are the encoded entry. */
 export interface OwnPut
   extends Omit<StoredRecordFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
   readonly bytes: Uint8Array;
-  /** A wider reach than follows from its scope and from the records held here. */
+  /** A reach that is wider than its scope and the records stored here require. */
   readonly reach?: Scope;
-  /** Whether a filterable field differs from the own record held now. */
+  /** Whether a filterable field differs from this node's current record of the key. */
   readonly isFilterChange: boolean;
 }
 
-/** The fields of a record that its tombstone takes over. */
+/** The fields of a record that its tombstone copies. */
 export type TombstoneFields = Pick<
   CatalogRecord,
   "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal"
 >;
 
 /** The tombstone that ends `of`. */
-// HOT: one literal; spreading its parts costs a hundredth of an entry that comes and goes (`versions`).
+// HOT: one literal; spreading its parts costs 1 % of the time of an entry that comes and goes (`versions`).
 export function endOf(
   of: TombstoneFields,
-  said: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "orders">,
+  end: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "orders">,
 ): StoredRecordFields {
   return {
     key: of.key,
     namespace: of.namespace,
     name: of.name,
     kind: of.kind,
-    origin: said.origin,
-    seq: said.seq,
-    hlc: said.hlc,
-    firstSeq: said.firstSeq,
-    filterSeq: said.seq,
-    body: said.body,
+    origin: end.origin,
+    seq: end.seq,
+    hlc: end.hlc,
+    firstSeq: end.firstSeq,
+    filterSeq: end.seq,
+    body: end.body,
     scope: of.scope,
-    reach: said.reach,
+    reach: end.reach,
     health: of.health,
     traits: of.traits,
     principal: of.principal,
-    unregisteredHlc: said.unregisteredHlc,
-    orders: said.orders,
+    unregisteredHlc: end.unregisteredHlc,
+    orders: end.orders,
     at: 0,
     sizeBytes: 0,
     contentBytes: 0,
@@ -52,8 +52,8 @@ export function endOf(
 }
 
 /**
- * The stamp of a record that carries an unregister. It must be above that unregister, because otherwise the record would narrow the key
- * (`isNarrowing`).
+ * The stamp of a record that carries an unregister. It must be above that unregister, because otherwise the record would only narrow the
+ * key's scope (`isNarrowing`).
  */
 export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
   return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
@@ -64,17 +64,17 @@ export class RecordStaging {
   readonly #storedRecords: StoredRecord[] = [];
   readonly #byKey = new KeyShards<KeyText, StoredRecord>();
 
-  /** Continues after the highest seq ever given out. */
+  /** Continues after the highest seq that was ever assigned. */
   constructor(lastSeq: number) {
     this.#lastSeq = lastSeq;
   }
 
-  /** The highest seq given out. A refused one stays used. */
+  /** The highest assigned seq. The seq of a refused record stays used. */
   get lastSeq(): number {
     return this.#lastSeq;
   }
 
-  /** Oldest first. */
+  /** In order of seq, oldest first. */
   get storedRecords(): readonly StoredRecord[] {
     return this.#storedRecords;
   }
@@ -95,7 +95,7 @@ export class RecordStaging {
     return stored;
   }
 
-  /** Removes the records above a seq, oldest first: the call that staged them failed. Their numbers stay used. */
+  /** Removes the records above a seq, oldest first, because the call that staged them failed. Their seqs stay used. */
   takeAfter(seq: number): readonly StoredRecord[] {
     const after = this.#storedRecords.findIndex((stored) => stored.seq > seq);
     const taken = after < 0 ? [] : this.#storedRecords.splice(after);

@@ -1,4 +1,4 @@
-/** Tombstones in the order of their arrival, and when each may be dropped (semantics.md, Tombstones). */
+/** Keeps tombstones in the order of their arrival, and decides when each may be dropped (semantics.md, Tombstones). */
 import { hlcWallMs } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
@@ -6,7 +6,7 @@ import type { StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
-/** The place of a tombstone in the order of arrival. It stays when its key comes back, until it is compacted. */
+/** The position of a tombstone in the order of arrival. It stays when its key is put again, until it is compacted. */
 interface TombstoneSlot {
   readonly stored: StoredRecord;
   readonly seq: number;
@@ -15,13 +15,13 @@ interface TombstoneSlot {
 
 export interface CollectBounds {
   readonly liveCount: number;
-  /** Most slots to look at. */
+  /** Maximum number of slots to examine. */
   readonly maxCount: number;
-  /** With `count` alone, old tombstones are kept while there is room. */
+  /** With `count`, a tombstone is not dropped for its age while there is room. */
   readonly by: "age" | "count";
 }
 
-/** Number of slots below which compacting does not pay. */
+/** Number of slots below which compaction is not worthwhile. */
 const SPARE_SLOTS = 1024;
 
 export interface TombstonesOptions {
@@ -37,9 +37,9 @@ export class Tombstones {
   #slots: TombstoneSlot[] = [];
   #first = 0;
   readonly #lost: LostOrigins;
-  /** Tombstones in a row that were kept for lost origins while there was no room. */
+  /** Number of consecutive tombstones that were kept for lost origins while there was no room. */
   #keptInARow = 0;
-  /** Number of tombstones held. */
+  /** Number of stored tombstones. */
   count = 0;
 
   constructor(options: TombstonesOptions, lost: LostOrigins) {
@@ -47,7 +47,7 @@ export class Tombstones {
     this.#lost = lost;
   }
 
-  /** Number of slots, including those of keys that came back. Memory follows this number. */
+  /** Number of slots, including slots of keys that were put again. Memory use is proportional to this number. */
   get slots(): number {
     return this.#slots.length;
   }
@@ -55,7 +55,7 @@ export class Tombstones {
   add(stored: StoredRecord, time: Time): void {
     this.count += 1;
     this.#slots.push({ stored, seq: stored.seq, addedMonoMs: time.monoMs });
-    // Keys that come and go leave slots behind a young tombstone, and these would stay until its ttl ends.
+    // Keys that come and go leave slots behind a young tombstone, and these slots would stay until its ttl ends.
     if (this.#slots.length - this.#first > 2 * this.count + SPARE_SLOTS) this.#compact((slot) => !isStale(slot));
   }
 
@@ -64,18 +64,18 @@ export class Tombstones {
     this.#first = 0;
   }
 
-  /** Latest time of the next `collect`. NEVER without tombstones. */
+  /** Latest time of the next `collect`. NEVER if there are no tombstones. */
   nextCollectMonoMs(): number {
     const slot = this.#slots[this.#first];
     return slot === undefined ? NEVER : slot.addedMonoMs + this.#options.tombstoneTtlMs;
   }
 
   /**
-   * Gives tombstones to `drop`, oldest first: those older than their ttl, or above max(minTombstones, live records). If `drop` returns
-   * false, the tombstone waits. At most `maxCount` are looked at. Two kinds are kept: a tombstone that hides an older record of another
-   * origin, and, while there is room, one whose stamp is in the future, because a node that puts its key again must know it. While an
-   * origin is lost, all tombstones are kept. Without room only those are kept that may have ended an entry of a lost origin; if no other
-   * can go, a mark replaces them.
+   * Passes tombstones to `drop`, oldest first: those older than their ttl, or above max(minTombstones, live records). If `drop` returns
+   * false, the tombstone is tried again later. At most `maxCount` are examined. Two kinds are kept: a tombstone that hides an older record
+   * of another origin, and, while there is room, a tombstone whose stamp is in the future, because a node that puts its key again must know
+   * it. While an origin is lost, all tombstones are kept. Without room, only those are kept that may have ended an entry of a lost origin;
+   * if no other tombstone can be dropped, a mark replaces them.
    */
   collect(time: Time, bounds: CollectBounds, drop: (stored: StoredRecord) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -97,13 +97,13 @@ export class Tombstones {
     if (this.#first > SPARE_SLOTS && this.#first * 2 > this.#slots.length) this.#compact(() => true);
   }
 
-  /** Whether it is kept for lost origins. */
+  /** Whether the tombstone is kept for lost origins. */
   #isHeld(stored: StoredRecord, limit: number): boolean {
     const endedHlc = endsBeforeHlc(stored);
     if (!this.#lost.isHolding || endedHlc === 0) return false;
     if (this.#givesWay(stored, endedHlc)) return false;
     const isCrowded = this.count > limit;
-    // Before a mark hides all records of lost origins, tombstones that ended none of them are dropped.
+    // Tombstones that ended no record of a lost origin are dropped first, before a mark hides all records of lost origins.
     if (isCrowded && !this.#lost.mayNeed(stored.key)) return false;
     this.#keptInARow = isCrowded ? this.#keptInARow + 1 : 0;
     if (this.#keptInARow <= this.count) return true;
@@ -113,8 +113,8 @@ export class Tombstones {
 
   /**
    * Whether another origin's unregister of the key makes this tombstone redundant, because a record that carries it stays. This node's own
-   * tombstone stays, because its next record of the key continues from it. Otherwise two nodes could give way to each other and both forget
-   * the unregister.
+   * tombstone stays, because the node's next record of the key continues from it. Otherwise each of two nodes could drop its tombstone in
+   * favour of the other's, and both would forget the unregister.
    */
   #givesWay(stored: StoredRecord, endedHlc: number): boolean {
     if (stored.body !== BODY.EXPIRED || stored.origin.nodeId === this.#options.nodeId) return false;
@@ -124,22 +124,23 @@ export class Tombstones {
   }
 }
 
-/** Whether the stored record has changed since. */
+/** Whether the stored record has changed since the slot was added. */
 function isStale({ stored, seq }: TombstoneSlot): boolean {
   return stored.seq !== seq || stored.body === BODY.ENTRY;
 }
 
 /**
- * The newest unregister that the successor of `before` must carry, as long as the key has a record. It may be the only record that other
- * nodes ever receive, and its age cannot be found from a stamp.
+ * The newest unregister that the successor of `before` must carry, as long as the key has a record. The successor may be the only record
+ * that other nodes ever receive, and the age of the unregister cannot be derived from a stamp.
  */
 export function carriedHlc(before: StoredRecord | undefined): number | undefined {
   return before === undefined ? undefined : endsBeforeHlc(before) || undefined;
 }
 
 /**
- * The newest unregister that an end of this node carries: that of the record `before`, and all that are held of the key. The end may reach
- * a third node before those records, and that node would show again what they hide. Tombstones that only narrow do not count.
+ * The newest unregister that a tombstone of this node carries: the newest of the record `before` and all records stored for the key. The
+ * tombstone may reach a third node before those records, and that node would show again the entries that they hide. Tombstones that only
+ * narrow the scope do not count.
  */
 export function knownEndHlc(before: StoredRecord | undefined, records: readonly StoredRecord[]): number | undefined {
   let newest = carriedHlc(before) ?? 0;
@@ -152,7 +153,7 @@ export function endersOf({ body, hlc, peers }: StoredRecord): readonly StoredRec
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Other records of the key that permanently hide records stamped before `hlc`. A disproved origin ended nothing. */
+/** Other records of the key that permanently hide records stamped before `hlc`. Tombstones of a disproved origin ended nothing. */
 export function endsBeside(stored: StoredRecord, hlc: number): readonly StoredRecord[] {
   const ends = (peer: StoredRecord) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
   return (stored.peers ?? []).filter((peer) => peer !== stored && ends(peer));
@@ -162,7 +163,7 @@ function isHiding(record: StoredRecord): boolean {
   return record.peers !== undefined && hiddenBy(record).length > 0;
 }
 
-/** Entries that this record hides, through its origin's unregister, or because it belongs to a later generation of their node. */
+/** Entries that this record hides, through its unregister, or because it belongs to a later generation of their node. */
 export function hiddenBy(record: StoredRecord): readonly StoredRecord[] {
   const { peers } = record;
   if (peers === undefined) return [];

@@ -1,21 +1,21 @@
 /**
- * Work that is owed to many records at once. Touches are owed when their visibility may have changed: by the state of their origin, its
- * mark or its place. Removals are owed when a whole transfer did not list records. The work is done in slices. Until it is done, some views
- * are as before, so no reader is told that it has everything.
+ * Pending work on many records. Touches are pending when the visibility of records may have changed through the state, the mark or the
+ * generation of their origin. Removals are pending when a whole transfer did not list records. The work is executed in slices. Until it is
+ * complete, some views are outdated, so no reader gets a confirmation that it has everything.
  */
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
-import { NO_REVISION, NOTHING_OWED, type PendingTouch, type PriorView, UNSURE } from "./past-views.ts";
+import { NO_PENDING_TOUCH, NO_REVISION, type PendingTouch, type PriorView, UNSURE } from "./past-views.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
-/** The records of an origin that are to be touched. */
+/** The records of an origin to touch. */
 export interface TouchSpan {
-  /** Only records with numbers above this */
+  /** Only records with a seq above this number are touched. */
   readonly after: number;
-  /** and up to this. */
+  /** Only records with a seq up to this number are touched. */
   readonly until: number;
-  /** Include its tombstones, because the entries that they end are decided anew. */
+  /** Whether to include its tombstones, because the entries that they end must be computed again. */
   readonly withEnds: boolean;
   /** The view before the change. "seen" by default. */
   readonly before?: PriorView;
@@ -26,55 +26,55 @@ interface TouchSweep {
   readonly until: number;
   readonly withEnds: boolean;
   readonly before: PriorView;
-  /** The revision at which the work was first owed. */
+  /** The revision at which the work was first scheduled. */
   readonly since: number;
-  /** Whether it was owed again before all records were touched. */
+  /** Whether the work was scheduled again before all records were touched. */
   readonly isAgain: boolean;
 }
 
-/** All entries of an origin, including those that arrive meanwhile. */
+/** All entries of an origin, including entries that arrive meanwhile. */
 export const ENTRIES: TouchSpan = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
 /** The parts of a replica that sweeps use. */
 interface SweepReplica {
   winner(stored: StoredRecord): StoredRecord | undefined;
-  touch(stored: StoredRecord, owed: PendingTouch): void;
+  touch(stored: StoredRecord, pending: PendingTouch): void;
   withdraw(stored: StoredRecord, time: Time): void;
 }
 
 export class TouchSweeps {
   readonly #byOrigin = new Map<Origin, TouchSweep>();
-  /** Whole transfers that were received, at most one for each origin. */
+  /** Whole transfers whose last frame has arrived, at most one for each origin. */
   readonly #closing = new Set<WholeTransfer>();
   #closed: Origin[] = [];
   readonly #replica: SweepReplica;
   readonly #nextRevision: () => number;
 
-  /** `nextRevision` gives a new revision at which no record is touched. A reader that looked before it has not seen the change. */
+  /** `nextRevision` assigns a revision at which no record is touched. A reader with an earlier position has not seen the change. */
   constructor(replica: SweepReplica, nextRevision: () => number) {
     this.#replica = replica;
     this.#nextRevision = nextRevision;
   }
 
-  /** Whether any record is still to be touched or withdrawn. */
+  /** Whether any record still has to be touched or withdrawn. */
   get isOwed(): boolean {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
 
-  /** The work owed to the records of a stored record's key. The first touch notes it. Ask before anything else of the key changes. */
-  owedTo(any: StoredRecord | undefined): PendingTouch {
-    // HOT: once a record that is taken in.
-    if (this.#byOrigin.size === 0 || any === undefined) return NOTHING_OWED;
+  /** The pending touch of a stored record's key. The first touch records it. Call this before any other change of the key. */
+  pendingFor(any: StoredRecord | undefined): PendingTouch {
+    // HOT: runs for each installed record.
+    if (this.#byOrigin.size === 0 || any === undefined) return NO_PENDING_TOUCH;
     const [sweep, ...others] = (any.peers ?? [any]).flatMap((stored) => this.#sweepOf(stored) ?? []);
-    if (sweep === undefined) return NOTHING_OWED;
+    if (sweep === undefined) return NO_PENDING_TOUCH;
     const since = Math.min(sweep.since, ...others.map((other) => other.since));
-    const before = others.reduce((said, other) => earlier(said, other.before), sweep.before);
+    const before = others.reduce((first, other) => earlier(first, other.before), sweep.before);
     return { before, since, between: others.length > 0 || sweep.isAgain ? UNSURE : this.#replica.winner(any) };
   }
 
-  /** The note for a touch with another cause. If more is owed to the key, the view in between is unknown. */
-  owedBeside(any: StoredRecord, other = NOTHING_OWED): PendingTouch {
-    const { before, since } = this.owedTo(any);
+  /** The pending touch for a touch that has another cause. If the key has further pending touches, the view in between is unknown. */
+  pendingWith(any: StoredRecord, other = NO_PENDING_TOUCH): PendingTouch {
+    const { before, since } = this.pendingFor(any);
     return since === NO_REVISION ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
   }
 
@@ -83,14 +83,14 @@ export class TouchSweeps {
     return sweep !== undefined && stored.seq > sweep.after && stored.seq <= sweep.until && isOf(sweep, stored) ? sweep : undefined;
   }
 
-  /** Whether any of its records is still to be touched. */
+  /** Whether any record of the origin still has to be touched. */
   isOwedTo(origin: Origin): boolean {
     return this.#byOrigin.has(origin);
   }
 
   /**
-   * If a sweep of the origin is under way, some records have been touched for it and some have not. Then all are touched again, from the
-   * first on.
+   * Schedules a touch of an origin's records. If a sweep of the origin is in progress, only some records have been touched by it, so all
+   * records are touched again from the first.
    */
   scheduleTouch(origin: Origin, span: TouchSpan): void {
     if (origin.log.size === 0) return;
@@ -109,26 +109,27 @@ export class TouchSweeps {
   }
 
   /**
-   * A whole transfer was received: the records that it does not list are withdrawn, and then V moves. If there are none, V moves at once.
+   * Closes a received whole transfer: records that it does not list are withdrawn, and then the version
+   * vector advances. Without such records, it advances immediately.
    */
   close(transfer: WholeTransfer): void {
     if (transfer.isDone) transfer.close();
     else this.#closing.add(transfer);
   }
 
-  /** Origins whose whole transfer was closed since the last call, and later than with its last frame. */
+  /** Origins whose whole transfer was closed since the last call, if it was not closed with its last frame. */
   takeClosed(): readonly Origin[] {
     const closed = this.#closed;
     if (closed.length > 0) this.#closed = [];
     return closed;
   }
 
-  /** The origin is forgotten, so nothing of it is left to withdraw. */
+  /** Cancels pending withdrawals of a forgotten origin. */
   dropClosing({ closing }: Origin): void {
     for (const transfer of this.#closing) if (transfer === closing) this.#closing.delete(transfer);
   }
 
-  /** Touches and withdraws about `maxCount` records. Returns the number of records looked at. */
+  /** Touches and withdraws about `maxCount` records. Returns the number of examined records. */
   step(maxCount: number, time: Time): number {
     const touched = this.#touchSome(maxCount);
     return touched + this.#withdrawSome(maxCount - touched, time);
@@ -157,7 +158,7 @@ export class TouchSweeps {
 
   #touch(stored: StoredRecord, { before, since, isAgain }: TouchSweep): void {
     const between = isAgain ? UNSURE : this.#replica.winner(stored);
-    this.#replica.touch(stored, this.owedBeside(stored, { before, since, between }));
+    this.#replica.touch(stored, this.pendingWith(stored, { before, since, between }));
   }
 
   #withdrawSome(maxCount: number, time: Time): number {
@@ -178,7 +179,7 @@ function isOf({ withEnds }: TouchSweep, { body }: StoredRecord): boolean {
   return withEnds || body === BODY.ENTRY;
 }
 
-/** Combines two changes: how the view before both relates to the record now. */
+/** Combines two changes: the relation of the view before both changes to the current record. */
 function earlier(one: PriorView, other: PriorView): PriorView {
   return one === "renamed" ? one : other;
 }

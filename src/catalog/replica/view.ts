@@ -7,8 +7,8 @@ import { BODY, type CatalogRecord, isKeyOf } from "../record/record.ts";
 type EndingFields = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
- * Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher node id, and of one node the
- * later generation.
+ * Order of one key's records: newest stamp first; of equal stamps, entries before tombstones, then the higher node id, and for one node
+ * the later generation.
  */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
@@ -18,10 +18,10 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 }
 
 /**
- * Records of the key with an older stamp than this stay hidden, whatever their origin. It is the stamp of an `unregistered` tombstone, of
- * the one that this record replaced, or of the newest one that its node knew when it ended the key. 0 means none. A record that no other
- * node receives ends nothing of theirs: they could not stamp above it, and this node would hide entries that all others show. A record of
- * another cluster than the key's ends nothing either.
+ * The stamp below which records of the key stay hidden, whatever their origin; 0 means none. It is the stamp of an `unregistered`
+ * tombstone, of the tombstone that this record replaced, or of the newest one that its node knew when it ended the key. A record that no
+ * other node receives ends no records of other nodes: those nodes could not stamp above it, and this node would hide entries that all
+ * others show. A record of a cluster other than the key's ends nothing either.
  */
 export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
   if (record.reach === SCOPE.LOCAL) return 0;
@@ -31,7 +31,8 @@ export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "bo
 
 /**
  * Whether the record's origin belongs to the cluster that its key names. Only such an origin may end records of the key, because no other
- * cluster has entries there. The result depends only on key and origin, so all nodes agree. An origin of unknown cluster counts as one.
+ * cluster has entries there. The result depends only on key and origin, so all nodes agree. An origin of unknown cluster counts as
+ * belonging.
  */
 export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "origin">): boolean {
   const { clusterId = "" } = origin;
@@ -39,8 +40,8 @@ export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "or
 }
 
 /**
- * Widest reach of all entries held of a key, and of `least`. Every node that received one of them must hear of the new record. Otherwise a
- * key that moves to another node with a narrower scope would stay where only its earlier record reached.
+ * The widest reach of `least` and all entries stored for a key. Every node that received one of these entries must receive the new record.
+ * Otherwise a key that moves to another node with a narrower scope would remain on nodes that only its earlier record reached.
  */
 export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[], least: Scope): Scope {
   let reach = least;
@@ -49,36 +50,36 @@ export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[
 }
 
 /**
- * Whether a tombstone only says that its origin publishes the key outside its reader's reach. It hides older records of every origin while
- * it is held, and ends nothing.
+ * Whether a tombstone only means that its origin publishes the key outside its reader's reach. Such a tombstone hides older records of
+ * every origin while it is stored, and ends nothing.
  */
 export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">): boolean {
   return body === BODY.EXPIRED && unregisteredHlc === hlc;
 }
 
 /**
- * Whether a tombstone of a later generation of an entry's node also ends that entry, once the node no longer lives in the entry's
- * generation. The tombstone replaced the node's statement about the key, up to its stamp. When a node continues in a new generation, other
- * nodes hold its records twice, but its leases end only once. Records of the generation in which a node lives are ended only by that node,
- * and no cluster ends records under another cluster's keys.
+ * Whether a tombstone from a later generation of an entry's node also ends that entry, once the entry's generation is no longer the node's
+ * current one. The tombstone replaced the node's statement about the key, up to its stamp. When a node continues in a new generation, other
+ * nodes store its records twice, but its leases end only once. Records of a node's current generation are ended only by that node, and no
+ * cluster ends records under another cluster's keys.
  */
 export function endsEarlierGeneration(end: EndingFields, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
   if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
   return isEndForEarlier(end) && end.hlc >= entry.hlc;
 }
 
-/** A record that no other node receives, or one of another cluster than the key's, ends only its own origin's record. */
+/** A record that no other node receives, or a record of a cluster other than the key's, ends only its own origin's record. */
 function isEndForEarlier(end: EndingFields): boolean {
   return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
 }
 
 /**
- * `endsEarlierGeneration` for all of the records, which are in view order. Ask about entries in that order. Cost: one pass over the records
- * for all of them.
+ * Returns `endsEarlierGeneration` for a list of records, which are in view order. Call the function for entries in that order. The total
+ * cost is one pass over the records.
  */
 function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRecord) => boolean {
   let next = 0;
-  /** By node, the newest generation with an end at or above the last asked stamp. */
+  /** For each node, the newest generation that has an end at or above the stamp of the last call. */
   let newest: Map<string, number> | undefined;
   return ({ origin, hlc }) => {
     if (origin.life === "live") return false;
@@ -93,9 +94,9 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
 }
 
 /**
- * The record that readers see for a key, or undefined. `records` are sorted by `compareForView`. An unregister hides every older record,
- * whatever its origin, even if its own origin has put the key again since. An `expired` tombstone by itself ends only statements of its own
- * node, and a LOCAL one only those of its own origin. Records of hidden origins, and records that `admits` refuses, are skipped.
+ * The record that readers see for a key, or undefined. `records` are sorted by `compareForView`. An unregister hides every older record of
+ * any origin, even if its own origin has put the key again since. An `expired` tombstone by itself ends only records of its own node, and a
+ * LOCAL tombstone only records of its own origin. Records of hidden origins, and records that `admits` refuses, are skipped.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = () => true): T | undefined {
   let endedHlc = 0;
@@ -113,14 +114,14 @@ export function isMarked({ seq, origin }: { readonly seq: number; readonly origi
   return seq <= (origin.markedSeq ?? 0);
 }
 
-/** Whether entries of the record's origin are shown: the origin is not hidden, and the record is not below a mark. */
+/** Whether entries of the record's origin are shown: the origin is not hidden, and the record is above the origin's mark. */
 export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean {
   return record.origin.life !== "hidden" && !isMarked(record);
 }
 
 /**
- * The entry that readers would see if its node came back: it is hidden because the node has been away too long, and it has not ended.
- * `records` as in `winnerOf`.
+ * The entry that readers would see if its node returned: it is hidden because its node has been unreachable too long, and it has not ended.
+ * `records` are sorted as for `winnerOf`.
  */
 export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
   let endedHlc = 0;

@@ -1,7 +1,7 @@
 /**
- * A whole transfer of an origin: the keys that it listed, and the records that are held and not listed. Records are checked with each
- * frame, so that the last frame need not check all of them. Unlisted records are then withdrawn in slices (`Sweeps`), and only then V
- * moves.
+ * A whole transfer of an origin: the keys that it listed, and the stored records that it did not list. Records are checked with each frame,
+ * so that the last frame need not check all of them. Unlisted records are then withdrawn in slices (`TouchSweeps`), and only then the
+ * version vector advances.
  */
 
 import { KeyShards } from "../key-shards.ts";
@@ -10,7 +10,7 @@ import { type ClosingTransfer, followClosing, type Lacking, moveThrough, type Or
 
 /** Number of records that can be checked and kept at the cost of one withdrawal. */
 const LOOKS_A_WITHDRAWAL = 20;
-/** Most records that are checked with one frame. The last frame may cover very many numbers without listing any. */
+/** Maximum number of records that are checked with one frame. The last frame may cover very many numbers without listing any record. */
 const MAX_LOOKED = 10_000;
 
 /** The fields of the last frame. */
@@ -23,11 +23,11 @@ interface LastFrame {
 export class WholeTransfer implements ClosingTransfer {
   readonly origin: Origin;
   readonly #listed = new KeyShards<string, true>();
-  /** Records that were held when the frame that covers them arrived, and were not listed by then. */
+  /** Records that were stored when the frame that covers them arrived, and were not listed by then. */
   #missing: StoredRecord[] = [];
   /** Number of `#missing` records that were checked. */
   #looked = 0;
-  /** All records from this number up to `through` must be checked when everything has arrived. Undefined while `#missing` is complete. */
+  /** After everything has arrived, all records from this seq up to `through` must be checked. Undefined while `#missing` is complete. */
   #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
@@ -36,7 +36,7 @@ export class WholeTransfer implements ClosingTransfer {
   floor = 0;
   reached = 0;
   knownSeq = 0;
-  /** Number of its records that were refused. */
+  /** Number of records of this transfer that were refused. */
   lackCount = 0;
 
   constructor(origin: Origin) {
@@ -44,7 +44,7 @@ export class WholeTransfer implements ClosingTransfer {
     this.#addedBefore = origin.log.addedCount;
   }
 
-  /** A frame has arrived: looks for other records among the numbers that it covers. */
+  /** Checks the stored records in the range of numbers that an arrived frame covers. */
   look({ after, through }: { readonly after: number; readonly through: number }): void {
     if (this.#again !== undefined) return;
     let looked = 0;
@@ -61,12 +61,12 @@ export class WholeTransfer implements ClosingTransfer {
     this.#listed.replace(key, true);
   }
 
-  /** One of its records has been installed. */
+  /** Counts a record of this transfer that was installed. */
   installed(): void {
     this.#addedCount += 1;
   }
 
-  /** The last frame has arrived. The unlisted records are to be withdrawn before `close`, unless refused records may be among them. */
+  /** Handles the last frame. The unlisted records must be withdrawn before `close`, unless refused records may be among them. */
   end({ through, knownSeq = 0, floor }: LastFrame): void {
     const { origin } = this;
     this.floor = floor;
@@ -111,12 +111,12 @@ export class WholeTransfer implements ClosingTransfer {
     return spent;
   }
 
-  /** The transfer is complete: V moves. */
+  /** Completes the transfer: the version vector advances. */
   close(): void {
     const { origin, lackCount } = this;
     origin.closing = undefined;
     if (lackCount > 0) origin.lacks ??= { count: lackCount, why: "" };
-    // Records refused since then are still lacking.
+    // Records refused after the last frame are still missing.
     else if (origin.lacks === this.#lacks) origin.lacks = undefined;
     origin.floor = Math.max(origin.floor, this.floor);
     moveThrough(origin, this.reached, this.knownSeq);

@@ -1,6 +1,7 @@
 /**
- * What stands between a reader with a cursor of another place and the readers of this one: what it must still be told, and what it may not be told
- * yet (semantics.md, Watch 3 and 4). A node finds that in the logs of its origins (`resume.ts`); a resolver has a memory of bookmarks instead.
+ * The difference between a reader whose cursor comes from another server and the readers of this server: the changes that it still needs,
+ * and the changes that must not be sent yet (semantics.md, Watch 3 and 4). A node computes it from the logs of its origins (`resume.ts`); a
+ * resolver remembers bookmarks instead.
  */
 import type { Time } from "../../lib/machine.ts";
 import { matches } from "../query/filter.ts";
@@ -9,34 +10,36 @@ import type { PortableCursor } from "./cursor.ts";
 import { ACTION, type WatchChange, type WatchReader } from "./reader.ts";
 
 /**
- * How this place compares with a cursor: `behind` while it may still learn the reader's changes, `covered` once it knows them, `lost` if the
- * cursor knows changes that no node knows any more.
+ * How this server compares with a cursor: `behind` while it may still receive the reader's changes, `covered` when it knows them, `lost` if
+ * the cursor covers changes that no node knows any more.
  */
 export type CursorCoverage = "behind" | "covered" | "lost";
 
 export interface CursorGap {
-  /** The reader is told everything since this revision, beside what `take` gives. */
+  /** The reader gets all changes since this revision, in addition to those that `take` returns. */
   readonly from: number;
-  /** Whether `take` has given everything. */
+  /** Whether `take` has returned everything. */
   readonly isFilled: boolean;
-  /** Whether the policy is still the one under which the reader was told its entries. */
+  /** Whether the policy is still the one under which the reader received its entries. */
   readonly isOfPolicy: boolean;
   readonly held: WithheldKeys;
-  /** Whether the difference can still be told; otherwise the reader needs a snapshot. */
+  /** Whether the difference can still be sent; otherwise the reader needs a snapshot. */
   isTellable(): boolean;
   coverage(time: Time, isReady: boolean): CursorCoverage;
   /** The next part of the difference, at least one change if there is any. */
   take(budgetBytes: number): WatchChange[];
-  /** Whether the reader cannot have a newer state of the key. Other keys are looked at again once this place has caught up. */
+  /** Whether the reader cannot have a newer state of the key. Other keys are checked again when this server has caught up. */
   maySend(change: WatchChange): boolean;
 }
 
-/** How long to wait for changes that a cursor knows and no living node tells. After that they count as lost. */
+/** How long to wait for changes that a cursor covers and that no live node sends. After that time they count as lost. */
 export const MAX_WAIT_MS = 60_000;
-/** Most keys that are kept back while behind. Above it the reader gets a snapshot once this place has caught up. */
+/**
+ * Maximum number of keys that are withheld while this server is behind. Above it the reader gets a snapshot when this server has caught up.
+ */
 const MAX_HELD_KEYS = 10_000;
 
-/** Keys of which a reader may have a newer state than this place. */
+/** Keys for which a reader may have a newer state than this server. */
 export class WithheldKeys {
   readonly #reader: WatchReader;
   readonly #keys = new Set<KeyText>();
@@ -55,7 +58,7 @@ export class WithheldKeys {
     this.#keys.delete(key);
   }
 
-  /** Keys that were kept back, as they are seen now. An empty list means that none is left. */
+  /** Withheld keys, in their current view. An empty list means that none is left. */
   take(budgetBytes: number): WatchChange[] {
     const changes: WatchChange[] = [];
     const { replica, options, node } = this.#reader;
@@ -80,9 +83,9 @@ export class WithheldKeys {
   }
 }
 
-/** Where the readers of a place stand that is no node. */
+/** The source of portable cursors for the readers of a server that is not a node. */
 export interface CursorSource {
-  /** A cursor that is good everywhere, for a reader that holds what a query here answers. Empty if this is at no such place. */
+  /** A cursor that is valid everywhere, for a reader whose state equals a query result here. Empty if there is no such cursor now. */
   readonly portableCursor: (hash: string, policyEpoch: string) => string;
   gap(cursor: PortableCursor, reader: WatchReader, time: Time): CursorGap;
 }

@@ -1,6 +1,6 @@
 /**
- * The text of cursors: the position of a reader (semantics.md, Watch 3). A short cursor has its holder and a revision, a few bytes in every
- * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
+ * The text form of cursors, which are positions of readers (semantics.md, Watch 3). A short cursor has its holder and a revision, a few
+ * bytes in every message. A portable cursor has a version vector with each origin's state, and is valid on every node of the cluster.
  */
 
 import { decodeBase64url, sha256 } from "../../lib/crypto.ts";
@@ -14,16 +14,16 @@ export interface ShortCursor {
   /** The result of `shortHolder` for this process and the reader. */
   readonly holder: string;
   readonly revision: number;
-  /** Up to this revision the reader knows of every key. During a batch of messages it is below `revision`. */
+  /** The reader has received every key's changes up to this revision. During a batch of messages it is below `revision`. */
   readonly settled: number;
 }
 
 export interface CursorOrigin {
   readonly nodeId: string;
   readonly generation: number;
-  /** The reader was told of known records up to this seq */
+  /** The reader has received the sender's records up to this seq. */
   readonly seq: number;
-  /** and of everything up to this one. Absent if both are equal (`Unsettled`). */
+  /** The reader has received all changes up to this seq. Absent if it equals `seq` (`UnsettledRange`). */
   readonly settled?: number;
   readonly life: OriginStatus;
 }
@@ -31,12 +31,12 @@ export interface CursorOrigin {
 export interface PortableCursor {
   readonly kind: "portable";
   readonly clusterId: string;
-  /** Stands for the filter, the viewer class and the options that decide what a reader holds. */
+  /** Identifies the filter, the viewer class and the options that decide which entries a reader has. */
   readonly readerHash: string;
   readonly policyEpoch: string;
   /**
-   * The origin whose LOCAL entries the reader may hold. Absent if there are none for it. Other nodes do not have them, although vectors
-   * cover them. A resolver's cursor names its node in another way (`resolverPlace`).
+   * The origin whose LOCAL entries the reader may have. Absent if it has no LOCAL entries for the reader. Other nodes do not have these
+   * entries, although vectors cover them. A resolver's cursor names its node differently (`resolverPlace`).
    */
   readonly local?: string;
   readonly origins: readonly CursorOrigin[];
@@ -47,25 +47,26 @@ export type WatchCursor = ShortCursor | PortableCursor;
 const [AT, WITHOUT] = ["at ", "without "];
 
 /**
- * Where a resolver's cursor comes from. It lacks the LOCAL entries of that origin and what they hide there; `hides` says whether there are
- * any in its namespaces. With another list of namespaces it goes on at the same node, whatever is LOCAL there.
+ * The source of a resolver's cursor, for the field `local`. Such a cursor lacks the LOCAL entries of that origin, and the records that they
+ * hide there; `hides` is true if there are any in the resolver's namespaces. With another list of namespaces the resolver can continue on
+ * the same node, whatever is LOCAL there.
  */
 export function resolverPlace(originId: string, hides: boolean): string {
   return `${hides ? WITHOUT : AT}${originId}`;
 }
 
-/** Whether what a reader with a cursor of one place holds is what a reader of the other place was told up to there. */
+/** Whether a reader with a cursor from one source has the same state as a reader of the other source at that cursor. */
 export function isSamePlace(one: string | undefined, other: string | undefined): boolean {
   return one === other || (isBare(one) && isBare(other)) || (isOfResolver(one) && isOfResolver(other) && originOf(one) === originOf(other));
 }
 
-/** The same cursor, without the name of a place that hides nothing. */
+/** The same cursor, without the name of a source that hides nothing. */
 export function withoutBarePlace(cursor: PortableCursor): PortableCursor {
   const { kind, clusterId, readerHash, policyEpoch, origins } = cursor;
   return isBare(cursor.local) ? { kind, clusterId, readerHash, policyEpoch, origins } : cursor;
 }
 
-/** Nothing is LOCAL there. */
+/** Whether the source has no LOCAL entries for the reader. */
 function isBare(local: string | undefined): boolean {
   return local === undefined || local.startsWith(AT);
 }
@@ -80,19 +81,19 @@ function originOf(local: string): string {
 
 const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
-/** Most origins in a portable cursor. A cursor with more is not one of ours. */
+/** Maximum number of origins in a portable cursor. A cursor with more origins does not come from this service. */
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 
 /**
- * The holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader the cursor only says how new an answer
- * is.
+ * The holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader, the cursor only expresses how new an
+ * answer is.
  */
 export function shortHolder(boot: string, readerHash?: string): string {
   return readerHash === undefined ? boot : `${boot}-${readerHash}`;
 }
 
-/** Texts of the short cursors of one holder. HOT: once a message and filter; bench/watch.ts. */
+/** Texts of the short cursors of one holder. HOT: runs for each message and filter; bench/watch.ts. */
 export class ShortCursorTexts {
   readonly #head: string;
   readonly #headHash: Hash64;
@@ -131,7 +132,7 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
   return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
 }
 
-/** Throws `invalid_argument` for text that is not a cursor of ours: forged, truncated, or of an unknown form. */
+/** Throws `invalid_argument` for text that is not a cursor of this service: forged, truncated, or in an unknown form. */
 export function parseCursor(text: string): WatchCursor {
   if (text.startsWith("s2.")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
@@ -159,7 +160,7 @@ function parsePortable(text: string): PortableCursor {
   try {
     return readPortable(body);
   } catch {
-    // The checksum is right, so another program wrote this text. The exact fault does not matter.
+    // The checksum is right, so another program wrote this text. The exact error does not matter.
     throw malformed();
   }
 }
@@ -203,10 +204,12 @@ function readPortable(body: Uint8Array): PortableCursor {
 }
 
 function malformed(): Error {
-  return invalid("cursor", "is not a cursor this service gave out; drop it to start with a snapshot");
+  return invalid("cursor", "is not a cursor that this service issued; omit it to start with a snapshot");
 }
 
-/** Finds mistakes, not forgeries. The hash of a text's beginning leads to that of the whole, so a holder is hashed once. */
+/**
+ * Detects mistakes, not forgeries. The hash of the whole text continues from the hash of its beginning, so a holder is hashed only once.
+ */
 function checkText({ low }: Hash64): string {
   return (low & 0xffff).toString(36);
 }

@@ -1,6 +1,6 @@
 /**
- * One stream: a cursor, a reader, and the work that comes before deltas: a snapshot, a scoped snapshot, or the difference to a portable
- * cursor (semantics.md, Watch). It holds no queue, and reads from the replica when it is asked.
+ * One watch stream: a cursor, a reader, and the work before deltas: a snapshot, a scoped snapshot, or the difference to a portable cursor
+ * (semantics.md, Watch). It has no queue; it reads from the replica when the next message is requested.
  */
 import type { Time } from "../../lib/machine.ts";
 import { queryPage } from "../query/query.ts";
@@ -14,40 +14,43 @@ import { isOfReader, ResumeGap } from "./resume.ts";
 import { SentPages } from "./sent-pages.ts";
 
 export interface FeedStart {
-  /** The position to continue from. Without one, or with a cursor of another reader, the stream starts with a snapshot. */
+  /** The position from which to continue. Without a cursor, or with a cursor of another reader, the stream starts with a snapshot. */
   readonly from: WatchCursor | undefined;
   readonly bookmarkIntervalMs: number;
-  /** Finds out what a reader with a cursor of another place must be told. Absent at a node. */
+  /** Computes the difference for a reader whose cursor comes from another server. Absent on a node. */
   readonly places?: Pick<CursorSource, "gap"> | undefined;
 }
 
 type FeedPhase =
   | { readonly kind: "live" }
-  /** Pages of a snapshot, with `scopes` of a scoped one. `after` is the last key sent. */
+  /** Pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key sent. */
   | {
       readonly kind: "pages";
       readonly scopes: readonly string[] | undefined;
       scope: number;
       after: KeyText | undefined;
       isBegun: boolean;
-      readonly told: SentPages;
+      readonly sent: SentPages;
     }
-  /** The pages are sent. Changes since BEGIN that they did not include follow, and then END. */
-  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: SentPages }
-  /** The difference between a portable cursor and the records held here, origin by origin. */
+  /** The pages are sent. Changes since BEGIN that the pages did not include follow, and then END. */
+  | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly sent: SentPages }
+  /** The difference between a portable cursor and the records of this replica, origin by origin. */
   | { readonly kind: "gap"; readonly gap: CursorGap }
-  /** A snapshot is due, but this node is behind the reader's cursor: removed keys would come back with it. */
+  /** A snapshot is due, but this node is behind the reader's cursor, so the snapshot would restore removed keys. */
   | { readonly kind: "waiting"; readonly gap: CursorGap };
 
-/** Most letters of namespaces in one message (semantics.md, Watch 10). Above it the snapshot is a full one. */
+/** Maximum total length of namespaces in one message (semantics.md, Watch 10). Above it the stream sends a full snapshot. */
 export const MAX_SCOPES_LENGTH = 4096;
-/** Above every key. */
+/** A string above every key. */
 const LAST_KEY = "\u{10FFFF}";
-/** Most entries looked at for one page of a snapshot. */
+/** Maximum number of entries examined for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
-/** Most looks remembered of a reader that lags. */
+/** Maximum number of reads remembered for a reader that lags. */
 const MAX_LOOKS = 64;
-/** How much earlier or later a bookmark may come at a resolver, so that it has a cursor that is good everywhere. Its upstream sends a bookmark once a second. */
+/**
+ * How much earlier or later a resolver may send a bookmark, so that the bookmark has a cursor that is valid everywhere. The upstream of a
+ * resolver sends a bookmark every second.
+ */
 const [MAX_EARLY_MS, MAX_LATE_MS] = [500, 1250];
 const NO_LOOKS: readonly ReadSpan[] = [];
 
@@ -57,25 +60,25 @@ export class WatchFeed {
   #phase: FeedPhase;
   /** Everything up to this revision has been sent. */
   #revision: number;
-  /** Up to this revision the reader knows of every key, */
+  /** Every key's changes up to this revision have been sent. */
   #settled: number;
   /**
-   * and holds each key as it was seen at some revision up to this one. Beyond all revisions if another node may have told it of a later
-   * change.
+   * The reader has each key as the key was seen at some revision from `#settled` up to this one. Infinity if another node may have sent it
+   * a later change.
    */
   #until: number;
-  /** The looks between these two revisions. */
-  #told = NO_LOOKS;
+  /** The reads between `#settled` and `#until`. */
+  #reads = NO_LOOKS;
   #bookmarkDueMonoMs: number;
-  /** Namespaces that must be sent anew. Undefined if there are none. */
+  /** Namespaces that must be sent again. Undefined if there are none. */
   #scopes: Set<string> | undefined;
-  /** Letters in their names. Above the bound everything is sent anew. */
+  /** Total length of their names. Above the bound, everything is sent again. */
   #scopesLength = 0;
-  /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to look at again. */
+  /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to check again. */
   #behind: CursorGap | undefined;
-  /** `next` returned nothing but has not looked at everything. Ask it again after the other streams. */
+  /** `next` returned nothing but has not examined everything. Call it again after the other streams. */
   isUnfinished = false;
-  /** Number of times that this stream was too old for deltas and started anew. */
+  /** Number of times that this stream was too old for deltas and started again with a snapshot. */
   restartCount = 0;
 
   constructor(reader: WatchReader, start: FeedStart, time: Time) {
@@ -93,19 +96,19 @@ export class WatchFeed {
     return this.#quietThrough();
   }
 
-  /** The revision up to which the reader was told of every key. It is below `revision` until all pending keys are sent. */
+  /** The revision up to which every key has been sent to the reader. It is below `revision` until all pending keys are sent. */
   get settledRevision(): number {
     return this.#settled === this.#revision ? this.#quietThrough() : this.#settled;
   }
 
-  /** Monotonic ms at which `next` has a bookmark even without a change. */
+  /** Monotonic ms at which `next` returns a bookmark even without a change. */
   get bookmarkDueMonoMs(): number {
     return this.#bookmarkDueMonoMs;
   }
 
-  /** The verdict on these namespaces changed: their entries are sent anew, or withdrawn (semantics.md, Watch 5). */
+  /** Handles a changed verdict on namespaces: their entries are sent again, or withdrawn (semantics.md, Watch 5). */
   refresh(namespaces: readonly string[] | "all"): void {
-    // The snapshot under way will send everything as it is by then.
+    // The snapshot in progress will send everything in its state at that time.
     if (this.#phase.kind === "pages" && this.#phase.scopes === undefined && !this.#phase.isBegun) return;
     if (namespaces === "all") {
       this.#scopes ??= new Set();
@@ -121,13 +124,13 @@ export class WatchFeed {
     }
   }
 
-  /** Whether a snapshot caused by a change of policy is due or under way, or would start again. */
+  /** Whether a snapshot caused by a policy change is due or in progress, or would start again. */
   get isTelling(): boolean {
     const { kind } = this.#phase;
     return this.#scopes !== undefined || kind === "closing" || (kind === "pages" && this.#phase.isBegun);
   }
 
-  /** Whether `next` has nothing but a bookmark until the replica or the policy changes. */
+  /** Whether `next` can only return a bookmark until the replica or the policy changes. */
   get isCurrent(): boolean {
     return (
       this.#revision === this.reader.replica.revision &&
@@ -137,11 +140,11 @@ export class WatchFeed {
     );
   }
 
-  /** The next message, or undefined if there is nothing to send now. `isReady`: this node has caught up with a peer. */
+  /** The next message, or undefined if there is nothing to send now. `isReady` means that this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;
     this.#skipQuiet();
-    // Tombstones since this stream's position may have been collected, so only a snapshot can help.
+    // Tombstones since this stream's position may have been collected, so a snapshot is needed.
     const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
     if (isTooOld) this.#restart(time, isReady);
     else if (this.#scopes !== undefined) this.#openScopes(this.#scopes);
@@ -164,7 +167,10 @@ export class WatchFeed {
     }
   }
 
-  /** The last message before a stop: the position to continue from at another node. Undefined if the stream is at no such position. */
+  /**
+   * The last message before a stop, with the cursor for another node. Undefined if the stream has no position that such a cursor can
+   * express.
+   */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
     const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
     const isPlace = isLive && isReady && !this.reader.isOwed && this.#revision === this.reader.replica.revision;
@@ -186,7 +192,7 @@ export class WatchFeed {
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
 
-  /** A snapshot, as soon as this node knows as much as the reader's cursor. */
+  /** Starts a snapshot, as soon as this node knows as much as the reader's cursor. */
   #restart(time: Time, isReady: boolean): void {
     this.restartCount += 1;
     const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
@@ -194,13 +200,13 @@ export class WatchFeed {
     this.#phase = gap?.coverage(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
   }
 
-  /** A verdict changed. A snapshot under way may already be wrong, so it starts again. */
-  #openScopes(asked: ReadonlySet<string>): void {
+  /** Starts a scoped snapshot after a changed verdict. A snapshot in progress may already be wrong, so it starts again. */
+  #openScopes(changed: ReadonlySet<string>): void {
     const phase = this.#phase;
     const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
     if (!isSnapshot && (phase.kind !== "live" || this.#behind !== undefined)) return;
     const isWhole = isSnapshot && phase.scopes === undefined;
-    const scopes = [...new Set([...((isSnapshot && phase.scopes) || []), ...asked])].toSorted();
+    const scopes = [...new Set([...((isSnapshot && phase.scopes) || []), ...changed])].toSorted();
     const isAll = this.#scopesLength > MAX_SCOPES_LENGTH || lengthOf(scopes) > MAX_SCOPES_LENGTH;
     this.#scopes = undefined;
     this.#scopesLength = 0;
@@ -208,17 +214,17 @@ export class WatchFeed {
   }
 
   get #place(): ReaderPosition {
-    return { settled: this.#settled, until: this.#until, told: this.#told };
+    return { settled: this.#settled, until: this.#until, reads: this.#reads };
   }
 
-  /** Everything up to that revision has been sent. */
+  /** Sets the position: everything up to that revision has been sent. */
   #moveTo(revision: number): void {
     const [from, at] = [this.#revision, this.reader.replica.revision];
     this.#revision = revision;
     if (revision === at) {
       this.#settled = revision;
-      this.#told = NO_LOOKS;
-    } else if (revision > from) this.#told = [...this.#told.slice(1 - MAX_LOOKS), { from, to: revision, at }];
+      this.#reads = NO_LOOKS;
+    } else if (revision > from) this.#reads = [...this.#reads.slice(1 - MAX_LOOKS), { from, to: revision, at }];
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
   }
 
@@ -236,7 +242,7 @@ export class WatchFeed {
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, through);
   }
 
-  /** The reader now holds the answer of a query. */
+  /** Sets the position of a reader whose state equals a query result at the current revision. */
   #stand(): void {
     this.#until = this.#revision;
   }
@@ -256,8 +262,8 @@ export class WatchFeed {
         : this.#fillScopes(phase, phase.scopes, changes, phase.isBegun ? budgetBytes : budgetBytes - lengthOf(phase.scopes));
     const replaces = phase.isBegun || phase.scopes === undefined ? [] : phase.scopes;
     phase.isBegun = true;
-    phase.told.tell(isDone ? LAST_KEY : (phase.after ?? `${phase.scopes?.[phase.scope] ?? ""}\0`), revision);
-    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, told: phase.told };
+    phase.sent.add(isDone ? LAST_KEY : (phase.after ?? `${phase.scopes?.[phase.scope] ?? ""}\0`), revision);
+    if (isDone) this.#phase = { kind: "closing", scopes: phase.scopes, sent: phase.sent };
     return reader.message({ changes, revision: this.#revision, snapshot, replaces });
   }
 
@@ -268,7 +274,7 @@ export class WatchFeed {
     return true;
   }
 
-  /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether that was all. */
+  /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether these were all. */
   #fillPage(phase: FeedPhase & { kind: "pages" }, namespace: string, changes: WatchChange[], budgetBytes: number): boolean {
     const { reader } = this;
     const { filter, allowed } = reader.options;
@@ -297,7 +303,7 @@ export class WatchFeed {
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, ...this.#place };
     // Changes that happened before the page, while the reader could not see the namespace, do not concern the reader.
-    const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.told.of(stored.key, place));
+    const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.sent.of(stored.key, place));
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, pageOf });
     this.#moveTo(to);
     this.isUnfinished = isShort && changes.length === 0;
@@ -319,7 +325,7 @@ export class WatchFeed {
   }
 
   #fillGap(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
-    // Records were collected or forgotten before they were sent, or are known to no node any more.
+    // Records were collected or forgotten before they were sent, or no node knows them any more.
     if (!gap.isTellable() || gap.coverage(time, isReady) === "lost") {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -334,13 +340,13 @@ export class WatchFeed {
   }
 
   /**
-   * Deltas while this node is behind the reader's cursor: without a cursor or bookmark, and without keys of which the reader may have a
-   * newer state.
+   * Sends deltas while this node is behind the reader's cursor: without a cursor or bookmark, and without keys for which the reader may
+   * have a newer state.
    */
   #catchUp(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const standing = gap.coverage(time, isReady);
-    // A withdrawn namespace may be known to the reader and not yet to this node.
+    // The reader may know a withdrawn namespace that this node does not know yet.
     if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.held.isOverflown)) {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -353,7 +359,7 @@ export class WatchFeed {
       sendable.push(...gap.held.take(budgetBytes));
       if (sendable.length === 0) {
         this.#behind = undefined;
-        // The reader learns at once that it has caught up, and gets cursors of this node.
+        // A bookmark is due immediately, so that the reader learns that it has caught up, and gets cursors of this node.
         this.#bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
         return this.next(time, budgetBytes, isReady);
       }
@@ -374,7 +380,10 @@ export class WatchFeed {
     return this.#bookmark(time, message?.changes);
   }
 
-  /** A resolver has a cursor that is good everywhere only where it is at a bookmark of its upstream, until the next change: a bookmark comes then, a little early or late. */
+  /**
+   * Whether a bookmark is due. A resolver has a cursor that is valid everywhere only from a bookmark of its upstream until the next change,
+   * so it sends its own bookmark then, a little early or late.
+   */
   #isBookmarkDue({ monoMs }: Time): boolean {
     const { isAtPlace } = this.reader.options;
     if (isAtPlace === undefined) return monoMs >= this.#bookmarkDueMonoMs;
@@ -397,7 +406,7 @@ export class WatchFeed {
   }
 }
 
-/** Whether the phase continues from a revision and so needs every tombstone since then. */
+/** Whether the phase continues from a revision and therefore needs every tombstone since then. */
 function isPlaced(phase: FeedPhase): boolean {
   return phase.kind !== "pages" && phase.kind !== "waiting";
 }
@@ -406,7 +415,7 @@ function lengthOf(names: readonly string[]): number {
   return names.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** The beginning of a snapshot: of the whole, or of these namespaces. */
+/** The beginning of a snapshot: a full one, or one of these namespaces. */
 function snapshotPhase(scopes?: readonly string[]): FeedPhase {
-  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new SentPages() };
+  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, sent: new SentPages() };
 }

@@ -1,40 +1,42 @@
 /**
- * Finds the readers that a change concerns by its name. Ten thousand readers that follow fifty names each are told of a change by the few that
- * follow its name, and find it without looking at the others since (semantics.md, Watch 12).
+ * Finds the readers that a change concerns by its name. If ten thousand readers watch fifty names each, a change is offered only to the few
+ * that watch its name, and they find it without examining the other changes (semantics.md, Watch 12).
  */
 import type { EntryFilter } from "../query/filter.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Replica } from "../replica/replica.ts";
 
-/** Most touches that are kept for a reader. With more since its position it looks at the log of all changes. */
+/** Maximum number of touches that are kept for a reader. With more touches since its position, it reads the log of all changes. */
 const MAX_TOUCHES = 64;
 
-/** Most names of one reader. To add them holds the event loop for as long as a message of a watch does. */
+/** Maximum number of names of one reader. Adding them blocks the event loop for as long as encoding a watch message does. */
 const MAX_READER_NAMES = 1000;
-/** Most names of all readers, some 50 bytes each. A name counts once for each reader. */
+/** Maximum number of names of all readers, about 50 bytes each. A name counts once for each reader. */
 const MAX_NAMES = 1_048_576;
-/** Names of removed readers that are taken out at a time: with each further reader that is removed, and at each `tidy`. */
+/** Number of names of removed readers that are deleted in one step: with each further reader that is removed, and by each `tidy`. */
 const REMOVED_AT_A_TIME = 64;
 const TIDIED_AT_A_TIME = 8192;
 /** Changes and touches that are offered in one turn of the event loop: two to five ms. HOT: bench/fleet.ts. */
 const OFFERED_AT_A_TIME = 4096;
-/** While changes come faster than they are offered, the next turn offers this much more, */
+/** Factor by which the next turn offers more, while changes arrive faster than they are offered. */
 const FASTER = 2;
-/** and otherwise this much less, so slowly that it catches up before it falls behind again. */
+/** Factor by which the next turn otherwise offers less. It is so close to 1 that the index catches up before it falls behind again. */
 const SLOWER = 0.95;
 
 /** A reader whose filter has names. */
 export interface NamedReader {
   readonly options: { readonly filter: Pick<EntryFilter, "names"> };
   mayHoldNamespace(namespace: string): boolean;
-  /** Only the index writes it. */
+  /** Only the index sets it. */
   touches: NamedTouches | undefined;
 }
 
 interface NameTouch {
   readonly stored: StoredRecord;
   readonly revision: number;
-  /** Touches up to this revision were offered in earlier rounds. An earlier touch of the same record, after it, was not offered. */
+  /**
+   * Touches up to this revision were offered in earlier rounds. An earlier touch of the same record after this revision was not offered.
+   */
   readonly after: number;
 }
 
@@ -42,7 +44,7 @@ interface NameTouch {
 export class NamedTouches {
   readonly #index: NameIndex;
   readonly #touches: NameTouch[] = [];
-  /** Every touch after this revision, and up to that of the index, is here. */
+  /** Every touch after this revision, and up to the index's revision, is here. */
   #since: number;
 
   constructor(index: NameIndex, since: number) {
@@ -50,12 +52,12 @@ export class NamedTouches {
     this.#since = since;
   }
 
-  /** Returns whether it is the first of those that are offered together. */
+  /** Returns whether the touch is the reader's first in its round. */
   add(touch: NameTouch): boolean {
     if (touch.revision <= this.#since) return true;
     const isFirst = this.#touches.at(-1)?.after !== touch.after;
     this.#touches.push(touch);
-    // Half of them at once: to shift each costs more than all the rest.
+    // Half of them are removed in one step, because shifting each one costs more than all the other work.
     if (this.#touches.length > MAX_TOUCHES) this.#since = this.#touches.splice(0, MAX_TOUCHES / 2).at(-1)?.revision ?? this.#since;
     return isFirst;
   }
@@ -67,20 +69,20 @@ export class NamedTouches {
     return Math.max(from, next === undefined ? this.#index.through : next.after);
   }
 
-  /** As `Replica.changesSince`, of these names only. Returns false, and visits nothing, if not all of them are known. */
+  /** Like `Replica.changesSince`, for these names only. Returns false, and visits nothing, if not all touches are known. */
   visitSince(from: number, visit: (stored: StoredRecord, revision: number) => boolean): boolean {
     if (!this.#covers(from) || this.#index.through < this.#index.replica.revision) return false;
     for (let i = this.#indexAfter(from); i < this.#touches.length; i++) {
       const touch = this.#touches[i];
       if (touch === undefined) break;
       const { stored, revision } = touch;
-      // A record that was touched again since then comes later.
+      // A record that was touched again since then comes later in the list.
       if (stored.revision === revision && !visit(stored, revision)) break;
     }
     return true;
   }
 
-  /** From the end, since a reader has been told nearly all of them. HOT: bench/fleet.ts. */
+  /** Searches from the end, because a reader has usually received nearly all touches. HOT: bench/fleet.ts. */
   #indexAfter(from: number): number {
     let index = this.#touches.length;
     while ((this.#touches[index - 1]?.revision ?? 0) > from) index -= 1;
@@ -107,18 +109,18 @@ export const NAME_INDEX_BOUNDS: NameIndexBounds = {
 export class NameIndex {
   readonly replica: Replica;
   readonly #bounds: NameIndexBounds;
-  /** By name. A set for each name costs nine times as much as the one reader that most names have. */
+  /** Readers by name. A set for each name costs nine times as much as the single reader that most names have. */
   readonly #byName = new Map<string, NamedReader | Set<NamedReader>>();
   readonly #readers = new Set<NamedReader>();
-  /** Removed readers, each with the number of its names that are taken out. */
+  /** Removed readers, each with the number of its names that are deleted. */
   readonly #removed = new Map<NamedReader, number>();
   #nameCount = 0;
   #through: number;
-  /** In the round that is not over yet, touches up to this revision were offered. */
+  /** In the current round, touches up to this revision were offered. */
   #offered: number;
-  /** Revisions that the last slice found to be offered, if it left some of them. */
+  /** Number of revisions that the last slice had to offer, if it could not offer all of them. */
   #behind = Number.POSITIVE_INFINITY;
-  /** How much more than usual a slice offers. */
+  /** Factor by which a slice is larger than usual. */
   #pace = 1;
   #lostThrough = 0;
 
@@ -130,24 +132,24 @@ export class NameIndex {
   }
 
   /**
-   * Touches up to this revision were offered. It moves when a round is over, which offers touches until none is left: in the middle of one, a
-   * record that is touched again is passed by where it stood before, and is still to be offered where it stands now.
+   * Touches up to this revision were offered. It advances at the end of a round, which offers touches until none is left: in the middle of
+   * a round, a record that is touched again is skipped at its old position, and still has to be offered at its new one.
    */
   get through(): number {
     return this.#through;
   }
 
-  /** Of touches up to this revision some are unknown: their records were dropped before they were offered. */
+  /** Some touches up to this revision are unknown, because their records were dropped before they were offered. */
   get lostThrough(): number {
     return this.#lostThrough;
   }
 
-  /** Names that are held, each as often as it has readers. Those of removed readers count until they are taken out. */
+  /** Number of stored names, each counted once per reader. Names of removed readers count until they are deleted. */
   get nameCount(): number {
     return this.#nameCount;
   }
 
-  /** From now on the reader is offered the touches of its names. Returns false, and does nothing, when there is no room for so many names. */
+  /** Starts to offer the touches of its names to the reader. Returns false, and does nothing, when there is no room for the names. */
   add(reader: NamedReader): boolean {
     const { names } = reader.options.filter;
     if (names.length > this.#bounds.maxReaderNames) return false;
@@ -160,7 +162,7 @@ export class NameIndex {
     return true;
   }
 
-  /** The reader is offered nothing any more. When thousands are removed in one turn, most of their names are taken out later. */
+  /** Stops offers to the reader. When thousands are removed in one turn, most of their names are deleted later. */
   remove(reader: NamedReader): void {
     if (!this.#readers.delete(reader)) return;
     reader.touches = undefined;
@@ -168,7 +170,7 @@ export class NameIndex {
     this.tidy(REMOVED_AT_A_TIME);
   }
 
-  /** Takes out some names of removed readers. To be called now and then. */
+  /** Deletes some names of removed readers. Must be called occasionally. */
   tidy(maxCount = TIDIED_AT_A_TIME): void {
     let left = maxCount;
     for (const [reader, from] of this.#removed) {
@@ -177,13 +179,13 @@ export class NameIndex {
     }
   }
 
-  /** A reader that is added again before all its names are taken out. */
+  /** Deletes the remaining names of a removed reader that is being added again. */
   #finish(reader: NamedReader): void {
     const from = this.#removed.get(reader);
     if (from !== undefined) this.#takeOut(reader, from, Number.POSITIVE_INFINITY);
   }
 
-  /** Returns the number of names that were taken out. */
+  /** Returns the number of names that were deleted. */
   #takeOut(reader: NamedReader, from: number, maxCount: number): number {
     const { names } = reader.options.filter;
     const to = Math.min(names.length, from + maxCount);
@@ -206,14 +208,15 @@ export class NameIndex {
     if (known === reader || (known instanceof Set && known.delete(reader) && known.size === 0)) this.#byName.delete(name);
   }
 
-  /** Whether some touches are still to be offered. */
+  /** Whether some touches still have to be offered. */
   get isBehind(): boolean {
     return this.#readers.size > 0 && this.#through < this.replica.revision;
   }
 
   /**
-   * Offers touches to the readers of their names, and tells which readers they concern. Offers no more than one turn of the event loop may
-   * hold, and the rest when it is called again, until nothing `isBehind`. A reader that waits until then looks once, at all that is new to it.
+   * Offers touches to the readers of their names, and calls `concerns` for each reader that they concern. Offers only as many as one turn
+   * of the event loop permits, and the rest when it is called again, until `isBehind` is false. A reader that waits until then reads once,
+   * and gets everything that is new to it.
    */
   offer(concerns: (reader: NamedReader) => void): void {
     if (this.isBehind && !this.#offerSome(concerns)) return;
@@ -241,27 +244,27 @@ export class NameIndex {
     return isAll;
   }
 
-  /** Whatever comes, watches are woken in the end. */
+  /** Adapts the size of slices, so that watches are notified in the end however fast changes arrive. */
   #keepPace(behind: number): number {
     this.#pace = behind > this.#behind ? this.#pace * FASTER : Math.max(1, this.#pace * SLOWER);
     this.#behind = behind;
     return this.#pace;
   }
 
-  /** Returns the number of readers of that name. */
+  /** Returns the number of readers of the touch's name. */
   #offerOne(touch: NameTouch, concerns: (reader: NamedReader) => void): number {
     const { name, namespace } = touch.stored;
     const known = this.#byName.get(name);
     if (known === undefined) return 0;
-    const tell = (reader: NamedReader) => {
+    const notify = (reader: NamedReader) => {
       // A removed reader has no touches.
       if (reader.mayHoldNamespace(namespace) && reader.touches?.add(touch) === true) concerns(reader);
     };
     if (!(known instanceof Set)) {
-      tell(known);
+      notify(known);
       return 1;
     }
-    for (const reader of known) tell(reader);
+    for (const reader of known) notify(reader);
     return known.size;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The state that all equal streams share: filter, viewer class and options of a reader, and the messages already made for it. So one change
- * for a thousand equal watches is found and encoded once.
+ * The state that all equal streams share: filter, viewer class and options of a reader, and the messages already built for it. So one
+ * change for a thousand equal watches is found and encoded only once.
  */
 
 import { SCOPE } from "../entry/scope.ts";
@@ -24,10 +24,10 @@ export type SnapshotPhase = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
 
 export interface WatchChange {
   readonly action: ChangeAction;
-  /** The record to put, or for REMOVE any record of the key. Encode it in this turn, because its bytes may move. */
+  /** The record to put, or for REMOVE any record of the key. Encode it in the same turn of the event loop, because its bytes may move. */
   readonly record: CatalogRecord;
   readonly revision: number;
-  /** For REMOVE: why the key is gone. */
+  /** For REMOVE: why the key was removed. */
   readonly cause?: ChangeCause;
 }
 
@@ -41,54 +41,57 @@ export interface FeedMessage {
   readonly replaces: readonly string[];
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
-  /** Its bytes, once a stream has made them: streams that share the message share them. HOT: a WeakMap cost a tenth of bench/watch.ts. */
+  /**
+   * The encoded message, after the first stream has encoded it; streams that share the message share it. HOT: a WeakMap cost 10 % of
+   * bench/watch.ts.
+   */
   encoded: Buffer | undefined;
 }
 
 export interface ReaderOptions {
   readonly filter: EntryFilter;
-  /** Stands for filter, viewer and options. Streams with equal names share a reader. */
+  /** Identifies filter, viewer and options. Streams with equal names share a reader. */
   readonly name: string;
-  /**
-   * Stands for filter, viewer and `isNamesOnly`: it decides for which readers a cursor is valid, and nothing else, because it can be
-   * forged.
-   */
+  /** Identifies filter, viewer and `isNamesOnly`. It decides only for which readers a cursor is valid, because it can be forged. */
   readonly hash: string;
-  /** Whether the reader may see a namespace. Asked once for each namespace and scan. */
+  /** Whether the reader may see a namespace. Called once for each namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
-  /** Whether the reader must still be told about a change of policy in a namespace. Absent means never. */
+  /** Whether a policy change in a namespace still has to be sent to the reader. Absent means never. */
   readonly isOwed?: (namespace: string) => boolean;
-  /** The same for any namespace that it may hold. While this is true, its fold differs from a query, so there is no END and no bookmark. */
+  /**
+   * The same for any namespace of which it may have entries. While this is true, the reader's state differs from a query result, so the
+   * stream sends no END and no bookmark.
+   */
   readonly isOwedAny?: () => boolean;
-  /** Changes with the verdicts. HOT: a function and no getter, since options with a getter of their own each have a hidden class of their own. */
+  /** Changes with the verdicts. HOT: a function, not a getter, because each options object with its own getter has its own hidden class. */
   readonly policyEpoch: () => string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
-  /** The cursor that is good everywhere, or an empty text. Absent at a node, which makes it from the vector of its replica. */
+  /** The cursor that is valid everywhere, or an empty string. Absent on a node, which builds it from the version vector of its replica. */
   readonly portableCursor?: ((hash: string, policyEpoch: string) => string) | undefined;
-  /** Whether there is such a cursor now. Absent at a node, which always has one. */
+  /** Whether there is such a cursor now. Absent on a node, which always has one. */
   readonly isAtPlace?: (() => boolean) | undefined;
 }
 
 export interface ReaderNode extends NodeLocality {
-  /** This process, for short cursors. */
+  /** This process instance, for short cursors. */
   readonly boot: string;
 }
 
 /** Approximate size of a change in a message, without the bytes of its entry: tag, delta id, namespace, revision, time. */
 const CHANGE_BYTES = 96;
-/** Number of kept messages, for readers at different positions. */
+/** Number of kept messages, so that readers at different positions can share them. */
 const KEPT_MESSAGES = 4;
 
-/** Most records in one scan, because most of them may not concern the reader. */
+/** Maximum number of records examined in one scan. The limit is needed because few of the records may concern the reader. */
 const MAX_LOOKED = 10_000;
-/** Most entries that are summed for a digest in one turn, because each is hashed. */
+/** Maximum number of entries added to a digest in one turn of the event loop, because each is hashed. */
 const MAX_SUMMED = 4000;
 
 const NO_NAMES: readonly string[] = [];
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
-/** What a reader is told next: everything up to `to`. `isShort`: it was not all looked at. */
+/** The next message of a reader, which covers everything up to `to`. With `isShort`, not everything was examined. */
 interface LiveRange {
   readonly message: FeedMessage | undefined;
   readonly to: number;
@@ -98,21 +101,21 @@ interface LiveRange {
 interface ReaderState extends ReaderPosition, LiveRange {
   readonly from: number;
   readonly budgetBytes: number;
-  /** The verdicts under which it was made. */
+  /** The policy epoch under which the message was built. */
   readonly policyEpoch: string;
 }
 
 export interface ScanOptions extends ReaderPosition {
-  /** The reader's position for keys that a page has sent. Undefined for other keys. */
+  /** The reader's position for a key that a page has sent. Undefined for other keys. */
   readonly pageOf?: (stored: StoredRecord) => ReaderPosition | undefined;
   readonly isAhead?: boolean;
 }
 
 export interface ScanResult {
   readonly changes: WatchChange[];
-  /** Everything up to this revision is in `changes` or does not concern the reader. */
+  /** Every change up to this revision is in `changes` or does not concern the reader. */
   readonly to: number;
-  /** More records remain: the scan reached its bound. */
+  /** Whether records remain, because the scan reached its bound. */
   readonly isShort: boolean;
 }
 
@@ -120,11 +123,11 @@ export class WatchReader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: ReaderNode;
-  /** What was touched of its names lately, while all its streams are told of changes by name. */
+  /** Recent touches of the reader's names. Present while all its streams are notified of changes by name. */
   touches: NamedTouches | undefined;
-  /** Open streams of this reader. */
+  /** Number of open streams of this reader. */
   streamCount = 0;
-  /** Messages made at the revision below: with the next change they are of no use. */
+  /** Messages built at `#keptRevision`. The next change makes them useless. */
   #kept: ReaderState[] = [];
   #keptRevision = 0;
   #shortCursors: { readonly boot: string; readonly texts: ShortCursorTexts } | undefined;
@@ -148,9 +151,9 @@ export class WatchReader {
   }
 
   /**
-   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and a reader of wider
-   * scopes sees there the records that these hide here. So does a resolver, which does not get them. Its cursors name this node in any case,
-   * since its next list of namespaces may be another one.
+   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and a reader with a
+   * wider scope sees there the records that the LOCAL entries hide here. This also applies to a resolver, which does not receive LOCAL
+   * entries. A resolver's cursors name this node in any case, because its next list of namespaces may be a different one.
    */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
@@ -161,7 +164,7 @@ export class WatchReader {
     return hasLocal ? self.id : undefined;
   }
 
-  /** The current vector, for a reader that has everything up to it. */
+  /** The portable cursor at the current version vector, for a reader that has everything up to it. */
   portableCursor(): string {
     const { portableCursor, hash, policyEpoch } = this.options;
     return portableCursor === undefined ? this.#vectorCursor() : portableCursor(hash, policyEpoch());
@@ -169,7 +172,7 @@ export class WatchReader {
 
   #vectorCursor(): string {
     const policyEpoch = this.options.policyEpoch();
-    // The revision is not enough as a key: a vector and an origin's state can change without a record.
+    // The revision is not enough as a cache key: the vector and an origin's state can change without a record.
     const { local } = this;
     const isSame = this.#portable.policyEpoch === policyEpoch && this.#portable.local === local;
     if (!isSame || !isVector(this.#portable.origins, this.replica.origins)) {
@@ -185,12 +188,13 @@ export class WatchReader {
   live(from: number, budgetBytes: number, place: ReaderPosition): LiveRange {
     const { revision } = this.replica;
     if (from === revision) return { message: undefined, to: revision, isShort: false };
-    // HOT: bench/watch.ts. What is kept outlives its turn, and a thousand streams with a filter each would keep a message each that none asks for again.
+    // HOT: bench/watch.ts. A kept message outlives its turn; a thousand streams with different filters would each keep a message that is
+    // never requested again.
     const isShared = this.streamCount !== 1;
     const kept = isShared ? this.#keptAt(from, budgetBytes, place) : undefined;
     if (kept !== undefined) return kept;
     const { changes, to, isShort } = this.scan(from, budgetBytes, place);
-    // A cursor costs a hash, and most readers that are woken by a change in their namespace get no message.
+    // A cursor costs a hash, and most readers that are notified of a change in their namespace get no message.
     const message =
       changes.length === 0
         ? undefined
@@ -200,7 +204,7 @@ export class WatchReader {
     return made;
   }
 
-  #keptAt(from: number, budgetBytes: number, { settled, until, told }: ReaderPosition): ReaderState | undefined {
+  #keptAt(from: number, budgetBytes: number, { settled, until, reads }: ReaderPosition): ReaderState | undefined {
     const { revision } = this.replica;
     if (this.#keptRevision !== revision) {
       this.#keptRevision = revision;
@@ -208,7 +212,7 @@ export class WatchReader {
     }
     const policyEpoch = this.options.policyEpoch();
     for (const kept of this.#kept) {
-      const isAt = kept.from === from && kept.settled === settled && kept.until === until && areSame(kept.told, told);
+      const isAt = kept.from === from && kept.settled === settled && kept.until === until && areSame(kept.reads, reads);
       if (isAt && kept.budgetBytes === budgetBytes && kept.policyEpoch === policyEpoch) return kept;
     }
     return undefined;
@@ -220,9 +224,9 @@ export class WatchReader {
   }
 
   /**
-   * Changes after `from`, each key once, as it is seen now: at least one change, then as many as the budget allows. Keys that a page has
-   * sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may hold keys that were never
-   * seen here; it is told that they are gone.
+   * Changes after `from`, each key once, in its current view: at least one change, then as many as the budget allows. Keys that a page has
+   * sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may have keys that were never
+   * visible here; it gets a REMOVE for them.
    */
   scan(from: number, budgetBytes: number, options: ScanOptions): ScanResult {
     const { pageOf, isAhead = false } = options;
@@ -242,7 +246,7 @@ export class WatchReader {
       }
       const place = pageOf?.(stored) ?? options;
       const isNews = revision > place.settled;
-      // A skipped key would not count as changed when the reader is later told of its namespace.
+      // If the key were skipped, it would not count as changed when the namespace is later sent to the reader.
       isCut = isNews && this.options.isOwed?.(stored.namespace) === true;
       if (isCut) return false;
       const change = isNews && allowed(stored.namespace) ? this.#changeOf(stored, revision, place, isAhead) : undefined;
@@ -263,32 +267,32 @@ export class WatchReader {
     if (this.touches?.visitSince(from, visit) !== true) this.replica.changesSince(from, visit);
   }
 
-  /** The revision up to which nothing that may concern the reader happened after `from`, as far as that is known without looking. */
+  /** The revision up to which nothing that may concern the reader happened after `from`, as far as that is known without a scan. */
   quietThrough(from: number): number {
     return this.touches?.quietThrough(from) ?? from;
   }
 
-  /** The change that a reader at that position gets for a touched record's key, or undefined. */
+  /** The change that a reader at that position gets for the key of a touched record, or undefined. */
   #changeOf(stored: StoredRecord, revision: number, place: ReaderPosition, isAhead: boolean): WatchChange | undefined {
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
     const isSeen = winner !== undefined && matches(filter, winner, this.node);
-    // The filter's tests of a key are among those of a record.
+    // The filter's conditions on a key are part of its conditions on a record.
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
-    // With several origins the key is sent only at its newest touch.
+    // If several origins have the key, it is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
-    const isTold = this.#isToldAlways(stored, winner) || (winner === undefined && this.replica.endedAgain.has(stored));
-    const holding = isTold ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
+    const isAlwaysSent = this.#isAlwaysSent(stored, winner) || (winner === undefined && this.replica.endedAgain.has(stored));
+    const holding = isAlwaysSent ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
     if (isSeen) {
       if (holding === "same") return undefined;
       const isNew = holding === "unknown" ? winner.bornRevision > place.settled : holding === "nothing";
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
-    const mayHold = isTold || (holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing");
-    return mayHold && this.mayTell(stored) ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
+    const mayHold = isAlwaysSent || (holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing");
+    return mayHold && this.mayReveal(stored) ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
   }
 
-  /** Whether a reader with unknown state may hold a key that it should not hold now. */
+  /** Whether a reader with an unknown view may have a key that it should not have now. */
   #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: ReaderPosition, isAhead: boolean): boolean {
     // The reader never had the key if no filterable field has changed since its position (filter_seq). With several origins it may have had
     // another origin's record. A key that was already hidden at the reader's position is not sent either.
@@ -297,28 +301,29 @@ export class WatchReader {
   }
 
   /**
-   * A resolver is told of every key that was touched, also of those that it never had and of those that are as they were: a reader that was told of
-   * the state in between may come to it from another node. Of a key that only an owner's rule hides it is told as any reader, when it may hold it.
+   * Whether a change is sent without regard to the reader's view. A resolver receives every touched key, including keys that it never had
+   * and keys that are unchanged, because a reader that received an intermediate state may move to it from another node. For a key that only
+   * an owner rule hides, a resolver is treated like any other reader.
    */
-  #isToldAlways(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
+  #isAlwaysSent(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
     return this.options.filter.resolved !== undefined && (winner !== undefined || this.replica.isAdmitted(stored));
   }
 
-  /** Why the key of a touched record is gone. */
+  /** Why the key of a touched record was removed. */
   causeOf(stored: StoredRecord): ChangeCause {
     return (stored.body === BODY.ENTRY ? undefined : this.replica.causes.get(stored)) ?? causeOf(stored);
   }
 
   /**
-   * Whether the reader may know that there was an entry of this key: a resolver hears nothing of what is LOCAL. Another node's record may have been shown before
-   * the LOCAL one ended with it.
+   * Whether the reader may learn that there was an entry of this key. A resolver receives nothing about LOCAL entries. Another node's
+   * record may have been visible before the LOCAL record hid it, so such a key is sent.
    */
-  mayTell({ reach, peers }: StoredRecord): boolean {
+  mayReveal({ reach, peers }: StoredRecord): boolean {
     if (this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL) return true;
     return peers?.some((peer) => peer.reach !== SCOPE.LOCAL) === true;
   }
 
-  /** Whether the key itself passes the filter: the part of the filter that also applies to tombstones. */
+  /** Whether the key itself passes the filter. This part of the filter also applies to tombstones. */
   mayHoldKey(stored: CatalogRecord): boolean {
     const { filter } = this.options;
     if (!coversNamespace(filter, stored.namespace)) return false;
@@ -338,12 +343,12 @@ export class WatchReader {
     return CHANGE_BYTES + record.sizeBytes;
   }
 
-  /** Whether a change of policy must still be sent (semantics.md, Watch 5). */
+  /** Whether a policy change must still be sent (semantics.md, Watch 5). */
   get isOwed(): boolean {
     return this.options.isOwedAny?.() === true;
   }
 
-  /** Sums some entries of namespaces that were not summed yet. Returns whether `digest` has nothing left to sum. */
+  /** Adds some entries of untracked namespaces to their sums. Returns whether `digest` has nothing left to sum. */
   prepareDigest(): boolean {
     if (!this.options.withDigest) return true;
     const { digests, lookup } = this.replica;
@@ -369,7 +374,7 @@ export class WatchReader {
     });
   }
 
-  /** Count and digest of the entries that the reader should now hold. Undefined if it did not ask. */
+  /** Count and digest of the entries that the reader should now have. Undefined if it did not request them. */
   digest(): ViewDigest | undefined {
     if (!this.options.withDigest) return undefined;
     const { digests, lookup } = this.replica;
@@ -386,7 +391,7 @@ export class WatchReader {
     return { count, digest };
   }
 
-  // HOT: once a change and filter; to spread the parts over defaults took longer than all else here.
+  // HOT: runs for each change and filter; spreading the parts over defaults took longer than the rest of the work here.
   message({
     changes,
     revision,
@@ -414,31 +419,36 @@ export class WatchReader {
 }
 
 function areSame(some: readonly ReadSpan[] = [], others: readonly ReadSpan[] = []): boolean {
-  // HOT: readers that keep up have no looks.
+  // HOT: readers that keep up have no remembered reads.
   if (some === others || some.length !== others.length) return some === others;
   return some.every(({ from, to, at }, i) => from === others[i]?.from && to === others[i]?.to && at === others[i]?.at);
 }
 
 function placeOf(origin: Origin): CursorOrigin {
   const { nodeId, generation, life } = origin;
-  const [seq, settled] = [toldSeq(origin), settledOf(origin)];
+  const [seq, settled] = [sentSeq(origin), settledOf(origin)];
   return settled === seq ? { nodeId, generation, seq, life } : { nodeId, generation, seq, settled, life };
 }
 
-/** During a whole transfer this node holds, and has sent, records above its vector. */
-function toldSeq({ unsettled, through, log }: Origin): number {
+/** The seq up to which this node may have sent records. During a whole transfer it has, and has sent, records above its version vector. */
+function sentSeq({ unsettled, through, log }: Origin): number {
   return unsettled === undefined ? through : Math.max(through, log.lastOrder);
 }
 
-/** Whether the list, made from these origins in their order, is still current. */
+/** Whether the list, built from these origins in their order, is still current. */
 function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): boolean {
   if (list.length !== origins.size) return false;
   let i = 0;
   for (const origin of origins.values()) {
-    const said = list[i++];
-    if (said === undefined || said.seq !== toldSeq(origin) || (said.settled ?? said.seq) !== settledOf(origin) || said.life !== origin.life)
+    const listed = list[i++];
+    if (
+      listed === undefined ||
+      listed.seq !== sentSeq(origin) ||
+      (listed.settled ?? listed.seq) !== settledOf(origin) ||
+      listed.life !== origin.life
+    )
       return false;
-    if (said.nodeId !== origin.nodeId || said.generation !== origin.generation) return false;
+    if (listed.nodeId !== origin.nodeId || listed.generation !== origin.generation) return false;
   }
   return true;
 }

@@ -1,4 +1,4 @@
-/** Turns a portable cursor into deltas, at any node, including one that is behind the cursor (semantics.md, Watch 3 and 4). */
+/** Computes deltas from a portable cursor, on any node, including a node that is behind the cursor (semantics.md, Watch 3 and 4). */
 import type { Time } from "../../lib/machine.ts";
 import { matches } from "../query/filter.ts";
 import { BODY, type KeyText } from "../record/record.ts";
@@ -15,7 +15,7 @@ export function isOfReader(cursor: WatchCursor, { node, options }: WatchReader):
   return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
 }
 
-/** Whether the cursor knows of changes that this replica does not know. */
+/** Whether the cursor covers changes that this replica does not know. */
 export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
   return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
 }
@@ -26,7 +26,7 @@ const MAX_UNSETTLED_MS = 5000;
 interface OriginRange {
   readonly origin: Origin;
   after: number;
-  /** The reader knows another state of the origin, so its keys are sent again. */
+  /** Whether the reader knows another state of the origin. Then the origin's keys are sent again. */
   readonly isLifeChanged: boolean;
 }
 
@@ -34,17 +34,17 @@ export class ResumeGap implements CursorGap {
   readonly #reader: WatchReader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
-  /** Origin id to the seq up to which the reader may have been told, */
-  readonly #told = new Map<string, number>();
-  /** and to the seq up to which it knows of everything. */
+  /** By origin id, the seq up to which records may have been sent to the reader. */
+  readonly #sent = new Map<string, number>();
+  /** By origin id, the seq up to which the reader has received everything. */
   readonly #known = new Map<string, number>();
   readonly #stretches: OriginRange[] = [];
-  /** The keys that the stretches do not tell are told as they change from here on. */
+  /** Keys that the ranges do not send are sent as they change after this revision. */
   readonly from: number;
   readonly held: WithheldKeys;
   /** Origins of which this node knew less than the cursor at the start. */
   readonly #late = new Set<string>();
-  /** Whether the cursor comes from a node with the same LOCAL entries: from this one, or from one without any for the reader. */
+  /** Whether the cursor comes from a node with the same LOCAL entries: from this node, or from a node without any for the reader. */
   readonly #isOfPlace: boolean;
 
   constructor(cursor: PortableCursor, reader: WatchReader, time: Time) {
@@ -57,7 +57,7 @@ export class ResumeGap implements CursorGap {
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;
-      this.#told.set(id, known.seq);
+      this.#sent.set(id, known.seq);
       this.#known.set(id, known.settled ?? known.seq);
       if (settledIn(reader.replica, id) < known.seq) this.#late.add(id);
       lives.set(id, known.life);
@@ -89,7 +89,7 @@ export class ResumeGap implements CursorGap {
       const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
       if (known !== undefined && floor > Math.max(known, after)) return false;
     }
-    return (this.#told.get(replica.self.id) ?? 0) <= replica.self.through;
+    return (this.#sent.get(replica.self.id) ?? 0) <= replica.self.through;
   }
 
   coverage(time: Time, isReady: boolean): CursorCoverage {
@@ -101,28 +101,28 @@ export class ResumeGap implements CursorGap {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
       if (origin !== undefined && settledOf(origin) >= seq) {
-        // The records were learned since then, without removals up to the floor, so the reader may hold keys that were removed before this
-        // node heard of them.
+        // The records arrived since then, without removals up to the floor, so the reader may have keys that were removed before this node
+        // received their removal.
         if (this.#late.has(id) && origin.floor > seq) isLost = true;
         continue;
       }
-      // A cursor above our own number comes from a journal that was lost.
+      // A cursor above this node's own seq comes from a journal that was lost.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
-      // The rest of a cut frame comes at once, or never: it was lost with its node, or a node claimed too much.
+      // The rest of a cut frame either comes immediately or never: it was lost with its node, or a node claimed too much.
       else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
       else return "behind";
     }
     return isLost ? "lost" : "covered";
   }
 
-  /** Records of another cluster that were refused at the cursor's node may never come. That cluster cannot delay readers here. */
+  /** Refused records of another cluster on the cursor's node may never come. That cluster must not delay readers here. */
   #isAbroad(origin: Origin | undefined): boolean {
     return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
   }
 
-  /** Whether more can be heard of the origin: its node is alive in this generation. */
+  /** Whether more records of the origin can arrive: its node is alive in this generation. */
   #mayGrow(origin: Origin | undefined): boolean {
     if (origin === undefined || origin.life !== "live") return false;
     const all = [...this.#reader.replica.origins.values()];
@@ -131,19 +131,19 @@ export class ResumeGap implements CursorGap {
 
   take(budgetBytes: number): WatchChange[] {
     const changes: WatchChange[] = [];
-    const told = new Set<KeyText>();
+    const sentKeys = new Set<KeyText>();
     let left = budgetBytes;
     for (let stretch = this.#stretches[0]; stretch !== undefined; stretch = this.#stretches[0]) {
       const { origin, isLifeChanged } = stretch;
       let isCut = false;
       origin.log.forEachSince(stretch.after, (stored, seq) => {
-        const change = told.has(stored.key) ? undefined : this.#changeOf(stored, isLifeChanged);
+        const change = sentKeys.has(stored.key) ? undefined : this.#changeOf(stored, isLifeChanged);
         if (change !== undefined && this.maySend(change)) {
           left -= this.#reader.sizeOf(change);
           isCut = left < 0 && changes.length > 0;
           if (isCut) return false;
           changes.push(change);
-          if (stored.peers !== undefined) told.add(stored.key);
+          if (stored.peers !== undefined) sentKeys.add(stored.key);
         }
         stretch.after = seq;
         return true;
@@ -156,8 +156,8 @@ export class ResumeGap implements CursorGap {
 
   maySend(change: WatchChange): boolean {
     const { origin, seq } = change.record;
-    const told = this.#told.get(origin.id) ?? 0;
-    if (seq > told || settledIn(this.#reader.replica, origin.id) >= told) {
+    const sentSeq = this.#sent.get(origin.id) ?? 0;
+    if (seq > sentSeq || settledIn(this.#reader.replica, origin.id) >= sentSeq) {
       this.held.delete(change.record.key);
       return true;
     }
@@ -175,8 +175,8 @@ export class ResumeGap implements CursorGap {
       const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: stored.revision };
     }
-    if (!this.#reader.mayTell(stored)) return undefined;
-    // The policy is that of the cursor, so the reader never had records that are hidden now.
+    if (!this.#reader.mayReveal(stored)) return undefined;
+    // The policy is the same as the cursor's, so the reader never had records that are hidden now.
     if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
     // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.
     const isSure = winner === stored && stored.peers === undefined && !isLifeChanged;
@@ -187,7 +187,7 @@ export class ResumeGap implements CursorGap {
   }
 }
 
-/** Up to this seq an origin's records are held here as they were at the origin. 0 if that is unknown. */
+/** The seq up to which an origin's records are stored here as they were on the origin; 0 if that is unknown. */
 function settledIn({ origins }: Replica, id: string): number {
   const origin = origins.get(id);
   return origin === undefined ? 0 : settledOf(origin);

@@ -1,12 +1,12 @@
-/** The keys that the pages of a snapshot under way have sent, and the revision at which each was read. */
+/** The keys that the pages of a snapshot in progress have sent, and the revision at which each was read. */
 import { firstIndex } from "../../lib/bisect.ts";
 import type { ReaderPosition } from "../replica/past-views.ts";
 
-/** Most stretches of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
+/** Maximum number of ranges of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
 const MAX_STRETCHES = 4096;
 
 interface PageRange extends ReaderPosition {
-  /** Its last key. The stretch has all keys above the last key of the stretch before. */
+  /** The last key of the range. The range covers all keys above the last key of the previous range. */
   readonly lastKey: string;
 }
 
@@ -18,8 +18,8 @@ export class SentPages {
     this.#max = maxStretches;
   }
 
-  /** All keys up to that key were sent as they were seen at that revision. */
-  tell(lastKey: string, revision: number): void {
+  /** Records that all keys up to that key were sent as they were seen at that revision. */
+  add(lastKey: string, revision: number): void {
     const last = this.#stretches.at(-1);
     if (last?.settled === revision) this.#stretches.pop();
     this.#stretches.push({ lastKey, settled: revision, until: revision });
@@ -27,20 +27,20 @@ export class SentPages {
   }
 
   /**
-   * The revision at which the key was sent. Undefined above the last page, or if the reader has been told of every key since. Changes are
-   * sent up to `from`, and for every key up to `settled`.
+   * The reader's position for a key that a page has sent. Undefined above the last page, or if the reader has received every key's changes
+   * since then. Changes have been sent up to `from`, and for every key up to `settled`.
    */
   of(
     key: string,
-    { from, settled, told }: Pick<ReaderPosition, "settled" | "told"> & { readonly from: number },
+    { from, settled, reads }: Pick<ReaderPosition, "settled" | "reads"> & { readonly from: number },
   ): ReaderPosition | undefined {
     const stretches = this.#stretches;
     const stretch = stretches[firstIndex(stretches.length, (index) => (stretches[index]?.lastKey ?? "") >= key)];
     if (stretch === undefined || stretch.until < settled) return undefined;
-    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, told };
+    return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, reads };
   }
 
-  /** Merges two neighbours into one, which was sent at a revision of either. */
+  /** Merges each two neighbouring ranges into one, whose keys were sent at one of their two revisions. */
   #merge(): void {
     const merged: PageRange[] = [];
     for (let i = 0; i < this.#stretches.length; i += 2) {

@@ -1,20 +1,20 @@
 /**
- * HalfSipHash-2-4 (Aumasson and Bernstein), 64 bits, for tables whose keys are chosen by strangers. Who does not know the hash key cannot find two texts
- * with one hash, which FNV (`hash64.ts`) does not promise, with a secret start either.
+ * HalfSipHash-2-4 (Aumasson and Bernstein), 64 bits, for tables whose keys are chosen by clients. Without the hash key, no client can find
+ * two texts with the same hash. FNV (`hash64.ts`) does not guarantee this, even with a secret start value.
  */
 import type { Hash64 } from "../hash64.ts";
 
-/** 64 random bits, as two numbers of 32 bits. Nobody outside the process may know them. */
+/** 64 random bits, as two numbers of 32 bits. They must stay secret within the process. */
 export type HashKey = readonly [low: number, high: number];
 
-/** Hash of the text's UTF-16 code units, low byte first. HOT: once a limited call, where threads share the limits. */
+/** Hash of the text's UTF-16 code units, low byte first. HOT: runs for each rate-limited call, if threads share the limits. */
 export function keyedHash(text: string, [keyLow, keyHigh]: HashKey): Hash64 {
   let a = keyLow | 0;
   let b = keyHigh ^ 0xee;
   let c = keyLow ^ 0x6c796765;
   let d = keyHigh ^ 0x74656462;
   let low = 0;
-  // The last word has the length. Two steps without a word follow, and each gives half of the hash.
+  // The last word has the length. Two steps without a word follow, and each produces half of the hash.
   const last = text.length >> 1;
   for (let i = 0; i <= last + 2; i += 1) {
     const word = i <= last ? wordOf(text, i) : 0;
@@ -39,7 +39,7 @@ export function keyedHash(text: string, [keyLow, keyHigh]: HashKey): Hash64 {
   return { low: low >>> 0, high: (b ^ d) >>> 0 };
 }
 
-/** Two code units, or what is left of the text and eight bits of its length in bytes. */
+/** Two code units, or the rest of the text and eight bits of its length in bytes. */
 function wordOf(text: string, i: number): number {
   const at = 2 * i;
   if (at + 1 < text.length) return text.charCodeAt(at) | (text.charCodeAt(at + 1) << 16);

@@ -1,39 +1,47 @@
 /**
- * Token buckets that threads share, as exact as those of a lone thread (`token-bucket.ts`). They lie in shared memory: a table of slots of 64 bits. Each slot
- * has 24 bits of the key's hash, and in the other 40 bits the time at which the bucket is full. A slot is changed as a whole, by compare and exchange, and
- * whoever finds it changed looks again. So no thread ever waits for another, and one that ends leaves nothing half done.
+ * Token buckets that threads share, as exact as the buckets of a single thread (`token-bucket.ts`). They are in shared memory: a table of
+ * slots of 64 bits. Each slot has 24 bits of the key's hash, and in the other 40 bits the time at which the bucket is full. A slot is
+ * changed as a whole, by compare-and-exchange, and a thread that finds it changed tries again. So no thread ever waits for another, and a
+ * thread that ends leaves no incomplete change.
  *
- * A key has the eight slots of its group. A new key takes the one that was full the earliest, which loses nothing while one of the eight is full now. Else
- * the bucket nearest to full is forgotten, and is full when its key comes back. Two threads that bring one new key at once choose the same slot, because
- * times only go up, so one of them looks again and finds the other's. Times go down only when a token is given back or a bucket that is not full is
- * forgotten. Should a key get two slots in such a moment, the emptier one counts.
+ * A key can be in any of the eight slots of its group. A new key uses the slot that was full the earliest, which loses nothing if one of
+ * the eight is full now. Otherwise the bucket nearest to full is dropped, and is full when its key is used again. Two threads that add the
+ * same new key at the same moment choose the same slot, because times only increase, so one of them tries again and finds the slot of the
+ * other. Times decrease only when a token is returned or when a bucket that is not full is dropped. If a key gets two slots in such a
+ * moment, the emptier one counts.
  */
 import type { Hash64 } from "../hash64.ts";
 import { type HashKey, keyedHash } from "./keyed-hash.ts";
 import type { BucketOptions, KeyedBuckets } from "./token-bucket.ts";
 
 export interface SharedBucketsOptions extends BucketOptions {
-  /** Of `bucketTable`, with the same `maxKeys`. */
+  /** The memory from `bucketTable`, with the same `maxKeys`. */
   readonly table: SharedArrayBuffer;
-  /** The same in all threads. */
+  /** The same key in all threads. */
   readonly hashKey: HashKey;
-  /** What is added to this thread's monotonic ms to get those of a clock that all threads share. */
+  /** The offset from this thread's monotonic ms to a clock that all threads share. */
   readonly originMs: number;
 }
 
 const GROUP_SLOTS = 8;
 /**
- * Slots for each key that may be kept, at least. While there are no more keys than that, fewer than one in a thousand finds its group taken by others. Two
- * keys of a group share a bucket with a chance of one in 16 million.
+ * Minimum number of slots per stored key. While there are no more keys than `maxKeys`, fewer than one key in a thousand finds its group
+ * full. Two keys of a group share a bucket with a probability of one in 16 million.
  */
 const SLOTS_A_KEY = 4;
-/** Times are kept modulo this, in units of at most a sixteenth of a millisecond: two years, if a token comes back in a millisecond or more. */
+/**
+ * Times are stored modulo this, in units of at most a sixteenth of a millisecond: two years, if a token is refilled in a millisecond or
+ * more.
+ */
 const SPAN = 2 ** 40;
 const UNITS_A_MS = 16;
-/** A bucket is full at most one window ahead of the latest time. A caller may give times of up to two windows ago, and clocks of threads differ a little. */
+/**
+ * A bucket is full at most one window after the latest time. A caller may pass times of up to two windows ago, and clocks of threads differ
+ * a little.
+ */
 const MAX_AHEAD_WINDOWS = 4;
 
-/** Memory for the buckets of so many keys, all full. */
+/** Memory for the buckets of this many keys, all full. */
 export function bucketTable(maxKeys: number): SharedArrayBuffer {
   const slotCount = 2 ** Math.ceil(Math.log2(Math.max(GROUP_SLOTS, maxKeys * SLOTS_A_KEY)));
   return new SharedArrayBuffer(slotCount * BigInt64Array.BYTES_PER_ELEMENT);
@@ -43,17 +51,19 @@ export class SharedBuckets implements KeyedBuckets {
   readonly #hashKey: HashKey;
   readonly #originMs: number;
   readonly #slots: BigInt64Array;
-  /** The same slots. The first half of each has the lower 32 bits of the time; the second has 24 bits of the hash above 8 bits of the time. */
+  /**
+   * The same slots. The first half of each has the lower 32 bits of the time; the second has 24 bits of the hash above 8 bits of the time.
+   */
   readonly #halves: Int32Array;
   readonly #groupMask: number;
-  /** A whole number of units, so that no sum of them is rounded. */
+  /** A whole number of units, so that no sum of intervals is rounded. */
   readonly #intervalUnits: number;
   readonly #windowUnits: number;
   readonly #unitMs: number;
-  /** The slot as it was seen and as it is to be. HOT: numbers of 64 bits are slow to compute with, so they are only copied. */
+  /** The slot as it was read and its new value. HOT: arithmetic with numbers of 64 bits is slow, so they are only copied. */
   readonly #change = new BigInt64Array(2);
   readonly #changeHalves = new Int32Array(this.#change.buffer);
-  /** What `#look` found: the slot of the key, or the one that it may take, and how far ahead of now it is full. */
+  /** The result of `#look`: the slot of the key, or the slot that it may use, and how far after now that slot is full. */
   #slot = 0;
   #isFound = false;
   #aheadUnits = 0;
@@ -75,7 +85,7 @@ export class SharedBuckets implements KeyedBuckets {
     return this.#slots.reduce((count, slot) => (slot === 0n ? count : count + 1), 0);
   }
 
-  // HOT: once a limited call, where threads share the limits.
+  // HOT: runs for each rate-limited call, if threads share the limits.
   take(key: string, monoMs: number): number {
     const hash = keyedHash(key, this.#hashKey);
     this.#nowUnits = Math.round((monoMs + this.#originMs) / this.#unitMs);
@@ -83,7 +93,7 @@ export class SharedBuckets implements KeyedBuckets {
       this.#look(hash);
       this.#aheadUnits = this.#isFound ? Math.max(this.#aheadUnits, 0) : 0;
       const waitUnits = this.#aheadUnits + this.#intervalUnits - this.#windowUnits;
-      // The window may be a fraction of a unit off.
+      // Rounding may change the window by a fraction of a unit.
       if (waitUnits > 1e-6 * this.#windowUnits) return waitUnits * this.#unitMs;
     } while (!this.#write(hash, this.#aheadUnits + this.#intervalUnits));
     return 0;
@@ -97,7 +107,9 @@ export class SharedBuckets implements KeyedBuckets {
     } while (!this.#write(hash, this.#aheadUnits - this.#intervalUnits));
   }
 
-  /** Finds the slot of a key, or the one that was full the earliest. It looks at each slot's time before its hash: two threads rely on it. */
+  /**
+   * Finds the slot of a key, or the slot that was full the earliest. It reads each slot's time before its hash, on which two threads rely.
+   */
   #look(hash: Hash64): void {
     const tag = tagOf(hash);
     const first = (hash.low & this.#groupMask) * GROUP_SLOTS;
@@ -119,14 +131,14 @@ export class SharedBuckets implements KeyedBuckets {
     }
   }
 
-  /** How far ahead of now a slot is full; below 0 if it is. A time far ahead is one of the last span. */
+  /** How far after now a slot is full; below 0 if it is full. A time far in the future is from the previous span. */
   #aheadOf(low: number, high: number): number {
     if (high === 0 && low === 0) return -SPAN;
     const aheadUnits = modulo((high & 0xff) * 2 ** 32 + (low >>> 0) - this.#nowUnits);
     return aheadUnits > MAX_AHEAD_WINDOWS * this.#windowUnits ? aheadUnits - SPAN : aheadUnits;
   }
 
-  /** Changes the slot that was found, if it is still as it was. */
+  /** Changes the slot that was found, unless another thread has changed it. */
   #write(hash: Hash64, aheadUnits: number): boolean {
     const time = modulo(this.#nowUnits + aheadUnits);
     this.#changeHalves[2] = time;
@@ -136,7 +148,7 @@ export class SharedBuckets implements KeyedBuckets {
   }
 }
 
-/** The part of a hash that is kept; never 0, as in slots that were never used. */
+/** The part of a hash that is stored; never 0, because 0 marks slots that were never used. */
 function tagOf(hash: Hash64): number {
   return hash.high >>> 8 || 1;
 }

@@ -1,9 +1,9 @@
 /**
- * Rate limits by token bucket, kept as the one number the Generic Cell Rate Algorithm needs (ITU-T I.371): the time at which the bucket would be full
- * again.
+ * Rate limits by token bucket, stored as the one number that the Generic Cell Rate Algorithm needs (ITU-T I.371): the time at which the
+ * bucket would be full again.
  */
 
-/** One token each `everyMs`, and at most `burst` at a time. Full at first. */
+/** A bucket that gets one token every `everyMs`, and has at most `burst` tokens. It starts full. */
 export class TokenBucket {
   readonly #everyMs: number;
   readonly #windowMs: number;
@@ -14,10 +14,10 @@ export class TokenBucket {
     this.#windowMs = burst * everyMs;
   }
 
-  /** The ms until there are so many tokens; 0 when there are. */
+  /** Milliseconds until the bucket has `count` tokens; 0 if it has them. */
   waitMs(monoMs: number, count = 1): number {
     const waitMs = Math.max(0, this.#fullMonoMs - monoMs) + count * this.#everyMs - this.#windowMs;
-    // A little slack: in binary fractions, the sum of a window's intervals is not exactly the window.
+    // The tolerance is needed because, in binary fractions, the sum of a window's intervals is not exactly the window.
     return waitMs <= 1e-6 * this.#windowMs ? 0 : waitMs;
   }
 
@@ -25,42 +25,42 @@ export class TokenBucket {
     return this.waitMs(monoMs, count) === 0;
   }
 
-  /** Takes tokens, also more than there are. Returns the ms until the missing ones are back; 0 when there were enough. */
+  /** Consumes tokens, even more than there are. Returns the ms until the missing tokens are refilled; 0 if there were enough. */
   take(monoMs: number, count = 1): number {
     this.#fullMonoMs = Math.max(this.#fullMonoMs, monoMs) + count * this.#everyMs;
     return this.waitMs(monoMs, 0);
   }
 
-  /** Number of tokens, with fractions; below 0 when more were taken than there were. */
+  /** Number of tokens, with fractions; below 0 if more were consumed than there were. */
   left(monoMs: number): number {
     return (this.#windowMs - Math.max(0, this.#fullMonoMs - monoMs)) / this.#everyMs;
   }
 }
 
 export interface BucketOptions {
-  /** Tokens in a full bucket, and given back over one window. At least 1. */
+  /** Tokens in a full bucket, and the number refilled in one window. At least 1. */
   readonly limit: number;
   readonly windowMs: number;
-  /** Buckets kept; at least 2. A bucket that is dropped to make room is full when its key comes back. */
+  /** Number of stored buckets; at least 2. A bucket that was dropped to make room is full when its key is used again. */
   readonly maxKeys: number;
 }
 
-/** A bucket for each key, full at first. */
+/** One bucket per key, full at first. */
 export interface KeyedBuckets {
-  /** How many buckets are kept now. There is a bound. */
+  /** Number of buckets stored now. It is bounded. */
   readonly size: number;
-  /** Takes one token and returns 0, or takes nothing and returns the ms until there will be one. */
+  /** Consumes one token and returns 0, or consumes nothing and returns the ms until there will be one. */
   take(key: string, monoMs: number): number;
-  /** Gives back a token that was taken, when the call was refused for another reason. */
+  /** Returns a consumed token, because the call was refused for another reason. */
   giveBack(key: string): void;
 }
 
-/** Buckets of one thread. It keeps at most `maxKeys`, and drops the half used longest ago. */
+/** Buckets of one thread. It stores at most `maxKeys`, and drops the half used longest ago. */
 export class TokenBuckets implements KeyedBuckets {
   readonly #options: BucketOptions;
   readonly #halfCount: number;
-  // A key that is used moves to the young generation. When this has half of the keys, the old generation is dropped. In a `BoundedMap`, each use would
-  // take 80 ns more.
+  // A key that is used moves to the young generation. When this generation has half of the keys, the old generation is dropped. In a
+  // `BoundedMap`, each use would cost 80 ns more.
   #young = new Map<string, TokenBucket>();
   #old = new Map<string, TokenBucket>();
 
@@ -75,7 +75,7 @@ export class TokenBuckets implements KeyedBuckets {
     return size;
   }
 
-  // HOT: once a limited call.
+  // HOT: runs for each rate-limited call.
   take(key: string, monoMs: number): number {
     const bucket = this.#find(key);
     const waitMs = bucket.waitMs(monoMs);
@@ -87,7 +87,7 @@ export class TokenBuckets implements KeyedBuckets {
     this.#find(key).take(0, -1);
   }
 
-  /** The bucket of a key, which is among the young from now on. */
+  /** The bucket of a key. It moves to the young generation. */
   #find(key: string): TokenBucket {
     const young = this.#young.get(key);
     if (young !== undefined) return young;

@@ -32,8 +32,9 @@ export interface AlternativeNames {
 }
 
 /**
- * Reads `X509Certificate.subjectAltName`. Node writes a name with a comma, a quote or the like as a JSON string (CVE-2021-44532). Such a name
- * keeps its quotes, so it is never mistaken for a valid name. Undefined if the text cannot be parsed completely.
+ * Reads `X509Certificate.subjectAltName`. Node writes a name that contains a comma, a quote or a similar character as a JSON string
+ * (CVE-2021-44532). Such a name keeps its quotes, so it is never mistaken for a valid name. Undefined if the text cannot be parsed
+ * completely.
  */
 export function readAlternativeNames(text: string): AlternativeNames | undefined {
   const uris: string[] = [];

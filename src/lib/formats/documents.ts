@@ -1,4 +1,6 @@
-/** YAML and JSON documents with the line of every value. Readers of files that people write build on it. Bounds protect against bombs. */
+/**
+ * YAML and JSON documents with the line of every value, for readers of files that users write. Its limits protect against malicious files.
+ */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
 import { findDuplicateKey, JsonPositions } from "./json-lines.ts";
 
@@ -8,10 +10,10 @@ export interface LineProblem {
   readonly message: string;
 }
 
-/** The line of the value at a path, or of the nearest existing part above it. */
+/** Returns the line of the value at a path, or of the nearest existing part above it. */
 type LineLocator = (path: readonly PropertyKey[]) => number;
 
-/** A part of a document: its value and its place. Lines are looked up only when asked for, because few values are wrong. */
+/** A part of a document: its value and its path. Lines are computed only on request, because few values are wrong. */
 export class DocumentNode {
   readonly value: unknown;
   readonly #path: readonly PropertyKey[];
@@ -23,12 +25,12 @@ export class DocumentNode {
     this.#locator = locator;
   }
 
-  /** Line of the value at a path below here. */
+  /** Line of the value at a path below this part. */
   line(path: readonly PropertyKey[] = []): number {
     return this.#locator([...this.#path, ...path]);
   }
 
-  /** An item of a list, or the named part of a map. */
+  /** An item of a list, or the member of a map with this name. */
   at(step: PropertyKey): DocumentNode {
     const value: unknown = typeof this.value === "object" && this.value !== null ? Reflect.get(this.value, step) : undefined;
     return new DocumentNode(value, [...this.#path, step], this.#locator);
@@ -36,28 +38,28 @@ export class DocumentNode {
 }
 
 export interface ParsedDocuments {
-  /** Documents that parse and are not empty. */
+  /** The parsed documents that are not empty. */
   readonly places: readonly DocumentNode[];
   readonly problems: readonly LineProblem[];
 }
 
-/** Most aliases that one document may resolve to. This stops "billion laughs". */
+/** Maximum number of alias resolutions in one document. The limit prevents "billion laughs" attacks. */
 const MAX_ALIASES = 100;
-/** Longest YAML text. Parsed with positions, it takes a hundred times its size in memory. */
+/** Longest YAML text. Parsing it with positions needs a hundred times its size in memory. */
 const MAX_YAML_CHARS = 8 * 1024 * 1024;
-/** Deepest nesting: deeper than any real manifest, and shallow enough for every recursive reader. */
+/** Maximum nesting depth: deeper than any real manifest, and not too deep for recursive readers. */
 const MAX_DEPTH = 64;
 
 /**
- * Reads every document of a text. A broken document is a problem, and the others are still read. Never throws. A repeated key
- * is a problem in YAML. In JSON it is one only with `refusesRepeatedKeys`, which reads the text a second time.
+ * Reads every document of a text. A document with a syntax error is reported as a problem, and the others are still read. Never throws. A
+ * repeated key is a problem in YAML. In JSON it is a problem only with `refusesRepeatedKeys`, which reads the text a second time.
  */
 export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}): ParsedDocuments {
   const json = parseJson(text);
   if (json !== undefined) {
     const repeated = refusesRepeatedKeys ? findDuplicateKey(text) : undefined;
     if (repeated !== undefined) {
-      const message = `the key ${JSON.stringify(repeated.key.slice(0, 64))} is there twice`;
+      const message = `the key ${JSON.stringify(repeated.key.slice(0, 64))} appears twice`;
       return { places: [], problems: [{ line: lineAt(text, repeated.offset), message }] };
     }
     if (isTooDeep(json)) return { places: [], problems: [{ line: 1, message: TOO_DEEP }] };
@@ -67,7 +69,7 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
   if (text.length > MAX_YAML_CHARS) {
     return {
       places: [],
-      problems: [{ line: 1, message: `is more than ${MAX_YAML_CHARS} characters of YAML; split it, or give it as JSON` }],
+      problems: [{ line: 1, message: `has more than ${MAX_YAML_CHARS} characters of YAML; split it, or convert it to JSON` }],
     };
   }
   return readYaml(text);
@@ -77,7 +79,7 @@ const TOO_DEEP = "is nested too deeply";
 /** Maximum number of problems that are kept for a text. */
 const MAX_PROBLEMS = 1000;
 
-/** The JSON value of a text; undefined for other texts. The YAML parser explains broken JSON with lines. */
+/** The JSON value of a text; undefined for other texts. For broken JSON, the YAML parser reports errors with lines. */
 function parseJson(text: string): unknown {
   if (!/^\s*[[{]/.test(text)) return undefined;
   try {
@@ -121,7 +123,7 @@ function readYaml(text: string): ParsedDocuments {
   return { places, problems: problems.slice(0, MAX_PROBLEMS) };
 }
 
-/** The parser's messages without repetitions: for a text that is too deep it has one for each level. */
+/** The parser's messages without repetitions: for a text that is nested too deeply it has one message per level. */
 function syntaxProblems({ errors }: Document, lines: LineCounter): readonly LineProblem[] {
   const deep = errors.find(({ message }) => message.includes("call stack"));
   if (deep !== undefined) return [{ line: lines.linePos(deep.pos[0]).line, message: TOO_DEEP }];
@@ -152,7 +154,10 @@ function yamlChild(node: Node | undefined, step: PropertyKey): { readonly node: 
   return pair === undefined ? undefined : { node: pair.value ?? undefined, offset: pair.key.range?.[0] ?? 0 };
 }
 
-/** Whether a value is nested too deeply. It goes level by level, so that no depth overflows the stack. An alias to itself ends at the bound. */
+/**
+ * Whether a value is nested too deeply. It works level by level, so that no depth overflows the stack. An alias to itself ends at the
+ * limit.
+ */
 function isTooDeep(value: unknown): boolean {
   let level = new Set<object>();
   if (typeof value === "object" && value !== null) level.add(value);

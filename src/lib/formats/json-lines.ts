@@ -1,19 +1,19 @@
-/** The places of values in a JSON text, for messages about files that are too large to parse with all positions. */
+/** Positions of values in a JSON text, for messages about files that are too large to parse with all positions. */
 import { firstIndex } from "../bisect.ts";
 
 interface ValueLines {
   readonly value: number;
-  /** The offset that a message points at: for a value in a map, its key. */
+  /** The offset to which a message points: for a value in a map, the offset of its key. */
   readonly shown: number;
 }
 
-/** Shorter lists and maps are read again instead of being remembered. */
+/** Shorter lists and maps are read again instead of being cached. */
 const LONG_CHARS = 4096;
 
-/** The places of the values of one JSON text. A long list or map is read once, however many of its parts are asked for. */
+/** The positions of the values of one JSON text. A long list or map is read once, however many of its parts are requested. */
 export class JsonPositions {
   readonly #text: string;
-  /** Parts of the long lists and maps seen so far, by offset. */
+  /** Parts of the long lists and maps read so far, by offset. */
   readonly #parts = new Map<number, ReadonlyMap<string, ValueLines>>();
   #lineEnds: readonly number[] | undefined;
 
@@ -34,7 +34,7 @@ export class JsonPositions {
     return shown;
   }
 
-  /** Line of the value at a path, from 1. */
+  /** Line of the value at a path, starting with 1. */
   line(path: readonly PropertyKey[] = []): number {
     const ends = (this.#lineEnds ??= lineEnds(this.#text));
     const offset = this.offset(path);
@@ -72,7 +72,7 @@ function items(text: string, list: number): ContainerParts {
   return { parts, end: at };
 }
 
-/** The last member of each name, as JSON.parse takes it; no members for text that is not a map. */
+/** The last member of each name, as in JSON.parse; no members for text that is not a map. */
 function members(text: string, map: number): ContainerParts {
   const parts = new Map<string, ValueLines>();
   if (text[map] !== "{") return { parts, end: map };
@@ -118,12 +118,12 @@ function endOfString(text: string, from: number): number {
   return at;
 }
 
-/** A key that stands twice in a map of a JSON text. */
+/** A key that appears twice in a map of a JSON text. */
 export class DuplicateKey {
   readonly key: string;
   /** Path of the map. */
   readonly path: readonly (string | number)[];
-  /** Offset of the second place of the key. */
+  /** Offset of the second occurrence of the key. */
   readonly offset: number;
 
   constructor(key: string, path: readonly (string | number)[], offset: number) {
@@ -133,7 +133,7 @@ export class DuplicateKey {
   }
 }
 
-/** The value of a JSON text, or its first repeated key, of which JSON.parse would silently take the last. Throws as JSON.parse does. */
+/** The value of a JSON text, or its first repeated key, for which JSON.parse would silently use the last value. Throws like JSON.parse. */
 export function readJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
   return findDuplicateKey(text) ?? value;
@@ -141,7 +141,7 @@ export function readJson(text: string): unknown {
 
 /** The first repeated key of a JSON text. The text must be valid JSON. */
 export function findDuplicateKey(text: string): DuplicateKey | undefined {
-  /** The maps and lists around this place: the keys of each map so far, and the part that is being read. */
+  /** The maps and lists around this position: the keys of each map so far, and the part that is being read. */
   const open: { readonly keys?: Set<string>; part: string | number }[] = [];
   for (let at = 0; at < text.length; at++) {
     const char = text[at];

@@ -1,24 +1,24 @@
 /**
- * Encoded answers as JSON, without making their messages: protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/) from bytes to
- * bytes. What services do not write is left to the library.
+ * Converts encoded answers to JSON without creating their messages: protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/)
+ * from bytes to bytes. Forms that our services do not write are left to the library.
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { tagOf, WIRE, type WireType } from "../protowire.ts";
 
 /**
- * Gives the JSON of an encoded message, or undefined where only the library can tell. Each character of the text is one byte of UTF-8 ("latin1"),
- * because Node writes such a text together with the head of its answer.
+ * Returns the JSON of an encoded message, or undefined if only the library can convert it. Each character of the text is one byte of UTF-8
+ * ("latin1"), because Node writes such a text together with the head of its answer.
  */
 export type JsonText = (encoded: Uint8Array) => string | undefined;
 
-/** How a value was written: not at all, and the library must; as the default of its type; as another. */
+/** How a value was written: not at all, so the library must convert the message; as the default of its type; as another value. */
 const LEFT = 0;
 const DEFAULT = 1;
 const WRITTEN = 2;
 type WriteOutcome = typeof LEFT | typeof DEFAULT | typeof WRITTEN;
 
-/** Reads a value where `input` stands, and writes it. */
+/** Reads the value at the position of `input`, and writes it. */
 type ValueWriter = (input: WireInput, out: JsonOutput) => WriteOutcome;
 
 interface ValuePlan {
@@ -28,38 +28,38 @@ interface ValuePlan {
 
 interface FieldPlan extends ValuePlan {
   readonly tag: number;
-  /** Among the fields of its message, in the order of their numbers. */
+  /** Index among the fields of its message, in the order of their numbers. */
   readonly place: number;
   /** `,"name":` */
   readonly label: Uint8Array;
   readonly kind: "single" | "list" | "packed" | "map";
-  /** Of a map: how a key is written. */
+  /** For a map: how a key is written. */
   readonly key: ValuePlan | undefined;
-  /** Left out when it has the default of its type. */
+  /** Whether the field is left out when it has the default of its type. */
   readonly isImplicit: boolean;
   /** Whether the library would merge a second value with the first. */
   readonly isMessage: boolean;
-  /** The other fields of its oneof, by place. */
+  /** The other fields of its oneof, by index. */
   readonly rivals: readonly number[];
 }
 
 interface MessagePlan {
-  /** Filled after the plan is made, because messages may hold themselves. In the order of their numbers. */
+  /** Filled after the plan is created, because messages may contain themselves. In the order of the field numbers. */
   fields: readonly FieldPlan[];
   byTag: readonly (FieldPlan | undefined)[];
-  /** Numbers of the fields: with another wire type they are the library's affair. */
+  /** The field numbers. If one occurs with another wire type, the library must convert the message. */
   numbers: ReadonlySet<number>;
 }
 
-/** Larger numbers of fields are not worth a table. */
+/** Fields with larger numbers are not worth a table. */
 const MAX_FIELD_NUMBER = 1_000;
 
-/** Bytes that an answer's JSON may take before the first one grows. */
+/** Size of an answer's JSON above which the scratch buffer grows. */
 const START_BYTES = 65_536;
-/** The largest scratch that is kept for the next answer. */
+/** Largest scratch buffer that is kept for the next answer. */
 const MAX_KEPT_BYTES = 1_048_576;
 
-/** The JSON of messages of this type; undefined where it may hold a field whose JSON is the library's affair. */
+/** The converter for messages of this type; undefined if they may contain a field that only the library can convert. */
 export function jsonTextOf(desc: DescMessage): JsonText | undefined {
   const plan = planOf(desc, new Map());
   if (plan === undefined) return undefined;
@@ -72,7 +72,9 @@ export function jsonTextOf(desc: DescMessage): JsonText | undefined {
   };
 }
 
-/** Bytes and a place among them. Beyond the end they are zeros: whoever reads sees afterwards whether the place is still inside. */
+/**
+ * Bytes and a position in them. Bytes beyond the end are read as zeros, so a reader checks afterwards whether the position is still inside.
+ */
 class WireInput {
   readonly bytes: Uint8Array;
   at = 0;
@@ -81,7 +83,7 @@ class WireInput {
     this.bytes = bytes;
   }
 
-  /** A varint; one above 2^53 loses its last digits. */
+  /** A varint; a value above 2^53 loses its last digits. */
   varint(): number {
     const { bytes } = this;
     let byte = bytes[this.at++] ?? 0;
@@ -94,7 +96,7 @@ class WireInput {
     }
   }
 
-  /** A varint of 64 bits; `isSigned`: in two's complement. */
+  /** A varint of 64 bits; with `isSigned`, in two's complement. */
   wide(isSigned: boolean): number | bigint {
     const start = this.at;
     const value = this.varint();
@@ -112,13 +114,13 @@ class WireInput {
     return isInside ? new DataView(bytes.buffer, bytes.byteOffset + at, 8) : new DataView(new ArrayBuffer(8));
   }
 
-  /** The end of what has its length here. */
+  /** The end of the length-delimited value at this position. */
   end(): number {
     const size = this.varint();
     return this.at + size;
   }
 
-  /** Whether there is a value of this wire type to pass over. */
+  /** Skips a value. Returns false for an unknown wire type. */
   skip(wire: number): boolean {
     if (wire === WIRE.VARINT) this.varint();
     else if (wire === WIRE.FIXED64) this.at += 8;
@@ -131,11 +133,11 @@ class WireInput {
 
 let scratch = Buffer.allocUnsafeSlow(START_BYTES);
 
-/** What is written so far. One at a time: it writes into what the one before has left. */
+/** The JSON written so far. Only one instance is used at a time, because all write into the same scratch buffer. */
 class JsonOutput {
   at = 0;
 
-  /** The text; undefined where it is of no use. */
+  /** The text; undefined if it is incomplete. */
   take(isWhole: boolean): string | undefined {
     const taken = isWhole ? scratch.toString("latin1", 0, this.at) : undefined;
     if (scratch.length > MAX_KEPT_BYTES) scratch = Buffer.allocUnsafeSlow(START_BYTES);
@@ -147,7 +149,7 @@ class JsonOutput {
     scratch[this.at++] = value;
   }
 
-  /** A few bytes that are known beforehand, from `from` on. */
+  /** Writes a few constant bytes, from index `from` on. */
   known(bytes: Uint8Array, from = 0): void {
     const { length } = bytes;
     this.#grow(length);
@@ -162,7 +164,7 @@ class JsonOutput {
     this.at += scratch.write(text, this.at, "latin1");
   }
 
-  /** A whole number ≥ 0 with at least so many digits. */
+  /** Writes a whole number ≥ 0 with at least `minDigits` digits. */
   digits(value: number, minDigits = 1): void {
     if (value >= 1_000_000_000) {
       this.ascii(String(value));
@@ -180,8 +182,8 @@ class JsonOutput {
     this.at += size;
   }
 
-  /** A text of the input up to `end`, between quotes. */
-  // HOT: half of an answer.
+  /** Writes a text of the input up to `end`, in quotes. */
+  // HOT: half of the cost of an answer.
   quoted(bytes: Uint8Array, start: number, end: number): void {
     this.#grow(end - start + 2);
     const to = scratch;
@@ -223,10 +225,10 @@ const [MINUS, POINT, CAPITAL_Z, SMALL_S] = [0x2d, 0x2e, 0x5a, 0x73];
 const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d];
 
 /**
- * First it is seen where each field stands, and then the fields are written in order: of what stands alone the last value counts, since views
- * append theirs to stored entries. Returns whether it is written.
+ * Writes a message: first finds the position of each field, then writes the fields in order. For a singular field the last value counts,
+ * because views append their values to stored entries. Returns whether the message was written.
  */
-// HOT: once for each message inside an answer. bench/query.ts
+// HOT: runs for each message inside an answer. bench/query.ts
 function writeMessage(input: WireInput, out: JsonOutput, plan: MessagePlan, end: number): boolean {
   const isFound = find(input, plan, end) && writeFound(input, out, plan, end);
   placesTop -= plan.fields.length;
@@ -254,11 +256,14 @@ function writeFound(input: WireInput, out: JsonOutput, { fields }: MessagePlan, 
   return true;
 }
 
-/** Behind the tag of each field's value (of a list its first value), by place; 0 where it is absent. Messages inside of others come after them. */
+/**
+ * The offset after the tag of each field's value (for a list its first value), by index; 0 if absent. Nested messages use the entries after
+ * them.
+ */
 let places = new Int32Array(256);
 let placesTop = 0;
 
-/** Fills the places of a message, the last ones; false where only the library can tell. */
+/** Fills the entries of a message, the last ones in `places`. Returns false if only the library can convert the message. */
 function find(input: WireInput, { fields, byTag, numbers }: MessagePlan, end: number): boolean {
   const base = placesTop;
   placesTop += fields.length;
@@ -285,7 +290,7 @@ function find(input: WireInput, { fields, byTag, numbers }: MessagePlan, end: nu
   return input.at === end;
 }
 
-/** All values of a field that repeats, which stand one behind the other. */
+/** Writes all values of a repeated field, which must be consecutive. */
 function writeAll(input: WireInput, out: JsonOutput, field: FieldPlan, end: number): WriteOutcome {
   if (field.kind === "packed") return writePacked(input, out, field);
   const isList = field.kind === "list";
@@ -316,7 +321,10 @@ function writePacked(input: WireInput, out: JsonOutput, field: FieldPlan): Write
   return input.at === end ? WRITTEN : LEFT;
 }
 
-/** A pair of a map, whole and with its key first, as every encoder writes it. Of two with one key the library takes the last. */
+/**
+ * Writes one pair of a map, complete and with its key first, as every encoder writes it. For a repeated key the library would use the last
+ * value.
+ */
 function writePair(input: WireInput, out: JsonOutput, { key, write, wire }: FieldPlan, keys: string[]): boolean {
   const end = input.end();
   if (key === undefined || input.varint() !== 8 + key.wire) return false;
@@ -350,7 +358,7 @@ function planOf(desc: DescMessage, known: Map<string, MessagePlan>): MessagePlan
 
 function fieldPlan(field: DescField, place: number, sorted: readonly DescField[], known: Map<string, MessagePlan>): FieldPlan | undefined {
   const value = valuePlan(field, known);
-  // Other keys have JSON of their own as names.
+  // Keys of other types have their own JSON form as names.
   const key = field.fieldKind === "map" && field.mapKey === ScalarType.STRING ? scalarPlan(field.mapKey) : undefined;
   if (value === undefined || (field.fieldKind === "map" && key === undefined)) return undefined;
   const kind = kindOf(field);
@@ -421,7 +429,7 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
       return { write: writeBytes, wire: WIRE.BYTES };
     case ScalarType.BOOL:
       return {
-        write: (input, out) => (input.varint() === 0 ? told(out.known(FALSE), true) : told(out.known(TRUE), false)),
+        write: (input, out) => (input.varint() === 0 ? outcomeOf(out.known(FALSE), true) : outcomeOf(out.known(TRUE), false)),
         wire: WIRE.VARINT,
       };
     case ScalarType.UINT32:
@@ -436,7 +444,7 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
       return { write: (input, out) => writeWide(input.eight().getBigUint64(0, true), out), wire: WIRE.FIXED64 };
     case ScalarType.DOUBLE:
       return { write: (input, out) => writeDouble(input.eight().getFloat64(0, true), out), wire: WIRE.FIXED64 };
-    // Of no field of ours.
+    // Not used by any of our fields.
     case ScalarType.FLOAT:
     case ScalarType.FIXED32:
     case ScalarType.SFIXED32:
@@ -447,7 +455,7 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
   }
 }
 
-function told(_: void, isDefault: boolean): WriteOutcome {
+function outcomeOf(_: void, isDefault: boolean): WriteOutcome {
   return isDefault ? DEFAULT : WRITTEN;
 }
 
@@ -480,7 +488,7 @@ function writeSmall(value: number, out: JsonOutput): WriteOutcome {
   return value === 0 ? DEFAULT : WRITTEN;
 }
 
-/** JSON's numbers are not safe beyond 2^53, so numbers of 64 bits are texts. */
+/** Writes a number of 64 bits as text, because JSON numbers are not exact beyond 2^53. */
 function writeWide(value: number | bigint, out: JsonOutput): WriteOutcome {
   out.byte(QUOTE);
   if (typeof value === "number" && value >= 0) out.digits(value);
@@ -495,7 +503,7 @@ function writeDouble(value: number, out: JsonOutput): WriteOutcome {
   return value === 0 ? DEFAULT : WRITTEN;
 }
 
-/** Reads seconds and nanoseconds up to `end` into `time`; false where there is more. */
+/** The result of `readTime`, which reads seconds and nanoseconds up to `end` and returns false if there are other fields. */
 const time = { seconds: 0, nanos: 0 };
 
 function readTime(input: WireInput, end: number): boolean {
@@ -513,11 +521,11 @@ function readTime(input: WireInput, end: number): boolean {
 const SECONDS_TAG = tagOf(1, WIRE.VARINT);
 const NANOS_TAG = tagOf(2, WIRE.VARINT);
 
-/** Years 1 to 9999: others have no JSON. */
+/** Years 1 to 9999: other years have no JSON form. */
 const [MIN_SECONDS, MAX_SECONDS] = [-62_135_596_800, 253_402_300_799];
 const DAY_SECONDS = 86_400;
 
-// HOT: twice an entry. Date's own text of each costs a tenth of an answer.
+// HOT: runs twice for each entry. Date's own text of each costs a tenth of an answer.
 function writeTimestamp(input: WireInput, out: JsonOutput, end: number): boolean {
   if (!readTime(input, end)) return false;
   const { seconds, nanos } = time;
@@ -540,7 +548,7 @@ function writeTimestamp(input: WireInput, out: JsonOutput, end: number): boolean
 const MAX_DAYS = 1_000;
 const days = new Map<number, Uint8Array>();
 
-/** `"2026-01-31T`, kept for the next entry of that day. */
+/** `"2026-01-31T`, cached for the next entry of that day. */
 function dayBytes(day: number): Uint8Array {
   let bytes = days.get(day);
   if (bytes === undefined) {
@@ -566,7 +574,7 @@ function writeDuration(input: WireInput, out: JsonOutput, end: number): boolean 
   return true;
 }
 
-/** With 0, 3, 6 or 9 digits. */
+/** Writes a fraction with 0, 3, 6 or 9 digits. */
 function writeFraction(nanos: number, out: JsonOutput): void {
   if (nanos === 0) return;
   out.byte(POINT);

@@ -2,7 +2,7 @@
 
 // oxlint-disable-next-line no-control-regex -- these characters are escaped
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
-/** The characters of this kind that `JSON.stringify` does not escape. */
+/** The unsafe characters that `JSON.stringify` does not escape. */
 const UNSAFE_IN_JSON = /[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** Whether a text has characters that must be escaped. */

@@ -2,7 +2,7 @@
 import { type CreateNodeOptions, Document, Scalar, type ToStringOptions, visit } from "yaml";
 import { hasControlCharacters, visibleJson } from "./visible-text.ts";
 
-/** Characters that are allowed in a block scalar. */
+/** Characters that are permitted in a block scalar. */
 const LAYOUT = /[\n\t]/g;
 
 export function toYaml(json: unknown, options: CreateNodeOptions & ToStringOptions = {}): string {

@@ -1,13 +1,13 @@
-/** Keeps the code that Node compiles, so that the next start need not compile it again. */
+/** Stores the code that Node compiles, so that the next start need not compile it again. */
 import { existsSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { isAbsolute, join } from "node:path";
 
 /**
- * Call it in the program and in each thread before anything large is loaded. A static import beside the call would be
- * compiled before it. Compiling is half of a command's time and of a node's start. A later start trusts the kept code, so
- * it is in the user's own cache folder (XDG Base Directory Specification). Anybody could put code into the system's temporary folder.
- * Without a cache folder, or where it cannot be made, nothing is kept.
+ * Enables the compile cache. Call it in the program and in each thread before anything large is loaded; a static import next to the call
+ * would be compiled before it. Compiling is half of a command's time and of a node's start time. A later start trusts the stored code, so
+ * it is in the user's own cache folder (XDG Base Directory Specification); any user could put code into the system's temporary folder.
+ * Without a cache folder, or if it cannot be created, nothing is stored.
  */
 export async function keepCompiled(): Promise<void> {
   const { XDG_CACHE_HOME = "", HOME = "" } = process.env;
@@ -15,7 +15,7 @@ export async function keepCompiled(): Promise<void> {
   if (caches === undefined) return;
   const folder = join(caches, "waymark");
   try {
-    // Loaded only by the first start, because what is loaded here is compiled at each start.
+    // Loaded only by the first start, because a module that is loaded here is compiled at each start.
     if (!existsSync(folder)) (await import("../private-directory.io.ts")).makePrivateDirectory(folder);
   } catch {
     return;

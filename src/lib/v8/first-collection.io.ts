@@ -1,8 +1,11 @@
-/** What loading the program has left is given back once, before a node serves anybody. */
+/** Frees the garbage that loading the program has left, once, before a node serves its first client. */
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Up to so much heap a collection of all takes less than a tenth of a second. A node that has read many entries has more, and begins at once. */
+/**
+ * Largest heap for this collection, so that it blocks for less than a tenth of a second. A node that has read many entries has a larger
+ * heap and skips it.
+ */
 const MAX_HEAP_BYTES = 64 * 1024 * 1024;
 
 function isCollector(value: unknown): value is NodeJS.GCFunction {
@@ -10,9 +13,9 @@ function isCollector(value: unknown): value is NodeJS.GCFunction {
 }
 
 /**
- * Collects all garbage and gives its pages back to the system, where the heap is small. V8 does neither by itself in a node that is idle, as
- * docs/decisions/0011 has it. Only the collection that V8 makes before it gives up makes the young generation small again: a usual one leaves
- * an empty node as large as it was.
+ * Collects all garbage and returns its pages to the system, if the heap is small. V8 does neither by itself in an idle node
+ * (docs/decisions/0011). Only the kind of collection that V8 runs before it gives up shrinks the young generation: after a usual
+ * collection, an empty node is as large as before.
  */
 export function collectFirst(): void {
   if (getHeapStatistics().used_heap_size > MAX_HEAP_BYTES) return;

@@ -222,7 +222,9 @@ test("an entry that would be too large under its next node's longer name is refu
   const sizeOf = (last: number) => large.entryOf(create(EntrySchema, sized(last)), 0, STAMP).content;
   const content = sizeOf(200 + PROTOCOL_BOUNDS.maxEntryBytes - sizeOf(200).length);
   expect(content).toHaveLength(PROTOCOL_BOUNDS.maxEntryBytes);
-  expect(() => large.storedAtNode(finishEntry(content, TIMES), "n1-longer")).toThrow("is 30007 bytes encoded, at most 30000");
+  expect(() => large.storedAtNode(finishEntry(content, TIMES), "n1-longer")).toThrow(
+    "has 30007 bytes when encoded, at most 30000 are allowed",
+  );
 });
 
 test("an entry of exactly the bound is stored, one byte more is refused by its place in the request", () => {
@@ -236,7 +238,7 @@ test("an entry of exactly the bound is stored, one byte more is refused by its p
   expect(entryOf(fits).content).toHaveLength(16_384);
   expect(stamper().entryOfStored(stored(fits)).contentBytes).toBe(16_384);
   expect(() => stamper().entryOf(create(EntrySchema, sized(201 + room)), 2, STAMP)).toThrow(
-    "invalid_argument: entries[2]: is 16385 bytes encoded, at most 16384",
+    "invalid_argument: entries[2]: has 16385 bytes when encoded, at most 16384 are allowed",
   );
 });
 
@@ -319,10 +321,10 @@ test.each([
   {
     what: "a known field of another wire type",
     edit: (bytes: Uint8Array) => bytes.with(bytes.indexOf(0x10), 0x11),
-    why: "field 2 of wire type 1",
+    why: "field 2 has the unexpected wire type 1",
   },
   { what: "nothing", edit: () => new Uint8Array(0), why: "key: is required" },
-  { what: "half of it", edit: (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 3), why: "promised" },
+  { what: "half of it", edit: (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 3), why: "exceeds the remaining" },
   { what: "no times", edit: (bytes: Uint8Array) => bytes.subarray(0, entryOf(PLAIN).content.length), why: "end with its times" },
   {
     what: "content after the times",
@@ -332,7 +334,7 @@ test.each([
   {
     what: "the key twice",
     edit: (bytes: Uint8Array) => Uint8Array.of(...bytes.subarray(0, keyPrefixBytes(bytes)), ...bytes),
-    why: "key is there twice",
+    why: "key appears twice",
   },
   { what: "a scope before the key", edit: (bytes: Uint8Array) => Uint8Array.of(0x10, 2, ...bytes), why: "start with its key" },
   { what: "another cluster in the key", edit: (bytes: Uint8Array) => replaceText(bytes, "c1", "c2"), why: "differs from cluster_id" },

@@ -82,7 +82,7 @@ test("only the characters of a class are of that class", () => {
 
 test("a bound is a setting", () => {
   const bounds = { ...BOUNDS, maxNameLength: 3, maxNamespaceLength: 5, maxLabelLength: 2 };
-  expect(() => parseName("abcd", "name", bounds)).toThrow("1 to 3 of");
+  expect(() => parseName("abcd", "name", bounds)).toThrow("1 to 3 characters of");
   expect(isNamespace("ab.cd", bounds)).toBe(true);
   expect(isNamespace("abc", bounds)).toBe(false);
   expect(isNamespace("ab.c.d", bounds)).toBe(false);

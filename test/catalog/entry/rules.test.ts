@@ -50,7 +50,7 @@ const WORDS = /^(?:cache\.role|queue\.delivery_guarantees|topic\.patterns)\b/;
 /** Paths of the fields our checks refuse to a client, not counting words that only a client may not say. */
 function refusedByUs(entry: Entry): string[] {
   const violations = violationsOf(entry, "client").filter(
-    ({ field, description }) => !(WORDS.test(field) && /is none of|is there twice|must be words/.test(description)),
+    ({ field, description }) => !(WORDS.test(field) && /must be one of|is listed twice|must be words/.test(description)),
   );
   return fieldNames(violations.map(({ field }) => field.replace(/\[("(\\.|[^"\\])*"|\d+)\]/g, "")));
 }
@@ -320,7 +320,7 @@ test.each<{ what: string; init: EntryInit; writer?: EntrySource; field: string; 
       ],
     },
     field: "targets[1].name",
-    says: '"p" is there twice',
+    says: '"p" is listed twice',
   },
   {
     what: "host and port in one",
@@ -357,7 +357,7 @@ test.each<{ what: string; init: EntryInit; writer?: EntrySource; field: string; 
     what: "a detail of another kind",
     init: { ...PLAIN, detail: { case: "topic", value: {} } },
     field: "topic",
-    says: "does not go with kind service",
+    says: "does not match kind service",
   },
   {
     what: "a version that is not semver",
@@ -468,21 +468,21 @@ test("Names and bounds: nodes themselves write where clients may not", () => {
 });
 
 test.each([
-  { case: "cache", value: { role: "leader" }, field: "cache.role", says: '"leader" is none of primary, replica,' },
+  { case: "cache", value: { role: "leader" }, field: "cache.role", says: '"leader" must be one of primary, replica,' },
   {
     case: "queue",
     value: { deliveryGuarantees: ["quorum", "maybe"] },
     field: "queue.delivery_guarantees[1]",
-    says: '"maybe" is none of at-most-once',
+    says: '"maybe" must be one of at-most-once',
   },
-  { case: "queue", value: { deliveryGuarantees: ["quorum", "quorum"] }, field: "queue.delivery_guarantees[1]", says: "is there twice" },
+  { case: "queue", value: { deliveryGuarantees: ["quorum", "quorum"] }, field: "queue.delivery_guarantees[1]", says: "is listed twice" },
   {
     case: "topic",
     value: { patterns: ["orders.*", "orders..eu"] },
     field: "topic.patterns[1]",
     says: '"orders..eu" must be words separated by dots',
   },
-  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and > at the end for one or more" },
+  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and > at the end one or more words" },
 ] as const)("a client may only say known words, a record may say others: $field $says", ({ field, says, ...about }) => {
   const key = { namespace: "svc", name: "web", instanceId: "1" };
   const entry = create(EntrySchema, { key: { ...key, kind: { topic: 3, queue: 4, cache: 5 }[about.case] }, detail: about } as EntryInit);

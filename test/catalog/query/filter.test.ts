@@ -36,8 +36,8 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
   { filter: { prefix: "sv" }, record: {}, want: "namespace", says: "namespace svc.market is not sv or below it" },
   { filter: { namespace: "svc.market", prefix: "other" }, record: {}, want: "namespace" },
   { filter: { names: ["api", "web"] }, record: {}, want: undefined },
-  { filter: { names: ["api", "zoo"] }, record: {}, want: "names", says: "name web is not among the 2 asked for" },
-  { filter: { kindMask: 1 << KIND.QUEUE }, record: {}, want: "kinds", says: "kind SERVICE is not asked for" },
+  { filter: { names: ["api", "zoo"] }, record: {}, want: "names", says: "name web is not among the 2 requested names" },
+  { filter: { kindMask: 1 << KIND.QUEUE }, record: {}, want: "kinds", says: "kind SERVICE is not requested" },
   { filter: { kindMask: (1 << KIND.QUEUE) | (1 << KIND.SERVICE) }, record: {}, want: undefined },
   // A minimum reach …
   { filter: { scope: SCOPE.ZONE }, record: { scope: SCOPE.LOCAL }, want: "scope", says: "scope local is less than zone" },
@@ -51,7 +51,7 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
     filter: { scope: SCOPE.ZONE },
     record: { scope: SCOPE.REGION, clusterId: "c2" },
     want: "locality",
-    says: "held by node n1 of cluster c2 in region r1, outside this cluster",
+    says: "registered on node n1 of cluster c2 in region r1, outside this cluster",
   },
   { filter: { scope: SCOPE.REGION }, record: { scope: SCOPE.REGION, clusterId: "c2" }, want: undefined },
   { filter: { scope: SCOPE.REGION }, record: { scope: SCOPE.REGION, region: "r2" }, want: "locality" },
@@ -60,7 +60,7 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
   { filter: { clusterId: "c1", region: "r1" }, record: {}, want: undefined },
   { filter: { region: "r2" }, record: {}, want: "region", says: "region r1 is not r2" },
   // What readers see, not what was registered.
-  { filter: { healthMask: 1 << HEALTH.HEALTHY }, record: { life: "orphaned" }, want: "health", says: "health ORPHANED is not asked for" },
+  { filter: { healthMask: 1 << HEALTH.HEALTHY }, record: { life: "orphaned" }, want: "health", says: "health ORPHANED is not requested" },
   { filter: { healthMask: 1 << HEALTH.ORPHANED }, record: { life: "orphaned" }, want: undefined },
   { filter: { healthMask: (1 << HEALTH.HEALTHY) | (1 << HEALTH.DEGRADED) }, record: { health: HEALTH.DEGRADED }, want: undefined },
   // All of.
@@ -93,7 +93,7 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
     filter: { summaries: { channel: SCOPE.UNSET, regions: ["r1", "r2"] } },
     record: { region: "r3" },
     want: "region",
-    says: "region r3 is not among the 2 asked for",
+    says: "region r3 is not among the 2 requested regions",
   },
   // Only where nothing else leaves it out.
   { filter: { versions: V1, resources: ["a"] }, record: { version: "2.0.0" }, want: "resources" },

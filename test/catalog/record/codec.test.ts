@@ -130,30 +130,30 @@ test.each([
   { what: "a filter seq after its own", fields: { filterSeq: 301n }, why: "filter_seq 301" },
   { what: "an hlc above 2^53", fields: { hlc: 2n ** 53n }, why: "varint above 2^53" },
   { what: "no reach", fields: { reach: 0 }, why: "reach 0" },
-  { what: "a removal that comes after it", fields: { unregisteredHlc: 2n }, why: "unregistered_hlc 2 after hlc 1" },
+  { what: "a removal that comes after it", fields: { unregisteredHlc: 2n }, why: "unregistered_hlc 2 is after hlc 1" },
   { what: "a removal above 2^53", fields: { hlc: 1n, unregisteredHlc: 2n ** 53n }, why: "varint above 2^53" },
-  { what: "no body", fields: { body: { case: undefined } }, why: "neither entry nor tombstone" },
+  { what: "no body", fields: { body: { case: undefined } }, why: "neither an entry nor a tombstone" },
   { what: "a tombstone without a cause", fields: { body: { case: "tombstone", value: { key: KEY } } }, why: "tombstone cause 0" },
-  { what: "a tombstone without a key", fields: { body: { case: "tombstone", value: { cause: 1 } } }, why: "without a key" },
+  { what: "a tombstone without a key", fields: { body: { case: "tombstone", value: { cause: 1 } } }, why: "the tombstone has no key" },
   {
     what: "a tombstone of no kind",
     fields: { body: { case: "tombstone", value: { key: { ...KEY, kind: 0 }, cause: 1 } } },
-    why: "without kind",
+    why: "no kind",
   },
   {
     what: "a tombstone of a bad name",
     fields: { body: { case: "tombstone", value: { key: { ...KEY, name: "a b" }, cause: 1 } } },
     why: "key.name",
   },
-  { what: "an order without a stamp", fields: { order: { on: true } }, why: "an order with the stamp 0" },
+  { what: "an order without a stamp", fields: { order: { on: true } }, why: "maintenance override with the stamp 0" },
   {
     what: "an order after the year 2100",
     fields: { order: { hlc: BigInt(MAX_STAMP) + 1n } },
-    why: "an order with the stamp",
+    why: "maintenance override with the stamp",
   },
   { what: "an order of a long giver", fields: { ownerOrder: { hlc: 1n, giver: "x".repeat(513) } }, why: "a giver of 513 characters" },
   { what: "an order with a long reason", fields: { order: { hlc: 1n, reason: "é".repeat(129) } }, why: "a reason of 258 bytes" },
-  { what: "a principal of a megabyte", fields: { principal: "x".repeat(1_000_000) }, why: "principal of 1000000 characters" },
+  { what: "a principal of a megabyte", fields: { principal: "x".repeat(1_000_000) }, why: "principal has 1000000 characters" },
 ] as const)("a record with $what is refused", ({ fields, why }) => {
   const good = { seq: 300n, hlc: 1n, reach: 3, filterSeq: 1n, firstSeq: 1n, body: { case: "entry" as const, value: Uint8Array.of(1) } };
   const bytes = toBinary(RecordSchema, create(RecordSchema, { ...good, ...fields }));
@@ -199,7 +199,7 @@ test.each([
   const bytes = encodeRecord(head, { body: BODY.ENTRY, entry: new Uint8Array(3) });
   const read = () => decodeRecord(bytes, BOUNDS).seq;
   if (isTaken) expect(read()).toBe(head.seq);
-  else expect(read).toThrow(/above 2\^52|after the year 2100/);
+  else expect(read).toThrow(/is above 2\^52|is after the year 2100/);
 });
 
 test("fields of a newer version are kept byte for byte, of the record and of its tombstone", () => {

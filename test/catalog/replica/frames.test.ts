@@ -343,7 +343,7 @@ test("a bad record is refused alone: the others of its frame are applied and the
   const applied = b.apply({ ...frame, through: 3, records: bad }, T);
   expect(applied.kind === "applied" && applied.refused.map((error) => error.message)).toEqual([
     "invalid_argument: node_id: c is not the frame's origin a",
-    "invalid_argument: seq: 9 is outside the frame's 0 to 3",
+    "invalid_argument: seq: 9 is outside the frame's range 0 to 3",
     expect.stringContaining("invalid_argument"),
   ]);
   expect([b.replica.lookup.size, b.replica.origins.get("a/1")?.through]).toEqual([2, 3]);

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import type { CatalogRecord } from "../../../src/catalog/record/record.ts";
-import { NOTHING_OWED, PastViews, type PendingTouch, UNSURE } from "../../../src/catalog/replica/past-views.ts";
+import { NO_PENDING_TOUCH, PastViews, type PendingTouch, UNSURE } from "../../../src/catalog/replica/past-views.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { testRecord } from "../../fakes/records.ts";
@@ -21,7 +21,7 @@ function pastOf(
   let previous = 0;
   for (let revision = 1; revision <= (touches.at(-1)?.at ?? 0); revision++) {
     const touch = touches.find(({ at }) => at === revision);
-    past.note(revision, touch === undefined ? 0 : previous, touch?.seen, touch?.owed ?? NOTHING_OWED);
+    past.note(revision, touch === undefined ? 0 : previous, touch?.seen, touch?.owed ?? NO_PENDING_TOUCH);
     if (touch !== undefined) previous = revision;
   }
   return past;
@@ -46,7 +46,7 @@ test("nobody knows which of several views it was told of, nor what was seen befo
 test("of looks that are remembered it is known which of several views they told of", () => {
   const past = pastOf([{ at: 1 }, { at: 4, seen: BLUE }, { at: 6, seen: GREEN }, { at: 9, seen: BLUE }]);
   const holds = (...told: { from: number; to: number; at: number }[]) =>
-    past.holding(9, undefined, { settled: 3, until: 7, told }, BLUE_ONLY, SELF);
+    past.holding(9, undefined, { settled: 3, until: 7, reads: told }, BLUE_ONLY, SELF);
   // Told when it had been touched at 6 and not again, at 4 and not again, or not at all: each time it came later again.
   expect(holds({ from: 3, to: 7, at: 8 })).toBe("other");
   expect(holds({ from: 3, to: 5, at: 5 }, { from: 5, to: 7, at: 10 })).toBe("nothing");

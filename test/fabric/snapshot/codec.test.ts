@@ -39,8 +39,8 @@ test("a header says whose snapshot it is; another node's, cluster's or format's 
   if (block === undefined) throw new Error("there is a block");
   expect(readHeader(block)).toEqual(HEADER);
   expect(headerFault(block, SELF)).toBe("");
-  expect(headerFault(block, { ...SELF, nodeId: "n2" })).toBe("it is of the node n1");
-  expect(headerFault(block, { ...SELF, clusterId: "c2" })).toBe("it is of the cluster c1");
+  expect(headerFault(block, { ...SELF, nodeId: "n2" })).toBe("it belongs to node n1");
+  expect(headerFault(block, { ...SELF, clusterId: "c2" })).toBe("it belongs to cluster c1");
   expect(headerFault({ ...block, kind: KIND.ORIGIN }, SELF)).toBe("it does not begin with a header");
   const newer = new TextEncoder().encode(JSON.stringify({ ...HEADER, format: 2 }));
   expect(headerFault({ ...block, payload: newer }, SELF)).toContain("the format 2, which this version of waymark does not know");
@@ -65,8 +65,8 @@ test("numbers that a peer made up are passed over, and the rest of a snapshot is
 test("the members of a cluster come back from their file; another node's or cluster's, or one that was changed, is of no use", () => {
   const bytes = rosterFile(SELF, ["n2", "n3"]);
   expect(readRosterFile(bytes, SELF, 10)).toEqual(["n2", "n3"]);
-  expect(() => readRosterFile(bytes, { ...SELF, nodeId: "n2" }, 10)).toThrow("it is of the node n1");
-  expect(() => readRosterFile(bytes, { ...SELF, clusterId: "c2" }, 10)).toThrow("it is of the cluster c1");
+  expect(() => readRosterFile(bytes, { ...SELF, nodeId: "n2" }, 10)).toThrow("it belongs to node n1");
+  expect(() => readRosterFile(bytes, { ...SELF, clusterId: "c2" }, 10)).toThrow("it belongs to cluster c1");
   expect(() => readRosterFile(headerBlock(0, HEADER), SELF, 10)).toThrow("it is no list of members");
   for (const spoilt of [
     new Uint8Array(),
@@ -81,5 +81,5 @@ test("of members that no version writes none is taken, and no more than there is
   const fileOf = (nodeIds: unknown) => blockOf(0, KIND.ROSTER, new TextEncoder().encode(JSON.stringify({ format: 1, ...SELF, nodeIds })));
   expect(readRosterFile(fileOf(["n2", 7, "", "a b", [], "x".repeat(1000), "n3", "n4"]), SELF, 2)).toEqual(["n2", "n3"]);
   for (const odd of [undefined, "n2", { length: 3 }, 7]) expect(readRosterFile(fileOf(odd), SELF, 2)).toEqual([]);
-  expect(() => readRosterFile(blockOf(0, KIND.ROSTER, Uint8Array.of(1)), SELF, 2)).toThrow("a block of it is no JSON");
+  expect(() => readRosterFile(blockOf(0, KIND.ROSTER, Uint8Array.of(1)), SELF, 2)).toThrow("it has a block that is not JSON");
 });

@@ -145,8 +145,8 @@ test("cut anywhere, changed anywhere, or of another node, cluster or format it i
     }),
     { numRuns: runs(300) },
   );
-  expect(runThrough(readSnapshot(bytes, { nodeId: "n2", clusterId: "" }))).toEqual({ ok: false, fault: "it is of the node n1" });
-  expect(runThrough(readSnapshot(bytes, { nodeId: "n1", clusterId: "x" }))).toEqual({ ok: false, fault: "it is of the cluster " });
+  expect(runThrough(readSnapshot(bytes, { nodeId: "n2", clusterId: "" }))).toEqual({ ok: false, fault: "it belongs to node n1" });
+  expect(runThrough(readSnapshot(bytes, { nodeId: "n1", clusterId: "x" }))).toEqual({ ok: false, fault: "it belongs to cluster " });
   expect(runThrough(readSnapshot(new Uint8Array(), SELF))).toEqual({ ok: false, fault: "its end is missing" });
 });
 

@@ -76,10 +76,10 @@ test("a file that is older than any source is kept brings nothing back: what was
 test.each<readonly [string, (bytes: Uint8Array) => Uint8Array, string]>([
   ["is cut off", (bytes) => bytes.subarray(0, -9), "it is cut off or changed at byte"],
   ["was changed", (bytes) => bytes.with(bytes.length - 40, 1), "it is cut off or changed at byte"],
-  ["is another node's", (bytes) => bytes, "it is of the node a"],
+  ["is another node's", (bytes) => bytes, "it belongs to node a"],
 ])("of a file that %s nothing is taken", (_name, change, fault) => {
   const { world, a } = pair();
-  const nodeId = fault.includes("the node a") ? "z" : "a";
+  const nodeId = fault.includes("node a") ? "z" : "a";
   const { space, result } = restored(nodeId, change(written(a, world.time())), world.time());
   expect([space.view(), result.ok ? "" : result.fault]).toEqual([[], expect.stringContaining(fault)]);
 });

@@ -39,7 +39,7 @@ test("a key that is twice in JSON is a problem where that is asked for, and else
   expect(readDocuments(text).places[0]?.value).toEqual({ a: 2 });
   expect(readDocuments(text, { refusesRepeatedKeys: true })).toEqual({
     places: [],
-    problems: [{ line: 2, message: 'the key "a" is there twice' }],
+    problems: [{ line: 2, message: 'the key "a" appears twice' }],
   });
 });
 

@@ -59,7 +59,7 @@ test.each([
   { what: "was changed", spoil: (bytes: Buffer) => bytes.fill(1, 60, 70), fault: "it is cut off or changed at byte" },
   { what: "is empty", spoil: () => Buffer.alloc(0), fault: "its end is missing" },
   { what: "is of another program", spoil: () => Buffer.from("something new"), fault: "it is cut off or changed at byte 0" },
-  { what: "is another node's", spoil: (bytes: Buffer) => bytes, nodeId: "n2", fault: "it is of the node n1" },
+  { what: "is another node's", spoil: (bytes: Buffer) => bytes, nodeId: "n2", fault: "it belongs to node n1" },
   { what: "is larger than its bound", spoil: (bytes: Buffer) => bytes, maxBytes: 100, fault: "more than 100" },
 ])("a file that $what is told of, set aside and ignored, and the next one takes its place", async ({ spoil, fault, nodeId, maxBytes }) => {
   await opened().file.keep(blocksOf(held()));

@@ -29,5 +29,5 @@ test("a token names where to go on, for its own filter only", () => {
 });
 
 test.each(["x", "AAAA", "ä", "=", "a".repeat(1000), encodeAuditToken(1, EVERY_AUDIT).slice(0, -2)])("%j is no token", (token) => {
-  expect(() => decodeAuditToken(token, EVERY_AUDIT)).toThrow("not a token this server gave");
+  expect(() => decodeAuditToken(token, EVERY_AUDIT)).toThrow("not a token of this server");
 });

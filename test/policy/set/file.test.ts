@@ -126,7 +126,7 @@ test.each([
     text: '{"version": "a",\n"rules": [{"namespace": "a",\n"namespace": "b"}]}',
     line: 3,
     path: "",
-    says: '"namespace" is there twice',
+    says: '"namespace" appears twice',
   },
   { why: "broken YAML", text: "rules: [", line: 1, path: "", says: "]" },
   { why: "broken JSON", text: '{"version": \n"a"', line: 2, path: "", says: "}" },

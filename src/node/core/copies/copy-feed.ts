@@ -65,7 +65,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     this.#onNews = onNews;
     this.#loads = registrar.loads.list();
     const isHeldUp = () => this.#loads !== undefined || switches.isBusy;
-    this.#feed = new ReplicaFeed({ replica, isHeldUp, onSay: () => this.#sayPolicy() });
+    this.#feed = new ReplicaFeed({ replica, isHeldUp, onWrite: () => this.#sayPolicy() });
     this.#sayPolicy();
     if (fanout.isEnding) this.#mark(MARK.END_WATCHES);
     registrar.loads.followers.add(this);
