@@ -65,8 +65,8 @@ export type FabricOutput =
   /** An undefined response refuses the call. `why` is sent to the caller. */
   | { readonly kind: "answer"; readonly call: CallId; readonly response: FabricCallResponse | undefined; readonly why?: string }
   /**
-   * Open a stream to the address. The shell replies with `opened` or `closed`. `border`: the cluster id, when the stream goes to a node
-   * across a border, which needs other credentials.
+   * Open a stream to the address. The shell replies with `opened` or `closed`. `border`: the cluster id of the border, for a stream to
+   * another region, which uses the credentials of that border.
    */
   | { readonly kind: "open"; readonly link: LinkId; readonly to: string; readonly border?: string }
   /** The link has something to send: call `pull` while its stream accepts more. */
@@ -78,13 +78,14 @@ export type FabricOutput =
   /** Received data changed the replica. */
   | { readonly kind: "changed" }
   /**
-   * This node's own live records that another origin's `unregistered` or a retained tombstone hides, or for which another node has a
-   * newer maintenance override. The driver checks them immediately (`Registrar.hear`).
+   * This node's own live records that are hidden by another origin's `unregistered` or by a lost-origin watermark, or for which another
+   * node has a newer maintenance override. The driver checks them immediately (`Registrar.hear`).
    */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
   /**
    * A peer has later changes of this node's own generation than its journal: start a new generation. All records continue under it
-   * (`startNewGeneration`), and none is written again. `above`: the highest generation that other nodes already know.
+   * (`startNewGeneration`), and none is written again. `above`: a generation that other nodes already know; the
+   * new one must be higher.
    */
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
   /** A leaving node offers some of its records. They are taken over, unless their keys were written or removed since. */

@@ -12,7 +12,7 @@ import type { BorderCount } from "./borders/border.ts";
 import type { Borders } from "./borders/borders.ts";
 import type { FabricOutput } from "./io-types.ts";
 import type { Links } from "./links/links.ts";
-import { isOwnLaterLife } from "./links/peer-auth.ts";
+import { isOwnLaterGeneration } from "./links/peer-auth.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership, MembershipInput } from "./membership/membership.ts";
 import type { MembershipOutput } from "./membership/process-instances.ts";
@@ -50,7 +50,7 @@ export class MembershipPart implements FabricPart {
     memberForgotten: (forgotten, _, out) => void out.push(forgotten),
     ownIdUsed: ({ told: own, toldBy }, _, out) => {
       const { self, replica } = this.#parts;
-      if (isOwnLaterLife(own, { address: self.address, generation: replica.self.generation }))
+      if (isOwnLaterGeneration(own, { address: self.address, generation: replica.self.generation }))
         out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: own.generation });
     },
   };
@@ -117,7 +117,7 @@ const LOOKED_A_TURN = 250;
 export class LostWords implements FabricPart {
   readonly #parts: LostWordsParts;
   readonly #replica: Replica;
-  /** Own entries above this number must still be checked, because a tombstone summary may hide them. Undefined when no check is running. */
+  /** Own entries above this number must still be checked, because a watermark may hide them. Undefined when no check is running. */
   #after: number | undefined;
 
   readonly handle: FabricHandlers = {
@@ -128,7 +128,7 @@ export class LostWords implements FabricPart {
   constructor(parts: LostWordsParts) {
     this.#parts = parts;
     this.#replica = parts.replica;
-    // The tombstone summary was restored from a snapshot.
+    // The watermark was restored from a snapshot.
     if (this.#replica.self.markedSeq > 0) this.#after = 0;
   }
 
@@ -173,7 +173,7 @@ export class LostWords implements FabricPart {
     out.push({ kind: "changed" });
   }
 
-  /** Reports own entries that a tombstone summary hides, so that the driver ends or rewrites them. */
+  /** Reports own entries that a watermark hides, so that the driver ends them or writes them again. */
   look(_time: Time, out: FabricOutput[]): void {
     if (this.#after === undefined) return;
     const { storedRecords, next } = ownMarked(this.#replica, this.#after, LOOKED_A_TURN);
@@ -202,7 +202,7 @@ export class LostWords implements FabricPart {
     const isThere = member !== undefined && isListed(member.status) && member.generation === generation;
     const isOver = member !== undefined && (member.generation > generation || member.status === "left");
     if (isOver) return;
-    // For a node that is present, only its tombstone summary matters. A node that lacks the origin's records gets them from all others.
+    // For a node that is present, only the watermark matters, up to which its records stay hidden. A node that lacks the origin's records gets them from all others.
     lost.note({ nodeId, generation, through: isThere ? mark : through, mark });
     const taken = keys === undefined ? undefined : keysOfBytes(keys, keysThrough);
     if (taken !== undefined) lost.noteKeys(`${nodeId}/${generation}`, taken);

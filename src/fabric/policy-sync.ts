@@ -140,7 +140,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
         return NEWS;
       },
       hasWork: () => this.hasWork(link),
-      // No single link has deadlines: `look` checks those of all links.
+      // A single link has no deadlines: `look` checks the deadlines for all links.
       tick: () => {},
       nextDeadlineMs: () => NEVER,
       // Without the peer's policy, this node would show entries that the cluster hides.

@@ -67,7 +67,8 @@ export class LinksPart implements FabricPart {
     if (frame.kind === "hello") return this.#give({ kind: "hello", link, hello: frame.hello }, time, out);
     if (frame.kind === "goodbye") return this.#give({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
     const news = multiplexer.receive(link, frame, time, out);
-    if (news === undefined && links.find(link)?.state === "greeting") this.#badFrame(link, `${frame.kind} before hello`, time, out);
+    if (news === undefined && links.find(link)?.state === "greeting")
+      this.#badFrame(link, `received a ${frame.kind} frame before the hello`, time, out);
     for (const each of news ?? []) {
       if (each.kind === "badFrame") this.#badFrame(link, each.detail, time, out);
       else if (each.kind !== "forAll") list.deliver(each, time, out);

@@ -239,7 +239,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
         return;
       case "opening":
       case "greeting":
-        if (row.state === "greeting") this.#report(out, row, "info", { reason: "bad_frame", detail: "no hello in time" }, time);
+        if (row.state === "greeting")
+          this.#report(out, row, "info", { reason: "bad_frame", detail: "timed out waiting for the hello" }, time);
         this.#failed(row.nodeId, row.state === "opening", time);
         this.#rows.delete(row.link);
         out.push({ kind: "close", link: row.link });
@@ -305,7 +306,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #greeted(row: LinkRecord, hello: Hello, time: Time, out: LinksOutput[]): void {
     const { identity } = row;
     if (row.state === "ending" || row.state === "opening" || identity === undefined) return;
-    if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
+    if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "unexpected second hello" }, time, out);
     const refusal = refusalOfHello(hello, identity, this.#parts.peerAuth) ?? this.#parts.refusalOfStart(hello, time);
     if (refusal !== undefined) {
       if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region")

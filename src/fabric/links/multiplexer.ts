@@ -52,7 +52,7 @@ export class Multiplexer {
 
   /** The peers that this node has caught up with: it has everything that they had when their link came up. */
   caughtUpWith(): readonly Hello[] {
-    // Ask every channel: each one that is asked drops peers that it no longer has to wait for.
+    // Ask every channel, even after a negative answer: asking lets a channel drop items that it no longer waits for.
     const isUp = ({ channels }: LinkSession) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
     return [...this.#all.values()].filter(isUp).map(({ hello }) => hello);
   }

@@ -74,7 +74,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
       detail: `the peer's certificate is signed by the CA of border ${identity.border}, which is valid for border links only`,
     };
   if (identity.certificate !== undefined || isPlainEnough(identity, facts.isInsecure)) return undefined;
-  return { reason: "wrong_identity", detail: "connections from other machines need a certificate" };
+  return { reason: "wrong_identity", detail: "a connection from another machine needs a certificate (or this node --insecure)" };
 }
 
 /** Why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
@@ -140,7 +140,7 @@ function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { fore
  * journal is an old copy that was restored, and the node needs a generation above that one (semantics.md, Durability). A higher
  * generation that is alive at another address is a second node with this node's id.
  */
-export function isOwnLaterLife(
+export function isOwnLaterGeneration(
   { generation, address, status }: MemberUpdate,
   self: { readonly address: string; readonly generation: number },
 ): boolean {

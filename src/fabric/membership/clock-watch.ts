@@ -1,4 +1,4 @@
-/** Whether this node's wall clock agrees with those of other nodes, measured by their probe responses (semantics.md, Several origins for one key). */
+/** Whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key). */
 import type { Time } from "../../lib/machine.ts";
 
 /** This node's clock compared with the known clocks of members. */
@@ -42,7 +42,7 @@ export class ClockWatch {
     return this.#clocks.has(nodeId);
   }
 
-  /** Compares this clock with those of `listed` and forgets all others. O(clocks). */
+  /** Compares this clock with the clocks of `listed` and forgets all others. O(clocks). */
   read(listed: ReadonlySet<string>, { monoMs, wallMs }: Time): ClockState {
     let knownCount = 0;
     const off: number[] = [];

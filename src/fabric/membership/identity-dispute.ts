@@ -28,7 +28,7 @@ const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
 /** Minimum time between two events about a conflict of this node's id. A second node that called counts as present for this time. */
 const CONFLICT_EVENT_MS = 60_000;
-/** Number of confirmations after a pause: a node asks at least the first number of members, if there are as many, and needs at most the second number. */
+/** Minimum and maximum number of confirmations that a node needs after a pause. With fewer members than the minimum, all must confirm. */
 const MIN_CONFIRMERS = 3;
 const MAX_CONFIRMERS = 20;
 

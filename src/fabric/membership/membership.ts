@@ -135,7 +135,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.members.listed.map((member) => member.update);
   }
 
-  /** How this node's wall clock differs from those of its own cluster. Clocks of other clusters do not count. O(n). */
+  /** How this node's wall clock differs from other clocks in its own cluster. Clocks of other clusters do not count. O(n). */
   clock(time: Time): ClockState {
     return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
   }

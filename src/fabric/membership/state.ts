@@ -291,7 +291,8 @@ export class MembershipState {
     const held = this.#conflicts.add(update, reason, time.monoMs, sender.nodeId);
     if (held === "full") this.refused.conflictsFull += 1;
     if (held !== "new" || reason === "start") return;
-    // All members must know the update when the older one is gone. An event about two nodes is logged only after the older one has proved that it is running.
+    // All members must know the update when the older node is gone. An event about two nodes is logged only after the older one has proved
+    // that it is running.
     this.broadcasts.add(update);
     if (reason === "life") return;
     const { nodeId, generation, address } = update;

@@ -24,12 +24,12 @@ const CONTRADICTION_ROOM_S = 3600;
  * That node compares the texts of `ahead` and `start`, so those two are part of the protocol.
  */
 export const UPDATE_REFUSALS = {
-  status: "its status is unknown to this version",
+  status: "its status is unknown to the version of the node that refuses it",
   number: "its generation, incarnation or health score is not a whole number or is out of range",
   ahead: "its generation or incarnation is years ahead of any clock",
-  text: "its id, address, version or another text is empty or too long",
+  text: "its id, address, version or another text field is empty or too long",
   list: "it has too many or too long roles, labels, transports, border rules or protocol versions",
-  foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
+  foreign: "its cluster or region is not admitted (fabric.trust, fabric.clusters)",
   border: "the sender is in another cluster than the node that the update is about",
   full: "the member table is full",
   start:
