@@ -1,4 +1,4 @@
-/** How old the data here may be: the time since this node last lacked nothing of the slowest peer (semantics.md, Age). */
+/** How old the data of this node may be: the time since this node last had everything that its slowest peer had (semantics.md, Age). */
 import { type UnreachableNodes, unreachableNodes } from "../catalog/unreachable-nodes.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
@@ -11,7 +11,7 @@ export interface DataFreshnessParts {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly membership: Pick<Membership, "find" | "members">;
-  /** Heartbeats of nodes that no link is wanted to. */
+  /** Heartbeats of nodes to which no link is wanted. */
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version">;
   /** Whether this node holds records of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
@@ -20,74 +20,78 @@ export interface DataFreshnessParts {
 }
 
 interface PeerFreshness {
-  /** When this node was last in step with it. Before that, the time until which its records are taken to be here. */
+  /** When this node was last in sync with the peer. Before the first time: the time up to which its records are assumed to be here. */
   inStepMonoMs: number;
-  /** There was a link to it. So its own statements count, and not those of others about it. */
+  /** Whether a link to the peer was ever up. Then the peer's own reports count, and reports from others about it do not. */
   wasMet: boolean;
   clusterId: string;
   isWanted: boolean;
-  /** It was dead and is listed again. Until then it counts although no link to it is wanted, as long as no heartbeat of it has come. */
+  /** Set when a dead node is listed again. Until this time the node counts although no link to it is wanted, as long as no heartbeat of it arrived. */
   backUntilMonoMs: number;
-  /** It said goodbye. Until then, or until it is heard of again, it is taken to write nothing. */
+  /** Set when the peer sent a goodbye. Until this time, or until the next sign of it, the peer is assumed to write nothing. */
   goneUntilMonoMs: number;
-  /** The life that said goodbye, as membership knew it then. */
-  goneLife?: NodeIncarnation | undefined;
+  /** The incarnation that sent the goodbye, as membership knew it then. */
+  goneIncarnation?: NodeIncarnation | undefined;
 }
 
-/** Membership counts these numbers up. A statement with higher ones was made by a node that lived on. */
+/** Membership only increases these numbers. An update with higher ones comes from a node that kept running. */
 type NodeIncarnation = Pick<MemberUpdate, "generation" | "incarnation">;
 
 const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<PeerFreshness>;
 
-/** A node with a heartbeat that no link is wanted to. */
+/** A node to which no link is wanted and that has sent a heartbeat. */
 interface DistantNode {
   readonly nodeId: string;
   readonly provenMonoMs: number;
 }
 
-/** Heartbeats of a healthy node come at least this often, also by way of others. */
+/** The heartbeats of a healthy node arrive at least this often, even when other nodes relay them. */
 const HEARTBEAT_QUIET_MS = 15_000;
 
-/** A node that said goodbye is most likely not back before this time. Later it may be back where this node cannot hear it. */
+/** A node that sent a goodbye is unlikely to return before this time. After it, the node may be back but unreachable from here. */
 const GONE_MS = 60_000;
 
-/** A node that is listed again, and has neither a link nor a heartbeat after this time, no longer counts: it does not talk to us, nor do others vouch for it. */
+/**
+ * A node that is listed again but has neither a link nor a heartbeat after this time no longer counts: it does not connect to this node,
+ * and no other node vouches for it.
+ */
 const BACK_MS = 30_000;
 
-/** How far behind this node may be. */
+/** How far this node may be behind. */
 export interface ReplicationAge {
   readonly ageMs: number;
-  /** Peers that are out of step for longer than `quietMs`, and nodes without a heartbeat for three intervals. */
+  /** Peers that are out of sync for longer than `quietMs`, and nodes without a heartbeat for three intervals. */
   readonly nodeIds: readonly string[];
-  /** Peers of other clusters in that state. They do not make our data old. */
+  /** Peers of other clusters in the same state. They do not increase the age of this node's data. */
   readonly otherNodeIds: readonly string[];
 }
 
 /**
- * Only nodes of our own cluster count, because a node of another cluster could name records that it never gives and so make all our answers stale.
- * A peer counts as long as a link to it is wanted. Another member counts by its last heartbeat, once one has come. A node that died without goodbye
- * still counts while more than half of its cluster is missing, or the only other node of our cluster. Then it is more likely that this node is cut
- * off, and that the others go on writing.
+ * Computes the age of this node's data. Only nodes of this cluster count: a node of another cluster could announce records that it never
+ * sends, and so make all responses of this node stale. A peer counts as long as a link to it is wanted. Any other member counts by its
+ * last heartbeat, once one has arrived. A node that died without a goodbye still counts while more than half of its cluster is missing,
+ * or when it was the only other node of this cluster. Then it is more likely that this node is isolated and that the others continue to
+ * write.
  */
 export class DataFreshness implements FabricPart {
   readonly #parts: DataFreshnessParts;
   readonly #peers = new Map<string, PeerFreshness>();
-  /** Clusters of which so much is missing that the missing nodes count. Undefined when this must be computed again. */
+  /** Clusters with enough missing nodes that these nodes count. Undefined when this must be recomputed. */
   #halved: ReadonlySet<string> | undefined;
-  /** From then on a node that said goodbye counts as missing too. */
+  /** From this time on, a node that sent a goodbye also counts as missing. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
-  /** The nodes without a link that count, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be computed again. */
+  /** The counted nodes without a link, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be recomputed. */
   #distant: readonly DistantNode[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
-  /** Undefined when it must be computed again. */
+  /** Undefined when it must be recomputed. */
   #unreachable: { readonly nodes: UnreachableNodes | undefined; readonly rosterVersion: number; readonly untilMonoMs: number } | undefined;
 
   /**
-   * When a member that is no peer yet was first listed. Undefined when there is none. Links are chosen a while later, and then the member's records
-   * from in between count.
+   * When the first member that is not a peer yet was listed. Undefined when there is none. Links are chosen a little later, and records
+   * that the member writes in between must count.
    */
-  #heardMonoMs: number | undefined;
+  #firstListedMonoMs: number | undefined;
 
   readonly handle: FabricHandlers = {
     up: ({ hello }) => this.met(hello.nodeId),
@@ -104,13 +108,13 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * From now on links are wanted to these nodes. For a node that was no peer before and has no heartbeat, this node is taken to have everything that
-   * it wrote before `knownMonoMs`, or before `#heardMonoMs` if that is earlier.
+   * Sets the nodes to which links are wanted from now on. For a node that was no peer before and has no heartbeat, this node is assumed
+   * to have everything that it wrote before `knownMonoMs`, or before `#firstListedMonoMs` if that is earlier.
    */
   want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
     this.changed();
-    const newMonoMs = Math.min(knownMonoMs, this.#heardMonoMs ?? knownMonoMs);
-    this.#heardMonoMs = undefined;
+    const newMonoMs = Math.min(knownMonoMs, this.#firstListedMonoMs ?? knownMonoMs);
+    this.#firstListedMonoMs = undefined;
     const wanted = new Set(nodeIds);
     for (const [nodeId, peer] of this.#peers) {
       if (wanted.has(nodeId)) continue;
@@ -123,7 +127,7 @@ export class DataFreshness implements FabricPart {
       const peer = this.#peers.get(nodeId);
       const member = this.#parts.membership.find(nodeId);
       const clusterId = member?.clusterId ?? "";
-      // The first attempt to link does not discard what was known without a link.
+      // The first attempt to open a link must not discard the freshness that was known without a link.
       const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? newMonoMs;
       if (peer === undefined) this.#peers.set(nodeId, { ...NEW_PEER, inStepMonoMs, clusterId });
       else Object.assign(peer, { isWanted: true, clusterId, backUntilMonoMs: 0 });
@@ -136,16 +140,17 @@ export class DataFreshness implements FabricPart {
     if (peer !== undefined) peer.wasMet = true;
   }
 
-  /** This node lacks nothing of what the peer had at that time. */
+  /** Notes that this node has everything that the peer had at that time. */
   inStep(nodeId: string, monoMs: number): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, goneUntilMonoMs: 0 });
   }
 
-  /** The peer said goodbye, and this node has everything that it had. */
+  /** Notes that the peer sent a goodbye and that this node has everything that it had. */
   goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) Object.assign(peer, { goneUntilMonoMs: monoMs + GONE_MS, goneLife: this.#parts.membership.find(nodeId) });
+    if (peer !== undefined)
+      Object.assign(peer, { goneUntilMonoMs: monoMs + GONE_MS, goneIncarnation: this.#parts.membership.find(nodeId) });
     this.changed();
   }
 
@@ -154,24 +159,24 @@ export class DataFreshness implements FabricPart {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
     if (peer === undefined) {
-      if (isListed(update.status)) this.#heardMonoMs ??= monoMs;
+      if (isListed(update.status)) this.#firstListedMonoMs ??= monoMs;
       return;
     }
     if (update.status === "left") {
       this.#peers.delete(update.nodeId);
       return;
     }
-    // It was back, also when the first news of that is that it is silent again.
-    if (update.status === "alive" || isLater(update, peer.goneLife)) peer.goneUntilMonoMs = 0;
+    // The node was back, even when the first update about its return says that it is suspect again.
+    if (update.status === "alive" || isLater(update, peer.goneIncarnation)) peer.goneUntilMonoMs = 0;
     if (!isListed(update.status)) return;
-    // It is there again. Its records from the time when it was called dead are lacked from now on, and not only when a link to it is wanted.
+    // The node is present again. Its records from the time when it was considered dead are missing from now on, not only after a link to it is wanted.
     if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
     peer.isWanted = true;
   }
 
   /**
-   * The members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and have not left. A node that
-   * announced a restart is included only after a minute. HOT: called for every answer.
+   * The members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and
+   * have not left. A node that announced a restart is added only after a minute. HOT: runs for every response.
    */
   unreachable({ monoMs }: Time): UnreachableNodes | undefined {
     const { version } = this.#parts.roster;
@@ -190,14 +195,14 @@ export class DataFreshness implements FabricPart {
     return nodes;
   }
 
-  /** A member was forgotten, or the held records changed. */
+  /** Discards computed results, because a member was forgotten or the records of this node changed. */
   changed(): void {
     this.#unreachable = undefined;
     this.#halved = undefined;
     this.#distantVersion = -1;
   }
 
-  /** Whether a node counts although no link to it is wanted: it was called dead, and no heartbeat says how far its records are here. */
+  /** Whether a node counts although no link to it is wanted: it was considered dead, and no heartbeat shows how many of its records are here. */
   #isBack(member: MemberUpdate, { backUntilMonoMs }: PeerFreshness, monoMs: number): boolean {
     return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
   }
@@ -206,19 +211,19 @@ export class DataFreshness implements FabricPart {
     return this.#parts.heartbeats.provenMonoMs(`${nodeId}/${generation}`);
   }
 
-  /** For a peer that was never met: the time of its newest heartbeat that others passed on counts too. */
+  /** The time up to which a peer's records are here. For a peer that was never linked, its newest heartbeat that others relayed counts too. */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: PeerFreshness): number {
     const member = this.#parts.membership.find(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
   }
 
-  /** Whether a node is not listed any more. It may count all the same, because so much of its cluster is missing. */
+  /** Whether a node is no longer listed. It may still count, when too much of its cluster is missing. */
   isLost(nodeId: string): boolean {
     const { status = "left" } = this.#parts.membership.find(nodeId) ?? {};
     return !isListed(status);
   }
 
-  /** Also out of step is who was in step last before `sinceMonoMs`. HOT: asked at every answer. */
+  /** Computes the age. A peer that was last in sync before `sinceMonoMs` counts as out of sync. HOT: runs for every response. */
   read({ monoMs }: Time, quietMs: number, sinceMonoMs = Number.NEGATIVE_INFINITY): ReplicationAge {
     if (monoMs >= this.#halvedUntilMonoMs) this.changed();
     this.#halved ??= this.#findHalved(monoMs);
@@ -241,7 +246,7 @@ export class DataFreshness implements FabricPart {
     return { ageMs: Math.max(ageMs, distantMs), nodeIds, otherNodeIds };
   }
 
-  /** O(members), after a heartbeat or a change. */
+  /** Finds the counted nodes without a link. O(members), after each heartbeat or change. */
   #findDistant(halved: ReadonlySet<string>): void {
     const { membership, heartbeats, nodeId: self, clusterId: own } = this.#parts;
     const distant: DistantNode[] = [];
@@ -253,7 +258,7 @@ export class DataFreshness implements FabricPart {
       if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
-      // From now on a node that is back is as old as its heartbeat. A dead node counts as the peer that it was.
+      // From now on a node that is back is as old as its heartbeat. A dead node keeps its state as a peer.
       if (isListed(status)) this.#peers.delete(nodeId);
       else if (this.#peers.has(nodeId)) continue;
       distant.push({ nodeId, provenMonoMs });
@@ -262,7 +267,7 @@ export class DataFreshness implements FabricPart {
     this.#distant = distant;
   }
 
-  /** O(members), after a change only. */
+  /** Finds the clusters of which too many nodes are missing. O(members), only after a change. */
   #findHalved(monoMs: number): ReadonlySet<string> {
     const { nodeId: self, clusterId: own, membership, holdsOf } = this.#parts;
     const present = new Map([[own, 1]]);
@@ -280,7 +285,7 @@ export class DataFreshness implements FabricPart {
     }
     for (const [nodeId, { clusterId, isWanted }] of this.#peers) {
       if (isWanted || membership.find(nodeId) !== undefined) continue;
-      // Membership remembers dead nodes only for a while. Their records may be held for longer.
+      // Membership remembers dead nodes only for a while. This node may have their records for longer.
       if (holdsOf(nodeId)) add(missing, clusterId);
       else this.#peers.delete(nodeId);
     }
@@ -298,42 +303,43 @@ function isLater({ generation, incarnation }: NodeIncarnation, than: NodeIncarna
 }
 
 /**
- * The members of this node's own cluster that are not known to have left. They are remembered over a restart. A member that is away may return
- * with a record that only a tombstone ends, even if none of its records was ever held here (semantics.md, Tombstones).
+ * The members of this node's own cluster that are not known to have left. The list survives a restart. A member that is down or
+ * unreachable may return with a record that only a tombstone removes, even if this node never had a record of it (semantics.md,
+ * Tombstones).
  */
 interface RosterParts {
   readonly nodeId: string;
   readonly clusterId: string;
-  /** Most members that are remembered: the room of the table of members. */
+  /** Maximum number of remembered members: the capacity of the member table. */
   readonly maxMembers: number;
-  /** A member that is away for this time is forgotten, as its origins are. */
+  /** A member that is down or unreachable for this time is forgotten, and so are its origins. */
   readonly originForgetMs: number;
 }
 
 export class MemberRoster {
   readonly #parts: RosterParts;
   readonly #nodeIds = new Set<string>();
-  /** Since when each unlisted member is away, in the order in which they went. Undefined until the next tick. */
+  /** For each unlisted member, the time since which it is down or unreachable, in the order of their departure. The time is undefined until the next tick. */
   readonly #away = new Map<string, number | undefined>();
   #version = 0;
 
-  /** `remembered`: the members before this node was restarted. They are away until they are met. */
+  /** `remembered`: the members before this node was restarted. They count as unreachable until this node sees them. */
   constructor(parts: RosterParts, remembered: readonly string[] = []) {
     this.#parts = parts;
     for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);
   }
 
-  /** Another number whenever the remembered members change. */
+  /** Changes whenever the remembered members change. */
   get version(): number {
     return this.#version;
   }
 
-  /** The ids to remember over a restart. */
+  /** The ids to remember across a restart. */
   list(): readonly string[] {
     return [...this.#nodeIds];
   }
 
-  /** Whether one of the members is away and may come back. */
+  /** Whether a member is down or unreachable and may return. */
   get isAnybodyAway(): boolean {
     return this.#away.size > 0;
   }
@@ -351,12 +357,12 @@ export class MemberRoster {
     else this.#setAway(nodeId);
   }
 
-  /** This node stood still. Members that are away have that much longer to come back. */
+  /** Gives unreachable members more time to return, by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const [nodeId, sinceMonoMs] of this.#away) if (sinceMonoMs !== undefined) this.#away.set(nodeId, sinceMonoMs + byMs);
   }
 
-  /** Forgets members that were away for too long. Returns when the next one is due (monotonic ms), or `NEVER`. */
+  /** Forgets members that were down or unreachable for too long. Returns when the next one is due (monotonic ms), or `NEVER`. */
   tick({ monoMs }: Time): number {
     let nextMonoMs = NEVER;
     for (const [nodeId, sinceMonoMs = monoMs] of this.#away) {
@@ -380,7 +386,7 @@ export class MemberRoster {
     if (!this.#away.has(nodeId)) this.#away.set(nodeId, undefined);
   }
 
-  /** Remembers a member. Without room it replaces the member that went first. */
+  /** Remembers a member. When the list is full, the new member replaces the one that has been gone longest, or the oldest one. */
   #add(nodeId: string): void {
     if (this.#nodeIds.has(nodeId)) return;
     if (this.#nodeIds.size >= this.#parts.maxMembers) {

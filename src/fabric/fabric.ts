@@ -1,4 +1,7 @@
-/** The machine of this room. It gives each input to its parts (`parts.ts`), and says for the rest of the node how things stand. It has no rules of its own. */
+/**
+ * The state machine of the fabric. It passes each input to its parts (`parts.ts`) and reports the fabric's state to the rest of the node.
+ * It has no rules of its own.
+ */
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 import type { GracefulStop } from "./graceful-leave.ts";
@@ -15,7 +18,7 @@ export class Fabric implements FabricMachine {
   readonly replication: FabricRooms["replication"];
   /** Replication on each link that is up. */
   readonly exchanges: FabricRooms["exchanges"];
-  /** Replication of the summary replica. Undefined of a node without one. */
+  /** Replication of the summary replica. Undefined on a node without one. */
   readonly summaries: FabricRooms["summaries"];
   readonly policy: FabricRooms["policy"];
   readonly policySources: FabricRooms["policySources"];
@@ -25,9 +28,9 @@ export class Fabric implements FabricMachine {
   readonly lifecycle: FabricRooms["lifecycle"];
   readonly leaving: FabricRooms["leaving"];
   readonly calls: FabricRooms["calls"];
-  /** Whether this node may answer for the mesh, and how old its answers are. */
+  /** Whether this node may serve reads of the mesh, and how old its data is. */
   readonly readiness: FabricRooms["readiness"];
-  /** Links to other regions, and all that is said on them. Nothing of them is seen by any other part. */
+  /** Links to other regions and everything that is sent on them. No other part sees them. */
   readonly borders: FabricRooms["borders"];
   readonly #rooms: FabricRooms;
   readonly #stopping: GracefulStop;
@@ -42,7 +45,7 @@ export class Fabric implements FabricMachine {
     this.#stopping = addParts(rooms);
   }
 
-  /** Uses these tokens from now on. Links that are up stay. Peers that were refused, or refused this node, are tried again at the next input. */
+  /** Uses these tokens from now on. Links that are up stay up. Peers that were refused, or that refused this node, are tried again at the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#rooms.peerAuth, { clusterToken, otherToken });
     this.#rooms.links.retryNow();
@@ -73,24 +76,24 @@ export class Fabric implements FabricMachine {
     return list.isBegun ? list.nextDeadlineMs() : 0;
   }
 
-  /** The nodes that the age of answers does not include. */
+  /** The nodes that the reported age of the data does not include. */
   unreachable(time: Time): UnreachableNodes | undefined {
     return this.#rooms.freshness.unreachable(time);
   }
 
-  /** Whether old tombstones may be collected. They may not while the node's clock is off. */
+  /** Whether old tombstones may be collected. They must not be collected while the node's clock is off. */
   mayCollect(time: Time): boolean {
     const { isInStep } = this.readiness.read(time);
-    const asked = { isInStep, isAnybodyAway: this.lifecycle.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
-    return this.#collecting.mayCollect({ ...asked, lost: this.#rooms.parts.replica.lost }, time);
+    const inputs = { isInStep, isAnybodyAway: this.lifecycle.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
+    return this.#collecting.mayCollect({ ...inputs, lost: this.#rooms.parts.replica.lost }, time);
   }
 
-  /** Whether readers may be told that they have everything. They may not while the records of an origin are being shown or hidden in slices. */
+  /** Whether readers may be notified that their view is complete. False while the records of an origin are being shown or hidden in slices. */
   get isWhole(): boolean {
     return this.readiness.isReady && !this.lifecycle.isSettling;
   }
 
-  /** Whether there is another node of this cluster. Nodes of other clusters take over nothing from it. */
+  /** Whether there is another node of this cluster. Nodes of other clusters do not take over entries from this node. */
   get hasClusterPeers(): boolean {
     return this.membership.listed().some(({ clusterId }) => clusterId === this.#rooms.peerAuth.clusterId);
   }
@@ -100,7 +103,7 @@ export class Fabric implements FabricMachine {
     return this.#stopping.isOver(time);
   }
 
-  /** All links, for people. */
+  /** All links, for display. */
   links(): readonly LinkState[] {
     return [...this.#rooms.links.rows].map((row) => ({ ...row, isCaughtUp: this.exchanges.find(row.link)?.isCaughtUp === true }));
   }
@@ -110,22 +113,22 @@ export class Fabric implements FabricMachine {
     return this.#rooms.multiplexer.helloOf(link);
   }
 
-  /** Counts of what this node refused from others since its start. */
+  /** Counts of links, calls and data from other nodes that this node refused since its start. */
   refused() {
     return {
-      /** Links whose peer is not trusted, or broke the protocol. */
+      /** Links whose peer is not trusted or broke the protocol. */
       peer: this.#rooms.links.refusedCount,
-      /** Links beyond as many as are allowed. */
+      /** Links above the allowed number. */
       link: this.#rooms.links.tooManyCount,
-      /** Border links whose node is not one of a border, or that are too many. */
+      /** Border links whose node belongs to no configured border, or that are above the allowed number. */
       border: this.borders.refused.links,
-      /** Calls of strangers. */
+      /** Calls from unknown callers. */
       call: this.calls.refusedCount,
-      /** Frames and entries of vectors, of an origin not taken here. */
+      /** Frames and version vector entries of an origin that this node does not accept. */
       origin: this.replication.stats.refusedOrigins,
-      /** Heads that are none, and versions that are not what their head says. */
+      /** Malformed policy heads, and policy versions that do not match their head. */
       policy: this.policy.refusedCount,
-      /** Frames that no channel here receives, skipped: of newer peers, or of a channel that is not open on their link. */
+      /** Skipped frames that no channel receives: frames from newer peers, or of a channel that is not open on their link. */
       unknownFrame: this.#rooms.multiplexer.skippedCount + this.borders.refused.frames,
     } as const;
   }

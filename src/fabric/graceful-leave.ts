@@ -1,4 +1,4 @@
-/** The frames of a node that leaves, and of the nodes that may take over its static entries (semantics.md, Stop). */
+/** The frames that a leaving node and the nodes that may take over its static entries send each other (semantics.md, Stop). */
 
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Borders } from "./borders/borders.ts";
@@ -20,7 +20,7 @@ interface LeavingPeer {
   readonly hello: Hello;
   readonly frames: HandOverFrame[];
   isLeaving: boolean;
-  /** How often the peer refused. */
+  /** Number of times that the peer refused to take over entries. */
   refusals: number;
 }
 
@@ -29,7 +29,7 @@ const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
 
 export class GracefulLeave implements LinkChannel<HandOverFrame> {
   readonly kinds = ["handOver"] as const;
-  /** So the offered records are at the peer before the offer. */
+  /** The offer is sent last, so that the peer already has the offered records. */
   readonly speaks = "last";
   readonly #clusterId: string;
   readonly #isReady: () => boolean;
@@ -42,7 +42,10 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
     offer: (input, _, out) => this.announce(input, out),
   };
 
-  /** `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. */
+  /**
+   * `isAllSent`: whether the peer of a link has received all changes of this node. It is asked only when the other channels have nothing
+   * to send on the link.
+   */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;
     this.#isReady = isReady;
@@ -53,12 +56,12 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
     if (hello.clusterId !== this.#clusterId) return undefined;
     const peer: LeavingPeer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
     this.#peers.set(link, peer);
-    if (this.#isLeaving) this.#say(peer, LEAVING, out);
+    if (this.#isLeaving) this.#send(peer, LEAVING, out);
     const hasWork = () => peer.frames.length > 0 && this.#isAllSent(link);
     return {
       next: () => (hasWork() ? peer.frames.shift() : undefined),
       receive: (frame, _, received) => {
-        this.#heard(peer, frame, received);
+        this.#receive(peer, frame, received);
         return [];
       },
       hasWork,
@@ -72,7 +75,7 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Linked nodes of this cluster that did not announce that they are leaving, how often each refused, and whether it runs checks. */
+  /** The linked nodes of this cluster that did not announce that they are leaving, with the number of their refusals and whether they run checks. */
   takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly runsChecks: boolean }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
@@ -84,26 +87,26 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
     this.#isLeaving = true;
     const frame = input.kind === "leaving" ? LEAVING : ({ kind: "handOver", seqs: input.seqs, isRefused: false } as const);
     for (const peer of this.#peers.values())
-      if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#say(peer, frame, out);
+      if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#send(peer, frame, out);
   }
 
-  #heard(peer: LeavingPeer, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
+  #receive(peer: LeavingPeer, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
     const { nodeId, generation } = peer.hello;
     if (isRefused) peer.refusals += 1;
     else if (seqs.length === 0) {
       if (!peer.isLeaving) out.push(eventOutput("member_leaving", "info", { nodeId }));
       peer.isLeaving = true;
-    } else if (this.#isLeaving || !this.#isReady()) this.#say(peer, REFUSED, out);
+    } else if (this.#isLeaving || !this.#isReady()) this.#send(peer, REFUSED, out);
     else out.push({ kind: "offered", nodeId, generation, seqs });
   }
 
-  #say(peer: LeavingPeer, frame: HandOverFrame, out: FabricOutput[]): void {
+  #send(peer: LeavingPeer, frame: HandOverFrame, out: FabricOutput[]): void {
     peer.frames.push(frame);
     out.push({ kind: "send", link: peer.link });
   }
 }
 
-/** How the fabric stops: it says goodbye on each link when all its own news is sent, within a bound (semantics.md, Stop). */
+/** How the fabric stops: within a time limit, it sends a goodbye on each link once all its own changes are sent (semantics.md, Stop). */
 interface StoppingParts {
   readonly links: Links;
   readonly linksPart: Pick<LinksPart, "end">;
@@ -128,7 +131,7 @@ export class GracefulStop implements FabricPart {
 
   readonly handle: FabricHandlers = { stop: (input, time, out) => this.#begin(input, time, out) };
 
-  /** Says goodbye on a link, if all news of this node is sent there. */
+  /** Sends a goodbye on a link if all changes of this node are already sent there. */
   farewell(link: LinkId, time: Time, out: FabricOutput[]): void {
     const { replication, multiplexer, policy, linksPart } = this.#parts;
     if (this.#stop === undefined || replication.edgeDueMonoMs !== NEVER || multiplexer.helloOf(link) === undefined) return;

@@ -1,26 +1,29 @@
-/** The time until which everything that an origin wrote is here, as told by its own vectors or passed on by others (semantics.md, Age). */
+/**
+ * For each origin, the time up to which this node has all of its records, learned from the origin's own version vectors or from other
+ * nodes (semantics.md, Age).
+ */
 import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 
 interface HeartbeatRow {
   provenMonoMs: number;
-  /** Until `monoMs` the origin wrote nothing above `seq`. Not all of that is here yet. */
+  /** Up to `monoMs` the origin wrote nothing above `seq`. This node does not have all of those records yet. */
   awaited: { readonly seq: number; readonly monoMs: number } | undefined;
 }
 
-/** Times are of this node's monotonic clock. Nodes send each other ages, so clocks of two nodes are never compared. */
+/** All times are on this node's monotonic clock. Nodes send each other ages, so the clocks of two nodes are never compared. */
 export class Heartbeats {
   readonly #originOf: (id: string) => Origin | undefined;
   /** At most one for each known origin. */
   readonly #rows = new Map<string, HeartbeatRow>();
-  /** Counts changes. */
+  /** Incremented at each change. */
   version = 0;
 
   constructor(originOf: (id: string) => Origin | undefined) {
     this.#originOf = originOf;
   }
 
-  /** A peer says that the records that an origin wrote until `monoMs` end at `seq`. */
-  // HOT: for every origin, every few seconds and link.
+  /** Handles a peer's report that the last record that an origin wrote until `monoMs` has the number `seq`. */
+  // HOT: runs for every origin on every link, every few seconds.
   heard(id: string, seq: number, monoMs: number): void {
     const origin = this.#originOf(id);
     if (origin === undefined) return;
@@ -30,12 +33,12 @@ export class Heartbeats {
       this.#rows.set(id, row);
     }
     if (isHere(origin, seq)) this.#prove(row, monoMs);
-    // The one that is reached first is kept. Under steady news the latest one would never be reached.
+    // Keep the seq that is reached first: under a steady stream of changes the latest one would never be reached.
     else if (row.awaited === undefined || seq < row.awaited.seq) row.awaited = { seq, monoMs };
   }
 
   /** More records of an origin arrived. */
-  // HOT: once a frame of records.
+  // HOT: runs for each frame of records.
   arrived(origin: Origin): void {
     const row = this.#rows.get(origin.id);
     if (row?.awaited === undefined || !isHere(origin, row.awaited.seq)) return;
@@ -51,7 +54,7 @@ export class Heartbeats {
     this.version += 1;
   }
 
-  /** The time until which all of an origin is here. Undefined when no peer has said so. */
+  /** The time up to which this node has everything of an origin. Undefined when no peer has reported one. */
   provenMonoMs(id: string): number | undefined {
     const provenMonoMs = this.#rows.get(id)?.provenMonoMs;
     return provenMonoMs === Number.NEGATIVE_INFINITY ? undefined : provenMonoMs;

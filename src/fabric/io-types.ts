@@ -1,4 +1,4 @@
-/** The inputs and outputs of this room's machine. The shell and the simulator need to know nothing else of it. */
+/** The inputs and outputs of the fabric's state machine. They are its whole interface to the shell and the simulator. */
 import type { Machine, Time } from "../lib/machine.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type {
@@ -14,79 +14,95 @@ import type {
   PolicyHead,
 } from "./wire/messages.ts";
 
-/** Names a link for as long as its stream lives. The side that opens it gives the number: even from this room (negative ones are of borders), odd from the shell (`-1, -3, …` too). */
+/**
+ * Names a link while its stream exists. The side that opens the link assigns the number: even from the machine (negative numbers are
+ * border links), odd from the shell (`-1, -3, …` too).
+ */
 export type LinkId = number;
-/** Names a unary call. The side that starts it gives the number. */
+/** Names a unary call. The side that starts the call assigns the number. */
 export type CallId = number;
 
 export type FabricInput =
   | { readonly kind: "tick" }
-  /** Another node asks. The answer is an `answer` with the same id. */
+  /** A call from another node. The machine answers with an `answer` of the same id. */
   | { readonly kind: "asked"; readonly call: CallId; readonly request: FabricCallRequest; readonly identity: PeerIdentity }
-  /** The response to a `call` of ours. Undefined when it failed or took too long. `refusal`: why a node that is there turned us away. */
+  /**
+   * The response to a `call` of this node. Undefined when the call failed or timed out. `refusal`: the reason, when the other node is up
+   * and refused the call.
+   */
   | { readonly kind: "answered"; readonly call: CallId; readonly response: FabricCallResponse | undefined; readonly refusal?: string }
-  /** A stream is open. `isIncoming`: the other side opened it, and `link` is new here. */
+  /** A stream is open. `isIncoming`: the other side opened it, and `link` is a new number for the machine. */
   | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly identity: PeerIdentity }
   | { readonly kind: "received"; readonly link: LinkId; readonly frame: LinkFrame }
-  /** The stream is gone, or was never opened. */
+  /** The stream ended, or could not be opened. */
   | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
-  /** The event loop was late by this time. */
+  /** The event loop was blocked for this time. */
   | { readonly kind: "lagged"; readonly lagMs: number }
   /** The facts of this node changed: a new generation, other labels. */
   | { readonly kind: "facts"; readonly facts: MemberFacts }
-  /** Another policy is in force here now. */
+  /** Another policy is now in force on this node. */
   | { readonly kind: "policy"; readonly head: PolicyHead }
   /** The encoded policy version that `readPolicy` asked for. */
   | { readonly kind: "policyRead"; readonly number: number; readonly bytes: Uint8Array | undefined }
-  /** The policy of an `adoptPolicy` cannot be put in force here. It is not asked for again. */
+  /** The policy of an `adoptPolicy` cannot be put in force on this node. It is not requested again. */
   | { readonly kind: "policyRefused"; readonly head: PolicyHead; readonly detail: string }
-  /** This node will leave. It tells the others, and takes nothing over any more. */
+  /** This node will leave. It announces this to its peers and takes over no more entries. */
   | { readonly kind: "leaving" }
-  /** Asks another node to take over records of this node, by their numbers. */
+  /** Asks another node to take over records of this node, given by their seqs. */
   | { readonly kind: "offer"; readonly nodeId: string; readonly seqs: readonly number[] }
-  /** Gives another node an order about entries that are registered with it. `maintained` follows with the same number, which is above 0 and new. */
+  /**
+   * Sends another node a maintenance override for entries that are registered with it. `maintained` follows with the same `order` number,
+   * which must be new and above 0.
+   */
   | { readonly kind: "maintain"; readonly order: number; readonly nodeId: string; readonly maintain: MaintenanceCall }
-  /** Says goodbye to all peers within `withinMs`, or within the bound of the options. `Fabric.isStopped` tells when nothing is left to send. */
+  /** Sends a goodbye to all peers within `withinMs`, or within the timeout of the options. `Fabric.isStopped` reports when nothing is left to send. */
   | { readonly kind: "stop"; readonly reason: "leave" | "restart"; readonly withinMs?: number };
 
 export type StopInput = Extract<FabricInput, { readonly kind: "stop" }>;
 
 export type FabricOutput =
   | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: FabricCallRequest; readonly timeoutMs: number }
-  /** An undefined response refuses the call. `why` is sent to the asker. */
+  /** An undefined response refuses the call. `why` is sent to the caller. */
   | { readonly kind: "answer"; readonly call: CallId; readonly response: FabricCallResponse | undefined; readonly why?: string }
-  /** Open a stream to the address. The answer is `opened` or `closed`. `border`: to a node of the border with this cluster, with what goes with that. */
+  /**
+   * Open a stream to the address. The shell replies with `opened` or `closed`. `border`: the cluster id of the border, for a stream to
+   * another region, which uses the credentials of that border.
+   */
   | { readonly kind: "open"; readonly link: LinkId; readonly to: string; readonly border?: string }
-  /** The link has something to send: call `pull` while its stream takes more. */
+  /** The link has something to send: call `pull` while its stream accepts more. */
   | { readonly kind: "send"; readonly link: LinkId }
-  /** Send what `pull` still has, then end the stream. */
+  /** Send the frames that `pull` still returns, then end the stream. */
   | { readonly kind: "close"; readonly link: LinkId }
-  /** More came over the link than this node takes: it is not read for so long. */
+  /** The link sent more than this node accepts: stop reading it for this time. */
   | { readonly kind: "rest"; readonly link: LinkId; readonly forMs: number }
   /** Received data changed the replica. */
   | { readonly kind: "changed" }
-  /** Own live records that an `unregistered` of another origin, or a mark, hides, or about which another node has a newer order. The driver looks at them at once (`Registrar.hear`). */
+  /**
+   * This node's own live records that are hidden by another origin's `unregistered` or by a lost-origin watermark, or for which another
+   * node has a newer maintenance override. The driver checks them immediately (`Registrar.hear`).
+   */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
   /**
-   * A peer knows more of our own generation than our journal does: take a new generation. All records continue under it (`startNewGeneration`), and
-   * none is written again. `above`: others know that generation already.
+   * A peer has later changes of this node's own generation than its journal: start a new generation. All records continue under it
+   * (`startNewGeneration`), and none is written again. `above`: a generation that other nodes already know; the
+   * new one must be higher.
    */
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
-  /** A node that leaves offers records of its own. They are taken over, unless their keys were written or removed since. */
+  /** A leaving node offers some of its records. They are taken over, unless their keys were written or removed since. */
   | { readonly kind: "offered"; readonly nodeId: string; readonly generation: number; readonly seqs: readonly number[] }
-  /** Another node gives an order about entries that are registered here. Answered by an `answer` with that number. */
+  /** Another node sends a maintenance override for entries that are registered here. The reply is an `answer` with this call's number. */
   | { readonly kind: "ordered"; readonly call: CallId; readonly request: MaintainRequest }
-  /** What came of `maintain`. */
+  /** The result of `maintain`. */
   | { readonly kind: "maintained"; readonly order: number; readonly maintained: MaintenanceResult }
   | { readonly kind: "readPolicy"; readonly number: number }
   | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array; readonly via: PolicyVia }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }
-  /** A member went so long ago that nothing is known of it any more. */
+  /** A member has been gone for so long that this node forgot it. */
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
-  /** For the log, and with `isAudited` for the audit. */
+  /** An event for the log and, with `isAudited`, for the audit log. */
   | { readonly kind: "event"; readonly event: FabricEvent };
 
-/** Something that an operator may want to know, with its details. */
+/** An event that an operator may want to see, with its details. */
 export interface FabricEvent {
   readonly name: string;
   readonly severity: "debug" | "info" | "warn" | "error";
@@ -94,7 +110,7 @@ export interface FabricEvent {
   readonly detail: Readonly<Record<string, string | number>>;
 }
 
-/** An event as an output. It does not go into the audit unless `isAudited` is set. */
+/** Makes an event into an output. The event is not audited unless `isAudited` is set. */
 export function eventOutput(
   name: string,
   severity: FabricEvent["severity"],
@@ -105,10 +121,10 @@ export function eventOutput(
 }
 
 export type FabricMachine = Machine<FabricInput, FabricOutput> & {
-  /** The next frame for a link. Undefined when there is none now. It has at most `maxFrameBytes`, unless one record is larger. */
+  /** Returns the next frame for a link, or undefined when there is none now. A frame has at most `maxFrameBytes`, unless a single record is larger. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
   readonly calls: {
-    /** Whether calls with this identity are refused, whatever they ask. Only little of such a call is read. */
+    /** Whether every call with this identity is refused. The transport then reads only a small part of the call. */
     isStranger(identity: PeerIdentity): boolean;
   };
 };

@@ -1,4 +1,4 @@
-/** Orders about maintenance between nodes: one call to the node where the entries are registered, and its answer (semantics.md, Maintenance). */
+/** Maintenance overrides between nodes: one call to the node where the entries are registered, and its response (semantics.md, Maintenance). */
 
 import { findKind } from "../catalog/entry/kinds.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
@@ -9,7 +9,7 @@ import { isListed } from "./membership/members.ts";
 import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
 import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts";
 
-/** Time that another node has for an answer. It is longer than a write of the journal takes, and shorter than callers wait. */
+/** Timeout for the other node's response. It is longer than a journal write takes and shorter than callers wait. */
 const MAINTAIN_TIMEOUT_MS = 5000;
 
 export interface MaintenanceCallsParts {
@@ -17,7 +17,7 @@ export interface MaintenanceCallsParts {
   readonly find: (nodeId: string) => MemberUpdate | undefined;
 }
 
-/** Routes orders to other nodes and from them. Its own calls have negative numbers, because those of membership are positive. */
+/** Sends maintenance overrides to other nodes and receives theirs. Its call numbers are negative, because the numbers of membership calls are positive. */
 export class MaintenanceCalls implements FabricPart {
   readonly #parts: MaintenanceCallsParts;
 
@@ -35,7 +35,7 @@ export class MaintenanceCalls implements FabricPart {
     this.#parts = parts;
   }
 
-  /** `maintained` follows with the same number, which is above 0 and new. */
+  /** Sends an override. `maintained` follows with the same `order` number, which must be new and above 0. */
   ask({ order, nodeId, maintain }: Extract<FabricInput, { kind: "maintain" }>, out: FabricOutput[]): void {
     const member = this.#parts.find(nodeId);
     if (member === undefined || !isListed(member.status)) {
@@ -51,7 +51,7 @@ export class MaintenanceCalls implements FabricPart {
     out.push({ kind: "maintained", order: -call, maintained: { response: answer, ...(refusal !== undefined && { refusal }) } });
   }
 
-  /** An order of another node. Only nodes of this cluster may give one. */
+  /** Handles an override from another node. Only nodes of this cluster may send one. */
   asked(call: number, request: MaintainRequest, out: FabricOutput[]): void {
     const { nodeId, clusterId } = this.#parts.self();
     const from = request.from.clusterId;
@@ -61,21 +61,21 @@ export class MaintenanceCalls implements FabricPart {
       return;
     }
     const why = isMeant
-      ? `node ${nodeId} is of cluster ${clusterId} and takes no orders from cluster ${from}`
-      : `this is node ${nodeId}, not ${request.targetNodeId}`;
+      ? `permission denied: node ${nodeId} of cluster ${clusterId} accepts no maintenance overrides from cluster ${from}`
+      : `wrong target node "${request.targetNodeId}": this is node ${nodeId}`;
     out.push({ kind: "answer", call, response: undefined, why });
   }
 }
 
-/** The keys of an order as texts. Undefined for one that no node has written. */
+/** The keys of an override as texts. Undefined when a key has an unknown kind or no cluster id. */
 export function keysOf({ keys }: Pick<MaintainRequest, "keys">): readonly KeyText[] | undefined {
   const known = keys.filter((key) => findKind(key.kind) !== undefined && key.clusterId !== "");
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the kind was looked up just now
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `findKind` checked the kind
   return known.length === keys.length ? known.map((key) => keyText(key as EntryKey)) : undefined;
 }
 
-/** A word of another node. Newer versions may have more. */
+/** Maps a reason from another node to one that this version knows. Newer versions may have more reasons. */
 export function reasonOf(word: string): ErrorReason {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it was looked up
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `hasOwn` checked it
   return Object.hasOwn(REASONS, word) ? (word as ErrorReason) : "internal";
 }

@@ -1,4 +1,7 @@
-/** Membership as a part of the fabric: it tells the other parts what changed, and its calls carry what this node knows of lost origins. */
+/**
+ * Membership as a part of the fabric. It sends membership changes to the other parts, and its push-pull calls also carry the lost origins
+ * that this node knows.
+ */
 
 import { bytesOfKeys, keysOfBytes, MAX_LOST_KEYS } from "../catalog/replica/lost-keys.ts";
 import { applyMarks, ownMarked } from "../catalog/replica/lost-marks.ts";
@@ -9,7 +12,7 @@ import type { BorderCount } from "./borders/border.ts";
 import type { Borders } from "./borders/borders.ts";
 import type { FabricOutput } from "./io-types.ts";
 import type { Links } from "./links/links.ts";
-import { isOwnLaterLife } from "./links/peer-auth.ts";
+import { isOwnLaterGeneration } from "./links/peer-auth.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership, MembershipInput } from "./membership/membership.ts";
 import type { MembershipOutput } from "./membership/process-instances.ts";
@@ -20,7 +23,7 @@ import type { FabricCallRequest, FabricCallResponse, LostWord, MemberFacts, Memb
 export interface MembershipPartParts {
   readonly list: FabricPartList;
   readonly membership: Membership;
-  readonly lost: Pick<LostWords, "told">;
+  readonly lost: Pick<LostWords, "attach">;
   readonly borders: Pick<Borders, "counts">;
   readonly links: Pick<Links, "isStopping">;
 }
@@ -39,16 +42,16 @@ export class MembershipPart implements FabricPart {
     lagged: (input, time, out) => this.give(input, time, out),
     facts: ({ facts }, time, out) => this.give({ kind: "facts", facts: withBorders(facts, this.#rooms.borders.counts) }, time, out),
     borderCounts: ({ counts }, time, out) => this.#changeCounts(counts, time, out),
-    up: ({ hello }, time, out) => this.give({ kind: "heardOf", member: hello }, time, out),
+    up: ({ hello }, time, out) => this.give({ kind: "linkUp", member: hello }, time, out),
     down: ({ hello, goodbye }, time, out) => {
-      if (goodbye === undefined) this.give({ kind: "doubted", nodeId: hello.nodeId }, time, out);
+      if (goodbye === undefined) this.give({ kind: "linkBroken", nodeId: hello.nodeId }, time, out);
     },
     memberChanged: ({ update }, _, out) => void out.push({ kind: "memberChanged", update }),
     memberForgotten: (forgotten, _, out) => void out.push(forgotten),
-    ownIdUsed: ({ told, toldBy }, _, out) => {
+    ownIdUsed: ({ told: own, toldBy }, _, out) => {
       const { self, replica } = this.#parts;
-      if (isOwnLaterLife(told, { address: self.address, generation: replica.self.generation }))
-        out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: told.generation });
+      if (isOwnLaterGeneration(own, { address: self.address, generation: replica.self.generation }))
+        out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: own.generation });
     },
   };
 
@@ -76,7 +79,7 @@ export class MembershipPart implements FabricPart {
     membership.handle(input, time, outputs);
     const request = input.kind === "asked" ? input.request : undefined;
     for (const output of outputs) {
-      if (output.kind === "call" || output.kind === "answer") out.push(lost.told(output, request));
+      if (output.kind === "call" || output.kind === "answer") out.push(lost.attach(output, request));
       else list.deliver(output, time, out);
     }
     if (outputs.some(({ kind }) => kind === "memberChanged")) list.deliver({ kind: "members" }, time, out);
@@ -90,13 +93,13 @@ export class MembershipPart implements FabricPart {
   }
 }
 
-/** What a node says of itself. A node without borders says nothing of them. */
+/** Adds the border counts to this node's facts. A node without borders sends none. */
 export function withBorders(facts: MemberFacts, borders: readonly BorderCount[]): MemberFacts {
   return borders.length === 0 ? facts : { ...facts, borders };
 }
 
-// What is told of lost origins, with every exchange of tables of members (semantics.md, Orphans).
-/** Keys in one answer: those of the origin that has most. */
+// Lost origins are sent with every push-pull exchange (semantics.md, Orphans).
+/** Maximum size of the keys in one response: enough for the origin with the most keys. */
 const MAX_ANSWER_BYTES = 4 * MAX_LOST_KEYS;
 
 interface LostWordsParts {
@@ -104,33 +107,33 @@ interface LostWordsParts {
   /** This node's cluster. */
   readonly clusterId: string;
   readonly members: { find(nodeId: string): MemberUpdate | undefined };
-  /** Whether somebody's word that this node wrote up to that number is to be believed, though its journal has not: seldom. */
+  /** Whether to believe a peer that this node wrote up to that number although its journal has no such records. This is rare. */
   readonly replication: { isLost(seq: number, time: Time): boolean };
 }
 
-/** Own entries looked at in one turn. */
+/** Number of own entries checked in one step. */
 const LOOKED_A_TURN = 250;
 
 export class LostWords implements FabricPart {
   readonly #parts: LostWordsParts;
   readonly #replica: Replica;
-  /** Own entries above this number are still to be looked at: a mark may hide them. */
+  /** Own entries above this number must still be checked, because a watermark may hide them. Undefined when no check is running. */
   #after: number | undefined;
 
   readonly handle: FabricHandlers = {
-    called: ({ request }, time, out) => this.heard(request, time, out),
-    replied: ({ response }, time, out) => this.heard(response, time, out),
+    called: ({ request }, time, out) => this.receive(request, time, out),
+    replied: ({ response }, time, out) => this.receive(response, time, out),
   };
 
   constructor(parts: LostWordsParts) {
     this.#parts = parts;
     this.#replica = parts.replica;
-    // A mark that came back with a snapshot.
+    // The watermark was restored from a snapshot.
     if (this.#replica.self.markedSeq > 0) this.#after = 0;
   }
 
-  /** The same output, with what this node knows. `asked`: what it answers. */
-  told<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T, asked?: FabricCallRequest): T {
+  /** Adds the lost origins that this node knows to a push-pull request or response. `asked`: the request that is answered. */
+  attach<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T, asked?: FabricCallRequest): T {
     const { lost } = this.#replica;
     if (lost.size === 0) return output;
     const words = lost.list.map((word) => this.#withNumber(word));
@@ -146,7 +149,7 @@ export class LostWords implements FabricPart {
     return keys === undefined ? word : { ...word, keysThrough: keys.through };
   }
 
-  /** With the keys that the asker said it does not know: the rest goes with the next answer. */
+  /** Adds the keys that the caller does not have, up to `MAX_ANSWER_BYTES`. The remaining keys go with a later response. */
   #withKeys(words: readonly LostWord[], asked: FabricCallRequest | undefined): readonly LostWord[] {
     if (asked?.kind !== "pushPull" || asked.takesLostKeys !== true) return words;
     const known = new Map((asked.lost ?? []).map(({ nodeId, generation, keysThrough = 0 }) => [`${nodeId}/${generation}`, keysThrough]));
@@ -160,20 +163,17 @@ export class LostWords implements FabricPart {
     });
   }
 
-  /**
-   * Takes in what another node says. What a cluster has lost it knows itself: others' nodes are not heard, as they are by nobody about anything
-   * of this cluster.
-   */
-  heard(said: FabricCallRequest | FabricCallResponse | undefined, time: Time, out: FabricOutput[]): void {
-    if (said?.kind !== "pushPull" || said.lost === undefined) return;
-    if (said.from.clusterId !== this.#parts.clusterId) return;
-    for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word, said.from.nodeId, time, out);
+  /** Handles the lost origins that another node sent. Only nodes of this cluster count, because each cluster tracks its own lost origins. */
+  receive(message: FabricCallRequest | FabricCallResponse | undefined, time: Time, out: FabricOutput[]): void {
+    if (message?.kind !== "pushPull" || message.lost === undefined) return;
+    if (message.from.clusterId !== this.#parts.clusterId) return;
+    for (const word of message.lost.slice(0, MAX_LOST)) this.#learn(word, message.from.nodeId, time, out);
     if (!applyMarks(this.#replica)) return;
     this.#after = 0;
     out.push({ kind: "changed" });
   }
 
-  /** Some of what marks hide of this node's own is to be ended, or put again. */
+  /** Reports own entries that a watermark hides, so that the driver ends them or writes them again. */
   look(_time: Time, out: FabricOutput[]): void {
     if (this.#after === undefined) return;
     const { storedRecords, next } = ownMarked(this.#replica, this.#after, LOOKED_A_TURN);
@@ -185,10 +185,15 @@ export class LostWords implements FabricPart {
     return this.#after === undefined ? NEVER : 0;
   }
 
-  #hear({ nodeId, generation, through, mark, keysThrough = 0, keys }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {
+  #learn(
+    { nodeId, generation, through, mark, keysThrough = 0, keys }: LostWord,
+    peerNodeId: string,
+    time: Time,
+    out: FabricOutput[],
+  ): void {
     const { lost, self } = this.#replica;
     if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > self.through) {
-      // Nobody can have forgotten what is not written yet: all that follows up to that number would be hidden everywhere.
+      // An unwritten record cannot be lost. If this were accepted, all later records up to that number would be hidden everywhere.
       if (this.#parts.replication.isLost(Math.max(through, mark), time))
         out.push({ kind: "generationLost", peerNodeId, seq: Math.max(through, mark) });
       return;
@@ -197,7 +202,7 @@ export class LostWords implements FabricPart {
     const isThere = member !== undefined && isListed(member.status) && member.generation === generation;
     const isOver = member !== undefined && (member.generation > generation || member.status === "left");
     if (isOver) return;
-    // Of one that is there only what stays hidden is of use; who is missing it hears it from us all.
+    // For a node that is present, only the watermark matters, up to which its records stay hidden. A node that lacks the origin's records gets them from all others.
     lost.note({ nodeId, generation, through: isThere ? mark : through, mark });
     const taken = keys === undefined ? undefined : keysOfBytes(keys, keysThrough);
     if (taken !== undefined) lost.noteKeys(`${nodeId}/${generation}`, taken);

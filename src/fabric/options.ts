@@ -1,4 +1,4 @@
-/** What the room's machine is made of, and its options. */
+/** The components of the fabric's state machine, and its options. */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { EntryBounds } from "../catalog/entry/names.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
@@ -25,52 +25,52 @@ export interface FabricOptions {
   readonly lifecycle: OriginLifecycleOptions;
   readonly readiness: ReadinessOptions;
   readonly policy: PolicyExchangeOptions;
-  /** A stop ends at the latest after so long, said goodbye or not. */
+  /** A stop ends after this time at the latest, even if not all goodbyes were sent. */
   readonly stopTimeoutMs: number;
-  /** For so long, or half of a stop that is shorter, a peer that is to have the policy before the last records is not told goodbye yet. */
+  /** A peer that must get the policy before the last records is sent no goodbye for this time, or for half of a shorter stop. */
   readonly heldGoodbyeMs: number;
 }
 
-/** What is not a setting, of the fabric as a whole. */
+/** Constants of the fabric as a whole that are not settings. */
 export const FABRIC_FIXED = { heldGoodbyeMs: 1000 } as const satisfies Partial<FabricOptions>;
 
 export interface FabricParts {
-  /** What this node says of itself; its generation is the replica's. */
+  /** The facts that this node announces about itself. The generation is the replica's. */
   readonly self: MemberFacts;
   readonly replica: Replica;
   readonly stamper: EntryStamper;
   readonly bounds: EntryBounds;
   readonly hlc: Hlc;
   readonly rng: Rng;
-  /** Fabric addresses to join by; this node's own is passed over. */
+  /** Fabric addresses of the seeds. This node's own address is skipped. */
   readonly seeds: readonly string[];
-  /** What rooms above this one say on links, after all that the fabric says itself; nothing when absent. */
+  /** Channels of other rooms, which send after all channels of the fabric. Absent: none. */
   readonly channels?: readonly LinkChannel[];
-  /** The clusters of other regions that the settings name; none when absent. */
+  /** The clusters of other regions that the settings name. Absent: none. */
   readonly borders?: readonly Border[];
-  /** What is said on border links; nothing when absent. */
+  /** The channels of border links. Absent: none. */
   readonly borderChannels?: readonly LinkChannel[];
-  /** What this node has of summaries. Absent of a node without a summary replica. */
+  /** The parts for the summary replica. Absent on a node without one. */
   readonly summaries?: SummaryParts | undefined;
-  /** Empty: none is asked for, and certificates or the loopback are the proof. */
+  /** Empty: no token is required, and certificates or a loopback connection are the proof. */
   readonly clusterToken: string;
-  /** A second token that peers may show, while the token is changed. */
+  /** A second token that peers may present while the token is being changed. */
   readonly otherToken?: string | undefined;
   readonly isInsecure: boolean;
-  /** Clusters beside our own whose policy is taken; none when absent. */
+  /** Other clusters whose policy is accepted. Absent: none. */
   readonly policyFrom?: readonly string[];
-  /** Peers prove nothing: neither token nor certificates. Then no policy is taken from them. */
+  /** Whether peers need no proof, neither a token nor a certificate. Then no policy is accepted from them. */
   readonly isOpen?: boolean;
-  /** This node runs checks, and takes over entries that have some. */
+  /** Whether this node runs checks and takes over entries with checks. */
   readonly runsChecks?: boolean;
-  /** Which other clusters are let in; every one of the region when absent. */
+  /** The other clusters that are allowed to connect. Absent: every cluster of the region. */
   readonly peerAuth?: PeerAuthSettings;
-  /** Monotonic ms at which the snapshot that the replica started with was right. Undefined without one. */
+  /** Monotonic ms at which the snapshot that the replica started with was current. Undefined without a snapshot. */
   readonly asOfMonoMs: number | undefined;
-  /** What earlier starts of this node were called; none without a disk. */
+  /** The boot names of earlier starts of this node. Absent without a disk. */
   readonly earlierBoots?: readonly string[] | undefined;
-  /** Starts of others that were accepted before this node was restarted. */
+  /** The starts of other nodes that were accepted before this node was restarted. */
   readonly acceptedStarts?: readonly AcceptedInstance[] | undefined;
-  /** The members of its own cluster before this node was restarted (`Roster`). */
+  /** The members of this node's cluster before this node was restarted (`MemberRoster`). */
   readonly remembered?: readonly string[] | undefined;
 }

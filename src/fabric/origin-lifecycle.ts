@@ -1,4 +1,4 @@
-/** How the state of members changes the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
+/** How the status of members changes the state of origins: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 
 import type { OriginStatus } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
@@ -7,7 +7,7 @@ import { ENTRIES } from "../catalog/replica/touch-sweeps.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { MemberRoster } from "./data-freshness.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
-import { isAlwaysTold, isListed } from "./membership/members.ts";
+import { isInEveryTable, isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
 import type { FabricHandlers, FabricPart } from "./part.ts";
 import type { Disproved } from "./replication/hearsay.ts";
@@ -15,15 +15,15 @@ import type { Replicator } from "./replication/replicator.ts";
 import type { SnapshotOrigin } from "./snapshot/codec.ts";
 import type { MemberUpdate, NodeRef } from "./wire/messages.ts";
 
-/** What is not a setting. */
+/** Constants that are not settings. */
 export const ORIGIN_LIFECYCLE_FIXED = {
-  /** At least this many origins must vanish for that. So the only node of a cluster is believed to be dead. */
+  /** Orphan protection needs at least this many vanished origins. So the only node of a cluster can be considered dead. */
   orphanProtectMinCount: 2,
-  /** The time that counts as "at once": the longest suspicion. */
+  /** Origins that vanish within this time count as vanishing together. It is the longest suspicion. */
   suspicionWindowMs: 30_000,
   /**
-   * A node that said that it restarts counts as away for this time, unless it greets before. A generation that its node has not named yet counts
-   * as live for this time.
+   * A node that announced a restart counts as restarting for this time, unless it sends a hello earlier. A generation that its node has
+   * not announced yet counts as live for this time.
    */
   restartMs: 30_000,
   /** Records visited in one tick, so that a large origin does not block the event loop. */
@@ -33,51 +33,54 @@ export const ORIGIN_LIFECYCLE_FIXED = {
 export interface OriginLifecycleOptions extends OptionsOf<typeof ORIGIN_LIFECYCLE_FIXED> {
   /** Orphans are served, ranked last, for this time. */
   readonly orphanGraceMs: number;
-  /** An origin that is away for this time is forgotten with its records. */
+  /** An origin whose node is gone for this time is forgotten, with its records. */
   readonly originForgetMs: number;
-  /** When more than this share of a cluster's origins vanishes at once, nothing of the cluster is hidden. */
+  /** When more than this share of a cluster's origins vanishes together, none of the cluster's entries is hidden. */
   readonly orphanProtectRatio: number;
 }
 
 export interface OriginLifecycleParts {
   readonly replica: Replica;
   readonly clusterId: string;
-  /** The members of the own cluster before this node was restarted. */
+  /** The members of this cluster before this node was restarted. */
   readonly remembered?: readonly string[] | undefined;
-  /** At most this many members are remembered. */
+  /** Maximum number of remembered members. */
   readonly maxMembers: number;
   readonly membership: Pick<Membership, "find" | "hasJoined">;
-  /** Forgets an origin in the replica and in the version vector, takes it again, and goes on after each slice of the work on many records. */
+  /** Forgets an origin in the replica and in the version vector, restores it, and continues after each slice of work on many records. */
   readonly replication: Pick<Replicator, "closed" | "forgetOrigin" | "hiddenElsewhere" | "readmit"> & {
     readonly disproved: Pick<Disproved, "step">;
   };
-  /** The held records may have changed: an origin may be forgotten. */
+  /** Called when the records of this node may have changed because an origin was forgotten. */
   readonly onChanged?: () => void;
 }
 
-/** Most nodes that are remembered as restarting. */
+/** Maximum number of nodes that are remembered as restarting. */
 const MAX_AWAY = 1000;
 
-/** Why an origin is not live. `kept`: its node stopped, no other node took over its static entries, and they stay until it is back. */
+/** Why an origin is not live. `kept`: its node stopped, no other node took over its static entries, and they stay until the node returns. */
 type OriginAbsence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
 const MAY_RETURN: readonly (OriginAbsence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
 
 interface OriginRow {
   readonly origin: Origin;
-  /** The cluster it belongs to. Empty until a member or a record names it. */
+  /** The cluster of the origin. Empty until a member or a record names it. */
   clusterId: string;
-  /** Undefined when it is live. */
+  /** Undefined when the origin is live. */
   absence: OriginAbsence | undefined;
-  /** Since when it is live or absent. */
+  /** The time since which the origin is live or absent. */
   sinceMonoMs: number;
-  /** It counts as live because it was live before this node restarted, and nothing is known of its node yet. */
+  /** The origin counts as live because it was live before this node restarted, and nothing is known about its node yet. */
   isPresumed: boolean;
-  /** Its generation is later than the one that its node named. It counts as live until then, and afterwards only if its node names it. Else `NEVER`. */
+  /**
+   * Set when the origin's generation is later than the one that its node announced. The origin counts as live until this time, and
+   * afterwards only if its node announces the generation. Otherwise `NEVER`.
+   */
   newsUntilMonoMs: number;
 }
 
 interface OriginCluster {
-  /** Ids of nodes that died lately, and when. A node that lost its disk several times has several origins, but counts once. */
+  /** The ids of nodes that died recently, and when. A node that lost its disk several times has several origins but counts once. */
   readonly vanished: Map<string, number>;
   /** While the cluster is protected: the number of its nodes with entries before they vanished. */
   protectedTotal: number | undefined;
@@ -86,22 +89,22 @@ interface OriginCluster {
 export class OriginLifecycle implements FabricPart {
   readonly #options: OriginLifecycleOptions;
   readonly #parts: OriginLifecycleParts;
-  /** The other nodes of this cluster, with those of which nothing is held. */
+  /** The other nodes of this cluster, including those without records here. */
   readonly roster: MemberRoster;
   readonly #rows = new Map<string, OriginRow>();
   readonly #clusters = new Map<string, OriginCluster>();
-  /** By node id, the monotonic ms until which the node counts as away. */
+  /** For each node id, the monotonic time in ms until which the node counts as restarting. */
   readonly #away = new Map<string, number>();
-  /** By origin id, since when the origin was away before this node restarted. */
+  /** For each origin id, the time since which the origin was absent before this node restarted. */
   #absentBefore: ReadonlyMap<string, number> = new Map();
-  /** Ids of origins that were over before this node restarted. */
+  /** The ids of origins that had ended before this node restarted. */
   #overBefore: ReadonlySet<string> = new Set();
-  /** Ids of the other origins from before this node restarted. They count as live until `#presumedUntilMonoMs`, or until a table of members comes. */
+  /** The ids of the other origins from before the restart of this node. They count as live until `#presumedUntilMonoMs`, or until a member table arrives. */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** All origins are to be reviewed. */
+  /** Whether all origins must be reviewed. */
   #isDue = true;
-  /** Origins whose first records came since the last tick. */
+  /** Origins whose first records arrived since the last tick. */
   readonly #fresh = new Set<Origin>();
   #nextMonoMs = NEVER;
 
@@ -110,7 +113,7 @@ export class OriginLifecycle implements FabricPart {
     down: ({ hello, goodbye }, time) => {
       if (goodbye === "restart") this.away(hello.nodeId, time);
     },
-    heard: ({ origin }) => this.heard(origin),
+    heard: ({ origin }) => this.recordsArrived(origin),
     memberChanged: ({ update }) => this.memberChanged(update),
   };
 
@@ -129,30 +132,30 @@ export class OriginLifecycle implements FabricPart {
     return { life: origin.life, absentWallMs, isOver: this.isOver(origin) };
   }
 
-  /** Whether records are still to be touched, withdrawn or dropped, for example because their origin was hidden. Meanwhile readers have no whole view. */
+  /** Whether records must still be updated, withdrawn or dropped, for example because their origin was hidden. Until then readers have no complete view. */
   get isSettling(): boolean {
     const { sweeps, isForgetting } = this.#parts.replica;
     return sweeps.isOwed || isForgetting;
   }
 
-  /** Whether an origin is over: its node has left, or lives in a later generation, so nobody writes it any more. */
+  /** Whether an origin has ended: its node has left or runs in a later generation, so no node writes to it any more. */
   isOver({ id }: Origin): boolean {
     const row = this.#rows.get(id);
     return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
   }
 
-  /** Whether this node holds records of an origin that may still be written elsewhere. */
+  /** Whether this node has records of an origin to which another node may still write. */
   get isAnybodyElsewhere(): boolean {
     const { origins, self } = this.#parts.replica;
     return origins.values().some((origin) => origin.nodeId !== self.nodeId && !this.isOver(origin));
   }
 
-  /** Whether a node is away that has not said goodbye. It may come back with its old records, or with its first ones. */
+  /** Whether a node is absent that has not left for good. It may return with its old records, or with its first ones. */
   get isAnybodyAway(): boolean {
     return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
 
-  /** Clusters of which nothing is hidden now, because so many of their origins vanished at once. */
+  /** Clusters of which no entry is hidden now, because too many of their origins vanished together. */
   protectedClusters(): readonly string[] {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
   }
@@ -165,8 +168,9 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * To be called after a restart, before the first tick, with the origins that were already away and since when (monotonic ms). Their clocks go
-   * on. The others were live. If they were shown as orphaned and then live again, readers would hear of a failure that did not happen.
+   * Restores the state from before a restart. Must be called before the first tick, with the origins that were already absent and since
+   * when (monotonic ms). Their timeouts continue. The other origins were live. If they were shown as orphaned and then live again,
+   * readers would see a failure that did not happen.
    */
   resume(absentBefore: ReadonlyMap<string, number>, overBefore: ReadonlySet<string>, presumedUntilMonoMs: number): void {
     this.#overBefore = overBefore;
@@ -177,9 +181,9 @@ export class OriginLifecycle implements FabricPart {
       if (!absentBefore.has(id) && !overBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
   }
 
-  /** Records of an origin came. They may be its first. */
-  // HOT: once a frame.
-  heard({ nodeId, generation }: NodeRef): void {
+  /** Records of an origin arrived. They may be its first ones. */
+  // HOT: runs for each frame of records.
+  recordsArrived({ nodeId, generation }: NodeRef): void {
     const id = `${nodeId}/${generation}`;
     const { replica } = this.#parts;
     const origin = this.#rows.has(id) ? undefined : replica.origins.get(id);
@@ -191,24 +195,24 @@ export class OriginLifecycle implements FabricPart {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
     this.roster.memberChanged(update);
-    if (isAlwaysTold(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.replication.readmit(nodeId, generation);
+    if (isInEveryTable(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.replication.readmit(nodeId, generation);
     lost.memberChanged({ nodeId, generation }, status);
     this.#isDue = true;
   }
 
-  /** The node said that it restarts. */
+  /** Notes that a node announced a restart. */
   away(nodeId: string, time: Time): void {
     if (this.#away.size >= MAX_AWAY) return;
     this.#away.set(nodeId, time.monoMs + this.#options.restartMs);
     this.#isDue = true;
   }
 
-  /** The node has greeted us. */
+  /** Notes that a node sent a hello to this node. */
   back(nodeId: string): void {
     if (this.#away.delete(nodeId)) this.#isDue = true;
   }
 
-  /** This node stood still. Nodes that are away have that much longer to come back. */
+  /** Gives absent nodes more time to return, by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) {
       if (row.absence !== undefined) row.sinceMonoMs += byMs;
@@ -230,7 +234,7 @@ export class OriginLifecycle implements FabricPart {
     if (time.monoMs < this.nextDeadlineMs()) return;
     const outputCount = out.length;
     let isChanged = false;
-    // A new origin may end the protection of a cluster. Where no cluster has vanished nodes, a new origin must not cost a review of all others.
+    // A new origin may end the protection of a cluster. When no cluster has vanished nodes, a new origin must not cause a review of all others.
     const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
     if (this.#isDue || concernsAll || time.monoMs >= this.#nextMonoMs) {
       this.#isDue = false;
@@ -250,7 +254,7 @@ export class OriginLifecycle implements FabricPart {
     if (out.length > outputCount) this.#parts.onChanged?.();
   }
 
-  // ---- deciding ----
+  // ---- reviewing ----
 
   #review(time: Time, out: FabricOutput[]): boolean {
     for (const [nodeId, untilMonoMs] of this.#away) if (time.monoMs >= untilMonoMs) this.#away.delete(nodeId);
@@ -261,7 +265,7 @@ export class OriginLifecycle implements FabricPart {
     this.#reviewClusters(time, out);
     let isChanged = false;
     this.#nextMonoMs = Math.min(this.roster.tick(time), ...this.#away.values());
-    // If nobody asked whether an origin is presumed, they are still in the set.
+    // `#isPresumed` clears expired origins only when it is called, so the set may still contain some.
     if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
     else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
     for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
@@ -279,7 +283,7 @@ export class OriginLifecycle implements FabricPart {
     if (row === undefined) {
       row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
       this.#rows.set(origin.id, row);
-      // A node that was gone before this node heard of it did not vanish now.
+      // A node that was gone before this node learned of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
       row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#awaySince(origin, time));
     }
@@ -306,8 +310,8 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * Since when an origin is away that was never seen live here. An origin that all others hide is not shown here for another grace. Each node
-   * decides by itself when it forgets the origin.
+   * The time since which an origin is absent that this node never saw live. An origin that all other nodes hide is not shown here for
+   * another grace period. Each node decides for itself when it forgets the origin.
    */
   #awaySince({ id }: Origin, { monoMs }: Time): number {
     const elsewhereMonoMs = this.#parts.replication.hiddenElsewhere.has(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
@@ -315,8 +319,8 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * The news that a node lives in a new generation may come after the records of that generation, by as long as a restart takes. If it has not
-   * come by then, the node went back to an earlier generation, or another node invented this one.
+   * The announcement of a node's new generation may arrive after the records of that generation, by up to the duration of a restart. If it has
+   * not arrived by then, the node returned to an earlier generation, or another node forged this one.
    */
   #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: OriginRow | undefined, { monoMs }: Time): number {
     if (member === undefined || !isListed(member.status) || generation <= member.generation) return NEVER;
@@ -342,14 +346,14 @@ export class OriginLifecycle implements FabricPart {
   }
 
   #setAbsence(row: OriginRow, absence: OriginAbsence | undefined, time: Time): void {
-    // The reason may become clearer later. The time since when it is absent does not change by that.
+    // The reason may become more precise later. The time of absence does not restart then.
     if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
     row.absence = absence;
     if (absence === undefined) this.#change(row, "live");
     else if (row.origin.life === "live" || absence === "kept") this.#change(row, "orphaned");
   }
 
-  /** Hides or forgets an absent origin when its time has come. */
+  /** Hides or forgets an absent origin when it is due. */
   #age(row: OriginRow, time: Time, out: FabricOutput[]): boolean {
     const { replica } = this.#parts;
     if (replica.origins.get(row.origin.id) !== row.origin) {
@@ -363,7 +367,7 @@ export class OriginLifecycle implements FabricPart {
     const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
       this.#change(row, "hidden");
-      // All its records are hidden first, and origins are forgotten one after the other.
+      // First all records of the origin are hidden. Origins are forgotten one at a time.
       if (replica.isForgetting || replica.sweeps.isOwedTo(row.origin)) {
         this.#isDue = true;
         return false;
@@ -395,11 +399,11 @@ export class OriginLifecycle implements FabricPart {
     return cluster;
   }
 
-  /** The number of these nodes that are back in another generation without records so far. */
+  /** The number of these nodes that returned in another generation and have no records so far. */
   #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
-    const heard = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
-    const isBack = ({ nodeId }: Origin) => !heard.has(nodeId) && isListed(this.#parts.membership.find(nodeId)?.status ?? "left");
+    const seen = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
+    const isBack = ({ nodeId }: Origin) => !seen.has(nodeId) && isListed(this.#parts.membership.find(nodeId)?.status ?? "left");
     const back = rows.filter(({ origin, absence }) => absence === "replaced" && nodeIds.has(origin.nodeId) && isBack(origin));
     return new Set(back.map(({ origin }) => origin.nodeId)).size;
   }
@@ -420,7 +424,7 @@ export class OriginLifecycle implements FabricPart {
         out.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
         cluster.protectedTotal = undefined;
         vanished.clear();
-        // Nodes that are still missing have as long to come back as if they had vanished now, because a cluster takes time to heal.
+        // Nodes that are still missing get as much time to return as if they had vanished now, because a cluster needs time to recover.
         for (const row of this.#rows.values())
           if (row.clusterId === clusterId && row.absence !== undefined && row.absence !== "replaced") row.sinceMonoMs = time.monoMs;
       }
@@ -433,7 +437,7 @@ export class OriginLifecycle implements FabricPart {
     for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
   }
 
-  /** Number of live origins of a cluster. It counts this node. */
+  /** Number of live origins of a cluster. Includes this node. */
   #liveCount(clusterId: string): number {
     let count = clusterId === this.#parts.clusterId ? 1 : 0;
     for (const row of this.#rows.values()) if (row.clusterId === clusterId && row.absence === undefined) count += 1;

@@ -1,4 +1,4 @@
-/** A part of the fabric, and the news that parts have for each other. A new part is a file that implements `FabricPart`, and a row in `parts.ts`. */
+/** The interface of a part of the fabric, and the messages between parts. A new part is a file that implements `FabricPart`, and a row in `parts.ts`. */
 import type { MachinePart, MachineParts, PartHandlers } from "../lib/machine-part.ts";
 import type { BorderCount } from "./borders/border.ts";
 import type { FabricInput, FabricOutput, LinkId } from "./io-types.ts";
@@ -7,31 +7,31 @@ import type { Goodbye, Hello, MemberStatus, MemberUpdate, NodeRef, PeerIdentity 
 type AskedInput = Extract<FabricInput, { readonly kind: "asked" }>;
 type AnsweredInput = Extract<FabricInput, { readonly kind: "answered" }>;
 
-/** Each kind reaches the parts that handle it, in the order of the list. */
+/** Each kind is delivered to the parts that handle it, in the order of the list. */
 export type FabricNews =
-  /** A call of a node that may call this one. */
+  /** A call from a node that is allowed to call this one. */
   | ({ readonly kind: "called" } & Omit<AskedInput, "kind">)
-  /** The answer to a call of this node, without the response of a foreign node. */
+  /** The answer to a call of this node. The response is removed if a foreign node sent it. */
   | ({ readonly kind: "replied" } & Omit<AnsweredInput, "kind">)
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
-  /** The table of members changed. Follows all news of single members. */
+  /** The member table changed. Follows all messages about single members. */
   | { readonly kind: "members" }
-  /** A node was asked to exchange tables, is there, and does not talk to this node. */
+  /** A node was asked for a push-pull exchange, is up, and refused this node. */
   | { readonly kind: "turnedAway"; readonly address: string; readonly why: string }
-  /** The node at that address exchanged tables with this node. */
+  /** The node at that address did a push-pull exchange with this node. */
   | { readonly kind: "letIn"; readonly address: string }
-  /** Other nodes know this node's id with a later incarnation or another address. Sent as seldom as the operator is told. */
+  /** Other nodes know this node's id with a later incarnation or another address. Sent as rarely as the event for the operator. */
   | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string }
   /** Links are wanted to these members, and to no others. */
   | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
-  /** Both sides have greeted, this node not before `greetedMonoMs`. */
+  /** Both sides have sent their hello, this node not before `greetedMonoMs`. */
   | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly identity: PeerIdentity; readonly greetedMonoMs: number }
-  /** A link that was up is down. `goodbye` is the peer's reason, undefined when it gave none. */
+  /** A link that was up is down. `goodbye` is the peer's reason. Undefined when the peer gave none. */
   | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined }
-  /** This node lacks nothing of what the peer had at that time. */
+  /** This node has everything that the peer had at that time. */
   | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
-  /** Records of an origin came. They may be its first. */
+  /** Records of an origin arrived. They may be its first ones. */
   | { readonly kind: "heard"; readonly origin: NodeRef }
   /** This node's links to other regions changed. */
   | { readonly kind: "borderCounts"; readonly counts: readonly BorderCount[] };

@@ -27,7 +27,7 @@ import { ReplicationChannel } from "./replication/link-replication.ts";
 import { Replicator } from "./replication/replicator.ts";
 import { SummaryChannel } from "./summaries/channel.ts";
 
-/** What the fabric is made of. */
+/** All parts of the fabric. */
 export type FabricRooms = ReturnType<typeof roomsOf>;
 
 export function roomsOf(options: FabricOptions, parts: FabricParts) {
@@ -44,12 +44,17 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const onCounts: BordersParts["onCounts"] = (counts, time, out) => list.deliver({ kind: "borderCounts", counts }, time, out);
   const atBorders = { here, nodeId, self: facts, rng: rng.fork("borders"), borders: named, channels: borderChannels, onCounts };
   const borders = new Borders(options.borders, atBorders);
-  const told = withBorders(self, borders.counts);
-  const membership = new Membership(told, rng.fork("membership"), options.membership, { ...parts, foreigners });
+  const announced = withBorders(self, borders.counts);
+  const membership = new Membership(announced, rng.fork("membership"), options.membership, { ...parts, foreigners });
   const links = new Links(options.links, {
     self: facts,
     members: () => membership.listed(),
-    facts: () => ({ isReady: readiness.isReady, runsChecks, holdsSummaries: summaries !== undefined, policyFrom: policySources.told }),
+    facts: () => ({
+      isReady: readiness.isReady,
+      runsChecks,
+      holdsSummaries: summaries !== undefined,
+      policyFrom: policySources.acceptedOthers,
+    }),
     peerAuth,
     refusalOfStart: (hello, time) => refusalOfStart(hello, membership.startOf(hello, time)),
     isStranger: (hello) => membership.isStranger(hello),
@@ -80,8 +85,8 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const age = { freshness, asOfMonoMs: parts.asOfMonoMs, mayBeBehind: () => lifecycle.isAnybodyElsewhere };
   const readiness = new FabricReadiness(options.readiness, { ...age, hasSeeds });
   const calls = new CallGuard(peerAuth);
-  const said = { list, options, parts, seal, peerAuth, calls, foreigners, policySources, borders, membership, links, multiplexer };
-  return { ...said, replication, policy, exchanges, summaries, leaving, channels, lifecycle, freshness, readiness };
+  const common = { list, options, parts, seal, peerAuth, calls, foreigners, policySources, borders, membership, links, multiplexer };
+  return { ...common, replication, policy, exchanges, summaries, leaving, channels, lifecycle, freshness, readiness };
 }
 
 /** Fills the list with the parts, in the order in which they work. A new part is a row here; a channel is a row of `channels` above. */
@@ -113,14 +118,14 @@ export function addParts(rooms: FabricRooms): GracefulStop {
   return stopping;
 }
 
-/** Calls of strangers, and answers of foreign nodes, reach no other part. */
+/** Keeps calls from unknown callers and responses of foreign nodes away from all other parts. */
 function guardRow({ calls, list }: FabricRooms): FabricPart {
   return {
     handle: {
       asked: (asked, time, out) => {
         if (calls.admits(asked, time, out)) list.deliver({ ...asked, kind: "called" }, time, out);
       },
-      answered: (answered, time, out) => list.deliver({ ...calls.heard(answered, time, out), kind: "replied" }, time, out),
+      answered: (answered, time, out) => list.deliver({ ...calls.filterAnswer(answered, time, out), kind: "replied" }, time, out),
     },
   };
 }
@@ -148,7 +153,7 @@ function readinessRow({ readiness, freshness, membership, parts }: FabricRooms):
       turnedAway: (met, time) => readiness.met(met, time),
       letIn: (met, time) => readiness.met(met, time),
     },
-    look: (time) => readiness.tick({ hasPeers, areSeedsHeard: membership.areSeedsHeard }, time),
+    look: (time) => readiness.tick({ hasPeers, areSeedsTried: membership.areSeedsTried }, time),
     nextDeadlineMs: () => readiness.nextDeadlineMs(),
     postpone: (byMs) => readiness.postpone(byMs),
   };
@@ -168,7 +173,7 @@ function channelsRow({ multiplexer, links, peerAuth }: FabricRooms): FabricPart 
 }
 
 function bordersRow({ borders, membership, readiness }: FabricRooms): FabricPart {
-  // The other border nodes of the region are known. Before that each would take itself for the only one.
+  // Whether the other border nodes of the region are known. Before that, each border node would assume that it is the only one.
   let hasBegun = false;
   return {
     handle: {
@@ -192,7 +197,7 @@ function bordersRow({ borders, membership, readiness }: FabricRooms): FabricPart
   };
 }
 
-/** Comes last: what the channels did may have brought this node in step. */
+/** Comes last, because the work of the channels may have brought this node in sync. */
 function caughtUpRow({ readiness, policySources, policy, multiplexer, membership, options, parts }: FabricRooms): FabricPart {
   const { maxLinks } = options.links;
   return {

@@ -1,10 +1,10 @@
-/** What is known of the other end of a link, as far as the policy is concerned: whose it is, the heads it told, and which of these may follow ours. */
+/** The policy state of one link: the peer, the policy heads that it announced, and which of them may follow this node's own. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { isSamePlace } from "../policy/versions/version.ts";
 import type { PolicyOfferSource } from "./policy-offer-sources.ts";
 import type { PolicyHead } from "./wire/messages.ts";
 
-/** The other end of a link, as far as the policy is concerned. */
+/** The other end of a link, with its role in the exchange of policies. */
 export interface PolicyPeer {
   readonly nodeId: string;
   readonly clusterId: string;
@@ -13,28 +13,28 @@ export interface PolicyPeer {
 
 export const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };
 
-/** What was said on a link, both ways. */
+/** The state of the policy exchange on one link, in both directions. */
 export class PolicyLink {
   readonly peer: PolicyPeer;
-  /** The newest head it told that may be asked for. */
-  heard: PolicyHead | undefined;
-  /** The newest head it told, whatever is thought of it. */
+  /** The newest head that the peer announced and that may be requested. */
+  announced: PolicyHead | undefined;
+  /** The newest head that the peer announced, even if this node rejects it. */
   latest: PolicyHead | undefined;
-  /** The last head of ours that it says it does not take: so that one is settled, and holds up no records. */
+  /** The last head of this node that the peer declined. It is settled, and no longer delays the peer's records. */
   settled: PolicyHead | undefined;
-  /** The last head of it that it was told is not taken here. */
-  toldSettled: PolicyHead | undefined;
-  /** The last head told to it. */
-  told: PolicyHead | undefined;
-  /** The number it asks for, until its bytes are read. */
+  /** The last head of the peer that this node reported as declined. */
+  sentSettled: PolicyHead | undefined;
+  /** The last head of this node that was sent to the peer. */
+  sent: PolicyHead | undefined;
+  /** The version number that the peer requested, until its bytes are read. */
   wanted = 0;
-  /** What is being sent to it. */
+  /** The version that is being sent to the peer. */
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
-  /** A head whose number is too far above ours; it is not taken as heard. */
+  /** A head whose number is too far above this node's. It does not count as announced. */
   tooFar: PolicyHead | undefined;
-  /** Transfers from it that were no good, and versions of it that were refused. */
+  /** Failed transfers from the peer, and versions of it that were refused. */
   strikes = 0;
-  /** What was asked for and did not come, since the last that came. */
+  /** Requests that the peer did not answer in time, since its last complete transfer. */
   missedCount = 0;
   conflictCount = 0;
   notTakenCount = 0;
@@ -44,15 +44,15 @@ export class PolicyLink {
   }
 }
 
-/** Why no policy is taken from a peer; empty when it is. */
+/** Why this node accepts no policy from a peer. Empty when it accepts one. */
 export function whyNot({ source, clusterId }: PolicyPeer): string {
-  if (source === "open") return "the fabric of this node has neither token nor certificates";
-  return source === "foreign" ? `policy.accept_from does not name its cluster, ${clusterId}` : "";
+  if (source === "open") return "this node's fabric has neither a token nor certificates";
+  return source === "foreign" ? `policy.accept_from does not list the peer's cluster ${clusterId}` : "";
 }
 
-/** A node that has no version takes a number below this; far above it there is room for all that follow. */
+/** A node without a policy accepts a number below this limit, which leaves room for all later numbers. */
 const FIRST_NUMBER_LIMIT = 2 ** 52;
-/** How far above its own number a node takes another: who makes numbers up cannot use up those that follow. */
+/** Largest jump in version number that is accepted from a peer, so that a forged number cannot exhaust the range. */
 export const MAX_NUMBER_STEP = 1_000_000;
 
 export function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
@@ -61,7 +61,7 @@ export function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
   return isNumber && nodeId.length <= NODE_BOUNDS.maxIdLength && /^[0-9a-f]{64}$/.test(checksum);
 }
 
-/** Whether it is a head, of a number that may follow `ourNumber`. */
+/** Whether this is a valid head whose number may follow `ourNumber`. */
 export function isWithin(head: PolicyHead, ourNumber: number): boolean {
   return isHead(head) && (ourNumber === 0 ? head.number < FIRST_NUMBER_LIMIT : head.number <= ourNumber + MAX_NUMBER_STEP);
 }
@@ -70,9 +70,7 @@ export function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
   return `${number} ${hlc} ${nodeId} ${checksum}`;
 }
 
-/** How a version differs from the head it was offered under; empty when it does not. */
+/** How a version differs from the head under which it was offered. Empty when it matches. */
 export function differing(head: PolicyHead, facts: PolicyHead): string {
-  return isSamePlace(head, facts)
-    ? ""
-    : `it is version ${facts.number} of ${facts.nodeId === "" ? "nobody" : facts.nodeId}, not what its head says`;
+  return isSamePlace(head, facts) ? "" : `the content is version ${facts.number} of node "${facts.nodeId}", which does not match its head`;
 }

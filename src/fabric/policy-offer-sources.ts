@@ -1,13 +1,16 @@
-/** Whose policy a node takes: that of its own cluster and of the clusters that its settings accept, with the policies that these took (semantics.md, Policy). */
+/**
+ * The clusters whose policy this node accepts: its own and those that its settings name, including policies that these clusters accepted
+ * from others (semantics.md, Policy).
+ */
 import type { CaughtUp } from "./readiness.ts";
 import type { Hello } from "./wire/messages.ts";
 
-/** What a peer is to this node when it offers a policy. */
+/** How this node treats a policy that a peer offers. */
 export type PolicyOfferSource =
   | "accepted"
-  /** It belongs to a cluster that is not accepted, and its policy is ignored. */
+  /** The peer belongs to a cluster that is not accepted. Its policy is ignored. */
   | "foreign"
-  /** This node's fabric is open. No policy is taken, so beside a peer with a policy this node would show what that policy hides. */
+  /** This node's fabric is open, so it accepts no policy. Next to a peer with a policy, this node would show entries that the policy hides. */
   | "open";
 
 interface PeerLocation {
@@ -32,14 +35,15 @@ export class PolicyOfferSources {
   }
 
   /** The accepted other clusters, for the hello of this node. */
-  get told(): readonly string[] {
+  get acceptedOthers(): readonly string[] {
     return [...this.#accepted].filter((clusterId) => clusterId !== this.#clusterId);
   }
 
   /**
-   * The peers that count, of those that this node has caught up with. While its own cluster has other members, only these count, because only they have
-   * everything that this node must have. Otherwise peers of clusters whose policy is taken count, as long as there are any and this node has no policy,
-   * because this node must not show what they hide. Members of other regions do not count.
+   * Selects the peers that count among those that this node has caught up with. While its own cluster has other members, only these
+   * count, because only they have everything that this node must have. Otherwise peers of clusters whose policy is accepted count, as
+   * long as there are any and this node has no policy, because this node must not show entries that their policy hides. Members of other
+   * regions do not count.
    */
   caughtUp(
     peers: readonly Hello[],
@@ -53,12 +57,15 @@ export class PolicyOfferSources {
       ownCount > 0 ? clusterId === this.#clusterId : isAnyTaken || this.of(clusterId) !== "foreign";
     const hellos = peers.filter(counts);
     const readyCount = hellos.filter(({ isReady }) => isReady).length;
-    // Above this number a node has links to some members only.
+    // Above this number a node has links to only some of the members.
     const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
     return { count: hellos.length, readyCount, wantedCount };
   }
 
-  /** Whether a policy that is applied here comes into force in a cluster, directly or by way of clusters that it accepts, as far as linked nodes tell. */
+  /**
+   * Whether a policy that is applied here comes into force in a cluster, directly or through clusters that it accepts, according to the
+   * hellos of linked nodes.
+   */
   reaches(target: string, hellos: readonly Hello[]): boolean {
     const reached = new Set([this.#clusterId]);
     for (let before = 0; before < reached.size; ) {

@@ -1,7 +1,7 @@
 /**
- * How the policy travels (semantics.md, Policy): every link tells its newest head, who is behind asks for the version, checks it
- * and tells its own links in turn. Who does not take it says so, since it is given no records before. Which of two versions wins is
- * `policy/versions/version.ts`'s to say.
+ * Distribution of the policy (semantics.md, Policy). Each node announces its newest head on every link. A node that is behind requests
+ * the version, checks it, and then announces it on its own links. A node that does not accept a version declines it, because its peer
+ * holds back records until it has the version or declines it. `policy/versions/version.ts` decides which of two versions is newer.
  */
 
 import { BoundedMap } from "../lib/bounded-map.ts";
@@ -16,28 +16,31 @@ import { ANY_PEER, differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf, PolicyL
 import type { PolicyOfferSource } from "./policy-offer-sources.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
 
-/** What is not a setting. */
+/** Constants that are not settings. */
 export const POLICY_EXCHANGE_FIXED = {
-  /** An encoded version is at most this long. */
+  /** Maximum size of an encoded version. */
   maxBytes: POLICY_BOUNDS.maxVersionBytes,
-  /** Bytes of a version in one frame, which is at most 256 KiB with its envelope. Small, so that over a slow link one comes within `patienceMs`. */
+  /**
+   * Bytes of a version in one frame, which is at most 256 KiB with its envelope. The part is small so that it arrives within `patienceMs`
+   * even on a slow link.
+   */
   partBytes: 32 * 1024,
-  /** A peer that sends no part, and a shell that does not answer, is given up after so long. */
+  /** Timeout for a peer that sends no part, and for a shell that does not respond. */
   patienceMs: 10_000,
-  /** Transfers against the rules after which a link is not asked any more. */
+  /** Number of invalid transfers after which nothing more is requested on a link. */
   maxStrikes: 3,
 } as const;
 
 export type PolicyExchangeOptions = OptionsOf<typeof POLICY_EXCHANGE_FIXED>;
 
-/** What comes over one link may be news for all others. */
+/** A frame on one link may concern all other links. */
 const NEWS: readonly ChannelNews[] = [{ kind: "forAll" }];
-/** Heads remembered that cannot be put in force here. */
+/** Maximum number of remembered heads that could not be put in force here. */
 const MAX_UNUSABLE = 64;
-/** Concurrent versions told of a link: one that makes up heads must not fill the audit. */
+/** Maximum number of conflicting versions reported per link, so that a peer that forges heads cannot fill the audit log. */
 const MAX_CONFLICTS = 8;
 
-/** A version that is newer than ours and not taken. */
+/** A version that is newer than this node's and that it does not accept. */
 export interface RefusedVersion {
   readonly head: PolicyHead;
   readonly peer: PolicyPeer;
@@ -48,7 +51,7 @@ interface PolicyFetch {
   readonly link: LinkId;
   head: PolicyHead;
   isAsked: boolean;
-  /** Its link was asked before, and may send parts of that still. */
+  /** Whether the version was requested on this link before. Parts of the earlier transfer may still arrive. */
   readonly isAgain: boolean;
   /** Undefined until the first part. */
   bytes: Uint8Array | undefined;
@@ -63,7 +66,7 @@ export interface PolicyExchangeParts {
   readonly wake?: () => void;
 }
 
-/** The policy as a channel of the links. */
+/** The exchange of policies, as a channel of the links. */
 export class PolicyExchange implements LinkChannel<PolicyFrame> {
   readonly kinds = ["policyHead", "policyWanted", "policySettled", "policyPart"] as const;
   readonly speaks = "in turn";
@@ -72,14 +75,14 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, PolicyLink>();
   #fetch: PolicyFetch | undefined;
-  /** The last one that was late: the rest may still be on its way. */
+  /** The last fetch that timed out. Its remaining parts may still arrive. */
   #late: PolicyFetch | undefined;
-  /** Handed to the shell, which has not answered. */
+  /** The version that was passed to the shell, which has not responded yet. */
   #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
   /** Names of heads that could not be put in force here. */
   readonly #unusable = new BoundedMap<string, true>(MAX_UNUSABLE);
-  #notTakenTold: PolicyHead = NO_PLACE;
-  /** Transfers refused since the start: not what their head said, or against the rules. */
+  #reportedNotTaken: PolicyHead = NO_PLACE;
+  /** Number of refused heads and transfers since the start: malformed, or not matching their head. */
   refusedCount = 0;
 
   readonly handle: FabricHandlers = {
@@ -102,23 +105,23 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#parts = { sourceOf: () => "accepted", wake: () => {}, ...parts };
   }
 
-  /** The newest version kept here; number 0: none. */
+  /** The newest version of this node. Number 0 means that there is none. */
   get head(): PolicyHead {
     return this.#head;
   }
 
-  /** Whether the link's peer has told its head, and nothing newer than ours is still to be had from it. */
+  /** Whether the link's peer has announced its head and has no newer version that this node could fetch. */
   isSettledWith(link: LinkId): boolean {
     const state = this.#links.get(link);
-    if (state?.heard === undefined) return false;
-    // Without the policy that the peer has, this node would show what that hides.
-    if (state.peer.source === "open") return state.heard.number === 0;
+    if (state?.announced === undefined) return false;
+    // Without the peer's policy, this node would show entries that the policy hides.
+    if (state.peer.source === "open") return state.announced.number === 0;
     return !this.#isOffer(state) && this.#adopting === undefined;
   }
 
   /**
-   * Whether the peer has neither our newest version nor refused it. Until then it is held: it gets no records, because they may show what the policy
-   * hides.
+   * Whether the peer neither has this node's newest version nor declined it. Until then the peer gets no records, because they may
+   * include entries that the policy hides.
    */
   isBehind(link: LinkId): boolean {
     const state = this.#links.get(link);
@@ -137,10 +140,10 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
         return NEWS;
       },
       hasWork: () => this.hasWork(link),
-      // Nothing is due on one link alone: the exchange looks at its clock for all of them.
+      // A single link has no deadlines: `look` checks the deadlines for all links.
       tick: () => {},
       nextDeadlineMs: () => NEVER,
-      // Without the policy that the peer has, this node would show what the cluster hides.
+      // Without the peer's policy, this node would show entries that the cluster hides.
       get isCaughtUp() {
         return isCaughtUp();
       },
@@ -162,7 +165,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     if (state === undefined) return;
     switch (frame.kind) {
       case "policyHead":
-        this.#hear(link, state, frame.head, out);
+        this.#receiveHead(link, state, frame.head, out);
         break;
       case "policyWanted":
         this.#wanted(state, frame.number, out);
@@ -177,12 +180,12 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#choose();
   }
 
-  /** The next frame for a link, or undefined. */
+  /** Returns the next frame for a link, or undefined when there is none now. */
   next(link: LinkId, time: Time): PolicyFrame | undefined {
     const state = this.#links.get(link);
     if (state === undefined) return undefined;
-    if (state.told === undefined || !isSamePlace(state.told, this.#head)) {
-      state.told = this.#head;
+    if (state.sent === undefined || !isSamePlace(state.sent, this.#head)) {
+      state.sent = this.#head;
       return { kind: "policyHead", head: this.#head };
     }
     const fetch = this.#fetch;
@@ -192,7 +195,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
       return { kind: "policyWanted", number: fetch.head.number };
     }
     if (this.#isSettling(state)) {
-      state.toldSettled = state.latest;
+      state.sentSettled = state.latest;
       return { kind: "policySettled", head: state.latest };
     }
     return this.#nextPart(state);
@@ -201,11 +204,11 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   hasWork(link: LinkId): boolean {
     const state = this.#links.get(link);
     if (state === undefined) return false;
-    const isNews = state.told === undefined || !isSamePlace(state.told, this.#head);
+    const isNews = state.sent === undefined || !isSamePlace(state.sent, this.#head);
     return isNews || state.sending !== undefined || this.#isSettling(state) || (this.#fetch?.link === link && !this.#fetch.isAsked);
   }
 
-  /** The newest version kept here is another now: applied here, or adopted. */
+  /** Handles a change of this node's newest version: a policy was applied here, or adopted from a peer. */
   headChanged(head: PolicyHead): void {
     if (this.#adopting !== undefined && !isNewer(this.#adopting.head, head)) this.#adopting = undefined;
     this.#head = head;
@@ -213,7 +216,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#choose();
   }
 
-  /** The shell could not put an offered version in force: it is not asked for again. */
+  /** Handles a version that the shell could not put in force. It is not requested again. */
   refused(head: PolicyHead, detail: string, out: FabricOutput[]): void {
     if (this.#adopting !== undefined && isSamePlace(this.#adopting.head, head)) this.#adopting = undefined;
     this.#unusable.set(nameOf(head), true);
@@ -221,16 +224,16 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#choose();
   }
 
-  /** The bytes that `readPolicy` asked for; undefined when they are not there any more. */
+  /** Handles the bytes that `readPolicy` requested. Undefined when this node no longer has that version. */
   read(number: number, bytes: Uint8Array | undefined): void {
     const head = this.#head;
     for (const state of this.#links.values()) {
       if (state.wanted !== number) continue;
       state.wanted = 0;
       const isWhole = bytes !== undefined && number === head.number && bytes.length <= this.#options.maxBytes;
-      // What is no longer kept, or no longer the newest: the head says what is to be had instead.
+      // When the version is gone or no longer the newest, announce the current head again.
       if (isWhole) state.sending = { head, bytes, offset: 0 };
-      else state.told = undefined;
+      else state.sent = undefined;
     }
   }
 
@@ -239,8 +242,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     if (monoMs < this.nextDeadlineMs()) return;
     if (this.#adopting !== undefined && monoMs >= this.#adopting.deadlineMonoMs) {
       const { number, nodeId } = this.#adopting.head;
-      // Its store may be away for a while: it is fetched again.
-      out.push(eventOutput("policy_not_adopted", "warn", { number, nodeId, detail: "it was not put in force in time" }));
+      // The policy store may be unavailable for a while, so the version is fetched again.
+      out.push(eventOutput("policy_not_adopted", "warn", { number, nodeId, detail: "the policy version was not put in force in time" }));
       this.#adopting = undefined;
     }
     const fetch = this.#fetch;
@@ -251,7 +254,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#parts.wake();
   }
 
-  /** This node stood still: what it waits for may be here, unread. */
+  /** Extends the deadlines by the length of a pause of this process: responses may have arrived but were not read yet. */
   postpone(byMs: number): void {
     if (this.#fetch !== undefined) this.#fetch.deadlineMonoMs += byMs;
     if (this.#adopting !== undefined) this.#adopting.deadlineMonoMs += byMs;
@@ -262,20 +265,20 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return Math.min(fetch, this.#adopting?.deadlineMonoMs ?? NEVER);
   }
 
-  #hear(link: LinkId, state: PolicyLink, head: PolicyHead, out: FabricOutput[]): void {
+  #receiveHead(link: LinkId, state: PolicyLink, head: PolicyHead, out: FabricOutput[]): void {
     const isTaken = isWithin(head, this.#head.number);
     state.tooFar = isHead(head) && !isTaken ? head : undefined;
     if (isHead(head)) state.latest = head;
     if (!isTaken) {
       this.refusedCount += 1;
       state.strikes += 1;
-      const detail = state.tooFar === undefined ? "it is no policy head" : "its number is too far above ours";
+      const detail = state.tooFar === undefined ? "malformed policy head" : `version number more than ${MAX_NUMBER_STEP} above this node's`;
       if (state.strikes <= this.#options.maxStrikes) out.push(eventOutput("policy_refused", "warn", { link, number: head.number, detail }));
       return;
     }
     const { number, checksum } = this.#head;
-    const isKnown = state.heard !== undefined && isSamePlace(state.heard, head);
-    // The peer hears of ours in turn and keeps its own in its history: see `PolicyEngine.take`.
+    const isKnown = state.announced !== undefined && isSamePlace(state.announced, head);
+    // The peer receives this node's head too, and keeps its own version in its history: see `PolicyEngine.take`.
     const isConflict =
       head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown && state.peer.source === "accepted";
     if (isConflict && state.conflictCount++ < MAX_CONFLICTS) {
@@ -283,19 +286,19 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
       out.push(eventOutput("policy_conflict", "warn", detail, { isAudited: true }));
     }
     const fetch = this.#fetch;
-    state.heard = head;
-    this.#tellNotTaken(state, out);
-    // It says what it has instead of what it was asked for.
+    state.announced = head;
+    this.#reportNotTaken(state, out);
+    // The peer announced another head in place of the requested version.
     if (fetch?.link !== link || fetch.bytes !== undefined || isSamePlace(fetch.head, head)) return;
     this.#fetch = undefined;
     state.missedCount += 1;
   }
 
   #wanted(state: PolicyLink, number: number, out: FabricOutput[]): void {
-    // One transfer at a time a link: a second wish while one is served starts it anew.
+    // Only one transfer per link: a second request during a transfer restarts it.
     state.sending = undefined;
     if (number !== this.#head.number || number === 0) {
-      state.told = undefined;
+      state.sent = undefined;
       return;
     }
     const isBeingRead = [...this.#links.values()].some(({ wanted }) => wanted === number);
@@ -315,14 +318,14 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
 
   #part(link: LinkId, { head, part, offset, sizeBytes }: PolicyFrame & { kind: "policyPart" }, time: Time, out: FabricOutput[]): void {
     const fetch = this.#fetch;
-    // Late, of a transfer that was given up: nobody's fault.
+    // A late part of an abandoned transfer. This is not an error.
     if (fetch?.link !== link || !fetch.isAsked || fetch.head.number !== head.number) return;
     if (fetch.isAgain && this.#isOfBefore(fetch, offset)) return;
     if (offset === 0 && fetch.bytes === undefined && isWithin(head, this.#head.number) && isNewer(head, this.#head)) fetch.head = head;
     const isNext = isSamePlace(fetch.head, head) && offset === fetch.filled && part.length > 0;
     const isFit = sizeBytes <= this.#options.maxBytes && offset + part.length <= sizeBytes;
     if (!isNext || !isFit || (fetch.bytes !== undefined && fetch.bytes.length !== sizeBytes)) {
-      this.#strike(fetch, "its parts do not fit together", out);
+      this.#strike(fetch, "the parts of the policy version do not fit together", out);
       return;
     }
     fetch.bytes ??= new Uint8Array(sizeBytes);
@@ -332,7 +335,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     if (fetch.filled === sizeBytes) this.#complete(fetch, fetch.bytes, time, out);
   }
 
-  /** Parts of what the link was asked for before come first; where those that were asked for now begin, all begins anew. */
+  /** Skips the remaining parts of the earlier request, which arrive first. When the first part of the current request arrives, the transfer restarts. */
   #isOfBefore(fetch: PolicyFetch, offset: number): boolean {
     if (offset > 0) return offset !== fetch.filled;
     fetch.bytes = undefined;
@@ -356,7 +359,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     out.push({ kind: "adoptPolicy", head, bytes, via: { nodeId, clusterId } });
   }
 
-  /** It may have stood still, or its link be slow: others are asked before it, and then it again. */
+  /** Gives up a fetch that timed out. The peer may be paused or its link slow, so other peers are asked first, and then this peer again. */
   #putOff(fetch: PolicyFetch, out: FabricOutput[]): void {
     const { link, head } = fetch;
     this.#fetch = undefined;
@@ -364,32 +367,32 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     const state = this.#links.get(link);
     if (state === undefined) return;
     state.missedCount += 1;
-    const detail = { link, number: head.number, nodeId: head.nodeId, detail: "it was asked for and did not come in time" };
+    const detail = { link, number: head.number, nodeId: head.nodeId, detail: "the requested policy version did not arrive in time" };
     out.push(eventOutput("policy_late", "warn", detail));
   }
 
-  /** A transfer that is no good: others are tried first, and this link again only with another head. */
+  /** Rejects an invalid transfer. Other peers are tried first, and this link only after it announces another head. */
   #strike(fetch: PolicyFetch, detail: string, out: FabricOutput[]): void {
     this.#fetch = undefined;
     this.refusedCount += 1;
     const state = this.#links.get(fetch.link);
     if (state !== undefined) {
       state.strikes += 1;
-      state.heard = NO_PLACE;
+      state.announced = NO_PLACE;
     }
     out.push(eventOutput("policy_refused", "warn", { link: fetch.link, number: fetch.head.number, nodeId: fetch.head.nodeId, detail }));
   }
 
   /**
-   * The newest that any link offers is fetched, one at a time for the whole node; first from those that failed least, so that one that tells of what it
-   * never gives does not keep out what others have.
+   * Starts to fetch the newest version that any link offers, one at a time for the whole node. Peers with the fewest failures come first,
+   * so that a peer that never sends its announced version does not block others.
    */
   #choose(): void {
     if (this.#fetch !== undefined || this.#adopting !== undefined) return;
     let best: { readonly link: LinkId; readonly head: PolicyHead; readonly missedCount: number } | undefined;
     for (const [link, state] of this.#links) {
       if (!this.#isOffer(state)) continue;
-      const { heard: head, missedCount } = state;
+      const { announced: head, missedCount } = state;
       const isAsGood = best === undefined || (missedCount === best.missedCount && isNewer(head, best.head));
       if (isAsGood || missedCount < (best?.missedCount ?? 0)) best = { link, head, missedCount };
     }
@@ -401,38 +404,41 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#fetch = { link, head, isAsked: false, isAgain: missedCount > 0, bytes, filled, deadlineMonoMs: 0 };
   }
 
-  /** Whether the peer waits to hear that its newest version is not taken here. What failed on its way is not told: it may hide what the peer has. */
+  /**
+   * Whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could
+   * then show entries that it hides.
+   */
   #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
-    const { latest, toldSettled, peer } = state;
+    const { latest, sentSettled, peer } = state;
     if (latest === undefined || !isNewer(latest, this.#head) || this.#isOffer(state)) return false;
-    if (toldSettled !== undefined && isSamePlace(toldSettled, latest)) return false;
+    if (sentSettled !== undefined && isSamePlace(sentSettled, latest)) return false;
     return whyNot(peer) !== "" || state.tooFar !== undefined || this.#unusable.has(nameOf(latest));
   }
 
-  #isOffer(state: PolicyLink): state is PolicyLink & { heard: PolicyHead } {
-    const { heard, strikes } = state;
-    if (heard === undefined || strikes >= this.#options.maxStrikes) return false;
-    return isNewer(heard, this.#head) && !this.#unusable.has(nameOf(heard)) && whyNot(state.peer) === "";
+  #isOffer(state: PolicyLink): state is PolicyLink & { announced: PolicyHead } {
+    const { announced, strikes } = state;
+    if (announced === undefined || strikes >= this.#options.maxStrikes) return false;
+    return isNewer(announced, this.#head) && !this.#unusable.has(nameOf(announced)) && whyNot(state.peer) === "";
   }
 
-  /** The newest version that a peer has and that is not taken from it, and why. */
+  /** The newest version of any peer that this node does not accept, and the reason. */
   get notTaken(): RefusedVersion | undefined {
     let newest: RefusedVersion | undefined;
-    for (const { peer, heard, tooFar } of this.#links.values()) {
-      const head = tooFar ?? heard;
+    for (const { peer, announced, tooFar } of this.#links.values()) {
+      const head = tooFar ?? announced;
       if (head === undefined || !isNewer(head, newest?.head ?? this.#head)) continue;
-      const why = tooFar === undefined ? whyNot(peer) : `its number is more than ${MAX_NUMBER_STEP} above that of the newest here`;
+      const why = tooFar === undefined ? whyNot(peer) : `version number more than ${MAX_NUMBER_STEP} above this node's`;
       if (why !== "") newest = { head, peer, why };
     }
     return newest;
   }
 
-  /** Once a head, since peers tell each other the same one; and a few times a link. */
-  #tellNotTaken(state: PolicyLink, out: FabricOutput[]): void {
+  /** Reports each head only once, because several peers announce the same one, and at most a few heads per link. */
+  #reportNotTaken(state: PolicyLink, out: FabricOutput[]): void {
     const { notTaken } = this;
-    if (notTaken === undefined || isSamePlace(notTaken.head, this.#notTakenTold) || state.notTakenCount++ >= MAX_CONFLICTS) return;
+    if (notTaken === undefined || isSamePlace(notTaken.head, this.#reportedNotTaken) || state.notTakenCount++ >= MAX_CONFLICTS) return;
     const { head, peer, why } = notTaken;
-    this.#notTakenTold = head;
+    this.#reportedNotTaken = head;
     const detail = { number: head.number, nodeId: head.nodeId, peerNodeId: peer.nodeId, clusterId: peer.clusterId, detail: why };
     out.push(eventOutput("policy_not_taken", "warn", detail));
   }

@@ -1,4 +1,4 @@
-/** Whether this node may answer for the mesh, and how old its data is (semantics.md, Watch 7). */
+/** Whether this node may serve reads of the mesh, and how old its data is (semantics.md, Watch 7). */
 
 import type { LostOrigins } from "../catalog/replica/lost-origins.ts";
 import { isStamp, stampOf } from "../lib/hlc.ts";
@@ -6,21 +6,21 @@ import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import type { DataFreshness, ReplicationAge } from "./data-freshness.ts";
 import type { FabricNews } from "./part.ts";
 
-/** What is not a setting. */
+/** Constants that are not settings. */
 export const READINESS_FIXED = {
-  /** A peer that turned this node away keeps it from serving alone for this time. The node tries again well within it. */
+  /** For this time after a peer refused this node, the node does not start serving alone. It retries the peer well within this time. */
   refusedMs: 30_000,
-  /** A peer in step sends something at least this often. */
+  /** A peer that is in sync sends something at least this often. */
   quietMs: 4000,
   /**
-   * This long after the join timeout a node serves what it has, in two cases: all nodes are starting and one of them cannot be linked to; or
+   * This long after the join timeout a node serves its data in two cases: all nodes are starting and one of them cannot be reached; or
    * the node has many silent seeds and not all of them were tried.
    */
   catchUpTimeoutMs: 30_000,
 } as const;
 
 export interface ReadinessOptions extends OptionsOf<typeof READINESS_FIXED> {
-  /** A node whose seeds do not answer serves alone after this time, and goes on trying. */
+  /** A node whose seeds do not answer serves alone after this time. It keeps trying the seeds. */
   readonly joinTimeoutMs: number;
 }
 
@@ -29,30 +29,31 @@ export interface ReadyState {
   readonly reason: "alone" | "joining" | "refused" | "catching_up" | "caught_up";
   readonly detail: string;
   /**
-   * How old the data here may be: the time since this node last lacked nothing that the slowest peer had; 0 without peers. For a node that is
-   * not ready, or alone with a snapshot, it is the age of the snapshot; without a snapshot it is the time since 1970.
+   * How old the data of this node may be: the time since this node last had everything that its slowest peer had, or 0 without peers. On
+   * a node that is not ready, or that runs alone with a snapshot, it is the age of the snapshot; without a snapshot it is the time since
+   * 1970.
    */
   readonly ageMs: number;
-  /** Whether it is ready and was in step with every peer within the last `quietMs`. Whatever needs a whole view needs this. */
+  /** Whether the node is ready and was in sync with every peer within the last `quietMs`. Features that need a complete view require this. */
   readonly isInStep: boolean;
 }
 
-/** Linked peers of which this node has everything that they had when their link came up. */
+/** The linked peers that this node has caught up with: it has everything that they had when their link came up. */
 export interface CaughtUp {
   readonly count: number;
-  /** Those that were ready when they greeted. */
+  /** The peers that were ready when they sent their hello. */
   readonly readyCount: number;
-  /** Peers to catch up with. */
+  /** The number of peers to catch up with. */
   readonly wantedCount: number;
 }
 
 type JoinState =
   | { readonly kind: "joining"; readonly deadlineMonoMs: number }
   | { readonly kind: "catching_up" }
-  /** Final states: what is learned afterwards is news, also for a node that was alone. */
+  /** Final states. Changes that arrive afterwards are live changes, even on a node that was alone. */
   | { readonly kind: "alone" | "caught_up" };
 
-/** The address where this node was turned away, and why. */
+/** The address that refused this node, and the reason. */
 export interface TurnedAway {
   readonly address: string;
   readonly why: string;
@@ -60,10 +61,10 @@ export interface TurnedAway {
 
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
-  /** Monotonic ms at which the snapshot that the node started with was right, often before this process began. Undefined without one. */
+  /** Monotonic ms at which the snapshot that the node started with was current, often before this process started. Undefined without a snapshot. */
   readonly asOfMonoMs: number | undefined;
   readonly freshness: DataFreshness;
-  /** Whether this node holds anything that may change elsewhere. A snapshot without such data has no age. */
+  /** Whether this node has records that may change on other nodes. A snapshot without such records has no age. */
   readonly mayBeBehind: () => boolean;
 }
 
@@ -72,13 +73,13 @@ export class FabricReadiness {
   readonly #parts: ReadinessParts;
   #state: JoinState | undefined;
   #startMonoMs = 0;
-  /** Time since `#startMonoMs` that does not count against others. */
+  /** The length of pauses since `#startMonoMs`. It does not count towards timeouts. */
   #postponedMs = 0;
-  #areSeedsHeard = false;
+  #areSeedsTried = false;
   #hasPeers = false;
-  /** The last time that this node was turned away. */
+  /** The most recent refusal of this node by a peer. */
   #refusal: (TurnedAway & { readonly untilMonoMs: number }) | undefined;
-  /** From then on the peers that this node has caught up with are enough. */
+  /** From this time on, the peers that this node has caught up with are sufficient. */
   #dueMonoMs = NEVER;
 
   constructor(options: ReadinessOptions, parts: ReadinessParts) {
@@ -86,10 +87,10 @@ export class FabricReadiness {
     this.#parts = parts;
   }
 
-  /** At every tick. `hasPeers`: other members are known. `areSeedsHeard`: all seeds have been asked, and none may still answer. */
-  tick({ hasPeers, areSeedsHeard }: { readonly hasPeers: boolean; readonly areSeedsHeard: boolean }, time: Time): void {
+  /** Runs at every tick. `hasPeers`: other members are known. `areSeedsTried`: all seeds have been asked, and no answer is pending. */
+  tick({ hasPeers, areSeedsTried }: { readonly hasPeers: boolean; readonly areSeedsTried: boolean }, time: Time): void {
     const { monoMs } = time;
-    this.#areSeedsHeard = areSeedsHeard;
+    this.#areSeedsTried = areSeedsTried;
     this.#hasPeers = hasPeers;
     if (this.#state === undefined) {
       this.#startMonoMs = monoMs;
@@ -109,8 +110,8 @@ export class FabricReadiness {
   }
 
   /**
-   * The peers that this node has caught up with. One that was ready is enough. When all nodes are starting, none is ready, and each may have
-   * data of its own: then the node must catch up with all of them, after the time that joining takes.
+   * Handles the set of peers that this node has caught up with. One peer that was ready is sufficient. When all nodes are starting, none
+   * is ready and each may have its own data: then the node must catch up with all of them, after the join timeout.
    */
   caughtUpWith({ readyCount, count, wantedCount }: CaughtUp, time: Time): void {
     this.#dueMonoMs = NEVER;
@@ -123,25 +124,25 @@ export class FabricReadiness {
   }
 
   /**
-   * A peer answered. One that turns this node away shows that the node is not alone, and that it lacks the peer's data. The refusal no longer
-   * counts once the same peer lets the node in.
+   * Handles a peer's answer. A peer that refuses this node shows that the node is not alone and lacks the peer's data. The refusal
+   * expires when the same peer accepts the node.
    */
-  met(said: Extract<FabricNews, { readonly kind: "turnedAway" | "letIn" }>, { monoMs }: Time): void {
-    switch (said.kind) {
+  met(answer: Extract<FabricNews, { readonly kind: "turnedAway" | "letIn" }>, { monoMs }: Time): void {
+    switch (answer.kind) {
       case "turnedAway":
-        this.#refusal = { address: said.address, why: said.why, untilMonoMs: monoMs + this.#options.refusedMs };
+        this.#refusal = { address: answer.address, why: answer.why, untilMonoMs: monoMs + this.#options.refusedMs };
         return;
       case "letIn":
-        if (this.#refusal?.address === said.address) this.#refusal = undefined;
+        if (this.#refusal?.address === answer.address) this.#refusal = undefined;
     }
   }
 
-  /** Whether this node was ever in step with a peer. */
+  /** Whether this node has ever caught up with a peer. */
   get hasCaughtUp(): boolean {
     return this.#state?.kind === "caught_up";
   }
 
-  /** This node stood still. Its seeds have that much longer to answer. The age of its data goes on. */
+  /** Extends the deadlines of seeds and refusals by the length of a pause of this process. The age of the data includes the pause. */
   postpone(byMs: number): void {
     this.#postponedMs += byMs;
     if (this.#state?.kind === "joining") this.#state = { kind: "joining", deadlineMonoMs: this.#state.deadlineMonoMs + byMs };
@@ -159,7 +160,7 @@ export class FabricReadiness {
     return this.hasCaughtUp ? NEVER : this.#dueMonoMs;
   }
 
-  // HOT: asked at every answer.
+  // HOT: runs for every response.
   read(time: Time): ReadyState {
     const { isReady } = this;
     const refusal = this.#refusal !== undefined && time.monoMs < this.#refusal.untilMonoMs ? this.#refusal : undefined;
@@ -173,8 +174,8 @@ export class FabricReadiness {
   }
 
   /**
-   * With whom of its cluster this node is in step, and was since that time: with all, or with every peer that is listed, or with less. The others count too
-   * while so much of the cluster is missing that this node may be the one that is cut off.
+   * Whether this node has been in sync since that time: with all nodes of its cluster, with all peers that are still listed, or with
+   * fewer. Unlisted nodes count while so much of the cluster is missing that this node may be the isolated one.
    */
   inStepWith(time: Time, sinceMonoMs: number): "all" | "listed" | "less" {
     if (!this.isReady || !this.#isCurrent) return "less";
@@ -184,41 +185,42 @@ export class FabricReadiness {
   }
 
   /**
-   * For a peer that was just heard of: this node is taken to have everything that the peer wrote until this time. When this node has caught up, or
-   * is alone, the peer counts as new. Before that, the peer may have written since this node's snapshot was made.
+   * For a peer that just became known: the time up to which this node is assumed to have everything that the peer wrote. After this node
+   * has caught up, or when it is alone, the peer counts as new. Before that, the peer may have written since this node's snapshot was
+   * made.
    */
   knownMonoMs(time: Time): number {
     return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);
   }
 
-  /** A node that serves alone with an old snapshot is not fresher for that. */
+  /** Whether the data is current. Serving alone does not make an old snapshot current. */
   get #isCurrent(): boolean {
     const kind = this.#state?.kind;
     return kind === "caught_up" || (kind === "alone" && (this.#parts.asOfMonoMs === undefined || !this.#parts.mayBeBehind()));
   }
 
-  /** How old the data is that this node started with. */
+  /** The age of the data that this node started with. */
   startAgeMs(time: Time): number {
     return time.monoMs - this.#begunMonoMs(time);
   }
 
-  /** When the data that this node started with was right. An empty replica is right as of 1970: nobody knows when what it lacks was written. */
+  /** When the data that this node started with was current. For an empty replica this is 1970, because the age of the missing records is unknown. */
   #begunMonoMs({ monoMs, wallMs }: Time): number {
     return this.#parts.asOfMonoMs ?? monoMs - wallMs;
   }
 
-  /** When a node serves alone that no peer has let in. */
+  /** When a node that no peer has accepted starts to serve alone. */
   #aloneMonoMs({ deadlineMonoMs }: JoinState & { readonly kind: "joining" }): number {
-    const dueMonoMs = this.#areSeedsHeard ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
+    const dueMonoMs = this.#areSeedsTried ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
     return Math.max(dueMonoMs, this.#refusal?.untilMonoMs ?? dueMonoMs);
   }
 }
 
-/** Most names in a detail. */
+/** Maximum number of node ids in a detail. */
 const MAX_NAMES = 5;
-/** The text depends on the members that are there now, not only on how the node began. */
-const ALONE = { true: "catching up with its first peers", false: "started alone" } as const;
-const IN_STEP = { true: "in step with all peers", false: "alone now" } as const;
+/** The text depends on the current members, not only on how the node started. */
+const ALONE = { true: "catching up with its first peers", false: "running alone" } as const;
+const IN_STEP = { true: "in sync with all peers", false: "no peers left" } as const;
 
 interface ReadinessContext {
   readonly refusal: TurnedAway | undefined;
@@ -233,17 +235,18 @@ function detailOf(
   switch (reason) {
     case "joining":
       return (
-        "no seed has answered yet: a node must run at an address of fabric.seeds (--join), which names fabric ports; " +
-        "without an answer this node serves alone after fabric.join_timeout"
+        "no seed has answered yet: set fabric.seeds (--join) to the fabric address of a running node; " +
+        "without an answer, this node serves alone after fabric.join_timeout"
       );
     case "refused":
-      return `${refusalText(refusal)}: give this node the token, certificate, cluster and region that are taken there, or start it without seeds to run alone`;
+      return `${refusalText(refusal)}: give this node a token, certificate, cluster and region that the peer accepts, or start it without seeds to run alone`;
     case "catching_up":
-      return withRefusal("has not caught up with any peer yet", refusal);
+      return withRefusal("not yet caught up with any peer", refusal);
     case "alone":
     case "caught_up":
-      if (nodeIds.length > 0) return withRefusal(`not in step with ${named(nodeIds)}`, refusal);
-      if (otherNodeIds.length > 0) return withRefusal(`in step with its cluster, not with ${named(otherNodeIds)} of others`, refusal);
+      if (nodeIds.length > 0) return withRefusal(`not in sync with ${named(nodeIds)}`, refusal);
+      if (otherNodeIds.length > 0)
+        return withRefusal(`in sync with this cluster; not in sync with ${named(otherNodeIds)} of other clusters`, refusal);
       return withRefusal(reason === "alone" ? ALONE[`${hasPeers}`] : IN_STEP[`${hasPeers}`], refusal);
   }
 }
@@ -253,31 +256,31 @@ function named(nodeIds: readonly string[]): string {
   return `${nodeIds.slice(0, MAX_NAMES).join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
 }
 
-/** The state stays as it is, but its reader is to know of the refusal. */
+/** Adds the latest refusal to a detail. */
 function withRefusal(detail: string, refusal: TurnedAway | undefined): string {
   return refusal === undefined ? detail : `${detail}; ${refusalText(refusal)}`;
 }
 
 function refusalText(refusal: TurnedAway | undefined): string {
-  return `turned away by ${refusal?.address ?? ""} (${refusal?.why ?? ""})`;
+  return `refused by ${refusal?.address ?? ""} (${refusal?.why ?? ""})`;
 }
 
-// When old tombstones may be collected: not while a node is away or cut off that may return with a record that only a tombstone ends (P6).
-/** All nodes must have been in reach for this time, which is enough for many exchanges of vectors and for whole transfers. */
+// When old tombstones may be collected: not while a node is down or unreachable that may return with a record that only a tombstone removes (P6).
+/** All nodes must have been reachable for this time. It is enough for many exchanges of version vectors and for full transfers. */
 const TOGETHER_MS = 30_000;
 
 interface ReadinessInputs extends Pick<ReadyState, "isInStep"> {
   readonly isAnybodyAway: boolean;
   readonly lost: LostOrigins;
-  /** This node's clock differs from those of most others. A time that is long past for it may be still to come. */
+  /** Whether this node's clock differs from most others. Then a time that its clock places far in the past may still be in the future. */
   readonly isClockOff: boolean;
 }
 
 export class CollectionGate {
-  /** Since when no node is away or out of step, as of the last call. */
+  /** The time since which all nodes have been present and in sync, as of the last call. */
   #togetherMonoMs: number | undefined;
 
-  /** They may not before nodes that were away have had the time to hear of them. */
+  /** Whether old tombstones may be collected. Nodes that return first get time to receive them. */
   mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: ReadinessInputs, { monoMs, wallMs }: Time): boolean {
     const isSomebodyBack = lost.takeBack();
     if (!isInStep || isAnybodyAway || isSomebodyBack) {
@@ -286,7 +289,7 @@ export class CollectionGate {
     }
     this.#togetherMonoMs ??= monoMs;
     const may = monoMs - this.#togetherMonoMs >= TOGETHER_MS;
-    // A node that was lost and came back has heard everything that it missed.
+    // A node that was lost and returned has received everything that it missed.
     if (may) lost.settle();
     return may && !isClockOff && isStamp(stampOf(wallMs));
   }

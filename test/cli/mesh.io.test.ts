@@ -236,14 +236,14 @@ test("lag is told by origin or by link, with whether the node is ready", async (
     originsProtected: true,
     origins: [{ behind: "0" }, { behind: "5" }, { behind: "30" }],
   });
-  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in step with all peers", age: { seconds: 0n, nanos: 0 } }));
+  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in sync with all peers", age: { seconds: 0n, nanos: 0 } }));
   const fresh = await waymark(["discovery", "lag", "--server", fake.address]);
-  expect(fresh.stderr).toMatch(/^n1 is ready: in step with all peers\n/);
-  const lonely = { servedBy: "n1", ready: true, detail: "not in step with n2", age: { seconds: 13n, nanos: 0 } };
+  expect(fresh.stderr).toMatch(/^n1 is ready: in sync with all peers\n/);
+  const lonely = { servedBy: "n1", ready: true, detail: "not in sync with n2", age: { seconds: 13n, nanos: 0 } };
   fake.mesh.set("lag", () => lonely);
   const unlinked = await waymark(["discovery", "lag", "--links", "--server", fake.address]);
   await expect(unlinked.stderr + unlinked.stdout).toMatchFileSnapshot("../golden/cli/lag-no-links.table.txt");
-  fake.mesh.set("lag", () => ({ servedBy: "n1", detail: "looking for peers", age: { seconds: 1_795_345_062n, nanos: 0 } }));
+  fake.mesh.set("lag", () => ({ servedBy: "n1", detail: "not yet caught up with any peer", age: { seconds: 1_795_345_062n, nanos: 0 } }));
   const unknown = await waymark(["discovery", "lag", "--server", fake.address]);
-  expect(unknown.stderr).toMatch(/^n1 is not ready: looking for peers; the age of its data is not known yet\n/);
+  expect(unknown.stderr).toMatch(/^n1 is not ready: not yet caught up with any peer; the age of its data is not known yet\n/);
 });

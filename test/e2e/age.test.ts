@@ -32,7 +32,7 @@ test("the only other node is gone without a word: the age grows on after it is c
   await expect.poll(ageMs).toBeGreaterThan(Math.max(5000, calledDeadMs + 2000));
   expect(await ask("1s")).toMatchObject({ code: "UNAVAILABLE" });
   const lag = await a.run(["discovery", "lag", "-o", "json"]);
-  expect(JSON.parse(lag.stdout)).toMatchObject({ detail: "not in step with b" });
+  expect(JSON.parse(lag.stdout)).toMatchObject({ detail: "not in sync with b" });
 
   b.command.kill("SIGCONT");
   await expect.poll(ageMs).toBeLessThan(2000);

@@ -120,7 +120,7 @@ test("a record of theirs that a node of ours refuses makes no other one of ours 
     });
   }
   // It would never be in step with a if what a lacks counted.
-  await until("in step", async () => ((await lagOf(c)).includes("in step with all peers") ? [] : [await lagOf(c)]));
+  await until("in step", async () => ((await lagOf(c)).includes("in sync with all peers") ? [] : [await lagOf(c)]));
   expect(await lagOf(c)).toContain("nobody/5");
 });
 

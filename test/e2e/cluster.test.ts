@@ -51,7 +51,7 @@ async function startRefused(nodeId: string, flags: readonly string[]): Promise<U
   const node = await UnreadyNode.start(["--node-id", nodeId, "--ephemeral", ...configOf(flags), ...flags]);
   await until("it is turned away", async () => {
     const said = await readyz(node.http);
-    return said.startsWith("503 ") && said.includes("turned away by") ? [] : [said];
+    return said.startsWith("503 ") && said.includes("refused by") ? [] : [said];
   });
   return node;
 }
@@ -103,7 +103,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
     const inStep: unknown = expect.objectContaining({
       ready: true,
       caughtUp: true,
-      detail: "in step with all peers",
+      detail: "in sync with all peers",
       originsProtected: false,
       links: [expect.anything(), expect.anything()],
     });
@@ -181,7 +181,7 @@ test("a node whose only seed is itself by another name serves alone after join_t
   await before.node.stop("SIGKILL");
   await using own = await start("own", ["--ephemeral", "--fabric-port", port, "--join", `localhost:${port}`]);
   const { status, body } = await own.http("/readyz");
-  expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("started alone; no other members")]);
+  expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("running alone; no other members")]);
 });
 
 test("without an answer from a seed a node serves alone after join_timeout, and joins when the seed comes", {

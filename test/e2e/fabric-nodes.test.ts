@@ -152,6 +152,6 @@ test("with another node's certificate nobody gets in, and the node that was aske
   const a = await started({ nodeId: "a", tls: authority.issue("a") });
   const b = await started({ nodeId: "b", tls: authority.issue("c"), seeds: [a.address] });
   await until("told", () => a.events.some(({ isAudited }) => isAudited));
-  expect(JSON.stringify(a.events)).toContain("its certificate is of c");
+  expect(JSON.stringify(a.events)).toContain("its certificate is for node c");
   expect([a.upLinks(), b.upLinks(), a.fabric.membership.find("b")]).toEqual([[], [], undefined]);
 });

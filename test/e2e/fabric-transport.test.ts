@@ -177,7 +177,7 @@ describe("with certificates", () => {
     a.transport.call(1, b.transport.address, { kind: "probe", from: nodeRef("a"), targetNodeId: "c", updates: [] }, CALL_MS);
     await until("answered", () => a.answers.has(1));
     expect(a.answers.get(1)).toBeUndefined();
-    expect(a.refusals).toEqual(["probe: c of c1 answered with the certificate of b of c1"]);
+    expect(a.refusals).toEqual(["probe: node c of cluster c1 answered with the certificate of node b of cluster c1"]);
   });
 
   test("new certificates are for new connections; open links go on", async () => {

@@ -51,7 +51,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
   await using node = await UnreadyNode.start([...self, "--join", `127.0.0.1:${await seed.open()}`]);
   expect(await readyz(node.http)).toMatch(
-    /^503 .*no seed has answered yet: a node must run at an address of fabric\.seeds \(--join\), which names fabric ports; without an answer this node serves alone after fabric\.join_timeout/s,
+    /^503 .*no seed has answered yet: set fabric\.seeds \(--join\) to the fabric address of a running node; without an answer, this node serves alone after fabric\.join_timeout/s,
   );
   using door = new GrpcDoor(node.grpc);
   const { code, response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });

@@ -102,7 +102,7 @@ test("an open fabric with another node in it takes no policy, and one that takes
   expect((await lone.run(["discovery", "query", "--prefix", "svc"])).stdout).toContain("svc.hidden");
   expect((await lone.run(["namespace", "policy", "apply", POLICY])).exit).toBe(0);
   await using late = await UnreadyNode.start([...at("late"), ...open, "--join", lone.listeners["fabric"] ?? ""]);
-  await until("it is turned away", async () => (await endpointAccess(late.http)).includes("turned away by"));
+  await until("it is turned away", async () => (await endpointAccess(late.http)).includes("refused by"));
   const seen = await waymarkProcess(["discovery", "query", "--prefix", "svc", "-o", "json", "--server", late.grpc]);
   expect(seen.stdout).not.toContain("svc.hidden");
   expect((await lone.run(["mesh", "peers", "list"])).stdout).not.toContain("late");

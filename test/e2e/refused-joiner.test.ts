@@ -49,7 +49,7 @@ async function tryToRegister(node: UnreadyNode): Promise<{ readonly code: string
 
 /** Not ready before and after the join timeout, with the seed and the reason named; a write is refused. */
 async function staysOut(node: UnreadyNode, seed: string, why: string): Promise<void> {
-  const wanted = [/^503 /, `turned away by ${seed}`, why, "without seeds"];
+  const wanted = [/^503 /, `refused by ${seed}`, why, "without seeds"];
   const lacking = async () => {
     const said = await readyz(node.http);
     return wanted.every((part) => (typeof part === "string" ? said.includes(part) : part.test(said))) ? [] : [said];
@@ -58,7 +58,7 @@ async function staysOut(node: UnreadyNode, seed: string, why: string): Promise<v
   expect(await tryToRegister(node)).toMatchObject({
     code: "UNAVAILABLE",
     reason: "not_ready",
-    message: expect.stringContaining("turned away") as string,
+    message: expect.stringContaining("refused by") as string,
   });
   await expect(node.command.line(/"event":"ready"/, 2 * JOIN_TIMEOUT_MS)).rejects.toThrow(/no line like/);
   expect(await lacking()).toEqual([]);
@@ -132,12 +132,12 @@ test("once it is let in it is ready and has everything; a node that was ready an
   await using seed = await startNodeProcess(flags("s20", token("s20", right)));
   const address = seed.listeners["fabric"] ?? "";
   await using joiner = await UnreadyNode.start([...flags("j20", token("j20", wrong)), "--join", address]);
-  await until("it is refused", async () => (await readyz(joiner.http)).includes(`turned away by ${address}`));
+  await until("it is refused", async () => (await readyz(joiner.http)).includes(`refused by ${address}`));
   token("j20", right);
   joiner.command.kill("SIGHUP");
   await joiner.command.line(/"event":"ready"/);
   await until("it is a member", async () => (await readyz(joiner.http)).startsWith("200 "));
-  expect(await readyz(joiner.http)).not.toContain("turned away");
+  expect(await readyz(joiner.http)).not.toContain("refused by");
   expect((await tryToRegister(joiner)).code).toBe("OK");
 
   token("s20", wrong);
@@ -148,7 +148,7 @@ test("once it is let in it is ready and has everything; a node that was ready an
   expect(again.listeners["fabric"]).toBe(address);
   await until("it says so", async () => {
     const said = await readyz(joiner.http);
-    return said.startsWith("200 ") && said.includes(`turned away by ${address}`) ? [] : [said];
+    return said.startsWith("200 ") && said.includes(`refused by ${address}`) ? [] : [said];
   });
   expect((await tryToRegister(joiner)).code).toBe("OK");
 });

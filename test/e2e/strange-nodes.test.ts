@@ -78,7 +78,7 @@ test("a second node with an id that is taken: the first one stays, what it holds
   const port = cluster.gateOf("n3").split(":")[1] ?? "";
   const second = new CommandProcess(["serve", "-o", "json", ...onFreePorts([...self, ...seeds, "--fabric-port", port])]);
   try {
-    await second.errorLine(/duplicate_node.*two nodes call themselves n1/);
+    await second.errorLine(/duplicate_node.*two nodes have the id n1/);
     expect(second.stdout).toBe("");
     const told = () => /duplicate_node/.test(cluster.at("n2").process.command.stderr);
     await until("told", told);
@@ -201,7 +201,7 @@ test("over TLS, whoever has another node's certificate is not let in as somebody
   await stranger.transport.stop(200);
   await until("audited", async () => {
     const { stdout } = await cluster.at("n1").process.run(["audit", "list", "-o", "json"]);
-    return stdout.includes("its certificate is of n9") ? [] : [stdout.slice(0, 500)];
+    return stdout.includes("its certificate is for node n9") ? [] : [stdout.slice(0, 500)];
   });
   await register(cluster, "n2", "web");
   await allShow(cluster, "web 1 healthy");

@@ -214,10 +214,10 @@ test("a refusal is not told any more once a link to that address is up, or table
     const c = world.start({ nodeId: "c", seeds: ["a:1"] });
     const call = c.outputs.find((output) => output.kind === "call");
     world.input(c, { kind: "answered", call: call?.call ?? 0, response: undefined, refusal: "another token" });
-    expect(c.fabric.readiness.read(world.time()).detail).toContain("turned away by a:1 (another token)");
+    expect(c.fabric.readiness.read(world.time()).detail).toContain("refused by a:1 (another token)");
     if (by === "link") world.input(a, { kind: "tick" });
     world.runUntil(() => (by === "link" ? c.upLinks().length > 0 : c.fabric.membership.hasJoined));
-    expect(c.fabric.readiness.read(world.time()).detail).not.toContain("turned away");
+    expect(c.fabric.readiness.read(world.time()).detail).not.toContain("refused by");
   }
 });
 
@@ -281,7 +281,7 @@ test("the age of the data is that of the longest silence of a peer, about a seco
   const [a, b] = nodes;
   if (a === undefined || b === undefined) throw new Error("nodes");
   world.run(20_000);
-  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isInStep: true, detail: "in step with all peers" });
+  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isInStep: true, detail: "in sync with all peers" });
   expect(a.fabric.readiness.read(world.time()).ageMs).toBeLessThan(1500);
   // B is silent: its process stands still, its sockets do not.
   b.isFrozen = true;
@@ -290,7 +290,7 @@ test("the age of the data is that of the longest silence of a peer, about a seco
   const { ageMs, detail } = a.fabric.readiness.read(world.time());
   expect(ageMs).toBeGreaterThan(5400);
   expect(ageMs).toBeLessThan(7000);
-  expect(detail).toBe("not in step with b");
+  expect(detail).toBe("not in sync with b");
 });
 
 test("a newcomer that caught up with one of two and never reached the other says that what it holds may be as old as 1970", () => {
@@ -301,7 +301,7 @@ test("a newcomer that caught up with one of two and never reached the other says
   world.reaches = (from, to) => !([from, to].includes(b) && [from, to].some(({ spec }) => spec.nodeId === "c"));
   const c = world.start({ nodeId: "c", seeds: ["a:1"] });
   world.runUntil(() => c.fabric.readiness.isReady);
-  expect(c.fabric.readiness.read(world.time())).toMatchObject({ reason: "caught_up", isInStep: false, detail: "not in step with b" });
+  expect(c.fabric.readiness.read(world.time())).toMatchObject({ reason: "caught_up", isInStep: false, detail: "not in sync with b" });
   expect(c.fabric.readiness.read(world.time()).ageMs).toBe(world.time().wallMs);
   world.reaches = () => true;
   world.runUntil(() => c.fabric.readiness.read(world.time()).ageMs < 1500);
@@ -335,7 +335,7 @@ test("a node that is cut off says how old what it holds is for as long as it is,
     if (ageOf(a) > 5000) expect(a.fabric.readiness.inStepWith(world.time(), 0)).toBe(alive + suspect === 0 ? "listed" : "less");
   }
   expect(a.fabric.membership.counts()).toMatchObject({ alive: 0, dead: 2 });
-  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isInStep: false, detail: "not in step with b, c" });
+  expect(a.fabric.readiness.read(world.time())).toMatchObject({ isInStep: false, detail: "not in sync with b, c" });
   expect(a.fabric.readiness.inStepWith(world.time(), 0)).toBe("listed");
   // The other side is more than half: it takes A for dead, and goes on as a whole.
   expect(ageOf(b)).toBeLessThan(1500);
@@ -493,9 +493,9 @@ test("a node that says another region of its cluster by mistake is refused, and 
   const b = world.start({ nodeId: "b", region: "r2", seeds: ["a:1"] });
   world.run(30_000);
   const told = a.events.filter(({ name }) => name === "call_refused");
-  expect(told[0]?.detail).toMatchObject({ nodeId: "b", detail: "cluster c1 is in region r1, not in r2" });
+  expect(told[0]?.detail).toMatchObject({ nodeId: "b", detail: 'cluster c1 is in region "r1", not in region "r2"' });
   const answers = a.outputs.filter((each) => each.kind === "answer");
-  expect(answers[0]?.why).toBe("cluster c1 is in region r1, not in r2");
+  expect(answers[0]?.why).toBe('cluster c1 is in region "r1", not in region "r2"');
   expect([a.fabric.membership.listed(), b.fabric.membership.listed()]).toEqual([[], []]);
 });
 

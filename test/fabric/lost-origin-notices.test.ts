@@ -37,7 +37,7 @@ function benchOf(node: ReplicatingNode, members: readonly MemberUpdate[] = []) {
   });
   const said = (response: FabricCallResponse | undefined): readonly FabricOutput[] => {
     const out: FabricOutput[] = [];
-    words.heard(response, node.timeOf(0), out);
+    words.receive(response, node.timeOf(0), out);
     return out;
   };
   const hear = (...lost: readonly LostWord[]) => said(answer(lost));
@@ -47,14 +47,14 @@ function benchOf(node: ReplicatingNode, members: readonly MemberUpdate[] = []) {
 test("tables carry what is known, and nothing where nothing is; other calls carry none", () => {
   const { words, hear } = bench();
   const table = { kind: "answer", call: 1, response: answer() } as const;
-  expect(words.told(table)).toBe(table);
+  expect(words.attach(table)).toBe(table);
   hear(word("x", 5));
-  expect(words.told(table)).toEqual({ ...table, response: answer([word("x", 5)]) });
+  expect(words.attach(table)).toEqual({ ...table, response: answer([word("x", 5)]) });
   const request = { kind: "pushPull", from: nodeRef("a"), isJoin: true, members: [] } as const;
   const call = { kind: "call", call: 2, to: "b:1", request, timeoutMs: 1 } as const;
-  expect(words.told(call)).toEqual({ ...call, request: { ...request, lost: [word("x", 5)], takesLostKeys: true } });
+  expect(words.attach(call)).toEqual({ ...call, request: { ...request, lost: [word("x", 5)], takesLostKeys: true } });
   const probe = { kind: "answer", call: 3, response: { kind: "probe", from: nodeRef("a"), updates: [] } } as const;
-  expect(words.told(probe)).toBe(probe);
+  expect(words.attach(probe)).toBe(probe);
 });
 
 test("a peer that says nothing changes nothing", () => {
@@ -130,10 +130,10 @@ test("keys of lost origins go to an asker that takes them and has none as new; n
   knowing.node.replica.lost.noteKeys("y/1", { through: 6, hashes: new Uint32Array() });
   const ask = () => {
     const request = { kind: "pushPull", from: nodeRef("b"), isJoin: false, members: [] } as const;
-    return asking.words.told({ kind: "call", call: 1, to: "a:1", request, timeoutMs: 1 } as const).request as FabricCallRequest;
+    return asking.words.attach({ kind: "call", call: 1, to: "a:1", request, timeoutMs: 1 } as const).request as FabricCallRequest;
   };
   const answerTo = (request: FabricCallRequest) =>
-    knowing.words.told({ kind: "answer", call: 1, response: answer() } as const, request).response;
+    knowing.words.attach({ kind: "answer", call: 1, response: answer() } as const, request).response;
   const first = answerTo(ask());
   expect(first).toEqual(
     answer([

@@ -73,7 +73,7 @@ test("with a refresh a node says anew what it is, though nothing changed; withou
     [0, 1],
     [30_000, 4],
   ] as const) {
-    const bench = new Bench([said("a"), said("b")], { ...MEMBERSHIP_OPTIONS, refreshMs, healthTellMs: 1e9 });
+    const bench = new Bench([said("a"), said("b")], { ...MEMBERSHIP_OPTIONS, refreshMs, healthUpdateMs: 1e9 });
     const words = new Set<number>();
     for (; bench.nowMs < 100_000; bench.nowMs += 100) {
       for (const output of bench.give({ kind: "tick" })) {

@@ -35,7 +35,7 @@ class Bench {
 
   origin(nodeId: string, generation = 1, clusterId = "c1"): Origin {
     const origin = this.replica.origin(nodeId, generation, { clusterId, region: "r1" });
-    this.lifecycle.heard({ nodeId, generation });
+    this.lifecycle.recordsArrived({ nodeId, generation });
     return origin;
   }
 

@@ -37,8 +37,8 @@ function standing(world: FabricWorld, node: WorldNode): { readonly isInStep: boo
   return { isInStep, detail, isFresh: ageMs < 4000 };
 }
 
-const FRESH = { isInStep: true, detail: "in step with all peers", isFresh: true };
-const BUT_X = { ...FRESH, detail: "in step with its cluster, not with x of others" };
+const FRESH = { isInStep: true, detail: "in sync with all peers", isFresh: true };
+const BUT_X = { ...FRESH, detail: "in sync with this cluster; not in sync with x of other clusters" };
 
 test("what one node of ours refused of theirs makes no other one of ours old, and each says what it lacks", () => {
   const made = border();

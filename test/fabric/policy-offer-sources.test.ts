@@ -11,7 +11,7 @@ test("the own cluster's and accepted ones' policy is taken, of others none; with
   const own = { clusterId: "a", acceptFrom: ["b", "a"], isOpen: false };
   const sources = new PolicyOfferSources(own);
   expect(["a", "b", "c"].map((id) => sources.of(id))).toEqual(["accepted", "accepted", "foreign"]);
-  expect(sources.told).toEqual(["b"]);
+  expect(sources.acceptedOthers).toEqual(["b"]);
   const open = new PolicyOfferSources({ ...own, isOpen: true });
   expect(["a", "b"].map((id) => open.of(id))).toEqual(["open", "open"]);
 });

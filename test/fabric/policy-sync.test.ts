@@ -236,7 +236,11 @@ test("a newer version of a cluster that is not accepted is not fetched; it is to
   for (const id of [1, 2]) a.exchange.receive(id, { kind: "policyHead", head }, timeOf(0), a.out);
   a.work();
   expect([a.events, a.exchange.isSettledWith(1), a.adoptedCount]).toEqual([["policy_not_taken"], true, 0]);
-  expect(a.exchange.notTaken).toMatchObject({ head, peer: { clusterId: "c2" }, why: "policy.accept_from does not name its cluster, c2" });
+  expect(a.exchange.notTaken).toMatchObject({
+    head,
+    peer: { clusterId: "c2" },
+    why: "policy.accept_from does not list the peer's cluster c2",
+  });
   for (const id of [1, 2]) expect(a.exchange.next(id, timeOf(0))?.kind).toBe("policyHead");
   for (const id of [1, 2]) expect(a.exchange.next(id, timeOf(0))).toEqual({ kind: "policySettled", head });
   a.put(version(8));

@@ -23,7 +23,7 @@ function member() {
 
 /** The first start is asked, and answers. */
 function isThere(bench: MemberBench): void {
-  bench.give({ kind: "doubted", nodeId: "n" });
+  bench.give({ kind: "linkBroken", nodeId: "n" });
   bench.answerProbes("n:1", { nodeId: "n", generation: 1, boot: "a" });
 }
 
@@ -122,7 +122,7 @@ test.each([
   { verdict: "follows", isElsewhere: false, want: undefined },
   { verdict: "same", isElsewhere: true, want: undefined },
   { verdict: "new", isElsewhere: true, want: undefined },
-  { verdict: "unsaid", isElsewhere: true, want: undefined },
+  { verdict: "unnamed", isElsewhere: true, want: undefined },
 ] as const)("the greeting of one that is $verdict, with the last one elsewhere: $isElsewhere → $want", ({ want, ...start }) => {
   expect(refusalOfStart({ nodeId: "n", address: "n:2" }, start)?.reason).toBe(want);
 });

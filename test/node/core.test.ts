@@ -283,13 +283,13 @@ test("lag and the metric of the age say what the machine says, and why the node 
   };
   kinds({ kind: "serve" });
   expect(own.fabric.readiness.isReady).toBe(true);
-  expect(lag()).toEqual({ isReady: false, detail: `${CLOCKS_UNHEARD}; in step with all peers` });
+  expect(lag()).toEqual({ isReady: false, detail: `${CLOCKS_UNHEARD}; in sync with all peers` });
   expect(ageMs()).toEqual([world.time().wallMs]);
   world.run(4000);
   kinds({ kind: "tick" });
-  expect(lag()).toEqual({ isReady: false, detail: "the policy of its cluster is not in force here yet; in step with all peers" });
+  expect(lag()).toEqual({ isReady: false, detail: "the policy of its cluster is not in force here yet; in sync with all peers" });
   kinds({ kind: "policyShown" });
-  expect(lag()).toEqual({ isReady: true, detail: "in step with all peers" });
+  expect(lag()).toEqual({ isReady: true, detail: "in sync with all peers" });
   expect(ageMs()).toEqual([own.fabric.readiness.read(world.time()).ageMs]);
 });
 

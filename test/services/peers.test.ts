@@ -62,7 +62,7 @@ class FakeMesh implements MemberDirectory {
     isReady: true,
     isCaughtUp: true,
     isProtected: false,
-    detail: "in step with all peers",
+    detail: "in sync with all peers",
     ageMs: 1500,
     origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0, refused: 0, whyPartial: "" }],
     links: [

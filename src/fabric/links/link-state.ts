@@ -1,4 +1,4 @@
-/** The state of one link, and the choice which of two links to one peer stays. `links.ts` moves links from state to state. */
+/** The state of one link, and which of two links to one peer stays up. `links.ts` changes the state. */
 import type { Time } from "../../lib/machine.ts";
 import type { FabricEvent, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
@@ -8,29 +8,29 @@ export interface LinkRecord {
   readonly link: LinkId;
   readonly isIncoming: boolean;
   state: "opening" | "greeting" | "up" | "ending";
-  /** The node that an outgoing link was opened to, or that said hello on an incoming one. Empty before the hello of an incoming link. */
+  /** The node that an outgoing link was opened to, or that sent a hello on an incoming one. Empty before the hello of an incoming link. */
   nodeId: string;
   hello: Hello | undefined;
-  /** The protocol version that both nodes speak. 0 before the hello. */
+  /** The protocol version that both nodes support. 0 before the hello. */
   protocolVersion: number;
   sinceMonoMs: number;
   framesSent: number;
   framesReceived: number;
   identity: PeerIdentity | undefined;
   deadlineMonoMs: number;
-  /** Hello and goodbye that are still to be sent. They go before all other frames. */
+  /** Hello and goodbye frames to be sent, before all other frames. */
   readonly control: LinkFrame[];
 }
 
-/** What a node knows of a link, for people and for the rest of the room. */
+/** The public facts of a link. */
 export type LinkRow = Readonly<Omit<LinkRecord, "identity" | "deadlineMonoMs" | "control">>;
 
-/** A link, as people see it. */
+/** A link, as shown to users. */
 export interface LinkState extends LinkRow {
   readonly isCaughtUp: boolean;
 }
 
-/** The row of a link that another node opened, before anything is known of it. */
+/** The state of an incoming link before its hello. */
 export function newRow(link: LinkId, time: Time, timeoutMs: number): LinkRecord {
   const deadlineMonoMs = time.monoMs + timeoutMs;
   const facts = { link, nodeId: "", hello: undefined, identity: undefined, protocolVersion: 0, sinceMonoMs: time.monoMs };
@@ -39,8 +39,9 @@ export function newRow(link: LinkId, time: Time, timeoutMs: number): LinkRecord 
 }
 
 /**
- * Whether the node of the old link is still a member at its address, while the new link has the same id, a higher generation and another address.
- * Then somebody started a second node with this id. When a node has moved instead, its old link ends or its old address is soon declared dead.
+ * Whether the node of the old link is still a member at its address, although the new link has the same id, a higher generation and
+ * another address. Then a second node with this id was started. When a node has moved instead, its old link ends or its old address is
+ * soon declared dead.
  */
 function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<MemberUpdate>): boolean {
   if (old.hello === undefined || old.hello.address === next.hello?.address) return false;
@@ -52,19 +53,19 @@ function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<Membe
 export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefined): PeerRefusal {
   const isOlder = generation < (old?.generation ?? 0);
   const detail = isOlder
-    ? `${nodeId} is linked with a newer generation than ${generation}`
-    : `two nodes call themselves ${nodeId}; the other is at ${old?.address ?? "?"}, and alive`;
+    ? `${nodeId} is already linked with a newer generation than ${generation}`
+    : `two nodes have the id ${nodeId}; the other one is alive at ${old?.address ?? "?"}`;
   return { reason: "duplicate_node", detail };
 }
 
-/** Whether a link ends for this reason in ordinary operation. */
+/** Whether links end for this reason in normal operation. */
 export function isQuiet(reason: Goodbye): boolean {
   return (
     reason === "leave" || reason === "restart" || reason === "duplicate_link" || reason === "not_needed" || reason === "too_many_links"
   );
 }
 
-/** How loudly an operator is told that a link ended, whichever side ended it. */
+/** The severity of the event for a link that either side ended. */
 export function severityOf(reason: Goodbye): FabricEvent["severity"] {
   if (reason === "duplicate_node") return "error";
   return isQuiet(reason) ? "debug" : "warn";
@@ -74,17 +75,17 @@ export interface LoserFacts {
   /** The id of this node. */
   readonly nodeId: string;
   readonly members: () => Iterable<MemberUpdate>;
-  /** Two links that came up within this time of each other were opened from both ends. */
+  /** When two links came up within this time of each other, each end opened one. */
   readonly sameTimeMs: number;
   readonly monoMs: number;
 }
 
-/** The one of two links that ends. "none" when the links are not of one node; then the new one is refused. */
+/** Which of two links ends. "none" when the links belong to different nodes; then the new one is refused. */
 export function loserOf(old: LinkRecord, next: LinkRecord, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): LinkRecord | "none" {
   const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
   if (is < was || (is > was && isStillThere(old, next, members()))) return "none";
   const isSameTime = monoMs - old.sinceMonoMs < sameTimeMs;
-  // A peer that opens a second link has lost the first, even if this node has not noticed yet.
+  // A peer that opens a second link has lost the first one, even if this node has not noticed yet.
   if (is > was || old.isIncoming === next.isIncoming || !isSameTime) return old;
   const isOldBySmaller = old.isIncoming ? next.nodeId < nodeId : nodeId < next.nodeId;
   return isOldBySmaller ? next : old;

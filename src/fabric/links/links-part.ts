@@ -1,4 +1,4 @@
-/** The links of members as a part of the fabric: each stream goes to its link or to the links of other regions, and each frame to its channel. */
+/** The links between members as a part of the fabric. It routes each stream to its link or to the links of other regions, and each frame to its channel. */
 import type { Time } from "../../lib/machine.ts";
 import type { Borders } from "../borders/borders.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
@@ -10,7 +10,7 @@ import type { LinksInput, LinksOutput } from "./options.ts";
 
 export interface LinksPartParts {
   readonly links: Links;
-  /** What is sent on links that are up. */
+  /** Sends the frames of links that are up. */
   readonly multiplexer: Multiplexer;
   readonly borders: Borders;
   readonly list: FabricPartList;
@@ -42,12 +42,12 @@ export class LinksPart implements FabricPart {
     this.#parts.links.postpone(byMs);
   }
 
-  /** This node ends the link. */
+  /** Ends the link from this side. */
   end(end: Omit<Extract<LinksInput, { kind: "end" }>, "kind">, time: Time, out: FabricOutput[]): void {
     this.#give({ ...end, kind: "end" }, time, out);
   }
 
-  /** Streams with other regions go to the borders. The links of members do not see them. */
+  /** Passes streams of other regions to the borders. The links of members do not see them. */
   #stream(input: Extract<FabricInput, { kind: "opened" | "closed" }>, time: Time, out: FabricOutput[]): void {
     const { borders } = this.#parts;
     const isBorder = borders.has(input.link) || (input.kind === "opened" && input.isIncoming && input.identity.border !== undefined);
@@ -67,7 +67,8 @@ export class LinksPart implements FabricPart {
     if (frame.kind === "hello") return this.#give({ kind: "hello", link, hello: frame.hello }, time, out);
     if (frame.kind === "goodbye") return this.#give({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
     const news = multiplexer.receive(link, frame, time, out);
-    if (news === undefined && links.find(link)?.state === "greeting") this.#badFrame(link, `${frame.kind} before hello`, time, out);
+    if (news === undefined && links.find(link)?.state === "greeting")
+      this.#badFrame(link, `received a ${frame.kind} frame before the hello`, time, out);
     for (const each of news ?? []) {
       if (each.kind === "badFrame") this.#badFrame(link, each.detail, time, out);
       else if (each.kind !== "forAll") list.deliver(each, time, out);

@@ -1,6 +1,7 @@
 /**
- * The node's links: which peers to link to, the greeting, which of two links to a peer stays, when to try again, and how a link ends. The node
- * that opened a link says `hello` first (`#greet`), and the other one answers with its own when it trusts that.
+ * The node's links: which peers to connect to, the hello exchange, which of two links to a peer stays, when to retry, and how a link
+ * ends. The node that opened a link sends its `hello` first (`#greet`). The other node replies with its own hello only if it trusts the
+ * first one.
  */
 
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
@@ -31,18 +32,18 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   readonly #topology: Topology;
   readonly #events: TokenBuckets;
   readonly #rows = new Map<LinkId, LinkRecord>();
-  /** Up links by node id. */
+  /** The links that are up, by node id. */
   readonly #up = new Map<string, LinkRecord>();
   readonly #peers: LinkRetry;
   readonly #unreachable = new UnreachableMembers();
   #chooseMonoMs: number | undefined;
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
-  /** Why this node stops. Undefined before that. */
+  /** Why this node stops. Undefined while it is not stopping. */
   #stopReason: "leave" | "restart" | undefined;
-  /** Kept between inputs, because it is read at every frame. */
+  /** Cached between inputs, because it is read for every frame. */
   #dueMonoMs: number | undefined;
-  /** Counts since the start: links that were refused or ended for a fault of the peer, and links that were refused because there were too many. */
+  /** Counts since the start: links that were refused or ended because of a fault of the peer, and links that were refused because there were too many. */
   refusedCount = 0;
   tooManyCount = 0;
 
@@ -59,7 +60,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#rows.values();
   }
 
-  /** Number of links, with those that are being opened or ended. */
+  /** Number of links, including those that are being opened or ended. */
   get size(): number {
     return this.#rows.size;
   }
@@ -104,12 +105,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** The next greeting or farewell of a link. */
+  /** The next hello or goodbye of a link. */
   next(link: LinkId): LinkFrame | undefined {
     return this.#rows.get(link)?.control.shift();
   }
 
-  /** Another node opened the link and greets as a border does: the link is none of these. Returns what it proves; undefined when the link is not being greeted. */
+  /** Gives up a link whose hello is a border hello. Returns the peer's identity, or undefined when the link is not waiting for a hello. */
   release(link: LinkId): PeerIdentity | undefined {
     const row = this.#rows.get(link);
     if (row === undefined || !row.isIncoming || row.state !== "greeting") return undefined;
@@ -119,7 +120,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   /** Counts a frame. */
-  // HOT: once a frame.
+  // HOT: runs for each frame.
   count(link: LinkId, direction: "sent" | "received"): void {
     const row = this.#rows.get(link);
     if (row === undefined) return;
@@ -127,7 +128,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     else row.framesReceived += 1;
   }
 
-  /** From now on no link is opened or accepted. */
+  /** Opens and accepts no more links. */
   stop(reason: "leave" | "restart"): void {
     this.#stopReason = reason;
     this.#dueMonoMs = undefined;
@@ -140,13 +141,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#stopReason !== undefined;
   }
 
-  /** Peers that were refused before may be accepted now. They are tried again at once. */
+  /** Retries refused peers immediately, because they may be accepted now. */
   retryNow(): void {
     this.#peers.retryNow();
     this.#dueMonoMs = undefined;
   }
 
-  /** This node stood still. Peers that are to answer or to greet have that much longer. */
+  /** Gives peers more time to connect and to send their hello, by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) row.deadlineMonoMs += byMs;
     this.#unreachable.postpone(byMs);
@@ -168,7 +169,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   /** When something is due for a peer. */
   #peerDeadline(peer: RetryPeer): number {
-    if (!peer.isWanted) return peer.letGoMonoMs;
+    if (!peer.isWanted) return peer.releaseMonoMs;
     return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? NEVER : peer.openMonoMs;
   }
 
@@ -224,7 +225,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   #release(peer: RetryPeer, time: Time, out: LinksOutput[]): void {
     this.#peers.forget(peer.nodeId);
-    // The peer may still want a link that it opened itself, and ends it.
+    // A link that the peer opened may still be wanted there. The peer ends it.
     for (const row of this.#rows.values())
       if (row.nodeId === peer.nodeId && !row.isIncoming) this.#end(row, { reason: "not_needed", detail: "" }, time, out);
   }
@@ -238,14 +239,15 @@ export class Links implements Machine<LinksInput, LinksOutput> {
         return;
       case "opening":
       case "greeting":
-        if (row.state === "greeting") this.#tell(out, row, "info", { reason: "bad_frame", detail: "no hello in time" }, time);
+        if (row.state === "greeting")
+          this.#report(out, row, "info", { reason: "bad_frame", detail: "timed out waiting for the hello" }, time);
         this.#failed(row.nodeId, row.state === "opening", time);
         this.#rows.delete(row.link);
         out.push({ kind: "close", link: row.link });
     }
   }
 
-  // ---- a link's life ----
+  // ---- life cycle of a link ----
 
   #opened({ link, isIncoming, identity }: Extract<LinksInput, { kind: "opened" }>, time: Time, out: LinksOutput[]): void {
     const { helloTimeoutMs } = this.#options;
@@ -259,10 +261,10 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       }
       const row: LinkRecord = { ...newRow(link, time, helloTimeoutMs), identity };
       this.#rows.set(link, row);
-      // It may be a border link, and a refusal would keep its opener from trying again for long.
-      if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node stops" }, time, out);
+      // The stop comes before a refusal: the link may be a border link, and a refusal would keep its opener from retrying for a long time.
+      if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node is stopping" }, time, out);
       const refusal: PeerRefusal | undefined = isFull
-        ? { reason: "too_many_links", detail: "as many links as are allowed" }
+        ? { reason: "too_many_links", detail: "too many links" }
         : refusalByIdentity(identity, this.#parts.peerAuth);
       if (refusal !== undefined) this.#refuse(row, refusal, time, out);
       return;
@@ -277,13 +279,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#greet(row, out);
   }
 
-  /** Whether there is no room for one more incoming link. */
+  /** Whether there is no capacity for another incoming link. */
   #isFull(): boolean {
     const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
     return incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
-  /** Ends links to starts that no longer go under their node's id. */
+  /** Ends links to starts that are no longer the accepted start of their node id. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
       if (row.hello === undefined || !this.#parts.isStranger(row.hello)) continue;
@@ -291,7 +293,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** The node that opened a link greets first. The other one answers only when it trusts that hello. */
+  /** Sends this node's hello. The node that opened the link sends first; the other one replies only if it trusts that hello. */
   #greet(row: LinkRecord, out: LinksOutput[]): void {
     const self = this.#parts.self();
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
@@ -304,7 +306,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #greeted(row: LinkRecord, hello: Hello, time: Time, out: LinksOutput[]): void {
     const { identity } = row;
     if (row.state === "ending" || row.state === "opening" || identity === undefined) return;
-    if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
+    if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "unexpected second hello" }, time, out);
     const refusal = refusalOfHello(hello, identity, this.#parts.peerAuth) ?? this.#parts.refusalOfStart(hello, time);
     if (refusal !== undefined) {
       if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region")
@@ -313,7 +315,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
     if (!row.isIncoming && row.nodeId !== hello.nodeId) {
       this.#peers.retryLater(row.nodeId, time);
-      return this.#end(row, { reason: "not_needed", detail: `expected ${row.nodeId}, met ${hello.nodeId}` }, time, out);
+      return this.#end(row, { reason: "not_needed", detail: `expected node ${row.nodeId}, but node ${hello.nodeId} answered` }, time, out);
     }
     row.nodeId = hello.nodeId;
     row.hello = hello;
@@ -361,12 +363,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (state !== "ending") {
       this.#leave(row, undefined, time, out);
       this.#failed(nodeId, state === "opening", time);
-      if (state !== "opening") this.#tell(out, row, "info", { reason: "not_needed", detail }, time, "link_lost");
+      if (state !== "opening") this.#report(out, row, "info", { reason: "not_needed", detail }, time, "link_lost");
     }
     this.#rows.delete(row.link);
   }
 
-  /** Says goodbye, and waits until the shell has sent it. */
+  /** Sends a goodbye and waits until the shell has sent it. */
   #end(row: LinkRecord, goodbye: PeerRefusal, time: Time, out: LinksOutput[]): void {
     if (row.state === "ending") return;
     if (row.state === "opening") {
@@ -377,7 +379,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     if (goodbye.reason === "bad_frame") {
       this.refusedCount += 1;
       this.#peers.retryAfter(row.nodeId, goodbye.reason, time);
-      this.#tell(out, row, "warn", goodbye, time, "link_bad_frame");
+      this.#report(out, row, "warn", goodbye, time, "link_bad_frame");
     }
     row.control.length = 0;
     row.control.push({ kind: "goodbye", reason: goodbye.reason, detail: goodbye.detail });
@@ -409,7 +411,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#end(row, refusal, time, out);
   }
 
-  #tell(
+  #report(
     out: LinksOutput[],
     row: LinkRecord,
     severity: FabricEvent["severity"],
@@ -417,7 +419,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     time: Time,
     name = "link_failed",
   ): void {
-    // A peer that connects again and again must not fill the log.
+    // A peer that connects repeatedly must not fill the log.
     if (this.#events.take(`${name} ${row.isIncoming ? hostOfPeer(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.identity?.address ?? "", direction: row.isIncoming ? "in" : "out" };
     out.push(eventOutput(name, severity, facts));

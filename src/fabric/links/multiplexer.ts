@@ -1,4 +1,4 @@
-/** The links that are up. Their channels send in turns, and a link is looked at when one of its channels may have something to send. */
+/** The links that are up. Their channels send in turns. A link is visited when one of its channels may have something to send. */
 import { assert } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "../io-types.ts";
@@ -13,18 +13,18 @@ interface LinkSession {
   readonly inTurn: readonly ChannelSession[];
   readonly last: readonly ChannelSession[];
   readonly byKind: ReadonlyMap<LinkFrame["kind"], ChannelSession>;
-  /** A frame came that no channel of the link receives, and an operator was told. */
+  /** Whether a frame arrived for which the link has no channel, and an event was logged. */
   hasSkipped: boolean;
-  /** The shell was told that there is something to send, and has since found something each time. */
+  /** Whether the shell was notified that the link has something to send, and each pull since then returned a frame. */
   isAwake: boolean;
   dueMonoMs: number;
-  /** Index of the next channel to send, of those that take turns. */
+  /** Index of the next channel to send, among those that take turns. */
   turn: number;
 }
 
-/** After this time a link that has not taken what is due is looked at again. */
+/** After this time, a link whose stream has not accepted the due frames is visited again. */
 const STALLED_MS = 100;
-/** What a link does at its time may be news for other links. The rest waits for the next input. */
+/** The due work of one link may concern other links. After this many passes, the rest waits for the next input. */
 const MAX_PASSES = 2;
 
 export class Multiplexer {
@@ -32,11 +32,11 @@ export class Multiplexer {
   readonly #all = new Map<LinkId, LinkSession>();
   #lastMonoMs = 0;
   #isAnyDue = true;
-  /** Links over which something came, or which had nothing to send when asked. */
+  /** Links that received a frame, or that had nothing to send when pulled. */
   readonly #touched = new Set<LinkSession>();
-  /** No link is due before. */
+  /** No link is due before this time. */
   #dueMonoMs = 0;
-  /** Frames on links that are up, which no channel of the link receives. */
+  /** Number of frames that arrived on links that are up and for which the link has no channel. */
   skippedCount = 0;
 
   constructor(channels: readonly LinkChannel[]) {
@@ -50,9 +50,9 @@ export class Multiplexer {
     return this.#all.get(link)?.hello;
   }
 
-  /** The peers of which this node has everything that they had when their link came up. */
+  /** The peers that this node has caught up with: it has everything that they had when their link came up. */
   caughtUpWith(): readonly Hello[] {
-    // Every channel is asked, because one that is asked forgets what it need no longer wait for.
+    // Ask every channel, even after a negative answer: asking lets a channel drop items that it no longer waits for.
     const isUp = ({ channels }: LinkSession) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
     return [...this.#all.values()].filter(isUp).map(({ hello }) => hello);
   }
@@ -93,14 +93,14 @@ export class Multiplexer {
     this.wake();
   }
 
-  /** The next frame of a link; undefined when there is nothing now. */
-  // HOT: once a frame.
+  /** Returns the next frame for a link, or undefined when there is none now. */
+  // HOT: runs for each frame.
   next(link: LinkId, time: Time): LinkFrame | undefined {
     const session = this.#all.get(link);
     if (session === undefined) return undefined;
     const { turn, inTurn, last } = session;
     const { length } = inTurn;
-    // In turns, so that a long answer of one channel does not delay the news of another.
+    // Channels take turns, so that a long response of one does not delay another.
     session.turn = (turn + 1) % length;
     for (let i = 0; i < length; i++) {
       const frame = inTurn[(turn + i) % length]?.next(time);
@@ -117,8 +117,8 @@ export class Multiplexer {
   }
 
   /**
-   * Undefined on a link that is not up. A frame of no channel is skipped and counted, and an operator is told once a link: a newer peer may say
-   * what this node does not know yet.
+   * Passes a frame to its channel. Returns undefined when the link is not up. A frame without a channel is skipped and counted, and an
+   * event is logged once per link: a newer peer may send frames that this version does not know.
    */
   receive(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] | undefined {
     const session = this.#all.get(link);
@@ -137,13 +137,13 @@ export class Multiplexer {
     return news;
   }
 
-  /** Something that every link may have to tell has changed. */
+  /** Visits every link at the next tick, because a change affects all of them. */
   wake(): void {
     this.#isAnyDue = true;
   }
 
-  /** Does what is due. `isStopping`: every link is pulled once more, so that its goodbye can follow. */
-  // HOT: after every input. A link is looked at when something came over it, when its time has come, or when there is news for all.
+  /** Does the due work. `isStopping`: every link is pulled once more, so that its goodbye can follow. */
+  // HOT: runs after every input. A link is visited when it received a frame, when its deadline has passed, or when a change affects all links.
   tick(time: Time, { isStopping }: { readonly isStopping: boolean }, out: FabricOutput[]): void {
     this.#lastMonoMs = time.monoMs;
     for (const { shared } of this.#channels) shared?.tick(time);
@@ -200,7 +200,7 @@ export class Multiplexer {
     this.#plan(session);
   }
 
-  /** Decides when to look at the link again. A peer that does not read leaves due work undone, which must not cause a look at every input. */
+  /** Sets the next visit of a link. When a peer does not read, due work stays undone. It must not cause a visit at every input. */
   #plan(session: LinkSession): void {
     let next = NEVER;
     for (const channel of session.channels) next = Math.min(next, channel.nextDeadlineMs());

@@ -1,4 +1,4 @@
-/** Bounds and times of links, and their inputs and outputs. */
+/** Limits and times of links, and their inputs and outputs. */
 import type { OptionsOf, Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
@@ -6,52 +6,52 @@ import type { FabricNews } from "../part.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate } from "../wire/messages.ts";
 import type { PeerAuthFacts, PeerRefusal } from "./peer-auth.ts";
 
-/** What is not a setting. */
+/** Constants that are not settings. */
 export const LINKS_FIXED = {
-  /** All links, with those that are being opened or ended. */
+  /** Maximum number of links, including those that are being opened or ended. */
   maxTotalLinks: 64,
-  /** Links that others opened. The rest of the room is for links that this node opens. */
+  /** Maximum number of incoming links. The remaining capacity is for links that this node opens. */
   maxIncomingLinks: 40,
-  /** Links being opened at once. */
+  /** Maximum number of links that are being opened concurrently. */
   maxOpening: 8,
   openTimeoutMs: 10_000,
   helloTimeoutMs: 5000,
-  /** This long after its goodbye a link that the shell has not closed is given up. */
+  /** A link that the shell has not closed this long after its goodbye is dropped. */
   endTimeoutMs: 2000,
-  /** Waits between attempts, with full jitter. */
+  /** Backoff between attempts, with full jitter. */
   reconnectBaseMs: 250,
   reconnectMaxMs: 10_000,
-  /** A peer that was refused, or refused this node, is tried again after this time, plus or minus half. */
+  /** A peer that was refused, or that refused this node, is retried after this time, plus or minus half. */
   refusedRetryMs: 60_000,
-  /** The node with the greater id lets the other one open their link for this time, plus or minus half. */
+  /** The node with the greater id waits this time, plus or minus half, for the other node to open their link. */
   yieldMs: 300,
-  /** A link of this age was not opened at the same time as a second one. So the second one means that the first is lost. */
+  /** A link of at least this age was not opened at the same time as a second one. So a second link means that the first is lost. */
   sameTimeMs: 5000,
-  /** A link that this node opened to a peer that it no longer wants ends after this time. */
+  /** A link to a peer that is no longer wanted ends after this time, if this node opened it. */
   notWantedMs: 30_000,
-  /** The neighbours are chosen anew at most this often. */
+  /** Minimum time between two choices of the neighbours. */
   chooseEveryMs: 200,
-  /** Refusals logged a minute and address. The rest is only counted. */
+  /** Refusals logged per minute and address. Further ones are only counted. */
   maxRefusalEvents: 6,
 } as const;
 
 export interface LinksOptions extends OptionsOf<typeof LINKS_FIXED> {
-  /** Members that a node wants links to: all of them up to this number, and this many chosen ones above it. */
+  /** Number of members to which a node wants links. With fewer members, it links to all of them. */
   readonly maxLinks: number;
 }
 
-/** What links need from the rest of the room. */
+/** The dependencies of links on the rest of the fabric. */
 export interface LinksParts {
   /** The facts of this node, for every hello. */
   readonly self: () => MemberFacts;
   /** All members, in a stable order. */
   readonly members: () => Iterable<MemberUpdate>;
-  /** The facts of this node that only hellos have. */
+  /** The facts of this node that appear only in hellos. */
   readonly facts: () => Pick<Hello, "holdsSummaries" | "isReady" | "policyFrom" | "runsChecks">;
   readonly peerAuth: PeerAuthFacts;
-  /** Why the start that greets is refused; undefined when it is not. */
+  /** Why the start that sent a hello is refused. Undefined when it is accepted. */
   readonly refusalOfStart: (hello: Hello, time: Time) => PeerRefusal | undefined;
-  /** Whether another start than the one that greeted goes under its node's id. */
+  /** Whether another start than the one that sent the hello is the accepted start of its node id. */
   readonly isStranger: (hello: Hello) => boolean;
   readonly rng: Rng;
 }

@@ -1,4 +1,4 @@
-/** The peers to which this node wants links, and when it tries each of them again. */
+/** The peers to which this node wants links, and when it retries each of them. */
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -12,8 +12,8 @@ interface KnownPeer {
   /** No link is opened to the peer before this time. */
   openMonoMs: number;
   /** When the link to a peer that is no longer wanted ends. */
-  letGoMonoMs: number;
-  /** Number of failed attempts since a link to the peer lasted. */
+  releaseMonoMs: number;
+  /** Number of failed attempts since a link to the peer last stayed up for a while. */
   attempt: number;
 }
 
@@ -35,7 +35,7 @@ export class LinkRetry {
     return [...this.#peers.values()];
   }
 
-  /** Sets the peers that are wanted from now on. */
+  /** Sets the peers to which links are wanted from now on. */
   want(wanted: readonly { readonly nodeId: string; readonly address: string }[], time: Time): void {
     const ids = new Set<string>();
     for (const { nodeId, address } of wanted) {
@@ -43,7 +43,7 @@ export class LinkRetry {
       const known = this.#peers.get(nodeId);
       if (known === undefined) {
         const openMonoMs = time.monoMs + this.#yieldMs(nodeId);
-        this.#peers.set(nodeId, { nodeId, address, isWanted: true, openMonoMs, letGoMonoMs: NEVER, attempt: 0 });
+        this.#peers.set(nodeId, { nodeId, address, isWanted: true, openMonoMs, releaseMonoMs: NEVER, attempt: 0 });
         continue;
       }
       if (known.address !== address) {
@@ -56,7 +56,7 @@ export class LinkRetry {
     for (const peer of this.#peers.values()) {
       if (!peer.isWanted || ids.has(peer.nodeId)) continue;
       peer.isWanted = false;
-      peer.letGoMonoMs = time.monoMs + this.#options.notWantedMs;
+      peer.releaseMonoMs = time.monoMs + this.#options.notWantedMs;
     }
   }
 
@@ -68,7 +68,7 @@ export class LinkRetry {
     this.#peers.clear();
   }
 
-  /** A link to the peer lasted for a while, so the next failure counts as the first. */
+  /** Resets the backoff, because a link to the peer stayed up for a while. */
   lasted(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.attempt = 0;
@@ -95,7 +95,7 @@ export class LinkRetry {
     peer.openMonoMs = time.monoMs + Math.round((isRefused ? refusedRetryMs : reconnectMaxMs) * (0.5 + this.#rng.next()));
   }
 
-  /** All peers may be tried again at once, whatever they answered before. */
+  /** Allows a retry of all peers immediately, whatever they answered before. */
   retryNow(): void {
     for (const peer of this.#peers.values()) {
       peer.attempt = 0;
@@ -103,7 +103,7 @@ export class LinkRetry {
     }
   }
 
-  /** Either node of a pair may open their link. The one with the smaller id goes first, so that two links are rare. */
+  /** Either node of a pair may open their link. The node with the smaller id tries first, so that duplicate links are rare. */
   #yieldMs(nodeId: string): number {
     return this.#nodeId < nodeId ? 0 : Math.round(this.#options.yieldMs * (0.5 + this.#rng.next()));
   }

@@ -1,22 +1,22 @@
-/** Chooses the members to which a node has links: all of them while they are few, else the neighbours on hashed rings. */
+/** Chooses the members to which a node has links: all of them while they are few, otherwise its neighbours on hashed rings. */
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 
-/** What the choice knows of a member. */
+/** The facts of a member that affect the choice. */
 export interface LinkCandidate {
   readonly nodeId: string;
   readonly clusterId: string;
 }
 
 /**
- * Chooses neighbours so that both ends choose each other when they know the same members. Above `maxLinks`, each of `maxLinks / 2` rings
- * orders the members by another hash and links every one with the next: each ring alone connects all, random rings make an expander
- * (diameter O(log n); Law and Siu, "Distributed construction of random expander networks", INFOCOM 2003), no node has more than `maxLinks`,
- * and a member that comes or goes changes one link a ring. Half of the rings are of the own cluster, because what stays inside a
- * cluster travels on its own links only.
+ * Chooses neighbours so that two nodes choose each other when they know the same members. Above `maxLinks`, each of `maxLinks / 2` rings
+ * orders the members by another hash and links each member with the next one. Each ring alone connects all members. Random rings form an
+ * expander (diameter O(log n); Law and Siu, "Distributed construction of random expander networks", INFOCOM 2003). No node has more than
+ * `maxLinks` links, and a member that joins or leaves changes one link per ring. Half of the rings contain only this node's own cluster,
+ * because records that stay inside a cluster travel only on its own links.
  */
 export class Topology {
   readonly #maxLinks: number;
-  /** One map a ring: the position of each member. It remembers at most twice as many members as there are. */
+  /** One map per ring: the position of each member. It remembers at most twice as many members as there are. */
   readonly #rings: readonly Map<string, number>[];
 
   constructor(maxLinks: number) {
@@ -32,7 +32,7 @@ export class Topology {
     const isOneCluster = cluster.length === others.length;
     this.#rings.forEach((ring, i) => {
       if (ring.size > 2 * others.length + 2) ring.clear();
-      for (const nodeId of beside(self, isOneCluster || i % 2 === 0 ? cluster : others, { ring, i })) chosen.add(nodeId);
+      for (const nodeId of neighboursOf(self, isOneCluster || i % 2 === 0 ? cluster : others, { ring, i })) chosen.add(nodeId);
     });
     return chosen;
   }
@@ -44,7 +44,7 @@ interface CandidateRing {
 }
 
 /** The members before and after this node on a ring. */
-function beside(self: LinkCandidate, others: readonly LinkCandidate[], ring: CandidateRing): readonly string[] {
+function neighboursOf(self: LinkCandidate, others: readonly LinkCandidate[], ring: CandidateRing): readonly string[] {
   const at = positionOf(self.nodeId, ring);
   let [next, nextAway, before, beforeAway] = ["", 2, "", 2];
   for (const { nodeId } of others) {

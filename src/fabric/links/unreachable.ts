@@ -1,14 +1,17 @@
-/** Remembers members to which no link could be opened lately. The choice of neighbours passes them over, for longer each time. */
+/** Remembers members to which no link could be opened recently. The choice of neighbours skips them, for longer each time. */
 import { NEVER, type OptionsOf, type Time } from "../../lib/machine.ts";
 
-/** What is not a setting. */
+/** Constants that are not settings. */
 const REACH_FIXED = {
-  /** Number of failed attempts in a row after which a member is passed over. */
+  /** Number of consecutive failed attempts after which a member is skipped. */
   passOverAttempts: 2,
-  /** How long a member is passed over the first time. Each further time takes twice as long, up to `maxPassOverMs`. */
+  /** How long a member is skipped the first time. Each further time takes twice as long, up to `maxPassOverMs`. */
   passOverMs: 30_000,
   maxPassOverMs: 300_000,
-  /** After its first failure a member still counts for this time as one to be in step with. It is the longest suspicion, after which a dead member is known to be dead. */
+  /**
+   * After its first failure, a member still counts for this time as one to be in sync with. This is the longest suspicion, after which a
+   * dead member is known to be dead.
+   */
   countMs: 30_000,
 } as const;
 
@@ -17,22 +20,23 @@ export type ReachOptions = OptionsOf<typeof REACH_FIXED>;
 interface UnreachableRow {
   sinceMonoMs: number;
   failures: number;
-  /** The member is passed over until then. 0 for a member that never was. */
+  /** The member is skipped until this time. 0 for a member that was never skipped. */
   untilMonoMs: number;
   lengthMs: number;
 }
 
 type ListedNodes = readonly { readonly nodeId: string }[];
 
-const NOBODY: ReadonlySet<string> = new Set();
+const NONE: ReadonlySet<string> = new Set();
 
 /**
- * Members out of reach. They matter where a firewall lets sites talk only to a centre. A node that insisted on neighbours out of reach would have
- * no link at all, and a node that waited to be in step with them would never be in step. Their records arrive through nodes in reach.
+ * Unreachable members. They matter when a firewall allows sites to connect only to a central site. If a node insisted on unreachable
+ * neighbours, it would have no link at all, and if it waited to be in sync with them, it would never be. Their records arrive through
+ * reachable nodes.
  */
 export class UnreachableMembers {
   readonly #options: ReachOptions;
-  /** By node id. Rows of nodes that are no longer members go at the next choice. */
+  /** By node id. Rows of nodes that are no longer members are removed at the next choice. */
   readonly #rows = new Map<string, UnreachableRow>();
   #dueMonoMs = NEVER;
 
@@ -40,7 +44,7 @@ export class UnreachableMembers {
     this.#options = options;
   }
 
-  /** An attempt to open a link failed. Returns whether the member is passed over from now on. */
+  /** Counts a failed attempt to open a link. Returns whether the member is skipped from now on. */
   failed(nodeId: string, { monoMs }: Time): boolean {
     const { passOverAttempts, passOverMs, maxPassOverMs, countMs } = this.#options;
     const row = this.#rows.get(nodeId) ?? { sinceMonoMs: monoMs, failures: 0, untilMonoMs: 0, lengthMs: passOverMs / 2 };
@@ -55,7 +59,7 @@ export class UnreachableMembers {
     return true;
   }
 
-  /** A link to the member is up. */
+  /** Forgets the failures of a member, because a link to it is up. */
   reached(nodeId: string): void {
     this.#rows.delete(nodeId);
   }
@@ -69,17 +73,17 @@ export class UnreachableMembers {
     return (this.#rows.get(nodeId)?.untilMonoMs ?? 0) > time.monoMs;
   }
 
-  /** This node stood still. That time does not count, because no member could be reached in it. */
+  /** Excludes a pause of this process from the failure times, because no member could be reached during it. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
   }
 
-  /** When neighbours must be chosen anew. */
+  /** When neighbours must be chosen again. */
   nextDeadlineMs(): number {
     return this.#dueMonoMs;
   }
 
-  /** Whether the choice is due. True once for each time. */
+  /** Returns whether the choice is due. True only once per deadline. */
   takeDue(time: Time): boolean {
     if (time.monoMs < this.#dueMonoMs) return false;
     this.#dueMonoMs = NEVER;
@@ -87,15 +91,15 @@ export class UnreachableMembers {
   }
 
   /**
-   * The members from which neighbours are chosen: all but those that are passed over. If that is nobody, this node itself is cut off, and all
-   * members are candidates. The same holds for the members of its own `cluster`, because their records come through no other cluster. Forgets
-   * nodes that are no longer members.
+   * The members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated, and
+   * all members are candidates. The same holds for the members of its own `cluster`, because their records arrive through no other
+   * cluster. Forgets nodes that are no longer members.
    */
   candidates<T extends { readonly nodeId: string }>(
     members: readonly T[],
     linked: ReadonlyMap<string, unknown>,
     time: Time,
-    cluster = NOBODY,
+    cluster = NONE,
   ): readonly T[] {
     const known = new Set(members.map(({ nodeId }) => nodeId));
     this.#dueMonoMs = NEVER;
@@ -111,11 +115,11 @@ export class UnreachableMembers {
   }
 
   /**
-   * The members that this node must be in step with: the wanted ones and those that are passed over. A member that is out of reach for `countMs`
-   * does not count: it is still a member, so other nodes reach it. If nobody is left, this node itself is cut off, and all wanted members count.
-   * If nobody of its own `cluster` is left, the wanted members of the cluster count too.
+   * The members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable for
+   * `countMs` does not count: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all
+   * wanted members count. If no member of its own `cluster` is left, the wanted members of the cluster count too.
    */
-  counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NOBODY): ListedNodes {
+  counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NONE): ListedNodes {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));
     const counted = members.filter(({ nodeId }) => {
       const sinceMonoMs = this.#rows.get(nodeId)?.sinceMonoMs ?? Number.POSITIVE_INFINITY;

@@ -1,15 +1,15 @@
-/** News of members on its way out: newest first, each a bounded number of times (SWIM §4.1). */
+/** The queue of membership updates to send: newest first, each a limited number of times (SWIM §4.1). */
 import type { MemberUpdate } from "../wire/messages.ts";
 
-/** How often a node sends one update. */
+/** How often a node sends each update. */
 export function retransmitLimit(mult: number, memberCount: number): number {
   return mult * Math.ceil(Math.log10(memberCount + 1));
 }
 
-/** Fixed part of an encoded update: tags, lengths, numbers, status. */
+/** Approximate size of the fixed part of an encoded update: tags, lengths, numbers, status. */
 const UPDATE_OVERHEAD_BYTES = 40;
 
-/** About as large as its encoding; texts are mostly ASCII. */
+/** The approximate encoded size of an update. Texts are mostly ASCII. */
 export function updateSizeBytes(update: MemberUpdate): number {
   let size = UPDATE_OVERHEAD_BYTES + update.nodeId.length + update.address.length + update.clusterId.length;
   size += (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0);
@@ -37,9 +37,9 @@ interface QueuedUpdate {
 
 const NOTHING: readonly MemberUpdate[] = [];
 
-/** At most one update a member; bounded by the members there are. */
+/** Holds at most one update per member, so its size is limited by the number of members. */
 export class BroadcastQueue {
-  // Oldest first, as maps keep order of insertion; read from the end by way of `#newest`.
+  // Oldest first, because maps keep the order of insertion. Read from the end through `#newest`.
   readonly #items = new Map<string, QueuedUpdate>();
   #newest: QueuedUpdate[] = [];
   #isStale = false;
@@ -52,7 +52,7 @@ export class BroadcastQueue {
     return this.#items.has(nodeId);
   }
 
-  /** In place of an older update of the same member. */
+  /** Adds an update, in place of an older one of the same member. */
   add(update: MemberUpdate): void {
     this.#items.delete(update.nodeId);
     this.#items.set(update.nodeId, { update, sizeBytes: updateSizeBytes(update), sentCount: 0 });
@@ -64,8 +64,9 @@ export class BroadcastQueue {
   }
 
   /**
-   * Newest first, `first` before all of them and whether queued or not, as many as fit. Counts as sent once. An update that is larger than a message (of a node with many borders)
-   * goes along in its turn, one in a message: it would else wait until nothing is newer, which may be never.
+   * Takes as many updates as fit, newest first, and counts them as sent once. `first` comes before all others, queued or not. An update
+   * that is larger than a message (of a node with many borders) is sent when it is next, at most one per message. Otherwise it would wait
+   * until no newer update is queued, which may never happen.
    */
   take(budget: { readonly maxBytes: number; readonly limit: number }, first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
@@ -73,15 +74,20 @@ export class BroadcastQueue {
   }
 
   /**
-   * For a response: what the asker did not say itself. Does not count as sent: half of the askers have just told us what we
-   * have to tell, and the budget would be used up on those who know.
+   * Selects updates for a response, without those that the caller sent itself. They do not count as sent: half of the callers have just
+   * sent the same updates, and the limit would be used up on nodes that already have them.
    */
-  peek(maxBytes: number, said: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
+  peek(maxBytes: number, received: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
-    return this.#collect(maxBytes, first, undefined, said);
+    return this.#collect(maxBytes, first, undefined, received);
   }
 
-  #collect(maxBytes: number, first: MemberUpdate | undefined, limit: number | undefined, said: readonly MemberUpdate[]): MemberUpdate[] {
+  #collect(
+    maxBytes: number,
+    first: MemberUpdate | undefined,
+    limit: number | undefined,
+    received: readonly MemberUpdate[],
+  ): MemberUpdate[] {
     if (this.#isStale) this.#sort();
     const taken: MemberUpdate[] = [];
     let leftBytes = maxBytes;
@@ -90,7 +96,7 @@ export class BroadcastQueue {
       leftBytes -= updateSizeBytes(first);
     }
     for (const item of this.#newest) {
-      if (item.update === first || (said.length > 0 && wasSaid(said, item.update))) continue;
+      if (item.update === first || (received.length > 0 && wasReceived(received, item.update))) continue;
       const hasTurn = item.sizeBytes > maxBytes && leftBytes > 0;
       if (item.sizeBytes > leftBytes && !hasTurn && taken.length > 0) break;
       taken.push(item.update);
@@ -110,8 +116,8 @@ export class BroadcastQueue {
   }
 }
 
-function wasSaid(said: readonly MemberUpdate[], update: MemberUpdate): boolean {
-  for (const { nodeId, incarnation, status } of said) {
+function wasReceived(received: readonly MemberUpdate[], update: MemberUpdate): boolean {
+  for (const { nodeId, incarnation, status } of received) {
     if (nodeId === update.nodeId && incarnation === update.incarnation && status === update.status) return true;
   }
   return false;

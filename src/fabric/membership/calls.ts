@@ -1,4 +1,4 @@
-/** Calls to other nodes with news riding along, and what comes back with them. */
+/** Membership calls to other nodes. Updates are piggybacked on the calls and on their responses. */
 import type { Time } from "../../lib/machine.ts";
 import type { CallId } from "../io-types.ts";
 import type { FabricCallRequest, FabricCallResponse, MemberUpdate } from "../wire/messages.ts";
@@ -11,32 +11,32 @@ import type { MembershipState } from "./state.ts";
 import type { UpdateSource } from "./update-authority.ts";
 import type { UpdateRefusal } from "./update-rules.ts";
 
-/** Calls that ended, since the start. */
+/** Numbers of completed calls since the start. */
 export interface TrafficCounts {
-  /** Own ones. */
+  /** Calls that this node made. */
   answered: number;
   failed: number;
-  /** Others'. */
+  /** Calls that other nodes made. */
   taken: number;
   refused: number;
 }
 
-/** What a call of membership's own was for. */
+/** The purpose of a membership call. */
 export type CallPurpose =
   | { readonly kind: "direct" | "indirect"; readonly round: ProbeRound; readonly helper: Member }
   | { readonly kind: "gossip"; readonly nodeId: string }
-  /** Does a newcomer that waits in a conflict answer at its address? */
+  /** Checks whether a newcomer that waits in a conflict answers at its address. */
   | { readonly kind: "check"; readonly nodeId: string }
   | { readonly kind: "relay"; readonly asked: CallId; readonly nodeId: string }
   | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean; readonly step: TableStep };
 
 /**
- * `whole`: the table goes to a seed or to somebody lost. `digest`: a listed member, in its turn, is asked whether it holds the
- * same. `rest`: it does not, and gets what it did not say.
+ * `whole`: the full table goes to a seed or to a member that was lost. `digest`: a listed member is asked whether its table is the same.
+ * `rest`: the tables differ, and the member gets the updates that it did not send itself.
  */
 export type TableStep = "whole" | "digest" | "rest";
 
-/** Whom a probe was for; undefined of other calls. */
+/** The target of a probe. Undefined for other calls. */
 export function askedNode(purpose: CallPurpose): string | undefined {
   switch (purpose.kind) {
     case "direct":
@@ -60,7 +60,7 @@ export class MemberCalls {
   readonly state: MembershipState;
   readonly traffic: TrafficCounts = { answered: 0, failed: 0, taken: 0, refused: 0 };
   readonly #options: MembershipOptions;
-  // Bounded by those who call: rounds, fanout times timeout, relays, exchanges.
+  // The size is limited by the callers: probe rounds, fanout times timeout, relays, push-pulls.
   readonly #pending = new Map<CallId, PendingMemberCall>();
   #nextCall = 1;
 
@@ -75,7 +75,7 @@ export class MemberCalls {
     out.push({ kind: "call", call, to, request, timeoutMs });
   }
 
-  /** What the answered call was for; undefined when it is none of ours, or was answered before. */
+  /** The purpose of an answered call. Undefined when the call is unknown or was already answered. */
   finish(call: CallId, response: FabricCallResponse | undefined): PendingMemberCall | undefined {
     const pending = this.#pending.get(call);
     if (pending === undefined) return undefined;
@@ -86,8 +86,8 @@ export class MemberCalls {
   }
 
   probe(purpose: CallPurpose, target: MemberUpdate, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
-    // The buddy system (Lifeguard §IV-C): a suspect hears of it first of all.
-    const updates = this.take(this.wrongAbout(target.nodeId));
+    // Lifeguard's buddy system (§IV-C): the update that suspects the target is sent first.
+    const updates = this.take(this.suspicionOf(target.nodeId));
     this.call(
       purpose,
       target.address,
@@ -98,48 +98,48 @@ export class MemberCalls {
     );
   }
 
-  /** What is held of a member that is not alive in our table: told to it first, it can contradict. */
-  wrongAbout(nodeId: string): MemberUpdate | undefined {
+  /** The update about a member that this node does not consider alive. It is sent to the member first, so that the member can refute it. */
+  suspicionOf(nodeId: string): MemberUpdate | undefined {
     const update = this.state.members.find(nodeId)?.update;
     return update === undefined || update.status === "alive" ? undefined : update;
   }
 
-  /** News for a response to somebody who said this. */
-  reply(said: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
-    return this.state.broadcasts.peek(this.#options.maxUpdatesBytes, said, first);
+  /** Updates for a response to a caller that sent these updates. */
+  reply(received: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
+    return this.state.broadcasts.peek(this.#options.maxUpdatesBytes, received, first);
   }
 
-  /** What a probe is answered. */
+  /** The response to a probe. */
   answerTo({ from, updates }: FabricCallRequest & { readonly kind: "probe" }, { wallMs }: Time): FabricCallResponse {
     const { self, instances: boots } = this.state;
-    const state = this.reply(updates, this.wrongAbout(from.nodeId));
+    const state = this.reply(updates, this.suspicionOf(from.nodeId));
     return { kind: "probe", from: self.ref, updates: state, wallMs, ...boots.insteadOf(from) };
   }
 
-  /** News for one message. */
+  /** Updates for one message. */
   take(first?: MemberUpdate): readonly MemberUpdate[] {
     const { retransmitMult, maxUpdatesBytes } = this.#options;
     return this.state.broadcasts.take({ maxBytes: maxUpdatesBytes, limit: retransmitLimit(retransmitMult, this.state.count) }, first);
   }
 
-  /** Returns why what the teller said of itself was refused; undefined when it was taken, or when it said nothing of itself. */
-  hear(updates: readonly MemberUpdate[], teller: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+  /** Applies received updates. Returns why the sender's update about itself was refused. Undefined when it was accepted, or when there was none. */
+  receive(updates: readonly MemberUpdate[], sender: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
     let refusal: UpdateRefusal | undefined;
-    const count = Math.min(updates.length, teller.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
+    const count = Math.min(updates.length, sender.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
     this.state.refused.tooMany += updates.length - count;
     for (let i = 0; i < count; i++) {
       const update = updates[i];
       if (update === undefined) continue;
-      const why = this.state.learn(update, teller, time, out);
-      if (update.nodeId === teller.nodeId) refusal = why;
+      const why = this.state.learn(update, sender, time, out);
+      if (update.nodeId === sender.nodeId) refusal = why;
     }
     return refusal;
   }
 
-  /** Whether the one who was meant answered. */
-  hearProbe(nodeId: string, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
+  /** Applies the updates of a probe response. Returns whether the probed node itself answered. */
+  receiveProbe(nodeId: string, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
     if (response?.kind !== "probe" || response.from.nodeId !== nodeId) return false;
-    this.hear(response.updates, { nodeId, path: "gossip", clusterId: response.from.clusterId }, time, out);
+    this.receive(response.updates, { nodeId, path: "gossip", clusterId: response.from.clusterId }, time, out);
     return true;
   }
 }

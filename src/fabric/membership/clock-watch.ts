@@ -1,27 +1,27 @@
-/** Whether this node's wall clock agrees with those of others, as far as their answers to probes tell (semantics.md, Several origins for one key). */
+/** Whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key). */
 import type { Time } from "../../lib/machine.ts";
 
-/** How this clock stands to those of the members that were heard. */
+/** This node's clock compared with the known clocks of members. */
 export interface ClockState {
   readonly knownCount: number;
-  /** Of them those that differ by more than the bound. */
+  /** Number of known clocks that differ by more than the limit. */
   readonly offCount: number;
-  /** This node is the one that is wrong: it differs from more than half, of at least two. */
+  /** Whether this node's clock is the wrong one: it differs from more than half of at least two clocks. */
   readonly isOff: boolean;
-  /** By how much it is ahead of the middle one of those; below zero: behind. */
+  /** How far this clock is ahead of the median of the differing clocks. Negative when it is behind. */
   readonly aheadMs: number;
-  /** There are enough others to judge this clock by, and too few of them have been heard. */
+  /** Whether there are enough members to judge this clock, but too few of their clocks are known. */
   readonly isUnheard: boolean;
 }
 
 interface ClockEstimate {
-  /** Its wall time at this node's monotonic 0: set right here, or there, it agrees again at once. */
+  /** The member's wall time at this node's monotonic time 0. It stays valid when either wall clock is corrected. */
   readonly baseMs: number;
-  /** It may be so much off: half of the way there and back. */
-  readonly doubtMs: number;
+  /** The uncertainty of `baseMs`: half of the round-trip time. */
+  readonly uncertaintyMs: number;
 }
 
-/** Two may be wrong about each other; of three, one is. */
+/** With two nodes, either clock may be wrong. With three, the one that differs from both others is. */
 export const LEAST_OTHERS = 2;
 
 export class ClockWatch {
@@ -32,28 +32,28 @@ export class ClockWatch {
     this.#maxSkewMs = maxSkewMs;
   }
 
-  /** A member answered, and its clock stood at `wallMs` somewhere between the question and now. */
+  /** Notes the wall time that a member reported. It was read between the request and now. */
   note(nodeId: string, { wallMs, sentMonoMs }: { readonly wallMs: number; readonly sentMonoMs: number }, { monoMs }: Time): void {
-    const doubtMs = (monoMs - sentMonoMs) / 2;
-    this.#clocks.set(nodeId, { baseMs: wallMs - sentMonoMs - doubtMs, doubtMs });
+    const uncertaintyMs = (monoMs - sentMonoMs) / 2;
+    this.#clocks.set(nodeId, { baseMs: wallMs - sentMonoMs - uncertaintyMs, uncertaintyMs });
   }
 
   has(nodeId: string): boolean {
     return this.#clocks.has(nodeId);
   }
 
-  /** Compared with those of `listed`; the rest is forgotten. O(clocks). */
+  /** Compares this clock with the clocks of `listed` and forgets all others. O(clocks). */
   read(listed: ReadonlySet<string>, { monoMs, wallMs }: Time): ClockState {
     let knownCount = 0;
     const off: number[] = [];
-    for (const [nodeId, { baseMs, doubtMs }] of this.#clocks) {
+    for (const [nodeId, { baseMs, uncertaintyMs }] of this.#clocks) {
       if (!listed.has(nodeId)) {
         this.#clocks.delete(nodeId);
         continue;
       }
       knownCount += 1;
       const aheadMs = wallMs - (baseMs + monoMs);
-      if (Math.abs(aheadMs) - doubtMs > this.#maxSkewMs) off.push(aheadMs);
+      if (Math.abs(aheadMs) - uncertaintyMs > this.#maxSkewMs) off.push(aheadMs);
     }
     off.sort((a, b) => a - b);
     const isOff = knownCount >= LEAST_OTHERS && off.length * 2 > knownCount;

@@ -1,24 +1,24 @@
-/** Newcomers that are not believed yet: somebody listed has their address, or an older life of their own id is still listed. */
+/** Newcomers that are not accepted yet: a listed member has their address, or an older generation or start of their own id is still listed. */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 import type { MembershipOptions } from "./options.ts";
 
-/** Whether what waits is another start of the listed node, at another address. */
-export function isStartElsewhere({ reason, update }: WaitingUpdate, listed: MemberUpdate): boolean {
+/** Whether a pending update is about another start of the listed node, at another address. */
+export function isStartElsewhere({ reason, update }: PendingUpdate, listed: MemberUpdate): boolean {
   return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
 }
 
-export interface WaitingUpdate {
+export interface PendingUpdate {
   readonly update: MemberUpdate;
   sinceMonoMs: number;
   /**
-   * `address`: another id is listed there. `life`: the same id is listed elsewhere, in an older generation. `start`: as `life`, in the
-   * start that this one follows.
+   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at
+   * another address. `start`: the start that this one follows is listed.
    */
   readonly reason: "address" | "life" | "start";
   nextCheckMonoMs: number;
-  /** Who told of it last. */
-  readonly tellerId: string;
+  /** The node that last sent the update. */
+  readonly senderId: string;
 }
 
 type ConflictsOptions = Pick<MembershipOptions, "maxConflicts" | "conflictMs" | "intervalMs">;
@@ -26,7 +26,7 @@ type ConflictsOptions = Pick<MembershipOptions, "maxConflicts" | "conflictMs" | 
 export class IdConflicts {
   readonly #options: ConflictsOptions;
   readonly #here: string;
-  readonly #waiting = new Map<string, WaitingUpdate>();
+  readonly #waiting = new Map<string, PendingUpdate>();
 
   /** `here`: this node's cluster. */
   constructor(options: ConflictsOptions, here: string) {
@@ -38,12 +38,12 @@ export class IdConflicts {
     return this.#waiting.size;
   }
 
-  find(nodeId: string): WaitingUpdate | undefined {
+  find(nodeId: string): PendingUpdate | undefined {
     return this.#waiting.get(nodeId);
   }
 
-  /** "full" drops it; "known" keeps the time since when it waits. */
-  add(update: MemberUpdate, reason: WaitingUpdate["reason"], nowMonoMs: number, tellerId: string): "new" | "known" | "full" {
+  /** Adds an update. Returns "full" when it is dropped for lack of capacity. A "known" one keeps the time of its first arrival. */
+  add(update: MemberUpdate, reason: PendingUpdate["reason"], nowMonoMs: number, senderId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
     if (known === undefined && !this.#hasRoomFor(update.clusterId)) return "full";
     const isNewer =
@@ -53,11 +53,11 @@ export class IdConflicts {
     if (!isNewer) return "known";
     const sinceMonoMs = known?.sinceMonoMs ?? nowMonoMs;
     const nextCheckMonoMs = known?.nextCheckMonoMs ?? nowMonoMs;
-    this.#waiting.set(update.nodeId, { update, sinceMonoMs, reason, nextCheckMonoMs, tellerId });
+    this.#waiting.set(update.nodeId, { update, sinceMonoMs, reason, nextCheckMonoMs, senderId });
     return known === undefined ? "new" : "known";
   }
 
-  /** As in the table of members: of other clusters one has a quarter of the room, and all of them half. */
+  /** Whether there is capacity. As in the member table, one other cluster gets a quarter of the capacity, and all other clusters together get half. */
   #hasRoomFor(clusterId: string): boolean {
     const max = this.#options.maxConflicts;
     if (clusterId === this.#here || this.#waiting.size >= max) return this.#waiting.size < max;
@@ -73,17 +73,17 @@ export class IdConflicts {
     this.#waiting.delete(nodeId);
   }
 
-  /** A word as new as this settled what the member is. */
+  /** Drops a pending update, because an update of the same or a later incarnation settled the member's state. */
   dropUpTo({ nodeId, generation, incarnation }: MemberUpdate): void {
     const known = this.#waiting.get(nodeId)?.update;
     if (known === undefined || known.generation > generation) return;
     if (known.generation < generation || known.incarnation <= incarnation) this.#waiting.delete(nodeId);
   }
 
-  /** Takes out everybody who waited for this id or this address to be free. */
-  release(nodeId: string, address: string): WaitingUpdate[] {
+  /** Removes and returns all updates that were waiting for this id or this address. */
+  release(nodeId: string, address: string): PendingUpdate[] {
     if (this.#waiting.size === 0) return [];
-    const released: WaitingUpdate[] = [];
+    const released: PendingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {
       const { update } = waiting;
       if (update.nodeId !== nodeId && update.address !== address) continue;
@@ -93,9 +93,9 @@ export class IdConflicts {
     return released;
   }
 
-  /** Those to be checked now, each at most once an interval. Who waited too long is forgotten. */
-  due(nowMonoMs: number): WaitingUpdate[] {
-    const due: WaitingUpdate[] = [];
+  /** The updates to check now, each at most once per interval. Forgets those that have waited too long. */
+  due(nowMonoMs: number): PendingUpdate[] {
+    const due: PendingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {
       if (waiting.nextCheckMonoMs > nowMonoMs) continue;
       if (nowMonoMs - waiting.sinceMonoMs >= this.#options.conflictMs) {
@@ -108,7 +108,7 @@ export class IdConflicts {
     return due;
   }
 
-  /** Nobody could be heard for so long. */
+  /** Extends the waiting times by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const waiting of this.#waiting.values()) waiting.sinceMonoMs += byMs;
   }

@@ -1,4 +1,4 @@
-/** Probing: one member in each period and the doubted at once, directly and then by way of others (SWIM §3, Lifeguard §IV). */
+/** Failure detection: probes one member in each period and reported suspects immediately, first directly and then through helpers (SWIM §3, Lifeguard §IV). */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
@@ -11,11 +11,11 @@ import { missedNacks, newRound, ProbeOrder, type ProbeRound } from "./probe-roun
 import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
 
-/** Rounds beside the turn's own, started by doubts. */
+/** Maximum number of concurrent rounds for suspects, in addition to the round of the period. */
 const MAX_EXTRA_ROUNDS = 8;
-/** A helper must say no before the asker's patience ends. */
+/** Share of the remaining time within which a helper must send a nack, so that it arrives before the round ends. */
 const NACK_SHARE = 0.7;
-/** Weight of a new round trip in the smoothed one, as TCP's. */
+/** Weight of a new round-trip time in the smoothed one, as in TCP. */
 const RTT_SHARE = 1 / 8;
 
 export class FailureDetector {
@@ -25,7 +25,10 @@ export class FailureDetector {
   readonly #state: MembershipState;
   readonly #ownTurns: ProbeOrder;
   readonly #otherTurns: ProbeOrder;
-  /** Wall clock less monotonic clock at the begin: periods are counted from what all nodes share, and no later change of the clock turns them back. */
+  /**
+   * Wall clock minus monotonic clock at the start. Periods are counted by this time, which all nodes share, and later changes of the wall
+   * clock do not affect them.
+   */
   #offsetMs = 0;
   #rounds: ProbeRound[] = [];
   #relayCount = 0;
@@ -42,17 +45,17 @@ export class FailureDetector {
 
   begin(time: Time): void {
     this.#offsetMs = time.wallMs - time.monoMs;
-    // Nodes started together do not probe together.
+    // Random offset, so that nodes that were started together do not probe at the same time.
     this.#turnAtMs = time.monoMs + this.#rng.next() * this.#options.intervalMs;
   }
 
-  /** No more probes of its own. */
+  /** Stops sending probes. */
   end(): void {
     this.forgetRounds();
     this.#turnAtMs = NEVER;
   }
 
-  /** Without a verdict. */
+  /** Drops all rounds without a result. */
   forgetRounds(): void {
     for (const round of this.#rounds) round.isOver = true;
     this.#rounds = [];
@@ -72,15 +75,18 @@ export class FailureDetector {
     if (time.monoMs < this.#turnAtMs) return;
     const periodMs = this.#state.health.scaleMs(this.#options.intervalMs);
     this.#turnAtMs = time.monoMs + periodMs;
-    const target = this.#nextInTurn(time, periodMs);
+    const target = this.#nextTarget(time, periodMs);
     if (target !== undefined) this.#start(target, time, out);
   }
 
-  /** Our own cluster has its share of the turns: who makes up nodes of another one does not keep us from finding out who is dead here. */
-  #nextInTurn({ monoMs }: Time, periodMs: number): Member | undefined {
+  /**
+   * The next member to probe. This node's own cluster has a fixed share of the rounds, so that another cluster with forged nodes cannot
+   * delay the detection of dead nodes here.
+   */
+  #nextTarget({ monoMs }: Time, periodMs: number): Member | undefined {
     const { ownShare, ours, others } = this.#state.members;
     const period = Math.floor((this.#offsetMs + monoMs) / periodMs);
-    // How many of the periods so far were for our own; this one is where the next makes it one more.
+    // The number of past periods that belonged to this node's own cluster. The current period belongs to it when the next count is higher.
     const ownCount = Math.floor(period * ownShare);
     return Math.floor((period + 1) * ownShare) > ownCount
       ? this.#ownTurns.at(ownCount, ours)
@@ -89,9 +95,9 @@ export class FailureDetector {
 
   /** Probes the members that were reported as suspect, and the newcomers that wait in a conflict. */
   settle(time: Time, out: MembershipOutput[]): void {
-    const { doubted, self } = this.#state;
-    if (doubted.length > 0) {
-      for (const member of doubted.splice(0)) {
+    const { toProbe, self } = this.#state;
+    if (toProbe.length > 0) {
+      for (const member of toProbe.splice(0)) {
         const isUnderWay = this.#rounds.some((round) => round.target === member);
         if (isUnderWay || self.isLeft || this.#rounds.length > MAX_EXTRA_ROUNDS || !isListed(member.update.status)) continue;
         this.#start(member, time, out);
@@ -100,7 +106,7 @@ export class FailureDetector {
     for (const { update, reason } of this.#state.checks(time)) {
       const older = this.#state.members.find(update.nodeId);
       if (reason !== "address" && older !== undefined) {
-        this.#state.doubted.push(older);
+        this.#state.toProbe.push(older);
         continue;
       }
       this.#memberCalls.probe({ kind: "check", nodeId: update.nodeId }, update, this.#options.pingTimeoutMs, time, out);
@@ -115,19 +121,19 @@ export class FailureDetector {
     out: MembershipOutput[],
   ): void {
     const { target } = round;
-    if (this.#memberCalls.hearProbe(target.update.nodeId, response, time, out)) {
+    if (this.#memberCalls.receiveProbe(target.update.nodeId, response, time, out)) {
       const rttMs = time.monoMs - pending.sentMonoMs;
       target.rttMs = target.rttMs === undefined ? rttMs : target.rttMs + (rttMs - target.rttMs) * RTT_SHARE;
       target.isInReach = true;
       if (response?.kind === "probe") this.#state.stillThere(target, response.from, time, out);
-      this.#endWell(round);
+      this.#succeed(round);
       return;
     }
     target.isInReach = false;
     if (round.isOver) return;
     round.failCount += 1;
     if (round.helpers === undefined) this.#askHelpers(round, time, out);
-    else this.#judge(round, time, out);
+    else this.#endIfAllNacked(round, time, out);
   }
 
   #askHelpers(round: ProbeRound, time: Time, out: MembershipOutput[]): void {
@@ -136,9 +142,9 @@ export class FailureDetector {
     round.helpers = helpers.map((helper) => helper.update.nodeId);
     const leftMs = Math.max(1, round.endsMonoMs - time.monoMs);
     const wantedMs = Math.min(leftMs * NACK_SHARE, this.#state.health.scaleMs(this.#options.pingTimeoutMs));
-    // A helper refuses to be made to wait for longer, whatever this node's settings are.
+    // A helper rejects longer timeouts, whatever this node's settings are.
     const timeoutMs = Math.min(Math.ceil(wantedMs), MESSAGE_BOUNDS.maxTimeoutMs);
-    // Once more directly, as memberlist does by another transport: one lost message among friends is not worth a suspicion.
+    // Probe once more directly (memberlist does so over another transport): a single lost message must not start a suspicion.
     this.#memberCalls.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
     for (const helper of helpers) {
       const request = {
@@ -153,7 +159,7 @@ export class FailureDetector {
     }
   }
 
-  /** Others to ask; rather those that this node can reach: where not everybody reaches everybody, the rest cannot be asked at all. */
+  /** The helpers of an indirect probe. Reachable members come first: when not all members can reach each other, this node cannot ask the others. */
   #helpersFor(target: Member): readonly Member[] {
     const { indirectCount } = this.#options;
     const { members } = this.#state;
@@ -166,7 +172,7 @@ export class FailureDetector {
     return helpers;
   }
 
-  /** There is a link to it. */
+  /** Notes that a link to a member is up. */
   met(nodeId: string): void {
     const member = this.#state.members.find(nodeId);
     if (member !== undefined) member.isInReach = true;
@@ -176,17 +182,17 @@ export class FailureDetector {
     helper.isInReach = response !== undefined;
     if (response?.kind !== "probeIndirect") return;
     const { nodeId, clusterId } = helper.update;
-    this.#memberCalls.hear(response.updates, { nodeId, clusterId, path: "gossip" }, time, out);
+    this.#memberCalls.receive(response.updates, { nodeId, clusterId, path: "gossip" }, time, out);
     if (response.isAcknowledged) {
-      this.#endWell(round);
+      this.#succeed(round);
       return;
     }
     round.nackCount += 1;
-    this.#judge(round, time, out);
+    this.#endIfAllNacked(round, time, out);
   }
 
-  /** Everybody has said no: nothing is gained by waiting for the end of the period. */
-  #judge(round: ProbeRound, time: Time, out: MembershipOutput[]): void {
+  /** Ends a round early when all helpers have sent a nack, because waiting longer cannot change the result. */
+  #endIfAllNacked(round: ProbeRound, time: Time, out: MembershipOutput[]): void {
     const helperCount = round.helpers?.length ?? 0;
     if (round.isOver || round.failCount < 2 || helperCount < 2 || round.nackCount < helperCount) return;
     this.#fail(round, time, out);
@@ -194,7 +200,7 @@ export class FailureDetector {
 
   relay(call: CallId, request: FabricCallRequest & { readonly kind: "probeIndirect" }, time: Time, out: MembershipOutput[]): void {
     const target = this.#state.members.find(request.targetNodeId);
-    // Only members are probed for others: nobody makes us call an address of his choice.
+    // Only listed members are probed on behalf of others, so that no caller can make this node call an arbitrary address.
     if (target === undefined || target.update.address !== request.targetAddress || this.#relayCount >= this.#options.maxRelays) {
       out.push({
         kind: "answer",
@@ -211,7 +217,7 @@ export class FailureDetector {
 
   relayAnswered(asked: CallId, nodeId: string, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): void {
     this.#relayCount -= 1;
-    const isAcknowledged = this.#memberCalls.hearProbe(nodeId, response, time, out);
+    const isAcknowledged = this.#memberCalls.receiveProbe(nodeId, response, time, out);
     out.push({ kind: "answer", call: asked, response: { kind: "probeIndirect", isAcknowledged, updates: this.#memberCalls.reply([]) } });
   }
 
@@ -222,7 +228,7 @@ export class FailureDetector {
     this.#memberCalls.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
   }
 
-  #endWell(round: ProbeRound): void {
+  #succeed(round: ProbeRound): void {
     if (round.isOver) return;
     this.#state.health.improve();
     this.#remove(round);

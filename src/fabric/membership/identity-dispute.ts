@@ -1,145 +1,149 @@
-/** How this node stands with others: whether they take what it says of itself, and whether its start is the one that goes under its id. */
+/** Whether other nodes accept this node's updates about itself, and whether this start is the accepted one for its id. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { HeldInstance, MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
 import { UPDATE_REFUSALS } from "./update-rules.ts";
 
-/** Another start goes under this node's id. */
+/** Another start is accepted under this node's id. */
 export interface IdentityConflict {
-  /** Who says so; this node's own id when the other one answered itself. */
+  /** The nodes that reported the other start. It is this node's own id when the other start answered itself. */
   readonly nodeIds: readonly string[];
-  /** Where the other one is; empty when nobody knows. */
+  /** The address of the other start. Empty when it is unknown. */
   readonly otherAddress: string;
 }
 
 interface DisputeReport {
   readonly held: HeldInstance;
-  /** Where it was told, to ask there again. */
+  /** The address of the reporting node, to ask it again. */
   readonly address: string;
   readonly sinceMonoMs: number;
   askMonoMs: number;
 }
 
-/** An accepted node is believed for so long by itself where others still hold an earlier start of its own: they may not have heard yet. */
+/** For this time an accepted node ignores reports that others still have an earlier start of it: the update may still be on its way. */
 const PATIENCE_MS = 5000;
-/** Who holds another start is asked again after this: it may be looking for the earlier one. */
+/** A node that has another start is asked again after this time: it may be probing the earlier start. */
 const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
-/** An own conflict is told to the operator at most so often; and a second node that asked is one for so long. */
+/** Minimum time between two events about a conflict of this node's id. A second node that called counts as present for this time. */
 const CONFLICT_EVENT_MS = 60_000;
-/** A node that stood still asks at least so many members whether it is still the one, if there are, and is confirmed by at most so many. */
+/** Minimum and maximum number of confirmations that a node needs after a pause. With fewer members than the minimum, all must confirm. */
 const MIN_CONFIRMERS = 3;
 const MAX_CONFIRMERS = 20;
 
-/** More than half of the others; of very many as are hardly ever all of the smaller half, drawn by chance. */
+/** More than half of the others, up to the maximum. In a large group, that many random members are very unlikely to all belong to the smaller half. */
 function mostOf(listedCount: number): number {
   return Math.min(MAX_CONFIRMERS, Math.floor(listedCount / 2) + 1);
 }
 
-/** Since when this node has to be confirmed, because others may have taken another start of its id while it stood still. */
+/** A pending confirmation of this node's identity. During a pause, others may have accepted another start of its id. */
 interface PendingConfirmation {
   readonly sinceMonoMs: number;
-  /** Whom it asked and who knows of no other start. */
+  /** The asked nodes that know no other start. */
   readonly confirmers: Set<string>;
   askMonoMs: number;
 }
 
 export class IdentityDispute {
   readonly #earlierBoots: ReadonlySet<string>;
-  /** By who told. Bounded by those that this node asks. */
-  readonly #told = new Map<string, DisputeReport>();
-  /** Others that do not take what this node says of itself, each with why. Bounded by the members there are. */
+  /** Reports by reporting node. Their number is limited by the nodes that this node asks. */
+  readonly #reports = new Map<string, DisputeReport>();
+  /** Other nodes that refuse this node's updates about itself, with the reason. Their number is limited by the number of members. */
   readonly #refusers = new Map<string, string>();
-  /** Somebody accepted this start, and nobody else held another one then. */
+  /** Whether a node accepted this start at a time when no other node had another one. */
   #isAccepted = false;
-  #conflictToldMs = Number.NEGATIVE_INFINITY;
+  #conflictLoggedMs = Number.NEGATIVE_INFINITY;
   #isConflictGone = false;
   #waking: PendingConfirmation | undefined;
   #second: { readonly address: string; readonly atMonoMs: number } | undefined;
 
-  /** `earlierBoots`: what earlier starts of this directory were called. */
+  /** `earlierBoots`: the boot names of earlier starts of this data directory. */
   constructor(earlierBoots: readonly string[]) {
     this.#earlierBoots = new Set(earlierBoots);
   }
 
-  /** Whether an earlier start of this directory was called that. */
+  /** Whether an earlier start of this data directory had that boot name. */
   isEarlier(boot: string): boolean {
     return this.#earlierBoots.has(boot);
   }
 
-  /** Another node answered; `held` is the start that goes under our id there, when it is not this one. Whether it is to be asked at once. */
-  hear(
+  /**
+   * Handles a response of another node. `held` is the start that the node has for this id, when it is not this start. Returns whether to
+   * ask that node immediately.
+   */
+  receive(
     from: { readonly nodeId: string; readonly boot?: string; readonly address: string },
     held: HeldInstance | undefined,
     time: Time,
   ): boolean {
     const { nodeId, address } = from;
-    const before = this.#told.get(nodeId);
+    const before = this.#reports.get(nodeId);
     if (held === undefined) {
-      this.#told.delete(nodeId);
-      // A node that does not say what its own start is called knows nothing of starts.
-      if (from.boot !== undefined && this.#told.size === 0) this.#isAccepted = true;
+      this.#reports.delete(nodeId);
+      // A node that sends no boot name of its own does not support starts.
+      if (from.boot !== undefined && this.#reports.size === 0) this.#isAccepted = true;
       return false;
     }
     const sinceMonoMs = before?.sinceMonoMs ?? time.monoMs;
     const askMonoMs = Math.max(before?.askMonoMs ?? 0, time.monoMs + (before === undefined ? FIRST_ASK_MS : 0));
-    this.#told.set(nodeId, { held, address, sinceMonoMs, askMonoMs });
+    this.#reports.set(nodeId, { held, address, sinceMonoMs, askMonoMs });
     return before?.held.boot !== held.boot;
   }
 
-  /** It is a member no more, or answers no more: what it said counts no more. */
+  /** Discards the reports of a node that is no longer a member or no longer answers. */
   forget(nodeId: string): void {
-    this.#told.delete(nodeId);
+    this.#reports.delete(nodeId);
     this.#refusers.delete(nodeId);
   }
 
-  /** The other one under our own id was asked there, and did not answer. */
+  /** Discards a report of the other start itself, which did not answer at its address. */
   unanswered(nodeId: string, address: string): void {
-    if (this.#told.get(nodeId)?.address === address) this.#told.delete(nodeId);
+    if (this.#reports.get(nodeId)?.address === address) this.#reports.delete(nodeId);
   }
 
-  /** Those that hold another start and are to be asked now: where, and which start they hold. */
+  /** The nodes to ask now because they have another start, and the start that they have. */
   takeDue({ monoMs }: Time): readonly { readonly address: string; readonly held: HeldInstance }[] {
     const due: DisputeReport[] = [];
-    for (const told of this.#told.values()) {
-      if (told.askMonoMs > monoMs) continue;
-      told.askMonoMs = monoMs + (monoMs - told.sinceMonoMs < ASK_MS ? FIRST_ASK_MS : ASK_MS);
-      due.push(told);
+    for (const report of this.#reports.values()) {
+      if (report.askMonoMs > monoMs) continue;
+      report.askMonoMs = monoMs + (monoMs - report.sinceMonoMs < ASK_MS ? FIRST_ASK_MS : ASK_MS);
+      due.push(report);
     }
     return due;
   }
 
   nextDeadlineMs(): number {
     let next = NEVER;
-    for (const { askMonoMs } of this.#told.values()) next = Math.min(next, askMonoMs);
+    for (const { askMonoMs } of this.#reports.values()) next = Math.min(next, askMonoMs);
     return next;
   }
 
-  /** Why this node is not to answer for its id; `counts` says whose word counts. */
+  /** Why this node must not act under its id. `counts` selects the nodes whose reports count. */
   dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): IdentityConflict | undefined {
-    if (this.#told.size === 0) return undefined;
-    const said = [...this.#told].filter(([nodeId, { held, sinceMonoMs }]) => {
+    if (this.#reports.size === 0) return undefined;
+    const counted = [...this.#reports].filter(([nodeId, { held, sinceMonoMs }]) => {
       const isPatient = this.#isAccepted && this.isEarlier(held.boot) && monoMs - sinceMonoMs < PATIENCE_MS;
       return counts(nodeId) && !isPatient;
     });
-    const otherAddress = said.find(([, { held }]) => held.address !== "")?.[1].held.address ?? "";
-    return said.length === 0 ? undefined : { nodeIds: said.map(([nodeId]) => nodeId), otherAddress };
+    const otherAddress = counted.find(([, { held }]) => held.address !== "")?.[1].held.address ?? "";
+    return counted.length === 0 ? undefined : { nodeIds: counted.map(([nodeId]) => nodeId), otherAddress };
   }
 
-  /** The process stood still for so long that others may have found it silent, and taken another start. */
+  /** Starts a confirmation: the process was paused for so long that others may have declared it dead and accepted another start. */
   onWake({ monoMs }: Time): void {
     this.#waking = { sinceMonoMs: monoMs, confirmers: new Set(), askMonoMs: monoMs };
   }
 
-  /** Another answered what it was asked then, and holds no other start. */
+  /** Notes that a node that was asked after the pause answered and has no other start. */
   confirmed(nodeId: string, sentMonoMs: number): void {
     if (this.#waking !== undefined && sentMonoMs >= this.#waking.sinceMonoMs) this.#waking.confirmers.add(nodeId);
   }
 
   /**
-   * Whether what is written may not be acknowledged yet. It may when more than half of the `listedCount` others have answered, and three, or all
-   * of fewer; after `roundMs` more than half are enough; and at the end of patience it may whoever answered, as at every node that is cut off.
+   * Whether writes must not be acknowledged yet. They may be acknowledged when more than half of the `listedCount` others have confirmed,
+   * and at least three of them (or all, if there are fewer). After `roundMs`, more than half suffice. After `PATIENCE_MS` no confirmation
+   * is needed, because a node that is isolated must not block.
    */
   isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
     if (this.#waking === undefined) return false;
@@ -149,12 +153,12 @@ export class IdentityDispute {
     return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
   }
 
-  /** How many of the others to ask at a time: some of them may be gone. */
+  /** How many other nodes to ask in one round. Some of them may be down. */
   static askedOf(listedCount: number): number {
     return mostOf(listedCount) + MIN_CONFIRMERS;
   }
 
-  /** When others are to be asked whether this start is still the one; `asked` says when next. */
+  /** When to ask others whether this start is still accepted. `asked` sets the next time. */
   get confirmMonoMs(): number {
     return this.#waking?.askMonoMs ?? NEVER;
   }
@@ -163,38 +167,41 @@ export class IdentityDispute {
     if (this.#waking !== undefined) this.#waking.askMonoMs = nextMonoMs;
   }
 
-  /** It needs no confirmation any more. */
+  /** Ends the confirmation. */
   settle(): void {
     this.#waking = undefined;
   }
 
-  /** A second node asked under our id. */
+  /** Notes that a second node called under this id. */
   second(address: string, { monoMs }: Time): void {
     this.#second = { address, atMonoMs: monoMs };
   }
 
-  /** Where a second node asked from under our id lately; undefined: there is none. */
+  /** The address from which a second node recently called under this id. Undefined when there was none. */
   secondAddress({ monoMs }: Time): string | undefined {
     const second = this.#second;
     return second === undefined || monoMs - second.atMonoMs >= CONFLICT_EVENT_MS ? undefined : second.address;
   }
 
-  /** Somebody else uses our id: for the operator, who is told now and then. */
+  /** Makes an event for the operator when another node uses this id, at most once per `CONFLICT_EVENT_MS`. */
   conflict(
     { nodeId, generation, address, status }: MemberUpdate,
     own: { readonly address: string; readonly toldBy: string },
     { monoMs }: Time,
   ): ReturnType<typeof eventOutput> | undefined {
-    // That the other one is gone is worth a word of its own: then its life is to be followed by ours.
+    // Log again when the other node is gone: then this node's generation must follow the other one's.
     const isGone = !isListed(status);
-    if (monoMs - this.#conflictToldMs < CONFLICT_EVENT_MS && (!isGone || this.#isConflictGone)) return undefined;
-    this.#conflictToldMs = monoMs;
+    if (monoMs - this.#conflictLoggedMs < CONFLICT_EVENT_MS && (!isGone || this.#isConflictGone)) return undefined;
+    this.#conflictLoggedMs = monoMs;
     this.#isConflictGone = isGone;
     const detail = { nodeId, generation, address, status, ownAddress: own.address, toldBy: own.toldBy };
     return eventOutput("own_id_used_by_another", "error", detail, { isAudited: true });
   }
 
-  /** What another said of our own update when it answered; empty: it takes it. Told to the operator when it changes. */
+  /**
+   * Notes the response of another node to this node's update about itself; an empty `why` means that it accepted the update. Returns an
+   * event when that changed.
+   */
   refusedBy(nodeId: string, why: string): ReturnType<typeof eventOutput> | undefined {
     const before = this.#refusers.get(nodeId) ?? "";
     if (why === "") this.#refusers.delete(nodeId);
@@ -204,15 +211,16 @@ export class IdentityDispute {
   }
 
   /**
-   * Why our own update was refused, as far as it concerns anybody. That it does not follow the `held` start is none where that was one of our
-   * own: it is named at once, and until it is taken there is a dispute.
+   * Why another node refused this node's update, if the refusal is likely to last. A refusal because this start does not follow the
+   * `held` start does not count when that one is an earlier start of this node: this node then names it immediately, and a dispute is
+   * reported until the update is accepted.
    */
   lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldInstance }): string {
     const isBehind = ownUpdateRefused === UPDATE_REFUSALS.start && heldStart !== undefined && this.isEarlier(heldStart.boot);
     return isBehind ? "" : ownUpdateRefused;
   }
 
-  /** Listed members that do not take what this node says of itself, each with why. */
+  /** Listed members that refuse this node's updates about itself, each with the reason. */
   refusers(counts: (nodeId: string) => boolean): readonly { readonly nodeId: string; readonly why: string }[] {
     if (this.#refusers.size === 0) return [];
     return [...this.#refusers].map(([nodeId, why]) => ({ nodeId, why })).filter(({ nodeId }) => counts(nodeId));

@@ -1,10 +1,10 @@
-/** What this node says of itself, and the counter with which it contradicts others (SWIM §4.2). */
+/** This node's own member update, and the incarnation number with which it refutes others (SWIM §4.2). */
 import type { OriginLocation } from "../../catalog/replica/origins.ts";
 import type { MemberFacts, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 
-/** Larger counters are refused from others: two steps more would no longer be exact. */
+/** Largest incarnation accepted from others. Above it, two increments would no longer be exact. */
 export const MAX_INCARNATION = 2 ** 52;
-/** A generation is the wall clock's seconds when it began, times this, and chance below. */
+/** A generation is the wall-clock second in which it began, multiplied by this number, plus a random number below it. */
 export const GENERATIONS_PER_S = 2 ** 20;
 
 export class LocalMember {
@@ -29,16 +29,16 @@ export class LocalMember {
   }
 
   /**
-   * Counts from the wall clock's seconds, so that a restarted node's first word beats what its last life said. With a clock
-   * that went back, others contradict it and it counts from what they say.
+   * Starts to count from the wall clock's seconds, so that the first update after a restart overrides those from before. If the clock was
+   * set back, others refute this node, and it continues from their incarnation.
    */
   begin(wallMs: number): void {
     if (this.#update.incarnation === 0) this.#update = { ...this.#update, incarnation: secondsOf(wallMs) };
   }
 
   /**
-   * Counts anew, when it began by a clock that stood far ahead and has been set since; undefined when it did not. A member whose own clock stood as far
-   * ahead may have taken such a number: it takes the lower one for old until it is started again.
+   * Lowers the incarnation when it was started from a clock far ahead that has since been corrected. Undefined when that is not the case.
+   * A member whose own clock was as far ahead may have accepted the high number. It treats the lower one as old until it is restarted.
    */
   recount(wallMs: number): MemberUpdate | undefined {
     const incarnation = secondsOf(wallMs);
@@ -47,9 +47,9 @@ export class LocalMember {
     return this.#update;
   }
 
-  /** A newer word than `heard`, and than all own ones. */
-  contradict(heard: number): MemberUpdate {
-    this.#update = { ...this.#update, incarnation: Math.max(heard, this.#update.incarnation) + 1 };
+  /** Returns an update with an incarnation above `received` and above all own ones. */
+  refute(received: number): MemberUpdate {
+    this.#update = { ...this.#update, incarnation: Math.max(received, this.#update.incarnation) + 1 };
     return this.#update;
   }
 
@@ -66,12 +66,12 @@ export class LocalMember {
   }
 }
 
-/** Where an incarnation begins; 0 is that of nobody. */
+/** The first incarnation of a node. 0 means that it has none yet. */
 function secondsOf(wallMs: number): number {
   return Math.max(1, Math.floor(wallMs / 1000));
 }
 
-/** How this node names itself in calls, with the cluster and region where it is at home. */
+/** This node's reference in calls, with its cluster and region. */
 function refOf({ nodeId, generation, boot, clusterId, region }: MemberFacts): NodeRef & ProcessInstance & OriginLocation {
   return { nodeId, generation, ...(boot !== undefined && { boot }), clusterId, region };
 }

@@ -1,20 +1,21 @@
-/** The table of members: which word about a member beats which (SWIM §4.2), and who is listed at what address. */
+/** The member table: which update about a member overrides which (SWIM §4.2), and which members are listed at which address. */
 import { fnv64, type Hash64, mix32 } from "../../lib/hash64.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
 import type { Suspicion } from "./suspicion.ts";
 
-/** Within one incarnation a worse word beats a better one; `left` is the member's own and beats what others think. */
+/** Within one incarnation a higher rank overrides a lower one. `left` is sent by the member itself and overrides the opinion of others. */
 const RANKS = { alive: 0, suspect: 1, dead: 2, left: 3 } as const satisfies Record<MemberStatus, number>;
 
 export type MemberClaim = Pick<MemberUpdate, "status" | "incarnation" | "generation" | "address">;
 
-/** `confirm`: the same suspicion again. `challenge`: another life of the id, elsewhere, while the older one is listed. */
+/** `confirm`: the same suspicion again. `challenge`: another generation of the id, at another address, while the older one is listed. */
 export type UpdateVerdict = "apply" | "confirm" | "stale" | "challenge";
 
 /**
- * What an incoming word does to the held one: greater (generation, incarnation, rank) wins, so any order of words ends in the
- * same table. Only a newer generation at another address waits until the older one is gone: it may be a second node with one id.
+ * Compares an incoming update with the known one. The greater (generation, incarnation, rank) wins, so updates give the same table in any
+ * order. There is one exception: a newer generation at another address waits until the older one is gone, because it may be a second node
+ * with the same id.
  */
 export function mergeVerdict(held: MemberClaim, incoming: MemberClaim): UpdateVerdict {
   if (incoming.generation !== held.generation) {
@@ -26,59 +27,62 @@ export function mergeVerdict(held: MemberClaim, incoming: MemberClaim): UpdateVe
   return RANKS[incoming.status] > RANKS[held.status] ? "apply" : "stale";
 }
 
-/** Alive or suspect: probed, told, and shown to others. */
+/** Alive or suspect: the member is probed, gossiped, and shown to others. */
 export function isListed(status: MemberStatus): status is "alive" | "suspect" {
   return status === "alive" || status === "suspect";
 }
 
-/** Whether it is listed, at another place than the one that says where it is. */
-export function isListedElsewhere({ status, address }: MemberUpdate, said: { readonly address: string }): boolean {
-  return isListed(status) && address !== said.address;
+/** Whether the member is listed at another address than the given one. */
+export function isListedElsewhere({ status, address }: MemberUpdate, other: { readonly address: string }): boolean {
+  return isListed(status) && address !== other.address;
 }
 
-/** In every table and its digest, however long ago it went: who left entries behind, they stand for as long as it is known why. */
-export function isAlwaysTold({ status, keepsEntries }: MemberUpdate): boolean {
+/**
+ * Whether a member is in every table and its digest, no matter how long ago it went. A member that left entries behind is kept, because
+ * its entries stay as long as the reason is known.
+ */
+export function isInEveryTable({ status, keepsEntries }: MemberUpdate): boolean {
   return isListed(status) || keepsEntries === true;
 }
 
-/** Why a node believed something of a member. */
+/** Why this node assigned a status to a member. */
 export interface MemberEvidence {
   readonly atWallMs: number;
   readonly status: MemberStatus;
-  /** The member's, that the word was about. */
+  /** The member's incarnation that the update was about. */
   readonly incarnation: number;
-  /** Who accused, or said so first; this node's own id for its own finding. */
+  /** The node that accused the member or sent the update first. It is this node's own id for its own finding. */
   readonly accuser: string;
-  /** Own probes, what another node told (gossip or table), or a suspicion that ran out. */
+  /** Own probes, an update from another node (gossip or table), or a suspicion that timed out. */
   readonly path: "direct" | "indirect" | "gossip" | "table" | "timeout";
-  /** Helpers of the indirect probe, or who told. */
+  /** The helpers of the indirect probe, or the node that sent the update. */
   readonly via: readonly string[];
 }
 
 const MAX_EVIDENCE = 16;
 
-/** One member as this node knows it. Never self. */
+/** One other member as this node knows it. */
 export class Member {
   update: MemberUpdate;
   changedMonoMs = 0;
-  /** This node saw it listed before it went: so it tells others that it is gone. Else deaths would be told in circles for ever. */
+  /** Whether this node saw the member listed before it went. Only then does this node spread the death. Otherwise deaths would circulate forever. */
   isWitnessed = false;
   suspicion: Suspicion | undefined;
-  /** Smoothed as TCP does (1/8); undefined before the first answer. */
+  /** Smoothed as in TCP (1/8). Undefined before the first response. */
   rttMs: number | undefined;
-  /** Whether it answered this node when it was last asked, or a link to it came up since; undefined before either. */
+  /** Whether the member answered this node's last call, or a link to it came up since. Undefined before either. */
   isInReach: boolean | undefined;
   readonly evidence: MemberEvidence[] = [];
-  /** Place among the listed, or -1. */
+  /** Index among the listed members, or -1. */
   place = -1;
-  /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysTold`). */
+  /** Hash of the member's identity and state. It is part of the table's digest while `isInEveryTable` holds. */
   hash: Hash64;
-  /** What its id chooses, the same on every node: see `idKey`. */
+  /** Hash of the id, the same on every node: see `idKey`. */
   readonly key: number;
 
   constructor(update: MemberUpdate) {
     this.update = update;
-    this.hash = wordHash(update);
+    this.hash = updateHash(update);
     this.key = idKey(update.nodeId);
   }
 }
@@ -96,12 +100,12 @@ export class Members {
   readonly #listed: Member[] = [];
   /** This node's cluster. */
   readonly #here: string;
-  /** Remembered members of each cluster. */
+  /** Number of remembered members of each cluster. */
   readonly #clusters = new Map<string, number>();
-  /** The listed of this node's cluster, and of others; undefined when they are to be found out anew. */
+  /** The listed members of this node's cluster, and of other clusters. Undefined when they must be recomputed. */
   #ours: readonly Member[] | undefined;
   #others: readonly Member[] | undefined;
-  /** Sum of the hashes of those that are told to everybody, modulo 2^32 each. */
+  /** Sums of the two hash halves of the members with `isInEveryTable`, each modulo 2^32. */
   #high = 0;
   #low = 0;
   readonly #counts = { alive: 0, suspect: 0, left: 0, dead: 0 };
@@ -119,18 +123,18 @@ export class Members {
     return { ...this.#counts };
   }
 
-  /** Alive and suspect members, in no promised but a deterministic order. */
+  /** Alive and suspect members. The order is unspecified but deterministic. */
   get listed(): readonly Member[] {
     return this.#listed;
   }
 
-  /** Of `listed` those of this node's cluster: the same array until they change. O(n) after a change. */
+  /** The members of `listed` in this node's cluster. Returns the same array until they change. O(n) after a change. */
   get ours(): readonly Member[] {
     this.#ours ??= this.#listed.filter((member) => this.isOurs(member));
     return this.#ours;
   }
 
-  /** The other ones, likewise. */
+  /** The members of `listed` in other clusters, in the same way. */
   get others(): readonly Member[] {
     this.#others ??= this.#listed.filter((member) => !this.isOurs(member));
     return this.#others;
@@ -140,16 +144,17 @@ export class Members {
     return update.clusterId === this.#here;
   }
 
-  /** The part of this node's probes that goes to its own cluster: at least half of them, however many nodes other clusters name. */
+  /** The share of this node's probes that goes to its own cluster. It is at least half, no matter how many nodes other clusters announce. */
   get ownShare(): number {
     return this.ours.length === 0 ? 0 : Math.max(0.5, this.ours.length / this.#listed.length);
   }
 
   /**
-   * Whether this node is one of the `count` that look for themselves whether a suspect is there; for one of ours its own cluster is enough. Who knows the
-   * same members chooses the same ones, so it is never luck that nobody looks (rendezvous hashing, Thaler and Ravishankar 1998). O(n), few in most cases.
+   * Whether this node is one of the `count` nodes that verify a suspicion themselves. For a member of this node's cluster, only nodes of
+   * the cluster are chosen. All nodes with the same members choose the same ones, so the verification never depends on chance (rendezvous
+   * hashing, Thaler and Ravishankar 1998). O(n), but few steps in most cases.
    */
-  isLooker(selfId: string, suspect: Member, count: number): boolean {
+  isVerifier(selfId: string, suspect: Member, count: number): boolean {
     const { nodeId, incarnation, accuser } = suspect.update;
     const about = fnv64(`${nodeId} ${incarnation}`).low;
     const own = mix32(idKey(selfId) ^ about);
@@ -161,16 +166,19 @@ export class Members {
     return before < count;
   }
 
-  /** Whether one more is remembered, of `max`. Of other clusters one has a quarter of the room, and all of them half. */
+  /** Whether there is capacity for another member, of `max`. One other cluster gets a quarter of the capacity, and all other clusters together get half. */
   hasRoomFor(clusterId: string, max: number): boolean {
     const countOf = (cluster: string) => this.#clusters.get(cluster) ?? 0;
     if (clusterId === this.#here || this.size >= max) return this.size < max;
     return countOf(clusterId) < max / 4 && this.size - countOf(this.#here) < max / 2;
   }
 
-  /** Equal for tables that always tell the same lives of the same members, `own` included; suspicions pass and do not count. Never 0. */
+  /**
+   * A digest of the table, including `own`. It is equal for tables with the same incarnations of the same members. Suspicions are
+   * temporary and do not count. Never 0.
+   */
   digestWith(own: MemberUpdate): bigint {
-    const { high, low } = wordHash(own);
+    const { high, low } = updateHash(own);
     return (BigInt((this.#high + high) >>> 0) << 32n) | BigInt(((this.#low + low) | 1) >>> 0);
   }
 
@@ -187,7 +195,7 @@ export class Members {
     return this.#byId.values();
   }
 
-  /** Takes the update as the truth; the caller merged. Returns the member and what it was before. */
+  /** Stores an update that the caller has already merged. Returns the member and its previous status. */
   put(update: MemberUpdate, nowMonoMs: number): { readonly member: Member; readonly before: MemberStatus | undefined } {
     const known = this.#byId.get(update.nodeId);
     const before = known?.update.status;
@@ -203,14 +211,14 @@ export class Members {
     }
     const wasListed = before !== undefined && isListed(before);
     if (wasListed !== isListed(update.status) || known?.update.clusterId !== update.clusterId) this.#regroup();
-    if (known !== undefined && isAlwaysTold(known.update)) this.#sum(member, -1);
-    if (member.update !== update && !isSameLife(member.update, update)) member.hash = wordHash(update);
+    if (known !== undefined && isInEveryTable(known.update)) this.#sum(member, -1);
+    if (member.update !== update && !isSameIncarnation(member.update, update)) member.hash = updateHash(update);
     member.update = update;
-    if (isAlwaysTold(update)) this.#sum(member, 1);
+    if (isInEveryTable(update)) this.#sum(member, 1);
     if (before !== update.status) member.changedMonoMs = nowMonoMs;
     this.#counts[update.status] += 1;
     if (isListed(update.status)) {
-      // Whose address was given to another, because that one answers there, does not take it back by being doubted.
+      // A member whose address was given to another member, because that one answers there, does not get it back by being suspected.
       const isMoved = !wasListed || formerAddress !== update.address || isHolder;
       if (isMoved) this.#byAddress.set(update.address, member);
       if (member.place < 0) member.place = this.#listed.push(member) - 1;
@@ -225,22 +233,22 @@ export class Members {
     this.#regroup();
     this.#count(member.update.clusterId, -1);
     this.#counts[member.update.status] -= 1;
-    if (isAlwaysTold(member.update)) this.#sum(member, -1);
+    if (isInEveryTable(member.update)) this.#sum(member, -1);
     if (member.place >= 0) this.#unlist(member);
     if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
     this.#byId.delete(member.update.nodeId);
   }
 
   /**
-   * Up to `count` different listed members, by chance; of those out of reach only when there are no others. Half of them are of our own cluster,
-   * where other clusters' nodes are more.
+   * Draws up to `count` different listed members at random. Unreachable ones are drawn only when there are no others. When other clusters
+   * have more nodes, half of the drawn members are of this node's cluster.
    */
   pick(rng: Rng, count: number, except?: Member): Member[] {
     if (this.ownShare !== 0.5) return draw(this.#listed, rng, count, { except });
     return draw(this.#listed, rng, count, { except, picked: this.pickOurs(rng, Math.floor(count / 2 + rng.next()), except) });
   }
 
-  /** The same, of our own cluster. */
+  /** The same, among the members of this node's cluster. */
   pickOurs(rng: Rng, count: number, except?: Member): Member[] {
     return draw(this.ours, rng, count, { except });
   }
@@ -271,18 +279,18 @@ export class Members {
   }
 }
 
-/** Spread evenly over 32 bits; two ids may have the same. */
+/** Hashes a node id evenly to 32 bits. Two ids may have the same hash. */
 export function idKey(nodeId: string): number {
   return mix32(fnv64(nodeId).low);
 }
 
-/** Keeps the newest. */
+/** Adds evidence and keeps only the newest `MAX_EVIDENCE` items. */
 export function addEvidence(member: Member, evidence: MemberEvidence): void {
   member.evidence.push(evidence);
   if (member.evidence.length > MAX_EVIDENCE) member.evidence.shift();
 }
 
-/** Adds to the picked until there are `count`. */
+/** Draws members until `picked` has `count`. */
 function draw(
   from: readonly Member[],
   rng: Rng,
@@ -312,17 +320,17 @@ function draw(
   return picked;
 }
 
-function isSameLife(a: MemberUpdate, b: MemberUpdate): boolean {
-  const isSameWord = a.incarnation === b.incarnation && a.generation === b.generation && a.address === b.address;
-  return isSameWord && goneWord(a) === goneWord(b);
+function isSameIncarnation(a: MemberUpdate, b: MemberUpdate): boolean {
+  const isSameUpdate = a.incarnation === b.incarnation && a.generation === b.generation && a.address === b.address;
+  return isSameUpdate && goneStatus(a) === goneStatus(b);
 }
 
-/** How it went; empty of one that is listed. */
-function goneWord({ status }: MemberUpdate): string {
+/** How the member went. Empty for a listed member. */
+function goneStatus({ status }: MemberUpdate): string {
   return isListed(status) ? "" : ` ${status}`;
 }
 
-function wordHash(update: MemberUpdate): Hash64 {
+function updateHash(update: MemberUpdate): Hash64 {
   const { nodeId, generation, incarnation, address } = update;
-  return fnv64(`${nodeId} ${generation} ${incarnation} ${address}${goneWord(update)}`);
+  return fnv64(`${nodeId} ${generation} ${incarnation} ${address}${goneStatus(update)}`);
 }

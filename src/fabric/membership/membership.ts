@@ -1,4 +1,4 @@
-/** The members of the fabric: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
+/** The membership protocol of the fabric: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
 
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -16,29 +16,29 @@ import { MembershipState } from "./state.ts";
 
 export type MembershipInput =
   | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
-  /** Seeds to meet other members by. Each is tried again as long as no listed member has its address. */
+  /** Seeds to join by. Each is retried while no listed member has its address. */
   | { readonly kind: "join"; readonly addresses: readonly string[] }
-  /** This node leaves in good order: others no longer list it. */
+  /** This node leaves gracefully: other nodes no longer list it. */
   | { readonly kind: "leave" }
   | { readonly kind: "facts"; readonly facts: MemberFacts }
-  /** The hello of a link's peer: a node lives at the address. */
-  | { readonly kind: "heardOf"; readonly member: NodeRef & { readonly address: string } }
-  /** A link to the member broke: it is probed at once. */
-  | { readonly kind: "doubted"; readonly nodeId: string };
+  /** The hello of a link's peer shows that a node is at the address. */
+  | { readonly kind: "linkUp"; readonly member: NodeRef & { readonly address: string } }
+  /** A link to the member broke. The member is probed immediately. */
+  | { readonly kind: "linkBroken"; readonly nodeId: string };
 
-/** Why this node believes that a member has its state. */
+/** Why this node assigns a status to a member. */
 export interface StateExplanation {
   readonly update: MemberUpdate;
   /** Oldest first. */
   readonly evidence: readonly MemberEvidence[];
   /** The members that accused a suspect so far. */
   readonly accusers: readonly string[];
-  /** When a suspicion becomes death unless it is contradicted. Undefined without a suspicion. */
+  /** When the suspicion becomes a death unless it is refuted. Undefined without a suspicion. */
   readonly deadlineMonoMs: number | undefined;
   readonly rttMs: number | undefined;
 }
 
-/** Number of members that are told at once that this node leaves, beside gossip. */
+/** Number of members to which a leave is sent immediately, in addition to gossip. */
 const LEAVE_FANOUT = 8;
 
 export class Membership implements Machine<MembershipInput, MembershipOutput> {
@@ -49,13 +49,13 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   readonly #failureDetector: FailureDetector;
   readonly #pushPull: PushPull;
   readonly #clocks: ClockWatch;
-  #toldHealth = 0;
+  #sentHealth = 0;
   #isBegun = false;
   #gossipAtMs = NEVER;
   #gossipedMs = Number.NEGATIVE_INFINITY;
   #healthAtMs = NEVER;
   #refreshAtMs = NEVER;
-  /** Kept between inputs, because it is read at every frame. */
+  /** Cached between inputs, because it is read for every frame. */
   #dueMonoMs = NEVER;
 
   constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: MembershipStateParts = {}) {
@@ -70,7 +70,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   handle(input: MembershipInput, time: Time, out: MembershipOutput[]): void {
     if (!this.#isBegun) this.#begin(time);
-    this.#notice(time, out);
+    this.#detectPause(time, out);
     switch (input.kind) {
       case "tick":
         break;
@@ -93,14 +93,14 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       case "facts":
         this.#state.changeFacts(input.facts);
         break;
-      case "heardOf":
+      case "linkUp":
         out.push({ kind: "letIn", address: input.member.address });
-        this.#pushPull.heardOf(input.member, time, out);
+        this.#pushPull.contact(input.member, time, out);
         this.#failureDetector.met(input.member.nodeId);
         break;
-      case "doubted": {
+      case "linkBroken": {
         const member = this.#state.members.find(input.nodeId);
-        if (member !== undefined) this.#state.doubted.push(member);
+        if (member !== undefined) this.#state.toProbe.push(member);
       }
     }
     this.#tick(time, out);
@@ -135,15 +135,15 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.members.listed.map((member) => member.update);
   }
 
-  /** How this node's wall clock differs from those of its own cluster. It does not follow clocks of other clusters. O(n). */
+  /** How this node's wall clock differs from other clocks in its own cluster. Clocks of other clusters do not count. O(n). */
   clock(time: Time): ClockState {
     return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
   }
 
-  /** Probes members of the own cluster whose clocks were never heard, with the next input: as many as are needed to judge this node's clock. */
+  /** Probes members of this node's cluster whose clocks are unknown, at the next input. Probes as many as are needed to judge this node's clock. */
   askClocks(): void {
     const unheard = this.#state.members.ours.filter(({ update }) => !this.#clocks.has(update.nodeId));
-    this.#state.doubted.push(...unheard.slice(0, LEAST_OTHERS));
+    this.#state.toProbe.push(...unheard.slice(0, LEAST_OTHERS));
   }
 
   find(nodeId: string): MemberUpdate | undefined {
@@ -167,56 +167,56 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { update, evidence: [...evidence], accusers: suspicion?.accusers ?? [], deadlineMonoMs: suspicion?.deadlineMonoMs, rttMs };
   }
 
-  /** Whether another node has answered with its table. */
+  /** Whether another node has sent its member table. */
   get hasJoined(): boolean {
     return this.#pushPull.hasJoined;
   }
 
-  /** Whether it is known for each seed that was asked first if it is there. */
-  get areSeedsHeard(): boolean {
-    return this.#pushPull.areSeedsHeard;
+  /** Whether every seed of the first round has answered, refused, or failed. */
+  get areSeedsTried(): boolean {
+    return this.#pushPull.areSeedsTried;
   }
 
-  /** Whether nothing is left to be told. After `leave` the node may then stop. */
+  /** Whether no update is left to be sent. After `leave` the node may then stop. */
   get isQuiet(): boolean {
     return this.#state.broadcasts.size === 0;
   }
 
-  /** The number of updates that wait to be sent, and the number of members that a gossip round reaches. */
+  /** The number of updates in the queue, and the number of members that a gossip round reaches. */
   get gossip(): { readonly queueLength: number; readonly fanout: number } {
     const { broadcasts, members } = this.#state;
     return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };
   }
 
-  /** Listed members that refuse what this node says of itself, each with the reason. */
+  /** Listed members that refuse this node's updates about itself, each with the reason. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
     return this.#state.identityDispute.refusers((nodeId) => this.#state.isListed(nodeId));
   }
 
-  /** Why this node may not answer for its id. Undefined while it may. */
+  /** Why this node must not act under its id. Undefined while it may. */
   dispute(time: Time): IdentityConflict | undefined {
     return this.#state.identityDispute.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
   }
 
   /**
-   * Whether this node stood still, and no other node has confirmed yet that this node may still answer for its id. Nothing is acknowledged meanwhile.
-   * This state ends by itself, also when no node answers.
+   * Whether this node was paused, and no majority has confirmed yet that it may still act under its id. Writes are not acknowledged
+   * meanwhile. This state ends after a timeout even if no node answers.
    */
   isUnconfirmed(time: Time): boolean {
     return this.#state.identityDispute.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
-  /** The start of each other node that was accepted last. It is remembered over a restart. */
+  /** The most recently accepted start of each other node. The list survives a restart. */
   acceptedStarts(): readonly AcceptedInstance[] {
     return this.#state.instances.list();
   }
 
-  /** The address from which a second node lately asked under our id. */
+  /** The address from which a second node recently called under this id. */
   secondAddress(time: Time): string | undefined {
     return this.#state.identityDispute.secondAddress(time);
   }
 
-  /** How the start that greets relates to the accepted start of its id, and whether that one is listed at another address. */
+  /** How the start that sent a hello relates to the accepted start of its id, and whether the accepted one is listed at another address. */
   startOf(hello: Hello, time: Time): InstanceStatus {
     const verdict = this.#state.instances.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
@@ -224,14 +224,15 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
-  /** Whether another start than the one that greeted is accepted under its id. A call of this accuses nobody. */
+  /** Whether the accepted start of the id is another one than the start that sent the hello. This check has no side effects. */
   isStranger(hello: Hello): boolean {
     return this.#state.instances.verdict(hello, true) === "stranger";
   }
 
   /**
-   * Counts since the start. `healthScore`: 0 is well, 8 is worst. `joinAttempts`: how often the seeds were asked. `traffic`: calls with other members.
-   * `refused`: updates about members that were not believed. `refutationCount`: how often this node contradicted what others said of it.
+   * Counts since the start. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of asking the seeds. `traffic`: calls with
+   * other members. `refused`: member updates that were not accepted. `refutationCount`: how often this node refuted an update about
+   * itself.
    */
   stats() {
     const { health, refused, refutationCount } = this.#state;
@@ -249,12 +250,12 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#state.self.begin(time.wallMs);
     this.#failureDetector.begin(time);
     this.#pushPull.begin(time);
-    this.#healthAtMs = time.monoMs + this.#o.healthTellMs;
+    this.#healthAtMs = time.monoMs + this.#o.healthUpdateMs;
     if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
   }
 
-  /** A deadline that is long past shows that this node was frozen. Then timeouts that ran out meanwhile say nothing about others. */
-  #notice(time: Time, out: MembershipOutput[]): void {
+  /** Detects a pause of the process by a deadline that passed long ago. Timeouts that expired during the pause say nothing about other nodes. */
+  #detectPause(time: Time, out: MembershipOutput[]): void {
     const lateMs = time.monoMs - this.nextDeadlineMs();
     if (lateMs < this.#o.lagMs) return;
     this.#failureDetector.forgetRounds();
@@ -263,8 +264,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     out.push(eventOutput("woke_up_late", "warn", { lateMs: Math.round(lateMs) }));
     if (lateMs >= this.#o.intervalMs / 2) this.#state.identityDispute.onWake(time);
     if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
-    // Another node may have probed this one in vain. It is contradicted before this node hears of it, because the next standstill may come soon.
-    this.#state.reassure();
+    // Another node may have probed this one without an answer. Refute the suspicion before it arrives, because the next pause may come soon.
+    this.#state.reannounce();
     this.#gossipRound(time, out);
   }
 
@@ -274,7 +275,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#state.tick(time, out);
     this.#failureDetector.settle(time, out);
     this.#pushPull.tick(time, out);
-    if (nowMs >= this.#healthAtMs) this.#tellHealth(time);
+    if (nowMs >= this.#healthAtMs) this.#sendHealth(time);
     if (nowMs >= this.#refreshAtMs) this.#refresh(time);
     if (nowMs >= this.#state.identityDispute.confirmMonoMs) this.#confirm(time, out);
     if (this.#state.broadcasts.size === 0) this.#gossipAtMs = NEVER;
@@ -304,10 +305,10 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         this.#failureDetector.relayAnswered(purpose.asked, purpose.nodeId, response, time, out);
         return;
       case "gossip":
-        this.#memberCalls.hearProbe(purpose.nodeId, response, time, out);
+        this.#memberCalls.receiveProbe(purpose.nodeId, response, time, out);
         return;
       case "check":
-        if (this.#memberCalls.hearProbe(purpose.nodeId, response, time, out)) this.#state.answeredAs(purpose.nodeId, time, out);
+        if (this.#memberCalls.receiveProbe(purpose.nodeId, response, time, out)) this.#state.answeredAs(purpose.nodeId, time, out);
         return;
       case "pushPull":
         this.#pushPull.answered(purpose, { response, refusal }, time, out);
@@ -321,7 +322,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       const { update } = member;
       this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
     }
-    // Without other members there is no news to spread.
+    // Without other members, no update needs to be sent.
     if (this.#state.members.listed.length === 0) while (this.#state.broadcasts.size > 0) this.#memberCalls.take();
     this.#gossipAtMs = this.#state.broadcasts.size === 0 ? NEVER : time.monoMs + this.#o.gossipMs;
   }
@@ -335,19 +336,19 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const isTwin = nodeId === self.ref.nodeId;
     if (!isProven || !isMeant || isTwin) {
       this.#memberCalls.traffic.refused += 1;
-      const isTold = isProven && isTwin && this.dispute(time) === undefined;
-      out.push({ kind: "answer", call, response: isTold ? this.#pushPull.askedByTwin(request, time, out) : undefined });
+      const isAnswered = isProven && isTwin && this.dispute(time) === undefined;
+      out.push({ kind: "answer", call, response: isAnswered ? this.#pushPull.askedByTwin(request, time, out) : undefined });
       return;
     }
     this.#memberCalls.traffic.taken += 1;
     this.#state.asked(request.from, time, out);
     switch (request.kind) {
       case "probe":
-        this.#memberCalls.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
+        this.#memberCalls.receive(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
         out.push({ kind: "answer", call, response: this.#memberCalls.answerTo(request, time) });
         return;
       case "probeIndirect":
-        this.#memberCalls.hear(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
+        this.#memberCalls.receive(request.updates, { nodeId, clusterId, path: "gossip" }, time, out);
         this.#failureDetector.relay(call, request, time, out);
         return;
       case "pushPull":
@@ -358,7 +359,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     }
   }
 
-  /** A node that accepted another start of this id says so in its answer. */
+  /** Asks others whether this start is still accepted. A node that accepted another start of this id reports it in its response. */
   #confirm(time: Time, out: MembershipOutput[]): void {
     if (!this.isUnconfirmed(time)) {
       this.#state.identityDispute.settle();
@@ -369,18 +370,18 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 
-  /** Sends the same facts again with a newer number, for nodes that missed the last ones. */
+  /** Sends the same facts again with a new incarnation, for nodes that missed the last update. */
   #refresh(time: Time): void {
     this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
-    if (!this.#state.self.isLeft) this.#state.reassure();
+    if (!this.#state.self.isLeft) this.#state.reannounce();
   }
 
-  #tellHealth(time: Time): void {
-    this.#healthAtMs = time.monoMs + this.#o.healthTellMs;
+  #sendHealth(time: Time): void {
+    this.#healthAtMs = time.monoMs + this.#o.healthUpdateMs;
     const { score } = this.#state.health;
-    // A score that changes between healthy and nearly healthy is not worth telling all members.
-    if (score === this.#toldHealth || Math.max(score, this.#toldHealth) < 2) return;
-    this.#toldHealth = score;
+    // A score that changes between healthy and nearly healthy is not worth an update to all members.
+    if (score === this.#sentHealth || Math.max(score, this.#sentHealth) < 2) return;
+    this.#sentHealth = score;
     this.#state.changeFacts({ ...this.#state.self.update, healthScore: score });
   }
 

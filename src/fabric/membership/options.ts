@@ -1,74 +1,77 @@
-/** Times and bounds of membership. */
+/** Times and limits of membership. */
 
 import { MAX_PROBE_REQUEST_UPDATES, MAX_PUSH_PULL_REQUEST_MEMBERS } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import type { OptionsOf } from "../../lib/machine.ts";
 
-/** The values below are for this time between two probes. `node/fabric/options.ts` scales those that depend on it. */
+/** The values below apply to this interval between two probes. `node/fabric/options.ts` scales the values that depend on it. */
 export const BASE_INTERVAL_MS = 1_000;
 
-/** What is not a setting. */
+/** Constants that are not settings. */
 export const MEMBERSHIP_FIXED = {
-  /** Others asked to probe for us after a direct probe failed. */
+  /** Number of helpers of an indirect probe after a direct probe failed. */
   indirectCount: 3,
-  /** Time between two rounds of gossip while there is news; without news there are none. */
+  /** Time between two gossip rounds while updates are queued. Without updates there are no rounds. */
   gossipMs: 200,
-  /** News is gathered this long before the first round. */
+  /** Updates are collected for this time before the first round. */
   gossipDelayMs: 10,
-  /** Longest suspicion is this many times the least. */
+  /** The longest suspicion is this many times the shortest one. */
   suspicionMaxMult: 6,
-  /** Gossip reaches everybody well before this; longer suspicion would only delay deaths. */
+  /**
+   * Upper limit of the shortest suspicion. Gossip reaches all members well within this time, so a longer suspicion would only delay the
+   * detection of deaths.
+   */
   suspicionCapMs: 5_000,
-  /** Least suspicion with fewer than five members. */
+  /** Shortest suspicion with fewer than five members. */
   suspicionFloorMs: 5_000,
-  /** Members that check a suspicion they hear of at once, in the whole group. */
+  /** Number of members in the whole group that verify a received suspicion immediately. */
   verifyCount: 3,
-  /** Time between two exchanges of tables; longer above 32 members. */
+  /** Time between two push-pulls. It is longer with more than 32 members. */
   pushPullMs: 30_000,
   pushPullTimeoutMs: 5_000,
   /** Time between two attempts to reach dead members and unlisted seeds. */
   reconnectMs: 10_000,
-  /** Bounds of the wait between attempts to join while nobody is known. */
+  /** Limits of the backoff between attempts to join while no other member is known. */
   joinBaseMs: 500,
   joinMaxMs: 5_000,
   /** Dead and left members are remembered for this long. */
   deadForgetMs: 86_400_000,
-  /** In an exchange of tables a death is told for this long. */
-  deadTellMs: 3_600_000,
-  /** A change of the own health score is told at most so often. */
-  healthTellMs: 30_000,
-  /** Members remembered, whatever their state; more are refused. */
+  /** A death is included in push-pull tables for this time. */
+  deadGossipMs: 3_600_000,
+  /** Minimum time between two updates of this node's own health score. */
+  healthUpdateMs: 30_000,
+  /** Maximum number of remembered members of any status. More are refused. */
   maxMembers: MAX_PUSH_PULL_REQUEST_MEMBERS,
-  /** Bytes of updates in one probe, roughly. */
+  /** Approximate maximum size of the updates in one probe. */
   maxUpdatesBytes: 4_096,
-  /** Updates read from one probe. */
+  /** Maximum number of updates that are read from one probe. */
   maxUpdatesRead: MAX_PROBE_REQUEST_UPDATES,
-  /** Newcomers that wait because another member has their address. */
+  /** Maximum number of newcomers that wait because another member has their address or id. */
   maxConflicts: 256,
-  /** A newcomer waits at most so long. */
+  /** Maximum time that a newcomer waits. */
   conflictMs: 60_000,
-  /** Probes for others at a time; more are answered with "no". */
+  /** Maximum number of concurrent probes on behalf of others. Further requests get a nack. */
   maxRelays: 64,
   maxSeeds: NODE_BOUNDS.maxSeeds,
-  /** Input later than this after its deadline: the process was frozen, and silence meanwhile proves nothing. */
+  /** An input this long after its deadline shows that the process was paused. Missing responses during the pause prove nothing. */
   lagMs: 500,
 } as const;
 
 export interface MembershipOptions extends OptionsOf<typeof MEMBERSHIP_FIXED> {
-  /** SWIM's protocol period: one probe in each; longer by the local health score. */
+  /** SWIM's protocol period, with one probe in each. It is longer with a worse local health score. */
   readonly intervalMs: number;
-  /** A direct probe fails after this, longer by the local health score. */
+  /** Timeout of a direct probe. It is longer with a worse local health score. */
   readonly pingTimeoutMs: number;
-  /** Members told in a round of gossip. */
+  /** Number of members to which a gossip round sends. */
   readonly fanout: number;
-  /** An update is sent this times ⌈log10(n + 1)⌉ times by a node. */
+  /** Each node sends an update this number times ⌈log10(n + 1)⌉ times. */
   readonly retransmitMult: number;
-  /** Least suspicion is this times log10 of the members, in intervals. */
+  /** The shortest suspicion is this number times log10 of the number of members, in intervals. */
   readonly suspicionMult: number;
-  /** Least suspicion, however many members there are. */
+  /** The shortest suspicion for any number of members. */
   readonly suspicionMinMs: number;
-  /** Own facts are told anew after this, though nothing changed; 0 never. */
+  /** Interval at which this node sends its own facts again, even without a change. 0 means never. */
   readonly refreshMs: number;
-  /** A clock that differs by more is off. */
+  /** A clock that differs by more than this is off. */
   readonly maxClockSkewMs: number;
 }

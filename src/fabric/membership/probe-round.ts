@@ -1,16 +1,17 @@
-/** Whose turn it is to be probed, and what a round of direct and indirect probes has found so far. */
+/** The order in which members are probed, and the state of a round of direct and indirect probes. */
 import { idKey, type Member } from "./members.ts";
 
 /**
- * All stand on a ring, in the order of their ids' keys. In each period every node probes the one that stands a step further from it than in the period
- * before. Where clocks agree and all know the same members, each is so probed by one node in each period. Where they do not, it is as if by chance
- * (SWIM §3.1). In both cases a node probes everybody once in each pass (SWIM §4.3).
+ * All members are placed on a ring, ordered by the hash of their ids. In each period, every node probes the member one position further
+ * than in the period before. When clocks agree and all nodes know the same members, each member is therefore probed by exactly one node
+ * in each period. Otherwise the choice is as good as random (SWIM §3.1). In both cases, a node probes every member once per pass (SWIM
+ * §4.3).
  */
 export class ProbeOrder {
   readonly #key: number;
   #members: readonly Member[] | undefined;
   #ring: readonly Member[] = [];
-  /** Of the ring, those that stand before this node. */
+  /** Number of members on the ring before this node. */
   #place = 0;
 
   constructor(selfId: string) {
@@ -18,8 +19,8 @@ export class ProbeOrder {
   }
 
   /**
-   * The one of the members, this node not among them, whose turn is in the period of this number. Undefined when there is nobody. O(1) while the array
-   * is the same one.
+   * The member to probe in the period with this number. `members` does not include this node. Undefined when `members` is empty. O(1)
+   * while the array is the same.
    */
   at(period: number, members: readonly Member[]): Member | undefined {
     if (members !== this.#members) {
@@ -31,15 +32,15 @@ export class ProbeOrder {
   }
 }
 
-/** One member being probed. */
+/** One round of probes of a member. */
 export interface ProbeRound {
   readonly target: Member;
   readonly endsMonoMs: number;
-  /** Whom we asked to probe for us; undefined before the direct probe failed. */
+  /** The helpers that were asked to probe the target. Undefined before the direct probe failed. */
   helpers: readonly string[] | undefined;
-  /** Own attempts that failed, of two: the second goes out with those of the helpers. */
+  /** Number of failed direct probes, of two. The second one is sent together with the indirect probes. */
   failCount: number;
-  /** Helpers that answered that the target does not. */
+  /** Number of helpers that sent a nack: the target did not answer them. */
   nackCount: number;
   isOver: boolean;
 }
@@ -48,7 +49,7 @@ export function newRound(target: Member, endsMonoMs: number): ProbeRound {
   return { target, endsMonoMs, helpers: undefined, failCount: 0, nackCount: 0, isOver: false };
 }
 
-/** How much a failed round says against ourselves (Lifeguard §IV-A): helpers that did not even say no. */
+/** How much a failed round worsens this node's own health score (Lifeguard §IV-A): the number of helpers that did not even send a nack. */
 export function missedNacks(round: ProbeRound): number {
   const helperCount = round.helpers?.length ?? 0;
   return helperCount === 0 ? 1 : helperCount - round.nackCount;

@@ -1,4 +1,4 @@
-/** Which start of a node goes under its id: the rule of members (semantics.md, Two nodes with one id). */
+/** Which start of a node is accepted under its id: the rules that members apply (semantics.md, Two nodes with one id). */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
@@ -7,79 +7,80 @@ import type { FabricNews } from "../part.ts";
 import type { HeldInstance, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 
 /**
- * How a start stands to the one that was accepted last. `new`: there is nothing to compare it with; `unsaid`: of a node without a disk; `stranger`: it follows another start than the one that is remembered, so it began from a copy.
+ * How a start relates to the one that was accepted last. `new`: there is none to compare with; `unnamed`: the node has no disk;
+ * `stranger`: it follows another start than the remembered one, so it began from a copy of the data directory.
  */
-export type InstanceVerdict = "new" | "unsaid" | "same" | "follows" | "stranger";
+export type InstanceVerdict = "new" | "unnamed" | "same" | "follows" | "stranger";
 
-/** The start of a node that was accepted last. */
+/** The most recently accepted start of a node. */
 export interface AcceptedInstance extends HeldInstance, NodeRef {}
 
 interface AcceptedRow extends AcceptedInstance {
-  /** When it last asked this node something in that start. */
-  heardMonoMs: number;
-  /** The node said so itself; else others said it of it, and its own word is worth more. */
+  /** When that start last called this node. */
+  calledMonoMs: number;
+  /** Whether the node itself announced the start. Otherwise other nodes announced it, and the node's own update overrides theirs. */
   isProven: boolean;
 }
 
-/** A stranger that speaks of itself. */
+/** An unknown start that announces itself. */
 interface UnknownInstance {
   readonly boot: string;
   sinceMonoMs: number;
-  /** When it spoke last. */
+  /** When it last announced itself. */
   lastMonoMs: number;
-  /** Since when strangers of this id have spoken without a pause of `LASTING_MS`, and how often the name was another. */
+  /** Since when unknown starts of this id have announced themselves without a gap of `LASTING_MS`, and the number of different boot names among them. */
   firstMonoMs: number;
   readonly nameCount: number;
-  /** When the accepted start showed last that it is there too. */
+  /** When the accepted start last proved that it is running too. */
   contradictedMonoMs: number;
 }
 
 /**
- * What is known of a stranger that speaks: `first`: nothing yet; `unsure`: it may be about to name the accepted start as an earlier one of its
- * own; `lasting`: it had the time to, and did not; `two`: the accepted start is there as well.
+ * The evidence about an unknown start: `first`: nothing yet; `unsure`: it may still name the accepted start as one of its earlier
+ * starts; `lasting`: it had enough time to do so and did not; `two`: the accepted start is running as well.
  */
 export type UnknownInstanceState = "first" | "unsure" | "lasting" | "two";
 
-/** How a start that greets stands to the one that goes under its id. */
+/** How the start that sent a hello relates to the accepted start of its id. */
 export type InstanceStatus =
   | {
-      readonly verdict: Exclude<InstanceVerdict, "stranger"> /** The accepted one is listed at another address. */;
+      readonly verdict: Exclude<InstanceVerdict, "stranger"> /** Whether the accepted start is listed at another address. */;
       readonly isElsewhere: boolean;
     }
   | { readonly verdict: "stranger"; readonly standing: UnknownInstanceState };
 
-/** An operator is told of a second node with one id at most so often; and what shows that there are two does so for so long. */
-const TELL_MS = 60_000;
-/** Who is told which start is remembered of it names it at its next word, if it was one of its own. */
+/** Minimum time between two events about a second node with one id. Evidence that there are two nodes is valid for this time. */
+const EVENT_MS = 60_000;
+/** When a node learns which start is remembered for it, its next update names that start, if it was one of its own. This is the time that it gets. */
 const LASTING_MS = 5000;
-/** Names that two nodes have, of which one was started again. */
+/** Number of boot names that suffice for two nodes of which one was restarted. */
 const MANY_NAMES = 3;
 
 export class ProcessInstances {
   /** This node's cluster. */
   readonly #here: string;
-  /** By node id; the one that was heard of longest ago is first, and the first to be forgotten. */
+  /** By node id. The start that was accepted longest ago comes first and is forgotten first. */
   readonly #accepted: BoundedMap<string, AcceptedRow>;
-  /** By node id, while another start is accepted. The one that was met longest ago is first. */
+  /** By node id, while another start is accepted. The one that was first seen longest ago comes first. */
   readonly #strangers: BoundedMap<string, UnknownInstance>;
-  /** Node id to when the operator was told of a second one; the one told of longest ago is first. */
-  readonly #toldMonoMs: BoundedMap<string, number>;
+  /** By node id, when an event about a second node was logged. The oldest comes first. */
+  readonly #loggedMonoMs: BoundedMap<string, number>;
 
-  /** `accepted`: what was remembered before this node was restarted. */
+  /** `accepted`: the starts that were remembered before this node was restarted. */
   constructor(max: number, here: string, accepted: readonly AcceptedInstance[] = []) {
     this.#here = here;
     this.#accepted = new BoundedMap(max);
     this.#strangers = new BoundedMap(max);
-    this.#toldMonoMs = new BoundedMap(max);
+    this.#loggedMonoMs = new BoundedMap(max);
     for (const one of accepted)
       this.#accepted.set(one.nodeId, {
         ...one,
-        heardMonoMs: Number.NEGATIVE_INFINITY,
+        calledMonoMs: Number.NEGATIVE_INFINITY,
         isProven: true,
       });
   }
 
-  /** What is to be remembered over a restart; the one that was heard of longest ago first. */
+  /** The starts to remember across a restart. The one that was accepted longest ago comes first. */
   list(): readonly AcceptedInstance[] {
     const proven = [...this.#accepted.values()].filter(({ isProven }) => isProven);
     return proven.map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
@@ -90,38 +91,39 @@ export class ProcessInstances {
   }
 
   /**
-   * `isOwnWord`: the node itself says so, which settles what only others said of it. Which start goes under the id of another cluster's node is for
-   * that cluster to say: what such a node says itself is taken for the next start, as whoever was away for several has missed those between.
+   * Compares a start with the accepted one. `isOwnUpdate`: the node itself announced it, which overrides what only others announced. For
+   * nodes of another cluster, that cluster decides: their own announcement counts as the next start, because this node may have missed
+   * several starts in between.
    */
   verdict(
     { nodeId, generation, boot, bootBefore, clusterId }: NodeRef & ProcessInstance & { readonly clusterId: string },
-    isOwnWord: boolean,
+    isOwnUpdate: boolean,
   ): InstanceVerdict {
     const last = this.#accepted.get(nodeId);
-    // A new generation begins anew: membership has rules of its own for it.
+    // A new generation starts from nothing, because membership has its own rules for it.
     if (last === undefined || generation !== last.generation) return "new";
-    if (boot === undefined) return "unsaid";
+    if (boot === undefined) return "unnamed";
     if (boot === last.boot) return "same";
     if (bootBefore === last.boot) return "follows";
-    if (!isOwnWord) return "stranger";
+    if (!isOwnUpdate) return "stranger";
     if (!last.isProven) return "new";
     return clusterId === this.#here ? "stranger" : "follows";
   }
 
-  /** From now on this is the one. What says no start does not change which one that is, unless its generation is another. */
+  /** Accepts a start. An update without a boot name does not change the accepted start, unless its generation differs. */
   accept({ nodeId, generation, boot, address }: MemberUpdate): void {
     const last = this.#accepted.get(nodeId);
     const name = boot ?? (last?.generation === generation ? last.boot : undefined);
     this.#accepted.delete(nodeId);
     if (name === undefined) return;
-    // Another word about the same start, as its first one after a standstill is, takes nothing from what is known of it.
+    // Another update about the same start, such as the first one after a pause, keeps the known facts of it.
     const isSame = last?.generation === generation && last.boot === name;
     if (!isSame) this.#strangers.delete(nodeId);
-    const { isProven, heardMonoMs } = isSame ? last : { isProven: false, heardMonoMs: Number.NEGATIVE_INFINITY };
-    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, heardMonoMs, isProven });
+    const { isProven, calledMonoMs } = isSame ? last : { isProven: false, calledMonoMs: Number.NEGATIVE_INFINITY };
+    this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, calledMonoMs, isProven });
   }
 
-  /** The node itself says so, or answered in this start: then a stranger that was met is a second one. */
+  /** Notes that the node itself announced this start or answered in it. If an unknown start was seen too, there are two nodes. */
   prove({ nodeId, generation, boot }: NodeRef & ProcessInstance, { monoMs }: Time): void {
     const last = this.#accepted.get(nodeId);
     if (last?.generation !== generation || last.boot !== boot) return;
@@ -130,20 +132,20 @@ export class ProcessInstances {
     if (stranger !== undefined) stranger.contradictedMonoMs = monoMs;
   }
 
-  /** The node itself asked something, in that start: if it is the accepted one, it is there, whatever an earlier question to it came to. */
-  heard(from: NodeRef & ProcessInstance, time: Time): void {
+  /** Notes a call from a node. If it runs in the accepted start, that start is alive, no matter whether an earlier probe of it failed. */
+  called(from: NodeRef & ProcessInstance, time: Time): void {
     const last = this.#accepted.get(from.nodeId);
     if (last?.generation !== from.generation || last.boot !== from.boot) return;
-    last.heardMonoMs = time.monoMs;
+    last.calledMonoMs = time.monoMs;
     this.prove(from, time);
   }
 
-  /** A stranger speaks of itself. It is not believed; whether there is a second node is another question. */
+  /** Notes an unknown start that announces itself. It is not accepted. Returns whether there is evidence of a second node. */
   meet({ nodeId, boot = "" }: NodeRef & ProcessInstance, { monoMs }: Time): UnknownInstanceState {
     const known = this.#strangers.get(nodeId);
     if (known?.boot === boot) {
       known.lastMonoMs = monoMs;
-      if (monoMs - known.contradictedMonoMs < TELL_MS) return "two";
+      if (monoMs - known.contradictedMonoMs < EVENT_MS) return "two";
       return monoMs - known.sinceMonoMs < LASTING_MS ? "unsure" : "lasting";
     }
     const contradictedMonoMs = known?.contradictedMonoMs ?? Number.NEGATIVE_INFINITY;
@@ -151,12 +153,12 @@ export class ProcessInstances {
     const { firstMonoMs, nameCount } = isOngoing ? known : { firstMonoMs: monoMs, nameCount: 0 };
     const one = { boot, sinceMonoMs: monoMs, lastMonoMs: monoMs, firstMonoMs, nameCount: nameCount + 1, contradictedMonoMs };
     this.#strangers.set(nodeId, one);
-    // Whoever takes one name after the other lasts as one that keeps its name, and has the accepted start looked for once.
+    // A node that changes its boot name repeatedly counts as lasting, like one that keeps its name. The accepted start is probed only once for it.
     if (one.nameCount > MANY_NAMES && monoMs - firstMonoMs >= LASTING_MS) return "lasting";
     return known === undefined || monoMs - known.sinceMonoMs >= LASTING_MS ? "first" : "unsure";
   }
 
-  /** This node stood still: who was met has so much longer to name an earlier start. */
+  /** Gives unknown starts more time to name an earlier start, by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const stranger of this.#strangers.values()) {
       stranger.sinceMonoMs += byMs;
@@ -165,19 +167,19 @@ export class ProcessInstances {
     }
   }
 
-  /** Whether the start that was accepted asked something within that time. */
-  isHeard(nodeId: string, withinMs: number, { monoMs }: Time): boolean {
-    return monoMs - (this.#accepted.get(nodeId)?.heardMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
+  /** Whether the accepted start called this node within that time. */
+  hasCalled(nodeId: string, withinMs: number, { monoMs }: Time): boolean {
+    return monoMs - (this.#accepted.get(nodeId)?.calledMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
   }
 
-  /** What a node that asks is told: the start that goes under its id here, if that is another than the one that asks. */
+  /** For a response: the accepted start of the caller's id, if it is not the caller's start. */
   insteadOf({ nodeId, boot }: NodeRef & ProcessInstance): { readonly heldStart?: HeldInstance } {
     const last = this.#accepted.get(nodeId);
     if (last === undefined || boot === undefined || boot === last.boot) return {};
     return { heldStart: { boot: last.boot, address: last.address } };
   }
 
-  /** There is a second one, beside the start that was accepted, or `listed`: for the operator, who is told now and then. */
+  /** Makes events about a second node next to the accepted start, or next to `listed`. At most one per `EVENT_MS` and node id. */
   second(
     { nodeId, generation, address }: MemberUpdate,
     { monoMs }: Time,
@@ -185,19 +187,19 @@ export class ProcessInstances {
   ): readonly ReturnType<typeof eventOutput>[] {
     const otherAddress = (this.#accepted.get(nodeId) ?? listed)?.address;
     if (otherAddress === undefined) return [];
-    if (monoMs - (this.#toldMonoMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < TELL_MS) return [];
-    this.#toldMonoMs.set(nodeId, monoMs);
+    if (monoMs - (this.#loggedMonoMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < EVENT_MS) return [];
+    this.#loggedMonoMs.set(nodeId, monoMs);
     const detail = { nodeId, generation, address, otherAddress };
     return [eventOutput("two_nodes_with_one_id", "warn", detail, { isAudited: true })];
   }
 }
 
-/** What was said of a start, and nothing else. */
+/** Only the fields of a message that describe the start. */
 export function startOf({ boot, bootBefore }: ProcessInstance): ProcessInstance {
   return { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
 }
 
-// What membership begins with, and what its parts hand out.
+// The initial data of membership, and the outputs of its parts.
 
 export type MembershipOutput =
   | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>
@@ -205,8 +207,8 @@ export type MembershipOutput =
 
 export interface MembershipStateParts {
   readonly foreigners?: ForeignPeers | undefined;
-  /** What earlier starts of this node were called. */
+  /** The boot names of earlier starts of this node. */
   readonly earlierBoots?: readonly string[] | undefined;
-  /** Starts of others that were accepted before this node was restarted. */
+  /** The starts of other nodes that were accepted before this node was restarted. */
   readonly acceptedStarts?: readonly AcceptedInstance[] | undefined;
 }

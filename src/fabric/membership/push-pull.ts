@@ -1,24 +1,24 @@
-/** Meeting others: seeds, exchange of whole tables (memberlist's push-pull), and finding those again who were called dead. */
+/** Joining: asks the seeds, exchanges full member tables (memberlist's push-pull), and retries members that were declared dead. */
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { FabricCallRequest, FabricCallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
 import type { CallPurpose, MemberCalls } from "./calls.ts";
-import { isAlwaysTold, isListed, type Member } from "./members.ts";
+import { isInEveryTable, isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./options.ts";
 import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
 import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 
-/** Exchanges of tables at a time. */
+/** Maximum number of concurrent push-pulls. */
 const MAX_PUSH_PULLS = 4;
-/** Seeds asked at a time: one exchange is left for others. */
+/** Maximum number of seeds asked concurrently. It leaves one push-pull for other members. */
 const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
-/** Above this many members the exchanges become rarer. */
+/** With more members than this, push-pulls become rarer. */
 const SCALE_FROM_MEMBERS = 32;
 
-/** Longer by one period for each doubling above 32 members (memberlist). */
+/** The push-pull period. It grows by one base period for each doubling above 32 members (as in memberlist). */
 function pushPullPeriodMs(baseMs: number, memberCount: number): number {
   if (memberCount <= SCALE_FROM_MEMBERS) return baseMs;
   return baseMs * (Math.ceil(Math.log2(memberCount) - Math.log2(SCALE_FROM_MEMBERS)) + 1);
@@ -32,15 +32,15 @@ export class PushPull {
   #count = 0;
   #seeds: readonly string[] = [];
   #joinAttempt = 0;
-  /** Times that all seeds were asked, and those that are still to be asked this time. */
+  /** The number of passes over all seeds, and the seeds that are still to be asked in the current pass. */
   #passCount = 0;
-  #unasked: string[] = [];
+  #passSeeds: string[] = [];
   #hasJoined = false;
   /** Seeds that have neither answered nor failed since `join`. */
-  readonly #unheard = new Set<string>();
-  /** Where this node was turned away last: asked again in each round, for as long as it is. */
+  readonly #pendingSeeds = new Set<string>();
+  /** The address that last refused this node. It is asked again in each round while it refuses. */
   #refuser: string | undefined;
-  /** Grows to the usual period: who has just come, or found others again, may have missed some. */
+  /** Grows to the usual period. It starts short because a node that has just joined, or that found lost members again, may have missed some. */
   #periodMs: number;
   #pushPullAtMs = NEVER;
   #reconnectAtMs = NEVER;
@@ -58,14 +58,14 @@ export class PushPull {
     return this.#hasJoined;
   }
 
-  /** Rounds of asking seeds, since `join`. */
+  /** Number of rounds of asking the seeds since `join`. */
   get joinAttempts(): number {
     return this.#joinAttempt;
   }
 
-  /** Whether every seed has answered, refused, or was not reached: before that nobody knows whether this node is alone. */
-  get areSeedsHeard(): boolean {
-    return this.#unheard.size === 0;
+  /** Whether every seed has answered, refused, or failed. Before that it is unknown whether this node is alone. */
+  get areSeedsTried(): boolean {
+    return this.#pendingSeeds.size === 0;
   }
 
   begin(time: Time): void {
@@ -84,7 +84,7 @@ export class PushPull {
   }
 
   tick(time: Time, out: MembershipOutput[]): void {
-    for (const member of this.#state.untold.splice(0)) this.heardOf(member, time, out);
+    for (const member of this.#state.toContact.splice(0)) this.contact(member, time, out);
     if (this.#state.foundAgainCount > 0) this.#scheduleSoon(time);
     if (time.monoMs >= this.#joinAtMs) this.#join(time, out);
     if (time.monoMs >= this.#pushPullAtMs) this.#exchange(time, out);
@@ -92,7 +92,7 @@ export class PushPull {
     if (time.monoMs >= this.#state.identityDispute.nextDeadlineMs()) this.#askForStart(time, out);
   }
 
-  /** Somebody answered: which start goes under our id there. */
+  /** Handles the start that another node has accepted for this node's id. */
   heldStart(
     purpose: CallPurpose,
     { from, heldStart }: Exclude<FabricCallResponse, { kind: "probeIndirect" | "maintain" }>,
@@ -100,19 +100,19 @@ export class PushPull {
     out: MembershipOutput[],
   ): void {
     const { members, identityDispute, self } = this.#state;
-    // Which start goes under an id is for the id's own cluster to say.
+    // An id's own cluster decides which start is accepted for it.
     if (from.clusterId !== self.update.clusterId) return;
-    // Our own answer says nothing about how we stand with others.
+    // A response from this node itself carries no information.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
-    if (address === undefined || !identityDispute.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
-    // A newer word than the last start's: one that was restarted within a second counts from the same number.
-    this.#state.reassure();
+    if (address === undefined || !identityDispute.receive({ ...from, address }, heldStart, time) || heldStart === undefined) return;
+    // Send an update that is newer than the last start's: a node that restarts within a second counts from the same number.
+    this.#state.reannounce();
     this.#state.follow(heldStart);
     this.#compare(address, time, out);
   }
 
-  /** Who holds another start under our id hears our own word again, and so does that one. */
+  /** Sends this node's own update again to the nodes that have accepted another start of its id, and to that start. */
   #askForStart(time: Time, out: MembershipOutput[]): void {
     for (const { address, held } of this.#state.identityDispute.takeDue(time)) {
       this.#state.follow(held);
@@ -121,17 +121,17 @@ export class PushPull {
     }
   }
 
-  /** Another node asks under our id: it is told that we are there. */
+  /** Answers a node that calls under this node's id: the response shows that this node is running. */
   askedByTwin(request: FabricCallRequest, time: Time, out: MembershipOutput[]): FabricCallResponse | undefined {
     const { self } = this.#state;
     const { boot, address } = self.update;
-    // It is this node itself, by a seed that is another name of its own address: nobody is turned away by that.
+    // This node called itself, because a seed is another name of its own address. That is not a refusal.
     if (request.kind === "pushPull" && request.from.generation === self.ref.generation && request.from.boot === boot)
       return { kind: "pushPull", from: self.ref, members: [] };
     if (request.kind !== "pushPull" || boot === undefined || request.from.boot === undefined || request.from.boot === boot)
       return undefined;
-    const told = request.members.find(({ nodeId }) => nodeId === self.ref.nodeId);
-    if (told !== undefined) this.#state.askedBySecond(told, time, out);
+    const twin = request.members.find(({ nodeId }) => nodeId === self.ref.nodeId);
+    if (twin !== undefined) this.#state.askedBySecond(twin, time, out);
     return { kind: "pushPull", from: self.ref, members: [], heldStart: { boot, address } };
   }
 
@@ -139,14 +139,14 @@ export class PushPull {
     this.#seeds = addresses.slice(0, this.#options.maxSeeds).filter((seed) => seed !== this.#state.self.update.address);
     this.#joinAttempt = 0;
     this.#passCount = 0;
-    this.#unasked = [];
-    this.#unheard.clear();
-    for (const seed of this.#seeds) this.#unheard.add(seed);
+    this.#passSeeds = [];
+    this.#pendingSeeds.clear();
+    for (const seed of this.#seeds) this.#pendingSeeds.add(seed);
     this.#joinAtMs = time.monoMs;
   }
 
-  /** Somebody lives at the address: if that is news, or contradicts what is held, tables are exchanged. */
-  heardOf(member: NodeRef & { readonly address: string }, time: Time, out: MembershipOutput[]): void {
+  /** Handles a node that is known to be at an address. Starts a push-pull if the node is unknown here or differs from the known member. */
+  contact(member: NodeRef & { readonly address: string }, time: Time, out: MembershipOutput[]): void {
     const update = this.#state.members.find(member.nodeId)?.update;
     const isKnown = update !== undefined && isListed(update.status) && update.generation >= member.generation;
     if (!isKnown) this.#pushPull(member.address, time, out);
@@ -154,7 +154,7 @@ export class PushPull {
 
   asked(call: CallId, request: FabricCallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
     const { nodeId, clusterId } = request.from;
-    const refusal = this.#memberCalls.hear(request.members, { nodeId, clusterId, path: "table" }, time, out);
+    const refusal = this.#memberCalls.receive(request.members, { nodeId, clusterId, path: "table" }, time, out);
     const members = request.digest === this.#digest() ? [] : this.#table(time, request);
     out.push({
       kind: "answer",
@@ -176,7 +176,7 @@ export class PushPull {
     out: MembershipOutput[],
   ): void {
     this.#count -= 1;
-    this.#unheard.delete(purpose.address);
+    this.#pendingSeeds.delete(purpose.address);
     if (refusal !== undefined) {
       this.#refuser = purpose.address;
       out.push({ kind: "turnedAway", address: purpose.address, why: refusal });
@@ -190,7 +190,7 @@ export class PushPull {
     const { nodeId, clusterId } = response.from;
     this.#hasJoined = true;
     const refutations = this.#state.refutationCount;
-    this.#memberCalls.hear(response.members, { nodeId, clusterId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
+    this.#memberCalls.receive(response.members, { nodeId, clusterId, path: purpose.isJoin ? "newcomer" : "table" }, time, out);
     const answerer = members.find(nodeId);
     if (answerer !== undefined) {
       answerer.isInReach = true;
@@ -200,14 +200,17 @@ export class PushPull {
     }
     if (response.ownUpdateRefused === UPDATE_REFUSALS.ahead) this.#recount(time);
     if (purpose.isJoin) this.#scheduleSoon(time);
-    if (purpose.step === "digest" && response.members.length > 0) this.#tellRest(purpose.address, response, time, out);
+    if (purpose.step === "digest" && response.members.length > 0) this.#sendRest(purpose.address, response, time, out);
     if (this.#state.refutationCount === refutations || answerer === undefined) return;
-    // It holds us dead, and so will tell us nothing by itself: it hears at once that it is wrong.
+    // The peer considers this node dead and will not contact it, so send the refutation immediately.
     const request = { kind: "probe", from: self.ref, targetNodeId: nodeId, updates: [self.update] } as const;
     this.#memberCalls.call({ kind: "gossip", nodeId }, purpose.address, request, this.#options.pingTimeoutMs, time, out);
   }
 
-  /** It began to count while its clock stood years ahead, which has been set since: who refuses such a number takes a lower one. */
+  /**
+   * Lowers the incarnation, if it was started from a clock years ahead that has since been corrected. Peers that refuse the high number
+   * accept the lower one.
+   */
   #recount(time: Time): void {
     const { self, broadcasts } = this.#state;
     const isAhead = updateFault(self.update, time.wallMs, true) === "ahead";
@@ -233,18 +236,19 @@ export class PushPull {
   }
 
   /**
-   * Self, everybody listed, and who is gone for less than `deadTellMs`; to an asker, who it is itself whatever its state, and
-   * nothing that it said itself. At most `maxMembers`. O(n).
+   * The table to send: this node, all listed members, and members that went less than `deadGossipMs` ago. In a response, it also has the
+   * caller, whatever its status, and omits the updates that the caller sent itself. At most `maxMembers`. O(n).
    */
-  #table({ monoMs }: Time, asker?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
-    const { deadTellMs, maxMembers } = this.#options;
-    const said = new Map<string, MemberUpdate>();
-    for (const update of asker?.members ?? []) said.set(update.nodeId, update);
+  #table({ monoMs }: Time, caller?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
+    const { deadGossipMs, maxMembers } = this.#options;
+    const sent = new Map<string, MemberUpdate>();
+    for (const update of caller?.members ?? []) sent.set(update.nodeId, update);
     const table = [this.#state.self.update];
     for (const { update, isWitnessed, changedMonoMs } of this.#state.members.all()) {
-      const isTold = isAlwaysTold(update) || (isWitnessed && monoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
+      const isIncluded =
+        isInEveryTable(update) || (isWitnessed && monoMs - changedMonoMs < deadGossipMs) || update.nodeId === caller?.from.nodeId;
       if (table.length >= maxMembers) break;
-      if (isTold && !isSame(said.get(update.nodeId), update)) table.push(update);
+      if (isIncluded && !isSame(sent.get(update.nodeId), update)) table.push(update);
     }
     return table;
   }
@@ -253,47 +257,50 @@ export class PushPull {
     return this.#state.members.digestWith(this.#state.self.update);
   }
 
-  /** The whole table, for somebody who may hold another. */
+  /** Sends the full table, to a node whose table may differ. */
   #pushPull(to: string, time: Time, out: MembershipOutput[]): void {
     const isJoin = this.#state.members.listed.length === 0;
     this.#call({ kind: "pushPull", address: to, isJoin, step: "whole" }, { isJoin, members: this.#table(time) }, time, out);
   }
 
-  /** Only a digest: most of the time the other holds the same, and a large group's tables are not small. */
+  /** Sends only a digest. In most cases the peer has the same table, and tables of large groups are not small. */
   #compare(to: string, time: Time, out: MembershipOutput[]): void {
-    const said = { isJoin: false, members: [this.#state.self.update], digest: this.#digest() };
-    this.#call({ kind: "pushPull", address: to, isJoin: false, step: "digest" }, said, time, out);
+    const sent = { isJoin: false, members: [this.#state.self.update], digest: this.#digest() };
+    this.#call({ kind: "pushPull", address: to, isJoin: false, step: "digest" }, sent, time, out);
   }
 
-  #tellRest(to: string, peer: FabricCallResponse & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
-    const said = { isJoin: false, members: this.#table(time, peer), digest: this.#digest() };
-    this.#call({ kind: "pushPull", address: to, isJoin: false, step: "rest" }, said, time, out);
+  #sendRest(to: string, peer: FabricCallResponse & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
+    const sent = { isJoin: false, members: this.#table(time, peer), digest: this.#digest() };
+    this.#call({ kind: "pushPull", address: to, isJoin: false, step: "rest" }, sent, time, out);
   }
 
   #call(
     purpose: CallPurpose & { readonly kind: "pushPull" },
-    said: Pick<FabricCallRequest & { readonly kind: "pushPull" }, "isJoin" | "members" | "digest">,
+    sent: Pick<FabricCallRequest & { readonly kind: "pushPull" }, "isJoin" | "members" | "digest">,
     time: Time,
     out: MembershipOutput[],
   ): void {
     if (this.#count >= MAX_PUSH_PULLS || purpose.address === this.#state.self.update.address) return;
     this.#count += 1;
-    const request = { kind: "pushPull", from: this.#state.self.ref, ...said } as const;
+    const request = { kind: "pushPull", from: this.#state.self.ref, ...sent } as const;
     this.#memberCalls.call(purpose, purpose.address, request, this.#options.pushPullTimeoutMs, time, out);
   }
 
-  /** Each seed is asked once, whoever has answered by then: who answers first may have nothing to give. Then all of them again until one answers. */
+  /**
+   * Asks each seed once, even if others have answered by then, because the first one may have no members to report. Then repeats with all
+   * seeds until one answers.
+   */
   #join(time: Time, out: MembershipOutput[]): void {
     this.#joinAtMs = NEVER;
-    if (this.#unasked.length === 0 && !this.#beginPass()) return;
-    // First, so that what it refuses is known for as long as it does, however many seeds there are.
+    if (this.#passSeeds.length === 0 && !this.#beginPass()) return;
+    // The refusing seed comes first, so that its refusal stays known while it lasts, with any number of seeds.
     if (this.#refuser !== undefined) this.#pushPull(this.#refuser, time, out);
     while (this.#count < SEEDS_AT_ONCE) {
-      const seed = this.#unasked.shift();
+      const seed = this.#passSeeds.shift();
       if (seed === undefined) break;
       if (seed === this.#refuser) continue;
-      // A seed that is a member by now is asked as members are.
-      if (this.#hasJoined && this.#state.members.holderOf(seed) !== undefined) this.#unheard.delete(seed);
+      // A seed that is already a member is contacted as a member.
+      if (this.#hasJoined && this.#state.members.holderOf(seed) !== undefined) this.#pendingSeeds.delete(seed);
       else this.#pushPull(seed, time, out);
     }
     const { joinBaseMs, joinMaxMs } = this.#options;
@@ -301,17 +308,17 @@ export class PushPull {
     this.#joinAttempt += 1;
   }
 
-  /** All seeds are to be asked, if they still are to be. */
+  /** Starts another pass over all seeds. Returns false when none is needed. */
   #beginPass(): boolean {
-    // Who is known by gossip only may be few: without a table we have not joined.
+    // Members known only by gossip may be few: without a table this node has not joined.
     if (this.#seeds.length === 0 || (this.#hasJoined && this.#state.members.listed.length > 0)) return false;
     const start = this.#rng.int(this.#seeds.length);
-    this.#unasked = [...this.#seeds.slice(start), ...this.#seeds.slice(0, start)];
+    this.#passSeeds = [...this.#seeds.slice(start), ...this.#seeds.slice(0, start)];
     this.#passCount += 1;
     return true;
   }
 
-  /** Now and then a dead member or an unlisted seed is asked: so halves that called each other dead find together again. */
+  /** Occasionally asks a dead member or an unlisted seed, so that halves of a cluster that declared each other dead find each other again. */
   #reconnect(time: Time, out: MembershipOutput[]): void {
     this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
     const { members } = this.#state;
@@ -324,7 +331,7 @@ export class PushPull {
     this.#retry(others, this.#state.count - members.ours.length, time, out);
   }
 
-  /** As serf does: the `count` that are there make together about one attempt for each of the dead. */
+  /** As in serf: the `count` members together make about one attempt for each dead member. */
   #retry(dead: readonly Member[], count: number, time: Time, out: MembershipOutput[]): void {
     if (dead.length === 0 || this.#rng.next() * count >= dead.length) return;
     const member = dead[this.#rng.int(dead.length)];

@@ -1,15 +1,15 @@
-/** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
+/** Applies updates and probe results to the member table: accepts, suspects, refutes, and queues updates for others. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { ForeignPeers } from "../links/foreign-peers.ts";
 import type { HeldInstance, MemberFacts, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 import { BroadcastQueue } from "./broadcast-queue.ts";
-import { IdConflicts, isStartElsewhere, type WaitingUpdate } from "./conflicts.ts";
+import { IdConflicts, isStartElsewhere, type PendingUpdate } from "./conflicts.ts";
 import { IdentityDispute } from "./identity-dispute.ts";
 import { LocalMember } from "./local-member.ts";
 import {
   addEvidence,
-  isAlwaysTold,
+  isInEveryTable,
   isListed,
   isListedElsewhere,
   type Member,
@@ -21,16 +21,19 @@ import type { MembershipOptions } from "./options.ts";
 import type { MembershipOutput, MembershipStateParts } from "./process-instances.ts";
 import { ProcessInstances, startOf, type UnknownInstanceState } from "./process-instances.ts";
 import { LocalHealth, SuspicionTable } from "./suspicion.ts";
-import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type UpdateSource } from "./update-authority.ts";
+import { isOwnUpdate, isUnauthorizedReport, isWorthMeeting, needsProbe, type UpdateSource } from "./update-authority.ts";
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
-/** A twin's address is contradicted at most so often. */
-const TWIN_CONTRADICTED_MS = 10_000;
-/** Nodes that are asked themselves, at a time. */
-const MAX_UNTOLD = 8;
-/** A death this old that is contradicted by an old word is told again: the speaker has been away. */
-const RETELL_AFTER_MS = 60_000;
+/** Minimum time between two refutations of another node's address for this id. */
+const TWIN_REFUTED_MS = 10_000;
+/** Maximum number of pending nodes to contact directly. */
+const MAX_TO_CONTACT = 8;
+/**
+ * When an old update contradicts a death that is at least this old, the death is sent again, because the sender was probably unreachable
+ * when it was first sent.
+ */
+const RESEND_DEATH_AFTER_MS = 60_000;
 
 export class MembershipState {
   readonly self: LocalMember;
@@ -38,14 +41,14 @@ export class MembershipState {
   readonly broadcasts = new BroadcastQueue();
   readonly health = new LocalHealth();
   readonly refused = noRefusals();
-  /** Members to be probed out of turn. The owner empties it. */
-  readonly doubted: Member[] = [];
-  /** Nodes of our cluster of which only another cluster told: they are to be asked themselves. The owner empties it. */
-  readonly untold: MemberUpdate[] = [];
+  /** Members to probe outside the normal order. The owner empties this list. */
+  readonly toProbe: Member[] = [];
+  /** Nodes of this cluster that only another cluster reported. They must be contacted directly. The owner empties this list. */
+  readonly toContact: MemberUpdate[] = [];
   refutationCount = 0;
   readonly instances: ProcessInstances;
   readonly identityDispute: IdentityDispute;
-  /** Dead members that turned out to live. The owner sets it back. */
+  /** Number of dead members that turned out to be alive. The owner resets it. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
   readonly #foreigners: ForeignPeers | undefined;
@@ -74,86 +77,86 @@ export class MembershipState {
     return this.#conflicts.size;
   }
 
-  /** Takes in one update as another node told it; returns why it was refused, and undefined when it was not. */
-  learn(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
-    const refusal = this.#refusalOf(told, teller, time);
+  /** Applies an update from another node. Returns why it was refused. Undefined when it was accepted. */
+  learn(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+    const refusal = this.#refusalOf(received, sender, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
-    if (refusal === "foreign") this.#foreign(told, teller, out);
-    // A word about an earlier start is old; only from itself it may be the word of a second node.
-    if (refusal === "start" && isOwnWord(told, teller) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
+    if (refusal === "foreign") this.#foreign(received, sender, out);
+    // An update about an earlier start is old. Only when the node itself sends it may there be a second node.
+    if (refusal === "start" && isOwnUpdate(received, sender) && this.meet(received, time) === "two") this.#twoNodes(received, time, out);
     if (refusal !== undefined) return refusal;
-    if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
-    else this.#aboutOther(told, teller, time, out);
+    if (received.nodeId === this.self.ref.nodeId) this.#aboutSelf(received, sender, time, out);
+    else this.#aboutOther(received, sender, time, out);
     return undefined;
   }
 
-  #refusalOf(told: MemberUpdate, teller: UpdateSource, time: Time): UpdateRefusal | undefined {
-    const isOfSelf = told.nodeId === this.self.ref.nodeId;
-    const fault = updateFault(told, time.wallMs, isOfSelf || isOwnWord(told, teller));
+  #refusalOf(received: MemberUpdate, sender: UpdateSource, time: Time): UpdateRefusal | undefined {
+    const isOfSelf = received.nodeId === this.self.ref.nodeId;
+    const fault = updateFault(received, time.wallMs, isOfSelf || isOwnUpdate(received, sender));
     if (fault !== undefined) return fault;
-    const member = this.members.find(told.nodeId)?.update;
+    const member = this.members.find(received.nodeId)?.update;
     const known = { own: this.self.update, member };
-    if (isOverBorder(told, teller, known)) {
-      if (isWorthMeeting(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
+    if (isUnauthorizedReport(received, sender, known)) {
+      if (isWorthMeeting(received, known) && this.toContact.length < MAX_TO_CONTACT) this.toContact.push(received);
       return "border";
     }
     if (isOfSelf) return undefined;
-    if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
-    if (this.instances.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
-    if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
-    return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
+    if (this.#foreigners?.refusalOf(received) !== undefined) return "foreign";
+    if (this.instances.verdict(received, isOwnUpdate(received, sender)) === "stranger") return "start";
+    if (member === undefined && !this.members.hasRoomFor(received.clusterId, this.#options.maxMembers)) return "full";
+    return isListed(received.status) && received.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
-  /** Told of once a place: what would let it in, or that our own cluster is in two regions by mistake. */
-  #foreign(told: MemberUpdate, teller: UpdateSource, out: MembershipOutput[]): void {
-    const { nodeId, address, clusterId, region, status } = told;
-    const refusal = this.#foreigners?.refusalOf(told);
-    if (refusal === undefined || this.#foreigners?.note(nodeId, told) !== true || !isListed(status)) return;
+  /** Logs a refused cluster and region once: either what would admit it, or that this node's own cluster is in two regions by mistake. */
+  #foreign(received: MemberUpdate, sender: UpdateSource, out: MembershipOutput[]): void {
+    const { nodeId, address, clusterId, region, status } = received;
+    const refusal = this.#foreigners?.refusalOf(received);
+    if (refusal === undefined || this.#foreigners?.note(nodeId, received) !== true || !isListed(status)) return;
     const own = this.self.update;
-    const detail = { nodeId, address, clusterId, region, toldBy: teller.nodeId };
+    const detail = { nodeId, address, clusterId, region, toldBy: sender.nodeId };
     if (clusterId === own.clusterId) out.push(eventOutput("cluster_in_two_regions", "warn", { ...detail, ours: own.region }));
     else out.push(eventOutput("foreign_node_refused", "warn", { ...detail, ...refusal }));
   }
 
-  #aboutOther(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    const member = this.members.find(told.nodeId);
+  #aboutOther(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    const member = this.members.find(received.nodeId);
     if (member === undefined) {
-      this.#apply(told, teller, time, out);
+      this.#apply(received, sender, time, out);
       return;
     }
-    // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
-    const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
-    const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
-    const start = this.instances.verdict(told, isOwnWord(told, teller));
-    const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
+    // A table may be old. A member that it declares dead gets time to refute (as in memberlist), unless this node does not list it.
+    const isUnconfirmedDeath = sender.path !== "gossip" && received.status === "dead" && isListed(member.update.status);
+    const claim: MemberUpdate = isUnconfirmedDeath ? { ...received, status: "suspect", accuser: sender.nodeId } : received;
+    const start = this.instances.verdict(received, isOwnUpdate(received, sender));
+    const update = start === "unnamed" ? { ...claim, ...startOf(member.update) } : claim;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
-        if (isListed(member.update.status) && isToBeAsked(told, teller, member.update, start))
-          this.#challenge(member, said, "start", teller, time, out);
-        else this.#apply(update, teller, time, out);
+        if (isListed(member.update.status) && needsProbe(received, sender, member.update, start))
+          this.#challenge(member, claim, "start", sender, time, out);
+        else this.#apply(update, sender, time, out);
         return;
       case "confirm":
-        this.#confirm(member, update, teller, time);
+        this.#confirm(member, update, sender, time);
         return;
       case "challenge":
-        this.#challenge(member, update, "life", teller, time, out);
+        this.#challenge(member, update, "life", sender, time, out);
         return;
       case "stale":
-        if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RETELL_AFTER_MS) {
+        if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RESEND_DEATH_AFTER_MS) {
           if (!this.broadcasts.has(update.nodeId)) this.broadcasts.add(member.update);
         }
     }
   }
 
-  /** Own probes of the member failed. */
+  /** Handles failed probes of a member by this node. */
   accuse(member: Member, path: "direct" | "indirect", via: readonly string[], time: Time, out: MembershipOutput[]): void {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
     const next = this.#conflicts.find(update.nodeId);
-    const isSilent = !this.instances.isHeard(update.nodeId, this.#options.intervalMs, time);
+    const isSilent = !this.instances.hasCalled(update.nodeId, this.#options.intervalMs, time);
     if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
-      // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
-      this.#apply(next.update, { nodeId: next.tellerId, path: "gossip", clusterId: update.clusterId }, time, out);
+      // The node moved with its disk, or was restored. Its earlier start does not answer, so the pending one is accepted.
+      this.#apply(next.update, { nodeId: next.senderId, path: "gossip", clusterId: update.clusterId }, time, out);
       return;
     }
     if (update.status === "suspect") {
@@ -168,11 +171,11 @@ export class MembershipState {
     this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
   }
 
-  /** A stranger speaks of itself: the accepted start is looked for at its own address, for only if it is there too there are two. */
+  /** Handles an unknown start that announces itself. The accepted start is probed at its own address: there are two nodes only if it answers too. */
   meet(stranger: NodeRef & ProcessInstance & { readonly address: string }, time: Time): UnknownInstanceState {
     const standing = this.instances.meet(stranger, time);
     const member = this.members.find(stranger.nodeId);
-    if (standing === "first" && member !== undefined && isListedElsewhere(member.update, stranger)) this.doubted.push(member);
+    if (standing === "first" && member !== undefined && isListedElsewhere(member.update, stranger)) this.toProbe.push(member);
     return standing;
   }
 
@@ -180,20 +183,20 @@ export class MembershipState {
     return isListed(this.members.find(nodeId)?.update.status ?? "dead");
   }
 
-  /** What this node says of itself names the start that another one holds, if it was one of ours. */
+  /** Names the start that another node has accepted as the previous one of this node, if it was one. */
   follow({ boot }: HeldInstance): void {
     if (!this.self.isLeft && this.identityDispute.isEarlier(boot) && this.self.update.bootBefore !== boot)
       this.broadcasts.add(this.self.change({ ...this.self.update, bootBefore: boot }));
   }
 
-  /** It asked something: it is still there, even where this node cannot reach it. */
+  /** Handles a call from a node. The node is running, even if this node cannot reach it. */
   asked(from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
-    this.instances.heard(from, time);
+    this.instances.called(from, time);
     const next = this.#conflicts.find(from.nodeId);
     if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
   }
 
-  /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
+  /** Handles a probe response, in the start that `from` names. Another pending update of the id then comes from a second node, or is forged. */
   stillThere({ update }: Member, from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
     this.instances.prove(from, time);
     const next = this.#conflicts.find(update.nodeId);
@@ -208,21 +211,21 @@ export class MembershipState {
     out.push(...this.instances.second(second, time, this.members.find(second.nodeId)?.update));
   }
 
-  /** Own facts are others now. */
+  /** Replaces this node's facts. */
   changeFacts(facts: MemberFacts): void {
     if (!this.self.isLeft) this.broadcasts.add(this.self.change(facts));
   }
 
-  /** A new word that this node lives, though nobody was heard to doubt it. */
-  reassure(): void {
-    this.broadcasts.add(this.self.contradict(0));
+  /** Sends a new update that this node is alive, although no suspicion of it was received. */
+  reannounce(): void {
+    this.broadcasts.add(this.self.refute(0));
   }
 
   leave(): void {
     if (!this.self.isLeft) this.broadcasts.add(this.self.leave());
   }
 
-  /** Somebody answered at the address as the newcomer: whoever was listed there is there no more. */
+  /** Handles a probe response of a newcomer: it runs at the address, so the member that was listed there does not. */
   answeredAs(nodeId: string, time: Time, out: MembershipOutput[]): void {
     const waiting = this.#conflicts.find(nodeId);
     if (waiting === undefined || waiting.reason !== "address") return;
@@ -232,8 +235,8 @@ export class MembershipState {
     if (holder !== undefined) this.accuse(holder, "direct", [nodeId], time, out);
   }
 
-  /** Newcomers whose address should be probed now. */
-  checks(time: Time): WaitingUpdate[] {
+  /** Newcomers whose address must be probed now. */
+  checks(time: Time): PendingUpdate[] {
     return this.#conflicts.size === 0 ? [] : this.#conflicts.due(time.monoMs);
   }
 
@@ -246,25 +249,25 @@ export class MembershipState {
     return Math.min(this.#suspicions.nextDeadlineMs(), this.#sweepAtMs, this.#conflicts.nextDeadlineMs());
   }
 
-  /** The process slept: what was not heard meanwhile proves nothing. */
+  /** Extends all deadlines by the length of a pause of this process. Missing responses during the pause prove nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
     this.#conflicts.postpone(byMs);
     this.instances.postpone(byMs);
     this.#suspicions.postpone(byMs, nowMonoMs);
   }
 
-  #apply(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    if (isListed(update.status) && this.#isAddressTaken(update, teller, time, out)) return;
+  #apply(update: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    if (isListed(update.status) && this.#isAddressTaken(update, sender, time, out)) return;
     this.#conflicts.dropUpTo(update);
-    const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
-    this.#put(update, source, time, out, teller.path !== "newcomer");
-    if (isOwnWord(update, teller)) this.instances.prove(update, time);
+    const source = { accuser: update.accuser, path: sender.path === "gossip" ? "gossip" : "table", via: [sender.nodeId] } as const;
+    this.#put(update, source, time, out, sender.path !== "newcomer");
+    if (isOwnUpdate(update, sender)) this.instances.prove(update, time);
   }
 
-  #isAddressTaken(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
+  #isAddressTaken(update: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
     const holder = this.members.holderOf(update.address);
     if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
-    this.#hold(update, "address", teller, time, out);
+    this.#hold(update, "address", sender, time, out);
     return true;
   }
 
@@ -272,7 +275,7 @@ export class MembershipState {
     member: Member,
     update: MemberUpdate,
     reason: "life" | "start",
-    teller: UpdateSource,
+    sender: UpdateSource,
     time: Time,
     out: MembershipOutput[],
   ): void {
@@ -280,27 +283,28 @@ export class MembershipState {
       this.#conflicts.dropUpTo(update);
       return;
     }
-    this.#hold(update, reason, teller, time, out);
-    this.doubted.push(member);
+    this.#hold(update, reason, sender, time, out);
+    this.toProbe.push(member);
   }
 
-  #hold(update: MemberUpdate, reason: WaitingUpdate["reason"], teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    const held = this.#conflicts.add(update, reason, time.monoMs, teller.nodeId);
+  #hold(update: MemberUpdate, reason: PendingUpdate["reason"], sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    const held = this.#conflicts.add(update, reason, time.monoMs, sender.nodeId);
     if (held === "full") this.refused.conflictsFull += 1;
     if (held !== "new" || reason === "start") return;
-    // Everybody has to know of it when the older one is gone. That there are two is told once that one has shown that it is still there.
+    // All members must know the update when the older node is gone. An event about two nodes is logged only after the older one has proved
+    // that it is running.
     this.broadcasts.add(update);
     if (reason === "life") return;
     const { nodeId, generation, address } = update;
     out.push(eventOutput("address_of_another_member", "warn", { nodeId, generation, address }, { isAudited: true }));
   }
 
-  #confirm(member: Member, update: MemberUpdate, teller: UpdateSource, time: Time): void {
+  #confirm(member: Member, update: MemberUpdate, sender: UpdateSource, time: Time): void {
     if (update.accuser === "" || !this.#suspicions.confirm(member, update.accuser)) return;
     this.broadcasts.add(update);
     const { status, incarnation, accuser } = update;
-    const path = teller.path === "gossip" ? "gossip" : "table";
-    addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [teller.nodeId] });
+    const path = sender.path === "gossip" ? "gossip" : "table";
+    addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [sender.nodeId] });
   }
 
   #put(
@@ -312,7 +316,7 @@ export class MembershipState {
   ): void {
     const { member, before } = this.members.put(update, time.monoMs);
     this.instances.accept(update);
-    this.#doubt(member, source.path, time);
+    this.#updateSuspicion(member, source.path, time);
     if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
       addEvidence(member, { atWallMs: time.wallMs, status: update.status, incarnation: update.incarnation, ...source });
     }
@@ -322,22 +326,22 @@ export class MembershipState {
       this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
       for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
         this.learn(waiting.update, { ...this.self.ref, path: "gossip" }, time, out);
-        // It was the node's own word that waited.
-        if (waiting.tellerId === waiting.update.nodeId) this.instances.prove(waiting.update, time);
+        // The pending update was the node's own.
+        if (waiting.senderId === waiting.update.nodeId) this.instances.prove(waiting.update, time);
       }
     }
-    // Somebody unknown who is gone concerns nobody else: only who saw it go tells it.
+    // A member that is first seen when it is already gone is not gossiped. Only nodes that saw it go spread the death.
     if (isNews && (before !== undefined || isListed(update.status) || source.path === "gossip")) this.broadcasts.add(update);
     out.push({ kind: "memberChanged", update, before });
   }
 
-  /** Starts or ends the member's suspicion, as its status asks. */
-  #doubt(member: Member, path: MemberEvidence["path"], time: Time): void {
+  /** Starts or ends the suspicion of a member, according to its status. */
+  #updateSuspicion(member: Member, path: MemberEvidence["path"], time: Time): void {
     if (member.update.status === "suspect") {
       this.#suspicions.start(member, this.count, time.monoMs);
-      // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
-      const isTold = path === "gossip" || path === "table";
-      if (isTold && this.members.isLooker(this.self.ref.nodeId, member, this.#options.verifyCount)) this.doubted.push(member);
+      // A few nodes verify immediately, so that real deaths are confirmed early and live members refute early.
+      const isReceived = path === "gossip" || path === "table";
+      if (isReceived && this.members.isVerifier(this.self.ref.nodeId, member, this.#options.verifyCount)) this.toProbe.push(member);
     } else if (member.suspicion !== undefined) {
       this.#suspicions.end(member);
     }
@@ -354,8 +358,8 @@ export class MembershipState {
   #sweep(time: Time, out: MembershipOutput[]): void {
     let isAnyGone = false;
     for (const member of this.members.all()) {
-      // Who left entries behind is remembered: they stand for as long as it is known why.
-      if (isAlwaysTold(member.update)) continue;
+      // A member that left entries behind is remembered, because its entries stay as long as the reason is known.
+      if (isInEveryTable(member.update)) continue;
       if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
         isAnyGone = true;
         continue;
@@ -368,38 +372,38 @@ export class MembershipState {
     this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : NEVER;
   }
 
-  #aboutSelf(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
+  #aboutSelf(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const own = this.self.update;
-    if (told.generation > own.generation) {
-      this.#conflict(told, teller, time, out);
+    if (received.generation > own.generation) {
+      this.#conflict(received, sender, time, out);
       return;
     }
-    if (told.generation < own.generation || told.incarnation < own.incarnation || this.self.isLeft) return;
-    if (told.status === "alive" && told.incarnation === own.incarnation && told.address === own.address) return;
-    if (told.status === "alive" && told.address !== own.address) {
-      this.#conflict(told, teller, time, out);
-      // Two that run from copies of one journal would contradict each other as fast as gossip goes.
-      if (time.monoMs - this.#twinMs < TWIN_CONTRADICTED_MS) return;
+    if (received.generation < own.generation || received.incarnation < own.incarnation || this.self.isLeft) return;
+    if (received.status === "alive" && received.incarnation === own.incarnation && received.address === own.address) return;
+    if (received.status === "alive" && received.address !== own.address) {
+      this.#conflict(received, sender, time, out);
+      // Two nodes that run from copies of one journal would otherwise refute each other as fast as gossip spreads.
+      if (time.monoMs - this.#twinMs < TWIN_REFUTED_MS) return;
       this.#twinMs = time.monoMs;
     }
-    this.broadcasts.add(this.self.contradict(told.incarnation));
+    this.broadcasts.add(this.self.refute(received.incarnation));
     this.refutationCount += 1;
-    if (told.status === "alive") return;
-    // Others had reason to doubt us (Lifeguard §IV-A).
+    if (received.status === "alive") return;
+    // Others had a reason to suspect this node (Lifeguard §IV-A).
     this.health.worsen(1);
-    const detail = { said: told.status, accuser: told.accuser, toldBy: teller.nodeId, incarnation: told.incarnation };
+    const detail = { said: received.status, accuser: received.accuser, toldBy: sender.nodeId, incarnation: received.incarnation };
     out.push(eventOutput("contradicted_own_death", "info", detail));
   }
 
-  /** Another node asks under our own id. */
-  askedBySecond(told: MemberUpdate, time: Time, out: MembershipOutput[]): void {
-    this.identityDispute.second(told.address, time);
-    this.#conflict(told, { nodeId: told.nodeId, path: "table", clusterId: told.clusterId }, time, out);
+  /** Handles a call from another node under this node's own id. */
+  askedBySecond(received: MemberUpdate, time: Time, out: MembershipOutput[]): void {
+    this.identityDispute.second(received.address, time);
+    this.#conflict(received, { nodeId: received.nodeId, path: "table", clusterId: received.clusterId }, time, out);
   }
 
-  /** Somebody else uses our id, or did so after us. */
-  #conflict(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    const event = this.identityDispute.conflict(told, { address: this.self.update.address, toldBy: teller.nodeId }, time);
-    if (event !== undefined) out.push(event, { kind: "ownIdUsed", told, toldBy: teller.nodeId });
+  /** Reports that another node uses this node's id, or used it later than this node. */
+  #conflict(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    const event = this.identityDispute.conflict(received, { address: this.self.update.address, toldBy: sender.nodeId }, time);
+    if (event !== undefined) out.push(event, { kind: "ownIdUsed", told: received, toldBy: sender.nodeId });
   }
 }

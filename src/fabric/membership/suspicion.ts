@@ -1,7 +1,8 @@
 /**
- * What happens to a member that is suspected: it has a bounded time to contradict, the more accusers the shorter, and is dead after that; and how
- * far a node trusts its own senses (Lifeguard, arXiv 1707.00788 §IV). `MembershipState` starts a suspicion when a probe failed or another node
- * accused, tells it to others, and declares the death. `origin-lifecycle.ts` says what becomes of the entries.
+ * The lifecycle of a suspicion: a suspected member has a limited time to refute, which shrinks with each further accuser, and is then
+ * declared dead. Also the local health score: how far a node trusts its own probes (Lifeguard, arXiv 1707.00788 §IV). `MembershipState`
+ * starts a suspicion when a probe failed or another node accused a member, gossips it, and declares the death. `origin-lifecycle.ts`
+ * handles the member's entries.
  */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
@@ -12,7 +13,7 @@ type SuspicionOptions = Pick<
   "intervalMs" | "suspicionMult" | "suspicionMaxMult" | "suspicionCapMs" | "suspicionFloorMs" | "suspicionMinMs"
 >;
 
-/** Fewer members cannot give two independent confirmations, or only just: one member's bad luck must not kill. */
+/** Fewer members give two independent confirmations barely or not at all. One member's bad network must not get another declared dead. */
 const FEW_MEMBERS = 5;
 /** Worst local health score (Lifeguard's S, memberlist's AwarenessMaxMultiplier). */
 export const WORST_SCORE = 8;
@@ -20,21 +21,21 @@ export const WORST_SCORE = 8;
 export interface SuspicionBounds {
   readonly minMs: number;
   readonly maxMs: number;
-  /** Confirmations by others after which `minMs` is reached. */
+  /** Number of confirmations by others after which `minMs` is reached. */
   readonly wanted: number;
 }
 
-/** Bounds of a suspicion that starts in a group of `memberCount`, self included. */
+/** Limits of a suspicion that starts in a group of `memberCount`, including this node. */
 export function suspicionBounds(memberCount: number, o: SuspicionOptions): SuspicionBounds {
   const logMs = o.suspicionMult * Math.max(1, Math.log10(Math.max(1, memberCount))) * o.intervalMs;
   const cappedMs = Math.min(logMs, Math.max(o.suspicionCapMs, o.suspicionMult * o.intervalMs));
   const minMs = Math.max(cappedMs, o.suspicionMinMs, memberCount < FEW_MEMBERS ? o.suspicionFloorMs : 0);
   const wanted = o.suspicionMult - 2;
-  // As memberlist: where too few are left to confirm, nobody waits for them.
+  // As in memberlist: when too few members are left to confirm, do not wait for them.
   return { minMs, maxMs: minMs * o.suspicionMaxMult, wanted: memberCount - 2 < wanted ? 0 : wanted };
 }
 
-/** Time from the start of a suspicion to death, after so many confirmations by others (Lifeguard §IV-B). */
+/** Time from the start of a suspicion to the death, after this number of confirmations by others (Lifeguard §IV-B). */
 export function suspicionTimeoutMs(confirmations: number, { minMs, maxMs, wanted }: SuspicionBounds): number {
   if (wanted < 1) return minMs;
   const share = Math.log(confirmations + 1) / Math.log(wanted + 1);
@@ -54,7 +55,7 @@ export class Suspicion {
     this.#accusers.add(accuser);
   }
 
-  /** Who accused, first one first; at most the first and those wanted to confirm. */
+  /** The accusers, in order: at most the first one and the wanted confirmations. */
   get accusers(): readonly string[] {
     return [...this.#accusers];
   }
@@ -63,26 +64,26 @@ export class Suspicion {
     return this.startMonoMs + this.#postponedMs + suspicionTimeoutMs(this.#accusers.size - 1, this.bounds);
   }
 
-  /** False when the accuser is known already, or enough have confirmed. */
+  /** Adds an accuser. Returns false when it is already known, or when enough others have confirmed. */
   confirm(accuser: string): boolean {
     if (this.#accusers.size > this.bounds.wanted || this.#accusers.has(accuser)) return false;
     this.#accusers.add(accuser);
     return true;
   }
 
-  /** The time did not count: nothing could be heard in it. It ends at `notBeforeMonoMs` at the earliest. */
+  /** Extends the suspicion by the length of a pause, during which no refutation could arrive. The suspicion then ends at `notBeforeMonoMs` at the earliest. */
   postpone(byMs: number, notBeforeMonoMs: number = Number.NEGATIVE_INFINITY): void {
     this.#postponedMs += Math.max(byMs, notBeforeMonoMs - this.deadlineMonoMs);
   }
 }
 
-/** A member, as far as a suspicion concerns it. */
+/** The part of a member that a suspicion uses. */
 interface SuspectedMember {
   update: MemberUpdate;
   suspicion: Suspicion | undefined;
 }
 
-/** The suspicions that are running here. */
+/** All running suspicions on this node. */
 export class SuspicionTable<M extends SuspectedMember> {
   readonly #options: SuspicionOptions;
   readonly #suspects = new Set<M>();
@@ -92,30 +93,30 @@ export class SuspicionTable<M extends SuspectedMember> {
     this.#options = options;
   }
 
-  /** From now on the member is suspect, in a group of `memberCount` with this node. */
+  /** Starts a suspicion in a group of `memberCount`, including this node. */
   start(member: M, memberCount: number, monoMs: number): void {
     member.suspicion = new Suspicion(member.update.accuser, monoMs, suspicionBounds(memberCount, this.#options));
-    // A member that is suspected anew may have been the next one to be due, and has more time now.
+    // A member that is suspected again may have had the earliest deadline, and now has a later one.
     if (this.#suspects.has(member)) return this.#schedule();
     this.#suspects.add(member);
     this.#nextMonoMs = Math.min(this.#nextMonoMs, member.suspicion.deadlineMonoMs);
   }
 
-  /** The member contradicted, left, or is dead. */
+  /** Ends the suspicion of a member that refuted, left, or died. */
   end(member: M): void {
     member.suspicion = undefined;
     this.#suspects.delete(member);
     this.#schedule();
   }
 
-  /** One more accuses the member. Returns false when that changes nothing. */
+  /** Adds an accuser of the member. Returns false when that changes nothing. */
   confirm({ suspicion }: M, accuser: string): boolean {
     if (suspicion?.confirm(accuser) !== true) return false;
     this.#nextMonoMs = Math.min(this.#nextMonoMs, suspicion.deadlineMonoMs);
     return true;
   }
 
-  /** Members whose time to contradict is over, each with its accusers. Suspicions may end while it is read. */
+  /** Members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
   *expired(monoMs: number): Generator<{ readonly member: M; readonly accusers: readonly string[] }> {
     if (monoMs < this.#nextMonoMs) return;
     for (const member of this.#suspects) {
@@ -124,9 +125,9 @@ export class SuspicionTable<M extends SuspectedMember> {
     }
   }
 
-  /** The process slept: what was not heard meanwhile proves nothing. */
+  /** Extends all suspicions by the length of a pause of this process. Missing responses during the pause prove nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
-    // Others may have been contradicted meanwhile. A node that slept long does not hear that word again unless it says whom it suspects.
+    // During a long pause, other members may have refuted. This node receives their refutation again only after it gossips its suspicion.
     const isLong = byMs >= this.#options.intervalMs;
     for (const { suspicion } of this.#suspects) suspicion?.postpone(byMs, isLong ? nowMonoMs + suspicion.bounds.minMs : undefined);
     this.#schedule();
@@ -143,11 +144,11 @@ export class SuspicionTable<M extends SuspectedMember> {
   }
 }
 
-/** Local health multiplier (Lifeguard §IV-A): the worse a node does, the more time it gives others. */
+/** Local health multiplier (Lifeguard §IV-A): the worse a node performs, the more time it gives to others. */
 export class LocalHealth {
   #score = 0;
 
-  /** 0 is well, 8 is worst. */
+  /** 0 is healthy, 8 is worst. */
   get score(): number {
     return this.#score;
   }

@@ -1,51 +1,51 @@
-/** Whose word counts about whom (semantics.md, Membership): one cluster does not speak of the nodes of another. */
+/** Which nodes may report on which members (semantics.md, Membership): one cluster does not report on the nodes of another. */
 
 import type { MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
 import type { InstanceVerdict } from "./process-instances.ts";
 
-/** Who told us. `newcomer`: in the table we got when we knew nobody, which is news to nobody else. */
+/** The sender of an update. `newcomer`: the update came in a table that this node got when it knew no other member, so it need not be gossiped. */
 export interface UpdateSource {
   readonly nodeId: string;
   readonly path: "gossip" | "table" | "newcomer";
   readonly clusterId: string;
 }
 
-/** What is held of the two, if anything. */
+/** The known updates about this node and about the member in question. */
 interface KnownMembers {
   readonly own: MemberUpdate;
   readonly member: MemberUpdate | undefined;
 }
 
-/** Whether a node tells of itself. */
-export function isOwnWord(told: MemberUpdate, teller: UpdateSource): boolean {
-  return told.nodeId === teller.nodeId;
+/** Whether a node reports on itself. */
+export function isOwnUpdate(update: MemberUpdate, sender: UpdateSource): boolean {
+  return update.nodeId === sender.nodeId;
 }
 
 /**
- * Whether a node of another cluster tells something of a node of ours that only our own cluster may tell. That it takes this node for
- * dead it may say, for this node contradicts.
+ * Whether a node of another cluster reports a fact about a node of this cluster that only this cluster may report. It may report that it
+ * considers this node dead, because this node refutes.
  */
-export function isOverBorder(told: MemberUpdate, teller: UpdateSource, { own, member }: KnownMembers): boolean {
-  if (teller.clusterId === own.clusterId) return false;
-  // Who knows nobody yet must know that there are others of its cluster, of whomever it hears so: it is not to take itself for all of it.
-  if (teller.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
-  if (told.nodeId === own.nodeId) return told.generation !== own.generation || told.address !== own.address;
-  return told.clusterId === own.clusterId || member?.clusterId === own.clusterId;
+export function isUnauthorizedReport(update: MemberUpdate, sender: UpdateSource, { own, member }: KnownMembers): boolean {
+  if (sender.clusterId === own.clusterId) return false;
+  // A node that knows no member yet must learn from any sender that its cluster has other nodes. Otherwise it would assume that it is the whole cluster.
+  if (sender.path === "newcomer" && member === undefined && update.nodeId !== own.nodeId) return false;
+  if (update.nodeId === own.nodeId) return update.generation !== own.generation || update.address !== own.address;
+  return update.clusterId === own.clusterId || member?.clusterId === own.clusterId;
 }
 
-/** Whether a node that nobody of ours has told of yet is to be asked itself. */
-export function isWorthMeeting(told: MemberUpdate, { own, member }: KnownMembers): boolean {
-  return member === undefined && told.nodeId !== own.nodeId && told.clusterId === own.clusterId && isListed(told.status);
+/** Whether to contact a node directly that no node of this cluster has reported yet. */
+export function isWorthMeeting(update: MemberUpdate, { own, member }: KnownMembers): boolean {
+  return member === undefined && update.nodeId !== own.nodeId && update.clusterId === own.clusterId && isListed(update.status);
 }
 
 /**
- * Whether the address that is listed is asked before this is taken: of another start or another place others are not believed, and who says
- * that it moved waits until nobody is at the old one.
+ * Whether to probe the listed address before the update is accepted. Other nodes are not trusted about another start or another address.
+ * A node that reports its own move waits until no node answers at the old address.
  */
-export function isToBeAsked(told: MemberUpdate, teller: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
-  const isMoved = held.address !== told.address;
-  if (isOwnWord(told, teller)) return isMoved && (start === "follows" || start === "unsaid");
-  // Of a node that never said a start there is nothing to compare.
+export function needsProbe(update: MemberUpdate, sender: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
+  const isMoved = held.address !== update.address;
+  if (isOwnUpdate(update, sender)) return isMoved && (start === "follows" || start === "unnamed");
+  // When the node never announced a start, there is none to compare with.
   return start === "follows" || (isMoved && start !== "new");
 }

@@ -1,4 +1,4 @@
-/** Which updates of members are taken at all: whatever way they came, what they can make this node hold and believe is bounded here. */
+/** Validates member updates. The limits here apply to updates from any source, and limit the data that a node stores and accepts. */
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { areRulesShort } from "../borders/rules/lengths.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "../wire/messages.ts";
@@ -7,36 +7,39 @@ import { GENERATIONS_PER_S, MAX_INCARNATION } from "./local-member.ts";
 const STATUSES: ReadonlySet<string> = new Set(MEMBER_STATUSES);
 
 /**
- * Counters begin at the wall clock's seconds, so an honest one is never ahead of the newest clock by more than its node changed its mind.
- * Whoever said a far higher one of another node would take its next ones away from it. Clocks may be years off, and one that does not
- * know the date counts as of this project's first year.
+ * Incarnations start from the wall clock's seconds, so a correct one is ahead of the newest clock by no more than the number of changes
+ * of its node. A far higher one, forged by another node, would leave the real node no higher number. Clocks may be years off. A clock
+ * that does not know the date counts as being in this project's first year.
  */
 const MAX_AHEAD_S = 10 * 365 * 86_400;
 const FIRST_CLOCK_S = Date.UTC(2026, 0) / 1000;
 /**
- * What contradicts a word at the bound must pass where clocks are behind. The upper half of it is for what a node says of itself, and hears of
- * itself: so there is no word of others that it cannot contradict.
+ * Margin above the limit for refutations, which must be accepted even where clocks are behind. Only a node's updates about itself, and
+ * updates that it receives about itself, may use the upper half. So a node can refute every update of others.
  */
 const CONTRADICTION_ROOM_S = 3600;
 
-/** Why an update is refused, by the name that counters have for it; the text tells it to the node that said it of itself. */
+/**
+ * Why an update is refused. The key is the reason label of the metric. The text is sent to a node whose update about itself was refused.
+ * That node compares the texts of `ahead` and `start`, so those two are part of the protocol.
+ */
 export const UPDATE_REFUSALS = {
-  status: "its status is not one that this version knows",
-  number: "its generation, incarnation or health score is no whole number, or out of range",
+  status: "its status is unknown to the version of the node that refuses it",
+  number: "its generation, incarnation or health score is not a whole number or is out of range",
   ahead: "its generation or incarnation is years ahead of any clock",
-  text: "an id, its address or its version is empty or too long",
-  list: "its roles, labels, transports, rules of neighbours or protocol versions are too many or too long",
-  foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
-  border: "a node of another cluster says so of a node of this one",
-  full: "the table of members is full",
+  text: "its id, address, version or another text field is empty or too long",
+  list: "it has too many or too long roles, labels, transports, border rules or protocol versions",
+  foreign: "its cluster or region is not admitted (fabric.trust, fabric.clusters)",
+  border: "the sender is in another cluster than the node that the update is about",
+  full: "the member table is full",
   start:
     "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id",
-  ownAddress: "its address is the one of the node that refuses it",
+  ownAddress: "its address is the address of the node that refuses it",
 } as const;
 
 export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;
 
-/** Updates that were not believed, by why. */
+/** Numbers of refused updates, by reason. */
 export type RefusedCounts = Record<UpdateRefusal | "conflictsFull" | "tooMany", number>;
 
 export function noRefusals(): RefusedCounts {
@@ -44,7 +47,7 @@ export function noRefusals(): RefusedCounts {
   return { ...faults, full: 0, ownAddress: 0, conflictsFull: 0, tooMany: 0 };
 }
 
-/** What is wrong with the update by itself; undefined: nothing. `isOwn`: the node itself says so, or hears it of itself. */
+/** Why the update itself is invalid. Undefined when it is valid. `isOwn`: the node itself sent it, or receives it about itself. */
 export function updateFault(
   update: MemberUpdate,
   wallMs: number,
@@ -53,7 +56,7 @@ export function updateFault(
   if (!STATUSES.has(update.status)) return "status";
   if (!isCount(update.incarnation) || !isCount(update.generation) || !isCount(update.healthScore)) return "number";
   if (isFarAhead(update, wallMs, isOwn)) return "ahead";
-  // Several clusters of a region are one membership: who may speak at all is decided by certificates and tokens.
+  // All clusters of a region form one membership. Certificates and tokens decide which nodes may take part.
   if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
   const { nodeId, address, clusterId, region, zone, version, accuser } = update;
   const { maxIdLength, maxAddressLength, maxVersionLength } = NODE_BOUNDS;
@@ -66,7 +69,7 @@ function isListFault({ protocolVersions, transports, roles, labels, heardRules =
   const { maxProtocolVersions, maxTransports, maxRoles, maxLabels, maxIdLength, maxLabelKeyLength, maxLabelValueLength } = NODE_BOUNDS;
   if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
   if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
-  // A table of members goes in one message.
+  // A full member table is sent in one message, so rules must be short.
   if (!areRulesShort(heardRules)) return true;
   const keys = Object.keys(labels);
   return keys.length > maxLabels || !areShort(keys, maxLabelKeyLength) || !areShort(Object.values(labels), maxLabelValueLength);

@@ -253,7 +253,7 @@ describe("what happens to them", () => {
     world.run(20_000);
     world.input(us, { kind: "stop", reason: "restart" });
     world.run(3000);
-    expect([...new Set(events(eu, "border_refused_by_peer").map(({ detail }) => detail))]).toEqual(["restart this node stops"]);
+    expect([...new Set(events(eu, "border_refused_by_peer").map(({ detail }) => detail))]).toEqual(["restart this node is stopping"]);
     world.kill(us);
     const again = world.start(spec);
     expect(world.runUntil(() => linked([eu, again]).length === 1, 60_000)).toBeLessThan(11_000);

@@ -76,7 +76,8 @@ test.each<{ what: string; request: FabricCallRequest; certificate?: PeerIdentity
 });
 
 test("a node of a foreign place is not heard when it answers", () => {
-  const heard = (response: FabricCallResponse) => guardOf("").heard({ kind: "answered", call: 1, response }, { monoMs: 0, wallMs: 0 }, []);
+  const heard = (response: FabricCallResponse) =>
+    guardOf("").filterAnswer({ kind: "answered", call: 1, response }, { monoMs: 0, wallMs: 0 }, []);
   const answer: FabricCallResponse = { kind: "probe", from: nodeRef("z"), updates: [] };
   expect(heard(answer).response).toBe(answer);
   expect(heard({ ...answer, from: FROM_C9 })).toMatchObject({ response: undefined, refusal: expect.stringContaining("c9") as string });

@@ -31,7 +31,7 @@ test.each<{ what: string; settings: Partial<PeerAuthSettings>; listed: string | 
   ] as const) {
     const refusal = rules.refusalOf({ clusterId, region: "r1" });
     expect(refusal?.reason).toBe(want === undefined ? undefined : "wrong_cluster");
-    if (want !== undefined) expect(refusal?.detail.endsWith(`add to the settings: ${want}`)).toBe(true);
+    if (want !== undefined) expect(refusal?.detail.endsWith(`to admit it, set ${want}`)).toBe(true);
   }
   expect(rules.refusalOf({ clusterId: "c2", region: "r2" })?.reason).toBe("other_region");
   expect(rules.refusalOf({ clusterId: "c1", region: "r2" })?.reason).toBe("wrong_cluster");

@@ -27,7 +27,7 @@ test("a greater id is tried at once, a smaller one is given the time to try us",
 test("one that is wanted no more is let go after a while, unless it is wanted again", () => {
   const peers = peersOf("y", "z");
   peers.want([{ nodeId: "z", address: "z:1" }], at(2000));
-  expect(peers.list.map(({ nodeId, isWanted, letGoMonoMs }) => [nodeId, isWanted, letGoMonoMs])).toEqual([
+  expect(peers.list.map(({ nodeId, isWanted, releaseMonoMs }) => [nodeId, isWanted, releaseMonoMs])).toEqual([
     ["y", false, 2000 + LINKS_OPTIONS.notWantedMs],
     ["z", true, Number.POSITIVE_INFINITY],
   ]);

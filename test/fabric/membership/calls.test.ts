@@ -13,7 +13,7 @@ function bench(): MemberBench {
 
 function probe(made: MemberBench, nodeId: string) {
   made.probes.length = 0;
-  made.give({ kind: "doubted", nodeId });
+  made.give({ kind: "linkBroken", nodeId });
   const call = made.probes.find(({ to }) => to === `${nodeId}:1`);
   if (call?.request.kind !== "probe") throw new Error("no probe");
   return { call, updates: call.request.updates };

@@ -49,7 +49,7 @@ test("of words as new as each other the last one counts, and one as new as what 
   const conflicts = new IdConflicts(OPTIONS, "c1");
   conflicts.add(claim("a", "x:1", 5), "address", 0, "k");
   expect(conflicts.add(claim("a", "y:1", 5), "start", 0, "l")).toBe("known");
-  expect(conflicts.find("a")).toMatchObject({ reason: "start", tellerId: "l", update: { address: "y:1" } });
+  expect(conflicts.find("a")).toMatchObject({ reason: "start", senderId: "l", update: { address: "y:1" } });
   conflicts.dropUpTo(claim("a", "z:1", 4));
   expect(conflicts.size).toBe(1);
   conflicts.dropUpTo(claim("a", "z:1", 5));

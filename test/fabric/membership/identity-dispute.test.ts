@@ -11,26 +11,26 @@ const STRANGER = { boot: "x", address: "x:1" };
 test("a start that nobody has accepted yet waits for whoever holds an earlier one of its own", () => {
   const standing = new IdentityDispute(["mine-before"]);
   expect(standing.dispute(all, at(0))).toBeUndefined();
-  expect(standing.hear(peer("m"), EARLIER, at(0))).toBe(true);
+  expect(standing.receive(peer("m"), EARLIER, at(0))).toBe(true);
   expect(standing.dispute(all, at(0))).toEqual({ nodeIds: ["m"], otherAddress: "old:1" });
-  expect(standing.hear(peer("m"), undefined, at(10))).toBe(false);
+  expect(standing.receive(peer("m"), undefined, at(10))).toBe(false);
   expect(standing.dispute(all, at(10))).toBeUndefined();
 });
 
 test("an accepted start is patient with who has not heard of it yet, and not with who holds another's", () => {
   const standing = new IdentityDispute(["mine-before"]);
-  standing.hear(peer("m"), undefined, at(0));
-  standing.hear(peer("late"), EARLIER, at(0));
+  standing.receive(peer("m"), undefined, at(0));
+  standing.receive(peer("late"), EARLIER, at(0));
   expect(standing.dispute(all, at(4999))).toBeUndefined();
   expect(standing.dispute(all, at(5000))?.nodeIds).toEqual(["late"]);
-  standing.hear(peer("late"), undefined, at(5000));
-  standing.hear(peer("k"), STRANGER, at(5000));
+  standing.receive(peer("late"), undefined, at(5000));
+  standing.receive(peer("k"), STRANGER, at(5000));
   expect(standing.dispute(all, at(5000))).toEqual({ nodeIds: ["k"], otherAddress: "x:1" });
 });
 
 test("only the word of members counts, and of those that are forgotten none", () => {
   const standing = new IdentityDispute([]);
-  standing.hear(peer("m"), STRANGER, at(0));
+  standing.receive(peer("m"), STRANGER, at(0));
   expect(standing.dispute(() => false, at(0))).toBeUndefined();
   standing.forget("m");
   expect(standing.dispute(all, at(0))).toBeUndefined();
@@ -38,26 +38,26 @@ test("only the word of members counts, and of those that are forgotten none", ()
 
 test("an older node's answer accepts nothing", () => {
   const standing = new IdentityDispute(["mine-before"]);
-  standing.hear({ nodeId: "older", address: "older:1" }, undefined, at(0));
-  standing.hear(peer("m"), EARLIER, at(0));
+  standing.receive({ nodeId: "older", address: "older:1" }, undefined, at(0));
+  standing.receive(peer("m"), EARLIER, at(0));
   expect(standing.dispute(all, at(0))).toBeDefined();
 });
 
 test("who holds another start is asked again: soon at first, then once a second", () => {
   const standing = new IdentityDispute([]);
-  standing.hear(peer("m"), STRANGER, at(0));
+  standing.receive(peer("m"), STRANGER, at(0));
   const askedAt: number[] = [];
   for (let monoMs = 0; monoMs <= 3100; monoMs = Math.max(monoMs + 1, standing.nextDeadlineMs())) {
     if (standing.takeDue(at(monoMs)).length === 0) continue;
     askedAt.push(monoMs);
-    expect(standing.hear(peer("m"), STRANGER, at(monoMs))).toBe(false);
+    expect(standing.receive(peer("m"), STRANGER, at(monoMs))).toBe(false);
   }
   expect(askedAt).toEqual([100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 3000]);
 });
 
 test("the other one under our id is believed for as long as it answers", () => {
   const standing = new IdentityDispute([]);
-  standing.hear({ nodeId: "self", boot: "x", address: "x:1" }, STRANGER, at(0));
+  standing.receive({ nodeId: "self", boot: "x", address: "x:1" }, STRANGER, at(0));
   standing.unanswered("self", "elsewhere:1");
   expect(standing.dispute(all, at(0))).toBeDefined();
   standing.unanswered("self", "x:1");
@@ -73,15 +73,15 @@ test("a second node that asked under our id is one for a minute", () => {
 
 test("who accepts a start while another holds an earlier one makes it no accepted one: it waits for both", () => {
   const standing = new IdentityDispute(["mine-before"]);
-  standing.hear(peer("late"), EARLIER, at(0));
-  standing.hear(peer("m"), undefined, at(10));
+  standing.receive(peer("late"), EARLIER, at(0));
+  standing.receive(peer("m"), undefined, at(10));
   expect(standing.dispute(all, at(20))?.nodeIds).toEqual(["late"]);
 });
 
 test("where the other one is, is known of whoever says it", () => {
   const standing = new IdentityDispute([]);
-  standing.hear(peer("m"), { boot: "x", address: "" }, at(0));
-  standing.hear(peer("k"), STRANGER, at(0));
+  standing.receive(peer("m"), { boot: "x", address: "" }, at(0));
+  standing.receive(peer("k"), STRANGER, at(0));
   expect(standing.dispute(all, at(0))).toEqual({ nodeIds: ["m", "k"], otherAddress: "x:1" });
 });
 

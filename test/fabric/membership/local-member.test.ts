@@ -5,7 +5,7 @@ import { factsOf } from "../membership-world.ts";
 test("a later life speaks in a greater incarnation than the one before", () => {
   const before = new LocalMember(factsOf("a"));
   before.begin(1_700_000_000_000);
-  for (let i = 0; i < 5; i++) before.contradict(0);
+  for (let i = 0; i < 5; i++) before.refute(0);
   const after = new LocalMember(factsOf("a"));
   after.begin(1_700_000_060_000);
   expect(after.update.incarnation).toBeGreaterThan(before.update.incarnation);
@@ -16,8 +16,8 @@ test("a later life speaks in a greater incarnation than the one before", () => {
 test("a contradiction is newer than what was heard and than all own words", () => {
   const self = new LocalMember(factsOf("a"));
   self.begin(10_000);
-  expect(self.contradict(3).incarnation).toBe(11);
-  expect(self.contradict(100).incarnation).toBe(101);
+  expect(self.refute(3).incarnation).toBe(11);
+  expect(self.refute(100).incarnation).toBe(101);
 });
 
 test("changed facts and leaving are newer words too", () => {

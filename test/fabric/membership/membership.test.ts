@@ -79,10 +79,10 @@ test(`P9: real deaths among ${MANY} nodes are known to all in 10 s, with 10 % lo
 });
 
 test("a broken link makes a death known sooner: the doubted are probed at once", () => {
-  const { world, nodes } = group("doubted", 12);
+  const { world, nodes } = group("linkBroken", 12);
   const victim = nodeAt(nodes, 11);
   world.crash(victim);
-  for (const node of nodes) world.give(node, { kind: "doubted", nodeId: victim.facts.nodeId });
+  for (const node of nodes) world.give(node, { kind: "linkBroken", nodeId: victim.facts.nodeId });
   expect(world.runFor(6000, () => world.countWho(victim.facts.nodeId, "dead") === 11)).toBe(true);
 });
 

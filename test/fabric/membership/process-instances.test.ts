@@ -19,7 +19,7 @@ test.each([
   { what: "the one before the last", start: { boot: "a" }, want: "stranger" },
   { what: "one that follows none", start: { boot: "x" }, want: "stranger" },
   { what: "one of a new generation", start: { boot: "x", generation: 9 }, want: "new" },
-  { what: "an older node's word", start: {}, want: "unsaid" },
+  { what: "an older node's word", start: {}, want: "unnamed" },
 ] as const)("$what → $want", ({ start, want }) => {
   const boots = new ProcessInstances(10, "c1");
   accept(boots, said("n", { boot: "b", bootBefore: "a" }));
@@ -65,7 +65,7 @@ test("a start that others told of is remembered over a restart once it has asked
   accept(boots, said("n", { boot: "a" }));
   boots.accept(said("n", { boot: "b", bootBefore: "a" }));
   expect(boots.list()).toEqual([]);
-  boots.heard({ nodeId: "n", generation: 1, boot: "b" }, { monoMs: 0, wallMs: 0 });
+  boots.called({ nodeId: "n", generation: 1, boot: "b" }, { monoMs: 0, wallMs: 0 });
   const restarted = new ProcessInstances(10, "c1", boots.list());
   expect(restarted.verdict(said("n", { boot: "copy", bootBefore: "a" }), true)).toBe("stranger");
 });
@@ -109,9 +109,9 @@ test("a stranger is a second node once the accepted start has shown that it is t
   expect([0, 100, 4999, 5000].map((monoMs) => boots.meet(startOfN("x"), atMs(monoMs)))).toEqual(["first", "unsure", "unsure", "lasting"]);
   boots.postpone(1000);
   expect(boots.meet(startOfN("x"), atMs(5999))).toBe("unsure");
-  boots.heard(startOfN("x"), atMs(5999));
+  boots.called(startOfN("x"), atMs(5999));
   expect(boots.meet(startOfN("x"), atMs(6000))).toBe("lasting");
-  boots.heard(startOfN("b"), atMs(7000));
+  boots.called(startOfN("b"), atMs(7000));
   expect([7000, 66_999, 67_000].map((monoMs) => boots.meet(startOfN("x"), atMs(monoMs)))).toEqual(["two", "two", "lasting"]);
   // What is known of one stranger says nothing of how long the next one lasts.
   expect([67_000, 67_001].map((monoMs) => boots.meet(startOfN("y"), atMs(monoMs)))).toEqual(["first", "unsure"]);
@@ -138,15 +138,15 @@ test("the start that was accepted is heard when it asks, whatever else is said o
   const at = (monoMs: number) => ({ monoMs, wallMs: monoMs });
   const boots = new ProcessInstances(10, "c1");
   accept(boots, said("n", { boot: "b" }));
-  boots.heard({ nodeId: "n", generation: 1, boot: "copy" }, at(100));
-  expect(boots.isHeard("n", 1000, at(100))).toBe(false);
-  boots.heard({ nodeId: "n", generation: 1, boot: "b" }, at(100));
+  boots.called({ nodeId: "n", generation: 1, boot: "copy" }, at(100));
+  expect(boots.hasCalled("n", 1000, at(100))).toBe(false);
+  boots.called({ nodeId: "n", generation: 1, boot: "b" }, at(100));
   // Its question brought a newer word of its own, or its probes failed meanwhile.
   accept(boots, said("n", { boot: "b" }));
   accept(boots, said("n", {}));
-  expect([boots.isHeard("n", 1000, at(1099)), boots.isHeard("n", 1000, at(1100))]).toEqual([true, false]);
+  expect([boots.hasCalled("n", 1000, at(1099)), boots.hasCalled("n", 1000, at(1100))]).toEqual([true, false]);
   accept(boots, said("n", { boot: "c", bootBefore: "b" }, "n:2"));
-  expect(boots.isHeard("n", 1000, at(100))).toBe(false);
+  expect(boots.hasCalled("n", 1000, at(100))).toBe(false);
 });
 
 test("a node of another cluster that was started several times meanwhile is taken by its own word, and only by that", () => {
@@ -158,9 +158,9 @@ test("a node of another cluster that was started several times meanwhile is take
 test("a new generation of the same start begins anew: it has said nothing and asked nothing", () => {
   const boots = new ProcessInstances(10, "c1");
   accept(boots, said("n", { boot: "b" }));
-  boots.heard({ nodeId: "n", generation: 1, boot: "b" }, { monoMs: 100, wallMs: 100 });
+  boots.called({ nodeId: "n", generation: 1, boot: "b" }, { monoMs: 100, wallMs: 100 });
   boots.accept(said("n", { boot: "b", generation: 2 }));
-  expect([boots.isHeard("n", 1000, { monoMs: 100, wallMs: 100 }), boots.list()]).toEqual([false, []]);
+  expect([boots.hasCalled("n", 1000, { monoMs: 100, wallMs: 100 }), boots.list()]).toEqual([false, []]);
 });
 
 test("a stranger that takes one name after the other lasts as one that keeps its name; after a pause it is a new one", () => {

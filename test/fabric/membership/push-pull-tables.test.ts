@@ -36,7 +36,7 @@ const KNOWN = [said("a", "alive"), said("b", "suspect"), said("c", "alive"), sai
 
 function known(options: BenchSpec["options"] = {}): MemberBench {
   const bench = new MemberBench({
-    options: { deadTellMs: 5000, verifyCount: 0, suspicionFloorMs: 60_000, suspicionCapMs: 60_000, ...options },
+    options: { deadGossipMs: 5000, verifyCount: 0, suspicionFloorMs: 60_000, suspicionCapMs: 60_000, ...options },
   });
   bench.hear(KNOWN, { from: "a", path: "table" });
   return bench;

@@ -53,11 +53,11 @@ test("seeds are asked at once, and again with growing waits until one answers wi
 test("this node's own address among its seeds is nobody to ask or to wait for", () => {
   const bench = new MemberBench();
   bench.join(["self:1"]);
-  expect([bench.runUntil(60_000), bench.machine.areSeedsHeard]).toEqual([[], true]);
+  expect([bench.runUntil(60_000), bench.machine.areSeedsTried]).toEqual([[], true]);
   const calls = bench.join(["a:1", "self:1"]);
   expect(calls.map(({ to }) => to)).toEqual(["a:1"]);
   bench.answer(calls[0], undefined, 60_010);
-  expect(bench.machine.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsTried).toBe(true);
 });
 
 test("whoever is given other seeds asks those, and waits for none of the earlier ones", () => {
@@ -66,7 +66,7 @@ test("whoever is given other seeds asks those, and waits for none of the earlier
   const calls = bench.join(["x:1"], 10);
   expect(calls.map(({ to }) => to)).toEqual(["x:1"]);
   bench.answer(calls[0], undefined, 20);
-  expect(bench.machine.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsTried).toBe(true);
 });
 
 test("who turned this node away is asked again in each round, among however many seeds, and told of each time until it does not", () => {
@@ -75,9 +75,9 @@ test("who turned this node away is asked again in each round, among however many
   expect(refusals(bench.answer(first, undefined, 1, "another token"))).toEqual([
     { kind: "turnedAway", address: first?.to, why: "another token" },
   ]);
-  expect(bench.machine.areSeedsHeard).toBe(false);
+  expect(bench.machine.areSeedsTried).toBe(false);
   for (const call of others) expect(refusals(bench.answer(call, undefined, 1))).toEqual([]);
-  expect(bench.machine.areSeedsHeard).toBe(false);
+  expect(bench.machine.areSeedsTried).toBe(false);
   let askedMs = 0;
   while (bench.nowMs < 60_000) {
     const calls = bench.step();
@@ -90,7 +90,7 @@ test("who turned this node away is asked again in each round, among however many
     }
   }
   expect(askedMs).toBeGreaterThan(50_000);
-  expect(bench.machine.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsTried).toBe(true);
 });
 
 test("each of many seeds is asked within seconds, also when the first ones answered; those that are members by then are not", () => {
@@ -104,7 +104,7 @@ test("each of many seeds is asked within seconds, also when the first ones answe
   };
   for (const call of bench.join(Array.from({ length: 60 }, (_, i) => `s${i}:1`))) answer(call);
   while (bench.nowMs < 8_000) for (const call of bench.step()) answer(call);
-  expect(bench.machine.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsTried).toBe(true);
   expect(bench.machine.listed()).toHaveLength(60);
   expect(new Set(asked).size).toBeLessThan(40);
 });
@@ -124,7 +124,7 @@ test("seeds that do not answer for seconds take no turn from others: all are ask
     if (atMs < 7_000) expect(open.length).toBeLessThanOrEqual(3);
   }
   expect(asked.size).toBe(10);
-  expect(bench.machine.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsTried).toBe(true);
 });
 
 test("a seed that is this node itself under another name does not turn it away", () => {
@@ -253,7 +253,7 @@ test("a hello of somebody unknown leads to an exchange; of a listed member it do
   const bench = new MemberBench();
   bench.hear([said("a"), said("b"), said("b", "dead")]);
   const greet = (nodeId: string) =>
-    pushPulls(bench.give({ kind: "heardOf", member: { nodeId, generation: 1, address: `${nodeId}:1` } })).map(({ to }) => to);
+    pushPulls(bench.give({ kind: "linkUp", member: { nodeId, generation: 1, address: `${nodeId}:1` } })).map(({ to }) => to);
   expect(["a", "b", "c"].map(greet)).toEqual([[], ["b:1"], ["c:1"]]);
   expect(Array.from({ length: 20 }, (_, i) => greet(`x${i}`)).flat()).toHaveLength(2);
 });

@@ -75,7 +75,7 @@ test("a suspicion is confirmed by others, ends in death, and says who accused by
     if (call.request.kind === "probeIndirect") return { kind: "probeIndirect", isAcknowledged: false, updates: [] };
     return call.to === "a:1" ? undefined : answered(call);
   };
-  const [first] = bench.calls({ kind: "doubted", nodeId: "a" });
+  const [first] = bench.calls({ kind: "linkBroken", nodeId: "a" });
   for (const again of bench.answer(first, undefined)) if (again.kind === "call") bench.answer({ ...again, atMs: bench.nowMs }, undefined);
   expect(bench.machine.explain("a")?.deadlineMonoMs).toBe(5000);
   bench.runUntil(4999);
@@ -115,7 +115,7 @@ test("somebody unknown who is gone is remembered, and not told on", () => {
 });
 
 test("an old word about somebody long dead makes that known again", () => {
-  const bench = new MemberBench({ options: { healthTellMs: 1e9 } });
+  const bench = new MemberBench({ options: { healthUpdateMs: 1e9 } });
   bench.hear([said("k", "alive"), said("a", "alive"), said("a", "dead")]);
   bench.runUntil(30_000);
   expect(bench.machine.isQuiet).toBe(true);
@@ -222,7 +222,7 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
   expect(taken(bench)).toEqual([]);
   expect(probed.map(({ to }) => to)).toContain("a:1");
   answerFirst(bench, probed);
-  for (const call of bench.calls({ kind: "doubted", nodeId: "a" })) probed.push(call);
+  for (const call of bench.calls({ kind: "linkBroken", nodeId: "a" })) probed.push(call);
   answerFirst(bench, probed);
   const events = bench.outputs.flatMap((output) => (output.kind === "event" ? [output.event] : []));
   expect(events).toMatchObject([{ name: "two_nodes_with_one_id", detail: { address: "twin:1", otherAddress: "a:1" } }]);

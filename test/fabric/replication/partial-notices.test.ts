@@ -66,7 +66,7 @@ test("where nobody has them it is ready after a while, says which are partial, a
   expect(c.fabric.replication.notWhole().map(({ id, why }) => [id, why.slice(0, 17)])).toEqual([["a/1", "b refused records"]]);
   fabrics.run(8000);
   const { isInStep, ageMs, detail } = c.fabric.readiness.read(fabrics.time());
-  expect([isInStep, detail]).toEqual([false, "not in step with b"]);
+  expect([isInStep, detail]).toEqual([false, "not in sync with b"]);
   expect(ageMs).toBeGreaterThan(8000);
   expect(c.eventNames()).toContain("origin_partial_at_peer");
   // Its node is back: all is well.

@@ -65,11 +65,11 @@ test("an answer is that of the node whose certificate its connection has, and of
   expect(outcomeOf("probe", answered(), { ...PROVES, certificate: { nodeId: "b", clusterId: "c1" } })).toEqual({ response });
   const other = { ...PROVES, certificate: { nodeId: "c", clusterId: "c1" } };
   for (const [certificate, of] of [
-    [other.certificate, "c of c1"],
-    [{ nodeId: "b", clusterId: "c7" }, "b of c7"],
+    [other.certificate, "node c of cluster c1"],
+    [{ nodeId: "b", clusterId: "c7" }, "node b of cluster c7"],
   ] as const)
     expect(outcomeOf("probe", answered(), { ...PROVES, certificate })).toEqual({
-      refusal: `b of c1 answered with the certificate of ${of}`,
+      refusal: `node b of cluster c1 answered with the certificate of ${of}`,
       isStranger: true,
     });
   expect(outcomeOf("probe", answered({ message: Uint8Array.of(255) }), other)).toMatchObject({ isStranger: true });

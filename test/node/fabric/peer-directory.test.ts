@@ -209,12 +209,12 @@ test("lag says what is protected", () => {
 test("readiness counts the others as people do, and a node whose others have left is in step with nobody", () => {
   const { world, nodes, node, peers } = watched(3);
   const detail = () => fabricReadiness(node.fabric, WELL, world.time()).detail;
-  world.runUntil(() => detail() === "in step with all peers; 2 other members", 30_000);
+  world.runUntil(() => detail() === "in sync with all peers; 2 other members", 30_000);
   leave(world, nodes[1]);
-  world.runUntil(() => detail() === "in step with all peers; 1 other member", 30_000);
+  world.runUntil(() => detail() === "in sync with all peers; 1 other member", 30_000);
   leave(world, nodes[2]);
-  world.runUntil(() => detail() === "alone now; no other members", 30_000);
-  expect(peers.lag(world.time()).detail).toBe("alone now");
+  world.runUntil(() => detail() === "no peers left; no other members", 30_000);
+  expect(peers.lag(world.time()).detail).toBe("no peers left");
 });
 
 test("a node whose word about itself most others refuse is no member: it is not ready, and says why", () => {
@@ -225,11 +225,11 @@ test("a node whose word about itself most others refuse is no member: it is not 
   const { ok, detail } = fabricReadiness(odd.fabric, { fabricFault: "most other nodes refuse it" }, world.time());
   expect(ok).toBe(false);
   expect(detail).toContain(
-    "what this node says of itself is refused by n1 (its roles, labels, transports, rules of neighbours or protocol versions are too",
+    "what this node says of itself is refused by n1 (it has too many or too long roles, labels, transports, border rules or protocol versions",
   );
   expect(fabricReadiness(node.fabric, WELL, world.time())).toEqual({
     ok: true,
-    detail: "in step with all peers; 1 other member",
+    detail: "in sync with all peers; 1 other member",
   });
 });
 
