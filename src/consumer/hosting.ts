@@ -1,6 +1,6 @@
 /** Where a node is reached, and where the functions and queues without targets that it hosts are called. Resolve, clients and DNS all decide by this file. */
 import { serverPort } from "../lib/protocols.ts";
-import { type HealthNumber, isDrained, isHosted } from "./fitness.ts";
+import { type HealthNumber, isDrained, isHosted } from "./health-tiers.ts";
 import type { WeightedTarget } from "./targets.ts";
 
 export interface AdvertisedTarget extends WeightedTarget {

@@ -9,7 +9,7 @@ import type { BorderCount } from "./borders/border.ts";
 import type { Borders } from "./borders/borders.ts";
 import type { FabricOutput } from "./io-types.ts";
 import type { Links } from "./links/links.ts";
-import { isOwnLaterLife } from "./links/peer-auth.ts";
+import { isOwnLaterIncarnation } from "./links/peer-auth.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership, MembershipInput } from "./membership/membership.ts";
 import type { MembershipOutput } from "./membership/process-instances.ts";
@@ -47,7 +47,7 @@ export class MembershipPart implements FabricPart {
     memberForgotten: (forgotten, _, out) => void out.push(forgotten),
     ownIdUsed: ({ told, toldBy }, _, out) => {
       const { self, replica } = this.#parts;
-      if (isOwnLaterLife(told, { address: self.address, generation: replica.self.generation }))
+      if (isOwnLaterIncarnation(told, { address: self.address, generation: replica.self.generation }))
         out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: told.generation });
     },
   };

@@ -7,7 +7,7 @@ import { ENTRIES } from "../catalog/replica/touch-sweeps.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { MemberRoster } from "./data-freshness.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
-import { isAlwaysTold, isListed } from "./membership/members.ts";
+import { isAlwaysGossiped, isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
 import type { FabricHandlers, FabricPart } from "./part.ts";
 import type { Disproved } from "./replication/hearsay.ts";
@@ -191,7 +191,7 @@ export class OriginLifecycle implements FabricPart {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
     this.roster.memberChanged(update);
-    if (isAlwaysTold(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.replication.readmit(nodeId, generation);
+    if (isAlwaysGossiped(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.replication.readmit(nodeId, generation);
     lost.memberChanged({ nodeId, generation }, status);
     this.#isDue = true;
   }

@@ -122,7 +122,7 @@ export function failedInside(): WaymarkError {
 
 /**
  * A bug of this program that `assert` found. If all changes of the call were taken back (`isUndone`), it ends only that call. Otherwise
- * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowBroken` first.
+ * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowInvariant` first.
  */
 export class InvariantError extends Error {
   /** Set by the code that took back all changes since the call began. */
@@ -135,7 +135,7 @@ export class InvariantError extends Error {
 }
 
 /** Throws a caught error again if it is a bug whose changes may still be there. Code that catches errors and goes on calls this first. */
-export function rethrowBroken(error: unknown): void {
+export function rethrowInvariant(error: unknown): void {
   if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 

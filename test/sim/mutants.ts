@@ -202,7 +202,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/origin-lifecycle.ts",
-        find: "if (isAlwaysTold(update) && forgotten",
+        find: "if (isAlwaysGossiped(update) && forgotten",
         replace: "if (isListed(status) && forgotten",
       },
     ],

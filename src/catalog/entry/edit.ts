@@ -46,7 +46,7 @@ export function shownHealth({ reported, states, maintenance }: HealthInputs): He
  * The content of an entry, without its tail, in this condition. Without checks and maintenance the bytes are those that its client's registration
  * makes.
  */
-export function inCondition(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
+export function applyHealthInputs(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
   const isTold = hasChecks || maintenance !== undefined;
   const found = takeBytes(

@@ -46,7 +46,11 @@ export function isInForce(order: MaintenanceOverride | undefined, wallMs: number
 }
 
 /** The order that an entry of this principal goes by at this time. An operator's comes first. */
-export function lastingOrder(orders: MaintenanceOverrides | undefined, principal: string, wallMs: number): MaintenanceOverride | undefined {
+export function lastingOverride(
+  orders: MaintenanceOverrides | undefined,
+  principal: string,
+  wallMs: number,
+): MaintenanceOverride | undefined {
   if (isInForce(orders?.operators, wallMs)) return orders?.operators;
   const owners = orders?.owners;
   return isInForce(owners, wallMs) && owners.giver === principal ? owners : undefined;
@@ -56,7 +60,7 @@ export function lastingOrder(orders: MaintenanceOverrides | undefined, principal
  * What is left of orders when this principal has registered the key since: an order of another owner has ended. The end is stamped one step above the
  * order, not by the clock, so that all who conclude it say the same, and so that it ends nothing newer.
  */
-export function ordersFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
+export function overridesFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   const owners = orders?.owners;
   if (owners === undefined || !owners.isOn || owners.giver === principal) return orders;
   const end = { hlc: Math.min(owners.hlc + 1, MAX_STAMP), isOn: false, reason: "", untilMs: 0, giver: owners.giver };
@@ -64,22 +68,22 @@ export function ordersFor(principal: string, orders: MaintenanceOverrides | unde
 }
 
 /** The orders that this entry's record carries, where these are known. One of another owner has ended if the entry was registered after it. */
-export function ordersOf(
+export function overridesOf(
   { principal, hlc }: { readonly principal: string; readonly hlc: number },
   orders: MaintenanceOverrides | undefined,
 ): MaintenanceOverrides | undefined {
-  return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? ordersFor(principal, orders) : orders;
+  return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? overridesFor(principal, orders) : orders;
 }
 
 /** Whether `a` has an order that counts where `b` is known. */
-export function hasNewerOrder(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
+export function hasNewerOverride(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
 /** All that counts of both. It is `a` itself if `b` adds nothing. */
-export function newerOrders(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
-  if (!hasNewerOrder(b, a)) return a;
-  if (!hasNewerOrder(a, b)) return b;
+export function newerOverrides(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
+  if (!hasNewerOverride(b, a)) return a;
+  if (!hasNewerOverride(a, b)) return b;
   return { operators: newerOrder(a.operators, b.operators), owners: newerOrder(a.owners, b.owners) };
 }
 
@@ -99,7 +103,7 @@ function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOverride): string 
 }
 
 /** Bytes that surely hold the orders with their tags. */
-export function roomOrders(orders: MaintenanceOverrides | undefined): number {
+export function overridesRoom(orders: MaintenanceOverrides | undefined): number {
   return orders === undefined ? 0 : roomOrder(orders.operators) + roomOrder(orders.owners);
 }
 
@@ -108,7 +112,7 @@ function roomOrder(order: MaintenanceOverride | undefined): number {
 }
 
 /** Writes the orders as fields of a record. Returns the offset after them. */
-export function writeOrders(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
+export function writeOverrides(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
   const at = operators === undefined ? start : writeOrder(out, start, RECORD_TAG.order, operators);
   return owners === undefined ? at : writeOrder(out, at, RECORD_TAG.ownerOrder, owners);
 }
@@ -123,7 +127,7 @@ function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, re
 }
 
 /** Reads an order after its tag. Throws `invalid_argument` for one that no node may have given. */
-export function readOrder(reader: WireReader): MaintenanceOverride {
+export function readOverride(reader: WireReader): MaintenanceOverride {
   let [hlc, on, untilMs, reason, giver] = [0, 0, 0, "", ""];
   const outer = reader.enter();
   while (!reader.isDone()) {

@@ -33,10 +33,10 @@ const CLOCKS_APART_MS = 60_000;
 /** A JavaScript string cannot be much longer. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
-type AuditLog = "access" | "policy";
+type AuditLogKind = "access" | "policy";
 
 /** The logs to read: the one that `--kind` names; the access log alone when a filter is given that only it has; else both. */
-function logsOf(flags: Flags): readonly AuditLog[] {
+function logsOf(flags: Flags): readonly AuditLogKind[] {
   const kind = flags.text("kind");
   const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
   if (kind === "policy" && isAccessOnly) throw new UsageError("--kind policy: --namespace and --reason are for the access audit");
@@ -62,7 +62,11 @@ function queryOf(flags: Flags) {
 }
 
 /** Only the access log has namespaces and reasons; requests to the other have no such fields. */
-async function readAuditPage(client: Client, log: AuditLog, request: AuditQuery & { readonly limit: number; readonly pageToken: string }) {
+async function readAuditPage(
+  client: Client,
+  log: AuditLogKind,
+  request: AuditQuery & { readonly limit: number; readonly pageToken: string },
+) {
   const { policyAudit, accessAudit } = PolicyService.method;
   const { namespace: _namespace, reason: _reason, ...ofBoth } = request;
   return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
@@ -102,7 +106,7 @@ function subjectsText(subjects: readonly string[]): string {
 export const policyAudit: VerbFunction = (context) => onePage(context, "policy");
 export const accessAudit: VerbFunction = (context) => onePage(context, "access");
 
-async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<undefined> {
+async function onePage({ flags, out, client }: VerbContext, log: AuditLogKind): Promise<undefined> {
   const query = queryOf(flags);
   const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { ...query, ...at }), 0);
   const { records, nextPageToken } = page;
@@ -168,7 +172,7 @@ interface LogReading {
 
 interface FollowedLogs {
   readonly client: Client;
-  readonly logs: readonly AuditLog[];
+  readonly logs: readonly AuditLogKind[];
   readonly query: AuditQuery;
   readonly note: (text: string) => void;
 }
@@ -180,7 +184,7 @@ interface FollowedLogs {
 class AuditFollower {
   readonly #of: FollowedLogs;
   /** The newest record of each log that a look found, the last log first. The hash of a record stands for all records before it. */
-  readonly #marks = new Map<AuditLog, readonly AuditRecord[]>();
+  readonly #marks = new Map<AuditLogKind, readonly AuditRecord[]>();
 
   constructor(of: FollowedLogs) {
     this.#of = of;
@@ -194,7 +198,7 @@ class AuditFollower {
 
   /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
-    const looks = new Map<AuditLog, LogReading>();
+    const looks = new Map<AuditLogKind, LogReading>();
     for (const log of this.#of.logs) looks.set(log, await this.#look(log));
     // Only after all logs were read: when a read fails, the next call must find the records of the logs before it again.
     for (const [log, { marks, from }] of looks) {
@@ -205,7 +209,7 @@ class AuditFollower {
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
 
-  async #look(log: AuditLog): Promise<LogReading> {
+  async #look(log: AuditLogKind): Promise<LogReading> {
     const marks = this.#marks.get(log) ?? [];
     const [last] = marks;
     const oldestMs = Math.min(...marks.map(wallMs));

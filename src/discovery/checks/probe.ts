@@ -1,7 +1,7 @@
 /** What the shell of the checks is told to connect to, and how. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
 import { parseAddress } from "../../lib/addresses.ts";
-import type { WatchedCheck } from "./watched.ts";
+import type { WatchedCheck } from "./watched-checks.ts";
 
 interface ConnectTarget {
   /** A name, or an IPv4 or IPv6 literal. */

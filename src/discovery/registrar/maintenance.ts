@@ -2,7 +2,7 @@
  * The maintenance of own entries (semantics.md, Maintenance): takes orders, takes up those that records of other nodes carry, and ends what is over.
  * Orders are part of the key's newest record here, be it an entry or a tombstone.
  */
-import { hasNewerOrder, isInForce, type MaintenanceOverrides, ordersOf } from "../../catalog/record/maintenance.ts";
+import { hasNewerOverride, isInForce, type MaintenanceOverrides, overridesOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -153,7 +153,7 @@ export class MaintenanceWriter {
     const { replica, undo, puts } = this.#parts;
     for (const key of this.#adopting) {
       const own = replica.own(key);
-      if (own?.body === BODY.ENTRY && hasNewerOrder(ordersOf(own, replica.newestOrders(key)), own.orders)) {
+      if (own?.body === BODY.ENTRY && hasNewerOverride(overridesOf(own, replica.newestOrders(key)), own.orders)) {
         puts.rewriteWithOverrides(key, time);
         undo.push(() => this.#adopting.add(key));
       }

@@ -1,7 +1,7 @@
 /** Memory that a plan takes, and a part of a plan that takes too much. */
 
 import type { AnswerPlan } from "../plan/answer.ts";
-import { AnswerDrawer } from "../plan/drawer.ts";
+import { AnswerDrawer } from "../plan/answer-drawer.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, namedHost } from "../records/records.ts";
 

@@ -46,7 +46,7 @@ export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefi
 }
 
 /** Whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
-export function isPlainEnough({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
+export function isPlaintextAllowed({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
   return isLoopback || isInsecure;
 }
 
@@ -73,7 +73,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
       reason: "wrong_identity",
       detail: `its certificate is of the authority of border ${identity.border}, and counts for border links only`,
     };
-  if (identity.certificate !== undefined || isPlainEnough(identity, facts.isInsecure)) return undefined;
+  if (identity.certificate !== undefined || isPlaintextAllowed(identity, facts.isInsecure)) return undefined;
   return { reason: "wrong_identity", detail: "a plain connection from another machine proves nothing" };
 }
 
@@ -134,7 +134,7 @@ function refusalOfSpeaker({ nodeId, ...place }: FabricCallRequest["from"], { for
  * here is an old one that was put back, and it needs a generation above that one (semantics.md, Durability). A higher generation that is alive
  * at another address is a second node with this node's id.
  */
-export function isOwnLaterLife(
+export function isOwnLaterIncarnation(
   { generation, address, status }: MemberUpdate,
   self: { readonly address: string; readonly generation: number },
 ): boolean {

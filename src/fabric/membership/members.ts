@@ -37,7 +37,7 @@ export function isListedElsewhere({ status, address }: MemberUpdate, said: { rea
 }
 
 /** In every table and its digest, however long ago it went: who left entries behind, they stand for as long as it is known why. */
-export function isAlwaysTold({ status, keepsEntries }: MemberUpdate): boolean {
+export function isAlwaysGossiped({ status, keepsEntries }: MemberUpdate): boolean {
   return isListed(status) || keepsEntries === true;
 }
 
@@ -71,7 +71,7 @@ export class Member {
   readonly evidence: MemberEvidence[] = [];
   /** Place among the listed, or -1. */
   place = -1;
-  /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysTold`). */
+  /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysGossiped`). */
   hash: Hash64;
   /** What its id chooses, the same on every node: see `idKey`. */
   readonly key: number;
@@ -203,10 +203,10 @@ export class Members {
     }
     const wasListed = before !== undefined && isListed(before);
     if (wasListed !== isListed(update.status) || known?.update.clusterId !== update.clusterId) this.#regroup();
-    if (known !== undefined && isAlwaysTold(known.update)) this.#sum(member, -1);
+    if (known !== undefined && isAlwaysGossiped(known.update)) this.#sum(member, -1);
     if (member.update !== update && !isSameLife(member.update, update)) member.hash = wordHash(update);
     member.update = update;
-    if (isAlwaysTold(update)) this.#sum(member, 1);
+    if (isAlwaysGossiped(update)) this.#sum(member, 1);
     if (before !== update.status) member.changedMonoMs = nowMonoMs;
     this.#counts[update.status] += 1;
     if (isListed(update.status)) {
@@ -225,7 +225,7 @@ export class Members {
     this.#regroup();
     this.#count(member.update.clusterId, -1);
     this.#counts[member.update.status] -= 1;
-    if (isAlwaysTold(member.update)) this.#sum(member, -1);
+    if (isAlwaysGossiped(member.update)) this.#sum(member, -1);
     if (member.place >= 0) this.#unlist(member);
     if (this.#byAddress.get(member.update.address) === member) this.#byAddress.delete(member.update.address);
     this.#byId.delete(member.update.nodeId);

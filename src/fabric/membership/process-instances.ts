@@ -90,7 +90,7 @@ export class ProcessInstances {
   }
 
   /**
-   * `isOwnWord`: the node itself says so, which settles what only others said of it. Which start goes under the id of another cluster's node is for
+   * `isSelfReported`: the node itself says so, which settles what only others said of it. Which start goes under the id of another cluster's node is for
    * that cluster to say: what such a node says itself is taken for the next start, as whoever was away for several has missed those between.
    */
   verdict(

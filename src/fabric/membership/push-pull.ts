@@ -5,7 +5,7 @@ import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { FabricCallRequest, FabricCallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
 import type { CallPurpose, MemberCalls } from "./calls.ts";
-import { isAlwaysTold, isListed, type Member } from "./members.ts";
+import { isAlwaysGossiped, isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./options.ts";
 import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
@@ -242,7 +242,8 @@ export class PushPull {
     for (const update of asker?.members ?? []) said.set(update.nodeId, update);
     const table = [this.#state.self.update];
     for (const { update, isWitnessed, changedMonoMs } of this.#state.members.all()) {
-      const isTold = isAlwaysTold(update) || (isWitnessed && monoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
+      const isTold =
+        isAlwaysGossiped(update) || (isWitnessed && monoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
       if (table.length >= maxMembers) break;
       if (isTold && !isSame(said.get(update.nodeId), update)) table.push(update);
     }

@@ -4,12 +4,12 @@ import { eventOutput } from "../io-types.ts";
 import type { ForeignPeers } from "../links/foreign-peers.ts";
 import type { HeldInstance, MemberFacts, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 import { BroadcastQueue } from "./broadcast-queue.ts";
-import { IdConflicts, isStartElsewhere, type WaitingUpdate } from "./conflicts.ts";
+import { IdConflicts, isStartElsewhere, type WaitingUpdate } from "./id-conflicts.ts";
 import { IdentityDispute } from "./identity-dispute.ts";
 import { LocalMember } from "./local-member.ts";
 import {
   addEvidence,
-  isAlwaysTold,
+  isAlwaysGossiped,
   isListed,
   isListedElsewhere,
   type Member,
@@ -21,7 +21,7 @@ import type { MembershipOptions } from "./options.ts";
 import type { MembershipOutput, MembershipStateParts } from "./process-instances.ts";
 import { ProcessInstances, startOf, type UnknownInstanceState } from "./process-instances.ts";
 import { LocalHealth, SuspicionTable } from "./suspicion.ts";
-import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type UpdateSource } from "./update-authority.ts";
+import { isForeignClaim, isSelfReported, shouldAsk, shouldContact, type UpdateSource } from "./update-authority.ts";
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
@@ -80,7 +80,7 @@ export class MembershipState {
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(told, teller, out);
     // A word about an earlier start is old; only from itself it may be the word of a second node.
-    if (refusal === "start" && isOwnWord(told, teller) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
+    if (refusal === "start" && isSelfReported(told, teller) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
     if (refusal !== undefined) return refusal;
     if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
     else this.#aboutOther(told, teller, time, out);
@@ -89,17 +89,17 @@ export class MembershipState {
 
   #refusalOf(told: MemberUpdate, teller: UpdateSource, time: Time): UpdateRefusal | undefined {
     const isOfSelf = told.nodeId === this.self.ref.nodeId;
-    const fault = updateFault(told, time.wallMs, isOfSelf || isOwnWord(told, teller));
+    const fault = updateFault(told, time.wallMs, isOfSelf || isSelfReported(told, teller));
     if (fault !== undefined) return fault;
     const member = this.members.find(told.nodeId)?.update;
     const known = { own: this.self.update, member };
-    if (isOverBorder(told, teller, known)) {
-      if (isWorthMeeting(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
+    if (isForeignClaim(told, teller, known)) {
+      if (shouldContact(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
       return "border";
     }
     if (isOfSelf) return undefined;
     if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
-    if (this.instances.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
+    if (this.instances.verdict(told, isSelfReported(told, teller)) === "stranger") return "start";
     if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
@@ -124,11 +124,11 @@ export class MembershipState {
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
     const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
     const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
-    const start = this.instances.verdict(told, isOwnWord(told, teller));
+    const start = this.instances.verdict(told, isSelfReported(told, teller));
     const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
-        if (isListed(member.update.status) && isToBeAsked(told, teller, member.update, start))
+        if (isListed(member.update.status) && shouldAsk(told, teller, member.update, start))
           this.#challenge(member, said, "start", teller, time, out);
         else this.#apply(update, teller, time, out);
         return;
@@ -258,7 +258,7 @@ export class MembershipState {
     this.#conflicts.dropUpTo(update);
     const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
     this.#put(update, source, time, out, teller.path !== "newcomer");
-    if (isOwnWord(update, teller)) this.instances.prove(update, time);
+    if (isSelfReported(update, teller)) this.instances.prove(update, time);
   }
 
   #isAddressTaken(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
@@ -355,7 +355,7 @@ export class MembershipState {
     let isAnyGone = false;
     for (const member of this.members.all()) {
       // Who left entries behind is remembered: they stand for as long as it is known why.
-      if (isAlwaysTold(member.update)) continue;
+      if (isAlwaysGossiped(member.update)) continue;
       if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
         isAnyGone = true;
         continue;

@@ -18,7 +18,7 @@ interface KnownMembers {
 }
 
 /** Whether a node tells of itself. */
-export function isOwnWord(told: MemberUpdate, teller: UpdateSource): boolean {
+export function isSelfReported(told: MemberUpdate, teller: UpdateSource): boolean {
   return told.nodeId === teller.nodeId;
 }
 
@@ -26,7 +26,7 @@ export function isOwnWord(told: MemberUpdate, teller: UpdateSource): boolean {
  * Whether a node of another cluster tells something of a node of ours that only our own cluster may tell. That it takes this node for
  * dead it may say, for this node contradicts.
  */
-export function isOverBorder(told: MemberUpdate, teller: UpdateSource, { own, member }: KnownMembers): boolean {
+export function isForeignClaim(told: MemberUpdate, teller: UpdateSource, { own, member }: KnownMembers): boolean {
   if (teller.clusterId === own.clusterId) return false;
   // Who knows nobody yet must know that there are others of its cluster, of whomever it hears so: it is not to take itself for all of it.
   if (teller.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
@@ -35,7 +35,7 @@ export function isOverBorder(told: MemberUpdate, teller: UpdateSource, { own, me
 }
 
 /** Whether a node that nobody of ours has told of yet is to be asked itself. */
-export function isWorthMeeting(told: MemberUpdate, { own, member }: KnownMembers): boolean {
+export function shouldContact(told: MemberUpdate, { own, member }: KnownMembers): boolean {
   return member === undefined && told.nodeId !== own.nodeId && told.clusterId === own.clusterId && isListed(told.status);
 }
 
@@ -43,9 +43,9 @@ export function isWorthMeeting(told: MemberUpdate, { own, member }: KnownMembers
  * Whether the address that is listed is asked before this is taken: of another start or another place others are not believed, and who says
  * that it moved waits until nobody is at the old one.
  */
-export function isToBeAsked(told: MemberUpdate, teller: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
+export function shouldAsk(told: MemberUpdate, teller: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
   const isMoved = held.address !== told.address;
-  if (isOwnWord(told, teller)) return isMoved && (start === "follows" || start === "unsaid");
+  if (isSelfReported(told, teller)) return isMoved && (start === "follows" || start === "unsaid");
   // Of a node that never said a start there is nothing to compare.
   return start === "follows" || (isMoved && start !== "new");
 }

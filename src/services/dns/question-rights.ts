@@ -37,7 +37,11 @@ export interface QuestionRights {
  * As the gateway does with callers that show a credential over TLS: the rights are those of the caller, or of the viewer that it names, and the place is that of the
  * address. A source without a viewer has the rights of its view.
  */
-export function askingOf(parts: QuestionRightsParts, { viewer: named, source }: ResolveNameRequest, caller: Caller): QuestionRights {
+export function questionRightsOf(
+  parts: QuestionRightsParts,
+  { viewer: named, source }: ResolveNameRequest,
+  caller: Caller,
+): QuestionRights {
   const own = viewerFor(caller, named, parts.allowsViewerOverride);
   if (source !== undefined) demandRole(caller, "mesh.operate", ": an answer as from another address is asked for");
   const asker = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);

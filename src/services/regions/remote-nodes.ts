@@ -29,12 +29,12 @@ export interface RemoteNode {
 /** Begins the tokens of pages that come after all nodes. No other token has this character. */
 const MARK = ".";
 
-export function isFarToken(token: string): boolean {
+export function isRemoteToken(token: string): boolean {
   return token.startsWith(MARK);
 }
 
 /** A page of far nodes, in the order of their clusters. `salt` names the filter. An empty token begins. */
-export function farPage(
+export function remotePage(
   clusters: readonly RemoteCluster[],
   isWanted: (far: RemoteNode) => boolean,
   { token, limit, salt }: { readonly token: string; readonly limit: number; readonly salt: string },
@@ -58,7 +58,7 @@ function placeOf({ cluster, number }: RemoteNode): string {
 }
 
 /** It has neither a node id nor a status, because it is no member. */
-export function farPeer({ cluster, node }: RemoteNode): Peer {
+export function remotePeer({ cluster, node }: RemoteNode): Peer {
   const { clusterId, region, heardWallMs } = cluster;
   return create(PeerSchema, {
     clusterId,
@@ -69,7 +69,7 @@ export function farPeer({ cluster, node }: RemoteNode): Peer {
   });
 }
 
-export function farEntry({ cluster, node, number }: RemoteNode): Entry {
+export function remoteEntry({ cluster, node, number }: RemoteNode): Entry {
   const { clusterId, region, heardWallMs } = cluster;
   const name = `ingress-${number}`;
   return create(EntrySchema, {

@@ -20,7 +20,7 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
-import { passQuery, type UpstreamQuery } from "./upstream-query.ts";
+import { proxyQuery, type UpstreamQuery } from "./upstream-query.ts";
 
 /** Most entries of an answer. With more, the name counts as existing. */
 const MAX_TOLD = 100;
@@ -140,7 +140,7 @@ async function reportAliasOwners(
   }
 }
 
-/** Rejects as `passQuery`. */
+/** Rejects as `proxyQuery`. */
 async function askAliasOwners(asker: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace has such a name.
@@ -160,7 +160,7 @@ async function ask(
   // What is held DNS finds by itself.
   const heldAfter = () => undefined;
   const passed = { request, filter: filterOf(request), salt: querySalt(request), heldAfter, ...viewer };
-  const { response } = await passQuery(ports, passed);
+  const { response } = await proxyQuery(ports, passed);
   // No server of ours sends a LOCAL entry to a resolver.
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
 }

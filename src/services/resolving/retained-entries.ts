@@ -25,7 +25,7 @@ export interface PagePart {
 }
 
 /** A page with entries of both, at most `limit`. What the upstream shows counts for a key that both have. */
-export function besideHeld(upstream: PagePart, held: PagePart, limit: number): PagePart & { readonly hasHeld: boolean } {
+export function withRetained(upstream: PagePart, held: PagePart, limit: number): PagePart & { readonly hasHeld: boolean } {
   if (held.shown.length === 0) return { ...upstream, hasHeld: false };
   // Behind the last entry of a part that is not whole, nothing is known of it.
   const ends = [upstream, held].flatMap(({ shown, isMore }) => (isMore ? [shown.at(-1)?.key ?? ""] : []));
@@ -44,7 +44,7 @@ export interface RetainedPage {
 }
 
 /** The next of what is held and matches. The caller of the query may see nothing in a namespace that is not `allowed`. */
-export function heldPage(
+export function retainedPage(
   held: EntryIndex,
   filter: EntryFilter,
   options: Pick<QueryOptions, "afterKey" | "allowed" | "limit" | "open" | "self" | "test">,

@@ -22,14 +22,14 @@ import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../contract.ts";
 import type { StreamSource } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
-import { besideHeld, type RetainedPage, type ShownEntry } from "./retained-entries.ts";
+import { type RetainedPage, type ShownEntry, withRetained } from "./retained-entries.ts";
 
 /** Most pages of the upstream that one call asks for, and most entries in all of them together. */
 const MAX_CALLS = 50;
@@ -74,7 +74,7 @@ export interface UpstreamPage {
 type QueryPorts = Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
 
 /** The machine hears of the policies under which the pages were made. Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
-export async function passQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
+export async function proxyQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
   const { request, filter, salt, via } = passed;
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
@@ -204,7 +204,7 @@ class VisiblePage {
 
   /** `isMore`: whether the upstream has more. `hash`: of the token for the next page. */
   end(isMore: boolean, held: RetainedPage | undefined, hash: string): UpstreamPage {
-    const { shown, ...page } = besideHeld({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
+    const { shown, ...page } = withRetained({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
     const last = shown.at(-1);
     const nextPageToken = page.isMore && last !== undefined ? encodePageToken(last.key, hash) : "";
     const explanation = this.#explanation.slice(0, MAX_EXPLAINED);
@@ -252,7 +252,7 @@ function readable<T>({ garbled }: Pick<ResolverPorts, "garbled">, upstream: stri
   try {
     return read();
   } catch (error) {
-    rethrowBroken(error);
+    rethrowInvariant(error);
     garbled(upstream, error instanceof Error ? error.message : "an answer that cannot be read");
     throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
   }

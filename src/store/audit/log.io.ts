@@ -1,6 +1,6 @@
 /** The audit log as the rest of the node sees it: it takes events without blocking, and says when they are on disk. */
 import { equalBytes } from "../../lib/crypto.ts";
-import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ChainProblem } from "../../policy/audit/chain.ts";
@@ -304,7 +304,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#looking = setTimeout(() => {
       this.#looking = undefined;
       // A thread that is gone is reported by the next write.
-      this.#look().catch(rethrowBroken);
+      this.#look().catch(rethrowInvariant);
     }, LOOK_MS).unref();
   }
 

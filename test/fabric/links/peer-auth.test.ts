@@ -4,7 +4,7 @@ import { ForeignPeers } from "../../../src/fabric/links/foreign-peers.ts";
 import {
   commonVersion,
   hostOfPeer,
-  isOwnLaterLife,
+  isOwnLaterIncarnation,
   nodeOfCertificate,
   type PeerAuthFacts,
   refusalByIdentity,
@@ -111,7 +111,7 @@ test.each([
   ["of our own generation", { address: "a:1", generation: 4 }, false],
 ] as const)("Why: a life of our id %s is our own later one, known to a journal that was put back: %j %s", (_what, more, want) => {
   const told = updateOf("a", { generation: 5, address: "b:1", ...more });
-  expect(isOwnLaterLife(told, { address: "a:1", generation: 4 })).toBe(want);
+  expect(isOwnLaterIncarnation(told, { address: "a:1", generation: 4 })).toBe(want);
 });
 
 test.each([

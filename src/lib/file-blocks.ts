@@ -68,7 +68,7 @@ export function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>>
   } catch (cause) {
     throw new WaymarkError("invalid_argument", "a block of it is no JSON", { cause });
   }
-  if (!isObject(value)) throw odd("a block", value);
+  if (!isObject(value)) throw malformedFile("a block", value);
   return value;
 }
 
@@ -77,7 +77,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 }
 
 /** The error for a value of a file that no version writes. */
-export function odd(what: string, value: unknown): WaymarkError {
+export function malformedFile(what: string, value: unknown): WaymarkError {
   return new WaymarkError(
     "invalid_argument",
     `it says ${what} as no version writes it: ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,
