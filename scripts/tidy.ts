@@ -113,7 +113,7 @@ const JOINED = {
   "src/discovery/registrar/commit-cycle.ts": "CommitCycle",
   "src/discovery/registrar/registrar.ts": "Registrar",
   "src/discovery/registrar/restore.ts": "JournalRestore|restoreLeases|soundNumbers",
-  "src/discovery/switch-queue.ts": "SwitchQueue",
+  "src/discovery/policy-switch-queue.ts": "SwitchQueue",
   "src/fabric/fabric.ts": "Fabric",
   "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",
   "src/node/access-log.ts": "AccessLog",

@@ -16,7 +16,7 @@ import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { ZoneLocality } from "../consumer/levels.ts";
+import type { ZoneLocality } from "../consumer/locality-levels.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import {
   type CallOptions,

@@ -5,9 +5,9 @@
 import { fnv64 } from "../lib/hash64.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint } from "./endpoint.ts";
-import { TIERS } from "./fitness.ts";
-import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
-import { hasHighErrorRate, ObservedCalls } from "./load.ts";
+import { TIERS } from "./health-tiers.ts";
+import { hasHighErrorRate, ObservedCalls } from "./load-score.ts";
+import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } from "./locality-levels.ts";
 import { EndpointPool, type PoolOptions } from "./pool.ts";
 
 /**

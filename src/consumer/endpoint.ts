@@ -1,9 +1,9 @@
 /** An entry that can be chosen, with this program's observations of it and its ejections. */
 
 import type { Time } from "../lib/machine.ts";
-import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
-import { LEVELS, type RankOptions, rankOf, type ZoneLocality } from "./levels.ts";
-import { errorEjectionMs, type ObservedCalls, type ReportedLoad, SmoothedReports } from "./load.ts";
+import { type Fitness, type HealthNumber, TIERS } from "./health-tiers.ts";
+import { errorEjectionMs, type ObservedCalls, type ReportedLoad, SmoothedReports } from "./load-score.ts";
+import { LEVELS, type RankOptions, rankOf, type ZoneLocality } from "./locality-levels.ts";
 import { drawTarget, entryWeight, preferredTargets, type WeightedTarget } from "./targets.ts";
 
 /** An entry that can be chosen, with the fields that the choice depends on. */

@@ -3,7 +3,7 @@
  * file.
  */
 import { serverPort } from "../lib/protocols.ts";
-import { type HealthNumber, isDrained, isHosted } from "./fitness.ts";
+import { type HealthNumber, isDrained, isHosted } from "./health-tiers.ts";
 import type { WeightedTarget } from "./targets.ts";
 
 export interface AdvertisedTarget extends WeightedTarget {

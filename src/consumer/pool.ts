@@ -2,8 +2,8 @@
 import { fnv64, type Hash64, mixedFraction } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
-import { SELECT_POLICY, type SelectPolicy } from "./levels.ts";
-import { headroomOf, keepProbability, LOAD_NUMBERS, noteLoad } from "./load.ts";
+import { headroomOf, keepProbability, LOAD_NUMBERS, noteLoad } from "./load-score.ts";
+import { SELECT_POLICY, type SelectPolicy } from "./locality-levels.ts";
 import { type RotationState, WeightedRotation } from "./rotation.ts";
 
 /** How a pool chooses. */

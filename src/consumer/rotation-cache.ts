@@ -1,6 +1,6 @@
 /** Rotation state of many names, for a server that has the entries of a name only while it answers. */
-import { TIERS } from "./fitness.ts";
-import { LEVELS, LevelScheduler } from "./levels.ts";
+import { TIERS } from "./health-tiers.ts";
+import { LEVELS, LevelScheduler } from "./locality-levels.ts";
 import type { RotationState } from "./rotation.ts";
 
 /** The rotation state of one name, for callers in one location. */

@@ -5,9 +5,9 @@
 import { fnv64, type Hash64 } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint, type TargetOf } from "./endpoint.ts";
-import { healthText, isReachable, TIERS } from "./fitness.ts";
-import { LEVELS, levelText, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
-import { hasHighErrorRate, loadScore } from "./load.ts";
+import { healthText, isReachable, TIERS } from "./health-tiers.ts";
+import { hasHighErrorRate, loadScore } from "./load-score.ts";
+import { LEVELS, levelText, type RankOptions, SELECT_POLICY, shareLevels } from "./locality-levels.ts";
 import { EndpointPool, halvesOf, rendezvous } from "./pool.ts";
 import type { NameRotation } from "./rotation-cache.ts";
 

@@ -1,25 +1,25 @@
 /** Runs the queue of policy changes on the event loop and its clock. */
 import { performance } from "node:perf_hooks";
 import { NEVER } from "../lib/machine.ts";
-import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
+import type { ChangeNumber, SwitchQueue } from "./policy-switch-queue.ts";
 
 /** Number of records, or the equal cost, between two reads of the clock. */
 const STEP_COUNT = 128;
 
 /** A queue of changes: of a node, or of a copy of its replica. */
-type ChangeQueue = Pick<
+type PolicyChangeQueue = Pick<
   SwitchQueue,
   "isAcknowledged" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
 >;
 
 export class PolicySwitcher {
-  readonly #queue: ChangeQueue;
+  readonly #queue: PolicyChangeQueue;
   readonly #onShown: () => void;
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
   /** `onShown` is called when a change is complete, or complete except for copies, so that readers must see it. */
-  constructor(queue: ChangeQueue, onShown: () => void) {
+  constructor(queue: PolicyChangeQueue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
     queue.onFollowed = () => this.#go();
@@ -72,7 +72,7 @@ export class PolicySwitcher {
   }
 }
 
-function isAtWork({ isRunning, isWaiting }: ChangeQueue): boolean {
+function isAtWork({ isRunning, isWaiting }: PolicyChangeQueue): boolean {
   return isRunning && !isWaiting;
 }
 

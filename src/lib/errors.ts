@@ -122,7 +122,7 @@ export function failedInside(): WaymarkError {
 
 /**
  * A bug of this program, found by `assert`. If all changes of the call were reverted (`isUndone`), only that call fails. Otherwise the
- * process ends, so that it restarts with clean state. Code that catches errors and continues must call `rethrowBroken` first.
+ * process ends, so that it restarts with clean state. Code that catches errors and continues must call `rethrowInvariant` first.
  */
 export class InvariantError extends Error {
   /** Set by code that reverted all changes since the call began. */
@@ -135,7 +135,7 @@ export class InvariantError extends Error {
 }
 
 /** Rethrows a caught error if it is a bug whose changes were not reverted. */
-export function rethrowBroken(error: unknown): void {
+export function rethrowInvariant(error: unknown): void {
   if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 

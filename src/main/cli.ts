@@ -3,7 +3,7 @@
 import { openEnvironment } from "../cli/environment.io.ts";
 import type { ServeRequest } from "../cli/environment.ts";
 import { runCli } from "../cli/run.ts";
-import { letHangUpEnd } from "./hang-up.ts";
+import { letHangUpEnd } from "./sighup.ts";
 
 const interrupt = new AbortController();
 let signals = 0;

@@ -10,7 +10,7 @@ import { V8_FLAGS } from "../lib/v8/flags.ts";
 import { startNode } from "../node/node.io.ts";
 import { startResolver } from "../node/resolver/resolver-node.io.ts";
 import type { RunningNode } from "../node/starting.io.ts";
-import { heedHangUp } from "./hang-up.ts";
+import { heedHangUp } from "./sighup.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
 

@@ -1,6 +1,6 @@
 /** The list of a node's parts. They open, start and reload in its order, and drain and stop in reverse. */
 import { performance } from "node:perf_hooks";
-import { rethrowBroken } from "../lib/errors.ts";
+import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ReadyCheck } from "../server/http-routes.ts";
@@ -103,7 +103,7 @@ export class NodeComponents {
       try {
         component.reload?.();
       } catch (error) {
-        rethrowBroken(error);
+        rethrowInvariant(error);
         this.#log.error({ err: error, component: name }, "not reloaded");
       }
     }
@@ -138,7 +138,7 @@ export class NodeComponents {
     try {
       await Promise.race([component[how]?.(by), late.promise]);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       this.#log.error({ err: error, component: name }, how === "drain" ? "not drained" : "not closed");
     } finally {
       clearTimeout(timer);

@@ -11,7 +11,7 @@ import {
   type TransportOptions,
 } from "../fabric/transport/transport.io.ts";
 import type { LinkFrame, MaintenanceCall, MaintenanceResult } from "../fabric/wire/messages.ts";
-import { rethrowBroken } from "../lib/errors.ts";
+import { rethrowInvariant } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { WriteEligibility } from "./core/write-eligibility.ts";
 import { CLOCK_CHECK_MS } from "./core/write-eligibility.ts";
@@ -348,7 +348,7 @@ export class CoreDriver {
     this.#ports.renewGeneration(generation).then(
       () => this.input({ kind: "generationKept", generation }),
       (error: unknown) => {
-        rethrowBroken(error);
+        rethrowInvariant(error);
         this.#ports.onRefused(error);
         this.input({ kind: "generationNotKept" });
       },

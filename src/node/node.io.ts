@@ -28,7 +28,7 @@ import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
-import { holdsSummaries, type NodeClusterKeys, openSeals } from "./regions/cluster-keys.io.ts";
+import { holdsSummaries, type NodeClusterKeys, openClusterKeys } from "./regions/cluster-keys.io.ts";
 import { openSummaryEvents } from "./regions/events.io.ts";
 import { clustersToHear } from "./regions/key-faults.io.ts";
 import { buildCore, type NodeCore, openStore } from "./rooms.io.ts";
@@ -118,7 +118,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
 /** The keys of clusters, for a node that holds summaries. */
 async function openKeys({ settings, log }: NodeOptions, parts: NodeComponents): Promise<NodeClusterKeys | undefined> {
   if (!holdsSummaries(settings)) return undefined;
-  const open = () => openSeals(settings, log.child("summary"));
+  const open = () => openClusterKeys(settings, log.child("summary"));
   return parts.open("keys of clusters", open, ({ component }) => component);
 }
 

@@ -3,7 +3,7 @@
 import type { Scope } from "../catalog/entry/scope.ts";
 import type { Settings } from "../config/settings.ts";
 import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
-import { rethrowBroken } from "../lib/errors.ts";
+import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import { TaskRunner } from "../policy/run-tasks.io.ts";
@@ -131,7 +131,7 @@ function carryOut(told: NodeNotice, parts: { tasks: TaskRunner; policyStore: Pol
   if (told.kind === "adoptPolicy") {
     const { head, bytes, via } = told;
     const adopted = tasks.run(policyStore.adopt(head, bytes, via)).catch((error: unknown) => {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
       return { notKept: error instanceof Error ? error.message : String(error) };
     });
@@ -161,7 +161,7 @@ async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: N
 }
 
 function notApplied(error: unknown, log: Log): void {
-  rethrowBroken(error);
+  rethrowInvariant(error);
   log.error({ err: error }, "policy file not applied");
 }
 

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
-import { InvariantError, rethrowBroken } from "../lib/errors.ts";
+import { InvariantError, rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
@@ -53,7 +53,7 @@ export class SnapshotFile {
     } catch (error) {
       // A bug stopped the restoring half way. No node goes on with half a snapshot, and the next start must not meet the bug again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
-      rethrowBroken(error);
+      rethrowInvariant(error);
       return this.#ignored(error instanceof Error ? error.message : String(error));
     }
   }

@@ -12,7 +12,7 @@ import {
   type ZoneChangesSources,
   ZoneVersions,
 } from "../dns/views/zone-versions.ts";
-import { rethrowBroken } from "../lib/errors.ts";
+import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import { visibilityOf } from "../policy/set/verdict.ts";
@@ -91,7 +91,7 @@ export class ZoneSerials implements NodeComponent {
       await writeSnapshotFile(this.#path, [writeZoneFile(serials)], { maxBytes: MAX_ZONE_FILE_BYTES, signal: this.#stop.signal });
       this.#isFailing = false;
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       if (!this.#isFailing) this.#log.warn({ err: error, path: this.#path }, "the serials of the zone are not kept, trying again");
       this.#isFailing = true;
     }
@@ -117,7 +117,7 @@ async function readBefore(path: string, log: Pick<Log, "warn">): Promise<PriorSe
     await setAsideSnapshotFile(path);
     return { kept: new Map(), atLeast: Math.ceil(file.savedWallMs / 1000) };
   } catch (error) {
-    rethrowBroken(error);
+    rethrowInvariant(error);
     log.warn({ err: error, path }, "the serials of the zone cannot be read; they go on from the clock");
     return NOTHING;
   }

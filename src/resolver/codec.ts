@@ -12,7 +12,7 @@ import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
 import { joinUnreachable, MAX_UNREACHABLE_IDS, type UnreachableNodes } from "../catalog/unreachable-nodes.ts";
-import { CAUSE, type ChangeCause } from "../catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../catalog/watch/change-cause.ts";
 import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
 import { ACTION, SNAPSHOT, type SnapshotPhase } from "../catalog/watch/reader.ts";
 import { misplaced, readTime, timeMs, WireReader } from "../lib/protowire.ts";
@@ -64,7 +64,7 @@ export interface WatchDelta {
   readonly change: { readonly entry: Uint8Array } | { readonly key: EntryKey; readonly text: KeyText; readonly cause: ChangeCause };
 }
 
-export interface WatchMessage {
+export interface UpstreamWatchMessage {
   readonly deltas: readonly WatchDelta[];
   readonly snapshot: SnapshotPhase;
   readonly replaces: readonly string[];
@@ -83,7 +83,7 @@ export interface WatchMessage {
 }
 
 /** A message of a watch of summaries, of which the entries are sealed records. */
-export interface SummaryMessage extends WatchMessage {
+export interface SummaryMessage extends UpstreamWatchMessage {
   /** When clusters were heard of. Only messages with an age say it. */
   readonly heard: readonly SourceAge[];
 }
@@ -95,7 +95,7 @@ const MAX_NODE_ID = 64;
 const MAX_EPOCH_CHARS = 100;
 
 /** Throws `invalid_argument` for bytes that no server of ours can have sent. */
-export function readWatchMessage(bytes: Uint8Array): WatchMessage {
+export function readWatchMessage(bytes: Uint8Array): UpstreamWatchMessage {
   return readMessage(bytes, DELTA.entry);
 }
 
@@ -183,7 +183,7 @@ function epochOf(text: string): string {
   return text;
 }
 
-function placeOf(text: string): WatchMessage["place"] {
+function placeOf(text: string): UpstreamWatchMessage["place"] {
   const cursor = parseCursor(text);
   if (cursor.kind !== "portable") throw misplaced("a portable cursor of another kind");
   return { text, cursor };

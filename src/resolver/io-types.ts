@@ -8,7 +8,7 @@ import type { ResyncOrder } from "./maintenance/resync-notes.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
 import type { SummariesOrder } from "./summaries/followed-summaries.ts";
 import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
-import type { WatchRefusal } from "./watching/refusals.ts";
+import type { WatchRefusal } from "./watching/prefix-refusals.ts";
 import type { StreamNumber, WatchOrder } from "./watching/upstream-watches.ts";
 
 /** As the settings `resolver.*`. */

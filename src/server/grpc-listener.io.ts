@@ -11,7 +11,7 @@ import type { HealthBoard } from "../services/health.ts";
 import type { ServiceDefinition } from "../services/service.ts";
 import type { CallChain } from "./chain.ts";
 import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
-import { meetPeer } from "./peer.io.ts";
+import { identifyPeer } from "./peer.io.ts";
 import { draining } from "./status.ts";
 
 /** Bounds of the listener. */
@@ -44,7 +44,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
       return grpcStatus(chain.status(thrown, { requestId: "", service, method }));
     },
     onConnection: (connection, socket) => {
-      meetPeer(connection, socket);
+      identifyPeer(connection, socket);
       return true;
     },
     onCut: (reason, address) => {

@@ -8,14 +8,14 @@ import type { ConnectionPeer } from "../policy/identity/tenants.ts";
 const known = new WeakMap<object, ConnectionPeer>();
 
 /** Reads who is at the other end, once a connection, after its handshake. `connection`: the socket itself, or what stands for it. */
-export function meetPeer(connection: object, socket: Socket): ConnectionPeer {
+export function identifyPeer(connection: object, socket: Socket): ConnectionPeer {
   // Without port; IPv4 as itself also on a socket that speaks both families.
   const peer = { address: withoutMapping(socket.remoteAddress ?? ""), certificate: certificateOf(socket) };
   known.set(connection, peer);
   return peer;
 }
 
-/** The peer that `meetPeer` read for this connection. */
+/** The peer that `identifyPeer` read for this connection. */
 export function peerOf(connection: object): ConnectionPeer {
   return known.get(connection) ?? STRANGER;
 }

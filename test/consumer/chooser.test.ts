@@ -4,8 +4,8 @@ import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Chooser, type ChooserOptions } from "../../src/consumer/chooser.ts";
 import type { Candidate, Endpoint as EndpointOf } from "../../src/consumer/endpoint.ts";
-import type { HealthNumber } from "../../src/consumer/fitness.ts";
-import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import type { HealthNumber } from "../../src/consumer/health-tiers.ts";
+import { SELECT_POLICY } from "../../src/consumer/locality-levels.ts";
 import { Rng } from "../../src/lib/rng.ts";
 
 type Endpoint = EndpointOf<Candidate>;

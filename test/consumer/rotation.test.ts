@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Chooser } from "../../src/consumer/chooser.ts";
-import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { SELECT_POLICY } from "../../src/consumer/locality-levels.ts";
 import { NameRotation } from "../../src/consumer/rotation-cache.ts";
 import { select } from "../../src/consumer/select.ts";
 import { runs } from "../fakes/effort.ts";

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
-import { SELECT_POLICY } from "../../src/consumer/levels.ts";
+import { SELECT_POLICY } from "../../src/consumer/locality-levels.ts";
 import { NameRotation, RotationCache } from "../../src/consumer/rotation-cache.ts";
 import { MAX_EXPLAINED, type SelectOptions, select } from "../../src/consumer/select.ts";
 import { Rng } from "../../src/lib/rng.ts";

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
-import { healthOrder } from "../../src/consumer/fitness.ts";
+import { healthOrder } from "../../src/consumer/health-tiers.ts";
 import { explainVersion, versionTest } from "../../src/discovery/candidates.ts";
 import { entryView } from "../fakes/dns-catalog.ts";
 

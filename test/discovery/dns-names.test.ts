@@ -9,7 +9,7 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import { CAUSE } from "../../src/catalog/watch/cause.ts";
+import { CAUSE } from "../../src/catalog/watch/change-cause.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import { DnsNames, type NameObserver, type NameView } from "../../src/discovery/dns-names.ts";
 import { parseAddress } from "../../src/lib/addresses.ts";

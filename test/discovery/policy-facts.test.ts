@@ -3,7 +3,7 @@ import { NODES_NAMESPACE } from "../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND, keyText } from "../../src/catalog/record/record.ts";
 import { catalogFactsForPlan, regionsOf } from "../../src/discovery/policy-facts.ts";
-import { isAdmitted } from "../../src/discovery/switch-queue.ts";
+import { isAdmitted } from "../../src/discovery/policy-switch-queue.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { channels, rule, set } from "../fakes/policies.ts";
 import { at, Registry, stamped } from "../fakes/registry.ts";

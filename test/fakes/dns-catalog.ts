@@ -6,7 +6,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../src/catalog/entry/view.ts";
 import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
-import { healthOrder } from "../../src/consumer/fitness.ts";
+import { healthOrder } from "../../src/consumer/health-tiers.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameObserver } from "../../src/discovery/dns-names.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";

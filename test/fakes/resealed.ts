@@ -1,6 +1,6 @@
 /** A snapshot that somebody changed and sealed again: whatever its blocks say, their checksums are right. */
 import type { KIND } from "../../src/fabric/snapshot/codec.ts";
-import { blockOf, readBlock } from "../../src/lib/blocks.ts";
+import { blockOf, readBlock } from "../../src/lib/file-blocks.ts";
 
 export interface SnapshotBlock {
   readonly kind: number;

@@ -26,7 +26,7 @@ import type { CacheOperation } from "../../src/resolver/maintenance/cache-operat
 import { type FollowedSummariesOptions } from "../../src/resolver/summaries/followed-summaries.ts";
 import { TrustedKeys } from "../../src/resolver/summaries/trusted-keys.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
-import type { WatchRefusal } from "../../src/resolver/watching/refusals.ts";
+import type { WatchRefusal } from "../../src/resolver/watching/prefix-refusals.ts";
 import { replicaAge } from "../../src/services/discovery/answer-age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import type { StreamSource } from "../../src/services/service.ts";

@@ -12,7 +12,7 @@ import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor
 import { WatchFeed } from "../../src/catalog/watch/feed.ts";
 import { type FeedMessage, SNAPSHOT, WatchReader } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
+import { readWatchMessage, type UpstreamWatchMessage } from "../../src/resolver/codec.ts";
 import { WatchBookmarks } from "../../src/resolver/watching/bookmarks.ts";
 import { UpstreamWatch, WatchedCatalog } from "../../src/resolver/watching/watched-catalog.ts";
 import { replicaAge } from "../../src/services/discovery/answer-age.ts";
@@ -139,7 +139,7 @@ export class ResolverView extends FabricComponent {
     else if (heard.place !== undefined) this.#stand(heard, heard.place.cursor);
   }
 
-  #stand({ digest: said }: WatchMessage, cursor: PortableCursor): void {
+  #stand({ digest: said }: UpstreamWatchMessage, cursor: PortableCursor): void {
     this.#doubted = new Set();
     this.#epoch = Number(cursor.policyEpoch.slice(1));
     this.model = frozen(this.#upstream.model);

@@ -16,13 +16,13 @@ import { EntryIndex } from "../../src/catalog/query/entry-index.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
+import { isAdmitted } from "../../src/discovery/policy-switch-queue.ts";
 import { SummaryReads } from "../../src/discovery/summaries/summary-reads.ts";
-import { isAdmitted } from "../../src/discovery/switch-queue.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
-import { type SummaryParts, summaryHandlers } from "../../src/services/discovery/summaries.ts";
+import { type SummaryServiceParts, summaryHandlers } from "../../src/services/discovery/summaries.ts";
 import type { CallContext, HttpRoute, StreamSource } from "../../src/services/service.ts";
 import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
 import type { SourceAge } from "../../src/summary/held/options.ts";
@@ -90,7 +90,7 @@ export class SummaryWorld {
       },
       now: () => this.now(),
     });
-    const parts: SummaryParts = {
+    const parts: SummaryServiceParts = {
       summaries: this.summaries,
       identity: { nodeId, boot: `boot-${nodeId}` },
       mesh: { ageMs: () => 40, unreachable: () => undefined, hasPeers: () => true },

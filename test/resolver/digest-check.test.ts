@@ -5,7 +5,7 @@ import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { CatalogRecord, KeyText } from "../../src/catalog/record/record.ts";
 import { DigestSum } from "../../src/catalog/replica/namespace-digest.ts";
 import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
-import type { WatchDelta, WatchMessage } from "../../src/resolver/codec.ts";
+import type { UpstreamWatchMessage, WatchDelta } from "../../src/resolver/codec.ts";
 import { DigestCheck } from "../../src/resolver/maintenance/digest-check.ts";
 
 type Content = ReadonlyMap<string, number>;
@@ -25,7 +25,7 @@ function delta(key: string, seq: number, isPut: boolean): WatchDelta {
   return { ...at, change: isPut ? { entry } : { key: {} as never, text: key as KeyText, cause: 0 } };
 }
 
-function message(fields: Partial<WatchMessage>): WatchMessage {
+function message(fields: Partial<UpstreamWatchMessage>): UpstreamWatchMessage {
   const place = { text: "p", cursor: {} as never };
   const nothing = {
     deltas: [],

@@ -8,7 +8,7 @@ import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/disco
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND, keyParts } from "../../src/catalog/record/record.ts";
-import { blockOf, type FileBlock, readBlock } from "../../src/lib/blocks.ts";
+import { blockOf, type FileBlock, readBlock } from "../../src/lib/file-blocks.ts";
 import { writeVarint } from "../../src/lib/protowire.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import { COPY_KIND } from "../../src/resolver/disk/codec.ts";

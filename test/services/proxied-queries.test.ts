@@ -15,7 +15,7 @@ import { NamespacePrefixes } from "../../src/catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken } from "../../src/catalog/query/query.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { filterOf } from "../../src/services/discovery/filter.ts";
-import { encodedPage, passQuery, type UpstreamQuery } from "../../src/services/resolving/upstream-query.ts";
+import { encodedPage, proxyQuery, type UpstreamQuery } from "../../src/services/resolving/upstream-query.ts";
 
 interface Stored {
   readonly namespace: string;
@@ -36,7 +36,7 @@ class Upstream {
     this.#stored = stored.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   }
 
-  readonly ports: Parameters<typeof passQuery>[0] = {
+  readonly ports: Parameters<typeof proxyQuery>[0] = {
     adjust: () => {},
     machine: { policy: { isReady: true, heardEpoch: () => {} } } as never,
     callBytes: (_method, asked) => {
@@ -66,10 +66,10 @@ class Upstream {
     return { key: { kind: EntryKind.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" }, scope: Scope.ZONE, clusterId };
   }
 
-  page(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<UpstreamQuery> = {}): ReturnType<typeof passQuery> {
+  page(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<UpstreamQuery> = {}): ReturnType<typeof proxyQuery> {
     const message = create(CatalogQueryRequestSchema, request);
     const of = { request: message, filter: filterOf(message), salt: "query", seesIn: () => true, isShown: () => true };
-    return passQuery(this.ports, {
+    return proxyQuery(this.ports, {
       ...of,
       heldAfter: () => undefined,
       via: ["me"],
@@ -163,7 +163,7 @@ test("an answer of several pages has the age of its oldest page since the reques
     return Object.assign(answer, { age: durationFromMs((ages[page] ?? 0) * 1000), stale: page === 0 });
   };
   const request = create(CatalogQueryRequestSchema, { namespacePrefix: "svc", limit: 1 });
-  const { ageMs, isStale } = await passQuery(upstream.ports, {
+  const { ageMs, isStale } = await proxyQuery(upstream.ports, {
     request,
     filter: filterOf(request),
     salt: "query",

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { besideHeld, type PagePart } from "../../src/services/resolving/retained-entries.ts";
+import { type PagePart, withRetained } from "../../src/services/resolving/retained-entries.ts";
 
 const part = (keys: string, isMore: boolean): PagePart => ({
   shown: Array.from(keys, (key) => ({ key, entry: create(EntrySchema), encoded: new Uint8Array() })),
@@ -15,6 +15,6 @@ test.each([
   { what: "more is held", upstream: part("ad", false), held: part("bc", true), limit: 10, keys: "abc", isMore: true },
   { what: "there is more than asked for", upstream: part("ac", false), held: part("bd", false), limit: 2, keys: "ab", isMore: true },
 ])("nothing is shown beyond what is known of both parts: $what", ({ upstream, held, limit, keys, isMore }) => {
-  const page = besideHeld(upstream, held, limit);
+  const page = withRetained(upstream, held, limit);
   expect([page.shown.map(({ key }) => key).join(""), page.isMore]).toEqual([keys, isMore]);
 });

@@ -18,12 +18,12 @@ export const COPY_MUTANTS = [
     rule: "Watch 13: a copy shows a policy when the node does",
     edits: [
       {
-        file: "src/discovery/switch-queue.ts",
+        file: "src/discovery/policy-switch-queue.ts",
         find: "for (const follower of this.followers) follower.begins(number);",
         replace: "for (const follower of this.followers) void follower.begins(number), follower.shows(number);",
       },
       {
-        file: "src/discovery/switch-queue.ts",
+        file: "src/discovery/policy-switch-queue.ts",
         find: "if (work.isShown && !wasShown) for (const follower of this.followers) follower.shows(number);",
         replace: "void [wasShown, number];",
       },
@@ -36,7 +36,7 @@ export const COPY_MUTANTS = [
     rule: "Policy: what is acknowledged hides and shows at every copy",
     edits: [
       {
-        file: "src/discovery/switch-queue.ts",
+        file: "src/discovery/policy-switch-queue.ts",
         find: "[...this.followers].some(({ isShown }) => !isShown) : ",
         replace: "false : ",
       },

@@ -33,7 +33,7 @@ export const DNS_MUTANTS = [
     rule: "DNS: addresses are those of the best tier",
     edits: [
       {
-        file: "src/consumer/fitness.ts",
+        file: "src/consumer/health-tiers.ts",
         find: "  return items.filter((_, at) => tiers[at] === best);",
         replace: "  return items.filter((_, at) => (tiers[at] ?? 0) <= best + 1);",
       },

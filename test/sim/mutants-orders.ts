@@ -6,7 +6,7 @@ export const ORDER_MUTANTS = [
     edits: [
       {
         file: "src/catalog/replica/replica.ts",
-        find: "    for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);\n",
+        find: "    for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOverrides(newest, record.orders);\n",
         replace: "",
       },
     ],

@@ -291,7 +291,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 18: a copy of another node changes nothing",
     edits: [
       {
-        file: "src/lib/blocks.ts",
+        file: "src/lib/file-blocks.ts",
         find: "if (nodeId !== self.nodeId) return",
         replace: "if (typeof nodeId !== typeof self.nodeId) return",
       },

@@ -1,7 +1,7 @@
 /** The disk of a simulated node, as far as it holds what others told. */
 import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
 import { readRosterFile } from "../../src/fabric/snapshot/codec.ts";
-import { rethrowBroken } from "../../src/lib/errors.ts";
+import { rethrowInvariant } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import type { KeepSnapshot } from "../../src/node/core/snapshots.ts";
 import { type WarmStart, warmStart } from "../../src/node/core/warm-start.ts";
@@ -27,7 +27,7 @@ export function keepSnapshot(process: SimProcess, { blocks, rightWallMs }: KeepS
       const block = rest?.next();
       return block?.done === false ? block.value : undefined;
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       return "refused";
     }
   };

@@ -31,7 +31,7 @@ import {
 } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
 import { storedStates } from "./checks.ts";
-import { type HealthInputs, inCondition, shownHealth, withNode, withRegion } from "./edit.ts";
+import { applyHealthInputs, type HealthInputs, shownHealth, withNode, withRegion } from "./edit.ts";
 import { findKind } from "./kinds.ts";
 import { type EntryBounds, FieldProblems, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { checkEntry, kindOf } from "./rules.ts";
@@ -263,12 +263,12 @@ function withPlainProtocols(entry: EntryFields): EntryFields {
  * A stamped entry with these health inputs, with one state for each check. All other bytes stay. If the entry would be too large, the
  * reason of the maintenance is left out. Throws `quota_exceeded` if it is too large without the reason.
  */
-export function withCondition(stamped: StampedEntry, condition: HealthInputs): StampedEntry {
+export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs): StampedEntry {
   const { maintenance } = condition;
   const stored = { ...condition, states: storedStates(condition.states) };
-  let content = inCondition(stamped.content, stamped.hasChecks, stored);
+  let content = applyHealthInputs(stamped.content, stamped.hasChecks, stored);
   if (content.length > PROTOCOL_BOUNDS.maxEntryBytes && maintenance !== undefined) {
-    content = inCondition(stamped.content, stamped.hasChecks, { ...stored, maintenance: { ...maintenance, reason: "" } });
+    content = applyHealthInputs(stamped.content, stamped.hasChecks, { ...stored, maintenance: { ...maintenance, reason: "" } });
     if (content.length > PROTOCOL_BOUNDS.maxEntryBytes)
       throw new WaymarkError("quota_exceeded", `the entry with its maintenance ${tooLarge(content.length, PROTOCOL_BOUNDS)}`);
   }

@@ -46,7 +46,7 @@ export function shownHealth({ reported, states, maintenance }: HealthInputs): He
  * The content of an entry, without its tail, with these health inputs. Without checks and maintenance, the bytes are the same as after the
  * client's registration.
  */
-export function inCondition(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
+export function applyHealthInputs(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
   const hasReported = hasChecks || maintenance !== undefined;
   const found = takeBytes(

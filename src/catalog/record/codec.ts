@@ -22,7 +22,7 @@ import { findKind } from "../entry/kinds.ts";
 import type { EntryBounds } from "../entry/names.ts";
 import { FieldProblems } from "../entry/names.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import { type MaintenanceOverride, readOrder, roomOrders, writeOrders } from "./maintenance.ts";
+import { type MaintenanceOverride, overridesRoom, readOverride, writeOverrides } from "./maintenance.ts";
 import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 
 /** The highest seq. It is the same on every node and leaves room for arithmetic. */
@@ -72,7 +72,7 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
   });
   assert(filterSeq <= seq && firstSeq <= seq, "the earlier seqs of a record must not be above its own", { seq, filterSeq, firstSeq });
   const { orders } = head;
-  const headBytes = FIXED_BYTES + 3 * head.principal.length + roomOrders(orders) + unknown.record.length + unknown.tombstone.length;
+  const headBytes = FIXED_BYTES + 3 * head.principal.length + overridesRoom(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
   let at = writeVarint(out, writeVarint(out, 0, RECORD_TAG.seq), seq);
   at = writeNumberField(out, at, RECORD_TAG.hlc, hlc);
@@ -82,7 +82,7 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
   at = writeTextField(out, at, RECORD_TAG.principal, head.principal);
   at = writeBody(out, at, body, unknown.tombstone);
   at = writeNumberField(out, at, RECORD_TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
-  if (orders !== undefined) at = writeOrders(out, at, orders);
+  if (orders !== undefined) at = writeOverrides(out, at, orders);
   return out.subarray(0, writeBytes(out, at, unknown.record));
 }
 
@@ -117,8 +117,8 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
     else if (tag === RECORD_TAG.filterSeq) head.filterSeq = reader.varint();
     else if (tag === RECORD_TAG.firstSeq) head.firstSeq = reader.varint();
     else if (tag === RECORD_TAG.unregisteredHlc) unregisteredHlc = reader.varint();
-    else if (tag === RECORD_TAG.order) operators = readOrder(reader);
-    else if (tag === RECORD_TAG.ownerOrder) owners = readOrder(reader);
+    else if (tag === RECORD_TAG.order) operators = readOverride(reader);
+    else if (tag === RECORD_TAG.ownerOrder) owners = readOverride(reader);
     else if (tag === RECORD_TAG.principal) head.principal = reader.text();
     else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("it has more than one body");
     else if (tag === RECORD_TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };

@@ -47,7 +47,11 @@ export function isInForce(order: MaintenanceOverride | undefined, wallMs: number
 }
 
 /** The override that applies to an entry of this principal at this time. An operator's override has precedence. */
-export function lastingOrder(orders: MaintenanceOverrides | undefined, principal: string, wallMs: number): MaintenanceOverride | undefined {
+export function lastingOverride(
+  orders: MaintenanceOverrides | undefined,
+  principal: string,
+  wallMs: number,
+): MaintenanceOverride | undefined {
   if (isInForce(orders?.operators, wallMs)) return orders?.operators;
   const owners = orders?.owners;
   return isInForce(owners, wallMs) && owners.giver === principal ? owners : undefined;
@@ -57,7 +61,7 @@ export function lastingOrder(orders: MaintenanceOverrides | undefined, principal
  * The overrides that remain after this principal has registered the key: an override of another owner has ended. The end is stamped one
  * step above the override, not by the clock, so that all nodes compute the same end, and so that it ends nothing newer.
  */
-export function ordersFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
+export function overridesFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   const owners = orders?.owners;
   if (owners === undefined || !owners.isOn || owners.giver === principal) return orders;
   const end = { hlc: Math.min(owners.hlc + 1, MAX_STAMP), isOn: false, reason: "", untilMs: 0, giver: owners.giver };
@@ -65,22 +69,22 @@ export function ordersFor(principal: string, orders: MaintenanceOverrides | unde
 }
 
 /** The overrides that this entry's record carries, given the known ones. An override of another owner has ended if the entry is newer. */
-export function ordersOf(
+export function overridesOf(
   { principal, hlc }: { readonly principal: string; readonly hlc: number },
   orders: MaintenanceOverrides | undefined,
 ): MaintenanceOverrides | undefined {
-  return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? ordersFor(principal, orders) : orders;
+  return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? overridesFor(principal, orders) : orders;
 }
 
 /** Whether `a` has an override that is newer than the corresponding one of `b`. */
-export function hasNewerOrder(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
+export function hasNewerOverride(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
 /** The newest overrides of both. Returns `a` itself if `b` adds nothing. */
-export function newerOrders(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
-  if (!hasNewerOrder(b, a)) return a;
-  if (!hasNewerOrder(a, b)) return b;
+export function newerOverrides(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
+  if (!hasNewerOverride(b, a)) return a;
+  if (!hasNewerOverride(a, b)) return b;
   return { operators: newerOrder(a.operators, b.operators), owners: newerOrder(a.owners, b.owners) };
 }
 
@@ -100,7 +104,7 @@ function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOverride): string 
 }
 
 /** Upper bound of the encoded size of the overrides with their tags. */
-export function roomOrders(orders: MaintenanceOverrides | undefined): number {
+export function overridesRoom(orders: MaintenanceOverrides | undefined): number {
   return orders === undefined ? 0 : roomOrder(orders.operators) + roomOrder(orders.owners);
 }
 
@@ -109,7 +113,7 @@ function roomOrder(order: MaintenanceOverride | undefined): number {
 }
 
 /** Writes the overrides as fields of a record. Returns the offset after them. */
-export function writeOrders(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
+export function writeOverrides(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
   const at = operators === undefined ? start : writeOrder(out, start, RECORD_TAG.order, operators);
   return owners === undefined ? at : writeOrder(out, at, RECORD_TAG.ownerOrder, owners);
 }
@@ -124,7 +128,7 @@ function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, re
 }
 
 /** Reads an override after its tag. Throws `invalid_argument` for an override that no node can have set. */
-export function readOrder(reader: WireReader): MaintenanceOverride {
+export function readOverride(reader: WireReader): MaintenanceOverride {
   let [hlc, on, untilMs, reason, giver] = [0, 0, 0, "", ""];
   const outer = reader.enter();
   while (!reader.isDone()) {

@@ -9,7 +9,7 @@ import type { EntryStamper, StoredEntry } from "../entry/codec.ts";
 import { type EntryBounds, NODES_NAMESPACE } from "../entry/names.ts";
 import { mayHold, type OriginRelation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
-import { hasNewerOrder } from "../record/maintenance.ts";
+import { hasNewerOverride } from "../record/maintenance.ts";
 import { BODY, HEALTH, type KeyText, keyParts, keyText } from "../record/record.ts";
 import {
   entryFields,
@@ -344,7 +344,7 @@ export class FrameReceiver {
   /** This node's own live record of the key, if it does not apply these maintenance overrides yet. */
   #reordered({ key, orders }: StoredRecord): readonly StoredRecord[] {
     const own = this.#replica.own(key);
-    return own?.body === BODY.ENTRY && hasNewerOrder(orders, own.orders) ? [own] : [];
+    return own?.body === BODY.ENTRY && hasNewerOverride(orders, own.orders) ? [own] : [];
   }
 }
 

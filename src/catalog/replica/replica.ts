@@ -8,11 +8,11 @@ import type { Time } from "../../lib/machine.ts";
 import { SCOPE, widest } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
 import type { EntryIndex } from "../query/entry-index.ts";
-import { type MaintenanceOverrides, newerOrders } from "../record/maintenance.ts";
+import { type MaintenanceOverrides, newerOverrides } from "../record/maintenance.ts";
 import { BODY, type CatalogRecord, type KeyText, type OriginStatus } from "../record/record.ts";
 import type { Slab } from "../record/slab.ts";
 import { join, lastTouchOf, leave, type Origin, recordOf, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
-import { CAUSE, type ChangeCause, causeOf } from "../watch/cause.ts";
+import { CAUSE, type ChangeCause, causeOf } from "../watch/change-cause.ts";
 import { ChangeLog } from "./change-log.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
@@ -171,7 +171,7 @@ export class Replica {
   newestOrders(key: KeyText): MaintenanceOverrides | undefined {
     if (!this.hasOrders) return undefined;
     let newest = this.own(key)?.orders;
-    for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);
+    for (const record of this.records(key)) if (isOfKeysCluster(record)) newest = newerOverrides(newest, record.orders);
     return newest;
   }
 

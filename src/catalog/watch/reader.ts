@@ -10,7 +10,7 @@ import { type Origin, type StoredRecord, settledOf } from "../record/stored-reco
 import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { ReaderPosition, ReadSpan } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
-import { type ChangeCause, causeOf } from "./cause.ts";
+import { type ChangeCause, causeOf } from "./change-cause.ts";
 import { type CursorOrigin, portableCursorText, resolverPlace, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 

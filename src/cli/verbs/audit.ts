@@ -33,10 +33,10 @@ const CLOCKS_APART_MS = 60_000;
 /** Close to the longest string of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
-type AuditLog = "access" | "policy";
+type AuditLogKind = "access" | "policy";
 
 /** The logs to read: the log of `--kind`; only the access log if a filter applies only to it; otherwise both. */
-function logsOf(flags: Flags): readonly AuditLog[] {
+function logsOf(flags: Flags): readonly AuditLogKind[] {
   const kind = flags.text("kind");
   const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
   if (kind === "policy" && isAccessOnly)
@@ -63,7 +63,11 @@ function queryOf(flags: Flags) {
 }
 
 /** Requests for the policy log have no namespace and no reason. */
-async function readAuditPage(client: Client, log: AuditLog, request: AuditQuery & { readonly limit: number; readonly pageToken: string }) {
+async function readAuditPage(
+  client: Client,
+  log: AuditLogKind,
+  request: AuditQuery & { readonly limit: number; readonly pageToken: string },
+) {
   const { policyAudit, accessAudit } = PolicyService.method;
   const { namespace: _namespace, reason: _reason, ...ofBoth } = request;
   return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
@@ -103,7 +107,7 @@ function subjectsText(subjects: readonly string[]): string {
 export const policyAudit: VerbFunction = (context) => onePage(context, "policy");
 export const accessAudit: VerbFunction = (context) => onePage(context, "access");
 
-async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<undefined> {
+async function onePage({ flags, out, client }: VerbContext, log: AuditLogKind): Promise<undefined> {
   const query = queryOf(flags);
   const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { ...query, ...at }), 0);
   const { records, nextPageToken } = page;
@@ -170,7 +174,7 @@ interface LogReading {
 
 interface FollowedLogs {
   readonly client: Client;
-  readonly logs: readonly AuditLog[];
+  readonly logs: readonly AuditLogKind[];
   readonly query: AuditQuery;
   readonly note: (text: string) => void;
 }
@@ -182,7 +186,7 @@ interface FollowedLogs {
 class AuditFollower {
   readonly #of: FollowedLogs;
   /** The newest record of each log found by a poll, most recent log first. The hash of a record covers all records before it. */
-  readonly #marks = new Map<AuditLog, readonly AuditRecord[]>();
+  readonly #marks = new Map<AuditLogKind, readonly AuditRecord[]>();
 
   constructor(of: FollowedLogs) {
     this.#of = of;
@@ -196,7 +200,7 @@ class AuditFollower {
 
   /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
-    const looks = new Map<AuditLog, LogReading>();
+    const looks = new Map<AuditLogKind, LogReading>();
     for (const log of this.#of.logs) looks.set(log, await this.#look(log));
     // Set only after all logs were read, so that a failed read loses no records of the logs before it.
     for (const [log, { marks, from }] of looks) {
@@ -207,7 +211,7 @@ class AuditFollower {
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
 
-  async #look(log: AuditLog): Promise<LogReading> {
+  async #look(log: AuditLogKind): Promise<LogReading> {
     const marks = this.#marks.get(log) ?? [];
     const [last] = marks;
     const oldestMs = Math.min(...marks.map(wallMs));

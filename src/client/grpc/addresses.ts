@@ -1,8 +1,8 @@
 /** The addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Candidate } from "../../consumer/endpoint.ts";
-import { isReachable } from "../../consumer/fitness.ts";
-import { rankOf, SELECT_POLICY, tierIn, type ZoneLocality } from "../../consumer/levels.ts";
+import { isReachable } from "../../consumer/health-tiers.ts";
+import { rankOf, SELECT_POLICY, tierIn, type ZoneLocality } from "../../consumer/locality-levels.ts";
 import { preferredTargets } from "../../consumer/targets.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 

@@ -6,7 +6,7 @@
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import { Chooser } from "../../consumer/chooser.ts";
 import { type Candidate, fitnessOf } from "../../consumer/endpoint.ts";
-import { LEVELS, type RankOptions, rankOf, SELECT_POLICY, shareLevels, type ZoneLocality } from "../../consumer/levels.ts";
+import { LEVELS, type RankOptions, rankOf, SELECT_POLICY, shareLevels, type ZoneLocality } from "../../consumer/locality-levels.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { AddressedEntry } from "./addresses.ts";
 

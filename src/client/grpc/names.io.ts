@@ -5,7 +5,7 @@
  */
 
 import { experimental, Metadata, status } from "@grpc/grpc-js";
-import { isDrained } from "../../consumer/fitness.ts";
+import { isDrained } from "../../consumer/health-tiers.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { connect } from "../channel.io.ts";
 import type { Client } from "../client.ts";

@@ -5,7 +5,7 @@ import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js
 import type { Chooser } from "../../consumer/chooser.ts";
 import type { Endpoint } from "../../consumer/endpoint.ts";
 import { hostOf, hostTargets, isCalledAtNode } from "../../consumer/hosting.ts";
-import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/levels.ts";
+import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/locality-levels.ts";
 import { drawTarget } from "../../consumer/targets.ts";
 import type { Time } from "../../lib/machine.ts";
 import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";

@@ -3,8 +3,8 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Chooser } from "../../consumer/chooser.ts";
 import type { Candidate } from "../../consumer/endpoint.ts";
-import { isHosted } from "../../consumer/fitness.ts";
-import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/levels.ts";
+import { isHosted } from "../../consumer/health-tiers.ts";
+import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/locality-levels.ts";
 
 /** An entry as the chooser sees it. */
 export interface LiveEntry extends Candidate {

@@ -4,7 +4,7 @@ import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { isCalledAtNode } from "../../consumer/hosting.ts";
-import type { ZoneLocality } from "../../consumer/levels.ts";
+import type { ZoneLocality } from "../../consumer/locality-levels.ts";
 import type { Time } from "../../lib/machine.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";

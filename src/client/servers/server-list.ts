@@ -5,8 +5,8 @@
  */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { ZoneLocality } from "../../consumer/levels.ts";
-import { UNKNOWN_LOAD } from "../../consumer/load.ts";
+import { UNKNOWN_LOAD } from "../../consumer/load-score.ts";
+import type { ZoneLocality } from "../../consumer/locality-levels.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { parseServer } from "../connect-options.ts";

@@ -4,7 +4,7 @@
  */
 import { type Check, type CheckResults, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
-import { assert, rethrowBroken } from "../../lib/errors.ts";
+import { assert, rethrowInvariant } from "../../lib/errors.ts";
 
 import { DeadlineHeap } from "../../lib/heap.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -14,7 +14,15 @@ import { FairShareLimiter } from "./fair-share-limiter.ts";
 import { type HealthProbe, isName, probeOf } from "./probe.ts";
 import { type SelfPreservationChange, StateChanges } from "./state-changes.ts";
 import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
-import { type AliasTarget, aliasOutcome, statesOf, textOf, type WatchedCheck, WatchedEntries, type WatchedEntry } from "./watched.ts";
+import {
+  type AliasTarget,
+  aliasOutcome,
+  statesOf,
+  textOf,
+  type WatchedCheck,
+  WatchedEntries,
+  type WatchedEntry,
+} from "./watched-checks.ts";
 
 /** Most probes in flight. */
 export const MAX_IN_FLIGHT = 256;
@@ -413,7 +421,7 @@ export class HealthChecks implements EntryObserver {
       try {
         this.#parts.write(entry.key, states, time);
       } catch (error) {
-        rethrowBroken(error);
+        rethrowInvariant(error);
         this.#retryMonoMs = time.monoMs + RETRY_MS;
         return;
       }

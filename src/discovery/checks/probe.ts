@@ -1,7 +1,7 @@
 /** The targets and protocols of probes: what to connect to, and how. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
 import { parseAddress } from "../../lib/addresses.ts";
-import type { WatchedCheck } from "./watched.ts";
+import type { WatchedCheck } from "./watched-checks.ts";
 
 interface ConnectTarget {
   /** A name, or an IPv4 or IPv6 literal. */

@@ -7,7 +7,7 @@ import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
 import { type CheckEvidence, SelfPreservation } from "./self-preservation.ts";
 import type { CheckOutcome } from "./threshold.ts";
-import type { WatchedCheck } from "./watched.ts";
+import type { WatchedCheck } from "./watched-checks.ts";
 
 /** How long a due state change waits for simultaneous ones, in ms. */
 const GATHER_MS = 1000;

@@ -4,13 +4,13 @@
  */
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
-import { type EntryStamper, finishEntry, functionId, type StampedEntry, withCondition } from "../../catalog/entry/codec.ts";
+import { type EntryStamper, finishEntry, functionId, type StampedEntry, withHealthInputs } from "../../catalog/entry/codec.ts";
 import type { HealthInputs } from "../../catalog/entry/edit.ts";
 import { type LoadView, readRegisteredMs } from "../../catalog/entry/view.ts";
 import { KeyShards } from "../../catalog/key-shards.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { type InstanceName, sampleInstances } from "../../catalog/query/instances.ts";
-import { lastingOrder, type MaintenanceOverrides, ordersFor, ordersOf } from "../../catalog/record/maintenance.ts";
+import { lastingOverride, type MaintenanceOverrides, overridesFor, overridesOf } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
@@ -57,7 +57,7 @@ export class EntryPuts {
     const isOwn = isLive && own.principal === caller.principal && this.#isSeen(own);
     this.attach(stamped.key, lease, isLive);
     const { principal } = caller;
-    const orders = ordersFor(principal, this.#replica.newestOrders(stamped.key));
+    const orders = overridesFor(principal, this.#replica.newestOrders(stamped.key));
     const put = this.#asShown(stamped, isLive ? own : undefined, shownOf(orders, principal, time));
     const isSame = isOwn && own.orders === orders && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
     if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal, load: put.load, orders }, time);
@@ -110,12 +110,12 @@ export class EntryPuts {
     const own = this.#replica.own(key);
     if (own === undefined || own.body !== BODY.ENTRY) return;
     const stored = stamper.entryOfStored(this.#bytesOf(own));
-    const orders = given ?? ordersOf(own, this.#replica.newestOrders(key));
+    const orders = given ?? overridesOf(own, this.#replica.newestOrders(key));
     const changed = change(own);
     const stamped =
       changed === undefined && own.orders === undefined && orders === undefined
         ? stored
-        : withCondition(stored, { ...(changed ?? this.#inputsOf(own)), maintenance: shownOf(orders, own.principal, time) });
+        : withHealthInputs(stored, { ...(changed ?? this.#inputsOf(own)), maintenance: shownOf(orders, own.principal, time) });
     this.#stage(stamped, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
   }
 
@@ -128,7 +128,7 @@ export class EntryPuts {
     const hasStates = before !== undefined && before.checks.length > 0;
     if (!hasStates && maintenance === undefined) return stamped;
     const states = hasStates ? carriedStates(checksOf(stamped.content), before) : [];
-    return withCondition(stamped, { reported: stamped.health, states, maintenance });
+    return withHealthInputs(stamped, { reported: stamped.health, states, maintenance });
   }
 
   /** The health inputs of an own record, except its maintenance. HOT: usually reads only two bits. */
@@ -212,7 +212,7 @@ function unchanged(): undefined {
 
 /** The maintenance that an entry shows. Undefined if no override is in force. */
 function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { wallMs }: Time): HealthInputs["maintenance"] {
-  const order = lastingOrder(orders, principal, wallMs);
+  const order = lastingOverride(orders, principal, wallMs);
   if (order === undefined) return undefined;
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }

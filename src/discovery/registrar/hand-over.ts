@@ -15,7 +15,7 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { endsBeforeHlc } from "../../catalog/replica/view.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryRemovals } from "./entry-removals.ts";
@@ -238,7 +238,7 @@ export class HandOver {
     try {
       return stamper.storedAtNode(replica.slab.view(at, sizeBytes), replica.self.nodeId);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       return undefined;
     }
   }

@@ -1,7 +1,7 @@
 /** Load reports of own entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md, Load). */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
-import { hasHighErrorRate, loadScore } from "../../consumer/load.ts";
+import { hasHighErrorRate, loadScore } from "../../consumer/load-score.ts";
 
 /** The report about one entry in a renewal. */
 export interface EntryReport {

@@ -3,7 +3,7 @@
  * carry, and ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a
  * tombstone.
  */
-import { hasNewerOrder, isInForce, type MaintenanceOverrides, ordersOf } from "../../catalog/record/maintenance.ts";
+import { hasNewerOverride, isInForce, type MaintenanceOverrides, overridesOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -157,7 +157,7 @@ export class MaintenanceWriter {
     const { replica, undo, puts } = this.#parts;
     for (const key of this.#adopting) {
       const own = replica.own(key);
-      if (own?.body === BODY.ENTRY && hasNewerOrder(ordersOf(own, replica.newestOrders(key)), own.orders)) {
+      if (own?.body === BODY.ENTRY && hasNewerOverride(overridesOf(own, replica.newestOrders(key)), own.orders)) {
         puts.rewriteWithOverrides(key, time);
         undo.push(() => this.#adopting.add(key));
       }

@@ -9,7 +9,7 @@ import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
 import { entryFields, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { newestHlc } from "./entry-removals.ts";
@@ -116,7 +116,7 @@ function inOwnRegion(entry: Uint8Array, { region, stamper }: JournalRestoreParts
       return stamper.storedInRegion(entry, region);
     } catch (error) {
       // With the longer region name the entry is too large. It keeps its old region until its client registers it again.
-      rethrowBroken(error);
+      rethrowInvariant(error);
     }
   }
   return { stamped, bytes: entry.slice() };

@@ -4,11 +4,11 @@ import { checksOf } from "../../catalog/entry/checks.ts";
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { findRoleNamespace, isOfNodes, type RoleNamespace } from "../../catalog/entry/rules.ts";
-import { hasNewerOrder } from "../../catalog/record/maintenance.ts";
+import { hasNewerOverride } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, isKeyOf, type KeyText, KIND, keyLabel, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { hiddenOrphanOf, isOfKeysCluster, winnerOf } from "../../catalog/replica/view.ts";
-import { CAUSE, causeOf } from "../../catalog/watch/cause.ts";
+import { CAUSE, causeOf } from "../../catalog/watch/change-cause.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { RefusedAct } from "../../policy/audit/record.ts";
 import { type Caller, demandRole, hasRole, isOwnerOf } from "../../policy/identity/caller.ts";
@@ -289,7 +289,7 @@ export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | und
   const own = replica.own(key);
   const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
   const orders = replica.newestOrders(key);
-  return (orders && records.find((record) => !hasNewerOrder(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
+  return (orders && records.find((record) => !hasNewerOverride(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
 }
 
 /** The tombstone of a key that expired for readers. Undefined if the key ended in another way, has an entry, or has a staged record. */

@@ -18,8 +18,8 @@ import type { SourceAge } from "../../summary/held/options.ts";
 import type { HeldSummaries } from "../../summary/held/summaries.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
+import { type ChangeNumber, PolicySwitch, type SwitchObserver } from "../policy-switch-queue.ts";
 import { CatalogReads, type ResolverAnswerLists } from "../reads.ts";
-import { type ChangeNumber, PolicySwitch, type SwitchObserver } from "../switch-queue.ts";
 import { WatchAck } from "../watch-ack.ts";
 
 /** The states of the clusters that summaries are about. */

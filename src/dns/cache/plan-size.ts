@@ -1,7 +1,7 @@
 /** Estimates the memory of a plan, and draws a part of a plan that is too large. */
 
 import type { AnswerPlan } from "../plan/answer.ts";
-import { AnswerDrawer } from "../plan/drawer.ts";
+import { AnswerDrawer } from "../plan/answer-drawer.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, namedHost } from "../records/records.ts";
 

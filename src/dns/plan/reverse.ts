@@ -2,12 +2,12 @@
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { KIND } from "../../catalog/record/record.ts";
-import { isDrained, tierOf } from "../../consumer/fitness.ts";
+import { isDrained, tierOf } from "../../consumer/health-tiers.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type DnsName, formatName, zoneOf } from "../names/names.ts";
+import { withTarget } from "../records/best-entries.ts";
 import type { DnsSettings } from "../records/record.ts";
-import { withTarget } from "../records/shown.ts";
 import { apexSubject, type DnsCatalog, type DnsSubject, findSubject } from "../subject/subject.ts";
 
 /** Maximum number of entries read to decide which names an address resolves to. */

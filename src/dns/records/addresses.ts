@@ -3,9 +3,9 @@ import type { IpAddress } from "../../lib/addresses.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { addressLabel, parseHostName } from "../names/names.ts";
 import type { DnsSubject } from "../subject/subject.ts";
+import { bestEntries, bestTargets } from "./best-entries.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
 import { seconds, setTtlSeconds } from "./record.ts";
-import { bestEntries, bestTargets } from "./shown.ts";
 
 /** Returns the address record of the name of an IP target, for the additional section. */
 export function addressRecord(name: string, address: IpAddress, ttl: number): DnsRecord {

@@ -8,9 +8,9 @@ import { METADATA_KEY } from "../../lib/bounds.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel, formatName, parseHostName } from "../names/names.ts";
 import type { DnsSubject, SubjectTarget } from "../subject/subject.ts";
+import { bestEntries, bestTargets, distanceRank, ownPriority } from "./best-entries.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
-import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
 
 /** The default protocol of HTTPS records, which applies in addition to the listed ones (RFC 9460, 7.1.2 and 9.2). */
 const DEFAULT_ALPN = "http/1.1";

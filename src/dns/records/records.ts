@@ -10,6 +10,7 @@ import { MAX_BROWSED } from "../subject/browsing.ts";
 import type { DnsSubject, SubjectTarget } from "../subject/subject.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
+import { areHostsCut, areTargetsCut, bestTargets, ownPriority, rankOf } from "./best-entries.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
 import { typeBitmap } from "./canonical.ts";
 import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKey, writeSignature } from "./dnssec.ts";
@@ -22,7 +23,6 @@ import {
   type RecordType,
   setTtlSeconds,
 } from "./record.ts";
-import { areHostsCut, areTargetsCut, bestTargets, ownPriority, rankOf } from "./shown.ts";
 import { areTextsCut, textRecords } from "./text.ts";
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {

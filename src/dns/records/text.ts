@@ -2,9 +2,9 @@
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../catalog/entry/view.ts";
 import type { DnsSubject } from "../subject/subject.ts";
+import { areEntriesCut } from "./best-entries.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
-import { areEntriesCut } from "./shown.ts";
 
 /** Maximum number of records per RRset, the same as the maximum number of names in a list. */
 const MAX_TEXTS = 500;

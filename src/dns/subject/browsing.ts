@@ -3,7 +3,7 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
-import { isDrained } from "../../consumer/fitness.ts";
+import { isDrained } from "../../consumer/health-tiers.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 

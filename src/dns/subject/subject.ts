@@ -3,7 +3,7 @@
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type EntryView, portWord, type TargetView, transportOf } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
-import { healthOrder, isDrained } from "../../consumer/fitness.ts";
+import { healthOrder, isDrained } from "../../consumer/health-tiers.ts";
 import { advertisedTargets } from "../../consumer/hosting.ts";
 import { withHosts } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";

@@ -8,8 +8,8 @@ import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
 import { DnsNames } from "../../discovery/dns-names.ts";
+import { isAdmitted } from "../../discovery/policy-switch-queue.ts";
 import { CatalogReads } from "../../discovery/reads.ts";
-import { isAdmitted } from "../../discovery/switch-queue.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 

@@ -3,7 +3,7 @@ import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { ListCursor } from "../../catalog/query/ordered-records.ts";
 import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";
-import { isDrained } from "../../consumer/fitness.ts";
+import { isDrained } from "../../consumer/health-tiers.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
 import type { ListedService, TruncatedList, TtlSource } from "../subject/browsing.ts";
 

@@ -1,7 +1,7 @@
 /** Writes responses from prepared answers (RFC 1035; EDNS, RFC 6891). */
 
 import { RCODE } from "../plan/answer.ts";
-import { AnswerDrawer, type WeightOf } from "../plan/drawer.ts";
+import { AnswerDrawer, type WeightOf } from "../plan/answer-drawer.ts";
 import { RECORDS } from "../records/records.ts";
 import { CLIENT_COOKIE_BYTES, SERVER_COOKIE_BYTES } from "./cookies.ts";
 import { type DnsQuery, HEADER_BYTES, OPTION, TYPE_OPT } from "./dns-query.ts";

@@ -46,7 +46,7 @@ export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefi
 }
 
 /** Whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
-export function isPlainEnough({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
+export function isPlaintextAllowed({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
   return isLoopback || isInsecure;
 }
 
@@ -73,7 +73,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
       reason: "wrong_identity",
       detail: `the peer's certificate is signed by the CA of border ${identity.border}, which is valid for border links only`,
     };
-  if (identity.certificate !== undefined || isPlainEnough(identity, facts.isInsecure)) return undefined;
+  if (identity.certificate !== undefined || isPlaintextAllowed(identity, facts.isInsecure)) return undefined;
   return { reason: "wrong_identity", detail: "a connection from another machine needs a certificate (or this node --insecure)" };
 }
 

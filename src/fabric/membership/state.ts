@@ -4,7 +4,7 @@ import { eventOutput } from "../io-types.ts";
 import type { ForeignPeers } from "../links/foreign-peers.ts";
 import type { HeldInstance, MemberFacts, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 import { BroadcastQueue } from "./broadcast-queue.ts";
-import { IdConflicts, isStartElsewhere, type PendingUpdate } from "./conflicts.ts";
+import { IdConflicts, isStartElsewhere, type PendingUpdate } from "./id-conflicts.ts";
 import { IdentityDispute } from "./identity-dispute.ts";
 import { LocalMember } from "./local-member.ts";
 import {
@@ -17,11 +17,12 @@ import {
   Members,
   mergeVerdict,
 } from "./members.ts";
+
 import type { MembershipOptions } from "./options.ts";
 import type { MembershipOutput, MembershipStateParts } from "./process-instances.ts";
 import { ProcessInstances, startOf, type UnknownInstanceState } from "./process-instances.ts";
 import { LocalHealth, SuspicionTable } from "./suspicion.ts";
-import { isOwnUpdate, isUnauthorizedReport, isWorthMeeting, needsProbe, type UpdateSource } from "./update-authority.ts";
+import { isOwnUpdate, isUnauthorizedReport, needsProbe, shouldContact, type UpdateSource } from "./update-authority.ts";
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
@@ -97,7 +98,7 @@ export class MembershipState {
     const member = this.members.find(received.nodeId)?.update;
     const known = { own: this.self.update, member };
     if (isUnauthorizedReport(received, sender, known)) {
-      if (isWorthMeeting(received, known) && this.toContact.length < MAX_TO_CONTACT) this.toContact.push(received);
+      if (shouldContact(received, known) && this.toContact.length < MAX_TO_CONTACT) this.toContact.push(received);
       return "border";
     }
     if (isOfSelf) return undefined;

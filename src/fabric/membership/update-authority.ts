@@ -35,7 +35,7 @@ export function isUnauthorizedReport(update: MemberUpdate, sender: UpdateSource,
 }
 
 /** Whether to contact a node directly that no node of this cluster has reported yet. */
-export function isWorthMeeting(update: MemberUpdate, { own, member }: KnownMembers): boolean {
+export function shouldContact(update: MemberUpdate, { own, member }: KnownMembers): boolean {
   return member === undefined && update.nodeId !== own.nodeId && update.clusterId === own.clusterId && isListed(update.status);
 }
 

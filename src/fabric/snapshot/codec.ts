@@ -5,9 +5,18 @@ import { isSeq } from "../../catalog/record/codec.ts";
 import type { OriginStatus } from "../../catalog/record/record.ts";
 import { bytesOfKeys, keysOfBytes, type LostKeys } from "../../catalog/replica/lost-keys.ts";
 import type { LostOrigin } from "../../catalog/replica/lost-origins.ts";
-import { blockOf, type FileBlock, type FileOwner, jsonBytes, objectOf, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import {
+  blockOf,
+  type FileBlock,
+  type FileOwner,
+  jsonBytes,
+  malformedFile,
+  objectOf,
+  ownerFault,
+  readBlock,
+} from "../../lib/file-blocks.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import type { AcceptedInstance } from "../membership/process-instances.ts";
 import { MAX_AGES, type SourceAge } from "../summaries/ages.ts";
@@ -94,9 +103,9 @@ export function readLostKeys({ payload }: FileBlock): { readonly id: string; rea
   const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
   const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
   if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
-    throw odd("whose keys they are", { nodeId, generation, through });
+    throw malformedFile("whose keys they are", { nodeId, generation, through });
   const keys = keysOfBytes(payload.subarray(at), through);
-  if (keys === undefined) throw odd(`the keys of ${nodeId}`, payload.length);
+  if (keys === undefined) throw malformedFile(`the keys of ${nodeId}`, payload.length);
   return { id: `${nodeId}/${generation}`, keys };
 }
 
@@ -108,11 +117,11 @@ export function headerFault(block: FileBlock, self: FileOwner): string {
 /** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
 export function readHeader({ payload }: FileBlock): SnapshotHeader {
   const { nodeId, clusterId, savedWallMs, forgotten, lost, starts, sourceAges } = objectOf(payload);
-  if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
-  if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
-  if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
-  if (!Array.isArray(starts) || !starts.every(isStart)) throw odd("which starts were accepted", starts);
-  if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw odd("when sources were heard of", sourceAges);
+  if (typeof nodeId !== "string" || typeof clusterId !== "string") throw malformedFile("whose it is", { nodeId, clusterId });
+  if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw malformedFile("which origins are forgotten", forgotten);
+  if (!Array.isArray(lost) || !lost.every(isLost)) throw malformedFile("which origins are lost", lost);
+  if (!Array.isArray(starts) || !starts.every(isStart)) throw malformedFile("which starts were accepted", starts);
+  if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw malformedFile("when sources were heard of", sourceAges);
   const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
   return {
     nodeId,
@@ -138,10 +147,10 @@ export function readOrigin({ payload }: FileBlock): OriginBlock | undefined {
     isPartial = false,
     isAtHome = false,
   } = objectOf(payload);
-  if (!isId(nodeId) || typeof generation !== "number") throw odd("which origin it is", { nodeId, generation });
-  if (!isPlace(clusterId) || !isPlace(region)) throw odd(`where ${nodeId} is at home`, { clusterId, region });
+  if (!isId(nodeId) || typeof generation !== "number") throw malformedFile("which origin it is", { nodeId, generation });
+  if (!isPlace(clusterId) || !isPlace(region)) throw malformedFile(`where ${nodeId} is at home`, { clusterId, region });
   if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")
-    throw odd(`how ${nodeId} stands`, life);
+    throw malformedFile(`how ${nodeId} stands`, life);
   if (!isSeq(generation)) return undefined;
   return {
     nodeId,

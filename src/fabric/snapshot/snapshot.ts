@@ -11,8 +11,8 @@ import type { LostKeys } from "../../catalog/replica/lost-keys.ts";
 import { applyMarks } from "../../catalog/replica/lost-marks.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { endsBeforeHlc } from "../../catalog/replica/view.ts";
-import { blockOf, readBlock } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { blockOf, readBlock } from "../../lib/file-blocks.ts";
 import type { Time } from "../../lib/machine.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
 import {

@@ -5,7 +5,7 @@ import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ClientConnection, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import { isPlainEnough } from "../links/peer-auth.ts";
+import { isPlaintextAllowed } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import type { BorderAuthority } from "./border-gate.ts";
 import { DialError, isRefusal } from "./call-failure.ts";
@@ -75,7 +75,7 @@ export function dial(options: FabricDialOptions): PendingDial {
       isConnected = true;
       const identity = peerIdentityOf(socket, options.tls?.trustDomain, options.tls?.border?.authority);
       if ("refused" in identity) return fail(identity.refused, true);
-      if (options.tls === undefined && !isPlainEnough(identity, options.isInsecure))
+      if (options.tls === undefined && !isPlaintextAllowed(identity, options.isInsecure))
         return fail("another machine is talked to with certificates only", true);
       const connection = new ClientConnection(socket, { authority: "fabric", scheme: "http", ...options.connection });
       const ready = () => {

@@ -10,7 +10,7 @@ import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 import { stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
-import { isPlainEnough, nodeOfCertificate, tokenToShow } from "../links/peer-auth.ts";
+import { isPlaintextAllowed, nodeOfCertificate, tokenToShow } from "../links/peer-auth.ts";
 import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
 import type { FabricCallRequest, FabricCallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/messages.ts";
@@ -51,7 +51,7 @@ export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" 
 
 /** Binds and serves. Rejects with a message for people when it cannot, or must not. */
 export async function openFabricTransport(options: TransportOptions, events: TransportEvents): Promise<FabricTransport> {
-  if (options.tls === undefined && !isPlainEnough({ isLoopback: isLoopbackHost(options.host) }, options.isInsecure))
+  if (options.tls === undefined && !isPlaintextAllowed({ isLoopback: isLoopbackHost(options.host) }, options.isInsecure))
     throw new Error(
       `on ${options.host} the fabric listener would take anybody's word: configure its certificates, or, where the network itself is trusted, pass --insecure`,
     );

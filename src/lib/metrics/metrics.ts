@@ -232,9 +232,9 @@ type NamesOf<T extends MetricType> = { [N in MetricName]: Rows[N]["type"] extend
 export type CounterName = NamesOf<"counter">;
 export type GaugeName = NamesOf<"gauge">;
 export type HistogramName = NamesOf<"histogram">;
-type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
+type LabelValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
 /** All labels of a metric, with the values that its row allows. */
-export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
+export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: LabelValueOf<Rows[N]["labels"][L]> };
 
 /** The value for one set of labels. Frequent callers keep the object. */
 export class MetricSeries {

@@ -6,7 +6,7 @@ import type { StartProbe } from "../../discovery/checks/checks.ts";
 import { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
 import { DOUBT_MS } from "../../discovery/checks/self-preservation.ts";
 import { failed } from "../../discovery/checks/threshold.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { NodeComponent } from "../components.io.ts";
 import type { NodeNotice } from "../core-io.ts";
@@ -57,7 +57,7 @@ async function run({ id, probe }: StartProbe, driver: ChecksCore["driver"], prob
   try {
     outcome = await prober.probe(probe, { id, onResolved: () => driver.input({ kind: "resolved", id }) });
   } catch (error) {
-    rethrowBroken(error);
+    rethrowInvariant(error);
     log.error({ err: error, kind: probe.kind }, "probe failed");
   }
   driver.input({ kind: "probed", id, outcome });

@@ -7,6 +7,8 @@ import { connect, isIP, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { FAILURE } from "../../catalog/entry/checks.ts";
+import { type HealthProbe, isName } from "../../discovery/checks/probe.ts";
+import type { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
 import {
   HEALTH_CHECK_PATH,
   healthOutcome,
@@ -14,14 +16,12 @@ import {
   httpRequest,
   MAX_ANSWER_BYTES,
   StatusReader,
-} from "../../discovery/checks/dialogue.ts";
-import { type HealthProbe, isName } from "../../discovery/checks/probe.ts";
-import type { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
+} from "../../discovery/checks/probe-protocols.ts";
 import { type CheckOutcome, failed, PASSED } from "../../discovery/checks/threshold.ts";
 import { ClientConnection, type ClientLimits } from "../../grpc/client/connection.io.ts";
 import { callUnary } from "../../grpc/client/unary.ts";
 import { hostPort } from "../../lib/addresses.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
@@ -131,7 +131,7 @@ export class Prober {
       const addresses = await this.#addresses(probe.host, attempt);
       return await converse(probe, await connected(addresses, probe.port, attempt), attempt);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       if (error instanceof ProbeFailedError) return error.outcome;
       throw error;
     }
@@ -150,7 +150,7 @@ export class Prober {
     try {
       return await this.#resolve(host);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       return [];
     } finally {
       attempt.onResolved();

@@ -13,7 +13,7 @@ import type { Rng } from "../../lib/rng.ts";
 import { peerAuthSettings } from "../fabric/options.ts";
 import { hasSeeds, type RestoredRooms } from "./rooms.ts";
 import type { SnapshotScheduleOptions } from "./snapshots.ts";
-import { asOfMonoMs, resumeLives, type WarmStart } from "./warm-start.ts";
+import { asOfMonoMs, resumeOrigins, type WarmStart } from "./warm-start.ts";
 import { instanceOfNode, type NamedInstance } from "./write-eligibility.ts";
 
 export interface JoiningParts {
@@ -68,7 +68,7 @@ export function joinOthers(
     acceptedStarts: warm?.starts,
     remembered,
   });
-  if (warm !== undefined) resumeLives(fabric, warm, options.readiness.joinTimeoutMs, time);
+  if (warm !== undefined) resumeOrigins(fabric, warm, options.readiness.joinTimeoutMs, time);
   machine.join({ fabric, facts, superseded: warm?.superseded ?? [], snapshots });
   return fabric;
 }

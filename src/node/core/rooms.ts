@@ -16,7 +16,7 @@ import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
 import { type AliasKey, HealthChecks } from "../../discovery/checks/checks.ts";
 import { ProbeAllowList } from "../../discovery/checks/probe-allow-list.ts";
-import { type AliasTarget, entryOwner } from "../../discovery/checks/watched.ts";
+import { type AliasTarget, entryOwner } from "../../discovery/checks/watched-checks.ts";
 import { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
 import { JournalRestore, restoreLeases } from "../../discovery/registrar/restore.ts";

@@ -4,7 +4,7 @@
  */
 import type { MemberRoster } from "../../fabric/data-freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
-import type { FileOwner } from "../../lib/blocks.ts";
+import type { FileOwner } from "../../lib/file-blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 

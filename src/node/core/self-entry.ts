@@ -1,7 +1,7 @@
 /** What a node publishes of itself: its NODE entry, which nobody else may write, and at an interval how busy it is. */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart, OwnEntry } from "../core-io.ts";
 
@@ -69,7 +69,7 @@ export class SelfEntry implements NodePart {
     try {
       work();
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       out.push({ kind: "selfRefused", error });
     }
   }

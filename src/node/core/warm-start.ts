@@ -58,7 +58,7 @@ export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time)
 }
 
 /** Nodes that were away count as away since then. All others are presumed to be there for the time that joining has. */
-export function resumeLives(
+export function resumeOrigins(
   { lifecycle }: Fabric,
   { absentWallMs, over }: WarmStart,
   joinTimeoutMs: number,

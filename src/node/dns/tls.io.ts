@@ -6,7 +6,7 @@ import type { DnsGatewayOptions } from "../../dns/server/server.io.ts";
 import { type ListenerTlsFiles, openFileAcceptor } from "../../grpc/server/tls-files.io.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { ListeningPort } from "../../lib/shared-port.io.ts";
-import { meetPeer } from "../../server/peer.io.ts";
+import { identifyPeer } from "../../server/peer.io.ts";
 
 const DOT = "dot";
 
@@ -44,7 +44,7 @@ export function dnsTls(
       protocols: [DOT],
       // As many may be in their handshakes as are answered. The gateway bounds those that are.
       maxConnections: 2 * maxConnections,
-      onConnection: (socket) => accept(socket, { ...meetPeer(socket, socket), mayTransfer: mayTransfer(socket) }),
+      onConnection: (socket) => accept(socket, { ...identifyPeer(socket, socket), mayTransfer: mayTransfer(socket) }),
       onDrop: () => dropped("overload"),
       onHandshakeFailed: () => dropped("handshake"),
       onError: (error) => log.warn({ listener: "dot", err: error }, "accepting failed"),

@@ -6,7 +6,7 @@ import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
 import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { NodeComponent } from "../components.io.ts";
@@ -140,7 +140,7 @@ async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }
   try {
     await members.write(bytes);
   } catch (error) {
-    rethrowBroken(error);
+    rethrowInvariant(error);
     log.error({ err: error }, "the members of the cluster are not written down, trying again");
     isKept = false;
   }

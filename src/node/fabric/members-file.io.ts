@@ -6,8 +6,8 @@ import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
 import { MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
 import { readRosterFile } from "../../fabric/snapshot/codec.ts";
-import type { FileOwner } from "../../lib/blocks.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { rethrowInvariant } from "../../lib/errors.ts";
+import type { FileOwner } from "../../lib/file-blocks.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import { writeSnapshotFile } from "../../store/snapshot-file.io.ts";
@@ -49,7 +49,7 @@ export class MembersFile {
     try {
       return readRosterFile(readFileSync(this.#path), self, MEMBERSHIP_FIXED.maxMembers);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
       if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "the members that were there before the start are not known");
       return [];

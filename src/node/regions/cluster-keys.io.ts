@@ -29,7 +29,7 @@ export function holdsSummaries({ summary, fabric }: Settings): boolean {
 }
 
 /** Throws with a message for the operator, a line for each fault, when the key file or a row of keys is not as it should be. */
-export function openSeals(settings: Settings, log: Log): NodeClusterKeys {
+export function openClusterKeys(settings: Settings, log: Log): NodeClusterKeys {
   const { clusterId, region } = settings.node;
   const { signingKeyFile } = settings.summary;
   const faults = keyFaults(settings);

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { SummaryParts } from "../../fabric/summaries/channel.ts";
 import { type RestoreParts, restoreSummaries } from "../../fabric/summaries/snapshot.ts";
-import { InvariantError, rethrowBroken } from "../../lib/errors.ts";
+import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
@@ -51,7 +51,7 @@ export class SummariesFile {
     } catch (error) {
       // A bug stopped the restoring half way. No node goes on with half of it, and the next start must not meet the bug again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(path);
-      rethrowBroken(error);
+      rethrowInvariant(error);
       await this.#setAside(path, error instanceof Error ? error.message : String(error));
     }
   }
@@ -78,7 +78,7 @@ export class SummariesFile {
         this.#log.warn({ maxBytes: this.#maxBytes }, "the summaries that this node holds are not written down: they are too large");
       this.#log.debug({ sizeBytes, tookMs: Math.round(this.#now().monoMs - monoMs) }, "summaries written down");
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       this.#log.warn({ err: error, path: this.#path }, "the summaries that this node holds are not written down");
     }
   }
@@ -88,7 +88,7 @@ export class SummariesFile {
     try {
       await setAsideSnapshotFile(path);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       this.#log.warn({ err: error, path }, "the summaries on disk cannot be set aside");
     }
   }

@@ -1,6 +1,6 @@
 /** The copy on disk of what a resolver holds (semantics.md, Resolver 18). It is read before anything is followed, and written from time to time. */
 import { join } from "node:path";
-import { InvariantError, rethrowBroken } from "../../lib/errors.ts";
+import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
@@ -68,7 +68,7 @@ export class CacheFile {
     } catch (error) {
       // A bug stopped the restoring half way. The next start must not meet it again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
-      rethrowBroken(error);
+      rethrowInvariant(error);
       this.#ignored(error instanceof Error ? error.message : String(error));
     }
   }
@@ -108,7 +108,7 @@ export class CacheFile {
       this.#warnedMonoMs = undefined;
       log.info({ path: this.#path }, "there is a copy on disk again of what this resolver holds");
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       this.#warn({ err: error, path: this.#path }, "no copy on disk of what this resolver holds");
     }
   }

@@ -1,7 +1,7 @@
 /** Runs the machine of a resolver on clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { QueriedName } from "../../catalog/query/instances.ts";
-import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
@@ -253,7 +253,7 @@ export class ResolverDriver {
 
 /** A call fails with a WaymarkError, or it is a bug. */
 function refusalIn(thrown: unknown): WaymarkError {
-  rethrowBroken(thrown);
+  rethrowInvariant(thrown);
   if (thrown instanceof WaymarkError) return thrown;
   throw thrown;
 }

@@ -29,7 +29,7 @@ import type { ServiceDefinition } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
 import type { NodeComponent } from "../components.io.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
-import { openSeals } from "../regions/cluster-keys.io.ts";
+import { openClusterKeys } from "../regions/cluster-keys.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./credentials.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
@@ -218,7 +218,7 @@ export class ResolverCore implements NodeComponent {
   #followed(settings: NodeOptions["settings"], own: { readonly nodeId: string; readonly generation: number }, log: Log) {
     const options = followedSummariesOf(settings, own);
     if (options === undefined) return undefined;
-    const keys = followedKeysOf(settings, () => openSeals(settings, log.child("summary")).keys);
+    const keys = followedKeysOf(settings, () => openClusterKeys(settings, log.child("summary")).keys);
     return { options, keys, onAgain: () => this.#readersOfSummaries?.kick() };
   }
 

@@ -17,7 +17,7 @@ import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
-import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
+import type { WatchRefusal } from "../../resolver/watching/prefix-refusals.ts";
 
 /** What to follow at a server, and from where. */
 export interface WatchTarget {

@@ -8,7 +8,7 @@ import type { PendingConnection } from "../../grpc/client/pool.io.ts";
 import type { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { type StallAwareTimeout, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
+import type { WatchRefusal } from "../../resolver/watching/prefix-refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {

@@ -8,7 +8,7 @@ import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
-import { assert, rethrowBroken } from "../../lib/errors.ts";
+import { assert, rethrowInvariant } from "../../lib/errors.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
 import type { CounterName, GaugeName, Metrics } from "../../lib/metrics/metrics.ts";
 import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
@@ -442,7 +442,7 @@ export class WorkerPool {
     const service = this.#options.services.find(({ desc }) => desc.typeName === call.service);
     const method = service?.desc.methods.find(({ name }) => name === call.method);
     const isRead = method !== undefined && changesNothing(method);
-    if (!isRead) queueMicrotask(() => rethrowBroken(fault));
+    if (!isRead) queueMicrotask(() => rethrowInvariant(fault));
   }
 
   // ---- workers that end ----

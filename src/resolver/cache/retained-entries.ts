@@ -8,7 +8,7 @@ import { instanceCount } from "../../catalog/query/instances.ts";
 import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, keyParts, nameOfKey } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
-import { CAUSE, type ChangeCause } from "../../catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../catalog/watch/change-cause.ts";
 import { type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { WatchedChanges } from "../watching/watched-catalog.ts";

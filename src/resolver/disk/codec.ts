@@ -5,7 +5,7 @@
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { ACTION } from "../../catalog/watch/reader.ts";
-import { blockOf, type FileBlock, type FileOwner, isObject, jsonBytes, objectOf, odd } from "../../lib/blocks.ts";
+import { blockOf, type FileBlock, type FileOwner, isObject, jsonBytes, malformedFile, objectOf } from "../../lib/file-blocks.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import {
   closeLength,
@@ -107,10 +107,10 @@ export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uin
 export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedRetention, "endsWallMs">)[] {
   const reader = new WireReader(payload);
   const count = reader.varint();
-  if (count > payload.length) throw odd("how many entries are held", count);
+  if (count > payload.length) throw malformedFile("how many entries are held", count);
   const ends = Array.from({ length: count }, () => reader.varint());
   const { deltas } = readWatchMessage(payload.subarray(reader.at));
-  if (deltas.length !== count) throw odd("how many entries are held", count);
+  if (deltas.length !== count) throw malformedFile("how many entries are held", count);
   return deltas.map((delta, i) => ({ ...delta, endsWallMs: ends[i] ?? 0 }));
 }
 
@@ -128,24 +128,25 @@ function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
 
 /** Throws `invalid_argument` on what no version writes. */
 export function readState({ payload }: FileBlock): CopyState {
-  if (payload.length > MAX_STATE_BYTES) throw odd("its state", payload.length);
+  if (payload.length > MAX_STATE_BYTES) throw malformedFile("its state", payload.length);
   const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released = [], policy } = objectOf(payload);
-  if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS)) throw odd("when it was saved", savedWallMs);
-  if (ageMs !== undefined && (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs <= MAX_WALL_MS))) throw odd("its age", ageMs);
-  if (!isListOf(prefixes, MAX_PREFIXES, isPrefix)) throw odd("what it holds whole", prefixes);
-  if (!isListOf(unconfigured, MAX_PREFIXES, isPrefix)) throw odd("what of it nobody configured", unconfigured);
-  if (!isListOf(doubted, MAX_LISTED, isText)) throw odd("which keys came after its place", doubted);
-  if (!isListOf(gone, MAX_LISTED, isText)) throw odd("which keys are gone", gone);
-  if (!isListOf(released, MAX_LISTED, isText)) throw odd("which keys are held no longer", released);
+  if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS))
+    throw malformedFile("when it was saved", savedWallMs);
+  if (ageMs !== undefined && (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs <= MAX_WALL_MS))) throw malformedFile("its age", ageMs);
+  if (!isListOf(prefixes, MAX_PREFIXES, isPrefix)) throw malformedFile("what it holds whole", prefixes);
+  if (!isListOf(unconfigured, MAX_PREFIXES, isPrefix)) throw malformedFile("what of it nobody configured", unconfigured);
+  if (!isListOf(doubted, MAX_LISTED, isText)) throw malformedFile("which keys came after its place", doubted);
+  if (!isListOf(gone, MAX_LISTED, isText)) throw malformedFile("which keys are gone", gone);
+  if (!isListOf(released, MAX_LISTED, isText)) throw malformedFile("which keys are held no longer", released);
   return { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released, policy: readPolicyState(policy) };
 }
 
 function readPolicyState(value: unknown): CopyState["policy"] {
-  if (!isObject(value)) throw odd("how the policy stands", value);
+  if (!isObject(value)) throw malformedFile("how the policy stands", value);
   const { isAwaited, lacking, seen } = value;
-  if (typeof isAwaited !== "boolean") throw odd("whether a policy is awaited", isAwaited);
-  if (lacking !== undefined && !isEpoch(lacking)) throw odd("which policy is lacking", lacking);
-  if (!isListOf(seen, MAX_EPOCHS, isEpoch)) throw odd("which policies it has seen", seen);
+  if (typeof isAwaited !== "boolean") throw malformedFile("whether a policy is awaited", isAwaited);
+  if (lacking !== undefined && !isEpoch(lacking)) throw malformedFile("which policy is lacking", lacking);
+  if (!isListOf(seen, MAX_EPOCHS, isEpoch)) throw malformedFile("which policies it has seen", seen);
   return { isAwaited, lacking, seen };
 }
 

@@ -7,14 +7,14 @@ import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { parseCursor } from "../../catalog/watch/cursor.ts";
-import { blockOf, type FileBlock, type FileOwner, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { blockOf, type FileBlock, type FileOwner, malformedFile, ownerFault, readBlock } from "../../lib/file-blocks.ts";
 import type { Time } from "../../lib/machine.ts";
 import { hasErrors, validate } from "../../policy/set/validation.ts";
 import { decodeVersion, encodeVersion } from "../../policy/versions/codec.ts";
 import type { PolicyVersion } from "../../policy/versions/version.ts";
 import type { RetainedEntries } from "../cache/retained-entries.ts";
-import type { WatchMessage } from "../codec.ts";
+import type { UpstreamWatchMessage } from "../codec.ts";
 import type { WatchedPolicy } from "../policy/watched-policy.ts";
 import type { UpstreamFreshness } from "../upstream-freshness.ts";
 import type { UpstreamWatches } from "../watching/upstream-watches.ts";
@@ -174,7 +174,7 @@ function listed(keys: Iterable<string>): readonly string[] | undefined {
 export interface DiskCopy {
   readonly state: CopyState;
   readonly versions: readonly { readonly version: PolicyVersion; readonly sizeBytes: number }[];
-  readonly place: WatchMessage["place"];
+  readonly place: UpstreamWatchMessage["place"];
   /** Messages of a watch. */
   readonly entries: readonly Uint8Array[];
   /** Payloads of blocks of held entries. */
@@ -187,7 +187,7 @@ interface CopyReading {
   readonly versions: { readonly version: PolicyVersion; readonly sizeBytes: number }[];
   readonly entries: Uint8Array[];
   readonly held: Uint8Array[];
-  place: WatchMessage["place"];
+  place: UpstreamWatchMessage["place"];
   state: CopyState | undefined;
 }
 
@@ -222,16 +222,16 @@ function headerFault(block: FileBlock, self: FileOwner): string {
 function take(reading: CopyReading, block: FileBlock): void {
   const { kind, payload } = block;
   if (kind === COPY_KIND.ENTRIES || kind === COPY_KIND.HELD) {
-    if (payload.length > MAX_ENTRIES_BYTES) throw odd("entries", payload.length);
+    if (payload.length > MAX_ENTRIES_BYTES) throw malformedFile("entries", payload.length);
     (kind === COPY_KIND.HELD ? reading.held : reading.entries).push(payload);
   } else if (kind === COPY_KIND.POLICY) {
-    if (reading.versions.length >= MAX_VERSIONS || payload.length > MAX_VERSION_BYTES) throw odd("the policy", payload.length);
+    if (reading.versions.length >= MAX_VERSIONS || payload.length > MAX_VERSION_BYTES) throw malformedFile("the policy", payload.length);
     reading.versions.push({ version: policyVersion(payload), sizeBytes: payload.length });
   } else if (kind === COPY_KIND.PLACE) {
-    if (payload.length > MAX_STATE_BYTES) throw odd("its place", payload.length);
+    if (payload.length > MAX_STATE_BYTES) throw malformedFile("its place", payload.length);
     const text = DECODER.decode(payload);
     const cursor = parseCursor(text);
-    if (cursor.kind !== "portable") throw odd("its place", text);
+    if (cursor.kind !== "portable") throw malformedFile("its place", text);
     reading.place = { text, cursor };
   } else if (kind === COPY_KIND.STATE) reading.state = readState(block);
 }

@@ -2,10 +2,10 @@
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
-import type { FileOwner } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { FileOwner } from "../../lib/file-blocks.ts";
 import type { Time } from "../../lib/machine.ts";
-import { readWatchMessage, type WatchMessage } from "../codec.ts";
+import { readWatchMessage, type UpstreamWatchMessage } from "../codec.ts";
 import type { WatchedPolicy } from "../policy/watched-policy.ts";
 import type { UpstreamFreshness } from "../upstream-freshness.ts";
 import type { WatchBookmarks } from "../watching/bookmarks.ts";
@@ -14,7 +14,7 @@ import type { WatchSelection } from "../watching/watch-selection.ts";
 import { UpstreamWatch } from "../watching/watched-catalog.ts";
 import type { CopyState } from "./codec.ts";
 import { type DiskCopy, readCopy } from "./disk-copy.ts";
-import { checkCount, type RestoreTarget, restoreHolds } from "./retained-copy.ts";
+import { checkCount, type RestoreTarget, restoreRetained } from "./retained-copy.ts";
 
 /** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
 export type RestoredCopy =
@@ -38,7 +38,7 @@ interface EntriesParts extends RestoreTarget {
 const EVERYTHING = new NamespacePrefixes([""]);
 const NOTHING = new NamespacePrefixes([]);
 /** A message that is no part of a snapshot, and no place. */
-const CHANGES: Omit<WatchMessage, "deltas"> = {
+const CHANGES: Omit<UpstreamWatchMessage, "deltas"> = {
   snapshot: SNAPSHOT.NONE,
   replaces: [],
   place: undefined,
@@ -97,7 +97,7 @@ function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Gener
   try {
     yield* takeEntries(entries, parts, time);
     if (state.gone.length > 0) followed.forget(new Set(state.gone), time);
-    yield* restoreHolds(copy, parts, time);
+    yield* restoreRetained(copy, parts, time);
   } catch (error) {
     followed.drop(EVERYTHING, NOTHING, time);
     throw error;

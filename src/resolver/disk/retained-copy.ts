@@ -5,7 +5,7 @@ import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { odd } from "../../lib/blocks.ts";
+import { malformedFile } from "../../lib/file-blocks.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { RestoredEntry, RetainedEntries } from "../cache/retained-entries.ts";
@@ -91,7 +91,7 @@ export interface RestoreTarget {
 
 /** Throws `invalid_argument` for more entries than a copy of what may be here can have. */
 export function checkCount(count: number, maxEntries: number): void {
-  if (count > maxEntries * TIMES + MORE) throw odd("entries", count);
+  if (count > maxEntries * TIMES + MORE) throw malformedFile("entries", count);
 }
 
 /** An entry that a copy held, and for how long it is to be held from now on. */
@@ -104,7 +104,7 @@ interface RestoredRetention {
  * Holds what a copy held, unless it is followed by now. To be called when the entries of the copy are here. Throws `invalid_argument` for what no version
  * writes, before anything is held; what is too much for this resolver is not held, and counted.
  */
-export function* restoreHolds(copy: RetainedInCopy, parts: RestoreTarget, time: Time): Generator<void> {
+export function* restoreRetained(copy: RetainedInCopy, parts: RestoreTarget, time: Time): Generator<void> {
   const { held, fits } = parts;
   const holds = yield* readHolds(copy, parts, time);
   const inOrder = [...holds.values()].toSorted((a, b) => a.leftMs - b.leftMs);

@@ -8,7 +8,7 @@ import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import { DigestSum, type ViewDigest } from "../../catalog/replica/namespace-digest.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
-import type { WatchDelta, WatchMessage } from "../codec.ts";
+import type { UpstreamWatchMessage, WatchDelta } from "../codec.ts";
 
 export interface DigestCheckStart {
   readonly prefix: string;
@@ -49,7 +49,7 @@ export class DigestCheck {
   }
 
   /** A message of the watch. Undefined: more is to come. Throws `invalid_argument` for what no server of ours can have sent. */
-  hear({ deltas, snapshot, place, policyEpoch, digest }: WatchMessage): DigestVerdict | undefined {
+  hear({ deltas, snapshot, place, policyEpoch, digest }: UpstreamWatchMessage): DigestVerdict | undefined {
     if (snapshot !== SNAPSHOT.NONE || policyEpoch !== this.#start.policyEpoch) return "unknown";
     for (const delta of deltas)
       this.#told.set(this.#keyOf(delta), "entry" in delta.change ? `${delta.nodeId}/${delta.generation}/${delta.seq}` : undefined);

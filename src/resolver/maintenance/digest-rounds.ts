@@ -9,7 +9,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { WatchReader } from "../../catalog/watch/reader.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
-import type { WatchMessage } from "../codec.ts";
+import type { UpstreamWatchMessage } from "../codec.ts";
 import type { WatchBookmarks } from "../watching/bookmarks.ts";
 import type { StreamNumber, UpstreamWatches, WatchOrders } from "../watching/upstream-watches.ts";
 import type { WatchedCatalog } from "../watching/watched-catalog.ts";
@@ -90,7 +90,7 @@ export class DigestRounds {
    * A message of a stream. Undefined: it is none of these. Otherwise the prefixes that are to be fetched whole. Throws `invalid_argument` for what no server of ours
    * can have sent.
    */
-  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
+  hear(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
     const running = this.#running;
     if (running?.stream !== stream) return undefined;
     const verdict = running.check.hear(message);

@@ -8,9 +8,9 @@ import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { assert } from "../../lib/errors.ts";
 
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { WatchMessage } from "../codec.ts";
+import type { UpstreamWatchMessage } from "../codec.ts";
 import { earlierOf, type WatchBookmarks } from "./bookmarks.ts";
-import { WatchPace } from "./pace.ts";
+import { WatchPace } from "./watch-pace.ts";
 import { UpstreamWatch, type WatchedCatalog } from "./watched-catalog.ts";
 
 /** A stream of an upstream, by its number: streams that were closed may still say something. */
@@ -145,7 +145,7 @@ export class UpstreamWatches {
   }
 
   /** The place up to which everything is held that is followed. Undefined while there is none, or not at the upstream that is used now. */
-  get place(): WatchMessage["place"] {
+  get place(): UpstreamWatchMessage["place"] {
     const watch = this.#extra === undefined ? this.#main?.watch : undefined;
     return watch?.isPlaced === true && watch.staged === undefined ? watch.place : undefined;
   }
@@ -238,7 +238,7 @@ export class UpstreamWatches {
    * An upstream sent a message. Returns whether it was of a watch that is open. Throws `invalid_argument` for a message that no server of ours can have sent:
    * the stream is then to be told as ended.
    */
-  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): boolean {
+  hear(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): boolean {
     const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
     if (open === undefined) return false;
     if (message.snapshot === SNAPSHOT.BEGIN) this.#countSnapshot(open, message);
@@ -339,7 +339,7 @@ export class UpstreamWatches {
     this.#bookmarks.setWhole(this.#extra === undefined);
   }
 
-  #countSnapshot({ watch }: OpenWatch, { replaces }: WatchMessage): void {
+  #countSnapshot({ watch }: OpenWatch, { replaces }: UpstreamWatchMessage): void {
     if (replaces.length > 0) this.#onSnapshot("policy", replaces);
     else if (watch.isComplete && !this.#isAnew) this.#onSnapshot("gap", watch.prefixes.list);
   }

@@ -13,14 +13,14 @@ import { entryFields, type Origin, StoredRecord } from "../../catalog/record/sto
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import type { EntryReader } from "../../catalog/replica/frames.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { CAUSE, type ChangeCause } from "../../catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../catalog/watch/change-cause.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { CacheWeight } from "../cache/bounded-cache.ts";
-import type { WatchDelta, WatchMessage } from "../codec.ts";
+import type { UpstreamWatchMessage, WatchDelta } from "../codec.ts";
 import type { WatchBookmarks } from "./bookmarks.ts";
 
 const NOTHING = new NamespacePrefixes([]);
@@ -52,7 +52,7 @@ export class UpstreamWatch {
   staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
   readonly doubts: UnconfirmedKeys;
   /** The place from which the next upstream goes on. Undefined for a snapshot. */
-  place: WatchMessage["place"];
+  place: UpstreamWatchMessage["place"];
   /** Whether `place` is of the upstream that is followed now. */
   isPlaced = false;
   /** Whether more is held than at `place`, and only this upstream will tell all of it again. Another one must begin with a snapshot. */
@@ -184,7 +184,7 @@ export class WatchedCatalog {
   }
 
   /** Takes in a message of a watch. Throws `invalid_argument` for what no server of ours can have sent; what it said before that stays. */
-  hear(watch: UpstreamWatch, message: WatchMessage, time: Time): void {
+  hear(watch: UpstreamWatch, message: UpstreamWatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place, ageMs } = message;
     // Not for single changes: a server that waits for what the place names tells others meanwhile.
     if (snapshot !== SNAPSHOT.NONE || ageMs !== undefined) watch.silentMs = 0;

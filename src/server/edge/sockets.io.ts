@@ -16,7 +16,7 @@ import { CONNECTION_LIMITS, type SchedulerShare, type TurnBounds } from "../../g
 import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
 import type { UnreadLimits } from "../../grpc/server/unread-answers.ts";
 import { isJustResumed, stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import { meetPeer } from "../peer.io.ts";
+import { identifyPeer } from "../peer.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
 export type EdgeResponse = ServerResponse | Http2ServerResponse;
@@ -234,7 +234,7 @@ export class EdgeSockets {
       this.#guard.accept(this.#http2, socket);
       return;
     }
-    meetPeer(socket, socket);
+    identifyPeer(socket, socket);
     this.#http1.emit("connection", socket);
     // Node stops reading a connection whose answer waits to be taken. With TLS it still parses the records it has decrypted, and ends
     // the connection for the second one ("Parse Error: Paused"). A reader of the data has the stream keep them until Node reads on.
@@ -246,7 +246,7 @@ export class EdgeSockets {
     session.once("close", () => this.#sessions.delete(session));
     session.on("error", () => {}); // A protocol fault of the client's; "close" follows.
     const connection = this.#guard.adopt(session);
-    meetPeer(connection, session.socket);
+    identifyPeer(connection, session.socket);
   }
 }
 

@@ -12,7 +12,7 @@ import { registrationHandlers } from "../dns/registrations.ts";
 import { type OnDemandParts, onDemandSummaryHandlers } from "../regions/on-demand-summaries.ts";
 import type { HandlersOf, MethodHandler, ServiceDefinition } from "../service.ts";
 import type { PeerDirectory } from "./answer-age.ts";
-import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
+import { clusterMap, listPeers, type NodeListParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
 import { ClusterRedirects } from "./resolve.ts";
 import { summaryHandlers } from "./summaries.ts";
@@ -37,7 +37,7 @@ export interface DiscoveryParts
         readonly reads: SummaryReads;
         readonly isReady: () => boolean;
         readonly exportsOf: NonNullable<ReadParts["exportsOf"]>;
-        readonly ingress: NonNullable<NodeParts["ingress"]>;
+        readonly ingress: NonNullable<NodeListParts["ingress"]>;
       }
     | undefined;
 }

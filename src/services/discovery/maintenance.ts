@@ -11,7 +11,7 @@ import type { RequestedOverride } from "../../discovery/registrar/maintenance.ts
 import type { OverrideTarget, Registrar } from "../../discovery/registrar/registrar.ts";
 import { reasonOf } from "../../fabric/maintenance-calls.ts";
 import type { MaintenanceCall, MaintenanceResult } from "../../fabric/wire/messages.ts";
-import { type ErrorReason, invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { type ErrorReason, invalid, rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, NodeIdentity } from "../service.ts";
@@ -206,7 +206,7 @@ export class MaintenanceMethods {
       const refusals = outcomes.flatMap((each, index) => (each.kind === "refused" ? [{ ...each, index }] : []));
       outcome.take(places, changed, refusals);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       if (error instanceof WaymarkError) outcome.refuse(places, error.reason, textOf(error));
       else outcome.refuse(places, "store_unavailable", "the journal of this node does not accept writes");
     }

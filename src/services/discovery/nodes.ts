@@ -20,14 +20,14 @@ import { type CatalogReads, NODES } from "../../discovery/reads.ts";
 import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
-import { farEntry, farPage, farPeer, isFarToken, type RemoteCluster, type RemoteNode } from "../regions/remote-nodes.ts";
+import { isRemoteToken, type RemoteCluster, type RemoteNode, remoteEntry, remotePage, remotePeer } from "../regions/remote-nodes.ts";
 import type { CallContext } from "../service.ts";
 import type { LiveNode, PeerDirectory } from "./answer-age.ts";
 import { answerAge } from "./answer-age.ts";
 import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
-export interface NodeParts {
+export interface NodeListParts {
   readonly reads: CatalogReads;
   readonly bytes: DiscoveryBytes;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
@@ -46,7 +46,7 @@ export function wireScope(scope: Scope): WireScope {
  * Returns a page of the NODE entries of live nodes, followed by the ingress nodes of other regions. Nodes that left or died are not listed,
  * although this node may still have their entries.
  */
-export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
+export function clusterMap(parts: NodeListParts, request: ClusterMapRequest, context: CallContext) {
   const { reads, bytes, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
   const { namespaceFilter, resources, pageToken: token } = request;
@@ -59,7 +59,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
     capabilities,
     resources: sorted(resources),
   };
-  const near = isFarToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, namespaceFilter);
+  const near = isRemoteToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, namespaceFilter);
   // The entries and resources of ingress nodes in other regions are unknown, so these filters exclude all such nodes.
   const isAsked = isWide(scope) && namespaceFilter === "" && resources.length === 0;
   const isWanted = ({ node }: RemoteNode) => capabilities.every((term) => node.capabilities.includes(term));
@@ -70,7 +70,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
       ...near.records
         .filter((record) => mesh.presence(record.traits.nodeId, context.time) !== undefined)
         .map((record) => decodeMessage(bytes.entry(record))),
-      ...far.page.map(farEntry),
+      ...far.page.map(remoteEntry),
     ],
     nextPageToken: near.nextToken || far.nextToken,
     generatedAt: timestampFromMs(context.time.wallMs),
@@ -79,13 +79,13 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
 }
 
 /** Returns the other live nodes, as peers of the serving node, followed by the ingress nodes of other regions. */
-export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
+export function listPeers(parts: NodeListParts, request: ListPeersRequest, context: CallContext) {
   const { reads, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
   const { region, pageToken: token } = request;
   const filter = { ...NODES, region };
   const limit = pageLimit(request.limit);
-  const near = isFarToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, "");
+  const near = isRemoteToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, "");
   const peers = near.records.flatMap((record) => {
     const { nodeId } = record.traits;
     const relation = scopeBetween(reads.node, record.traits);
@@ -95,7 +95,7 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
   });
   const isWanted = ({ cluster }: RemoteNode) => region === "" || cluster.region === region;
   const far = farNodes(parts, context, { isAsked: isWide(scope), isWanted, near, token, limit, salt: `peers\0${region}` });
-  const all = [...peers, ...far.page.map(farPeer)];
+  const all = [...peers, ...far.page.map(remotePeer)];
   return create(ListPeersResponseSchema, { peers: all, nextPageToken: near.nextToken || far.nextToken, ...freshness(parts, context) });
 }
 
@@ -119,14 +119,14 @@ interface RemoteNodesRequest {
 }
 
 /** Returns the ingress nodes that fit after the last page of members. Callers that may see members may also see ingress nodes. */
-function farNodes({ ingress, reads }: NodeParts, { caller, time }: CallContext, asked: RemoteNodesRequest) {
+function farNodes({ ingress, reads }: NodeListParts, { caller, time }: CallContext, asked: RemoteNodesRequest) {
   const { isAsked, isWanted, near, token, limit, salt } = asked;
   const isTurn = isAsked && near.nextToken === "" && reads.verdict(caller, NODES.namespace).allowed;
   if (!isTurn || ingress === undefined) return NO_FAR;
-  return farPage(ingress(time), isWanted, { token: isFarToken(token) ? token : "", limit: limit - near.records.length, salt });
+  return remotePage(ingress(time), isWanted, { token: isRemoteToken(token) ? token : "", limit: limit - near.records.length, salt });
 }
 
-function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: LiveNode): Peer {
+function peerOf({ reads, loads }: NodeListParts, record: CatalogRecord, { status, lastSeenWallMs }: LiveNode): Peer {
   const entry = reads.entry(record);
   const detail = entry.read("detail");
   const load = loads.of(record.key) ?? entry.load;

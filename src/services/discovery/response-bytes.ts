@@ -33,7 +33,7 @@ import { writeLoad } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import { CAUSE } from "../../catalog/watch/cause.ts";
+import { CAUSE } from "../../catalog/watch/change-cause.ts";
 import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
 import type { LoadReports, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import { WaymarkError } from "../../lib/errors.ts";

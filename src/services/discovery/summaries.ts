@@ -26,7 +26,7 @@ import { heardBytes, SummaryItems, summaryAnswer } from "./summary-bytes.ts";
 import { summaryRoute } from "./summary-route.ts";
 import { WatchOpener } from "./watch-opener.ts";
 
-export interface SummaryParts
+export interface SummaryServiceParts
   extends Pick<
     ReadParts,
     | "allowsViewerOverride"
@@ -57,7 +57,7 @@ const DEFAULT_INGRESS = 4;
 const MAX_INGRESS_BYTES = 1024 * 1024;
 const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
 
-export function summaryHandlers(parts: SummaryParts) {
+export function summaryHandlers(parts: SummaryServiceParts) {
   const methods = new SummaryMethods(parts);
   const handlers: Readonly<Record<SummaryMethod, MethodHandler>> = {
     summaryQuery: { kind: "unary", handle: (request: SummaryQueryRequest, context) => methods.query(request, context) },
@@ -69,11 +69,11 @@ export function summaryHandlers(parts: SummaryParts) {
 }
 
 class SummaryMethods {
-  readonly #parts: SummaryParts;
+  readonly #parts: SummaryServiceParts;
   readonly #items: SummaryItems;
   readonly #opener: WatchOpener;
 
-  constructor(parts: SummaryParts) {
+  constructor(parts: SummaryServiceParts) {
     const { summaries, identity, metrics } = parts;
     const { reads, sources, fanout } = summaries;
     const { slab } = reads.replica;

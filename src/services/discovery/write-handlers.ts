@@ -22,7 +22,7 @@ import type { CatalogReads } from "../../discovery/reads.ts";
 import type { RegisterResult } from "../../discovery/registrar/idempotent-answers.ts";
 import type { EntryReport, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
-import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { invalid, rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { RefusedAct } from "../../policy/audit/record.ts";
@@ -237,7 +237,7 @@ class WriteMethods implements RegistrationWrites {
       metrics.inc("waymark_register_total", { outcome: "ok" });
     } catch (error) {
       metrics.inc("waymark_register_total", { outcome: "failed" });
-      rethrowBroken(error);
+      rethrowInvariant(error);
       if (error instanceof WaymarkError) throw error;
       throw new WaymarkError("store_unavailable", "the journal of this node does not accept writes: retry, or use another node", {
         cause: error,

@@ -7,7 +7,7 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { hasPort, portWord, transportOf } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
-import { isDrained } from "../../consumer/fitness.ts";
+import { isDrained } from "../../consumer/health-tiers.ts";
 import type { CatalogReads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { AnswerPlan, QueryQuestion } from "../../dns/plan/answer.ts";

@@ -4,7 +4,7 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { CatalogReads } from "../../discovery/reads.ts";
 import { type AnswerPlan, CLASS_IN, failure, planAnswer, type QueryQuestion, RCODE } from "../../dns/plan/answer.ts";
-import { type DrawnAnswer, drawAnswer } from "../../dns/plan/draw.ts";
+import { type DrawnAnswer, drawAnswer } from "../../dns/plan/answer-draw.ts";
 import { EXTENDED_ERROR, extendedErrorText } from "../../dns/plan/extended-errors.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
 import { PendingNameError } from "../../dns/subject/remote-lookup.ts";
@@ -14,7 +14,7 @@ import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, MethodHandler, ServiceDefinition } from "../service.ts";
 import { type AnswerReason, reasonsOf } from "./answer-reasons.ts";
 import { nameListHandlers } from "./names.ts";
-import { askingOf, type QuestionRightsParts, viewWords } from "./question-rights.ts";
+import { type QuestionRightsParts, questionRightsOf, viewWords } from "./question-rights.ts";
 import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
 export interface NameAnswersParts extends QuestionRightsParts {
@@ -40,7 +40,7 @@ const RETRY_MS = 500;
 async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest, { caller, time }: CallContext) {
   const { settings, random, reads } = parts;
   const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
-  const asking = askingOf(parts, request, caller);
+  const asking = questionRightsOf(parts, request, caller);
   const view: AnswerReason = { topic: "view", detail: viewWords(asking) };
   const draw = (plan: AnswerPlan) => drawAnswer(plan, { random, answerLimit: asking.view.answerLimit });
   if (asking.isRefused) return said({ plan: REFUSED, answer: draw(REFUSED), reasons: [view] }, { request });

@@ -36,7 +36,7 @@ export interface NameListParts {
 }
 
 export function nameListHandlers(parts: NameListParts): ServiceDefinition["handlers"] {
-  const methods = new NameLists(parts);
+  const methods = new NameListMethods(parts);
   return {
     listNames: { kind: "unary", handle: (request: ListNamesRequest, context) => methods.list(request, context) },
     describeName: { kind: "unary", handle: (request: DescribeNameRequest, context) => methods.describe(request, context) },
@@ -54,7 +54,7 @@ const ENTRY_NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 type NamesQuery = Pick<CatalogQueryRequest, "limit"> &
   Partial<Pick<CatalogQueryRequest, "aliases" | "kinds" | "names" | "namespace" | "namespacePrefix" | "pageToken">>;
 
-class NameLists {
+class NameListMethods {
   readonly #parts: NameListParts;
 
   constructor(parts: NameListParts) {

@@ -37,7 +37,11 @@ export interface QuestionRights {
  * Works as the gateway does for callers with a credential over TLS: the rights come from the caller, or from the viewer that it names, and the
  * locality comes from the address. A source without a viewer has the rights of its view.
  */
-export function askingOf(parts: QuestionRightsParts, { viewer: named, source }: ResolveNameRequest, caller: Caller): QuestionRights {
+export function questionRightsOf(
+  parts: QuestionRightsParts,
+  { viewer: named, source }: ResolveNameRequest,
+  caller: Caller,
+): QuestionRights {
   const own = viewerFor(caller, named, parts.allowsViewerOverride);
   if (source !== undefined) demandRole(caller, "mesh.operate", " to resolve a name for another address (source)");
   const asker = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);

@@ -29,12 +29,12 @@ export interface RemoteNode {
 /** Prefix of page tokens for ingress nodes, which are listed after all members. No other token contains this character. */
 const MARK = ".";
 
-export function isFarToken(token: string): boolean {
+export function isRemoteToken(token: string): boolean {
   return token.startsWith(MARK);
 }
 
 /** Returns a page of ingress nodes, sorted by cluster. `salt` identifies the filter. An empty token requests the first page. */
-export function farPage(
+export function remotePage(
   clusters: readonly RemoteCluster[],
   isWanted: (far: RemoteNode) => boolean,
   { token, limit, salt }: { readonly token: string; readonly limit: number; readonly salt: string },
@@ -58,7 +58,7 @@ function placeOf({ cluster, number }: RemoteNode): string {
 }
 
 /** Returns the node as a peer. It has no node id and no status, because it is not a member. */
-export function farPeer({ cluster, node }: RemoteNode): Peer {
+export function remotePeer({ cluster, node }: RemoteNode): Peer {
   const { clusterId, region, heardWallMs } = cluster;
   return create(PeerSchema, {
     clusterId,
@@ -69,7 +69,7 @@ export function farPeer({ cluster, node }: RemoteNode): Peer {
   });
 }
 
-export function farEntry({ cluster, node, number }: RemoteNode): Entry {
+export function remoteEntry({ cluster, node, number }: RemoteNode): Entry {
   const { clusterId, region, heardWallMs } = cluster;
   const name = `ingress-${number}`;
   return create(EntrySchema, {

@@ -43,8 +43,8 @@ import { demandResolver } from "../service.ts";
 import { AWAY, NameCalls, type NamesOutcome, type NamesRequest, tooStale } from "./name-calls.ts";
 import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
-import { heldPage, type RetainedPage } from "./retained-entries.ts";
-import { encodedPage, FollowedSource, passQuery, querySourceOf, UPSTREAM_PART, type UpstreamPage } from "./upstream-query.ts";
+import { type RetainedPage, retainedPage } from "./retained-entries.ts";
+import { encodedPage, FollowedSource, proxyQuery, querySourceOf, UPSTREAM_PART, type UpstreamPage } from "./upstream-query.ts";
 
 /** Time in ms for which a watch, or a call that needs a complete namespace, waits for the first snapshot. */
 const SNAPSHOT_WAIT_MS = 10_000;
@@ -329,7 +329,7 @@ class ResolvingReads {
     // Pages are filtered by the policy in force when they arrive.
     const seesIn = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
     const { clusterId } = identity;
-    const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
+    const isShown: Parameters<typeof proxyQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
     const via = [machine.via[0] ?? "", ...request.via];
     const heldAfter = (afterKey: string) => this.#heldAfter({ request, filter, caller }, { afterKey, allowed: seesIn });
     const passed = { request, filter, salt: querySalt(request), seesIn, isShown, heldAfter, via, clusterId, deadlineMonoMs, now };
@@ -340,7 +340,7 @@ class ResolvingReads {
       isStale,
       unreachable,
       hidden,
-    } = await this.#gate.judged(filter.namespace, () => passQuery(this.#ports, passed));
+    } = await this.#gate.judged(filter.namespace, () => proxyQuery(this.#ports, passed));
     checkAge({ ageMs, unreachable, source: SOURCE.FETCHED }, request);
     this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
@@ -364,7 +364,7 @@ class ResolvingReads {
     const named = namesOf(request);
     const open = named && ((from: PageStart) => openAliasOwners(named, namedIn(dnsNames, lookup), filter, from));
     const test = request.subject === "" ? undefined : subjectTest(request.subject, filter, reads.replica);
-    return heldPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
+    return retainedPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
   }
 
   /** Answers when no server does. Watched data is served regardless of its age, unless the caller has a limit. */

@@ -20,7 +20,7 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
-import { passQuery, type UpstreamQuery } from "./upstream-query.ts";
+import { proxyQuery, type UpstreamQuery } from "./upstream-query.ts";
 
 /** Largest number of entries in an answer. A name with more entries is treated as existing. */
 const MAX_TOLD = 100;
@@ -140,7 +140,7 @@ async function reportAliasOwners(
   }
 }
 
-/** Queries the entries of a name. Rejects as `passQuery` does. */
+/** Queries the entries of a name. Rejects as `proxyQuery` does. */
 async function askAliasOwners(asker: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace can have such a name.
@@ -160,7 +160,7 @@ async function ask(
   // DNS reads the retained entries itself.
   const heldAfter = () => undefined;
   const passed = { request, filter: filterOf(request), salt: querySalt(request), heldAfter, ...viewer };
-  const { response } = await passQuery(ports, passed);
+  const { response } = await proxyQuery(ports, passed);
   // Waymark servers never send LOCAL entries to resolvers.
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
 }

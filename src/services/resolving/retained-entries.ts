@@ -25,7 +25,7 @@ export interface PagePart {
 }
 
 /** Merges both parts into a page of at most `limit` entries. For a key in both parts, the entry from the upstream is used. */
-export function besideHeld(upstream: PagePart, held: PagePart, limit: number): PagePart & { readonly hasHeld: boolean } {
+export function withRetained(upstream: PagePart, held: PagePart, limit: number): PagePart & { readonly hasHeld: boolean } {
   if (held.shown.length === 0) return { ...upstream, hasHeld: false };
   // An incomplete part is unknown after its last entry.
   const ends = [upstream, held].flatMap(({ shown, isMore }) => (isMore ? [shown.at(-1)?.key ?? ""] : []));
@@ -44,7 +44,7 @@ export interface RetainedPage {
 }
 
 /** Returns the next retained entries that match. Undefined when there are none. `allowed` excludes namespaces that the caller may not see. */
-export function heldPage(
+export function retainedPage(
   held: EntryIndex,
   filter: EntryFilter,
   options: Pick<QueryOptions, "afterKey" | "allowed" | "limit" | "open" | "self" | "test">,

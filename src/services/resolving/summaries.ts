@@ -8,7 +8,7 @@ import { viewerOf } from "../../policy/identity/caller.ts";
 import type { FollowedSummaries } from "../../resolver/summaries/followed-summaries.ts";
 import { DeferredStream } from "../deferred-stream.ts";
 import type { AnswerAge } from "../discovery/answer-age.ts";
-import { type SummaryMethod, type SummaryParts, summaryHandlers } from "../discovery/summaries.ts";
+import { type SummaryMethod, type SummaryServiceParts, summaryHandlers } from "../discovery/summaries.ts";
 import { SUMMARY_ROUTE } from "../discovery/summary-route.ts";
 import type { CallContext, HttpRoute, MethodHandler, RouteAnswer, StreamSource } from "../service.ts";
 import type { PolicyGate } from "./policy-gate.ts";
@@ -33,7 +33,7 @@ export function resolvingSummaries(
   parts: ResolvingParts,
   here: SummariesHere | undefined,
   gate: PolicyGate,
-  checkVia: SummaryParts["checkVia"],
+  checkVia: SummaryServiceParts["checkVia"],
 ): SummaryServices {
   if (here === undefined) return NONE_FOLLOWED;
   const methods = new ResolvingSummaries(parts, here, gate, checkVia);
@@ -46,7 +46,7 @@ class ResolvingSummaries {
   readonly #gate: PolicyGate;
   readonly #node: ReturnType<typeof summaryHandlers>;
 
-  constructor(parts: ResolvingParts, here: SummariesHere, gate: PolicyGate, checkVia: SummaryParts["checkVia"]) {
+  constructor(parts: ResolvingParts, here: SummariesHere, gate: PolicyGate, checkVia: SummaryServiceParts["checkVia"]) {
     const { machine }: Pick<ResolverPorts, "machine"> = parts.ports;
     this.#parts = parts;
     this.#here = here;

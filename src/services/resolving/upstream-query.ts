@@ -22,14 +22,14 @@ import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../contract.ts";
 import type { StreamSource } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
-import { besideHeld, type RetainedPage, type ShownEntry } from "./retained-entries.ts";
+import { type RetainedPage, type ShownEntry, withRetained } from "./retained-entries.ts";
 
 /** Largest number of upstream pages for one call, and of entries in all of them together. */
 const MAX_CALLS = 50;
@@ -77,7 +77,7 @@ type QueryPorts = Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "mach
  * Runs the query, and reports to the machine the policies under which the pages were made. Rejects with the upstream's error, and with
  * `quota_exceeded` if many pages contained no entry that the caller may see.
  */
-export async function passQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
+export async function proxyQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
   const { request, filter, salt, via } = passed;
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
@@ -207,7 +207,7 @@ class VisiblePage {
 
   /** Builds the final page. `isMore` is true if the upstream has more entries. `hash` is the filter hash in the next page token. */
   end(isMore: boolean, held: RetainedPage | undefined, hash: string): UpstreamPage {
-    const { shown, ...page } = besideHeld({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
+    const { shown, ...page } = withRetained({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
     const last = shown.at(-1);
     const nextPageToken = page.isMore && last !== undefined ? encodePageToken(last.key, hash) : "";
     const explanation = this.#explanation.slice(0, MAX_EXPLAINED);
@@ -258,7 +258,7 @@ function readable<T>({ garbled }: Pick<ResolverPorts, "garbled">, upstream: stri
   try {
     return read();
   } catch (error) {
-    rethrowBroken(error);
+    rethrowInvariant(error);
     garbled(upstream, error instanceof Error ? error.message : "an answer that cannot be decoded");
     throw new WaymarkError("not_ready", `upstream ${upstream} sent an answer that cannot be decoded; retry`, { cause: error });
   }

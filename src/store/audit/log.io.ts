@@ -1,6 +1,6 @@
 /** The audit log as the rest of the node uses it: it accepts events without blocking, and reports when they are on disk. */
 import { equalBytes } from "../../lib/crypto.ts";
-import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ChainProblem } from "../../policy/audit/chain.ts";
@@ -309,7 +309,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#looking = setTimeout(() => {
       this.#looking = undefined;
       // A thread that has ended is reported by the next write.
-      this.#look().catch(rethrowBroken);
+      this.#look().catch(rethrowInvariant);
     }, LOOK_MS).unref();
   }
 

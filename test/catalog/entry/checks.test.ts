@@ -3,7 +3,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CheckFailure, CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { carriedStates, checksOf, FAILURE, statusesOf, targetOf, timesOf, UNKNOWN_STATE } from "../../../src/catalog/entry/checks.ts";
-import { decodeMessage, finishEntry, withCondition } from "../../../src/catalog/entry/codec.ts";
+import { decodeMessage, finishEntry, withHealthInputs } from "../../../src/catalog/entry/codec.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { BOUNDS } from "../../fakes/options.ts";
@@ -133,7 +133,7 @@ test("an entry that is stored always has room for what its checks find", () => {
       refusals += 1;
     }
   }
-  const full = withCondition(largest, { reported: HEALTH.MAINTENANCE, states: states, maintenance: undefined });
+  const full = withHealthInputs(largest, { reported: HEALTH.MAINTENANCE, states: states, maintenance: undefined });
   expect(full.content.length - largest.content.length).toBeGreaterThan(30);
   expect([full.content.length <= BOUNDS.maxEntryBytes, refusals > 0]).toEqual([true, true]);
 });
@@ -145,7 +145,7 @@ test("states are written into stored bytes in place, with the health that comes 
     { health: HEALTH.HEALTHY, failure: 0, httpStatus: 0 },
     { health: HEALTH.CRITICAL, failure: FAILURE.NOT_RENEWED, httpStatus: 0 },
   ];
-  const critical = withCondition(entry, { reported: HEALTH.DEGRADED, states: found, maintenance: undefined });
+  const critical = withHealthInputs(entry, { reported: HEALTH.DEGRADED, states: found, maintenance: undefined });
   expect(sealed(critical.content)).toMatchObject({
     ...sealed(entry.content),
     health: HEALTH.CRITICAL,
@@ -153,9 +153,11 @@ test("states are written into stored bytes in place, with the health that comes 
     checkStates: found,
   });
   // Twice the same is the same bytes, and what is not known any more leaves no trace.
-  expect(withCondition(critical, { reported: HEALTH.DEGRADED, states: found, maintenance: undefined }).content).toEqual(critical.content);
+  expect(withHealthInputs(critical, { reported: HEALTH.DEGRADED, states: found, maintenance: undefined }).content).toEqual(
+    critical.content,
+  );
   expect(
-    withCondition(critical, { reported: HEALTH.HEALTHY, states: [UNKNOWN_STATE, UNKNOWN_STATE], maintenance: undefined }).content,
+    withHealthInputs(critical, { reported: HEALTH.HEALTHY, states: [UNKNOWN_STATE, UNKNOWN_STATE], maintenance: undefined }).content,
   ).toEqual(entry.content);
 });
 

@@ -15,7 +15,7 @@ import {
   parseKey,
   parseLoad,
   type Stamp,
-  withCondition,
+  withHealthInputs,
 } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
@@ -180,7 +180,7 @@ test("that an admin registered an entry with aliases is noted, and kept whatever
   const bytes = stored(aliased, admins);
   const stampedEntries = [
     stamper().entryOfStored(bytes),
-    withCondition(stamper().entryOfStored(bytes), { reported: HEALTH.CRITICAL, states: [], maintenance: undefined }),
+    withHealthInputs(stamper().entryOfStored(bytes), { reported: HEALTH.CRITICAL, states: [], maintenance: undefined }),
     stamper().storedAtNode(bytes, "n2").stamped,
   ];
   for (const newEntry of stampedEntries) {
@@ -387,7 +387,7 @@ test("damaged bytes are refused or read as protobuf-es reads them", () => {
 
 test("Load: a stored entry with another health is the same in everything else", () => {
   const before = stamper().entryOfStored(stored({ ...PLAIN, zone: "eu-b", metadata: { a: "1" } }));
-  const changed = withCondition(before, { reported: HEALTH.CRITICAL, states: [], maintenance: undefined });
+  const changed = withHealthInputs(before, { reported: HEALTH.CRITICAL, states: [], maintenance: undefined });
   expect(changed).toMatchObject(entryOf({ ...PLAIN, zone: "eu-b", metadata: { a: "1" }, health: HEALTH.CRITICAL }));
 });
 

@@ -2,12 +2,12 @@
 import { expect, test } from "vitest";
 import { decodeRecord, encodeRecord } from "../../../src/catalog/record/codec.ts";
 import {
-  hasNewerOrder,
-  lastingOrder,
+  hasNewerOverride,
+  lastingOverride,
   type MaintenanceOverride,
   type MaintenanceOverrides,
-  newerOrders,
-  ordersOf,
+  newerOverrides,
+  overridesOf,
 } from "../../../src/catalog/record/maintenance.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { BOUNDS } from "../../fakes/options.ts";
@@ -20,17 +20,17 @@ test("of two records the newest order of operators counts, and the newest of own
   const a: MaintenanceOverrides = { operators: order(5), owners: order(2) };
   const b: MaintenanceOverrides = { operators: order(4), owners: order(3) };
   const both = { operators: a.operators, owners: b.owners };
-  expect([newerOrders(a, b), newerOrders(b, a)]).toEqual([both, both]);
-  expect([hasNewerOrder(a, b), hasNewerOrder(b, a)]).toEqual([true, true]);
+  expect([newerOverrides(a, b), newerOverrides(b, a)]).toEqual([both, both]);
+  expect([hasNewerOverride(a, b), hasNewerOverride(b, a)]).toEqual([true, true]);
   // What adds nothing changes nothing, also not the object: the record that has it is not written again.
   const older: MaintenanceOverrides = { operators: order(4) };
   expect([
-    newerOrders(a, older) === a,
-    newerOrders(older, a) === a,
-    newerOrders(undefined, a) === a,
-    newerOrders(a, undefined) === a,
+    newerOverrides(a, older) === a,
+    newerOverrides(older, a) === a,
+    newerOverrides(undefined, a) === a,
+    newerOverrides(a, undefined) === a,
   ]).toEqual([true, true, true, true]);
-  expect([hasNewerOrder(older, a), hasNewerOrder(a, older), hasNewerOrder(undefined, a)]).toEqual([false, true, false]);
+  expect([hasNewerOverride(older, a), hasNewerOverride(a, older), hasNewerOverride(undefined, a)]).toEqual([false, true, false]);
 });
 
 test.each([
@@ -40,23 +40,23 @@ test.each([
   { what: "another giver", said: { giver: "bob" } },
 ])("of two orders with one stamp that differ in $what one counts, the same for who hears them in either order", ({ said }) => {
   const [a, b]: readonly MaintenanceOverrides[] = [{ owners: order(5) }, { owners: order(5, said) }];
-  expect(newerOrders(a, b)).toBe(newerOrders(b, a));
-  expect([hasNewerOrder(a, b), hasNewerOrder(b, a)]).toContain(true);
-  if (said.isOn === false) expect(newerOrders(a, b)).toBe(b);
+  expect(newerOverrides(a, b)).toBe(newerOverrides(b, a));
+  expect([hasNewerOverride(a, b), hasNewerOverride(b, a)]).toContain(true);
+  if (said.isOn === false) expect(newerOverrides(a, b)).toBe(b);
 });
 
 test("two givers and reasons that read the same one after the other are told apart", () => {
   const [a, b] = [order(5, { giver: "an", reason: "nx" }), order(5, { giver: "ann", reason: "x" })];
-  expect(newerOrders({ owners: a }, { owners: b })).toEqual(newerOrders({ owners: b }, { owners: a }));
+  expect(newerOverrides({ owners: a }, { owners: b })).toEqual(newerOverrides({ owners: b }, { owners: a }));
 });
 
 test("an entry that was registered after another owner's order ends it; one with its very stamp, or an older one, does not", () => {
   const orders = { owners: order(50), operators: order(60) };
-  const left = [49, 50, 51].map((hlc) => ordersOf({ principal: "bob", hlc }, orders)?.owners?.isOn);
+  const left = [49, 50, 51].map((hlc) => overridesOf({ principal: "bob", hlc }, orders)?.owners?.isOn);
   expect(left).toEqual([true, true, false]);
-  expect(ordersOf({ principal: "bob", hlc: 51 }, orders)?.operators).toBe(orders.operators);
-  expect(ordersOf({ principal: "ann", hlc: 51 }, orders)).toBe(orders);
-  expect(ordersOf({ principal: "bob", hlc: 51 }, undefined)).toBeUndefined();
+  expect(overridesOf({ principal: "bob", hlc: 51 }, orders)?.operators).toBe(orders.operators);
+  expect(overridesOf({ principal: "ann", hlc: 51 }, orders)).toBe(orders);
+  expect(overridesOf({ principal: "bob", hlc: 51 }, undefined)).toBeUndefined();
 });
 
 test("an owner's order is for its own entries, while it lasts; an operator's is said first", () => {
@@ -67,7 +67,7 @@ test("an owner's order is for its own entries, while it lasts; an operator's is 
     { principal: "ann", wallMs: 50 },
     { principal: "bob", wallMs: 50 },
     { principal: "ann", wallMs: 100 },
-  ].map(({ principal, wallMs }) => lastingOrder(orders, principal, wallMs)?.giver);
+  ].map(({ principal, wallMs }) => lastingOverride(orders, principal, wallMs)?.giver);
   expect(said).toEqual(["op", "op", "ann", undefined, undefined]);
 });
 

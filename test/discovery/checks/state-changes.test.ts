@@ -4,7 +4,7 @@ import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { StateChanges } from "../../../src/discovery/checks/state-changes.ts";
 import { CheckThreshold, failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
-import type { WatchedCheck } from "../../../src/discovery/checks/watched.ts";
+import type { WatchedCheck } from "../../../src/discovery/checks/watched-checks.ts";
 
 const WELL = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0 };
 const DOWN = failed(FAILURE.REFUSED);

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { BODY, KIND, keyText } from "../../../src/catalog/record/record.ts";
-import { CAUSE, causeOf } from "../../../src/catalog/watch/cause.ts";
+import { CAUSE, causeOf } from "../../../src/catalog/watch/change-cause.ts";
 import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
 import { ACTION, WatchReader } from "../../../src/catalog/watch/reader.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";

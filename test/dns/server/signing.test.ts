@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type AnswerPlan, RCODE } from "../../../src/dns/plan/answer.ts";
-import { drawAnswer } from "../../../src/dns/plan/draw.ts";
+import { drawAnswer } from "../../../src/dns/plan/answer-draw.ts";
 import { DnsResponder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
 import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";

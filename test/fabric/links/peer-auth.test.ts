@@ -11,6 +11,7 @@ import {
   refusalOfCall,
   refusalOfHello,
 } from "../../../src/fabric/links/peer-auth.ts";
+
 import type { FabricCallRequest, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef, updateOf } from "../../fakes/fabric-values.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";

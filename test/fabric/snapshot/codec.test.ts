@@ -9,7 +9,7 @@ import {
   readRosterFile,
   rosterFile,
 } from "../../../src/fabric/snapshot/codec.ts";
-import { blockOf, readBlock } from "../../../src/lib/blocks.ts";
+import { blockOf, readBlock } from "../../../src/lib/file-blocks.ts";
 
 const STARTS = [{ nodeId: "n9", generation: 7, boot: "b", address: "n9:1" }];
 const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1000, lost: [], forgotten: ["n9/1"], starts: STARTS, sourceAges: [] };

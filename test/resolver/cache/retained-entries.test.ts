@@ -1,7 +1,7 @@
 /** An empty answer is not always the truth: what too many lost at once is served on, for a while (semantics.md, Resolver 16). */
 import { beforeEach, expect, test } from "vitest";
 import { type KeyText, KIND, keyParts, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
-import { CAUSE, type ChangeCause } from "../../../src/catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../../src/catalog/watch/change-cause.ts";
 import { GUARD_DEFAULTS } from "../../../src/consumer/mass-loss-guard.ts";
 import { RetainedEntries } from "../../../src/resolver/cache/retained-entries.ts";
 import { timeOf } from "../../fakes/history.ts";

@@ -9,7 +9,7 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
 import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
 import { SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
-import type { WatchMessage } from "../../../src/resolver/codec.ts";
+import type { UpstreamWatchMessage } from "../../../src/resolver/codec.ts";
 import { WatchBookmarks } from "../../../src/resolver/watching/bookmarks.ts";
 import { UpstreamWatch, WatchedCatalog } from "../../../src/resolver/watching/watched-catalog.ts";
 import { timeOf } from "../../fakes/history.ts";
@@ -25,7 +25,7 @@ const CURSOR: PortableCursor = {
   origins: [{ nodeId: "a", generation: 1, seq: 1, life: "live" }],
 };
 const PLACE = { text: "cursor", cursor: CURSOR };
-const MESSAGE: WatchMessage = {
+const MESSAGE: UpstreamWatchMessage = {
   deltas: [],
   snapshot: SNAPSHOT.NONE,
   replaces: [],
@@ -47,7 +47,7 @@ test("the watch begins again when a key was absent from a snapshot without a cur
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
   const followed = new WatchedCatalog({ replica, bookmarks: new WatchBookmarks(replica), stamper, onChange: NOBODY, onTold: NOBODY });
   const watch = new UpstreamWatch(new NamespacePrefixes([""]));
-  const hear = (message: Partial<WatchMessage>) => followed.hear(watch, { ...MESSAGE, ...message }, NOW);
+  const hear = (message: Partial<UpstreamWatchMessage>) => followed.hear(watch, { ...MESSAGE, ...message }, NOW);
 
   hear({ snapshot: SNAPSHOT.BEGIN, deltas: [{ nodeId: "a", generation: 1, seq, change: { entry } }] });
   hear({ snapshot: SNAPSHOT.END, place: PLACE });

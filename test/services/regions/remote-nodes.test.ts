@@ -13,7 +13,7 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { CatalogReads } from "../../../src/discovery/reads.ts";
 import { NO_POLICY, PENDING_POLICY } from "../../../src/policy/set/verdict.ts";
 import { lonePeerDirectory } from "../../../src/services/discovery/answer-age.ts";
-import { clusterMap, listPeers, type NodeParts } from "../../../src/services/discovery/nodes.ts";
+import { clusterMap, listPeers, type NodeListParts } from "../../../src/services/discovery/nodes.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { nodeEntry } from "../../../src/services/node-entry.ts";
 import type { RemoteCluster } from "../../../src/services/regions/remote-nodes.ts";
@@ -30,7 +30,7 @@ const US: RemoteCluster = {
 };
 const AP: RemoteCluster = { clusterId: "ap1", region: "ap", heardWallMs: 6000, ingress: [node("grpc://ap-a:1")] };
 
-function partsOf(clusters: readonly RemoteCluster[], nodeCount = 3): NodeParts {
+function partsOf(clusters: readonly RemoteCluster[], nodeCount = 3): NodeListParts {
   const r = new Registry();
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
   const nodes = Array.from({ length: nodeCount }, (_, i) => {
@@ -49,9 +49,9 @@ function partsOf(clusters: readonly RemoteCluster[], nodeCount = 3): NodeParts {
   };
 }
 
-const peers = (parts: NodeParts, init: MessageInitShape<typeof ListPeersRequestSchema> = {}) =>
+const peers = (parts: NodeListParts, init: MessageInitShape<typeof ListPeersRequestSchema> = {}) =>
   listPeers(parts, create(ListPeersRequestSchema, init), CONTEXT);
-const map = (parts: NodeParts, init: MessageInitShape<typeof ClusterMapRequestSchema> = {}) =>
+const map = (parts: NodeListParts, init: MessageInitShape<typeof ClusterMapRequestSchema> = {}) =>
   clusterMap(parts, create(ClusterMapRequestSchema, init), CONTEXT);
 const urlsOf = (answer: ReturnType<typeof listPeers>) => answer.peers.map(({ nodeId, urls }) => nodeId || urls.join());
 

@@ -1,5 +1,5 @@
 /** The disk of a simulated resolver: the copies of what it holds that its processes wrote, one after the other, and what of them a start finds. */
-import { rethrowBroken } from "../../../src/lib/errors.ts";
+import { rethrowInvariant } from "../../../src/lib/errors.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Rng } from "../../../src/lib/rng.ts";
 import type { ResolverMachine } from "../../../src/resolver/machine.ts";
@@ -124,7 +124,7 @@ export class CopyWriter<Known> {
           return step.done === true ? "whole" : "more";
         } catch (error) {
           // Too much changes: another one is made later.
-          rethrowBroken(error);
+          rethrowInvariant(error);
           return "failed";
         }
       },

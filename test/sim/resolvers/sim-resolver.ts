@@ -9,7 +9,7 @@ import type { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
 import { NamespacePrefixes } from "../../../src/catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, KIND, keyText } from "../../../src/catalog/record/record.ts";
-import { CAUSE } from "../../../src/catalog/watch/cause.ts";
+import { CAUSE } from "../../../src/catalog/watch/change-cause.ts";
 import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
 import { SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
 import { healthRank } from "../../../src/discovery/candidates.ts";

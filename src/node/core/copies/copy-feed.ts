@@ -9,8 +9,8 @@ import type { LoadView } from "../../../catalog/entry/view.ts";
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { Fanout, FanoutObserver } from "../../../discovery/fanout.ts";
+import type { ChangeNumber, SwitchObserver, SwitchQueue } from "../../../discovery/policy-switch-queue.ts";
 import type { LoadObserver, LoadReports } from "../../../discovery/registrar/load-reports.ts";
-import type { ChangeNumber, SwitchObserver, SwitchQueue } from "../../../discovery/switch-queue.ts";
 import type { Policy, PolicySource } from "../../../policy/set/verdict.ts";
 
 /** What is told beside changes of the replica. The fields of each are in the order in which `CopyFeed` writes and `CopyRooms` reads them. */

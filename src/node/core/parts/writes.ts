@@ -12,7 +12,7 @@ import type { Registrar } from "../../../discovery/registrar/registrar.ts";
 import type { CallId, FabricOutput } from "../../../fabric/io-types.ts";
 import { keysOf } from "../../../fabric/maintenance-calls.ts";
 import type { MaintainRequest, MemberFacts } from "../../../fabric/wire/messages.ts";
-import { type ErrorReason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
+import { type ErrorReason, rethrowInvariant, WaymarkError } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { WriteEligibility } from "../write-eligibility.ts";
@@ -194,7 +194,7 @@ export class RemoteOverrides {
       this.#parts.checkWrites(time);
       outcomes = this.#parts.registrar.orderMaintenance(keys, { isOn, reason, untilMs, giver: principal, isOperator: isForAll }, time);
     } catch (error) {
-      rethrowBroken(error);
+      rethrowInvariant(error);
       if (!(error instanceof WaymarkError)) throw error;
       return this.#answer(call, refusedAll(keys.length, error.reason, error.message));
     }

@@ -1,6 +1,6 @@
 /** Selects and ranks the targets that an answer shows, by health and distance (semantics.md, DNS). */
-import { bestTierOf, type Fitness, healthOrder } from "../../consumer/fitness.ts";
-import { levelOf } from "../../consumer/levels.ts";
+import { bestTierOf, type Fitness, healthOrder } from "../../consumer/health-tiers.ts";
+import { levelOf } from "../../consumer/locality-levels.ts";
 import type { DnsSubject, DnsView, SubjectTarget } from "../subject/subject.ts";
 
 const PER_TIER = 10_000;

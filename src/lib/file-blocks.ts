@@ -72,7 +72,7 @@ export function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>>
   } catch (cause) {
     throw new WaymarkError("invalid_argument", "it has a block that is not JSON", { cause });
   }
-  if (!isObject(value)) throw odd("a block", value);
+  if (!isObject(value)) throw malformedFile("a block", value);
   return value;
 }
 
@@ -81,7 +81,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 }
 
 /** The error for a value in a file that no version writes. */
-export function odd(what: string, value: unknown): WaymarkError {
+export function malformedFile(what: string, value: unknown): WaymarkError {
   return new WaymarkError(
     "invalid_argument",
     `it has an invalid value (${what}): ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,

@@ -1,5 +1,5 @@
 /** The levels of nearness, and each level's share of the traffic (semantics.md, Selection). */
-import { type Fitness, stableTier, tierOf } from "./fitness.ts";
+import { type Fitness, stableTier, tierOf } from "./health-tiers.ts";
 
 /** The selection policies, with their numbers on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;

@@ -5,7 +5,13 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HealthCheckRequestSchema, HealthCheckResponseSchema } from "../../../gen/grpc/health/v1/health_pb.js";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import { healthOutcome, healthRequest, httpRequest, MAX_ANSWER_BYTES, StatusReader } from "../../../src/discovery/checks/dialogue.ts";
+import {
+  healthOutcome,
+  healthRequest,
+  httpRequest,
+  MAX_ANSWER_BYTES,
+  StatusReader,
+} from "../../../src/discovery/checks/probe-protocols.ts";
 import { failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
 
 const bytes = (text: string) => Buffer.from(text, "latin1");

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { CLASS_IN, planAnswer } from "../../../src/dns/plan/answer.ts";
-import { drawAnswer } from "../../../src/dns/plan/draw.ts";
+import { drawAnswer } from "../../../src/dns/plan/answer-draw.ts";
 import type { DnsRecord } from "../../../src/dns/records/record.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { IdConflicts } from "../../../src/fabric/membership/conflicts.ts";
+import { IdConflicts } from "../../../src/fabric/membership/id-conflicts.ts";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { factsOf } from "../membership-world.ts";
 

@@ -1,6 +1,6 @@
 /** When a resolver lets go what is wanted no more (semantics.md, Resolver 14). */
 import { expect, test } from "vitest";
-import { WatchPace } from "../../../src/resolver/watching/pace.ts";
+import { WatchPace } from "../../../src/resolver/watching/watch-pace.ts";
 
 test("what is wanted again, and then no more, stays anew for the whole time", () => {
   const pace = new WatchPace({ intervalMs: 0, lingerMs: 5000 });

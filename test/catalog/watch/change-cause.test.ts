@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ANY, type EntryFilter } from "../../../src/catalog/query/filter.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { CAUSE, type ChangeCause } from "../../../src/catalog/watch/cause.ts";
+import { CAUSE, type ChangeCause } from "../../../src/catalog/watch/change-cause.ts";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
 import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
 import { ACTION, WatchReader } from "../../../src/catalog/watch/reader.ts";

@@ -2,7 +2,7 @@
 import type { DnsRecord } from "../records/record.ts";
 import { areSampled, namedHost } from "../records/records.ts";
 import type { AnswerPlan, Rcode } from "./answer.ts";
-import { AnswerDrawer } from "./drawer.ts";
+import { AnswerDrawer } from "./answer-drawer.ts";
 
 export interface DrawnAnswer {
   readonly rcode: Rcode;
