@@ -310,7 +310,7 @@ describe("bad peers", () => {
     await until("cut", () => b.refusals.some((why) => why.includes("and the limit is 16384")));
     const calls = Array.from({ length: 4 }, () => rawStream(b.transport.address, "PushPull"));
     for (const call of calls) call.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
-    await until("one too many", () => b.refusals.some((why) => why.includes("too many unfinished")));
+    await until("one too many", () => b.refusals.some((why) => why.includes("too many incomplete")));
     const a = await started();
     await linked(a, b);
     a.say(2, records(200_000, 1, 1));

@@ -192,7 +192,7 @@ class Handshakes {
   }
 }
 
-const ABORTED = "the peer aborted the TLS handshake";
+const ABORTED = "aborted by the peer";
 
 /** Returns why a handshake failed, for people. Undefined when the peer aborted it. */
 function handshakeFault({ code = "" }: NodeJS.ErrnoException, authorizationError: unknown): string | undefined {
