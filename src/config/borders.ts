@@ -5,7 +5,7 @@ import { MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
-/** Most clusters of other regions, and most regions of them: a node tells the others of its region of each region. */
+/** Most clusters of other regions, and most regions of them: a node reports each region to the other nodes of its own region. */
 const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
@@ -14,10 +14,10 @@ const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const MAX_PATTERN = RECORD_BOUNDS.maxNamespaceLength + ".*".length;
 const NAMESPACES = {
   pattern: new RegExp(`^(?=.{1,${MAX_PATTERN}}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),
-  what: "a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone",
+  what: "a namespace (with all namespaces below it), or a namespace with .* at its end (only the ones below it)",
   default: [],
 } as const;
-/** What a certificate can name as a cluster (SPIFFE-ID, section 2.2). */
+/** The cluster names that a certificate can contain (SPIFFE-ID, section 2.2). */
 const IN_CERTIFICATE = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 const TRUST = requiredTable({
@@ -40,8 +40,8 @@ const TRUST = requiredTable({
   required: [],
   check: ({ caFile, trustDomain, tokenFile }) => {
     if ((caFile === undefined) === (tokenFile === undefined))
-      return "needs either ca_file or token_file, to know the nodes of the other cluster";
-    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain goes with ca_file" : undefined;
+      return "needs either ca_file or token_file, to authenticate the nodes of the other cluster";
+    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain needs ca_file" : undefined;
   },
 });
 
@@ -82,9 +82,11 @@ export const BORDERS = rows({
   required: ["clusterId", "region", "trust"],
   check: ({ clusterId, trust: { caFile, tokenFile }, addresses }) => {
     if (caFile !== undefined && !IN_CERTIFICATE.test(clusterId))
-      return `${clusterId} cannot stand in a certificate, so its nodes could prove nothing`;
+      return `${clusterId} cannot be named in a certificate: allowed characters are A–Z, a–z, 0–9, '.', '_' and '-'`;
     const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(splitHostPort(address).host));
-    return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not there; use trust.ca_file`;
+    return remote === undefined
+      ? undefined
+      : `trust.token_file is allowed only on loopback, and ${remote} is not a loopback address; use trust.ca_file`;
   },
 });
 
@@ -99,7 +101,7 @@ export interface BorderPlace {
   readonly keys: readonly { readonly clusterId: string; readonly region: string }[];
 }
 
-/** What is wrong with the borders of a node in this place, with the path of each below `fabric.borders`. */
+/** Returns the errors in the borders of a node, each with its path below `fabric.borders`. */
 export function borderProblems(
   borders: readonly BorderSettings[],
   here: BorderPlace,
@@ -127,13 +129,13 @@ function problemOf(
   if (region === here.region)
     return [
       ".region",
-      `${region} is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters`,
+      `${region} is this node's own region (node.region); use fabric.trust and fabric.clusters for clusters of the same region`,
     ];
-  if (twin !== undefined) return [".cluster_id", `${clusterId} is the cluster of [${twin}] too; give it one border`];
+  if (twin !== undefined) return [".cluster_id", `${clusterId} is also the cluster of [${twin}]; a cluster has one border`];
   const key = here.keys.findIndex((row) => row.clusterId === clusterId && row.region !== region);
-  if (key >= 0) return [".region", `is ${region}, but summary.keys[${key}].region says that ${clusterId} is in ${here.keys[key]?.region}`];
+  if (key >= 0) return [".region", `is ${region}, but summary.keys[${key}].region is ${here.keys[key]?.region} for ${clusterId}`];
   if ((caFile !== undefined) === here.hasCertificate) return undefined;
   return here.hasCertificate
     ? [".trust.token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
-    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
+    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides present certificates"];
 }

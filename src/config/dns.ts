@@ -5,13 +5,16 @@ import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 
-/** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 2 Mbit/s at most towards a forged network. */
+/**
+ * Default of `dns.rate` for a gateway that listens beyond loopback: enough for a busy resolver, and at most 2 Mbit/s towards a network with
+ * forged source addresses.
+ */
 export const DNS_RATE_BEYOND_LOOPBACK = 200;
 const MAX_DNS_VIEWS = 64;
 const MAX_TRANSFER_KEYS = 16;
-/** Most prefixes of all views together: each costs some kilobytes. */
+/** Most prefixes of all views together. Each needs some kilobytes. */
 export const MAX_DNS_PREFIXES = 1000;
-/** An address or a block of addresses. Whether bits are set after its prefix is looked at with all other rules (`rules.ts`). */
+/** An address or a block of addresses. The rules in `rules.ts` check that no bits are set after its prefix. */
 const BLOCK = { pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/, what: "an address or a block such as 10.0.0.0/8" } as const;
 
 export const DNS_SETTINGS = {
@@ -128,7 +131,7 @@ export const DNS_SETTINGS = {
     check: ({ prefixes }) => {
       if (prefixes.length === 0) return "prefixes needs at least one address";
       const wrong = prefixes.find((prefix) => parseBlock(prefix) === undefined);
-      return wrong === undefined ? undefined : `prefixes: ${wrong} is neither an address nor a block without bits set after its prefix`;
+      return wrong === undefined ? undefined : `prefixes: ${wrong} must be an address, or a block without bits set after its prefix`;
     },
   }),
   transferKeys: rows({

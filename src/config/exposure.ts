@@ -1,13 +1,13 @@
-/** What settings protect, and what they leave open. This is judged before a node opens anything. */
+/** Checks how settings protect a node and which access they leave open, before the node opens a port. */
 import { blockHolds, isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts";
 import type { Settings } from "./settings.ts";
 
-/** Whether a node accepts everybody who reaches its fabric listener as a peer. */
+/** Whether a node accepts every process that reaches its fabric listener as a peer. */
 export function isFabricOpen({ fabric }: Settings): boolean {
   return fabric.certFile === undefined && fabric.clusterTokenFile === undefined;
 }
 
-/** The first setting that restricts callers; undefined when there is none. */
+/** Returns the first setting that restricts callers. Undefined when there is none. */
 export function protectingSetting({ tenants, tls, policy }: Settings): string | undefined {
   if (tenants.credentials.length > 0) return "tenants.credentials";
   if (tenants.jwt !== undefined) return "tenants.jwt";
@@ -19,17 +19,17 @@ export function protectingSetting({ tenants, tls, policy }: Settings): string | 
   return policy.file === undefined ? undefined : "policy.file";
 }
 
-/** Why a node does not start an open fabric while another setting protects it. */
+/** Returns the error for a node with an open fabric that another setting protects. Such a node does not start. */
 export function openFabricFault(protecting: string): string {
   return (
-    `refusing to start the fabric: it has neither token nor certificates, and ${protecting} protects this node, so every process that ` +
-    `reaches it could read and change all that is protected. ${OPEN_FABRIC_REMEDY}`
+    `refusing to start the fabric: it has neither a token nor certificates, and ${protecting} protects this node, so any process that ` +
+    `reaches the fabric could read and change the protected data. ${OPEN_FABRIC_REMEDY}`
   );
 }
 
 export const OPEN_FABRIC_REMEDY =
-  "Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, at every node of the fabric; " +
-  "or fabric.enabled = false, and the node stands alone";
+  "Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, on every node of the fabric; " +
+  "or set fabric.enabled = false to run this node alone";
 
 /** Whether a resolver speaks TLS with its upstreams. */
 export function hasUpstreamTls({ resolver }: Settings): boolean {
@@ -41,34 +41,34 @@ export function wantsPeers({ fabric }: Settings): boolean {
   return fabric.enabled === true || fabric.seeds.length > 0 || fabric.borders.length > 0;
 }
 
-/** Whether any kind of credential that a caller could show is configured. */
+/** Whether the settings accept any kind of credential. */
 export function hasCredentials({ tenants, tls }: Settings): boolean {
   const { credentials, jwt, trustedHeader } = tenants;
   return credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
 }
 
-/** What callers without a credential may do. */
+/** The operations that callers without a credential may perform. */
 export function anonymousAccess(settings: Settings): "none" | "read" | "all" {
   const isOwnMachine = isLoopbackHost(settings.listen.host) && !hasCredentials(settings);
   return settings.tenants.anonymous ?? (isOwnMachine ? "all" : "read");
 }
 
-/** Why a node does not start with these settings: it would be open to others without a setting that allows it. */
+/** Returns the errors because of which a node does not start: it would be open to others, and no setting allows it. */
 export function exposureFaults(settings: Settings): readonly string[] {
   const faults: string[] = [];
   const open = openHost(settings);
   if (open !== undefined && settings.tls.certFile === undefined && !hasCredentials(settings) && !settings.listen.insecure)
     faults.push(
-      `refusing to listen on ${open.host} (${open.setting}): neither TLS nor a credential is configured, so everybody who reaches the node could do anything. ` +
+      `refusing to listen on ${open.host} (${open.setting}): neither TLS nor a credential is configured, so any client that reaches the node could do anything. ` +
         "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
-        "or, where the network itself is trusted, pass --insecure",
+        "or, on a trusted network, pass --insecure",
     );
   const protecting = settings.fabric.enabled !== false && isFabricOpen(settings) ? protectingSetting(settings) : undefined;
   if (protecting !== undefined && wantsPeers(settings)) faults.push(openFabricFault(protecting));
   return faults;
 }
 
-/** What these settings leave open, and which of them have no effect, one line each. A node starts with them nevertheless. */
+/** Returns warnings about settings that leave the node open or have no effect, one line each. The node starts anyway. */
 export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen, dns } = settings;
   const warnings = [...trustWarnings(settings), ...borderWarnings(settings)];
@@ -76,20 +76,20 @@ export function exposureWarnings(settings: Settings): readonly string[] {
   if (dns.enabled) warnings.push(...dnsWarnings(settings, access));
   if (isLoopbackHost(listen.host)) return warnings;
   if (access === "all")
-    warnings.push(`tenants.anonymous = "all" on ${listen.host}: everybody who reaches the node may write; set "read" or "none"`);
+    warnings.push(`tenants.anonymous = "all" on ${listen.host}: any client that reaches the node can write; set "read" or "none"`);
   if (tls.certFile !== undefined && !hasCredentials(settings))
     warnings.push(
-      "tls.cert_file without credentials: connections are private, but no caller is known; configure tls.ca_file, tenants.credentials or tenants.jwt",
+      "tls.cert_file without credentials: connections are encrypted, but callers are not authenticated; configure tls.ca_file, tenants.credentials or tenants.jwt",
     );
   return warnings;
 }
 
-/** What the settings of DNS leave open. A source address is all that DNS knows of who asks. */
+/** Returns warnings about open DNS settings. DNS identifies a client only by its source address. */
 function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): readonly string[] {
   const warnings: string[] = [];
   if (access === "none" && dns.views.length === 0 && dns.tlsPort === undefined)
     warnings.push(
-      'tenants.anonymous = "none" and no dns.views: DNS refuses every question; name the networks that may ask in dns.views, or set dns.enabled = false',
+      'tenants.anonymous = "none" without dns.views: DNS refuses every query; list the allowed networks in dns.views, or set dns.enabled = false',
     );
   for (const tenant of new Set(dns.views.map((view) => view.tenant))) {
     if (tenant === undefined) continue;
@@ -98,25 +98,25 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
       const views = [...new Set(wide.map(({ i }) => `dns.views[${i}]`))];
       const networks = wide.map(({ prefix }) => prefix).join(", ");
       warnings.push(
-        `${views.join(" and ")} ${views.length === 1 ? "gives" : "give"} the view of tenant ${tenant} to ${networks}: everybody who reaches the gateway sees what that tenant sees; name its networks`,
+        `${views.join(" and ")} ${views.length === 1 ? "gives" : "give"} the view of tenant ${tenant} to ${networks}: any client that reaches the gateway sees the data of that tenant; list only the networks of the tenant`,
       );
     }
   }
   for (const wide of wholeFamilies(dns.trustedForwarders.map((prefix) => ({ prefix }))))
     warnings.push(
-      `dns.trusted_forwarders has ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate bounds nobody there, and everybody who reaches the gateway chooses a view by client subnet; name the addresses of your forwarders`,
+      `dns.trusted_forwarders has ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate does not apply to them, and any client that reaches the gateway can choose a view by client subnet; list only the addresses of your forwarders`,
     );
   if (node.mode === "resolver" && dns.transferKeys.length > 0)
     warnings.push(
-      "dns.transfer_keys at a resolver: it sends no zone, because it does not know all names, and its keys only sign questions; let secondary servers ask a node",
+      "dns.transfer_keys on a resolver: it sends no zone, because it does not know all names, and its keys only sign queries; let secondary servers transfer from a node",
     );
   else if (dns.dnssecKeyFile !== undefined && dns.transferKeys.length > 0)
     warnings.push(
-      "dns.dnssec_key_file with dns.transfer_keys: a zone is sent without signatures, so who validates takes the answers of a secondary for forged; keep secondaries out of the parent's NS, and away from validators that have the trust anchor",
+      "dns.dnssec_key_file with dns.transfer_keys: a zone is sent without signatures, so validating resolvers reject the answers of a secondary as forged; do not list secondaries in the parent's NS records, and do not use them for validators that have the trust anchor",
     );
   if (dns.allowExternalNames)
     warnings.push(
-      "dns.allow_external_names: the gateway takes names outside its zones, as an open resolver does, and answers them from the catalog; serve dns.zones instead",
+      "dns.allow_external_names: the gateway accepts names outside its zones, like an open resolver, and answers them from the catalog; use dns.zones instead",
     );
   return warnings;
 }
@@ -125,7 +125,7 @@ interface Row {
   readonly prefix: string;
 }
 
-/** The widest of these prefixes, for each address family of which they hold every address together. */
+/** Returns the widest of these prefixes for each address family whose whole address space they cover. */
 function wholeFamilies<R extends Row>(rows: readonly R[]): readonly (readonly R[])[] {
   const blocks = rows.flatMap((row) => {
     const block = parsePlainBlock(row.prefix);
@@ -135,33 +135,34 @@ function wholeFamilies<R extends Row>(rows: readonly R[]): readonly (readonly R[
     const own = blocks.filter(({ block }) => block.bytes.length === byteCount).toSorted((a, b) => a.block.prefixBits - b.block.prefixBits);
     const widest: typeof own = [];
     for (const each of own) if (!widest.some(({ block }) => blockHolds(block, each.block.bytes))) widest.push(each);
-    // No two of them have an address in common.
+    // The widest blocks have no address in common.
     const bits = 8 * byteCount;
     const count = widest.reduce((sum, { block }) => sum + (1n << BigInt(bits - block.prefixBits)), 0n);
     return count === 1n << BigInt(bits) ? [widest.map(({ row }) => row)] : [];
   });
 }
 
-/** Settings about other clusters that contradict each other, or let every cluster in. */
+/** Returns warnings about settings for other clusters that contradict each other, or accept every cluster. */
 function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
   const { trust, clusters, certFile, enabled } = fabric;
   if (enabled === false || node.mode === "resolver") return [];
   if (trust === "permissive")
     return [
-      'fabric.trust = "permissive": nodes of every cluster of the region are let in; list clusters in fabric.clusters and set "explicit" or "strict"',
+      'fabric.trust = "permissive": nodes of every cluster of the region are accepted; list clusters in fabric.clusters and set "explicit" or "strict"',
     ];
   const warnings: string[] = [];
   if (trust === "strict" && certFile === undefined && clusters.length > 0)
     warnings.push(
-      'fabric.clusters has no effect: with fabric.trust = "strict" other clusters need certificates (fabric.cert_file); or set fabric.trust = "explicit"',
+      'fabric.clusters has no effect: with fabric.trust = "strict" other clusters need certificates; set fabric.cert_file, or fabric.trust = "explicit"',
     );
   const unlisted = policy.acceptFrom.filter((each) => each !== node.clusterId && !clusters.includes(each));
-  if (unlisted.length > 0)
-    warnings.push(`policy.accept_from has no effect for ${unlisted.join(", ")}: fabric.clusters does not let them in`);
+  if (unlisted.length > 0) warnings.push(`policy.accept_from has no effect for ${unlisted.join(", ")}: fabric.clusters does not list them`);
   return warnings;
 }
 
-/** Borders with a cluster whose own word is refused. It may still pass on what others say. */
+/**
+ * Returns warnings about borders with a cluster whose own summaries are rejected. Such a cluster may still forward the summaries of others.
+ */
 function borderWarnings({ fabric, summary, node }: Settings): readonly string[] {
   if (node.mode === "resolver" || fabric.enabled === false || !summary.requireSignatures) return [];
   const named = new Set(summary.keys.map(({ clusterId }) => clusterId));
@@ -169,14 +170,14 @@ function borderWarnings({ fabric, summary, node }: Settings): readonly string[] 
     keys.length > 0 || named.has(clusterId)
       ? []
       : [
-          `fabric.borders[${i}].keys and summary.keys name no key of ${clusterId}, so no summary of it is taken while summary.require_signatures is on; add its public key`,
+          `fabric.borders[${i}].keys and summary.keys have no key of ${clusterId}, so its summaries are rejected while summary.require_signatures is on; add its public key`,
         ],
   );
 }
 
-/** The first address beyond this machine that the node would listen on for callers. */
+/** Returns the first address beyond this machine on which the node would listen for callers. */
 function openHost({ dns, listen }: Settings): { readonly setting: string; readonly host: string } | undefined {
-  // The DNS gateway knows no credentials, so its address counts like that of the other listeners.
+  // The DNS gateway has no credentials, so its address counts like the address of the other listeners.
   const hosts = [
     { setting: "listen.host", host: listen.host },
     { setting: "dns.host", host: dns.enabled && dns.host !== undefined ? dns.host : listen.host },

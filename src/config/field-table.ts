@@ -16,17 +16,20 @@ interface TableOptions<F extends Fields> {
   readonly required: readonly (keyof F & string)[];
   /** Most tables, where several may be given; `MAX_ITEMS` unless set. */
   readonly maxItems?: number;
-  /** Says what is wrong with the fields together, or undefined. It never shows a secret. */
+  /** Returns the error in the fields together, or undefined. The error must not show a secret. */
   readonly check?: (table: TableOf<F>) => string | undefined;
 }
 
-/** The key in files of a name in code: `min_ttl` of `minTtlMs` with the suffix `Ms`, which most settings lack. */
+/**
+ * Returns the key in files for a name in code, without the suffix of its unit: `min_ttl` for `minTtlMs` with the suffix `Ms`. Most settings
+ * have no suffix.
+ */
 export function fileKey(name: string, suffix = ""): string {
   return name.slice(0, name.length - suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function readTable<F extends Fields>(raw: unknown, { fields, required, check }: TableOptions<F>): Parsed<TableOf<F>> {
-  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`is not a table of ${Object.keys(fields).join(", ")}`);
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`must be a table of ${Object.keys(fields).join(", ")}`);
   const values: Record<string, unknown> = {};
   const given = new Map<string, unknown>(Object.entries(raw));
   const faults: Fault[] = [];
@@ -43,8 +46,8 @@ function readTable<F extends Fields>(raw: unknown, { fields, required, check }: 
     }
     const parsed = setting.parse(value);
     if ("value" in parsed) values[name] = parsed.value;
-    // A message about a secret says what the secret should be, and never what it is.
-    else if (setting.secret === true) faults.push({ at: [key], message: `is not ${setting.what ?? setting.type}` });
+    // An error about a secret describes a valid secret, and never shows the value.
+    else if (setting.secret === true) faults.push({ at: [key], message: `must be ${setting.what ?? setting.type}` });
     else faults.push(...within(key, parsed.faults));
   }
   for (const unknown of given.keys()) faults.push({ at: [unknown], message: `unknown key${rightKey(unknown, keys, fields)}` });
@@ -55,14 +58,14 @@ function readTable<F extends Fields>(raw: unknown, { fields, required, check }: 
   return problem === undefined ? { value: table } : refused(problem);
 }
 
-/** The end of a message about an unknown key: which one may be meant. */
+/** Returns the end of an error about an unknown key: a suggestion of the intended key. */
 function rightKey(unknown: string, keys: readonly string[], fields: Fields): string {
-  // A key of a table inside, which stands beside it, is right otherwise.
+  // The key may be right but belong to a neighbouring table.
   const table = Object.entries(fields).find(([, { type, fields: inside = {} }]) => type === "table" && Object.hasOwn(inside, unknown));
   return table === undefined ? didYouMean(unknown, keys) : `; did you mean ${fileKey(table[0])}.${unknown}?`;
 }
 
-/** Faults of a part, with the place of the part in the whole. */
+/** Adds the place of a part in the whole to the errors of the part. */
 function within(part: string | number, faults: readonly Fault[]): readonly Fault[] {
   return faults.map(({ at, message }) => ({ at: [part, ...at], message }));
 }
@@ -74,7 +77,7 @@ function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): NonN
   return Object.fromEntries(named);
 }
 
-/** The table as a file would hold it, without absent fields and with secrets masked. */
+/** Returns the table as a file would contain it, without absent fields and with secrets masked. */
 function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(fields)) {
@@ -90,7 +93,7 @@ function shownValue(value: unknown, setting: SettingField<unknown>): unknown {
   return typeof value === "number" ? setting.toText(value) : value;
 }
 
-/** Text from the environment, read as JSON. Other text may hold a secret, so `parse` gets its length to refuse instead. */
+/** Parses text from the environment as JSON. Other text may contain a secret, so `parse` gets its length instead and rejects it. */
 function tableOf(raw: string): unknown {
   return fromJson(raw, `${raw.length} characters that are not JSON`);
 }
@@ -101,7 +104,7 @@ export function record<F extends Fields>(options: TableOptions<F>): SettingField
   return { ...kind, default: undefined, toText: (value) => (value === undefined ? "" : kind.toText(value)) };
 }
 
-/** A table in a table that requires it. */
+/** A table that its outer table requires. */
 export function requiredTable<F extends Fields>(options: TableOptions<F>): SettingField<TableOf<F>> {
   const unset = Object.entries(options.fields).map(([name, setting]) => [name, setting.default]);
   const shown = (value: TableOf<F>) => shownTable(value, options);
@@ -128,7 +131,7 @@ export function rows<F extends Fields>(options: TableOptions<F>): SettingField<r
     type: "list of tables",
     fields: fieldsOf(options),
     parse: (raw) => {
-      if (!Array.isArray(raw)) return refused("is not a list of tables");
+      if (!Array.isArray(raw)) return refused("must be a list of tables");
       if (raw.length > maxItems) return refused(`${raw.length} tables are more than ${maxItems}, the most allowed`);
       const tables: TableOf<F>[] = [];
       const faults: Fault[] = [];

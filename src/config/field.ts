@@ -1,14 +1,14 @@
-/** Row constructors for a table of settings. A row has a type, a unit, a default and bounds, and reads its value from text. */
+/** Constructors for rows of a settings table. A row has a type, a unit, a default and bounds, and parses its value from text. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText, parseDurationMs } from "../lib/duration.ts";
 import { readJson } from "../lib/formats/json-lines.ts";
 
 export interface SettingFieldOptions<T> {
-  /** A setting without a default is absent until somebody sets it. */
+  /** A setting without a default is absent unless it is set. */
   readonly default?: T;
-  /** What it does, in one sentence. */
+  /** The effect of the setting, in one sentence. */
   readonly doc: string;
-  /** Why a resolver refuses it: one that took it would not do what whoever set it expects. The group `resolver` is refused by nodes. */
+  /** Why a resolver rejects the setting: it would not have the expected effect there. Nodes reject the group `resolver`. */
   readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;
@@ -18,42 +18,42 @@ export interface SettingFieldOptions<T> {
 
 type Defaulted<T> = SettingFieldOptions<T> & { readonly default: T };
 
-/** One problem with a value, and where in the value it is: `[2, "roles"]`. */
+/** One error in a value, with its place in the value: `[2, "roles"]`. */
 export interface Fault {
   readonly at: readonly (string | number)[];
   readonly message: string;
 }
 
-/** The value, or everything that is wrong with it. */
+/** The value, or all its errors. */
 export type Parsed<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly default: T;
-  /** What a person writes: `port`, `duration`, … */
+  /** The type as users know it: `port`, `duration`, … */
   readonly type: string;
-  /** The end of the name in code that the key in files does not have: `Ms` of `minTtlMs`, which is `min_ttl`. */
+  /** Suffix of the name in code that the key in files does not have: `Ms` of `minTtlMs`, whose key is `min_ttl`. */
   readonly suffix?: string;
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
-  /** A valid text in words, for "is not …". */
+  /** Description of a valid text, for "must be …". */
   readonly what?: string;
   /** The settings inside a table, by their name in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
-  /** Reads a value as a file holds it. */
+  /** Parses a value as a file contains it. */
   parse(raw: unknown): Parsed<T>;
   /**
-   * Text from the environment or a flag, as a file would hold it. Text that cannot be such a value is returned unchanged, and `parse`
-   * refuses it. JSON with a repeated key gives a `DuplicateKey`.
+   * Converts text from the environment or a flag to the value that a file would contain. Text that cannot be such a value is returned
+   * unchanged, and `parse` rejects it. JSON with a repeated key gives a `DuplicateKey`.
    */
   fromText(raw: string): unknown;
-  /** The value as a person would write it. */
+  /** Formats the value as users write it. */
   toText(value: T): string;
-  /** Of a table or a list of tables: the value as a file would hold it, with secrets masked. */
+  /** For a table or a list of tables: the value as a file would contain it, with secrets masked. */
   shown?(value: T): unknown;
 }
 
-/** A refusal of the value as a whole. */
+/** Returns one error for the value as a whole. */
 export function refused(message: string): { readonly faults: readonly Fault[] } {
   return { faults: [{ at: [], message }] };
 }
@@ -65,7 +65,7 @@ function shown(raw: unknown): string {
   return JSON.stringify(raw) ?? String(raw);
 }
 
-/** A row. `D` is the type of its default: undefined when it has none. */
+/** Makes a row. `D` is the type of its default: undefined when it has none. */
 function row<T, D extends T | undefined>(
   options: SettingFieldOptions<D>,
   kind: Omit<SettingField<T>, keyof SettingFieldOptions<T>>,
@@ -77,7 +77,7 @@ function row<T, D extends T | undefined>(
 
 type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
 
-/** A number, checked against the bounds of its row; a problem names both in the unit that people write. */
+/** Checks a number against the bounds of its row. An error shows both in the unit that users write. */
 function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): Parsed<number> {
   if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
   if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
@@ -89,7 +89,7 @@ export function int<D extends number | undefined = undefined>(options: NumberOpt
   return row<number, D>(options, {
     type: "number",
     parse: (raw) =>
-      typeof raw === "number" && Number.isSafeInteger(raw) ? within(raw, options, String) : refused(`${shown(raw)} is not a whole number`),
+      typeof raw === "number" && Number.isSafeInteger(raw) ? within(raw, options, String) : refused(`${shown(raw)} must be a whole number`),
     fromText: (raw) => (/^-?\d{1,15}$/.test(raw) ? Number(raw) : raw),
     toText: String,
   });
@@ -102,7 +102,7 @@ export function ratio<D extends number | undefined = undefined>(options: Setting
     min: 0,
     max: 1,
     parse: (raw) =>
-      typeof raw === "number" && raw >= 0 && raw <= 1 ? { value: raw } : refused(`${shown(raw)} is not a number from 0 to 1`),
+      typeof raw === "number" && raw >= 0 && raw <= 1 ? { value: raw } : refused(`${shown(raw)} must be a number from 0 to 1`),
     fromText: (raw) => (/^\d(?:\.\d{1,6})?$/.test(raw) ? Number(raw) : raw),
     toText: String,
   });
@@ -113,14 +113,14 @@ export function port<D extends number | undefined = undefined>(options: SettingF
   return { ...int({ ...options, min: 0, max: 65_535 }), type: "port" };
 }
 
-/** A duration. People write `30s`; code holds milliseconds under a name that ends in `Ms`. */
+/** A duration. Users write `30s`; code has milliseconds under a name that ends in `Ms`. */
 export function ms<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "duration",
     suffix: "Ms",
     parse: (raw) => {
       const value = typeof raw === "string" ? parseDurationMs(raw) : undefined;
-      if (value === undefined) return refused(`${shown(raw)} is not a duration such as "500ms", "30s" or "1h"`);
+      if (value === undefined) return refused(`${shown(raw)} must be a duration such as "500ms", "30s" or "1h"`);
       return within(value, options, durationText);
     },
     fromText: (raw) => raw,
@@ -141,14 +141,14 @@ function parseSize(written: string): number | undefined {
   return match && unit ? Number(match[1]) * unit[1] : undefined;
 }
 
-/** A size. People write `4MiB`, or a plain number of bytes. */
+/** A size. Users write `4MiB`, or a plain number of bytes. */
 export function bytes<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "size",
     parse: (raw) => {
       const value = typeof raw === "string" ? parseSize(raw) : raw;
       if (typeof value !== "number" || !Number.isSafeInteger(value))
-        return refused(`${shown(raw)} is not a size such as "16KiB" or "4MiB"`);
+        return refused(`${shown(raw)} must be a size such as "16KiB" or "4MiB"`);
       return within(value, options, sizeText);
     },
     fromText: (raw) => (/^\d{1,15}$/.test(raw) ? Number(raw) : raw),
@@ -156,11 +156,10 @@ export function bytes<D extends number | undefined = undefined>(options: NumberO
   });
 }
 
-/** True or false. */
 export function bool<D extends boolean | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<boolean | D> {
   return row<boolean, D>(options, {
     type: "true or false",
-    parse: (raw) => (typeof raw === "boolean" ? { value: raw } : refused(`${shown(raw)} is neither true nor false`)),
+    parse: (raw) => (typeof raw === "boolean" ? { value: raw } : refused(`${shown(raw)} must be true or false`)),
     fromText: (raw) => (raw === "true" ? true : raw === "false" ? false : raw),
     toText: String,
   });
@@ -169,13 +168,13 @@ export function bool<D extends boolean | undefined = undefined>(options: Setting
 interface TextRule {
   /** A valid text matches this. */
   readonly pattern?: RegExp;
-  /** The pattern in words, for "is not …". */
+  /** Description of the pattern, for "must be …". */
   readonly what?: string;
 }
 
 function parseText(raw: unknown, { pattern, what }: TextRule): Parsed<string> {
-  if (typeof raw !== "string") return refused(`${shown(raw)} is not text`);
-  if (pattern?.test(raw) === false) return refused(`${shown(raw)} is not ${what ?? `text matching ${pattern.source}`}`);
+  if (typeof raw !== "string") return refused(`${shown(raw)} must be text`);
+  if (pattern?.test(raw) === false) return refused(`${shown(raw)} must be ${what ?? `text matching ${pattern.source}`}`);
   return { value: raw };
 }
 
@@ -184,26 +183,25 @@ const WORD_WHAT = "A-Z a-z 0-9 . _ : / @ + -";
 /** Id of a node, a cluster, a region, a zone or a tenant; or a role. */
 export const ID = {
   pattern: new RegExp(`^[${WORD}]{1,${NODE_BOUNDS.maxIdLength}}$`),
-  what: `1 to ${NODE_BOUNDS.maxIdLength} of ${WORD_WHAT}`,
+  what: `1 to ${NODE_BOUNDS.maxIdLength} characters of ${WORD_WHAT}`,
 } as const;
-/** What a node has, as its entry lists it. */
-export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 of ${WORD_WHAT}` } as const;
+/** A resource of a node, as its entry lists it. */
+export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 characters of ${WORD_WHAT}` } as const;
 /** A public key of a cluster. */
 export const PUBLIC_KEY = {
   pattern: /^[A-Za-z0-9+/]{43}=$/,
   what: "32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them",
 } as const;
 export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
-/** `host:port`. An IPv6 literal stands in brackets. */
+/** `host:port`, with an IPv6 literal in brackets. */
 export const ADDRESS =
   /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 /** An address to bind to. */
 export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 
-/** Values that are texts, which read the same everywhere. */
+/** Text values, which have the same form everywhere. */
 const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;
 
-/** Text. */
 export function text<D extends string | undefined = undefined>(options: SettingFieldOptions<D> & TextRule): SettingField<string | D> {
   return row<string, D>(options, { type: "text", parse: (raw) => parseText(raw, options), ...AS_WRITTEN });
 }
@@ -217,29 +215,29 @@ export function choice<const C extends string, const D extends C | undefined = u
     type: choices.join(" | "),
     parse: (raw) => {
       const value = choices.find((word) => word === raw);
-      return value === undefined ? refused(`${shown(raw)} is none of ${choices.join(", ")}`) : { value };
+      return value === undefined ? refused(`${shown(raw)} must be one of ${choices.join(", ")}`) : { value };
     },
     ...AS_WRITTEN,
   });
 }
 
-/** Most items of a list, and most rows of a list of tables, where a row sets no smaller bound. */
+/** Most items of a list, and most rows of a list of tables, if a row sets no lower limit. */
 export const MAX_ITEMS = 1000;
 
 interface ListRule extends TextRule {
   readonly maxItems?: number;
-  /** The part of an item that no other item may share; the whole item when absent. */
+  /** The part of an item that must be unique in the list. Default: the whole item. */
   readonly itemKey?: (item: string) => string;
 }
 
-/** Several different texts. In the environment and in flags people write `a,b`. */
+/** A list of distinct texts. In the environment and in flags users write `a,b`. */
 export function list(options: Defaulted<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
     ...options,
     type: "list of text",
     parse: (raw) => {
-      if (!Array.isArray(raw)) return refused(`${shown(raw)} is not a list`);
+      if (!Array.isArray(raw)) return refused(`${shown(raw)} must be a list`);
       if (raw.length > maxItems) return refused(`${raw.length} items are more than ${maxItems}, the most allowed`);
       const value: string[] = [];
       const keys = new Set<string>();
@@ -247,7 +245,7 @@ export function list(options: Defaulted<readonly string[]> & ListRule): SettingF
         const parsed = parseText(item, options);
         if ("faults" in parsed) return parsed;
         const key = itemKey(parsed.value);
-        if (keys.has(key)) return refused(`${shown(parsed.value)} is there twice`);
+        if (keys.has(key)) return refused(`${shown(parsed.value)} is listed twice`);
         keys.add(key);
         value.push(parsed.value);
       }
@@ -258,7 +256,7 @@ export function list(options: Defaulted<readonly string[]> & ListRule): SettingF
   };
 }
 
-/** The value of a JSON text, a `DuplicateKey`, or `otherwise` when the text is not JSON. */
+/** Returns the value of a JSON text, a `DuplicateKey`, or `otherwise` when the text is not JSON. */
 export function fromJson(raw: string, otherwise: string): unknown {
   try {
     return readJson(raw);
@@ -270,26 +268,26 @@ export function fromJson(raw: string, otherwise: string): unknown {
 interface PairsRule {
   readonly maxItems: number;
   readonly name: RegExp;
-  /** A valid name in words, for "is not …". */
+  /** Description of a valid name, for "must be …". */
   readonly nameWhat: string;
   /** In characters. */
   readonly maxValueLength: number;
 }
 
-/** The pairs of `a=b,c=d`; undefined when the text has another form. */
+/** Parses `a=b,c=d`. Undefined when the text has another form. */
 function writtenPairs(raw: string): readonly (readonly [name: string, value: string])[] | undefined {
   const parts = raw.split(",").map((part) => part.trim());
   if (parts.some((part) => !/^[^=]+=/.test(part))) return undefined;
   return parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]);
 }
 
-/** The first name that a text such as `a=b,a=d` repeats. */
+/** Returns the first name that a text such as `a=b,a=d` repeats. */
 function repeatedName(raw: string): string | undefined {
   const names = writtenPairs(raw)?.map(([name]) => name) ?? [];
   return names.find((name, at) => names.indexOf(name) < at);
 }
 
-/** Names with texts. In the environment and in flags people write JSON, as for every table, or `a=b,c=d`. */
+/** A table of names and texts. In the environment and in flags users write JSON, as for every table, or `a=b,c=d`. */
 export function pairs(options: Defaulted<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
@@ -304,7 +302,7 @@ export function pairs(options: Defaulted<Readonly<Record<string, string>>> & Pai
     },
     toText: (value) => {
       const entries = Object.entries(value);
-      // Commas and spaces separate pairs, so a value with one of them is only whole as JSON.
+      // Commas and spaces separate pairs, so a value that contains one must be written as JSON.
       const isPlain = entries.every(([name, item]) => /^[^\s=,{[]+$/.test(name) && !/[,\s]/.test(item));
       return isPlain ? entries.map(([name, item]) => `${name}=${item}`).join(",") : JSON.stringify(value);
     },
@@ -316,14 +314,14 @@ function parsePairs(
   { maxItems, name: namePattern, nameWhat, maxValueLength }: PairsRule,
 ): Parsed<Readonly<Record<string, string>>> {
   const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
-  if (repeated !== undefined) return refused(`the name ${repeated} is there twice`);
-  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);
+  if (repeated !== undefined) return refused(`duplicate name ${repeated}`);
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} must be a table of name = "text"`);
   const entries = Object.entries(raw);
   if (entries.length > maxItems) return refused(`${entries.length} pairs are more than ${maxItems}, the most allowed`);
   const value: [string, string][] = [];
   for (const [name, item] of entries) {
-    if (!namePattern.test(name)) return refused(`name ${shown(name)} is not ${nameWhat}`);
-    if (typeof item !== "string") return refused(`${name} = ${shown(item)} is not text`);
+    if (!namePattern.test(name)) return refused(`name ${shown(name)} must be ${nameWhat}`);
+    if (typeof item !== "string") return refused(`${name} = ${shown(item)} must be text`);
     if (item.length > maxValueLength)
       return refused(`the value of ${name} has ${item.length} characters, more than ${maxValueLength}, the most allowed`);
     value.push([name, item]);

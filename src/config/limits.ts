@@ -1,11 +1,11 @@
-/** Settings of how much: the groups `limits` and `quotas` of SETTINGS in `settings.ts`. */
+/** Settings of limits and rates: the groups `limits` and `quotas` of SETTINGS in `settings.ts`. */
 import { NODE_BOUNDS, RECORD_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bytes, int, ms } from "./field.ts";
 
 const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
 
-/** The names are those of `RateLimits` in `policy/limits/rate-limits.ts`, which gets this group as its options. */
+/** The names are the same as in `RateLimits` (`policy/limits/rate-limits.ts`), which gets this group as its options. */
 const RATE_SETTINGS = {
   readsPerMinute: int({ ...PER_MINUTE, doc: "Reads a minute of one tenant, else principal, else address; 0 means any number." }),
   writesPerMinute: int({
@@ -29,7 +29,7 @@ const RATE_SETTINGS = {
   }),
 } as const;
 
-/** The names are also those of `Bounds` in `catalog/entry/names.ts`: the rate limits and the catalog get this whole group as options. */
+/** The names are the same as in `Bounds` (`catalog/entry/names.ts`): the rate limits and the catalog get this whole group as options. */
 export const LIMIT_SETTINGS = {
   ...RATE_SETTINGS,
   maxEntryBytes: bytes({

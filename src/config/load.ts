@@ -1,4 +1,4 @@
-/** Reads settings from a file, the environment and flags. Pure: text, environment and flags come in as values. */
+/** Reads settings from a file, the environment and flags. Pure: the caller passes the text, the environment and the flags. */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { assert } from "../lib/errors.ts";
 import { DuplicateKey, readJson } from "../lib/formats/json-lines.ts";
@@ -7,9 +7,9 @@ import { brokenRules } from "./rules.ts";
 import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } from "./settings.ts";
 
 export interface Problem {
-  /** Key of the setting; empty when the problem is about the source as a whole. */
+  /** Key of the setting. Empty when the problem concerns the source as a whole. */
   readonly path: string;
-  /** What was wrong, with what value, and what would be right. */
+  /** The error, with the value and the allowed values. */
   readonly message: string;
   /** `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
   readonly source: string;
@@ -31,13 +31,13 @@ export interface Effective {
 
 export type Loaded = { readonly ok: true; readonly effective: Effective } | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** Reads all sources. Returns the effective settings with the origin of each, or every problem of every source. */
+/** Reads all sources. Returns the effective settings with the origin of each, or all problems of all sources. */
 export function loadConfig({ file, env, flags }: SettingSource): Loaded {
-  // In rising order: a later source overrides an earlier one.
-  const said = [...(file ? fileSays(file) : []), ...envSays(env), ...flagsSay(flags)];
+  // In ascending order: a later source overrides an earlier one.
+  const statements = [...(file ? fileStatements(file) : []), ...envStatements(env), ...flagStatements(flags)];
   const found = new Map<string, { readonly value: unknown; readonly origin: string }>();
   const problems: Problem[] = [];
-  for (const each of said) {
+  for (const each of statements) {
     if ("message" in each) problems.push(each);
     else if (each.raw instanceof DuplicateKey) problems.push(repeated(each.source, each.raw, each.row.path));
     else {
@@ -55,11 +55,11 @@ export function loadConfig({ file, env, flags }: SettingSource): Loaded {
   return broken.length > 0 ? { ok: false, problems: broken } : { ok: true, effective: { settings, origins } };
 }
 
-/** What a source says: a value as a file holds it, for a setting, or what is wrong. */
-type Said = Problem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
+/** A statement of a source: a value for a setting as a file contains it, or a problem. */
+type Statement = Problem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
 function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): Problem {
-  return { path: pathText([...above, ...path]), message: `the name ${key} is there twice`, source };
+  return { path: pathText([...above, ...path]), message: `duplicate key ${key}`, source };
 }
 
 /** `tenants.credentials[2].roles`. */
@@ -71,7 +71,7 @@ const GROUPS: ReadonlySet<string> = new Set(SETTING_ROWS.map(({ group }) => grou
 const PATHS: readonly string[] = SETTING_ROWS.map(({ path }) => path);
 const NOT_A_TABLE = "must be a table of settings";
 
-function* fileSays(file: NonNullable<SettingSource["file"]>): Generator<Said> {
+function* fileStatements(file: NonNullable<SettingSource["file"]>): Generator<Statement> {
   const source = `file ${file.name}`;
   let raw: unknown;
   try {
@@ -101,26 +101,26 @@ function isTable(raw: unknown): raw is Readonly<Record<string, unknown>> {
 }
 
 function parseFile({ format, text }: NonNullable<SettingSource["file"]>): unknown {
-  // Some editors put a byte order mark at the start of a file. The TOML parser skips it, JSON.parse does not.
+  // Some editors write a byte order mark at the start of a file. The TOML parser skips it; JSON.parse does not.
   return format === "json" ? readJson(text.replace(/^\uFEFF/, "")) : parseToml(text);
 }
 
-/** The first line of a parser's message. The rest is a drawing of the place. */
+/** Returns the first line of a parser's message. The other lines draw the place of the error. */
 function parserMessage(error: unknown): string {
   if (error instanceof TomlError)
     return `line ${error.line}, column ${error.column}: ${(error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "")}`;
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Environment variables of the command line's own, which are not settings. */
+/** Environment variables of the command line, which are not settings. */
 const CLIENT_ENV = new Set(["SERVER", "TLS", "TOKEN", "CA", "CERT", "KEY", "TENANT"].map((word) => `WAYMARK_${word}`));
 
-// Kubernetes puts these into every container of a namespace with a Service called "waymark".
+// Kubernetes sets these variables in every container of a namespace with a Service called "waymark".
 const INJECTED = /^WAYMARK_(SERVICE|PORT)(_[A-Z0-9_]*)?$/;
 
 const ENV_NAMES: readonly string[] = SETTING_ROWS.map(({ env }) => env);
 
-function* envSays(env: SettingSource["env"]): Generator<Said> {
+function* envStatements(env: SettingSource["env"]): Generator<Statement> {
   for (const [name, raw] of Object.entries(env)) {
     if (raw === undefined || !name.startsWith("WAYMARK_") || CLIENT_ENV.has(name)) continue;
     if (!name.includes("__") && INJECTED.test(name)) continue;
@@ -132,13 +132,13 @@ function* envSays(env: SettingSource["env"]): Generator<Said> {
 
 function nearestVariable(name: string): string {
   const word = name.slice("WAYMARK_".length);
-  // A name that only lacks its group is right otherwise.
+  // The name may be right but lack its group.
   const same = ENV_NAMES.find((known) => known.endsWith(`__${word}`));
   const words = ENV_NAMES.map((known) => known.slice("WAYMARK_".length));
   return same === undefined ? didYouMean(word, words, "WAYMARK_") : `; did you mean ${same}?`;
 }
 
-function* flagsSay(flags: SettingSource["flags"]): Generator<Said> {
+function* flagStatements(flags: SettingSource["flags"]): Generator<Statement> {
   for (const [path, raw] of flags) {
     const row = SETTING_ROWS.find((candidate) => candidate.path === path);
     assert(row !== undefined, `${path} is a setting`);
@@ -148,12 +148,12 @@ function* flagsSay(flags: SettingSource["flags"]): Generator<Said> {
 
 export interface ShownSetting {
   readonly path: string;
-  /** As a person would write it; `[secret]` for a secret that is set. */
+  /** The value as users write it; `[secret]` for a secret that is set. */
   readonly value: string;
   readonly origin: string;
 }
 
-/** Every setting with value and origin, for people. Secrets are masked. */
+/** Returns every setting with value and origin, for people. Secrets are masked. */
 export function listSettings(effective: Effective): readonly ShownSetting[] {
   return SETTING_ROWS.map((row) => {
     const { path, setting } = row;
@@ -163,12 +163,12 @@ export function listSettings(effective: Effective): readonly ShownSetting[] {
   });
 }
 
-/** The same as an object for programs, by path. */
+/** Returns the same as an object for programs, by path. */
 export function settingsDocument(effective: Effective): Record<string, { readonly value: string; readonly origin: string }> {
   return Object.fromEntries(listSettings(effective).map(({ path, value, origin }) => [path, { value, origin }]));
 }
 
-/** A problem as one line: `listen.grpc_port: 70000 is more than 65535, the largest allowed (flag --grpc-port)`. */
+/** Formats a problem as one line: `listen.grpc_port: 70000 is more than 65535, the largest allowed (flag --grpc-port)`. */
 export function problemText({ path, message, source }: Problem): string {
   return `${path === "" ? "" : `${path}: `}${message} (${source})`;
 }

@@ -2,21 +2,21 @@
 import { HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, bytes, int, list, ms, PATH, text } from "./field.ts";
 
-/** In `resolver.namespaces`: the whole catalog. */
+/** The entry of `resolver.namespaces` that selects the whole catalog. */
 export const EVERYTHING = "*";
 
-/** Reasons of `notForResolver`. */
+/** Values of `notForResolver`. */
 export const AT_RESOLVER = {
-  entry: "a resolver has no NODE entry that could say it",
+  entry: "a resolver has no NODE entry",
   fabric: "a resolver has no fabric: it reads the servers of resolver.upstreams",
-  policy: "a resolver has the policy from its upstreams",
-  records: "a resolver holds no entries of its own",
+  policy: "a resolver has the policy of its upstreams",
+  records: "a resolver has no entries of its own",
 } as const;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-/** An answer that is good for longer than an hour is no cache of a catalog that changes. */
+/** An answer must not be cached for longer than an hour, because the catalog changes. */
 const TTL = { min: 1000, max: HOUR_MS } as const;
-/** Least memory for each entry of resolver.max_entries, in bytes: counting how often names are asked for takes up to half of it. */
+/** Least memory for each entry of resolver.max_entries, in bytes. Counting how often names are requested uses up to half of it. */
 export const LEAST_ENTRY_BYTES = 64;
 
 export const RESOLVER_SETTINGS = {
@@ -36,7 +36,7 @@ export const RESOLVER_SETTINGS = {
     flag: "--namespaces <namespaces>",
     doc: `Namespaces that a resolver follows from its start, each with all that are below it; ${EVERYTHING} is the whole catalog. At most as many as resolver.max_watches.`,
   }),
-  // An upstream takes 1024 prefixes in one watch.
+  // An upstream accepts 1024 prefixes in one watch.
   maxWatches: int({
     default: 256,
     min: 1,

@@ -1,4 +1,4 @@
-/** Rules between settings. Each of the settings is valid by itself. */
+/** Rules between settings, each of which is valid by itself. */
 import {
   isHost,
   isLoopbackHost,
@@ -16,31 +16,31 @@ import { hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
-/** The path of a setting, and what is wrong with it given the others. */
+/** The path of a setting, and its error in view of the other settings. */
 type Broken = readonly [path: string, message: string];
 
-/** Why clients cannot connect to this host, which may have a zone. */
+/** Returns the reason why clients cannot connect to this host, which may have an IPv6 zone. Undefined when they can. */
 function hostFault(host: string): string | undefined {
   const reason = uncallableReason(host);
   if (reason !== undefined) return `${reason}; no client can connect to it`;
   return isHost(host.replace(/%.*$/, "")) ? undefined : "not a host name, an IPv4 address or an IPv6 address";
 }
 
-/** Every rule that these settings break. */
+/** Returns all rules that these settings violate. */
 export function brokenRules(settings: Settings): readonly Broken[] {
   const broken: Broken[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
   const { tls, dns, fabric, listen } = settings;
   const fault = listen.advertiseHost === undefined ? undefined : hostFault(listen.advertiseHost);
   if (fault !== undefined) refuse("listen.advertise_host", `"${listen.advertiseHost}" is ${fault}`);
-  if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
-  if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
+  if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file");
+  if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file");
   if (tls.requireClientCert && tls.caFile === undefined)
-    refuse("tls.require_client_cert", "needs tls.ca_file, to know whose certificates to accept");
-  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file too");
+    refuse("tls.require_client_cert", "needs tls.ca_file, the CA of the client certificates");
+  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file");
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
-    refuse("fabric.cert_file", "goes with fabric.key_file and fabric.ca_file: nodes check each other, so all three or none");
+    refuse("fabric.cert_file", "must be set together with fabric.key_file and fabric.ca_file, because nodes authenticate each other");
   const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
   if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
     refuse("node.labels", `has ${sizeBytes} bytes together with node.roles, more than ${NODE_BOUNDS.maxFactsBytes}, the most allowed`);
@@ -48,7 +48,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
     refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
-  // Every node must hide an origin's entries before any node forgets that they ended (semantics.md, Orphans).
+  // Every node must hide the entries of a lost source node before any node forgets that they ended (semantics.md, Orphans).
   const { orphanGraceMs, originForgetMs } = fabric;
   if (orphanGraceMs > originForgetMs / 2) {
     const most = `half of fabric.origin_forget, which is ${durationText(originForgetMs)}`;
@@ -61,7 +61,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   if (exportEnabled === true && signingKeyFile === undefined)
     refuse(
       "summary.export_enabled",
-      "needs summary.signing_key_file: a node without the key of its cluster exports nothing; or leave it out",
+      "needs summary.signing_key_file, because a node without the key of its cluster exports nothing; set the key, or remove this setting",
     );
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
@@ -74,40 +74,40 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     ["dns.trusted_forwarders", dns.trustedForwarders],
   ] as const)
     for (const block of blocks)
-      if (parseBlock(block) === undefined) refuse(path, `${block} is neither an address nor a block without bits set after its prefix`);
+      if (parseBlock(block) === undefined) refuse(path, `${block} must be an address, or a block without bits set after its prefix`);
   for (const [path, other] of samePorts(settings))
-    refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
+    refuse(path, `is also the port of ${other}; use different ports, or 0 for any free port`);
   return broken;
 }
 
-/** Only the main thread holds summaries. */
+/** Only the main thread has summaries. */
 function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly Broken[] {
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
   if (node.mode === "resolver" && summary.resolverScopes.length === 0)
-    return [[path, "needs summary.resolver_scopes at a resolver, which knows nothing of other clusters without it"]];
+    return [[path, "needs summary.resolver_scopes on a resolver, which has no data about other clusters without it"]];
   if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
-    return [[path, "needs summary.keys or fabric.borders: without them nothing is known of other clusters"]];
+    return [[path, "needs summary.keys or fabric.borders: without them the node has no data about other clusters"]];
   const alone: readonly Broken[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;
 }
 
-/** Reverse zones are blocks whose names are zones, each once and none of them also a zone of services. */
+/** Checks that reverse zones are blocks whose names are zones, that each is listed once, and that none is also a service zone. */
 function reverseProblems({ dns }: Settings): readonly Broken[] {
   const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
   return dns.reverseZones.flatMap((text): Broken[] => {
     const zone = parseReverseZone(text)?.zone;
     const path = "dns.reverse_zones";
-    if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
+    if (parseBlock(text) === undefined) return [[path, `${text} must be an address, or a block without bits set after its prefix`]];
     if (zone === undefined)
-      return [[path, `${text} is no zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
-    if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is there twice`]];
+      return [[path, `${text} is not a zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
+    if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is listed twice`]];
     seen.add(zone);
     return [];
   });
 }
 
-/** Views have distinct prefixes, and all together not too many. */
+/** Checks that views have distinct prefixes, and not too many in total. */
 function viewProblems({ dns }: Settings): readonly Broken[] {
   const seen = new Map<string, number>();
   for (const [i, { listener = "any", prefixes }] of dns.views.entries())
@@ -115,26 +115,26 @@ function viewProblems({ dns }: Settings): readonly Broken[] {
       const block = parsePlainBlock(prefix);
       const key = `${listener} ${block?.bytes.join(".") ?? prefix}/${block?.prefixBits ?? ""}`;
       const other = seen.get(key);
-      if (other !== undefined) return [["dns.views", `${prefix} is in dns.views[${other}] and in dns.views[${i}]; give it to one of them`]];
+      if (other !== undefined) return [["dns.views", `${prefix} is in dns.views[${other}] and in dns.views[${i}]; keep it in one of them`]];
       seen.set(key, i);
     }
   if (seen.size <= MAX_DNS_PREFIXES) return [];
-  return [["dns.views", `has ${seen.size} prefixes in all, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
+  return [["dns.views", `has ${seen.size} prefixes in total, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
 }
 
-/** Keys of transfers have distinct names. */
+/** Checks that transfer keys have distinct names. */
 function transferKeyProblems({ dns }: Settings): readonly Broken[] {
   const seen = new Map<string, number>();
   for (const [i, { name = "" }] of dns.transferKeys.entries()) {
     const plain = name.toLowerCase().replace(/\.$/, "");
     const other = seen.get(plain);
-    if (other !== undefined) return [["dns.transfer_keys", `${name} is the name of [${other}] and of [${i}]; give each key its own`]];
+    if (other !== undefined) return [["dns.transfer_keys", `${name} is the name of [${other}] and of [${i}]; each key needs its own name`]];
     seen.set(plain, i);
   }
   return [];
 }
 
-/** The shortest ttl of a lease is at most the default, and the default at most the longest. */
+/** Checks that the shortest lease ttl is at most the default, and the default at most the longest. */
 function leaseProblems({ catalog }: Settings): readonly Broken[] {
   const { minLeaseTtlMs, defaultLeaseTtlMs, maxLeaseTtlMs } = catalog;
   const pairs = [
@@ -146,15 +146,15 @@ function leaseProblems({ catalog }: Settings): readonly Broken[] {
   );
 }
 
-/** TCP ports that two listeners of one address share. Port 0 is never shared. */
+/** Returns the TCP ports that two listeners of one address share. Port 0 is never shared. */
 function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly [string, string])[] {
-  const isDnsBeside = dns.enabled && (dns.host === undefined || dns.host === listen.host);
+  const isDnsOnSameHost = dns.enabled && (dns.host === undefined || dns.host === listen.host);
   const ports = [
     ["listen.grpc_port", listen.grpcPort],
     ["listen.http_port", listen.httpPort],
     ...(fabric.enabled === false || node.mode === "resolver" ? [] : [["fabric.port", fabric.port] as const]),
-    ...(isDnsBeside ? [[dns.tcpPort === undefined ? "dns.udp_port" : "dns.tcp_port", dns.tcpPort ?? dns.udpPort] as const] : []),
-    ...(isDnsBeside && dns.tlsPort !== undefined ? [["dns.tls_port", dns.tlsPort] as const] : []),
+    ...(isDnsOnSameHost ? [[dns.tcpPort === undefined ? "dns.udp_port" : "dns.tcp_port", dns.tcpPort ?? dns.udpPort] as const] : []),
+    ...(isDnsOnSameHost && dns.tlsPort !== undefined ? [["dns.tls_port", dns.tlsPort] as const] : []),
   ] as const;
   return ports.flatMap(([path, port], i) => {
     const other = port === 0 ? undefined : ports.slice(0, i).find(([, taken]) => taken === port);
@@ -162,27 +162,25 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
   });
 }
 
-/** What is wrong with the settings of a resolver, or with settings that the mode has no use for. */
+/** Returns errors in the settings of a resolver, and settings that have no effect in this mode. */
 function modeProblems(settings: Settings): readonly Broken[] {
   const { node, resolver } = settings;
   const { ttlZoneMs, ttlRegionMs, ttlGlobalMs, maxEntries, maxBytes, tlsCertFile, tlsKeyFile } = resolver;
   const problems: Broken[] = [];
-  if (ttlRegionMs < ttlZoneMs) problems.push(["resolver.ttl_region", "is less than resolver.ttl_zone: the wider a scope, the longer"]);
-  if (ttlGlobalMs < ttlRegionMs) problems.push(["resolver.ttl_global", "is less than resolver.ttl_region: the wider a scope, the longer"]);
+  if (ttlRegionMs < ttlZoneMs) problems.push(["resolver.ttl_region", "must be at least resolver.ttl_zone: a wider scope has a longer ttl"]);
+  if (ttlGlobalMs < ttlRegionMs)
+    problems.push(["resolver.ttl_global", "must be at least resolver.ttl_region: a wider scope has a longer ttl"]);
   if (maxBytes < maxEntries * LEAST_ENTRY_BYTES)
     problems.push([
       "resolver.max_bytes",
-      `is ${maxBytes} bytes, less than ${LEAST_ENTRY_BYTES} for each entry of resolver.max_entries, which is ${maxEntries}: raise it to ${maxEntries * LEAST_ENTRY_BYTES}, or lower resolver.max_entries to ${Math.floor(maxBytes / LEAST_ENTRY_BYTES)}`,
+      `is ${maxBytes} bytes, less than ${LEAST_ENTRY_BYTES} bytes for each of the ${maxEntries} entries of resolver.max_entries: raise it to ${maxEntries * LEAST_ENTRY_BYTES}, or lower resolver.max_entries to ${Math.floor(maxBytes / LEAST_ENTRY_BYTES)}`,
     ]);
-  if (tlsCertFile !== undefined && tlsKeyFile === undefined) problems.push(["resolver.tls_cert_file", "needs resolver.tls_key_file too"]);
-  if (tlsKeyFile !== undefined && tlsCertFile === undefined) problems.push(["resolver.tls_key_file", "needs resolver.tls_cert_file too"]);
+  if (tlsCertFile !== undefined && tlsKeyFile === undefined) problems.push(["resolver.tls_cert_file", "needs resolver.tls_key_file"]);
+  if (tlsKeyFile !== undefined && tlsCertFile === undefined) problems.push(["resolver.tls_key_file", "needs resolver.tls_cert_file"]);
   if (tlsCertFile !== undefined && !hasUpstreamTls(settings))
     problems.push(["resolver.tls_cert_file", "needs resolver.tls or resolver.tls_ca_file, which turn TLS on"]);
   if (settings.summary.resolverNamespaces.length > 0 && settings.summary.resolverScopes.length === 0)
-    problems.push([
-      "summary.resolver_namespaces",
-      "needs summary.resolver_scopes, which says the summaries of which channels are followed",
-    ]);
+    problems.push(["summary.resolver_namespaces", "needs summary.resolver_scopes, which selects the channels of the summaries"]);
   if (node.mode === "resolver") problems.push(...resolverProblems(settings));
   return [...problems, ...uselessSettings(settings)];
 }
@@ -191,26 +189,26 @@ function resolverProblems(settings: Settings): readonly Broken[] {
   const { upstreams, namespaces, maxWatches } = settings.resolver;
   const problems: Broken[] = [];
   if (upstreams.length === 0)
-    problems.push(["resolver.upstreams", "is empty, and a resolver reads from at least one server (flag --upstream host:port)"]);
+    problems.push(["resolver.upstreams", "is empty, but a resolver needs at least one server (flag --upstream host:port)"]);
   const open = hasUpstreamTls(settings) ? undefined : upstreams.find((upstream) => !isLoopbackHost(splitHostPort(upstream).host));
   if (open !== undefined)
     problems.push([
       "resolver.upstreams",
-      `${open} is not on this machine, and servers give resolvers data over TLS only; set resolver.tls_ca_file, or resolver.tls = true`,
+      `${open} is not on this machine, so the connection needs TLS; set resolver.tls_ca_file, or resolver.tls = true`,
     ]);
   if (namespaces.length > maxWatches)
     problems.push(["resolver.namespaces", `has ${namespaces.length} namespaces, more than resolver.max_watches, which is ${maxWatches}`]);
   return problems;
 }
 
-const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
+const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove this setting';
 
-/** Settings that the mode has no use for: whoever set one expects something that would not happen. */
+/** Returns errors for settings that have no effect in this mode: their user would expect an effect. */
 function uselessSettings(settings: Settings): readonly Broken[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): Broken[] => {
     const why = mode === "resolver" ? row.setting.notForResolver : isOfResolver(row.path) ? ONLY_RESOLVER : undefined;
-    if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
+    if (why === undefined || !differsFromDefault(row.setting.default, valueOfRow(settings, row))) return [];
     return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];
   });
 }
@@ -219,8 +217,8 @@ function isOfResolver(path: string): boolean {
   return path.startsWith("resolver.") || path.startsWith("summary.resolver_");
 }
 
-/** Whether a value is another than the default. Off is no other where absence leaves the choice to the process. */
-function asksForSomething(byDefault: unknown, value: unknown): boolean {
+/** Whether a value differs from the default. If absence lets the process choose, `false` does not count as different. */
+function differsFromDefault(byDefault: unknown, value: unknown): boolean {
   if (byDefault === undefined && value === false) return false;
   return JSON.stringify(value) !== JSON.stringify(byDefault);
 }

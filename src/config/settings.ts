@@ -1,7 +1,8 @@
 /**
- * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
+ * The SETTINGS table: every setting with its default, bounds, unit and meaning. Defaults are defined only here; state machines get complete
  * options. The rows of the groups dns, fabric, resolver, summary, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `resolver.ts`,
- * `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
+ * `summary.ts`, `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from
+ * files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, NODE_BOUNDS, NODE_HOST } from "../lib/bounds.ts";
@@ -30,12 +31,12 @@ const CHECK_SETTINGS = {
   }),
 } as const;
 
-/** Who may read what belongs to no namespace, so that no policy covers it. */
+/** Access to data that belongs to no namespace, so that no policy covers it. */
 const ENDPOINT_ACCESS = ["on", "authenticated", "off"] as const;
 
 /**
- * One row for each setting. A name in code carries its unit (`minTtlMs`). Its key in files does not (`dns.min_ttl`, written `1s`). All else
- * of the key is the name in snake_case.
+ * One row per setting. The name in code carries its unit (`minTtlMs`). The key in files does not (`dns.min_ttl`, written `1s`); otherwise
+ * it is the name in snake_case.
  */
 const SETTINGS = {
   node: {
@@ -67,7 +68,7 @@ const SETTINGS = {
     resources: list({
       notForResolver: AT_RESOLVER.entry,
       ...NAME,
-      // The node's own entry has them, within the default bound of an entry's lists.
+      // The node's own entry contains them, within the default limit of an entry's lists.
       maxItems: LIMIT_SETTINGS.maxListItems.default,
       default: [],
       doc: `What this node has, for example gpu; at most ${LIMIT_SETTINGS.maxListItems.default}. ClusterMap filters by them.`,
@@ -283,7 +284,7 @@ export interface SettingRow {
   readonly setting: SettingField<unknown>;
 }
 
-/** Every setting, in the table's order. */
+/** All settings, in the order of the table. */
 export const SETTING_ROWS: readonly SettingRow[] = Object.entries<Readonly<Record<string, SettingField<unknown>>>>(SETTINGS).flatMap(
   ([group, fields]) =>
     Object.entries(fields).map(([name, setting]) => {
@@ -292,7 +293,7 @@ export const SETTING_ROWS: readonly SettingRow[] = Object.entries<Readonly<Recor
     }),
 );
 
-/** Settings with a value for each row: one that the row's `parse` returned, or the row's default. */
+/** Makes settings with a value for each row: one that the row's `parse` returned, or the row's default. */
 export function settingsOf(valueOf: (row: SettingRow) => unknown): Settings {
   const groups: Record<string, Record<string, unknown>> = {};
   for (const row of SETTING_ROWS) (groups[row.group] ??= {})[row.name] = valueOf(row);
@@ -300,13 +301,13 @@ export function settingsOf(valueOf: (row: SettingRow) => unknown): Settings {
   return groups as unknown as Settings;
 }
 
-/** The value of a row. */
+/** Returns the value of a row. */
 export function valueOfRow(settings: Settings, { group, name }: SettingRow): unknown {
   const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settings;
   return groups[group]?.[name];
 }
 
-/** What `dns.rate` means: whole answers a second over UDP to one network; 0 is any number. */
+/** The effective `dns.rate`: complete responses per second over UDP to one network. 0: no limit. */
 export function dnsRate(rate: Settings["dns"]["rate"], isLoopback: boolean): number {
   return rate ?? (isLoopback ? 0 : DNS_RATE_BEYOND_LOOPBACK);
 }

@@ -1,4 +1,4 @@
-/** Settings of who calls: the group `tenants` of SETTINGS in `settings.ts`. */
+/** Settings that identify callers: the group `tenants` of SETTINGS in `settings.ts`. */
 import { parseBlock } from "../lib/addresses.ts";
 import { bool, choice, ID, list, ms, PATH, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
@@ -9,7 +9,7 @@ const ROLE = {
   what: "mesh.read, mesh.operate, mesh.admin, mesh.resolve or owner:<namespace>",
 } as const;
 const CLAIM = { pattern: /^[\x21-\x7e]{1,128}$/, what: "the name of a claim" } as const;
-/** Only signatures with a public key. With HS256 everybody who can check a token could also make one. */
+/** Only signatures with a public key are supported: with HS256, every process that can verify a token could also create one. */
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"] as const;
 
 const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "host", "content-type", "te", "cookie"]);
@@ -35,7 +35,7 @@ export const TENANT_SETTINGS = {
     fields: {
       principal: text({
         pattern: /^(?!.*\*.*\*)[\x21-\x7e]{1,256}$/,
-        what: "a SPIFFE id, DNS name or common name, in which one * may stand for any characters",
+        what: "a SPIFFE id, DNS name or common name, in which one * matches any characters",
         default: "",
         doc: "SPIFFE id (`spiffe://domain/path`), otherwise the DNS name, otherwise the common name of the subject; one `*` stands for any characters.",
       }),
@@ -120,10 +120,10 @@ export const TENANT_SETTINGS = {
     },
     required: ["name", "from"],
     check: ({ name, from }) => {
-      if (KNOWN_HEADERS.has(name)) return `${name} has another meaning; choose another name`;
+      if (KNOWN_HEADERS.has(name)) return `${name} is a standard header; choose another name`;
       if (from.length === 0) return "needs at least one address in from";
       const wrong = from.find((block) => parseBlock(block) === undefined);
-      return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
+      return wrong === undefined ? undefined : `${wrong} must be an address, or a block without bits set after its prefix`;
     },
   }),
 } as const;
