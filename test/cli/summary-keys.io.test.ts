@@ -111,7 +111,7 @@ test.each([
   { flags: { "--for": "0s" }, says: "--for 0s: not a duration from 1ms to 3650d" },
   { flags: { "--for": "3651d" }, says: "--for 3651d: not a duration from 1ms to 3650d" },
   { flags: { "--for": "soon" }, says: "--for soon: not a duration such as" },
-  { flags: { "--cluster-id": "eu 1" }, says: "--cluster-id eu 1: not 1 to 64 of" },
+  { flags: { "--cluster-id": "eu 1" }, says: "--cluster-id eu 1: not 1 to 64 characters of" },
 ])("an announcement with $flags is refused as bad usage", async ({ flags, says }) => {
   const { exit, stdout, stderr } = await announce(flags);
   expect([exit, stdout]).toEqual([2, ""]);
