@@ -170,7 +170,7 @@ test.each([
     settings: summary(absent, keyRow(1), keyRow(1), keyRow(2, { region: "ap" }), keyRow(3, { public_key: SMALL_ORDER })),
     says: [
       "summary.keys[1].public_key is the key of summary.keys[0] too",
-      "summary.keys[2].region is ap, but summary.keys[0].region is us for us1",
+      "summary.keys[2].region is ap, but summary.keys[0].region says that us1 is in us",
       "summary.keys[3].public_key is no public key of Ed25519",
       "there is no such file",
     ],
