@@ -1,4 +1,4 @@
-/** Settings of the clusters of other regions that this one exchanges summaries with: `fabric.borders` in `fabric.ts`. */
+/** Settings of the clusters of other regions with which this cluster exchanges summaries: `fabric.borders` in `fabric.ts`. */
 import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
@@ -10,7 +10,7 @@ const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-/** As long as the pattern of a rule of a policy. */
+/** The same length limit as for the pattern of a policy rule. */
 const MAX_PATTERN = RECORD_BOUNDS.maxNamespaceLength + ".*".length;
 const NAMESPACES = {
   pattern: new RegExp(`^(?=.{1,${MAX_PATTERN}}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),

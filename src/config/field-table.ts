@@ -1,4 +1,6 @@
-/** Settings that are tables of settings: one table (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
+/**
+ * Settings that are tables of settings: one table (`record`) or several (`rows`). Files contain them as tables, the environment as JSON.
+ */
 import { didYouMean } from "../lib/nearest.ts";
 import { type Fault, fromJson, MAX_ITEMS, type Parsed, refused, type SettingField } from "./field.ts";
 
@@ -14,7 +16,7 @@ interface TableOptions<F extends Fields> {
   readonly fields: F;
   /** Every table must have these fields. */
   readonly required: readonly (keyof F & string)[];
-  /** Most tables, where several may be given; `MAX_ITEMS` unless set. */
+  /** Maximum number of tables, if several are allowed. Default: `MAX_ITEMS`. */
   readonly maxItems?: number;
   /** Returns the error in the fields together, or undefined. The error must not show a secret. */
   readonly check?: (table: TableOf<F>) => string | undefined;
@@ -121,7 +123,7 @@ export function requiredTable<F extends Fields>(options: TableOptions<F>): Setti
   };
 }
 
-/** Several tables, none by default. */
+/** Several tables. Default: none. */
 export function rows<F extends Fields>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
   const { maxItems = MAX_ITEMS } = options;
   const shown = (value: readonly TableOf<F>[]) => value.map((each) => shownTable(each, options));

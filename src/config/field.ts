@@ -95,7 +95,7 @@ export function int<D extends number | undefined = undefined>(options: NumberOpt
   });
 }
 
-/** A part of a whole, from 0 to 1. */
+/** A ratio from 0 to 1. */
 export function ratio<D extends number | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "ratio",

@@ -454,16 +454,16 @@ export class MethodChain {
   }
 
   /**
-   * Answers an HTTP route of this method after the same checks as its calls. `asked` contains the fields that decide access. Rejects if the
-   * call is rejected.
+   * Answers an HTTP route of this method after the same checks as its calls. `parameters` contains the fields that decide access. Rejects if
+   * the call is rejected.
    */
-  async route<T>(arrival: Arrival, asked: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
+  async route<T>(arrival: Arrival, parameters: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
     const began = this.#ports.now();
     const requestId = this.requestId(arrival);
     try {
       const caller = await this.#identify(arrival, requestId);
       const context = { caller, time: this.#ports.now(), requestId };
-      this.#admit(context, arrival, asked);
+      this.#admit(context, arrival, parameters);
       const answered = await answer(context);
       this.finish(arrival, began, 0);
       return answered;

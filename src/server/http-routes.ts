@@ -103,7 +103,7 @@ const LATER: Readonly<Record<string, Row>> = {
 };
 
 /** Routes in `LATER` that nodes with summaries provide. Resolvers have no summaries. */
-const SOMEWHERE: ReadonlySet<string> = new Set(["/discovery/summary"]);
+const OPTIONAL_PATHS: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
 /** The node's own routes, which have no rpc. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
@@ -133,11 +133,11 @@ function rowOf({ path, parameters, isScraped, rpc, rpcWith = {}, answer }: Route
   return {
     parameters,
     isScraped,
-    answer: async (asked, request) => {
-      const special = Object.keys(rpcWith).find((parameter) => asked[parameter] !== undefined);
+    answer: async (values, request) => {
+      const special = Object.keys(rpcWith).find((parameter) => values[parameter] !== undefined);
       const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
       assert(method !== undefined, "a route refers to an rpc of its service", { path });
-      const answered = await method.route(request.arrival, asked, (context) => answer(asked, context));
+      const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
       const { page, steady } = answered;
       return tagged(request.arrival, page, steady === undefined ? undefined : { of: steady, isWeak: true });
@@ -156,13 +156,13 @@ export class HttpRoutes {
   constructor(sources: HttpSources, services: readonly Service[], chain: Chain) {
     this.#metricsAccess = sources.metricsAccess;
     this.#chain = chain;
-    const ofServices = services.flatMap((service) =>
+    const serviceRows = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, Row] => [route.path, rowOf(route, service, chain)]),
     );
-    const brought = new Set(ofServices.map(([path]) => path));
+    const providedPaths = new Set(serviceRows.map(([path]) => path));
     // A route that only some nodes provide keeps its `LATER` row on the other nodes.
-    const later = Object.entries(LATER).filter(([path]) => !(SOMEWHERE.has(path) && brought.has(path)));
-    const rows = [...later, ...Object.entries(nodeRows(sources)), ...ofServices];
+    const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
+    const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
     assert(this.#rows.size === rows.length, "a path has one row: if a service provides a route of LATER, delete the row from LATER");
   }

@@ -46,7 +46,7 @@ function faultOfMessage(desc: DescMessage, value: JsonValue, path: string, depth
     if (fault !== undefined) return fault;
   }
   const fault = faultOfWhole(desc, value, path);
-  return fault?.description.includes("set multiple times") === true ? (crowded(desc, value, path) ?? fault) : fault;
+  return fault?.description.includes("set multiple times") === true ? (conflictingFields(desc, value, path) ?? fault) : fault;
 }
 
 function fieldOf(desc: DescMessage, key: string): DescField | undefined {
@@ -57,18 +57,18 @@ function fieldOf(desc: DescMessage, key: string): DescField | undefined {
  * Returns the error for a field given under both of its names, or for two fields of which only one can be set. The parser does not report
  * their place.
  */
-function crowded(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
-  const taken = new Map<DescField | DescOneof, string>();
+function conflictingFields(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
+  const used = new Map<DescField | DescOneof, string>();
   for (const [key, member] of Object.entries(value)) {
     const field = fieldOf(desc, key);
     if (field === undefined) continue;
-    const other = taken.get(field);
+    const other = used.get(field);
     if (other !== undefined) return { field: joined(path, field.name), description: `duplicate field: given as ${other} and as ${key}` };
-    taken.set(field, key);
+    used.set(field, key);
     if (field.oneof === undefined || member === null) continue;
-    const rival = taken.get(field.oneof);
+    const rival = used.get(field.oneof);
     if (rival !== undefined) return { field: path || "request", description: `only one of ${rival} and ${key} can be set` };
-    taken.set(field.oneof, key);
+    used.set(field.oneof, key);
   }
   return undefined;
 }

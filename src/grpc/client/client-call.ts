@@ -30,7 +30,7 @@ export interface CallResult {
 
 /** Receives the events of a call. */
 export interface CallListener {
-  /** The metadata that came before the first message. Not called when the answer is a status alone. */
+  /** Receives the metadata that precedes the first message. Not called when the response consists of a status alone. */
   metadata?(metadata: Metadata): void;
   /** Receives one message. If the method returns exactly one, this is called right before `closed`, and only if the call ended with OK. */
   message(bytes: Uint8Array): void;
@@ -152,8 +152,8 @@ export class ClientCall implements MessageSink {
       this.#trailers = headers;
       this.#trailerFields = fields;
     }
-    const wrong = isEnd && headers["grpc-status"] !== undefined ? undefined : this.#wrongHead(headers);
-    if (wrong !== undefined) this.#abort(wrong.code, wrong.message, wrong.code !== CODES.UNAVAILABLE);
+    const fault = isEnd && headers["grpc-status"] !== undefined ? undefined : this.#wrongHead(headers);
+    if (fault !== undefined) this.#abort(fault.code, fault.message, fault.code !== CODES.UNAVAILABLE);
     else if (!isEnd) this.#reportMetadata(fields);
   }
 

@@ -71,7 +71,7 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Share of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
 const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
-/** Share of all connections that may be in TLS handshakes, so that a client with many addresses leaves room for authenticated clients. */
+/** Share of all connections that may be in TLS handshakes, so that a client with many addresses leaves room for others. */
 const ALL_HANDSHAKES_SHARE = 1 / 4;
 
 /** Binds the port and accepts connections. Rejects with a message that names host:port and the flag when the address is unavailable. */

@@ -49,8 +49,8 @@ export interface Connection {
   /** Why the guard closed the connection. Undefined if the guard did not close it. */
   whyCut: CutReason | undefined;
   /**
-   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and the streams
-   * get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
+   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and
+   * the streams get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
    */
   destroy(): void;
 }

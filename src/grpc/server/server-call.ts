@@ -56,7 +56,7 @@ export class ServerCall implements Call, MessageSink {
   #hasArrived = false;
   #reader: MessageReader | undefined;
   /** The request of a method that has exactly one, until the client has ended its direction. */
-  #only: Uint8Array | undefined;
+  #onlyRequest: Uint8Array | undefined;
   /** Whether the first bytes of the request have arrived. */
   #hasBegun = false;
   #listener: RequestListener | undefined;
@@ -215,7 +215,7 @@ export class ServerCall implements Call, MessageSink {
   /** Called by the shell a few times per second until the request has arrived. Ends the call when its deadline has passed. */
   checkArrival(): void {
     // The client has not ended its direction yet, so the request may be kept for a while.
-    if (this.#only !== undefined) this.#only = apart(this.#only);
+    if (this.#onlyRequest !== undefined) this.#onlyRequest = apart(this.#onlyRequest);
     if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
 
@@ -227,7 +227,7 @@ export class ServerCall implements Call, MessageSink {
     const mayInflate = this.#head.encoding !== undefined;
     if (isFirst && mayInflate) this.#judgeHeaders();
     this.#reader?.push(chunk);
-    if (isFirst && !mayInflate && this.#only === undefined && !this.isOver) this.#judgeHeaders();
+    if (isFirst && !mayInflate && this.#onlyRequest === undefined && !this.isOver) this.#judgeHeaders();
   }
 
   /**
@@ -280,7 +280,7 @@ export class ServerCall implements Call, MessageSink {
   /** Called by the reader for each request. */
   message(bytes: Uint8Array): void {
     if (this.#listener === undefined) {
-      if (this.#only === undefined) this.#only = bytes;
+      if (this.#onlyRequest === undefined) this.#onlyRequest = bytes;
       else this.#refuse(notOne("more than one request message arrived"));
       return;
     }
@@ -296,7 +296,7 @@ export class ServerCall implements Call, MessageSink {
   /** Called by the reader after the last request. */
   ended(): void {
     if (this.#listener === undefined) {
-      this.#run(this.#only ?? notOne("no request message arrived"));
+      this.#run(this.#onlyRequest ?? notOne("no request message arrived"));
       return;
     }
     this.#reader?.handled();
@@ -310,15 +310,16 @@ export class ServerCall implements Call, MessageSink {
   /** Called by the reader when the received bytes are not a valid message. */
   failed(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
-    if (this.#listener === undefined) this.#refuse(this.#only === undefined ? error : notOne("more than one request message arrived"));
+    if (this.#listener === undefined)
+      this.#refuse(this.#onlyRequest === undefined ? error : notOne("more than one request message arrived"));
     else if (this.#listener.failed === undefined) this.fail(error);
     else this.#listener.failed(error);
   }
 
-  #run(came: Uint8Array | WaymarkError): void {
+  #run(received: Uint8Array | WaymarkError): void {
     const { method } = this;
-    const request = this.#isExpired ? expired() : came;
-    this.#only = undefined;
+    const request = this.#isExpired ? expired() : received;
+    this.#onlyRequest = undefined;
     if (request instanceof WaymarkError) {
       this.#refuse(request);
       return;
@@ -342,7 +343,7 @@ export class ServerCall implements Call, MessageSink {
 
   #refuse(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
-    this.#only = undefined;
+    this.#onlyRequest = undefined;
     this.#reader?.drop();
     if (this.method.refused === undefined) this.fail(error);
     else this.method.refused(error, this);
@@ -387,7 +388,7 @@ export class ServerCall implements Call, MessageSink {
     this.#trailers = trailers;
     this.#cancelDeadline?.();
     this.#cancelDeadline = undefined;
-    this.#only = undefined;
+    this.#onlyRequest = undefined;
     this.#reader?.drop();
     if (this.#request === "reading") this.#request = "refused";
   }

@@ -21,7 +21,7 @@ export interface UnreadAnswer {
   grow(sizeBytes: number): void;
   /** The client read these bytes; 0 if it is not known yet which answer it read. */
   progress(sizeBytes: number): void;
-  /** The client read everything, or the answer was given up. */
+  /** The client read everything, or the answer was aborted. */
   end(): void;
 }
 
