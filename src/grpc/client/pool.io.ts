@@ -85,13 +85,7 @@ export class ConnectionPool {
   #attempt(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
     const placement = this.#state.place(request.address, stallAwareNowMs());
     if (placement === undefined) {
-      done(
-        withoutConnection(
-          CODES.RESOURCE_EXHAUSTED,
-          "the limit of open calls or connections to other servers is reached; retry later",
-          undefined,
-        ),
-      );
+      done(withoutConnection(CODES.RESOURCE_EXHAUSTED, "too many open calls or connections to other servers; retry later", undefined));
       return;
     }
     const { id, isNew, evicted } = placement;
