@@ -1,38 +1,40 @@
 /**
- * What a web page may do with a browser that reaches this node: nothing for its own ends. A name of the page's own that
- * suddenly means our address (DNS rebinding) is no host of ours, and writes from pages of other origins are refused. Pure.
+ * Protects this node against web pages in a browser that can reach it. Rejects requests whose host is not a name of this node (DNS
+ * rebinding), and writes from pages of other origins. Pure.
  */
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 
 export interface WebRules {
-  /** Whether any `Host` will do: with TLS the certificate says who we are, and without anonymous access a page has nothing to show. */
+  /**
+   * Whether any `Host` is accepted: with TLS the certificate identifies this node, and without anonymous access a page has no credential.
+   */
   readonly takesAnyHost: boolean;
-  /** Names and addresses of ours, without port, beside those a connection came to. */
+  /** Names and addresses of this node without port, in addition to the address that a connection came to. */
   readonly hosts: readonly string[];
-  /** Origins whose pages are let in, as browsers write them: `https://ui.example`. */
+  /** Origins whose pages are allowed, as browsers send them: `https://ui.example`. */
   readonly corsOrigins: readonly string[];
 }
 
-/** What of a request the rules are about. */
+/** The parts of a request that the rules check. */
 export interface WebRequest {
   /** `Host`, or `:authority` of HTTP/2. */
   readonly host: string | undefined;
   readonly path: string;
   readonly origin: string | undefined;
   readonly fetchSite: string | undefined;
-  /** The address of ours that the connection came to. */
+  /** The address of this node that the connection came to. */
   readonly localAddress: string;
   readonly isWrite: boolean;
 }
 
-/** Health checks and scrapes come by any name, and show no entries. */
+/** Paths for health checks and scrapes. They are open under any host, and show no entries. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
-/** Addresses that a node may listen on, and that no client calls it by. */
+/** Wildcard addresses. A node may listen on them, but no client uses them as a host. */
 const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 
-/** Headers that pages of our CORS origins may send and read. */
+/** Headers that pages of the CORS origins may send and read. */
 const REQUEST_HEADERS =
   "authorization, connect-content-encoding, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, if-none-match, x-api-key, x-grpc-web, x-request-id, x-user-agent";
 const RESPONSE_HEADERS = "etag, grpc-message, grpc-status, grpc-status-details-bin, retry-after, x-request-id";
@@ -49,36 +51,36 @@ export class BrowserRules {
     this.#origins = new Set(rules.corsOrigins.map((origin) => origin.toLowerCase()));
   }
 
-  /** Why a request is refused; undefined when it is not. */
+  /** Returns the error for a rejected request. Undefined when the request is allowed. */
   check(request: WebRequest): WaymarkError | undefined {
     if (!OPEN_PATHS.has(request.path) && !this.#isOurs(request)) {
       return new WaymarkError(
         "discovery_access_denied",
-        `${request.host === undefined ? "a request without Host has no name of this node" : `host ${shown(request.host)} is no name of this node`}: use a loopback name or an address of it, or list the name in listen.allowed_hosts`,
+        `${request.host === undefined ? "the request has no Host header" : `host ${shown(request.host)} is not a name of this node`}: use a loopback name or an address of this node, or add the name to listen.allowed_hosts`,
       );
     }
     return request.isWrite && this.#isForeign(request)
       ? new WaymarkError(
           "discovery_access_denied",
           request.origin === undefined
-            ? "a browser's write with Sec-Fetch-Site: cross-site and no Origin is not taken: nothing says whose page sends it; pages of origins in listen.cors_origins write with their Origin"
-            : `a page of ${shown(request.origin)} may not write here; list its origin in listen.cors_origins to let it`,
+            ? "a write with Sec-Fetch-Site: cross-site needs an Origin header, and listen.cors_origins must contain that origin"
+            : `permission denied: pages of origin ${shown(request.origin)} cannot write to this node; add the origin to listen.cors_origins to allow them`,
         )
       : undefined;
   }
 
-  /** Whether answers differ by the origin of the page that asks. */
-  get tellsOrigins(): boolean {
+  /** Whether responses differ by the origin of the requesting page. */
+  get variesByOrigin(): boolean {
     return this.#origins.size > 0;
   }
 
-  /** Headers that let a page of this origin read the answer; undefined for any other. */
+  /** Headers that allow a page of this origin to read the response. Undefined for an origin that is not allowed. */
   corsHeaders(origin: string | undefined): Readonly<Record<string, string>> | undefined {
     if (origin === undefined || !this.#origins.has(origin.toLowerCase())) return undefined;
     return { "access-control-allow-origin": origin, "access-control-expose-headers": RESPONSE_HEADERS };
   }
 
-  /** Headers of the answer to a preflight, which browsers send before requests that are not simple. */
+  /** Headers of the response to a preflight request, which browsers send before requests that are not simple. */
   preflightHeaders(origin: string | undefined): Readonly<Record<string, string>> | undefined {
     const cors = this.corsHeaders(origin);
     if (cors === undefined) return undefined;
@@ -104,7 +106,7 @@ export class BrowserRules {
   }
 }
 
-/** Compares hosts and ports only: a proxy in front of us may speak TLS where we do not. */
+/** Compares only hosts and ports: a proxy in front of this node may use TLS while this node does not. */
 function isSameOrigin(origin: string, host: string): boolean {
   if (!URL.canParse(origin)) return false;
   const { protocol, host: originHost } = new URL(origin);
@@ -119,10 +121,10 @@ function isLoopbackName(name: string): boolean {
   return name === "localhost" || name.endsWith(".localhost") || isLoopbackHost(name);
 }
 
-/** A name or an IPv4 address, or an IPv6 address in brackets, each with a port or without. */
+/** A name or an IPv4 address, or an IPv6 address in brackets, each with or without a port. */
 const AUTHORITY = /^(?:([a-z0-9._-]+)|\[([0-9a-f:.]+(?:%[a-z0-9._-]+)?)\])(?::\d*)?$/i;
 
-/** Without port and brackets; undefined for what has anything else, such as a user. */
+/** Returns the host without port and brackets. Undefined if the text contains anything else, such as a user. */
 function hostOf(authority: string): string | undefined {
   const [, name, address] = AUTHORITY.exec(authority) ?? [];
   return name ?? address;

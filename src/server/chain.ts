@@ -1,7 +1,7 @@
 /**
- * What every call passes, in this order: request id → caller → limit → authorise → deadline → handler →
- * metrics. Transport-neutral: the gRPC listener and the HTTP edge both drive it. One `MethodChain` a method is built at
- * registration, so that a call allocates nothing here but its context.
+ * The steps that every call passes, in this order: request id → caller → limit → authorise → deadline → handler → metrics. They do not
+ * depend on the transport: the gRPC listener and the HTTP edge use them. Each method gets one `MethodChain` when it is registered, so a
+ * call allocates only its context here.
  */
 import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/request-head.ts";
@@ -26,86 +26,89 @@ import {
 import { anonymousRefused, credentialWanted, draining, outlived, type RpcStatus, statusFrom, unimplemented } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
 
-/** Names a call in logs and in the audit. */
+/** Identifies a call in logs and in the audit. */
 export interface CallName {
   readonly requestId: string;
   readonly service: string;
   readonly method: string;
 }
 
-/** What the chain needs of the world; all synchronous, and none may throw but where it says so. */
+/** The functions and settings that the chain needs. All functions are synchronous, and none may throw unless its comment allows it. */
 export interface ChainPorts {
   now(): Time;
-  /** Calls `act` after so many ms, unless what it returns is called before; never what is later than any timer. */
+  /** Calls `act` after `delayMs`. The returned function cancels it. Does nothing for a delay that is longer than any timer. */
   readonly later: (act: () => void, delayMs: number) => () => void;
-  /** What streams share of a turn of the event loop. */
+  /** The time budget that all streams share in one turn of the event loop. */
   readonly turn: TurnBudget;
-  /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
+  /** Identifies the caller. Returns a promise only if this requires waiting. Throws or rejects with WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller>;
-  /** Most items of lists in requests, as the node's settings say. */
+  /** Maximum number of items of lists in requests, from the node's settings. */
   readonly listBounds: ListBounds;
-  /** Of names that are registered. Absent: the most that any node can be set to. */
+  /** Limits on registered names. If absent: the largest values that a node can be configured with. */
   readonly bounds?: Parameters<typeof requestCheckOf>[1];
-  /** What callers without a credential may do; all when absent. */
+  /** The operations that callers without a credential may perform. Default: all. */
   readonly anonymous?: "none" | "read" | "all";
-  /** Services that are for callers with a credential alone, whatever `anonymous` says. */
+  /** Services that always require a credential, regardless of `anonymous`. */
   readonly knownOnly?: ReadonlySet<string> | undefined;
-  /** Begins the ids of calls that bring none; no other process has it. */
+  /** Prefix of the ids of calls that bring no id. It is unique to this process. */
   readonly idPrefix: string;
   /** Counts the calls that ended. */
   readonly metrics: Pick<Metrics, "counter" | "histogram">;
-  /** A handler threw something that is not a WaymarkError: log it with its stack. */
+  /** Called when a handler threw something other than a WaymarkError. It must log the error with its stack. */
   onBug(fault: unknown, call: CallName): void;
-  /** Takes a token of the caller or throws `discovery_rate_limited`; absent where no limit is set. */
+  /** Consumes rate limit tokens of the caller, or throws `discovery_rate_limited`. Absent when no limit is set. */
   limit?: ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined;
-  /** A caller was not known, or may not make this call: for the audit. */
+  /** Called for the audit when a caller could not be identified, or was not permitted to make the call. */
   onRefused?: ((refusal: RefusedCall) => void) | undefined;
-  /** Present only when calls are to be logged at debug. */
+  /** Present only when calls must be logged at debug level. */
   onCall?: ((call: CallName & { readonly address: string }) => void) | undefined;
 }
 
-/** A call that was refused for who made it. */
+/** A call that was rejected because of its caller. */
 export interface RefusedCall extends CallName {
   readonly address: string;
-  /** Undefined when nobody knows who. */
+  /** Undefined when the caller could not be identified. */
   readonly caller: Caller | undefined;
   readonly error: WaymarkError;
 }
 
-/** The value of a request header by lower-case name. */
+/** Returns the value of a request header by lower-case name. */
 export type HeaderReader = (name: string) => string | undefined;
 
-/** What the transport knows of a call when it arrives. */
+/** The transport's information about a call when it arrives. */
 export interface CallArrival extends ConnectionPeer {
   readonly transport: string;
   readonly encoding: string;
-  /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
+  /** Milliseconds until the client's deadline, ≤ 0 when it has passed. Undefined when the client set none. */
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
   /**
-   * Whether the call has already used its rate limit token. A transport that decodes requests itself sets it to false, and `judgeHeaders` then uses the token, so
-   * that requests from callers over their limit are not decoded. Absent: the token is used when the complete request has arrived.
+   * Whether the call has already used its rate limit token. A transport that decodes requests itself sets it to false, and `judgeHeaders`
+   * then uses the token, so that requests from callers over their limit are not decoded. Absent: the token is used when the complete
+   * request has arrived.
    */
   isLimited?: boolean;
-  /** The refusal with which `judgeHeaders` found the caller over its limit. The call is answered with it, whatever else is wrong. */
+  /**
+   * The error with which `judgeHeaders` found the caller over its limit. The call is answered with it, even if something else is wrong too.
+   */
   overLimit?: WaymarkError;
   /**
-   * Calls `expire` when the deadline passes before the call is over; what is returned forgets it, undefined where the call itself does.
-   * Asked for when an answer takes waiting.
+   * Calls `expire` when the deadline passes before the call is over. The returned function cancels it; undefined when the transport cancels
+   * it itself. Used when a response requires waiting.
    */
   onDeadline(expire: () => void): (() => void) | undefined;
-  /** Calls `gone` when the client cancels the call or its connection closes; it may also be called after the answer. */
+  /** Calls `gone` when the client cancels the call or its connection closes. It may also be called after the response. */
   onGone?(gone: () => void): void;
 }
 
-/** A unary call: exactly one of `succeed` and `fail` is called, once. */
+/** A unary call. Exactly one of `succeed` and `fail` is called, once. */
 export interface UnaryExchange {
   readonly arrival: CallArrival;
   succeed(response: Message | Uint8Array, context: CallContext): void;
   fail(status: RpcStatus, requestId: string): void;
 }
 
-/** An admitted stream, with its request if it has one. */
+/** An admitted stream, with its request if it has exactly one. */
 export interface AdmittedStream {
   readonly context: CallContext;
   readonly request: Message | undefined;
@@ -113,18 +116,18 @@ export interface AdmittedStream {
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
-/** The sent id when it is 1–128 printable ASCII characters, else undefined. */
+/** Returns the sent id if it consists of 1–128 printable ASCII characters without spaces, else undefined. */
 export function sentRequestId(header: HeaderReader): string | undefined {
   const sent = header("x-request-id");
   return sent !== undefined && REQUEST_ID.test(sent) ? sent : undefined;
 }
 
-/** The part of the chain all methods share: the ports, and whether the server drains. */
+/** The part of the chain that all methods share: the ports, and whether the server drains. */
 export class CallChain {
   readonly ports: ChainPorts;
-  /** What a request of a type may hold. */
+  /** Returns the limits for the contents of a request type. */
   readonly planOf: (desc: DescMessage) => MessageShapePlan;
-  /** Open streams whose callers showed a credential; `check` is to be called when credentials have changed. */
+  /** Open streams whose callers were authenticated by a credential. Call `check` when credentials have changed. */
   readonly knownStreams: KnownStreams;
   readonly #leavers = new Set<(error: WaymarkError) => void>();
   #isDraining = false;
@@ -140,17 +143,17 @@ export class CallChain {
     return this.#isDraining;
   }
 
-  /** The id of a call: what its client sent, or a fresh one. */
+  /** Returns the id of a call: the id that the client sent, or a new one. */
   requestId(header: HeaderReader): string {
     return sentRequestId(header) ?? `${this.ports.idPrefix}-${(++this.#idCount).toString(36)}`;
   }
 
-  /** The status to answer a thrown value with. */
+  /** Returns the status for a thrown value. */
   status(thrown: unknown, call: CallName): RpcStatus {
     return statusFrom(thrown, (fault) => this.ports.onBug(fault, call));
   }
 
-  /** From now on new calls are refused with `draining`. Open calls go on; those that registered with `onDrain` are told to leave. */
+  /** Rejects new calls with `draining` from now on. Open calls continue; functions registered with `onDrain` are called. */
   drain(): void {
     this.#isDraining = true;
     const leavers = [...this.#leavers];
@@ -158,17 +161,20 @@ export class CallChain {
     for (const leave of leavers) leave(draining());
   }
 
-  /** `leave` is called once when the server drains, for streams that only their client would end. Returns what forgets it. */
+  /**
+   * Registers `leave`, which is called once when the server drains, for streams that only their client would end. Returns a function that
+   * removes it.
+   */
   onDrain(leave: (error: WaymarkError) => void): () => void {
     this.#leavers.add(leave);
     return () => this.#leavers.delete(leave);
   }
 
   /**
-   * Who calls; a refusal is told to the ports. Throws or rejects with WaymarkError `unauthenticated`, also for callers without a credential
-   * where the settings want one, unless the call is for everybody.
+   * Identifies the caller, and reports a rejection to the ports. Throws or rejects with WaymarkError `unauthenticated`, also for a caller
+   * without a credential if the settings require one and the call is not for everyone.
    */
-  // HOT: one a request; a caller who is known at once makes no promise.
+  // HOT: once per request; a caller that is identified synchronously needs no promise.
   identify(
     from: Pick<CallArrival, "header" | "address" | "certificate">,
     call: CallName,
@@ -195,7 +201,7 @@ export class CallChain {
     throw thrown;
   }
 
-  /** The chain of one method; `handler` undefined answers `unimplemented`. */
+  /** Returns the chain of one method. Without a handler, it answers `unimplemented`. */
   method(desc: DescMethod, handler: MethodHandler | undefined): MethodChain {
     return new MethodChain(this, desc, handler);
   }
@@ -203,7 +209,7 @@ export class CallChain {
 
 interface CallCounts {
   readonly ended: Pick<MetricSeries, "inc">;
-  /** Undefined for streams: how long one lives says nothing about this node. */
+  /** Undefined for streams: their duration is not a latency of this node. */
   readonly latency: Pick<Histogram, "observe"> | undefined;
 }
 
@@ -213,21 +219,21 @@ export class MethodChain {
   readonly path: string;
   readonly desc: DescMethod;
   readonly handler: MethodHandler | undefined;
-  /** Throws `invalid_argument` when a request breaks the contract's rules. */
+  /** Throws `invalid_argument` when a request violates the rules of the API. */
   readonly checkRequest: (request: Message) => void;
   readonly #chain: CallChain;
   readonly #ports: ChainPorts;
   readonly #requiredAccess: RequiredAccess;
-  /** Why a caller needs a credential, whatever its roles; undefined when it needs none. */
+  /** Returns the error for callers without a credential, whatever their roles. Undefined when no credential is required. */
   readonly #wantsCredential: (() => WaymarkError) | undefined;
-  /** Undefined where no limit is set, or none for this method. */
+  /** Undefined when no limit is set, or none for this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
   /** By transport, encoding and code. */
   readonly #counts = new Map<string, CallCounts>();
 
   constructor(chain: CallChain, desc: DescMethod, handler: MethodHandler | undefined) {
     const rpc = `${desc.parent.typeName}/${desc.name}`;
-    assert(handler === undefined || handler.kind === desc.methodKind, "a handler is of the kind that its rpc is declared", { rpc });
+    assert(handler === undefined || handler.kind === desc.methodKind, "a handler has the method kind of its rpc", { rpc });
     this.#chain = chain;
     this.#ports = chain.ports;
     this.desc = desc;
@@ -250,7 +256,10 @@ export class MethodChain {
     return this.#ports.turn;
   }
 
-  /** Why these bytes of a request are not decoded: its service has no room for the message now, or the message would hold far too much. */
+  /**
+   * Returns the error if the bytes of a request must not be decoded: its service has no room for the message now, or the decoded message
+   * would be far too large.
+   */
   requestFault(bytes: Uint8Array, encoding: "json" | "proto"): WaymarkError | undefined {
     const crowded = this.handler?.kind === "unary" ? this.handler.refuseEarly?.(bytes.length) : undefined;
     if (crowded !== undefined) return crowded;
@@ -258,7 +267,7 @@ export class MethodChain {
     return encoding === "proto" ? protobufFault(plan, bytes) : jsonFault(plan, bytes);
   }
 
-  /** Who calls, unless the server is going away. Throws or rejects to refuse. */
+  /** Identifies the caller, and throws `draining` when the server drains. Throws or rejects to reject the call. */
   #identify(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const { isForEverybody } = this.#requiredAccess;
     if (this.#chain.isDraining && !isForEverybody) throw draining();
@@ -266,8 +275,8 @@ export class MethodChain {
   }
 
   /**
-   * The checks between an identified caller and the handler. Returns the request, which is decoded last and only if the headers permit the call.
-   * Throws WaymarkError to refuse the call; `finish` must still be called.
+   * Performs the checks between identifying the caller and running the handler. Returns the request, which is decoded last and only if the
+   * headers permit the call. Throws WaymarkError to reject the call; `finish` must still be called.
    */
   #admit<T extends object | undefined>(
     context: CallContext,
@@ -292,7 +301,7 @@ export class MethodChain {
   }
 
   #refuseAnonymous(refusal: WaymarkError, { caller, requestId }: CallContext): never {
-    this.#tellRefused(refusal, caller, requestId);
+    this.#reportRefused(refusal, caller, requestId);
     throw refusal;
   }
 
@@ -300,20 +309,20 @@ export class MethodChain {
     try {
       authorise(this.#requiredAccess, caller, request);
     } catch (thrown) {
-      this.#tellRefused(thrown, caller, requestId);
+      this.#reportRefused(thrown, caller, requestId);
       throw thrown;
     }
   }
 
-  #tellRefused(thrown: unknown, caller: Caller, requestId: string): void {
+  #reportRefused(thrown: unknown, caller: Caller, requestId: string): void {
     if (!(thrown instanceof WaymarkError)) return;
     this.#ports.onRefused?.({ requestId, service: this.service, method: this.name, address: caller.address, caller, error: thrown });
   }
 
   /**
-   * Why a call would be refused regardless of its request; undefined if the request decides. It is called when a request does not arrive
-   * in one piece, or is decoded before it reaches the chain, so that nothing is stored or decoded for a caller without permission. It counts and records
-   * nothing, because the refused call itself is counted and recorded.
+   * Returns the error if a call would be rejected regardless of its request, and undefined if the request decides. It is called when a
+   * request does not arrive in one piece, or is decoded before it reaches the chain, so that nothing is stored or decoded for a caller
+   * without permission. It counts and records nothing, because the rejected call itself is counted and recorded.
    */
   judgeHeaders(arrival: CallArrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
     if (this.handler === undefined) return unimplemented(this.path);
@@ -345,15 +354,15 @@ export class MethodChain {
     return undefined;
   }
 
-  /** The id of a call that came: what its client sent, or a fresh one. */
+  /** Returns the id of an arriving call: the id that the client sent, or a new one. */
   requestId(arrival: CallArrival): string {
     const requestId = this.#chain.requestId(arrival.header);
     this.#ports.onCall?.({ requestId, service: this.service, method: this.name, address: arrival.address });
     return requestId;
   }
 
-  /** Runs a unary call to its end. `request` a WaymarkError means that its bytes could not be read. */
-  // HOT: one a request. A synchronous answer makes no promise, timer or closure.
+  /** Runs a unary call to its end. A `request` that is a WaymarkError means that its bytes could not be read. */
+  // HOT: once per request; a synchronous response needs no promise, timer or closure.
   unary(request: SentRequest, exchange: UnaryExchange): void {
     const time = this.#ports.now();
     const requestId = this.requestId(exchange.arrival);
@@ -405,7 +414,7 @@ export class MethodChain {
     this.finish(exchange.arrival, time, status.code);
   }
 
-  /** A promise is answered when it settles or at the deadline, whichever is first. */
+  /** Responds when the promise settles or at the deadline, whichever comes first. */
   #await(answer: Promise<Message | Uint8Array>, exchange: UnaryExchange, context: CallContext): void {
     let isOpen = true;
     const settle = (response: Message | Uint8Array | undefined, thrown: unknown) => {
@@ -413,9 +422,9 @@ export class MethodChain {
       isOpen = false;
       forget?.();
       if (response === undefined) {
-        // Here the handler checks the owner instead of the chain, so its refusal is not recorded yet.
+        // The handler checks the owner here instead of the chain, so its rejection has not been recorded yet.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
-        if (this.#requiredAccess.isForOwners && isDenied) this.#tellRefused(thrown, context.caller, context.requestId);
+        if (this.#requiredAccess.isForOwners && isDenied) this.#reportRefused(thrown, context.caller, context.requestId);
         return this.#refuse(thrown, exchange, context.requestId, context.time);
       }
       try {
@@ -439,13 +448,13 @@ export class MethodChain {
     );
   }
 
-  /** Who the caller of an open stream is now. Throws or rejects when its credential counts no more; the refusal is recorded. */
+  /** Identifies the caller of an open stream again. Throws or rejects when its credential is no longer valid; the rejection is recorded. */
   identifyAgain(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const call = { requestId, service: this.service, method: this.name };
     return this.#chain.identify(arrival, call, this.#requiredAccess.isForEverybody);
   }
 
-  /** Admits a stream; throws or rejects to refuse it. `sent` is its request, if it has exactly one. */
+  /** Admits a stream. Throws or rejects to reject it. `sent` is its request, if it has exactly one. */
   admitStream(arrival: CallArrival, requestId: string, sent?: SentRequest): AdmittedStream | Promise<AdmittedStream> {
     const admit = (caller: Caller): AdmittedStream => {
       const context = { caller, time: this.#ports.now(), requestId };
@@ -459,14 +468,17 @@ export class MethodChain {
     return caller.then(admit);
   }
 
-  /** Answers a route of this method, behind the same checks as its calls: `asked` has the field that says whose call it is. Rejects to refuse. */
-  async route<T>(arrival: CallArrival, asked: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
+  /**
+   * Answers an HTTP route of this method after the same checks as its calls. `parameters` contains the fields that decide access. Rejects if
+   * the call is rejected.
+   */
+  async route<T>(arrival: CallArrival, parameters: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
     const began = this.#ports.now();
     const requestId = this.requestId(arrival);
     try {
       const caller = await this.#identify(arrival, requestId);
       const context = { caller, time: this.#ports.now(), requestId };
-      this.#admit(context, arrival, asked);
+      this.#admit(context, arrival, parameters);
       const answered = await answer(context);
       this.finish(arrival, began, 0);
       return answered;
@@ -476,7 +488,7 @@ export class MethodChain {
     }
   }
 
-  /** What an admitted server stream is answered with; throws to refuse. */
+  /** Returns the source of responses for an admitted server stream. Throws to reject the stream. */
   openSource(request: Message, context: CallContext): StreamSource {
     const handler = this.handler;
     if (handler?.kind !== "server_streaming") throw unimplemented(this.path);
@@ -485,21 +497,24 @@ export class MethodChain {
     return handler.open(request as never, context);
   }
 
-  /** Who takes the requests of an admitted stream; throws to refuse. */
+  /** Returns the listener for the requests of an admitted stream. Throws to reject the stream. */
   openRequests(answers: AnswerSink, context: CallContext): RequestListener<never> {
     const handler = this.handler;
     if (handler?.kind !== "client_streaming" && handler?.kind !== "bidi_streaming") throw unimplemented(this.path);
     return handler.open(answers, context);
   }
 
-  /** Calls `expire` when the credential of a stream's caller has expired; what is returned forgets it. Undefined for one that never does. */
+  /**
+   * Calls `expire` when the credential of the stream's caller expires. The returned function cancels it. Undefined for a credential that
+   * never expires.
+   */
   onCredentialEnd({ caller, time }: CallContext, expire: (error: WaymarkError) => void): (() => void) | undefined {
     const { untilWallMs } = caller;
     if (untilWallMs === undefined) return undefined;
     return this.#ports.later(() => expire(outlived()), Math.max(0, untilWallMs - time.wallMs));
   }
 
-  /** The status to answer a thrown value with. */
+  /** Returns the status for a thrown value. */
   status(thrown: unknown, requestId: string): RpcStatus {
     return this.#chain.status(thrown, { requestId, service: this.service, method: this.name });
   }
@@ -508,12 +523,12 @@ export class MethodChain {
     return this.#ports.now();
   }
 
-  /** As `CallChain.onDrain`. */
+  /** Like `CallChain.onDrain`. */
   onDrain(leave: (error: WaymarkError) => void): () => void {
     return this.#chain.onDrain(leave);
   }
 
-  /** Counts a call that is over; `code` is the gRPC code, 0 for OK and 1 for one the client gave up. */
+  /** Counts a call that is over. `code` is the gRPC code: 0 for OK, and 1 for a call that the client cancelled. */
   finish({ transport, encoding }: CallArrival, began: Time, code: number): void {
     const key = `${transport}/${encoding}/${code}`;
     let counts = this.#counts.get(key);
@@ -530,12 +545,18 @@ export class MethodChain {
   }
 }
 
-/** The refusal that `judgeHeaders` met. A bug of ours is no refusal: the call meets it again later, and records it there. */
+/**
+ * Returns the error that `judgeHeaders` caught. Other errors are bugs: they are ignored here, and occur again and are recorded when the
+ * call runs.
+ */
 function asRefusal(thrown: unknown): WaymarkError | undefined {
   return thrown instanceof WaymarkError ? thrown : undefined;
 }
 
-/** Takes a token of the caller. Callers that have the role of the method are not limited: a flood must not lock operators out. */
+/**
+ * Returns a function that consumes tokens of the caller. Callers with the role of the method are not limited, so that a flood cannot lock
+ * operators out.
+ */
 function limitOf(
   { limit }: ChainPorts,
   cost: CallCost | undefined,

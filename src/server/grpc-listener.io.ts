@@ -1,4 +1,4 @@
-/** The gRPC listener: accepts connections, serves the services through the chain, and stops within a bound. */
+/** The gRPC listener: accepts connections, serves the services through the chain, and stops within a time limit. */
 import type { CutReason } from "../grpc/server/connection-guard.io.ts";
 import { GrpcServer, type ServerLimits } from "../grpc/server/server.io.ts";
 import { type FileAcceptor, type ListenerTlsFiles, openFileAcceptor } from "../grpc/server/tls-files.io.ts";
@@ -14,24 +14,24 @@ import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { identifyPeer } from "./peer.io.ts";
 import { draining } from "./status.ts";
 
-/** Bounds of the listener. */
+/** Limits of the listener. */
 export type GrpcLimits = ServerLimits & UnreadLimits & { readonly maxConnections: number };
 
 export interface GrpcListenerOptions extends ListeningPort {
   readonly services: readonly ServiceDefinition[];
-  /** Told when the listener begins to serve, and when it drains. */
+  /** Updated when the listener starts to serve and when it drains. */
   readonly health: HealthBoard;
   readonly chain: CallChain;
   readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: GrpcLimits;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Shared by all listeners of a node; one of its own unless given. */
+  /** Shared by all listeners of a node. Default: an inflater of its own. */
   readonly inflater?: Inflater | undefined;
-  /** Counts connections turned away ("limit"), cut, or whose TLS handshake failed. */
+  /** Counts connections that were rejected ("limit"), closed by the guard, or whose TLS handshake failed. */
   readonly onCut?: ((reason: CutReason | "limit" | "handshake") => void) | undefined;
 }
 
-/** Binds and serves. Rejects with a message naming host:port when it cannot. */
+/** Binds the port and serves. Rejects with a message that names host:port when it cannot. */
 export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
   const { chain, limits, log, onCut } = options;
   const server = new GrpcServer({
@@ -60,13 +60,13 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
       portFlag: "--grpc-port",
       tls: options.tls,
       onReload: () => log.info({ listener: "grpc" }, "certificates reloaded"),
-      onReloadFailed: (error) => log.warn({ listener: "grpc", err: error }, "certificates not reloaded, keeping the old ones"),
+      onReloadFailed: (error) => log.warn({ listener: "grpc", err: error }, "certificate reload failed, keeping the current certificates"),
       protocols: ["h2"],
       maxConnections: limits.maxConnections,
       onConnection: (socket) => server.accept(socket),
       onDrop: () => onCut?.("limit"),
       onHandshakeFailed: () => onCut?.("handshake"),
-      onError: (error) => log.warn({ listener: "grpc", err: error }, "accepting failed"),
+      onError: (error) => log.warn({ listener: "grpc", err: error }, "connection not accepted"),
     });
     return new GrpcListener(options, server, acceptor);
   } catch (error) {
@@ -75,11 +75,11 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   }
 }
 
-/** How long destroyed sockets may take to say so, in ms. */
+/** Time for the "close" events of destroyed sockets, in ms. */
 const CLOSE_MS = 1_000;
 
 export class GrpcListener {
-  /** Where it is bound, its connections, and its certificates. */
+  /** The acceptor: the bound address, the connections and the certificates. */
   readonly acceptor: FileAcceptor;
   readonly #options: GrpcListenerOptions;
   readonly #server: GrpcServer;
@@ -91,18 +91,20 @@ export class GrpcListener {
     this.acceptor = acceptor;
   }
 
-  /** What health says; NOT_SERVING until first called with true. */
+  /** Sets the health status. It is NOT_SERVING until this is called with true. */
   setServing(isServing: boolean): void {
     this.#options.health.setServing(isServing && !this.#options.chain.isDraining);
   }
 
-  /** Health says NOT_SERVING, then new calls are refused with `draining`; open calls go on. */
+  /** Sets the health status to NOT_SERVING, and rejects new calls with `draining`. Open calls continue. */
   drain(): void {
     this.#options.health.setServing(false);
     this.#options.chain.drain();
   }
 
-  /** Drains, tells connections to go away, waits up to `deadlineMs` for open calls, then cuts what is left. Idempotent. */
+  /**
+   * Drains, sends GOAWAY on all connections, waits up to `deadlineMs` for open calls, then closes the remaining connections. Idempotent.
+   */
   stop(deadlineMs: number): Promise<void> {
     this.#stopping ??= this.#stop(deadlineMs);
     return this.#stopping;
@@ -112,7 +114,8 @@ export class GrpcListener {
     this.drain();
     this.acceptor.close();
     this.#options.health.end(draining()); // Only their clients would end these watches.
-    this.#server.drain(Number.POSITIVE_INFINITY); // What is open after the deadline is cut here, and is no abuse to be counted.
+    // Connections that are open after the deadline are closed below, and not counted as violations.
+    this.#server.drain(Number.POSITIVE_INFINITY);
     await this.acceptor.allClosed(deadlineMs);
     for (const socket of this.acceptor.sockets) socket.destroy();
     await this.acceptor.allClosed(CLOSE_MS);

@@ -1,4 +1,4 @@
-/** Our services as methods of the gRPC server: requests are decoded, go through the chain, and answers are encoded. */
+/** Makes methods of the gRPC server from the services: decodes requests, passes them through the chain, and encodes responses. */
 import { type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { GrpcMethod, MethodCall, RequestReceiver } from "../grpc/server/method.ts";
 import type { AssemblyBounds, WriteCallback } from "../grpc/wire/message-reader.ts";
@@ -14,10 +14,10 @@ import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 
-/** How many of the largest requests of a service with a bound of its own may be held before they are whole, over all connections. */
+/** For a service with its own request limit: the number of largest requests that may be buffered incompletely, over all connections. */
 const MAX_HELD_REQUESTS = 1_024;
 
-/** One method for each rpc of the services. */
+/** Returns one method for each rpc of the services. */
 export function grpcMethods(services: readonly ServiceDefinition[], chain: CallChain): readonly GrpcMethod[] {
   return services.flatMap(({ desc, handlers, maxRequestBytes }) => {
     const bounds = maxRequestBytes === undefined ? undefined : boundsOf(maxRequestBytes);
@@ -29,7 +29,7 @@ function boundsOf(maxMessageBytes: number): AssemblyBounds {
   return { maxMessageBytes, maxBufferedBytes: MAX_HELD_REQUESTS * maxMessageBytes, bufferedBytes: 0 };
 }
 
-/** A status as gRPC sends it. */
+/** Converts a status to the form that gRPC sends. */
 export function grpcStatus(status: RpcStatus): GrpcStatus {
   return { code: status.code, message: status.message, details: statusBytes(status) };
 }
@@ -78,8 +78,8 @@ function listenerOf(stream: RequestStream, method: MethodChain): RequestReceiver
   };
 }
 
-/** The message, or why its bytes cannot be decoded, or are too much to decode. */
-// HOT: once a request.
+/** Returns the message, or the error if its bytes are invalid or too large to decode. */
+// HOT: once per request.
 function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError {
   const desc = method.desc.input;
   const crowded = method.requestFault(bytes, "proto");
@@ -87,13 +87,13 @@ function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError
   try {
     return method.handler?.read?.(bytes) ?? fromBinary(desc, bytes);
   } catch (cause) {
-    return invalid("request", `not the bytes of a ${desc.typeName} (${cause instanceof Error ? cause.message : "unreadable"})`);
+    return invalid("request", `invalid protobuf encoding of ${desc.typeName}: ${cause instanceof Error ? cause.message : "unreadable"}`);
   }
 }
 
 const NOTHING = () => {};
 
-// HOT: one a call.
+// HOT: once per call.
 class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
   readonly transport = "grpc";
   readonly encoding = "proto";
@@ -122,13 +122,13 @@ class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
     return this.#call.timeoutMs;
   }
 
-  /** Nothing is to be forgotten: the call's own timer goes with the call. */
+  /** Returns undefined because the timer of the call ends with the call. */
   onDeadline(expire: () => void): undefined {
     this.#expire = expire;
     this.#listen();
   }
 
-  /** Calls `gone` when the client cancels, or its connection is lost. */
+  /** Calls `gone` when the client cancels the call or its connection is lost. */
   onGone(gone: () => void): void {
     this.#gone = gone;
     this.#listen();
@@ -138,7 +138,7 @@ class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
     this.#call.onCancelled((why) => (why === "deadline" ? this.#expire : this.#gone)());
   }
 
-  /** The request id is echoed to a client that sent one: another block of headers for each call costs 1 µs. */
+  /** Returns the request id only to a client that sent one: a separate block of headers for each call costs 1 µs. */
   begin({ requestId }: CallContext): void {
     this.#call.sendMetadata(sentRequestId(this.header) === undefined ? undefined : idMetadata(requestId));
   }
@@ -186,7 +186,8 @@ function idMetadata(requestId: string): GrpcMetadata {
 const NO_BYTES: Uint8Array = new Uint8Array();
 const last = { message: NO_BYTES, frame: NO_BYTES };
 
-// HOT: bench/watch.ts; equal watches are given the same bytes one after the other, and a frame for each cost a seventh of it.
+// HOT: bench/watch.ts; identical watches get the same bytes one after the other, and a separate frame for each cost a seventh of the
+// throughput.
 function sharedFrame(message: Uint8Array): Uint8Array {
   if (message !== last.message) {
     last.message = message;

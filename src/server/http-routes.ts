@@ -1,4 +1,7 @@
-/** The GET routes of the HTTP edge: those of the node itself, and those that its services bring. Opens no socket; `server/edge/listener.io.ts` carries the answers. */
+/**
+ * The GET routes of the HTTP edge: the node's own routes, and the routes of its services. It opens no socket; `server/edge/listener.io.ts`
+ * sends the responses.
+ */
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { assert, CODES, codeName, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
@@ -10,11 +13,11 @@ import type { CallArrival, CallChain, CallName } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
 import { type RpcStatus, refusal } from "./status.ts";
 
-/** One subsystem's part of the answer to "may this node be used". */
+/** The readiness of one subsystem. */
 export interface ReadyCheck {
   readonly name: string;
   readonly ok: boolean;
-  /** For a person; what is missing when not ok. */
+  /** Explanation for people. If not ok, it says why. */
   readonly detail: string;
 }
 
@@ -23,18 +26,20 @@ export interface ReadinessReport {
   readonly checks: readonly ReadyCheck[];
 }
 
-/** What the node itself shows, beside its services. */
+/** The node's own data, in addition to its services. */
 export interface HttpSources {
-  /** Who may read the routes that have no policy of their own: everybody, callers with a credential, or nobody. */
+  /** Access to the routes without their own policy: everyone, callers with a credential, or none. */
   readonly metricsAccess: "on" | "authenticated" | "off";
-  /** Whether the part of the node works that answers nobody itself. Absent: whoever is answered is answered by all of it. */
+  /**
+   * Whether the main part of the node works, if another thread answers these requests. Absent: the thread that answers is the whole node.
+   */
   isAlive?(): boolean;
   readiness(): ReadinessReport | Promise<ReadinessReport>;
-  /** The scrape, as text in the format the `Accept` header asks for. */
+  /** Returns the metrics as text, in the format that the `Accept` header requests. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
   /** The node's settings with their sources. Secrets are masked. */
   settings(): JsonValue;
-  /** State of the journal; undefined when the node runs without one. */
+  /** State of the journal. Undefined when the node runs without one. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
 }
 
@@ -50,7 +55,7 @@ export interface HttpResponse {
   readonly contentType: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Uint8Array | Iterable<string>;
-  /** Row of the table, for metrics; `other` for what matched none. */
+  /** The path of the matched route, for metrics; `other` if none matched. */
   readonly route: string;
 }
 
@@ -58,10 +63,10 @@ const MAX_QUERY_CHARS = 4096;
 const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
-/** A response without its row, as routes and refusals make it. */
+/** A response without its route, as routes and errors make it. */
 export type RouteResponse = Omit<HttpResponse, "route">;
 
-/** A row of the table: how a path is answered. */
+/** A row of the route table. */
 interface PathRow {
   readonly parameters: readonly string[];
   readonly isScraped?: true | undefined;
@@ -70,19 +75,19 @@ interface PathRow {
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => RouteResponse | Promise<RouteResponse>;
 }
 
-const unimplemented = (parameters: readonly string[] = [], why = "comes with a later version of waymark"): PathRow => ({
+const unimplemented = (parameters: readonly string[] = [], why = "is not implemented in this version of waymark"): PathRow => ({
   parameters,
   answer: (_parameters, request) => {
     throw new WaymarkError("unimplemented", `${pathOf(request.target)} ${why}`);
   },
 });
 
-/** A service brings the route where there are summaries. */
-const NO_SUMMARIES = "needs a node that holds summaries: set summary.keys there (docs/guides/regions.md)";
+/** The error if no service provides the summary route. */
+const NO_SUMMARIES = "requires a node with summaries: set summary.keys on that node (docs/guides/regions.md)";
 
 const PAGE = ["limit", "page_token"] as const;
 
-/** Of services that come later. */
+/** Routes of services that are not implemented yet. */
 const LATER: Readonly<Record<string, PathRow>> = {
   "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE], NO_SUMMARIES),
   "/routing/trace": unimplemented(["destination"]),
@@ -97,10 +102,10 @@ const LATER: Readonly<Record<string, PathRow>> = {
   "/ui": unimplemented(),
 };
 
-/** Routes among these that a node brings which holds summaries. Resolvers hold none. */
-const SOMEWHERE: ReadonlySet<string> = new Set(["/discovery/summary"]);
+/** Routes in `LATER` that nodes with summaries provide. Resolvers have no summaries. */
+const OPTIONAL_PATHS: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
-/** What the node shows of itself; no rpc answers it. */
+/** The node's own routes, which have no rpc. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   return {
     "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
@@ -132,11 +137,11 @@ function rowOf(
   return {
     parameters,
     isScraped,
-    answer: async (asked, request) => {
-      const special = Object.keys(rpcWith).find((parameter) => asked[parameter] !== undefined);
+    answer: async (values, request) => {
+      const special = Object.keys(rpcWith).find((parameter) => values[parameter] !== undefined);
       const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
-      assert(method !== undefined, "a route names an rpc of its service", { path });
-      const answered = await method.route(request.arrival, asked, (context) => answer(asked, context));
+      assert(method !== undefined, "a route refers to an rpc of its service", { path });
+      const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
       const { page, steady } = answered;
       return tagged(request.arrival, page, steady === undefined ? undefined : { of: steady, isWeak: true });
@@ -146,7 +151,7 @@ function rowOf(
 
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
 
-/** Answers requests to anything that is no rpc. */
+/** Answers all requests that are not rpcs. */
 export class HttpRoutes {
   readonly #metricsAccess: HttpSources["metricsAccess"];
   readonly #rows: ReadonlyMap<string, PathRow>;
@@ -155,15 +160,15 @@ export class HttpRoutes {
   constructor(sources: HttpSources, services: readonly ServiceDefinition[], chain: CallChain) {
     this.#metricsAccess = sources.metricsAccess;
     this.#chain = chain;
-    const ofServices = services.flatMap((service) =>
+    const serviceRows = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, PathRow] => [route.path, rowOf(route, service, chain)]),
     );
-    const brought = new Set(ofServices.map(([path]) => path));
-    // What is not everywhere yet comes later where no service brings it.
-    const later = Object.entries(LATER).filter(([path]) => !(SOMEWHERE.has(path) && brought.has(path)));
-    const rows = [...later, ...Object.entries(nodeRows(sources)), ...ofServices];
+    const providedPaths = new Set(serviceRows.map(([path]) => path));
+    // A route that only some nodes provide keeps its `LATER` row on the other nodes.
+    const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
+    const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
-    assert(this.#rows.size === rows.length, "a path has one row: a service that brings a route of LATER takes its row away there");
+    assert(this.#rows.size === rows.length, "a path has one row: if a service provides a route of LATER, delete the row from LATER");
   }
 
   /** Never rejects. */
@@ -173,7 +178,7 @@ export class HttpRoutes {
     const row = found?.isScraped === true && this.#metricsAccess === "off" ? undefined : found;
     try {
       if (row === undefined) {
-        throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
+        throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; call an RPC with POST /<package>.<Service>/<Method>`);
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
       if (row.isScraped === true || row.role !== undefined) await this.#checkCaller(path, row, request.arrival);
@@ -185,12 +190,12 @@ export class HttpRoutes {
     }
   }
 
-  /** A wrong credential is refused also where none is needed: its sender would take the answer for one to that caller. */
+  /** An invalid credential is rejected even if none is required. Otherwise its sender would believe that it was authenticated. */
   async #checkCaller(path: string, { role }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
     if (role !== undefined) demandRole(caller, role);
     else if (this.#metricsAccess === "authenticated" && !caller.isAuthenticated)
-      throw new WaymarkError("unauthenticated", `${path} needs a credential`);
+      throw new WaymarkError("unauthenticated", `${path} requires a credential: send a token, an API key or a client certificate`);
   }
 
   #nameOf(path: string, { header }: CallArrival): CallName {
@@ -198,7 +203,7 @@ export class HttpRoutes {
   }
 }
 
-/** 405 with `Allow`, for a route or an RPC. */
+/** HTTP 405 with `Allow`, for a route or an rpc. */
 export function methodNotAllowed(allow: string, method: string): RouteResponse {
   const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
@@ -218,7 +223,7 @@ const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   [CODES.UNAUTHENTICATED]: 401,
 };
 
-/** A refusal in the JSON shape of a Connect error, so that one client reads both. */
+/** Returns an error as the JSON of a Connect error, so that one client can read both. */
 export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.code]): RouteResponse {
   const details = status.details.map(({ desc, value }) => ({
     type: desc.typeName,
@@ -245,8 +250,8 @@ function json(status: number, value: JsonValue): RouteResponse {
 }
 
 /**
- * An answer that clients may cache and must revalidate: while it is unchanged, it is 304 without a body. `mark`: what the tag is made of
- * when that is not the value.
+ * Returns a response that clients may cache but must revalidate. While it is unchanged, the response is 304 without a body. `mark`: the
+ * value from which the ETag is computed, if not from `value`.
  */
 function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
   const answer = json(200, value);
@@ -254,7 +259,7 @@ function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, i
   const etag = mark.isWeak ? `W/${opaque}` : opaque;
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = (header("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  // An empty list of pieces has no content-length: a 304 must not say that the content it stands for has no bytes.
+  // An empty list of pieces sets no content-length: a 304 must not declare a length of 0 for content that has bytes.
   return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 
@@ -264,15 +269,15 @@ function pathOf(target: string): string {
 }
 
 function parseQuery(query: string, known: readonly string[]): RouteParameters {
-  if (query.length > MAX_QUERY_CHARS) throw invalid("query", `longer than ${MAX_QUERY_CHARS} characters`);
+  if (query.length > MAX_QUERY_CHARS) throw invalid("query", `must be at most ${MAX_QUERY_CHARS} characters`);
   const parameters: Record<string, string> = {};
   const pairs = [...new URLSearchParams(query)];
-  if (pairs.length > MAX_PARAMETERS) throw invalid("query", `more than ${MAX_PARAMETERS} parameters`);
+  if (pairs.length > MAX_PARAMETERS) throw invalid("query", `must have at most ${MAX_PARAMETERS} parameters`);
   for (const [name, value] of pairs) {
     const shown = name.slice(0, 64);
     if (!known.includes(name))
-      throw invalid(shown, `unknown parameter; ${known.length === 0 ? "this path takes none" : `one of ${known.join(", ")}`}`);
-    if (Object.hasOwn(parameters, name)) throw invalid(shown, "given more than once");
+      throw invalid(shown, `unknown parameter; ${known.length === 0 ? "this path has no parameters" : `allowed: ${known.join(", ")}`}`);
+    if (Object.hasOwn(parameters, name)) throw invalid(shown, "must be given at most once");
     parameters[name] = value;
   }
   return parameters;

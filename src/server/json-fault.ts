@@ -1,4 +1,4 @@
-/** Where a JSON request is wrong: the path of the first field that cannot be read, and why. Only run once reading has failed. */
+/** Finds the error in an invalid JSON request: the path of the first invalid field, and the reason. Runs only after decoding has failed. */
 import {
   type DescEnum,
   type DescField,
@@ -12,27 +12,27 @@ import type { FieldViolation } from "../lib/errors.ts";
 import { findDuplicateKey } from "../lib/formats/json-lines.ts";
 
 const MAX_SHOWN_CHARS = 80;
-/** A request is at most this deep; deeper ones were refused by the parser already. */
+/** Maximum depth of a request. The parser has already rejected deeper requests. */
 const MAX_DEPTH = 100;
 
-/** The first fault of a request's JSON text, or undefined when it reads well alone. Cost: a second parse. */
+/** Returns the first error in the JSON text of a request. Undefined when the text alone is valid. Cost: a second parse. */
 export function findJsonFault(desc: DescMessage, text: string): FieldViolation | undefined {
   let value: JsonValue;
   try {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what JSON.parse returns is a JsonValue.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- JSON.parse returns a JsonValue.
     value = JSON.parse(text) as JsonValue;
   } catch (error) {
-    return { field: "request", description: `not JSON: ${error instanceof Error ? shown(error.message) : "unreadable"}` };
+    return { field: "request", description: `invalid JSON: ${error instanceof Error ? shown(error.message) : "unreadable"}` };
   }
   return repeatedName(text) ?? faultOfMessage(desc, value, "", 0);
 }
 
-/** A name that is twice in one object, of which a parse keeps the last. */
+/** Returns the error for a field name that occurs twice in one object. A JSON parser keeps the last value. */
 function repeatedName(text: string): FieldViolation | undefined {
   const found = findDuplicateKey(text);
   if (found === undefined) return undefined;
   const path = found.path.reduce<string>((to, part) => (typeof part === "number" ? `${to}[${part}]` : joined(to, shown(part))), "");
-  return { field: joined(path, shown(found.key)), description: "the name is there twice" };
+  return { field: joined(path, shown(found.key)), description: "duplicate field name" };
 }
 
 function faultOfMessage(desc: DescMessage, value: JsonValue, path: string, depth: number): FieldViolation | undefined {
@@ -46,26 +46,29 @@ function faultOfMessage(desc: DescMessage, value: JsonValue, path: string, depth
     if (fault !== undefined) return fault;
   }
   const fault = faultOfWhole(desc, value, path);
-  return fault?.description.includes("set multiple times") === true ? (crowded(desc, value, path) ?? fault) : fault;
+  return fault?.description.includes("set multiple times") === true ? (conflictingFields(desc, value, path) ?? fault) : fault;
 }
 
 function fieldOf(desc: DescMessage, key: string): DescField | undefined {
   return desc.fields.find((known) => known.jsonName === key || known.name === key);
 }
 
-/** One field under both of its names, or two of which only one may be set: the parser does not say where. */
-function crowded(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
-  const taken = new Map<DescField | DescOneof, string>();
+/**
+ * Returns the error for a field given under both of its names, or for two fields of which only one can be set. The parser does not report
+ * their place.
+ */
+function conflictingFields(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
+  const used = new Map<DescField | DescOneof, string>();
   for (const [key, member] of Object.entries(value)) {
     const field = fieldOf(desc, key);
     if (field === undefined) continue;
-    const other = taken.get(field);
-    if (other !== undefined) return { field: joined(path, field.name), description: `is there twice, as ${other} and as ${key}` };
-    taken.set(field, key);
+    const other = used.get(field);
+    if (other !== undefined) return { field: joined(path, field.name), description: `duplicate field: given as ${other} and as ${key}` };
+    used.set(field, key);
     if (field.oneof === undefined || member === null) continue;
-    const rival = taken.get(field.oneof);
-    if (rival !== undefined) return { field: path || "request", description: `has ${rival} and ${key}, of which only one may be there` };
-    taken.set(field.oneof, key);
+    const rival = used.get(field.oneof);
+    if (rival !== undefined) return { field: path || "request", description: `only one of ${rival} and ${key} can be set` };
+    used.set(field.oneof, key);
   }
   return undefined;
 }
@@ -112,35 +115,35 @@ function faultOfField(desc: DescMessage, field: DescField, { key, member, path, 
 }
 
 function unknownField(desc: DescMessage, key: string, path: string): FieldViolation {
-  return { field: joined(path, shown(key)), description: `${desc.name} has no such field` };
+  return { field: joined(path, shown(key)), description: `unknown field of ${desc.name}` };
 }
 
-/** `choices`: what the value is one of, where it is of an enum. */
+/** `choices`: the enum of the value, if it has one. */
 function faultOfWhole(desc: DescMessage, value: JsonValue, path: string, choices?: DescEnum): FieldViolation | undefined {
   try {
     fromJson(desc, value, { ignoreUnknownFields: false });
     return undefined;
   } catch (error) {
     const form = WELL_KNOWN[desc.typeName];
-    const description = form === undefined ? parserWords(error, choices) : `expected ${form}, got ${shownValue(value)}`;
+    const description = form === undefined ? parserMessage(error, choices) : `expected ${form}, got ${shownValue(value)}`;
     return { field: path || "request", description };
   }
 }
 
-/** How JSON writes the messages that have a text form of their own: of these the parser says only what it got. */
+/** The JSON forms of well-known types. For these types the parser's message contains only the received value. */
 const WELL_KNOWN: Readonly<Record<string, string>> = {
   "google.protobuf.Duration": 'a duration in seconds such as "1.5s"',
   "google.protobuf.Timestamp": 'a time such as "2026-01-31T12:00:00Z"',
 };
 
-/** The parser's own words without the type path, which our field path replaces. */
-function parserWords(error: unknown, choices: DescEnum | undefined): string {
+/** The parser's message without the type path, which the field path replaces. */
+function parserMessage(error: unknown, choices: DescEnum | undefined): string {
   const text = error instanceof Error ? error.message : "unreadable";
   const words = /from JSON: (.*)$/s.exec(text)?.[1] ?? text;
   const name = /^cannot decode enum \S*?([^.\s]+) from JSON/.exec(text)?.[1];
   if (name === undefined) return shown(words.replace(/^(list item #\d+|map entry ".*?"): /, ""));
   const names = choices?.values.flatMap((value) => (value.number === 0 ? [] : [value.name])) ?? [];
-  return `${shown(words)} is no value of ${name}${names.length === 0 ? "" : `, which has ${names.join(", ")}`}`;
+  return `${shown(words)} is not a value of ${name}${names.length === 0 ? "" : `: allowed values are ${names.join(", ")}`}`;
 }
 
 function joined(path: string, name: string): string {

@@ -1,18 +1,20 @@
-/** Open streams of callers whom a credential proved. When credentials change, each of them is looked at again, a few at a time. */
+/**
+ * Open streams of callers that a credential authenticated. When credentials change, each of these streams is checked again, some at a time.
+ */
 
 export interface KnownStream {
-  /** Ends the stream unless its caller would be let in now, as who it was. */
+  /** Ends the stream unless its caller would be admitted now with the same identity. */
   checkCaller(): void;
 }
 
-/** Looked at in one go: each takes some microseconds, and other calls wait meanwhile. */
+/** Streams checked in one go. Each check needs some microseconds, during which other calls wait. */
 const CHECKED_AT_A_TIME = 100;
 
 export class KnownStreams {
   /** Calls `act` in a later turn of the event loop. */
   readonly #later: (act: () => void) => void;
   readonly #open = new Set<KnownStream>();
-  /** Those that are still to be looked at. Undefined when credentials have not changed since all of them were. */
+  /** The streams that are still to check. Undefined when all were checked since the last change of credentials. */
   #left: Iterator<KnownStream> | undefined;
 
   constructor(later: (act: () => void) => void) {
@@ -27,7 +29,7 @@ export class KnownStreams {
     this.#open.delete(stream);
   }
 
-  /** Credentials have changed: looks at all streams, from the first if it was looking already. */
+  /** Checks all streams after a change of credentials. Restarts from the first stream if a check is in progress. */
   check(): void {
     const isChecking = this.#left !== undefined;
     this.#left = this.#open.values();

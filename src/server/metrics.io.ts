@@ -1,4 +1,4 @@
-/** METRICS and their values, with those of the process, as the text a Prometheus server scrapes. */
+/** Renders the METRICS with their values and the metrics of the process as text for a Prometheus server. */
 import type * as Library from "prom-client";
 import type { Metric, MetricValueWithName, Registry, RegistryContentType } from "prom-client";
 import type { Histogram, MetricFamily, Metrics } from "../lib/metrics/metrics.ts";
@@ -9,22 +9,22 @@ export interface ScrapeResult {
   readonly body: string;
 }
 
-/** Renders the metrics; `accept` is the scraper's header. */
+/** Renders the metrics. `accept` is the scraper's header. */
 export type MetricsScraper = (accept: string) => Promise<ScrapeResult>;
 
-/** What is scraped: the metrics of one thread, or their sum over several. */
+/** The scraped metrics: of one thread, or their sum over several threads. */
 type ScrapedMetrics = Pick<Metrics | MetricsSum, "collect">;
 
 /**
- * Opens the scrape of one process. The values of `metrics` are read when asked for, after `refresh` is done; the process's own (`process_*`,
- * `nodejs_*`) are kept by prom-client from the first scrape of each format on. The library is loaded with the first scrape: with all that it loads it
- * is an eighth of a node's modules.
+ * Opens the scrape of one process. The values of `metrics` are read for each scrape, after `refresh` is done. prom-client collects the
+ * metrics of the process (`process_*`, `nodejs_*`) from the first scrape of each format on. The library is loaded at the first scrape: with
+ * its dependencies it is an eighth of a node's modules.
  */
 export function openScraper(metrics: ScrapedMetrics, refresh?: () => Promise<void>): MetricsScraper {
   const registries = new Map<RegistryContentType, Registry<RegistryContentType>>();
   return async (accept) => {
     const library = await import("prom-client");
-    // One registry a format: prom-client renames counters for good when it writes OpenMetrics.
+    // One registry per format: prom-client permanently renames counters when it writes OpenMetrics.
     const contentType = accept.includes("application/openmetrics-text")
       ? library.Registry.OPENMETRICS_CONTENT_TYPE
       : library.Registry.PROMETHEUS_CONTENT_TYPE;
@@ -44,14 +44,14 @@ function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, cont
   return registry;
 }
 
-/** The metrics as prom-client's registry reads them. It writes `name`: for OpenMetrics it takes `_total` off. */
+/** Returns the metrics as prom-client's registry reads them. The registry writes to `name`: for OpenMetrics it removes `_total`. */
 function families(metrics: ScrapedMetrics) {
   let now = metrics.collect();
   return now.map(({ name, row }, at) => ({
     name,
     type: row.type,
     get() {
-      // The registry asks all families in one turn, in order: the first gathers for all.
+      // The registry reads all families in one turn, in order: the first one collects for all.
       if (at === 0) now = metrics.collect();
       const current = now[at];
       const values = current === undefined ? [] : valuesOf(this.name, current);

@@ -1,4 +1,4 @@
-/** The other end of a connection: its address, and the certificate it showed. */
+/** The peer of a connection: its address, and the certificate that it presented. */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { withoutMapping } from "../lib/addresses.ts";
@@ -7,22 +7,25 @@ import type { ConnectionPeer } from "../policy/identity/tenants.ts";
 
 const known = new WeakMap<object, ConnectionPeer>();
 
-/** Reads who is at the other end, once a connection, after its handshake. `connection`: the socket itself, or what stands for it. */
+/**
+ * Reads the peer of a connection. Call it once per connection, after the handshake. `connection`: the socket, or the object that represents
+ * it.
+ */
 export function identifyPeer(connection: object, socket: Socket): ConnectionPeer {
-  // Without port; IPv4 as itself also on a socket that speaks both families.
+  // Without port. An IPv4 address has its plain form on a dual-stack socket too.
   const peer = { address: withoutMapping(socket.remoteAddress ?? ""), certificate: certificateOf(socket) };
   known.set(connection, peer);
   return peer;
 }
 
-/** The peer that `identifyPeer` read for this connection. */
+/** Returns the peer that `identifyPeer` read for this connection. */
 export function peerOf(connection: object): ConnectionPeer {
-  return known.get(connection) ?? STRANGER;
+  return known.get(connection) ?? UNKNOWN_PEER;
 }
 
-const STRANGER: ConnectionPeer = { address: "", certificate: undefined };
+const UNKNOWN_PEER: ConnectionPeer = { address: "", certificate: undefined };
 
-/** The client's certificate; undefined when it showed none or none was asked for. */
+/** Returns the client's certificate. Undefined when the client presented none or none was requested. */
 function certificateOf(socket: Socket): PeerCertificate | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
   const certificate = socket.getPeerX509Certificate();
@@ -32,13 +35,13 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
   return {
     isTrusted: true,
     alternativeNames: certificate.subjectAltName ?? "",
-    // Several common names are a list, and none of them is the caller's name.
+    // With several common names the value is a list, and none of them identifies the caller.
     commonName: typeof commonName === "string" ? commonName : "",
     expiresWallMs: certificate.validToDate.getTime(),
   };
 }
 
-/** Node's types say Error; what is there is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */
+/** Node's types declare an Error, but the value is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */
 function errorText(error: unknown): string {
   if (typeof error === "string") return error;
   return error instanceof Error ? error.message : "not authorised";

@@ -1,26 +1,26 @@
-/** From a thrown value to a gRPC status: code, message and `google.rpc` details. Nobody else builds one. */
+/** Converts a thrown value to a gRPC status: code, message and `google.rpc` details. All statuses are made here. */
 import { create, type DescMessage, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { type ErrorCode, type ErrorReason, failedInside, MAX_VIOLATIONS, REASONS, WaymarkError } from "../lib/errors.ts";
 
-/** `ErrorInfo.domain` of everything we refuse. */
+/** `ErrorInfo.domain` of all errors. */
 const ERROR_DOMAIN = "waymark";
 
-/** Trailers must fit the 8 KiB a cautious client takes: base64 of the details, the message, and the rest. */
+/** The trailers must fit into the 8 KiB that a cautious client accepts: base64 of the details, the message, and the other fields. */
 const MAX_DETAILS_BYTES = 4_096;
 const MAX_MESSAGE_CHARS = 1_024;
 const MAX_TEXT_CHARS = 256;
 const MAX_METADATA = 16;
 
-/** One `google.rpc` detail in the shape both gRPC and Connect take. */
+/** One `google.rpc` detail, in the form that gRPC and Connect use. */
 export interface ErrorDetail {
   readonly desc: DescMessage;
   readonly value: Message;
 }
 
-/** What a refused call is answered with. */
+/** The status of a rejected call. */
 export interface RpcStatus {
   readonly code: ErrorCode;
   readonly reason: ErrorReason;
@@ -30,8 +30,8 @@ export interface RpcStatus {
 }
 
 /**
- * The status for anything thrown. A `WaymarkError` says what it says; everything else is a fault of ours: it is given to
- * `onBug` whole (with its stack) and the caller learns only that it was internal.
+ * Returns the status for a thrown value. A `WaymarkError` becomes its own status. Any other value is a bug: `onBug` gets it with its stack,
+ * and the caller gets only an internal error.
  */
 export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): RpcStatus {
   if (thrown instanceof WaymarkError) return refusal(thrown);
@@ -39,12 +39,12 @@ export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): Rp
   return refusal(failedInside());
 }
 
-// HOT: a flood is refused with the same few errors over and over (policy/limits/rate-limits.ts). Making and encoding a status for each
-// call cost more than to answer it: 115 µs of CPU a refused call, where an answered one took 70.
+// HOT: the same few errors reject a flood (policy/limits/rate-limits.ts). Making and encoding a status for each call cost more than
+// answering it: 115 µs of CPU per rejected call, 70 µs per answered call.
 const floodStatuses = new WeakMap<WaymarkError, RpcStatus>();
 const floodBytes = new WeakMap<RpcStatus, Uint8Array>();
 
-/** The status of a refusal. */
+/** Returns the status of an error. */
 export function refusal(error: WaymarkError): RpcStatus {
   return error.reason === "discovery_rate_limited" ? remembered(floodStatuses, error, statusOf) : statusOf(error);
 }
@@ -67,7 +67,9 @@ function remembered<K extends object, V>(known: WeakMap<K, V>, key: K, make: (ke
   return value;
 }
 
-/** `google.rpc.Status` for `grpc-status-details-bin`, at most 4 KiB: violations are dropped from the end to fit. */
+/**
+ * Returns the bytes of `google.rpc.Status` for `grpc-status-details-bin`, at most 4 KiB. Violations beyond that are dropped from the end.
+ */
 export function statusBytes(status: RpcStatus): Uint8Array {
   return status.reason === "discovery_rate_limited" ? remembered(floodBytes, status, boundedBytes) : boundedBytes(status);
 }
@@ -83,10 +85,10 @@ function encodeStatus(status: RpcStatus, details: readonly ErrorDetail[]): Uint8
   return toBinary(StatusSchema, create(StatusSchema, { code, message, details: details.map((d) => anyPack(d.desc, d.value)) }));
 }
 
-/** Enough of each detail to fit: 32 violations of 256 + 256 characters are cut to 8. */
+/** Shortens a detail so that all details fit: keeps the first 4 violations, each of at most 256 + 256 characters. */
 function halved(detail: ErrorDetail): ErrorDetail {
   if (detail.desc !== BadRequestSchema) return detail;
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value is what its desc says.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value has the type of its desc.
   const { fieldViolations } = detail.value as MessageShape<typeof BadRequestSchema>;
   return { desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations: fieldViolations.slice(0, 4) }) };
 }
@@ -112,45 +114,45 @@ function detailsOf(error: WaymarkError): readonly ErrorDetail[] {
   return details;
 }
 
-/** At most so many characters, well-formed: a lone surrogate would make `encodeURI` of the trailer throw. */
+/** Shortens a text to `maxChars` characters and makes it well-formed: a lone surrogate would make `encodeURI` of the trailer throw. */
 function clip(text: string, maxChars: number): string {
   return (text.length <= maxChars ? text : `${text.slice(0, maxChars - 1)}…`).toWellFormed();
 }
 
-// Ends that the chain gives to calls: what it refuses them with, and ends a stream with.
+// Errors with which the chain rejects calls and ends streams.
 
-/** How long a client of a draining server should wait before it tries (another node). */
+/** Time that a client of a draining server should wait before it retries on another node. */
 const DRAIN_RETRY_MS = 1_000;
 
-/** The end of a stream whose caller would not be let in any more. */
+/** Error for a stream whose credential has expired. */
 export function outlived(): WaymarkError {
-  return new WaymarkError("unauthenticated", "the credential that this stream was opened with has expired; open it again with a new one");
+  return new WaymarkError("unauthenticated", "the credential of this stream has expired; reopen the stream with a new credential");
 }
 
-/** The end of a stream whose credential counts no more, or stands for somebody else. */
+/** Error for a stream whose credential is no longer valid, or now identifies another caller. */
 export function withdrawn(): WaymarkError {
   return new WaymarkError(
     "unauthenticated",
-    "the credential that this stream was opened with was withdrawn or changed; open it again with one that counts",
+    "the credential of this stream was revoked or changed; reopen the stream with a valid credential",
   );
 }
 
-/** Refusal of a call to a server that is going away. */
+/** Error for a call to a server that drains. */
 export function draining(): WaymarkError {
-  return new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });
+  return new WaymarkError("draining", "this node is draining; retry on another node", { retryMs: DRAIN_RETRY_MS });
 }
 
-/** Refusal of a method that this server does not have: it comes with a later version, or the server is a resolver. */
+/** Error for a method that this server does not have: a later version implements it, or the server is a resolver. */
 export function unimplemented(path: string): WaymarkError {
-  return new WaymarkError("unimplemented", `this server does not offer ${path}`);
+  return new WaymarkError("unimplemented", `this server does not implement ${path}`);
 }
 
-/** A caller without a credential, where the settings want one; it is told which one. */
+/** Error for a caller without a credential if the settings require one. */
 export function anonymousRefused(access: "none" | "read", verb: "call" | "write"): WaymarkError {
-  return new WaymarkError("unauthenticated", `callers without a credential may not ${verb} here: tenants.anonymous is "${access}"`);
+  return new WaymarkError("unauthenticated", `a credential is required for ${verb}s on this node: tenants.anonymous is "${access}"`);
 }
 
-/** A caller without a credential, of a service that is for others alone. */
+/** Error for a caller without a credential of a service that always requires one. */
 export function credentialWanted(service: string): WaymarkError {
-  return new WaymarkError("unauthenticated", `${service} needs a credential here`);
+  return new WaymarkError("unauthenticated", `${service} requires a credential on this node`);
 }

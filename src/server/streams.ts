@@ -1,4 +1,7 @@
-/** Streams from their admission to their end, whatever their kind and whatever carries them: each is counted once, and ends when its time is over. */
+/**
+ * Handles streams of every kind and transport from their admission to their end. Each stream is counted once, and ends when its deadline
+ * passes or its credential expires.
+ */
 import type { Message } from "@bufbuild/protobuf";
 import type { WriteCallback } from "../grpc/wire/message-reader.ts";
 import { expired } from "../grpc/wire/request-head.ts";
@@ -12,24 +15,27 @@ import type { SentRequest } from "./request-shape/plan.ts";
 import type { RpcStatus } from "./status.ts";
 import { outlived, withdrawn } from "./status.ts";
 
-/** A stream as its transport has it. An order to one that is gone does nothing. */
+/** A stream of the transport. Operations on a closed stream do nothing. */
 export interface StreamExchange {
   readonly arrival: CallArrival;
-  /** The stream is admitted: response headers may go. */
+  /** Called when the stream is admitted: response headers may be sent. */
   begin(context: CallContext): void;
-  /** Sends one answer. False: the next should wait for `onceRoomy`. Throws when the answer cannot be encoded or is too large. */
+  /**
+   * Sends one response. Returns false when the caller should wait for `onceRoomy`. Throws when the response cannot be encoded or is too
+   * large.
+   */
   send(answer: Message | Uint8Array, taken?: WriteCallback): boolean;
-  /** Calls `goOn` when answers are taken again, never when the stream goes away instead. */
+  /** Calls `goOn` when the stream is writable again. It is not called if the stream closes first. */
   onceRoomy(goOn: () => void): void;
-  /** Takes no requests for now. */
+  /** Stops delivering requests until `resume`. */
   pause(): void;
   resume(): void;
-  /** Ends the stream with OK after what was sent. */
+  /** Ends the stream with OK after the sent responses. */
   end(): void;
   fail(status: RpcStatus, requestId: string): void;
 }
 
-/** What all streams have: they are admitted, now or later, and end once. */
+/** The common part of all streams: they are admitted, now or later, and end once. */
 abstract class OpenStream implements KnownStream {
   protected readonly method: MethodChain;
   protected readonly exchange: StreamExchange;
@@ -37,7 +43,7 @@ abstract class OpenStream implements KnownStream {
   readonly #requestId: string;
   /** Undefined once the stream is over. */
   #whenOver: (() => void)[] | undefined = [];
-  /** Undefined for one without a credential. */
+  /** Undefined for a caller without a credential. */
   #knownCaller: Caller | undefined;
 
   constructor(method: MethodChain, exchange: StreamExchange) {
@@ -51,18 +57,18 @@ abstract class OpenStream implements KnownStream {
     return this.#whenOver === undefined;
   }
 
-  /** The stream was admitted; may throw to refuse it. */
+  /** Called when the stream was admitted. May throw to reject it. */
   protected abstract begin(context: CallContext, request: Message | undefined): void;
 
-  /** The stream is over, for whatever reason; called once. */
+  /** Called once when the stream is over, for any reason. */
   protected abstract over(): void;
 
-  /** Ends the stream with OK after what was sent. */
+  /** Ends the stream with OK after the sent responses. */
   end(): void {
     if (this.#over(0)) this.exchange.end();
   }
 
-  /** Ends the stream with the status for whatever was thrown. The transport calls it too, when it cannot read a request. */
+  /** Ends the stream with the status for a thrown value. The transport also calls it when it cannot read a request. */
   fail(thrown: unknown): void {
     if (this.isOver) return;
     const status = this.method.status(thrown, this.#requestId);
@@ -70,7 +76,7 @@ abstract class OpenStream implements KnownStream {
     this.exchange.fail(status, this.#requestId);
   }
 
-  /** The transport: the client gave up, or its connection is lost. */
+  /** Called by the transport when the client cancelled the stream or its connection is lost. */
   gone(): void {
     this.#over(1);
   }
@@ -91,11 +97,11 @@ abstract class OpenStream implements KnownStream {
 
   #refused(thrown: unknown): void {
     if (!(thrown instanceof WaymarkError)) this.fail(thrown);
-    // Nothing else says that the credential is wrong: too many may be verified just now.
+    // Other errors do not prove that the credential is invalid: for example, too many credentials may be under verification.
     else if (thrown.reason === "unauthenticated") this.fail(withdrawn());
   }
 
-  /** Admits the stream, or refuses it. `request`: the request of a stream that has one, or why it cannot be read. */
+  /** Admits or rejects the stream. `request`: the request of a stream that has exactly one, or the error if it cannot be read. */
   protected admit(request: SentRequest | undefined): void {
     this.#watchTime();
     try {
@@ -107,26 +113,26 @@ abstract class OpenStream implements KnownStream {
     }
   }
 
-  /** A method of its own: its closure is held for as long as a watch is open, and must not hold the request too. */
+  /** This is a separate method because its closure lives as long as a watch is open, and must not keep the request in memory. */
   #watchTime(): void {
     const forget = this.exchange.arrival.onDeadline(() => this.fail(expired()));
-    // The first act makes room for seventeen (V8), and most streams have none.
+    // The first element of an array allocates room for seventeen (V8), and most streams have none.
     if (forget !== undefined) this.whenOver(forget);
   }
 
   #wait(admitted: Promise<AdmittedStream>): void {
-    this.exchange.pause(); // Nothing is read of a caller who is not known yet.
+    this.exchange.pause(); // Nothing is read before the caller is identified.
     admitted.then((known) => this.#goOn(known)).catch((thrown: unknown) => this.fail(thrown));
   }
 
-  /** Calls `act` when the stream is over, which it may be by now. */
+  /** Calls `act` when the stream is over, or immediately if it is over already. */
   protected whenOver(act: () => void): void {
     if (this.#whenOver === undefined) act();
     else this.#whenOver.push(act);
   }
 
   #goOn(admitted: AdmittedStream): void {
-    if (this.isOver) return; // The client went away meanwhile.
+    if (this.isOver) return; // The client closed the stream meanwhile.
     this.#begin(admitted);
     this.exchange.resume();
   }
@@ -152,18 +158,20 @@ abstract class OpenStream implements KnownStream {
   }
 }
 
-/** One request, and a source of answers: one is in flight, and the next is pulled when it was taken. */
+/**
+ * A stream with one request and a source of responses. One response is in flight at a time; the next is pulled when HTTP/2 has accepted it.
+ */
 export class SourceStream extends OpenStream {
   #source: StreamSource | undefined;
   #isInFlight = false;
   #isPulling = false;
   #isWoken = false;
-  /** It is to be pulled in one of the next turns of the event loop. */
+  /** Whether it will be pulled in one of the next turns of the event loop. */
   #isWaiting = false;
-  /** How the stream ends, after the answer in flight. */
+  /** How the stream ends after the response in flight. */
   #ending: { readonly error: unknown } | undefined;
 
-  /** `request`: the request, or why it cannot be read. */
+  /** `request`: the request, or the error if it cannot be read. */
   open(request: SentRequest): void {
     this.admit(request);
   }
@@ -184,14 +192,14 @@ export class SourceStream extends OpenStream {
     this.#source?.close();
   }
 
-  /** Nothing more is pulled. */
+  /** Ends the stream after the response in flight, and pulls no more. */
   #endNext(error: unknown): void {
     if (this.isOver || this.#ending !== undefined) return;
     this.#ending = { error };
     if (!this.#isInFlight && !this.#isPulling) this.#finish(error);
   }
 
-  /** Pulls now, or when other streams have had their turns. */
+  /** Pulls now, or after the other streams have had their turns. */
   #pullInTurn(): void {
     if (this.#isWaiting) return;
     const { turn } = this.method;
@@ -206,7 +214,7 @@ export class SourceStream extends OpenStream {
     });
   }
 
-  // HOT: once a change and watcher. A source may wake us from inside its own pull: the loop takes that, not recursion.
+  // HOT: once per change and watcher. A source may wake this stream inside its own `pull`: the loop handles this without recursion.
   #pull(): void {
     if (this.isOver || this.#ending !== undefined) return;
     if (this.#isPulling || this.#isInFlight) {
@@ -251,11 +259,11 @@ export class SourceStream extends OpenStream {
   }
 }
 
-/** A stream of requests, answered with one message or with many. */
+/** A stream of requests that is answered with one message or with many. */
 export class RequestStream extends OpenStream implements AnswerSink {
   #opened: { readonly listener: RequestListener<never>; readonly context: CallContext } | undefined;
 
-  /** `refusal`: why no request of it can be read. */
+  /** `refusal`: the error if none of its requests can be read. */
   open(refusal?: WaymarkError): void {
     this.admit(refusal);
   }
@@ -275,8 +283,8 @@ export class RequestStream extends OpenStream implements AnswerSink {
     this.#opened?.listener.close();
   }
 
-  /** The transport: one request, or why it cannot be decoded. */
-  // HOT: once a renewal.
+  /** Called by the transport with one request, or with the error if it cannot be decoded. */
+  // HOT: once per renewal.
   message(request: Message | WaymarkError): void {
     const opened = this.#opened;
     if (opened === undefined || this.isOver) return;
@@ -293,7 +301,7 @@ export class RequestStream extends OpenStream implements AnswerSink {
     }
   }
 
-  /** The transport: the client has sent all its requests. */
+  /** Called by the transport when the client has sent all its requests. */
   halfClosed(): void {
     if (this.isOver) return;
     try {

@@ -1,21 +1,21 @@
 /**
- * A bound on the time of one turn of the event loop that goes to streams whose readers take what they are told at once. Without it a snapshot of
- * a large catalog holds the loop for as long as the socket takes pages, and hundreds of streams that open together do so too.
+ * Limits the time that one event loop turn spends on streams whose clients read everything immediately. Without it, a snapshot of a large
+ * catalog would block the event loop for as long as the socket accepts pages, as would hundreds of streams that open together.
  */
 
 export interface TurnPorts {
   /** Monotonic ms. */
   readonly nowMs: () => number;
-  /** Runs what it is given once, when the current turn is over (setImmediate). */
+  /** Runs its argument once when the current turn is over (setImmediate). */
   readonly onEnd: (act: () => void) => void;
 }
 
-/** Long enough for some tens of pages of 16 KiB. */
+/** Time limit per turn. It is enough for some tens of pages of 16 KiB. */
 const MAX_MS = 2;
 
 export class TurnBudget {
   readonly #ports: TurnPorts;
-  /** Undefined while nobody has acted in this turn. */
+  /** Undefined while no act has run in this turn. */
   #endMonoMs: number | undefined;
   #waiting: (() => void)[] = [];
 
@@ -23,7 +23,7 @@ export class TurnBudget {
     this.#ports = ports;
   }
 
-  /** Whether there is time left in this turn, and nobody waits. If not, give the act to `wait`. */
+  /** Returns whether this turn has time left and no act waits. If not, pass the act to `wait`. */
   mayAct(): boolean {
     if (this.#endMonoMs === undefined) {
       this.#begin();
@@ -32,7 +32,7 @@ export class TurnBudget {
     return this.#waiting.length === 0 && this.#ports.nowMs() < this.#endMonoMs;
   }
 
-  /** Runs the act in one of the next turns, in order. The caller bounds how many acts wait. */
+  /** Runs the act in one of the next turns, in order. The caller limits the number of waiting acts. */
   wait(act: () => void): void {
     this.#waiting.push(act);
   }
@@ -44,7 +44,7 @@ export class TurnBudget {
     return endMonoMs;
   }
 
-  /** Acts that come while others run wait behind those that wait already. */
+  /** Acts that are added while others run wait behind the ones that already wait. */
   #endTurn(): void {
     this.#endMonoMs = undefined;
     if (this.#waiting.length === 0) return;

@@ -192,15 +192,20 @@ test("GET and POST over both versions of HTTP give one answer with the id of the
 });
 
 test.each<{ what: string; sent: Sent; status: number; says: RegExp }>([
-  { what: "no message", sent: {}, status: 400, says: /dns: is there 0 times/ },
-  { what: "an empty one", sent: { path: "/dns-query?dns=" }, status: 400, says: /not base64url/ },
+  {
+    what: "no message",
+    sent: {},
+    status: 400,
+    says: /dns: must be given once in a GET, as a DNS message in base64url; it is given 0 times/,
+  },
+  { what: "an empty one", sent: { path: "/dns-query?dns=" }, status: 400, says: /must be base64url/ },
   { what: "two", sent: { path: "/dns-query?dns=AAAA&dns=AAAA" }, status: 400, says: /2 times/ },
-  { what: "base64 of another alphabet", sent: { path: "/dns-query?dns=a%2Bb%2F" }, status: 400, says: /not base64url/ },
-  { what: "padding", sent: { path: "/dns-query?dns=AAA%3D" }, status: 400, says: /not base64url/ },
-  { what: "bits left over", sent: { path: "/dns-query?dns=AAB" }, status: 400, says: /not base64url/ },
-  { what: "less than a header", sent: get(QUESTION.subarray(0, 11)), status: 400, says: /no DNS query/ },
-  { what: "a response", sent: post(QUESTION.with(2, 0x80)), status: 400, says: /no DNS query/ },
-  { what: "an empty body", sent: post(new Uint8Array()), status: 400, says: /no DNS query/ },
+  { what: "base64 of another alphabet", sent: { path: "/dns-query?dns=a%2Bb%2F" }, status: 400, says: /must be base64url/ },
+  { what: "padding", sent: { path: "/dns-query?dns=AAA%3D" }, status: 400, says: /must be base64url/ },
+  { what: "bits left over", sent: { path: "/dns-query?dns=AAB" }, status: 400, says: /must be base64url/ },
+  { what: "less than a header", sent: get(QUESTION.subarray(0, 11)), status: 400, says: /not a DNS query/ },
+  { what: "a response", sent: post(QUESTION.with(2, 0x80)), status: 400, says: /not a DNS query/ },
+  { what: "an empty body", sent: post(new Uint8Array()), status: 400, says: /not a DNS query/ },
   { what: "a long parameter", sent: { path: `/dns-query?dns=${"A".repeat(5464)}` }, status: 414, says: /at most 4096 bytes/ },
   { what: "a long body", sent: post(new Uint8Array(4097)), status: 413, says: /at most 4096 bytes/ },
   {

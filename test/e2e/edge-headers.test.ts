@@ -84,7 +84,7 @@ test.each([
       raw.send(`${begin} ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: ${coding}${CHUNKED}`);
       await raw.says(`HTTP/1.1 ${status} `);
       if (status === 501) await raw.closed("the connection");
-      expect(raw.text.includes("transfer-encoding chunked")).toBe(status === 501);
+      expect(raw.text.includes("unsupported transfer-encoding: use chunked")).toBe(status === 501);
     }
   },
 );
@@ -101,21 +101,21 @@ test.each(["/healthz", "/waymark.discovery.v1.DiscoveryService/ServerInfo?encodi
       raw.send(`GET ${path} HTTP/1.1\r\n${hosts.map((host, at) => `${at === 0 ? "Host" : "hOST"}: ${host}\r\n`).join("")}\r\n`);
       await raw.says("\r\n\r\n");
       expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
-      await raw.says("host: is there 2 times: send one Host line");
+      await raw.says("host: is given 2 times: send one Host header");
     }
   },
 );
 
 test.each([
-  { host: "", says: "host: is empty: name this node or its address" },
-  { host: "local host", says: 'host: \\"local host\\" is no host: name this node or its address' },
-  { host: "localhost:99999", says: 'host: \\"localhost:99999\\" is no host: name this node or its address' },
+  { host: "", says: "host: is empty: use the name or address of this node" },
+  { host: "local host", says: 'host: \\"local host\\" is not a valid host: use the name or address of this node' },
+  { host: "localhost:99999", says: 'host: \\"localhost:99999\\" is not a valid host: use the name or address of this node' },
 ])("a call with the Host line `$host` is refused with 400 each time, and told what is wrong with it", async ({ host, says }) => {
   await using served = await startDemoEdge();
   for (const _ of ["first", "again"]) {
     await using raw = new RawClient(served.edge);
     raw.send(`GET /waymark.discovery.v1.DiscoveryService/ServerInfo?encoding=json&message={} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
-    await raw.says("like node1.example:17480");
+    await raw.says("such as node1.example:17480");
     expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
     expect(raw.text).toContain(says);
   }

@@ -68,7 +68,7 @@ test("renewed certificates are used from the next connection on, broken ones are
   const renewed = files.authority.issue("renewed");
   writeFileSync(files.certFile, renewed.cert);
   served.edge.acceptor.reloadTls();
-  expect(warnings).toEqual(["certificates not reloaded, keeping the old ones"]);
+  expect(warnings).toEqual(["certificate reload failed, keeping the current certificates"]);
   expect(await subjectOf(served, files.caFile)).toBe("localhost");
   writeFileSync(files.keyFile, renewed.key);
   served.edge.acceptor.reloadTls();

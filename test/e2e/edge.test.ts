@@ -287,9 +287,27 @@ test.each([
 });
 
 test.each([
-  { type: "application/json", body: "{}", header: "connect-timeout-ms", timeout: "-1", says: 'want 1 to 10 digits, got "-1"' },
-  { type: "application/json", body: "{}", header: "connect-timeout-ms", timeout: "x".repeat(99), says: `got "${"x".repeat(32)}"` },
-  { type: "application/grpc-web+proto", body: new Uint8Array(5), header: "grpc-timeout", timeout: "-1S", says: 'H M S m u n, got "-1S"' },
+  {
+    type: "application/json",
+    body: "{}",
+    header: "connect-timeout-ms",
+    timeout: "-1",
+    says: 'invalid timeout "-1": expected 1 to 10 digits',
+  },
+  {
+    type: "application/json",
+    body: "{}",
+    header: "connect-timeout-ms",
+    timeout: "x".repeat(99),
+    says: `timeout "${"x".repeat(32)}": expected`,
+  },
+  {
+    type: "application/grpc-web+proto",
+    body: new Uint8Array(5),
+    header: "grpc-timeout",
+    timeout: "-1S",
+    says: 'timeout "-1S": expected 1 to 8 digits and a unit (H, M, S, m, u or n)',
+  },
 ])("a refused timeout is named as its header: $header", async ({ type, body, header, timeout, says }) => {
   await using served = await startDemoEdge();
   const headers = { "content-type": type, [header]: timeout };
@@ -490,19 +508,19 @@ test.each([
   {
     method: "CatalogQuery",
     type: "text/plain",
-    says: /content-type: is "text\/plain"; a call with one request and one answer takes application\/json, application\/proto, /,
+    says: /content-type: is "text\/plain"; a unary call accepts application\/json, application\/proto, /,
   },
   {
     method: "CatalogQuery",
     type: "application/connect+json",
-    says: /content-type: is "application\/connect\+json"; a call with one request/,
+    says: /content-type: is "application\/connect\+json"; a unary call accepts/,
   },
   {
     method: "CatalogWatch",
     type: "application/json",
-    says: /content-type: is "application\/json"; a stream takes application\/connect\+json, application\/connect\+proto, /,
+    says: /content-type: is "application\/json"; a stream accepts application\/connect\+json, application\/connect\+proto, /,
   },
-  { method: "CatalogQuery", type: "", says: /content-type: is missing; a call with one request/ },
+  { method: "CatalogQuery", type: "", says: /content-type: is missing; a unary call accepts/ },
 ])("a $method in $type is answered 415, and told what is taken", async ({ method, type, says }) => {
   await using served = await startDemoEdge();
   const response = await post(served.base, method, "{}", { "content-type": type });

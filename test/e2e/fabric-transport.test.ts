@@ -307,10 +307,10 @@ describe("bad peers", () => {
     const b = await started({ limits: { maxBufferedBytes: 300_000, goodbyeMs: 200 } });
     const first = rawLink(b.transport.address);
     first.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
-    await until("cut", () => b.refusals.some((why) => why.includes("a message is at most 16384 bytes")));
+    await until("cut", () => b.refusals.some((why) => why.includes("and the limit is 16384")));
     const calls = Array.from({ length: 4 }, () => rawStream(b.transport.address, "PushPull"));
     for (const call of calls) call.stream.write(Buffer.concat([Uint8Array.of(0, 0, 32, 0, 0), Buffer.alloc(100_000)]));
-    await until("one too many", () => b.refusals.some((why) => why.includes("too many unfinished")));
+    await until("one too many", () => b.refusals.some((why) => why.includes("too many incomplete")));
     const a = await started();
     await linked(a, b);
     a.say(2, records(200_000, 1, 1));
@@ -372,7 +372,10 @@ describe("bad peers", () => {
     expect([a.find(2).closed, b.incoming()[0]?.closed]).toEqual([undefined, undefined]);
     for (const socket of middle) socket.unpipe().pause();
     await until("noticed", () => a.find(2).closed !== undefined && b.incoming()[0]?.closed !== undefined);
-    expect([a.find(2).closed, b.incoming()[0]?.closed]).toEqual(["the server does not answer pings", "the peer does not answer pings"]);
+    expect([a.find(2).closed, b.incoming()[0]?.closed]).toEqual([
+      "the server did not answer keepalive pings",
+      "the peer does not answer pings",
+    ]);
     for (const socket of middle) socket.destroy();
     proxy.close();
   });

@@ -198,7 +198,9 @@ test("a content type that is not gRPC's is named in the answer 415, with the one
   stream.setEncoding("utf8").end("{}");
   const said: string[] = [];
   for await (const text of stream) said.push(String(text));
-  expect(said.join("")).toBe('content-type is "application/json"; this port takes gRPC, as application/grpc or application/grpc+proto\n');
+  expect(said.join("")).toBe(
+    'content-type is "application/json"; this port accepts only gRPC: application/grpc or application/grpc+proto\n',
+  );
 });
 
 test.each([

@@ -111,7 +111,7 @@ test("certificates are read again on reload; a half-written pair is refused and 
 
   copyFileSync(stranger.certFile, files.certFile);
   listener.acceptor.reloadTls();
-  expect(warnings).toEqual(["certificates not reloaded, keeping the old ones"]);
+  expect(warnings).toEqual(["certificate reload failed, keeping the current certificates"]);
   expect(await query(listener, ours.ca)).toBe(0);
 
   writeFileSync(files.certFile, "-----BEGIN NOTHING-----\n");

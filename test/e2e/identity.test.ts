@@ -377,7 +377,7 @@ describe("a node with credentials", () => {
       zipped.ending(catalogWatch, { namespace: "svc.empty" }, await headers()),
       streamOverConnect(`http://${node.listeners["http"]}`, catalogWatch, await headers()),
     ]);
-    expect(ends.map((end) => end.includes("has expired; open it again"))).toEqual([true, true, true, true]);
+    expect(ends.map((end) => end.includes("has expired; reopen the stream"))).toEqual([true, true, true, true]);
   });
 
   test("the GET routes know callers too", async () => {
@@ -618,5 +618,5 @@ test("a token file that was replaced counts after SIGHUP, a short one with a war
   await expect.poll(() => code("tok-new-6Gb")).toBe("OK");
   expect(await code("tok-old-1Hy-long-enough")).toBe("UNAUTHENTICATED");
   // What was opened with what counts no more ends too.
-  for (const ended of watching) expect(await ended).toContain("the credential that this stream was opened with was withdrawn");
+  for (const ended of watching) expect(await ended).toContain("the credential of this stream was revoked or changed");
 });

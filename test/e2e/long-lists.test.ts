@@ -109,13 +109,13 @@ test.each<{ readonly rpc: Rpc; readonly what: string; readonly bytes: Uint8Array
     rpc: "CatalogQuery",
     what: "fields that it has not",
     bytes: empties([0xa0, 0x06], 1e6),
-    says: "request: has more than 10000 fields beside those of its type",
+    says: "request: has more than 10000 unknown or repeated fields",
   },
   {
     rpc: "CatalogQuery",
     what: "viewers, of which it has one",
     bytes: empties([0x72], 2e6),
-    says: "request: has more than 10000 fields beside those of its type",
+    says: "request: has more than 10000 unknown or repeated fields",
   },
   {
     rpc: "KeepAlive",

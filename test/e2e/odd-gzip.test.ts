@@ -12,18 +12,18 @@ const whole = gzipSync(QUERY);
 const junk = (...bytes: readonly number[]) => Buffer.concat([whole, Buffer.from(bytes)]);
 
 test.each([
-  { what: "two letters behind it", body: Buffer.concat([gzipSync("{}"), Buffer.from("xx")]), why: "so few bytes never do" },
-  { what: "four zeros behind it", body: junk(0, 0, 0, 0), why: "inflates to more than the 0 bytes that its last four say" },
-  { what: "a small number behind it", body: junk(0, 100, 0, 0, 0), why: "inflates to 19 bytes, not to the 100 that its last four say" },
-  { what: "what begins no member behind it", body: junk(100, 0, 0, 0), why: "it is damaged, cut short, or other bytes follow it" },
+  { what: "two letters behind it", body: Buffer.concat([gzipSync("{}"), Buffer.from("xx")]), why: "bytes cannot inflate to the" },
+  { what: "four zeros behind it", body: junk(0, 0, 0, 0), why: "inflates to more than the 0 bytes that its trailer declares" },
+  { what: "a small number behind it", body: junk(0, 100, 0, 0, 0), why: "inflates to 19 bytes, but its trailer declares 100" },
+  { what: "what begins no member behind it", body: junk(100, 0, 0, 0), why: "it is corrupt, truncated, or followed by other bytes" },
   {
     what: "a number behind more than is inflated at once",
     body: behindLarge(),
-    why: "inflates to 20000 bytes, not to the 30000 that its last four say",
+    why: "inflates to 20000 bytes, but its trailer declares 30000",
   },
-  { what: "a second member", body: Buffer.concat([gzipSync('{"namespace":'), gzipSync('"svc"}')]), why: "several members in one" },
-  { what: "much that becomes nothing", body: slowGzip(100_000, 0), why: "inflates to 0, which gzip makes of far fewer" },
-  { what: "an empty second member", body: Buffer.concat([whole, empty]), why: "several members in one" },
+  { what: "a second member", body: Buffer.concat([gzipSync('{"namespace":'), gzipSync('"svc"}')]), why: "several gzip members" },
+  { what: "much that becomes nothing", body: slowGzip(100_000, 0), why: "but its trailer declares only 0 inflated bytes" },
+  { what: "an empty second member", body: Buffer.concat([whole, empty]), why: "several gzip members" },
 ])("gzip with $what is refused for what it is", async ({ body, why }) => {
   await using served = await startDemoEdge();
   const { status, text } = await asked(served.base, body);
@@ -36,7 +36,7 @@ test("gzip that inflates to more than a message may be is refused with both leng
   const { status, text } = await asked(served.base, gzipSync(Buffer.alloc(5_000_000)));
   expect([status, text]).toEqual([
     429,
-    expect.stringContaining("at most 4194304 bytes, this one says at its end that it inflates to 5000000") as unknown,
+    expect.stringContaining("the limit is 4194304 bytes, and this message declares 5000000 bytes after inflation") as unknown,
   ]);
 });
 

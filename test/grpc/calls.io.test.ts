@@ -283,7 +283,7 @@ test("a message over a bound is refused at either end, coming and going", async 
   expect((await unary(connection, "/t/Large", bytes("2001"))).status.code).toBe(CODES.RESOURCE_EXHAUSTED);
   const call = new Conversation(connection, { path: "/t/Echo", isSingleResponse: true });
   expect((await unary(connection, "/t/Echo", new Uint8Array(3_001))).status).toMatchObject({ code: CODES.RESOURCE_EXHAUSTED });
-  expect(() => call.call.write(new Uint8Array(3_001))).toThrow(/quota_exceeded: a message to send has 3001 bytes/);
+  expect(() => call.call.write(new Uint8Array(3_001))).toThrow(/quota_exceeded: message too large to send: it has 3001 bytes/);
   call.call.cancel();
   await until("nothing is open", () => server.counts().streams === 0);
   expect(server.counts().bufferedBytes).toBe(0);

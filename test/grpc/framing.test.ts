@@ -67,14 +67,16 @@ test("what waits for more does not keep the reads of the socket that it came wit
 
 test("a message over its bound is refused as soon as it says so, not when it is here", () => {
   const assembler = new MessageAssembler(bounds(100));
-  expect(() => assembler.push(Uint8Array.of(0, 0, 0, 0, 101))).toThrow(/quota_exceeded: a message is at most 100 bytes, this one says 101/);
+  expect(() => assembler.push(Uint8Array.of(0, 0, 0, 0, 101))).toThrow(
+    /quota_exceeded: message too large: it has 101 bytes, and the limit is 100/,
+  );
 });
 
 test("so is one that begins in the chunk in which another ends", () => {
   const assembler = new MessageAssembler(bounds(100));
   assembler.push(Uint8Array.of(0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 101));
   expect(assembler.next()).toEqual(Uint8Array.of(7));
-  expect(() => assembler.next()).toThrow(/this one says 101/);
+  expect(() => assembler.next()).toThrow(/it has 101 bytes/);
 });
 
 test("all streams together hold no more than their bound, and give back what they drop", () => {
@@ -82,15 +84,15 @@ test("all streams together hold no more than their bound, and give back what the
   const first = new MessageAssembler(shared);
   const second = new MessageAssembler(shared);
   first.push(framed(new Uint8Array(900)).subarray(0, 800));
-  expect(() => second.push(framed(new Uint8Array(900)).subarray(0, 800))).toThrow(/too many unfinished messages are held here/);
+  expect(() => second.push(framed(new Uint8Array(900)).subarray(0, 800))).toThrow(/too many incomplete messages are buffered/);
   first.drop();
   second.drop();
   expect(shared.bufferedBytes).toBe(0);
 });
 
 test.each([
-  { flag: 1, error: /internal: the message says it is compressed, but no grpc-encoding/ },
-  { flag: 2, error: /invalid_argument: a message's first byte is 0, or 1/ },
+  { flag: 1, error: /internal: the message is marked as compressed, but the headers have no grpc-encoding/ },
+  { flag: 2, error: /invalid_argument: invalid message flag 2: must be 0, or 1/ },
   { flag: 128, error: /invalid_argument/ },
 ])("a first byte of $flag is refused without an encoding", ({ flag, error }) => {
   expect(() => new MessageAssembler(bounds()).push(Uint8Array.of(flag, 0, 0, 0, 0))).toThrow(error);

@@ -292,7 +292,7 @@ test("a server that dies without a word is found by pings while a call is open",
   const { status } = await unary(connection, "/t/Echo");
   expect([status.code, status.message, isLeft, connection.isReady]).toEqual([
     CODES.UNAVAILABLE,
-    "the server does not answer pings",
+    "the server did not answer keepalive pings",
     true,
     false,
   ]);

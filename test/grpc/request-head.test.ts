@@ -88,7 +88,7 @@ test.each([
 test.each(["", "1", "S", "-1S", "1.5S", "123456789S", "1s", " 1S", "1S, 2S", "1 S", "1SS", "NaNm"])("%j is refused", (text) => {
   expect(parseTimeout(text)).toMatchObject({
     reason: "invalid_argument",
-    message: expect.stringMatching(/grpc-timeout: want 1 to 8 digits/) as string,
+    message: expect.stringMatching(/grpc-timeout: invalid timeout ".*": expected 1 to 8 digits/) as string,
   });
 });
 

@@ -36,7 +36,7 @@ async function enter(port: number): Promise<Socket> {
   return socket;
 }
 
-const refused = (port: number) => `address already in use: 127.0.0.1:${port}; pass --grpc-port with another port (0 takes any free one)`;
+const refused = (port: number) => `address already in use: 127.0.0.1:${port}; pass --grpc-port with another port (0 selects a free port)`;
 
 test("two acceptors share a port, and when one closes the other takes all", async () => {
   const first = await openDoor(0, "first");

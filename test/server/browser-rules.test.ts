@@ -56,7 +56,9 @@ test.each([
   "evil.example:80:.localhost",
   undefined,
 ])("host %s is none of ours, but with TLS any is, and health takes any", (host) => {
-  expect(plain.check({ ...READ, host })?.message).toMatch(/no name of this node.*listen\.allowed_hosts/);
+  expect(plain.check({ ...READ, host })?.message).toMatch(
+    host === undefined ? /no Host header.*listen\.allowed_hosts/ : /not a name of this node.*listen\.allowed_hosts/,
+  );
   expect(secure.check({ ...READ, host })).toBeUndefined();
   for (const path of ["/healthz", "/readyz", "/metrics"]) expect(plain.check({ ...READ, host, path })).toBeUndefined();
   for (const path of ["/sd/prometheus", "/metrics/persistence", "/healthz/x"]) expect(plain.check({ ...READ, host, path })).toBeDefined();
@@ -97,8 +99,8 @@ test("what is refused is named: a write across sites without an origin, a reques
     plain.check({ ...READ, fetchSite: "cross-site", isWrite: true })?.message,
     plain.check({ ...READ, host: undefined })?.message,
   ];
-  expect(write).toContain("Sec-Fetch-Site: cross-site and no Origin");
-  expect(hostless).toContain("a request without Host");
+  expect(write).toContain("Sec-Fetch-Site: cross-site needs an Origin header");
+  expect(hostless).toContain("the request has no Host header");
   expect(`${write}${hostless}`).not.toContain("(none)");
 });
 

@@ -5,29 +5,33 @@ import { CatalogQueryRequestSchema, RegisterRequestSchema } from "../../gen/waym
 import { findJsonFault } from "../../src/server/json-fault.ts";
 
 test.each([
-  { json: '{"scope":', field: "request", says: "not JSON" },
+  { json: '{"scope":', field: "request", says: "invalid JSON" },
   { json: "[]", field: "request", says: "expected an object, got a list" },
   { json: '"x"', field: "request", says: 'expected an object, got "x"' },
-  { json: '{"colour":1}', field: "colour", says: "CatalogQueryRequest has no such field" },
-  { json: '{"scope":"SCOPE_GALAXY"}', field: "scope", says: '"SCOPE_GALAXY" is no value of Scope' },
-  { json: '{"kinds":["ENTRY_KIND_SERVICE","NOPE"]}', field: "kinds[1]", says: '"NOPE" is no value of EntryKind' },
+  { json: '{"colour":1}', field: "colour", says: "unknown field of CatalogQueryRequest" },
+  { json: '{"scope":"SCOPE_GALAXY"}', field: "scope", says: '"SCOPE_GALAXY" is not a value of Scope' },
+  { json: '{"kinds":["ENTRY_KIND_SERVICE","NOPE"]}', field: "kinds[1]", says: '"NOPE" is not a value of EntryKind' },
   { json: '{"limit":"many"}', field: "limit", says: 'expected number (int32), got "many"' },
   { json: '{"limit":4294967296}', field: "limit", says: "out of range" },
   { json: '{"names":["a",7]}', field: "names[1]", says: "expected string, got 7" },
   { json: '{"names":"a"}', field: "names", says: 'expected a list, got "a"' },
   { json: '{"viewer":[]}', field: "viewer", says: "expected an object, got a list" },
-  { json: '{"viewer":{"tenantID":"x"}}', field: "viewer.tenantID", says: "Viewer has no such field" },
+  { json: '{"viewer":{"tenantID":"x"}}', field: "viewer.tenantID", says: "unknown field of Viewer" },
   { json: '{"pageToken":{}}', field: "page_token", says: "expected string" },
   { json: '{"maxStaleness":"5"}', field: "max_staleness", says: 'expected a duration in seconds such as "1.5s", got "5"' },
   { json: '{"maxStaleness":1}', field: "max_staleness", says: 'expected a duration in seconds such as "1.5s", got 1' },
   {
     json: '{"namespacePrefix":"a","namespace_prefix":"b"}',
     field: "namespace_prefix",
-    says: "is there twice, as namespacePrefix and as namespace_prefix",
+    says: "duplicate field: given as namespacePrefix and as namespace_prefix",
   },
-  { json: '{"namespace":"a","namespace":"b"}', field: "namespace", says: "the name is there twice" },
-  { json: '{"viewer":{"tenantId":"a","tenantId":"b"}}', field: "viewer.tenantId", says: "the name is there twice" },
-  { json: '{"kinds":["service"]}', field: "kinds[0]", says: '"service" is no value of EntryKind, which has ENTRY_KIND_SERVICE, ' },
+  { json: '{"namespace":"a","namespace":"b"}', field: "namespace", says: "duplicate field name" },
+  { json: '{"viewer":{"tenantId":"a","tenantId":"b"}}', field: "viewer.tenantId", says: "duplicate field name" },
+  {
+    json: '{"kinds":["service"]}',
+    field: "kinds[0]",
+    says: '"service" is not a value of EntryKind: allowed values are ENTRY_KIND_SERVICE, ',
+  },
 ])("a query's fault is named by its path: $json → $field", ({ json, field, says }) => {
   const fault = findJsonFault(CatalogQueryRequestSchema, json);
   expect(fault?.field).toBe(field);
@@ -47,7 +51,7 @@ test.each([
 test("two of which only one may be there are named", () => {
   expect(findJsonFault(RegisterRequestSchema, '{"entries":[{"service":{},"function":{}}]}')).toEqual({
     field: "entries[0]",
-    description: "has service and function, of which only one may be there",
+    description: "only one of service and function can be set",
   });
 });
 

@@ -598,5 +598,5 @@ test("a handler of another kind than its rpc ends the start", () => {
       DiscoveryService.method.catalogQuery,
       answeringEach(() => new Uint8Array()),
     ),
-  ).toThrow(/of the kind/);
+  ).toThrow(/method kind of its rpc/);
 });

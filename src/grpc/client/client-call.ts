@@ -1,7 +1,7 @@
 /**
- * The client's half of one call: what may come and go when, whatever the kind of its method, and which status it ends with. It does no I/O
- * itself: the shell tells it what comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong
- * numbers of messages its statuscodes.md; for answers without a status its http-grpc-status-mapping.md.
+ * The client side of one call: a state machine that decides which events are allowed in which order, for every kind of method, and with
+ * which status the call ends. It does no I/O: the shell reports the events of the HTTP/2 stream to it and passes the stream as a port.
+ * Sources: gRPC over HTTP/2; statuscodes.md for wrong numbers of messages; http-grpc-status-mapping.md for responses without a status.
  */
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import type { StreamPort, WriteCallback } from "../wire/message-reader.ts";
@@ -10,9 +10,9 @@ import { GrpcMetadata, type HeaderBlock, metadataOf } from "../wire/metadata.ts"
 import { type CallTarget, encodingOf, isGrpcType } from "../wire/request-head.ts";
 import { codeOfHttpStatus, codeOfReset, type GrpcStatus, HTTP2_ERROR, type StatusCode, statusIn } from "../wire/status.ts";
 
-/** A call to be made. */
+/** A call to start. */
 export interface CallRequest extends CallTarget {
-  /** Whether the method has one answer. */
+  /** Whether the method returns exactly one response message. */
   readonly isSingleResponse: boolean;
 }
 
@@ -20,47 +20,47 @@ export interface CallRequest extends CallTarget {
 export interface CallResult {
   readonly status: GrpcStatus;
   readonly trailers: GrpcMetadata;
-  /** Whether the server said the status itself; otherwise it was found here (deadline, lost connection, wrong answer). */
+  /** True if the server sent the status; false if the client determined it (deadline, lost connection, invalid response). */
   readonly isFromServer: boolean;
-  /** The server did not begin the call, so that it may be made again elsewhere whatever it does (RFC 9113, section 8.7). */
+  /** The server did not process the call, so it can be retried even if the method is not idempotent (RFC 9113, section 8.7). */
   readonly isUnprocessed: boolean;
-  /** What came is no answer of gRPC, or a message over its bound. That a proxy answered that the server is away is not counted. */
+  /** The response was not valid gRPC, or a message exceeded its limit. False when a proxy reported that the server is unreachable. */
   readonly isMalformed: boolean;
 }
 
-/** Who hears of a call. */
+/** Receives the events of a call. */
 export interface CallListener {
-  /** The metadata that came before the first message. Not called when the answer is a status alone. */
+  /** Receives the metadata that precedes the first message. Not called when the response consists of a status alone. */
   metadata?(metadata: GrpcMetadata): void;
-  /** One message. Of a method with one answer it is given when the call ended with OK, right before `closed`. */
+  /** Receives one message. If the method returns exactly one, this is called right before `closed`, and only if the call ended with OK. */
   message(bytes: Uint8Array): void;
-  /** The call is over. Called once, last. */
+  /** Called once and last, when the call is over. */
   closed(result: CallResult): void;
 }
 
-/** How a stream ended that carried no status. */
+/** How a stream without a status ended. */
 export interface StreamClose {
   readonly http2Code: number;
-  /** What happened to the connection, for people; undefined when only the stream was reset. */
+  /** How the connection was lost, for people. Undefined when only the stream was reset. */
   readonly connectionLost: string | undefined;
-  /** The server said that it did not look at this stream (GOAWAY), or it was never sent. */
+  /** The server reported that it did not process this stream (GOAWAY), or the stream was never sent. */
   readonly isUnprocessed: boolean;
 }
 
 export interface ClientCallParts {
-  /** Whether the method has one answer. */
+  /** Whether the method returns exactly one response message. */
   readonly isSingleResponse: boolean;
   readonly port: StreamPort;
   readonly listener: CallListener;
   readonly bounds: AssemblyBounds;
   readonly maxSendBytes: number;
-  /** Absent where compressed answers are refused. */
+  /** Undefined when compressed responses are rejected. */
   readonly inflater: Inflater | undefined;
-  /** Ms until the deadline; undefined without one. */
+  /** Ms until the deadline. Undefined when the call has no deadline. */
   readonly timeoutMs: number | undefined;
   /** Monotonic ms. */
   nowMs(): number;
-  /** The connection, to which inflating is charged. */
+  /** The connection of the call. The cost of inflating is charged to it. */
   readonly owner: object;
 }
 
@@ -77,7 +77,7 @@ export class ClientCall implements MessageSink {
   #trailers: HeaderBlock | undefined;
   #trailerFields: readonly string[] = [];
   #hasData = false;
-  /** The answer of a method with one, until its status is known. */
+  /** The message of a method that returns exactly one, until the status is known. */
   #answer: Uint8Array | undefined;
   readonly #deadlineMonoMs: number;
   readonly #cancelDeadline: (() => void) | undefined;
@@ -90,30 +90,32 @@ export class ClientCall implements MessageSink {
     if (timeoutMs !== undefined) this.#cancelDeadline = port.later(() => this.#expire(), timeoutMs);
   }
 
-  /** Whether the call has ended, or was cancelled. */
+  /** Whether the call has ended, including by cancellation. */
   get isOver(): boolean {
     return this.#state === "over";
   }
 
   /**
-   * Writes one message; `taken` is called when HTTP/2 took it. False when the caller should wait for `onceWritable`. Throws
-   * `quota_exceeded` for a message over the bound. A call that is over takes no more: nothing happens.
+   * Writes one message; `taken` is called when HTTP/2 has accepted it. Returns false when the caller should wait for `onceWritable`. Throws
+   * `quota_exceeded` for a message over the limit. Does nothing when the call is over or half-closed.
    */
   write(message: Uint8Array, taken?: WriteCallback): boolean {
     return this.#isClosedForWriting() || this.#parts.port.write(framedWithin(message, this.#parts.maxSendBytes), taken);
   }
 
-  /** As `write`, of a message that has its prefix already (`framed`), so that several calls may share it. */
+  /** Like `write`, for a message that already has its prefix (`framed`), so that several calls can share it. */
   writeFrame(frame: Uint8Array, taken?: WriteCallback): boolean {
     return this.#isClosedForWriting() || this.#parts.port.write(frame, taken);
   }
 
-  /** Calls `goOn` when the stream takes messages again, never when it went away instead. */
+  /** Calls `goOn` when the stream is writable again. It is not called if the stream closes first. */
   onceWritable(goOn: () => void): void {
     if (!this.#isClosedForWriting()) this.#parts.port.onceWritable(goOn);
   }
 
-  /** No more messages are sent, but for this one. When it is over the bound, the call ends with RESOURCE_EXHAUSTED at once. */
+  /**
+   * Ends the request, optionally with a last message. If that message is over the limit, the call immediately ends with RESOURCE_EXHAUSTED.
+   */
   halfClose(message?: Uint8Array): void {
     if (this.#isClosedForWriting()) return;
     const { port, maxSendBytes } = this.#parts;
@@ -126,22 +128,22 @@ export class ClientCall implements MessageSink {
     }
   }
 
-  /** Takes no messages for now. */
+  /** Stops delivering messages until `resume`. */
   pause(): void {
     this.#reader.pause();
   }
 
-  /** Takes messages again. */
+  /** Delivers messages again. */
   resume(): void {
     this.#reader.resume();
   }
 
-  /** Ends the call with CANCELLED; the server is told. */
+  /** Ends the call with CANCELLED and resets the stream. */
   cancel(why = "the caller cancelled the call"): void {
     this.#abort(CODES.CANCELLED, why);
   }
 
-  /** The shell: the response headers came. `isEnd` when they are all there is (Trailers-Only). */
+  /** Called by the shell when the response headers arrived. `isEnd` is true when nothing follows them (Trailers-Only). */
   response(headers: HeaderBlock, fields: readonly string[], isEnd: boolean): void {
     if (this.isOver) return;
     this.#headers = headers;
@@ -150,42 +152,43 @@ export class ClientCall implements MessageSink {
       this.#trailers = headers;
       this.#trailerFields = fields;
     }
-    const wrong = isEnd && headers["grpc-status"] !== undefined ? undefined : this.#wrongHead(headers);
-    if (wrong !== undefined) this.#abort(wrong.code, wrong.message, wrong.code !== CODES.UNAVAILABLE);
-    else if (!isEnd) this.#tellMetadata(fields);
+    const fault = isEnd && headers["grpc-status"] !== undefined ? undefined : this.#wrongHead(headers);
+    if (fault !== undefined) this.#abort(fault.code, fault.message, fault.code !== CODES.UNAVAILABLE);
+    else if (!isEnd) this.#reportMetadata(fields);
   }
 
-  /** The shell: a chunk of the response came. */
+  /** Called by the shell when a chunk of the response arrived. */
   data(chunk: Uint8Array): void {
     if (this.isOver) return;
     this.#hasData = true;
     this.#reader.push(chunk);
   }
 
-  /** The shell: the trailers came; `responseEnded` follows when all data before them was given. */
+  /** Called by the shell when the trailers arrived. `responseEnded` follows when all earlier data was delivered. */
   trailersCame(headers: HeaderBlock, fields: readonly string[]): void {
     this.#trailers = headers;
     this.#trailerFields = fields;
   }
 
-  /** The shell: the server ended its direction. */
+  /** Called by the shell when the server ended its direction. */
   responseEnded(): void {
     if (this.isOver) return;
     this.#isEndedByServer = true;
     this.#reader.end();
   }
 
-  /** The shell: the stream is over. */
+  /** Called by the shell when the stream closed. */
   closed(why: StreamClose): void {
-    if (this.isOver || this.#isEndedByServer) return; // The reader still gives the messages of the server, and then its status.
-    const said = this.#trailers === undefined ? undefined : statusIn(this.#trailers);
-    if (said !== undefined && said.code !== CODES.OK) {
-      this.#finish(said, { isFromServer: true }); // Reset right after its trailers; with OK messages may be lost.
+    if (this.isOver || this.#isEndedByServer) return; // The reader still delivers the remaining messages and then the status.
+    const sentStatus = this.#trailers === undefined ? undefined : statusIn(this.#trailers);
+    if (sentStatus !== undefined && sentStatus.code !== CODES.OK) {
+      // The stream was reset right after its trailers. OK is not accepted here, because messages may be lost.
+      this.#finish(sentStatus, { isFromServer: true });
       return;
     }
     const { connectionLost, http2Code, isUnprocessed } = why;
     if (http2Code === HTTP2_ERROR.CANCEL && this.#parts.nowMs() >= this.#deadlineMonoMs) {
-      this.#expire(); // The server keeps the deadline too, and its timer was faster than ours.
+      this.#expire(); // The server also enforces the deadline, and its timer fired before ours.
       return;
     }
     const code = connectionLost === undefined ? codeOfReset(http2Code) : CODES.UNAVAILABLE;
@@ -193,21 +196,21 @@ export class ClientCall implements MessageSink {
     this.#finish({ code, message }, { isUnprocessed: isUnprocessed || http2Code === HTTP2_ERROR.REFUSED_STREAM });
   }
 
-  /** The shell: the call was never sent. */
+  /** Called by the shell when the call was never sent. */
   refuse(status: GrpcStatus): void {
     if (!this.isOver) this.#finish(status, { isUnprocessed: true });
   }
 
-  /** The reader: one message. */
+  /** Called by the reader for each message. */
   message(bytes: Uint8Array): void {
     if (!this.#parts.isSingleResponse) this.#parts.listener.message(bytes);
     else if (this.#answer === undefined) {
-      // It is kept after its inflation is released. No copy is needed, because nothing writes into these bytes.
+      // The bytes are kept after their inflation is released. No copy is needed, because nothing writes into them.
       this.#answer = bytes;
-    } else this.#abort(CODES.UNIMPLEMENTED, "the server sent more than one answer to a call that has one");
+    } else this.#abort(CODES.UNIMPLEMENTED, "the server sent more than one response message, but this method returns exactly one");
   }
 
-  /** The reader: all messages were given. */
+  /** Called by the reader after the last message. */
   ended(): void {
     const status = this.#endStatus();
     if (status.code !== CODES.OK || !this.#parts.isSingleResponse) {
@@ -216,14 +219,14 @@ export class ClientCall implements MessageSink {
     }
     const answer = this.#answer;
     if (answer === undefined) {
-      this.#finish({ code: CODES.UNIMPLEMENTED, message: "the server ended the call with OK, but without its answer" }, {});
+      this.#finish({ code: CODES.UNIMPLEMENTED, message: "the server ended the call with OK but sent no response message" }, {});
       return;
     }
     this.#parts.listener.message(answer);
     this.#finish(status, { isFromServer: true });
   }
 
-  /** The reader: what came is no message that may come. */
+  /** Called by the reader when the received bytes are not a valid message. */
   failed(error: WaymarkError): void {
     const code = error.reason === "quota_exceeded" ? CODES.RESOURCE_EXHAUSTED : CODES.INTERNAL;
     this.#abort(code, error.message, true);
@@ -233,24 +236,34 @@ export class ClientCall implements MessageSink {
     return this.isOver || this.#isHalfClosed;
   }
 
-  /** What is wrong with headers of an answer that has no status in them. */
+  /** Returns the error in response headers that carry no status. Undefined when the headers are valid. */
   #wrongHead(headers: HeaderBlock): { readonly code: StatusCode; readonly message: string } | undefined {
     const httpStatus = Number(headers[":status"]);
     const contentType = String(headers["content-type"] ?? "");
-    if (httpStatus !== 200) return { code: codeOfHttpStatus(httpStatus), message: `the server answered with HTTP status ${httpStatus}` };
+    if (httpStatus !== 200)
+      return { code: codeOfHttpStatus(httpStatus), message: `the server returned HTTP status ${httpStatus} instead of a gRPC response` };
     if (!/^application\/grpc(?:[+;]|$)/i.test(contentType))
-      return { code: CODES.UNKNOWN, message: `the answer is of type "${contentType.slice(0, 64)}", not of gRPC` };
+      return {
+        code: CODES.UNKNOWN,
+        message: `unexpected content-type "${contentType.slice(0, 64)}" in the response: expected application/grpc`,
+      };
     if (!isGrpcType(contentType))
-      return { code: CODES.INTERNAL, message: `the answer's messages are of type "${contentType.slice(0, 64)}", not in protobuf` };
+      return {
+        code: CODES.INTERNAL,
+        message: `unsupported content-type "${contentType.slice(0, 64)}" in the response: expected protobuf messages`,
+      };
     const named = headers["grpc-encoding"];
     const encoding = encodingOf(typeof named === "string" ? named : undefined);
     if (encoding === "unknown" || (encoding !== undefined && this.#parts.inflater === undefined))
-      return { code: CODES.INTERNAL, message: `the answer is in grpc-encoding ${String(named).slice(0, 64)}, which was not asked for` };
+      return {
+        code: CODES.INTERNAL,
+        message: `the response uses grpc-encoding "${String(named).slice(0, 64)}", which the request did not accept`,
+      };
     if (encoding !== undefined) this.#reader.useEncoding(encoding);
     return undefined;
   }
 
-  #tellMetadata(fields: readonly string[]): void {
+  #reportMetadata(fields: readonly string[]): void {
     const { listener } = this.#parts;
     if (listener.metadata === undefined) return;
     const metadata = readMetadata(fields);
@@ -258,13 +271,13 @@ export class ClientCall implements MessageSink {
     else listener.metadata(metadata);
   }
 
-  /** The status that the server ended its direction with. */
+  /** Returns the status with which the server ended its direction. */
   #endStatus(): GrpcStatus {
     if (this.#trailers !== undefined) {
-      const missing: GrpcStatus = { code: CODES.UNKNOWN, message: "the server's trailers have no grpc-status" };
+      const missing: GrpcStatus = { code: CODES.UNKNOWN, message: "the response trailers have no grpc-status" };
       return statusIn(this.#trailers) ?? missing;
     }
-    // Trailers-Only of servers that end the stream by an empty DATA frame.
+    // Some servers send Trailers-Only and then end the stream with an empty DATA frame.
     const inHeaders = this.#hasData || this.#headers === undefined ? undefined : statusIn(this.#headers);
     if (inHeaders === undefined) return { code: CODES.INTERNAL, message: "the server ended the stream without trailers" };
     this.#trailerFields = this.#headerFields;
@@ -272,10 +285,10 @@ export class ClientCall implements MessageSink {
   }
 
   #expire(): void {
-    this.#abort(CODES.DEADLINE_EXCEEDED, "the deadline passed before the answer came");
+    this.#abort(CODES.DEADLINE_EXCEEDED, "the deadline passed before the response arrived");
   }
 
-  /** Ends the call from here; the server is told by a reset. */
+  /** Ends the call on the client side and resets the stream. */
   #abort(code: StatusCode, message: string, isMalformed = false): void {
     if (this.isOver) return;
     this.#finish({ code, message }, { isMalformed });
@@ -289,7 +302,7 @@ export class ClientCall implements MessageSink {
     const metadata = readMetadata(this.#trailerFields);
     const trailers = metadata instanceof WaymarkError ? NO_METADATA : metadata;
     const { isFromServer = false, isUnprocessed = false, isMalformed = false } = how;
-    // The server said all it says: what we still might send is not wanted (RFC 9113, section 8.1).
+    // The response is complete, so the server does not need the rest of the request (RFC 9113, section 8.1).
     if (this.#isEndedByServer && !this.#isHalfClosed) this.#parts.port.reset(HTTP2_ERROR.NO_ERROR);
     this.#parts.listener.closed({ status, trailers, isFromServer, isUnprocessed, isMalformed });
   }

@@ -1,6 +1,6 @@
 /**
- * A client's connection to one server on node:http2: it starts calls, answers for their bounds, keeps itself alive, and says when the
- * server sends it away. What a call may do is decided in client-call.ts.
+ * A client's connection to one server on node:http2. It starts calls, enforces their limits, sends keepalive pings, and reports when the
+ * server closes the connection (GOAWAY). client-call.ts has the rules of a call.
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { addAbortSignal, type Duplex } from "node:stream";
@@ -14,44 +14,44 @@ import { requestFields } from "../wire/request-head.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 
-/** Bounds of a connection. Bytes and ms as the names say. */
+/** Limits of a connection. The names give the unit. */
 export interface ClientLimits extends KeepaliveLimits {
-  /** Largest answer, also when it was compressed. */
+  /** Largest response message, also after inflation. */
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
-  /** Bytes of answers that have not wholly arrived, over all calls of the connection. */
+  /** Bytes of incomplete response messages, over all calls of the connection. */
   readonly maxBufferedBytes: number;
-  /** Calls open at once; more end with RESOURCE_EXHAUSTED. */
+  /** Maximum number of open calls. Further calls end with RESOURCE_EXHAUSTED. */
   readonly maxCalls: number;
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
   readonly maxHeaderListBytes: number;
-  /** What the server may send on one stream before it was taken. */
+  /** Initial flow-control window of a stream: bytes that the server can send before the client has read them. */
   readonly streamWindowBytes: number;
-  /** The same for all streams together. */
+  /** The flow-control window of all streams together. */
   readonly connectionWindowBytes: number;
 }
 
 export interface ConnectionOptions {
-  /** What `:authority` says: host and port as the caller knows the server. */
+  /** Host and port of the server as the caller knows them, sent as `:authority`. */
   readonly authority: string;
   readonly scheme: "http" | "https";
   readonly limits: ClientLimits;
-  /** Bounds for answers that have not wholly arrived, where several connections share them; then those of `limits` do not count. */
+  /** Limits on incomplete response messages that several connections share. They replace the ones in `limits`. */
   readonly bounds?: AssemblyBounds | undefined;
-  /** Inflates compressed answers; without it none are asked for. */
+  /** Inflates compressed responses. Without it, requests do not accept compressed responses. */
   readonly inflater?: Inflater | undefined;
-  /** Requests say that they are in gzip: then frames given to `writeFrame` may be compressed. */
+  /** Whether requests declare gzip as their encoding. Only then can frames given to `writeFrame` be compressed. */
   readonly sendsGzip?: boolean | undefined;
-  /** The connection takes no more calls: the server sent it away, or it is lost. Called once. */
+  /** Called once when the connection accepts no more calls, because the server sent GOAWAY or the connection is lost. */
   readonly onLeaving?: (() => void) | undefined;
-  /** While calls are open the server is pinged a few times a second, for `delayMs`. */
+  /** Pings the server a few times per second while calls are open, to measure `delayMs`. */
   readonly measuresDelay?: boolean | undefined;
 }
 
-/** What a connection speaks on: a socket, or what stands before one. */
+/** The byte stream below HTTP/2: a socket, or a wrapper around one. */
 export interface ByteTransport extends Duplex {
-  /** Bytes that came so far. */
+  /** Bytes received so far. */
   readonly bytesRead: number;
 }
 
@@ -71,10 +71,13 @@ export class ClientConnection {
   #isReady = false;
   #whyLost = "the connection was lost";
   #lastStreamId = Number.POSITIVE_INFINITY;
-  /** The server has answered a ping that was sent then; at first, nothing can have been sent before the connection was there. */
+  /**
+   * The server has answered a ping that was sent at this time. Initially the start of the connection, because nothing can have been sent
+   * earlier.
+   */
   #answeredMs = performance.now();
 
-  /** Speaks HTTP/2 on a socket that is connected, after its TLS handshake where there is one. The connection owns the socket from now on. */
+  /** Speaks HTTP/2 on a connected socket, after the TLS handshake if there is one. The connection owns the socket from now on. */
   constructor(socket: ByteTransport, options: ConnectionOptions) {
     const { limits } = options;
     this.#socket = socket;
@@ -89,7 +92,7 @@ export class ClientConnection {
     this.#session = startSession(socket, options, limits);
     this.#session.on("error", (error: Error) => {
       this.#whyLost = `the connection was lost: ${error.message}`;
-    }); // "close" follows, and each stream hears of it.
+    }); // "close" follows and ends each stream.
     this.#session.on("goaway", (code: number, lastStreamId: number) => {
       this.#lastStreamId = lastStreamId;
       this.#whyLost = `the server closed the connection with HTTP/2 error ${code}`;
@@ -105,7 +108,7 @@ export class ClientConnection {
     this.#timer = setInterval(() => this.#check(), CHECK_MS).unref();
   }
 
-  /** Calls that are open. */
+  /** Number of open calls. */
   get callCount(): number {
     return this.#callCount;
   }
@@ -116,19 +119,20 @@ export class ClientConnection {
   }
 
   /**
-   * What is read now was sent at most so many ms ago: since a connection keeps the order of what the server sends, it was sent after the last ping
-   * whose answer has come, however slow the way is, and however long this process stood still. Grows without end unless `measuresDelay` was asked for.
+   * Upper bound on the age of the data that is read now, in ms. The connection keeps the server's sending order, so this data was sent
+   * after the last ping whose answer has arrived, however slow the network is and however long this process was paused. Without
+   * `measuresDelay` the value grows without limit.
    */
   get delayMs(): number {
     return performance.now() - this.#answeredMs;
   }
 
-  /** Whether the server has greeted us in HTTP/2: until then it may be a server of something else. */
+  /** Whether the server has sent its HTTP/2 SETTINGS. Until then it may speak another protocol. */
   get isReady(): boolean {
     return this.#isReady;
   }
 
-  /** Resolves at the server's greeting; rejects when the connection is lost before. */
+  /** Resolves when the server's SETTINGS arrive. Rejects when the connection is lost before. */
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#isReady) resolve();
@@ -141,8 +145,8 @@ export class ClientConnection {
   }
 
   /**
-   * Starts a call; the listener hears of it in later turns of the event loop. A call that cannot be started ends with UNAVAILABLE (the
-   * connection is closed) or RESOURCE_EXHAUSTED (too many are open), and is unprocessed.
+   * Starts a call. The listener is called in later turns of the event loop. A call that cannot be started ends with UNAVAILABLE (the
+   * connection is closed) or RESOURCE_EXHAUSTED (too many calls are open), and is unprocessed.
    */
   start(request: CallRequest, listener: CallListener): ClientCall {
     const { sendsGzip = false, inflater } = this.#options;
@@ -157,7 +161,7 @@ export class ClientConnection {
     };
     const isFull = this.#callCount >= maxCalls;
     if (isFull || !this.isOpen) {
-      const why = isFull ? `${maxCalls} calls are open on this connection already` : this.#whyLost;
+      const why = isFull ? `the connection already has ${maxCalls} open calls, which is the limit` : this.#whyLost;
       return refusedCall({ ...common, listener }, isFull ? CODES.RESOURCE_EXHAUSTED : CODES.UNAVAILABLE, why);
     }
     const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined };
@@ -168,20 +172,20 @@ export class ClientConnection {
     return call;
   }
 
-  /** Takes no new calls; closes when the open ones are over. */
+  /** Accepts no new calls, and closes the connection when the open calls are over. */
   close(): void {
     this.#leave();
     if (!this.#session.destroyed) this.#session.close();
   }
 
-  /** Starts no calls from now on, and closes when this turn is over; open calls end with UNAVAILABLE. */
+  /** Accepts no new calls, and closes the connection at the end of this event loop turn. Open calls end with UNAVAILABLE. */
   destroy(): void {
     this.#leave();
     this.#session.destroy();
     setImmediate(() => this.#socket.destroy());
   }
 
-  /** The process may end while the connection is open. */
+  /** Allows the process to exit while the connection is open. */
   unref(): void {
     this.#session.unref();
   }
@@ -214,7 +218,7 @@ export class ClientConnection {
 
   #measure(): void {
     const sentMs = performance.now();
-    // Beyond ten that are not answered Node sends no more, and says so here.
+    // Node sends no more pings while ten are unanswered, and passes an error here.
     this.#session.ping((error) => {
       if (error === null) this.#answeredMs = sentMs;
     });
@@ -226,10 +230,10 @@ export class ClientConnection {
     const times = { nowMs: stallAwareNowMs(), dueMs: stallAwareDueMs(), bytesRead: this.#socket.bytesRead };
     switch (this.#keepalive.check(times)) {
       case "ping":
-        this.#session.ping(() => {}); // Whatever is read, its answer among it, shows that the server lives.
+        this.#session.ping(() => {}); // Any received byte, including the ping's answer, proves that the server is alive.
         return;
       case "dead":
-        this.#whyLost = "the server does not answer pings";
+        this.#whyLost = "the server did not answer keepalive pings";
         this.destroy();
         return;
       case undefined:
@@ -242,8 +246,8 @@ const ABORTED = AbortSignal.abort();
 
 class ClientCallStream extends Http2StreamPort<ClientHttp2Stream> {
   /**
-   * A stream that Node closes while our direction is open ends that direction first (END_STREAM), so that the server takes a request that was
-   * given up for a whole one. A stream that is aborted is only reset, with CANCEL.
+   * If Node closes a stream whose sending direction is open, it first sends END_STREAM, so the server would treat a cancelled request as
+   * complete. An aborted stream is only reset, with CANCEL.
    */
   override reset(http2Code: number): void {
     if (http2Code === HTTP2_ERROR.CANCEL && !this.isGone) addAbortSignal(ABORTED, this.stream);
@@ -257,18 +261,18 @@ function startSession(socket: ByteTransport, { authority, scheme }: ConnectionOp
     createConnection: () => socket,
     maxSessionMemory: limits.maxSessionMemoryMiB,
     maxHeaderListPairs: limits.maxHeaderPairs,
-    // A name that HTTP wants once may be an application's metadata, which may repeat. Node's types know it of servers only.
+    // Application metadata may repeat a field that HTTP allows once. Node's types have this option only for servers.
     strictSingleValueFields: false,
     settings: { enablePush: false, initialWindowSize: streamWindowBytes, maxConcurrentStreams: 0, maxHeaderListSize: maxHeaderListBytes },
   };
   const session = connectHttp2(`${scheme}://${authority}`, options);
   endInNextTurn(session);
-  session.on("stream", (stream) => stream.close()); // Servers push nothing here.
+  session.on("stream", (stream) => stream.close()); // Server push is not supported.
   if (connectionWindowBytes > DEFAULT_WINDOW_BYTES) session.once("connect", () => session.setLocalWindowSize(connectionWindowBytes));
   return session;
 }
 
-/** A call that ends as soon as its caller listens. */
+/** Returns a call that ends in the next event loop turn. */
 function refusedCall(
   parts: Omit<ConstructorParameters<typeof ClientCall>[0], "port" | "timeoutMs">,
   code: CallResult["status"]["code"],

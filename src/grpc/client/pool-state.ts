@@ -1,24 +1,22 @@
 /**
- * Which connection a pooled call goes over, which one makes room for another, and when one is closed. It does no I/O: connections are
- * numbers here, and the shell (pool.io.ts) opens and closes what they stand for. Times are stall-aware ms (lib/stall-aware-clock.ts).
+ * Decides which connection a pooled call uses, which connection is evicted for another, and when a connection is closed. It does no I/O: it
+ * identifies connections by number, and the shell (pool.io.ts) opens and closes the connections. Times are stall-aware ms
+ * (lib/stall-aware-clock.ts).
  */
 
 export interface PoolLimits {
-  /** Connections, those that are being opened among them. */
+  /** Maximum number of connections, including the ones that are being opened. */
   readonly maxConnections: number;
-  /** Calls that wait for an answer, over all connections. */
+  /** Maximum number of calls that wait for a response, over all connections. */
   readonly maxCalls: number;
-  /** A connection without calls is closed after so many ms. */
+  /** A connection without calls is closed after this time. */
   readonly idleMs: number;
 }
 
-/** Stands for one connection. */
+/** Identifies one connection. */
 export type ConnectionId = number;
 
-/**
- * Where a call goes. `isNew`: the shell opens the connection. `evicted`: the shell closes that one first. Undefined as a whole: there is
- * no room, and the call is not made.
- */
+/** The connection for a call. If `isNew`, the shell opens it. If `evicted` is set, the shell closes that connection first. */
 export interface CallPlacement {
   readonly id: ConnectionId;
   readonly isNew: boolean;
@@ -43,7 +41,7 @@ export class PoolState {
     this.#limits = limits;
   }
 
-  /** Connections that calls may still go over. */
+  /** Connections that accept calls. */
   get connectionCount(): number {
     return this.#rows.size;
   }
@@ -52,12 +50,15 @@ export class PoolState {
     return this.#callCount;
   }
 
-  /** Calls that were not made because of a bound. */
+  /** Calls that were rejected because of a limit. */
   get refusedCount(): number {
     return this.#refusedCount;
   }
 
-  /** Begins a call to an address; `ended` is owed for it. */
+  /**
+   * Starts a call to an address. The caller must call `ended` when it is over. Returns undefined when a limit is reached; the call is then
+   * not made.
+   */
   place(address: string, nowMs: number): CallPlacement | undefined {
     const placement = this.#callCount < this.#limits.maxCalls ? this.#find(address, nowMs) : undefined;
     const row = placement === undefined ? undefined : this.#rows.get(placement.id);
@@ -72,8 +73,8 @@ export class PoolState {
   }
 
   /**
-   * A call is over. One that failed without a word of the server makes its connection doubtful: new calls open another. Returns whether
-   * the shell closes the connection now; calls that are open on it go on.
+   * Ends a call. If it failed without a response from the server, the connection is unreliable, and new calls open another one. Returns
+   * whether the shell must close the connection now. Other open calls on it continue.
    */
   ended(id: ConnectionId, nowMs: number, hasFailed: boolean): boolean {
     this.#callCount -= 1;
@@ -84,19 +85,19 @@ export class PoolState {
     return hasFailed && this.#forget(id);
   }
 
-  /** The connection takes no more calls, because the server sent it away, or it is lost or could not be opened. */
+  /** Removes a connection that accepts no more calls: the server sent GOAWAY, or the connection is lost or could not be opened. */
   left(id: ConnectionId): void {
     this.#forget(id);
   }
 
-  /** Connections that were idle for long by `dueMs`; the shell closes them. */
+  /** Removes and returns the connections that have been idle for too long at `dueMs`. The shell closes them. */
   sweep(dueMs: number): readonly ConnectionId[] {
     const idle = [...this.#rows].filter(([, row]) => row.callCount === 0 && dueMs - row.usedMs > this.#limits.idleMs).map(([id]) => id);
     for (const id of idle) this.#forget(id);
     return idle;
   }
 
-  /** All connections; the shell closes them, and calls from now on open new ones (certificates have changed). */
+  /** Removes and returns all connections because certificates have changed. The shell closes them, and new calls open new ones. */
   renew(): readonly ConnectionId[] {
     const all = [...this.#rows.keys()];
     for (const id of all) this.#forget(id);

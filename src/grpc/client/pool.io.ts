@@ -1,4 +1,6 @@
-/** Unary calls to many servers over a bounded number of connections, opened when a call needs one. pool-state.ts decides which. */
+/**
+ * Makes unary calls to many servers over a limited number of connections, which are opened on demand. pool-state.ts chooses the connection.
+ */
 import { CODES } from "../../lib/errors.ts";
 import { stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { GrpcMetadata } from "../wire/metadata.ts";
@@ -10,32 +12,31 @@ import { callUnary, type UnaryAnswer, type UnaryRequest } from "./unary.ts";
 
 /** A connection that is being opened. */
 export interface PendingConnection {
-  /** Rejects with why there is none, for people. */
+  /** Rejects with the reason, for people, when the connection cannot be opened. */
   readonly done: Promise<ClientConnection>;
-  /** Gives it up; the promise is rejected. */
+  /** Stops opening the connection; the promise rejects. */
   cancel(): void;
 }
 
 /**
- * Opens a connection to an address within so many ms. `onLeaving` must be handed to the connection, which calls it when it takes no
- * more calls.
+ * Opens a connection to an address within `timeoutMs`. Pass `onLeaving` to the connection, which calls it when it accepts no more calls.
  */
 export type OpenConnection = (address: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
 export interface PooledRequest extends UnaryRequest {
   readonly address: string;
-  /** For the call and, where it needs one, for opening its connection, together. */
+  /** Time limit for the call, including the time to open its connection if needed. */
   readonly timeoutMs: number;
 }
 
-/** What came of a pooled call, over which connection, and why there was none. */
+/** The result of a pooled call, with its connection, or the reason why there was none. */
 export interface PooledAnswer extends UnaryAnswer {
   readonly connection: ClientConnection | undefined;
-  /** What `OpenConnection` rejected with. */
+  /** The error with which `OpenConnection` rejected. */
   readonly dialError: unknown;
 }
 
-/** Calls that are open when their connection is dropped have so many ms, and then it is cut. */
+/** Time for the open calls of a connection that the pool has removed. Then the connection is closed. */
 const DRAIN_MS = 60_000;
 
 interface PoolSlot {
@@ -59,8 +60,8 @@ export class ConnectionPool {
   }
 
   /**
-   * Makes a call; `done` is called once. A call that the server did not begin (GOAWAY, REFUSED_STREAM) is made a second time over
-   * another connection, with what is left of its time, whatever its method does.
+   * Makes a call; `done` is called once. A call that the server did not process (GOAWAY, REFUSED_STREAM) is retried once on another
+   * connection within the remaining time, even if its method is not idempotent.
    */
   call(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
     const untilMs = stallAwareNowMs() + request.timeoutMs;
@@ -71,12 +72,12 @@ export class ConnectionPool {
     });
   }
 
-  /** Closes connections that were idle for long, by `stallAwareDueMs`; called a few times a second. */
+  /** Closes connections that have been idle for too long at `dueMs` (`stallAwareDueMs`). Called a few times per second. */
   sweep(dueMs: number): void {
     for (const id of this.#state.sweep(dueMs)) this.#close(id);
   }
 
-  /** New calls use new connections: certificates have changed. */
+  /** Makes new calls use new connections, because certificates have changed. */
   renew(): void {
     for (const id of this.#state.renew()) this.#close(id);
   }
@@ -84,13 +85,13 @@ export class ConnectionPool {
   #attempt(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
     const placement = this.#state.place(request.address, stallAwareNowMs());
     if (placement === undefined) {
-      done(withoutConnection(CODES.RESOURCE_EXHAUSTED, "too many calls or connections are open", undefined));
+      done(withoutConnection(CODES.RESOURCE_EXHAUSTED, "too many open calls or connections to other servers; retry later", undefined));
       return;
     }
     const { id, isNew, evicted } = placement;
     if (evicted !== undefined) this.#close(evicted);
     const slot = isNew ? this.#dial(id, request) : this.#slots.get(id);
-    if (slot === undefined) return; // A placement that is not new has its slot.
+    if (slot === undefined) return; // A placement that is not new has a slot.
     let call: ClientCall | undefined;
     let isOver = false;
     const over = (answer: PooledAnswer) => {
@@ -103,14 +104,17 @@ export class ConnectionPool {
     };
     const { timeoutMs } = request;
     const startedMs = stallAwareNowMs();
-    const timer = stallAwareTimeout(() => over(withoutConnection(CODES.DEADLINE_EXCEEDED, "no answer in time", undefined)), timeoutMs);
+    const timer = stallAwareTimeout(
+      () => over(withoutConnection(CODES.DEADLINE_EXCEEDED, `no response within ${timeoutMs} ms`, undefined)),
+      timeoutMs,
+    );
     const send = (connection: ClientConnection) => {
       if (isOver) return;
       const leftMs = Math.max(1, timeoutMs - (stallAwareNowMs() - startedMs));
       call = callUnary(connection, { ...request, timeoutMs: leftMs }, (answer) => over({ ...answer, connection, dialError: undefined }));
     };
     slot.dial.done.then(send, (error: unknown) =>
-      over(withoutConnection(CODES.UNAVAILABLE, error instanceof Error ? error.message : "no connection", error)),
+      over(withoutConnection(CODES.UNAVAILABLE, error instanceof Error ? error.message : "the connection could not be opened", error)),
     );
   }
 
@@ -124,7 +128,7 @@ export class ConnectionPool {
     const adopt = (connection: ClientConnection) => {
       slot.connection = connection;
       connection.unref();
-      if (!this.#slots.has(id)) drain(connection); // Dropped while it was opened.
+      if (!this.#slots.has(id)) drain(connection); // The pool removed the connection while it was being opened.
     };
     const forget = () => {
       this.#state.left(id);
@@ -142,7 +146,7 @@ export class ConnectionPool {
   }
 }
 
-/** Closes a connection when its calls are over, at the latest after a while. */
+/** Closes a connection when its calls are over, at the latest after `DRAIN_MS`. */
 function drain(connection: ClientConnection): void {
   connection.close();
   if (connection.callCount === 0) connection.destroy();

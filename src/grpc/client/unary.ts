@@ -1,4 +1,4 @@
-/** A call with one request and one answer over a connection, told by one callback. */
+/** Makes a call with one request and one response, and reports its result with one callback. */
 import { GrpcMetadata } from "../wire/metadata.ts";
 import type { CallTarget } from "../wire/request-head.ts";
 import type { CallListener, CallRequest, CallResult, ClientCall } from "./client-call.ts";
@@ -7,18 +7,21 @@ export interface UnaryRequest extends CallTarget {
   readonly message: Uint8Array;
 }
 
-/** What came of a unary call; the message only where the status is OK. */
+/** The result of a unary call. `message` is set only if the status is OK. */
 export interface UnaryAnswer extends CallResult {
   readonly message: Uint8Array | undefined;
   readonly metadata: GrpcMetadata;
 }
 
-/** What starts calls: a connection. */
+/** Starts calls. A connection implements it. */
 export interface CallStarter {
   start(request: CallRequest, listener: CallListener): ClientCall;
 }
 
-/** Makes the call; `done` is called once: at once when the request is over its bound, otherwise in a later turn. The result may be cancelled. */
+/**
+ * Makes the call; `done` is called once: immediately when the request is over the limit, otherwise in a later event loop turn. The returned
+ * call can be cancelled.
+ */
 export function callUnary(connection: CallStarter, request: UnaryRequest, done: (answer: UnaryAnswer) => void): ClientCall {
   const { path, metadata, timeoutMs } = request;
   let answer: Uint8Array | undefined;

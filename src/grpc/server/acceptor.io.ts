@@ -1,4 +1,4 @@
-/** The accepting side of a TCP listener: binds, bounds connections, speaks TLS. */
+/** The accepting side of a TCP listener: binds the port, limits connections, and terminates TLS. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import {
@@ -14,69 +14,67 @@ import { assert } from "../../lib/errors.ts";
 import { type ListeningPort, listenOn } from "../../lib/shared-port.io.ts";
 import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
 
-/** Certificates of a listener, already read: PEM. */
+/** Certificates of a listener, as PEM. */
 export interface TlsMaterial {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
-  /** Clients are asked for a certificate signed by it (mutual TLS). */
+  /** Clients must present a certificate that this CA signed (mutual TLS). */
   readonly clientCa?: Uint8Array | undefined;
   /**
-   * Only with a `clientCa`: connections without a certificate that it signed are accepted too, and `authorized` of their
-   * sockets is false. Without this option the handshake refuses them.
+   * Only with `clientCa`: also accepts connections without a certificate of this CA; `authorized` of their sockets is false. Without this
+   * option the handshake rejects them.
    */
   readonly isClientOptional?: boolean | undefined;
   /**
-   * The authority of clients that ask for this server name, in place of `clientCa`: a certificate that only `clientCa` signed is refused. Undefined for
-   * a name without an authority of its own. A session that such a client resumes may say no name, so nobody may trust a resumed one.
+   * Returns the CA for clients that request this server name (SNI). It replaces `clientCa`: a certificate that only `clientCa` signed is
+   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may carry no server name, so callers must not trust a
+   * resumed session.
    */
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
 }
 
 export interface AcceptOptions extends ListeningPort {
-  /** The flag that sets the port, for the message when it is taken. */
+  /** The flag that sets the port, for the error message when the port is in use. */
   readonly portFlag: string;
   readonly tls?: TlsMaterial | undefined;
-  /** Offered by ALPN, best first. */
+  /** Protocols offered by ALPN, best first. */
   readonly protocols: readonly string[];
   readonly maxConnections: number;
   readonly onConnection: (socket: Socket) => void;
-  /** A connection beyond `maxConnections` was closed as it came. */
+  /** A connection over `maxConnections` was closed on arrival. */
   readonly onDrop?: () => void;
-  /**
-   * A TLS handshake failed, or did not end in time. It is not called for connections that closed without sending a byte, as port
-   * checks do.
-   */
+  /** A TLS handshake failed or timed out. Not called for connections that closed without sending a byte, such as port checks. */
   readonly onHandshakeFailed?: (why: string, address: string) => void;
-  /** A connection could not be accepted, for example for lack of file descriptors. The listener goes on. */
+  /** A connection could not be accepted, for example because the process has no file descriptors left. The listener continues. */
   readonly onError?: (error: Error) => void;
 }
 
 export interface TlsAcceptor {
-  /** As bound: `host:port`, IPv6 in brackets. */
+  /** The bound address as `host:port`, with IPv6 in brackets. */
   readonly address: string;
   readonly host: string;
   readonly port: number;
-  /** New connections use the new certificates; open ones keep theirs. */
+  /** Uses these certificates for new connections. Open connections keep theirs. */
   setTls(material: TlsMaterial): void;
-  /** Stops accepting; resolves at once, open connections go on. */
+  /** Stops accepting. Resolves immediately, while open connections continue. */
   close(): void;
-  /** Resolves when no connection is open any more, at the latest after `deadlineMs`. */
+  /** Resolves when no connection is open, at the latest after `deadlineMs`. */
   allClosed(deadlineMs: number): Promise<void>;
   /** Open connections. */
   readonly sockets: ReadonlySet<Socket>;
 }
 
-/** Connections that the system holds until they are accepted. */
+/** Connections that the kernel queues until they are accepted. */
 const BACKLOG = 1_024;
-/** Longest a TLS handshake may take, in ms. */
+/** Maximum duration of a TLS handshake, in ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** The part of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
+/** Share of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
 const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
-/** The part of all connections that may be in TLS handshakes: whoever has many addresses leaves room for those who have shown who they are. */
+/** Share of all connections that may be in TLS handshakes, so that a client with many addresses leaves room for others. */
 const ALL_HANDSHAKES_SHARE = 1 / 4;
 
-/** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
+/** Binds the port and accepts connections. Rejects with a message that names host:port and the flag when the address is unavailable. */
 export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor> {
   const sockets = new Set<Socket>();
   const accept = (socket: Socket) => {
@@ -95,10 +93,10 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   secureServer?.on("tlsClientError", (error, socket) => handshakes.failed(error, socket));
   const server: Server = secureServer ?? createServer(accept);
   server.maxConnections = options.maxConnections;
-  // Raw sockets, so that a TLS connection counts before its handshake too.
+  // Counts raw sockets, so that TLS connections are counted before their handshake too.
   server.prependListener("connection", (socket: Socket) => {
     sockets.add(socket);
-    socket.on("error", () => {}); // A reset by the peer; "close" follows and is what we act on.
+    socket.on("error", () => {}); // A reset by the peer; the "close" event that follows is handled.
     socket.once("close", () => sockets.delete(socket));
     if (secureServer !== undefined && !handshakes.begin(socket)) {
       socket.destroy();
@@ -111,7 +109,7 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   } catch (error) {
     throw cannotBind(error, options);
   }
-  server.on("error", (error) => options.onError?.(error)); // Unheard it would end the process.
+  server.on("error", (error) => options.onError?.(error)); // Without a listener, an "error" event ends the process.
   const { address: host, port, family } = boundAddress(server);
   return {
     host,
@@ -127,14 +125,17 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   };
 }
 
-/** TLS handshakes under way, counted by address, and those that fail. */
+/** Counts the TLS handshakes in progress by address, and reports the ones that fail. */
 class Handshakes {
   readonly #limits: { readonly maxPerAddress: number; readonly maxInAll: number };
   readonly #onFailed: (why: string, address: string) => void;
   readonly #counts = new Map<string, number>();
-  /** Handshakes under way, by address and port: the TLS socket is another object than the raw socket. */
+  /** Handshakes in progress by address and port, because the TLS socket and the raw socket are different objects. */
   readonly #open = new Map<string, Socket>();
-  /** Why the last handshake failed whose TLS socket no longer knew its peer's address. Its raw socket knows it, and closes right before or after. */
+  /**
+   * Why the last handshake failed whose TLS socket no longer knew its peer's address. The raw socket knows the address; it closes right
+   * before or right after.
+   */
   #lastFault: string | undefined;
 
   constructor(limits: { readonly maxPerAddress: number; readonly maxInAll: number }, onFailed: (why: string, address: string) => void) {
@@ -142,7 +143,10 @@ class Handshakes {
     this.#onFailed = onFailed;
   }
 
-  /** Whether one more may begin. The oldest of all makes room: a handshake takes some milliseconds, and a silent client waits for the end of its time. */
+  /**
+   * Returns whether another handshake may begin. At the limit over all addresses, the oldest handshake is closed: an honest handshake needs
+   * a few milliseconds, while a silent client uses its full timeout.
+   */
   begin(socket: Socket): boolean {
     const { remoteAddress: address = "", remotePort = 0 } = socket;
     const count = this.#counts.get(address) ?? 0;
@@ -151,11 +155,11 @@ class Handshakes {
     if (this.#open.size >= maxInAll) for (const oldest of this.#open.values().take(1)) oldest.destroy();
     this.#counts.set(address, count + 1);
     this.#open.set(`${address} ${remotePort}`, socket);
-    // A closed socket no longer knows its peer's address, so the address is kept from here.
+    // A closed socket no longer knows its peer's address, so the address is kept here.
     socket.once("close", () => {
       const isFailed = this.#end(address, remotePort) && socket.bytesRead > 0;
       // The TLS socket knows why the handshake failed. It closes right before or right after the raw socket.
-      if (isFailed) setImmediate(() => this.#tell(address));
+      if (isFailed) setImmediate(() => this.#report(address));
     });
     return true;
   }
@@ -164,21 +168,21 @@ class Handshakes {
     this.#end(remoteAddress, remotePort);
   }
 
-  /** Node destroys the socket. */
+  /** Handles a failed handshake. Node destroys the socket. */
   failed(error: NodeJS.ErrnoException, { authorizationError, remoteAddress, remotePort = 0 }: TLSSocket): void {
     const why = handshakeFault(error, authorizationError);
     if (remoteAddress === undefined) this.#lastFault = why ?? this.#lastFault;
-    else if (this.#end(remoteAddress, remotePort)) this.#onFailed(why ?? GIVEN_UP, remoteAddress);
+    else if (this.#end(remoteAddress, remotePort)) this.#onFailed(why ?? ABORTED, remoteAddress);
   }
 
-  #tell(address: string): void {
+  #report(address: string): void {
     const fault = this.#lastFault;
     this.#lastFault = undefined;
-    // A client that gave up while this process stood still was not refused.
-    if (fault !== undefined || !isJustResumed()) this.#onFailed(fault ?? GIVEN_UP, address);
+    // If this process was paused, the client may have given up waiting, which is not a failed handshake.
+    if (fault !== undefined || !isJustResumed()) this.#onFailed(fault ?? ABORTED, address);
   }
 
-  /** Forgets a handshake. Returns whether it was under way. */
+  /** Removes a handshake. Returns whether it was in progress. */
   #end(address: string, port: number): boolean {
     if (!this.#open.delete(`${address} ${port}`)) return false;
     const count = (this.#counts.get(address) ?? 1) - 1;
@@ -188,12 +192,12 @@ class Handshakes {
   }
 }
 
-const GIVEN_UP = "given up by the other side";
+const ABORTED = "aborted by the peer";
 
-/** Why a handshake failed, for people; undefined when the client gave it up. */
+/** Returns why a handshake failed, for people. Undefined when the peer aborted it. */
 function handshakeFault({ code = "" }: NodeJS.ErrnoException, authorizationError: unknown): string | undefined {
-  // Node's types say Error. The value is the code of an error, or null.
-  if (typeof authorizationError === "string") return `its certificate is not accepted (${authorizationError})`;
+  // Node's types declare an Error, but the value is an error code or null.
+  if (typeof authorizationError === "string") return `the peer's certificate was rejected (${authorizationError})`;
   if (code === "ECONNRESET" || code === "EPIPE") return undefined;
   return code
     .replace(/^ERR_(SSL|TLS)_/, "")
@@ -208,16 +212,16 @@ function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<vo
       resolve();
     };
     const timer = setTimeout(done, deadlineMs);
-    // This listener runs after the one that takes the socket out of the set.
+    // This listener runs after the listener that removes the socket from the set.
     for (const socket of sockets) socket.once("close", () => sockets.size === 0 && done());
     if (sockets.size === 0) done();
   });
 }
 
-/** The contexts of clients that ask for a server name with an authority of its own. */
+/** TLS contexts for clients that request a server name with its own CA. */
 class NamedContexts {
   #material: TlsMaterial | undefined;
-  /** By name. Only names that the listener knows are in it. */
+  /** Contexts by server name. It contains only names that the listener knows. */
   readonly #made = new Map<string, SecureContext>();
 
   constructor(material: TlsMaterial | undefined) {
@@ -229,7 +233,7 @@ class NamedContexts {
     this.#made.clear();
   }
 
-  /** Undefined: the listener's own context. */
+  /** Returns undefined when the listener's own context applies. */
   find(name: string): SecureContext | undefined {
     const clientCa = this.#material?.clientCaOf?.(name);
     if (clientCa === undefined || this.#material === undefined) return undefined;
@@ -245,7 +249,7 @@ class NamedContexts {
 function openTls(material: TlsMaterial, protocols: readonly string[], named: NamedContexts, accept: (socket: Socket) => void): TlsServer {
   const options = { ...secureContext(material), ALPNProtocols: [...protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
   if (material.clientCaOf === undefined) return createTlsServer(options, accept);
-  // oxlint-disable-next-line unicorn/no-null -- Node's word for "no error"
+  // oxlint-disable-next-line unicorn/no-null -- Node passes null for "no error"
   const SNICallback: TlsOptions["SNICallback"] = (name, found) => found(null, named.find(name));
   return createTlsServer({ ...options, SNICallback }, accept);
 }
@@ -275,16 +279,18 @@ function cannotBind(error: unknown, options: AcceptOptions): Error {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   switch (code) {
     case "EADDRINUSE":
-      return new Error(`address already in use: ${at}; pass ${options.portFlag} with another port (0 takes any free one)`, {
+      return new Error(`address already in use: ${at}; pass ${options.portFlag} with another port (0 selects a free port)`, {
         cause: error,
       });
     case "EACCES":
-      return new Error(`no permission to listen on ${at}; pass ${options.portFlag} with a port above 1023`, { cause: error });
+      return new Error(`permission denied: cannot listen on ${at}; pass ${options.portFlag} with a port above 1023`, { cause: error });
     case "ENOTSUP":
-      return new Error(`this system does not let several threads listen on ${at}; leave out --workers`, { cause: error });
+      return new Error(`cannot listen on ${at} with several threads: this system does not support it; omit --workers`, { cause: error });
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
-      return new Error(`${options.host} is not an address of this machine, so ${at} cannot be listened on; pass --host`, { cause: error });
+      return new Error(`cannot listen on ${at}: ${options.host} is not an address of this machine; pass --host with a local address`, {
+        cause: error,
+      });
     default:
       return new Error(`cannot listen on ${at}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }

@@ -1,11 +1,14 @@
 /**
- * Watches the HTTP/2 connections of a listener, and cuts those that abuse it (connection-limits.ts) or live too long (connection-lifetime.ts).
+ * Watches the HTTP/2 connections of a listener, and closes connections that exceed their limits (connection-limits.ts) or their lifetime
+ * (connection-lifetime.ts).
  *
- * Node 24 (nghttp2 1.70) already ends: CONTINUATION floods (8 a
- * header block), more header pairs than allowed or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acknowledgements, protocol errors.
- * Ours: rapid reset, streams that the client makes us reset, streams beyond the concurrent ones, PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node
- * does not show, of calls to unknown methods, prefaces that never come, headers that trickle, answers that are never taken, requests that
- * never come, connections that are not used, bounds on open streams over all connections, and a fair share of each turn for each connection.
+ * Node 24 (nghttp2 1.70) already closes connections for CONTINUATION floods (8 per header block), more header pairs than allowed, more than
+ * 64 KiB of headers, more than 32 entries in SETTINGS, 1,000 unread acknowledgements, and protocol errors.
+ *
+ * This guard adds limits for rapid reset, streams that the client makes the server reset, streams over the limit of concurrent streams,
+ * PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node does not report, floods of calls to unknown methods,
+ * prefaces that never arrive, slowly arriving headers, unread answers, requests that never arrive, unused connections, and open streams
+ * over all connections. It also gives each connection a fair share of each event loop turn.
  */
 import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
@@ -29,70 +32,79 @@ import {
 import { ResetLimiter } from "./reset-limiter.ts";
 import { UnreadAnswers, type UnreadLimits } from "./unread-answers.ts";
 
-/** One watched connection. */
+/** A connection that the guard watches. */
 export interface GuardedConnection {
   /** Peer address without port. */
   readonly address: string;
   readonly meter: ConnectionMeter;
-  /** Its share of the event loop. */
+  /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
-  /** Calls whose request has not arrived: each is given up when that takes too long. */
+  /** Calls whose request has not fully arrived. Each is cancelled when its request takes too long. */
   readonly arriving: Set<PendingRequest>;
   /** Announces that one of its streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
   lastingClosed(): void;
-  /** It is closing or closed, whoever ended it: what still comes on it is not served. */
+  /** Whether the connection is closing or closed, by either side. Data that still arrives is not served. */
   readonly isOver: boolean;
-  /** Why the guard cut it; undefined unless it did. */
+  /** Why the guard closed the connection. Undefined if the guard did not close it. */
   whyCut: CutReason | undefined;
   /**
-   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and the streams
-   * get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
+   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and
+   * the streams get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
    */
   destroy(): void;
 }
 
-/** A call whose request has not arrived. */
+/** A call whose request has not fully arrived. */
 export interface PendingRequest {
-  /** Since when, in stall-aware ms; set by the guard at its first look. */
+  /** Start of the wait in stall-aware ms. The guard sets it at its first check. */
   sinceMs: number | undefined;
   giveUp(): void;
-  /** Ends the call when its deadline passed. Until its request is here a gRPC call has no timer of its own, so that most need none at all. */
+  /**
+   * Ends the call if its deadline has passed. A gRPC call has no timer of its own until its request has arrived, so most calls need no
+   * timer.
+   */
   checkArrival?(): void;
 }
 
 export interface ConnectionGuardOptions {
   readonly limits?: ConnectionLimits | undefined;
-  /** Calls begun in one turn of the event loop. */
+  /** Calls that may start in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
-  /** How long a connection lives; as long as its client wants unless given. */
+  /** Lifetime of a connection. If absent, connections stay open as long as their clients want. */
   readonly lifetime?: LifetimeLimits | undefined;
-  /** A request has so many ms to arrive; for ever unless given. */
+  /** Time for a request to arrive, in ms. If absent, there is no limit. */
   readonly arrivalMs?: number | undefined;
-  /** Bounds on the answers of all connections that clients have not read. Absent where each answer is counted separately. */
+  /** Limits on the answers of all connections that clients have not read. Absent when each answer is counted separately. */
   readonly unread?: UnreadLimits | undefined;
-  /** A connection was cut. */
+  /** Called when a connection was closed because of a limit. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
 
 /**
- * Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. `unread_answer`: its client did not read
- * an answer in time, or the budget of unread answers was exceeded (unread-answers.ts).
+ * Why a connection was closed. `lifetime`: it did not answer pings, or did not close within its grace period. `unread_answer`: its client
+ * did not read an answer in time, or the budget of unread answers was exceeded (unread-answers.ts).
  */
 export type CutReason = ExceededLimit | "lifetime" | "unread_answer";
 
-/** Until this time after a pause, the length of the pause is added to the rates of a connection. Each rate is checked at least once in this time. */
+/**
+ * For this time after a pause, the length of the pause is added to the rates of a connection. Each rate is checked at least once in this
+ * time.
+ */
 const BACKLOG_MS = 500;
-/** Until this time after a pause, resets count as late calls, also on a busy machine. A pause explains only a bounded number of resets, so a longer time would not explain more. */
+/**
+ * For this time after a pause, resets count as late calls, even on a busy machine. A pause explains only a limited number of resets, so a
+ * longer time would not explain more.
+ */
 const LATE_CALLS_MS = 5_000;
 
-/** All connections are checked once in this time, a tenth of them at a time. */
+/** All connections are checked in this interval, a tenth of them at a time. */
 const ROUND_MS = 250;
 const SLICES = 10;
 
 /**
- * Calls that are begun in one turn of the event loop, of one connection and of all; more wait for the next turns. What a
- * burst may cost another connection's call is this many of its own.
+ * Calls that may start in one turn of the event loop, per connection and in total. Further calls wait for the next turns. A burst therefore
+ * delays a call of another connection by at most this many calls.
  */
 const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
 
@@ -138,14 +150,14 @@ export class ConnectionGuard {
     return this.#slices.reduce((sum, slice) => sum + slice.size, 0);
   }
 
-  /** Gives a server an accepted connection. */
+  /** Passes an accepted connection to a server. */
   accept(server: Http2Server, socket: Socket): void {
     this.#accepting = socket;
     server.emit("connection", socket);
     this.#accepting = undefined;
   }
 
-  /** Watches a new session until it closes. Its preface was not read yet, so give each session at its "session" event. */
+  /** Watches a new session until it closes. Call it in the "session" event, before the session's preface is read. */
   adopt(session: ServerHttp2Session): GuardedConnection {
     const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
@@ -184,11 +196,11 @@ export class ConnectionGuard {
     const { onStream, look } = unseenStreams(session, socket, meter);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
     const watched: WatchedSession = { session, connection, resets, sample, look, life };
-    // The next to be looked at, so that a flood from the start is cut soon.
+    // Puts the session into the slice that is checked next, so that a flood from the start is stopped soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
     slice.add(watched);
     this.#connections.set(session, connection);
-    // Before the listener serves it.
+    // Prepended, so that it runs before the listener serves the stream.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
       onStream();
       this.#opened(watched, stream, headers);
@@ -222,12 +234,12 @@ export class ConnectionGuard {
     this.#cut(watched, isTooMany ? "reset_flood" : undefined);
   }
 
-  /** The watched connection of a session; undefined when it was never adopted. */
+  /** Returns the watched connection of a session. Undefined when the session was never adopted. */
   connectionOf(session: Http2Session): GuardedConnection | undefined {
     return this.#connections.get(session);
   }
 
-  /** Tells every connection to go away: each closes when its open streams are over, and is cut after `graceMs`. */
+  /** Sends GOAWAY on every connection. Each closes when its open streams are over, and is destroyed after `graceMs`. */
   leaveAll(graceMs: number): void {
     for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(stallAwareNowMs(), graceMs));
   }
@@ -261,10 +273,10 @@ export class ConnectionGuard {
     if (order === undefined || connection.isOver) return;
     switch (order) {
       case "ping":
-        session.ping(() => {}); // Whatever is read, its answer among it, shows that the client lives.
+        session.ping(() => {}); // Any received byte, including the ping's answer, proves that the client is alive.
         return;
       case "close":
-        // A client that has made no call is owed nothing, and may never close its end. `destroy` says GOAWAY too.
+        // A client that has made no call waits for nothing and may never close its end. `destroy` also sends GOAWAY.
         if (session.state.lastProcStreamID === 0) session.destroy();
         else session.close();
         return;
@@ -287,7 +299,7 @@ interface WatchedSession {
   readonly connection: GuardedConnection;
   readonly life: ConnectionLifetime;
   readonly resets: ResetLimiter;
-  /** Counts streams that Node refused before anybody here saw them. */
+  /** Counts the streams that Node refused before it emitted "stream" for them. */
   readonly look: () => void;
   readonly sample: () => {
     readonly monoMs: number;
@@ -299,7 +311,10 @@ interface WatchedSession {
   };
 }
 
-/** Counts streams that Node refused, for too many or too long headers. Clients number their streams 1, 3, 5, so that each gap is such a stream. */
+/**
+ * Counts streams that Node refused because their headers were too many or too long. Clients number their streams 1, 3, 5, …, so each gap is
+ * such a stream.
+ */
 function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: ConnectionMeter) {
   let [seenCount, unseenCount, lookedBytes] = [0, 0, 0];
   const onStream = () => {
@@ -318,8 +333,8 @@ function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: Conne
 
 /** The last pause of this process, if it ended less than `agoMs` ago. */
 function pauseWithin(agoMs: number): ProcessPause | undefined {
-  const standstill = lastPause();
-  return performance.now() - standstill.endMonoMs < agoMs ? standstill : undefined;
+  const pause = lastPause();
+  return performance.now() - pause.endMonoMs < agoMs ? pause : undefined;
 }
 
 function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: SchedulerShare) {

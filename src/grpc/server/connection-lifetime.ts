@@ -1,16 +1,19 @@
-/** How long a connection lives: kept alive by pings, told to go away when it is idle or old, and cut when it does not (gRPC's keepalive.md). */
+/**
+ * Decides how long a connection lives: when it is pinged, when it is closed because it is idle or old, and when it is destroyed (gRPC's
+ * keepalive.md).
+ */
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 
 export interface LifetimeLimits extends KeepaliveLimits {
-  /** A connection without an open call for so many ms is told to go away; gRPC clients connect again at their next call. */
+  /** A connection without an open call for this time gets GOAWAY. gRPC clients reconnect at their next call. */
   readonly idleTimeoutMs: number;
-  /** A connection is told to go away at this age ± 10 %, so that clients spread again over the servers; 0: never. */
+  /** A connection gets GOAWAY at this age ± 10 %, so that clients rebalance across the servers. 0: never. */
   readonly maxConnectionAgeMs: number;
-  /** After that its open calls have this long. */
+  /** Grace period for open calls after that GOAWAY. */
   readonly maxConnectionAgeGraceMs: number;
 }
 
-/** A connection lives as long as its client wants. */
+/** Keeps a connection open as long as its client wants. */
 export const ENDLESS: LifetimeLimits = {
   keepaliveTimeMs: Number.POSITIVE_INFINITY,
   keepaliveTimeoutMs: Number.POSITIVE_INFINITY,
@@ -20,22 +23,22 @@ export const ENDLESS: LifetimeLimits = {
 };
 
 /**
- * What the shell must do. `close`: send the GOAWAY that says which streams were taken, and close when they are over. `cut`: destroy the
- * connection.
+ * The action that the shell must take. `close`: send a GOAWAY with the last processed stream, and close when the open streams are over.
+ * `cut`: destroy the connection.
  *
- * A call that crosses the GOAWAY is not looked at, and clients make it again elsewhere (RFC 9113, section 6.8). A first GOAWAY that refuses no
- * stream would not change this: nghttp2 takes no new streams after any GOAWAY, and where no stream is open Node reads nothing more, not even the
- * answer to a PING or the client's end.
+ * A call that crosses the GOAWAY is not processed, and clients retry it on another connection (RFC 9113, section 6.8). Sending a first
+ * GOAWAY that refuses no stream would not change this: nghttp2 accepts no new streams after any GOAWAY, and when no stream is open Node
+ * reads nothing more, not even the answer to a PING or the client's FIN.
  */
 export type LifetimeOrder = "ping" | "close" | "cut";
 
-/** What the shell reads of a connection. Times are stall-aware ms (lib/stall-aware-clock.ts). */
+/** The shell's measurements of a connection. Times are stall-aware ms (lib/stall-aware-clock.ts). */
 export interface LifetimeSample {
   readonly nowMs: number;
   readonly dueMs: number;
   readonly bytesRead: number;
   readonly openStreams: number;
-  /** Streams ever opened. */
+  /** Streams opened since the connection began. */
   readonly streamCount: number;
 }
 
@@ -46,7 +49,7 @@ export class ConnectionLifetime {
   readonly #openedMs: number;
   #usedMs: number;
   #usedStreamCount = 0;
-  /** When it is cut if it has not gone away by then; undefined while it may stay. */
+  /** When the connection is destroyed if it has not closed by then. Undefined before GOAWAY. */
   #leavesUntilMs: number | undefined;
 
   /** `chance` is a number from 0 to 1 that spreads the ages of connections. */
@@ -58,14 +61,14 @@ export class ConnectionLifetime {
     this.#maxAgeMs = limits.maxConnectionAgeMs === 0 ? Number.POSITIVE_INFINITY : limits.maxConnectionAgeMs * (0.9 + 0.2 * opened.chance);
   }
 
-  /** The connection is to go away; its open calls have `graceMs`. Does nothing when it is going already. */
+  /** Closes the connection, with `graceMs` for its open calls. Does nothing when it is already closing. */
   leave(nowMs: number, graceMs: number): LifetimeOrder | undefined {
     if (this.#leavesUntilMs !== undefined) return undefined;
     this.#leavesUntilMs = nowMs + graceMs;
     return "close";
   }
 
-  /** Looks at the clocks; called a few times a second. */
+  /** Compares the clocks with the limits. Called a few times per second. */
   check(sample: LifetimeSample): LifetimeOrder | undefined {
     const { nowMs, dueMs, openStreams, streamCount } = sample;
     if (this.#leavesUntilMs !== undefined) return dueMs > this.#leavesUntilMs ? "cut" : undefined;

@@ -1,36 +1,41 @@
 /**
- * When an HTTP/2 connection is cut: the rates that one connection may reach, and the name of each abuse. The guard counts and samples.
- * What nghttp2 and Node already refuse (CONTINUATION floods, invalid frames) is not repeated here.
+ * Limits of one HTTP/2 connection: the rates that it may reach, and the name of each violation. The guard counts, samples and closes.
+ * Attacks that nghttp2 and Node already stop (CONTINUATION floods, invalid frames) are not repeated here.
  */
 import type { ResetLimits } from "./reset-limiter.ts";
 import type { UnreadAnswer } from "./unread-answers.ts";
 
-/** Bounds on one connection; every one is a setting. */
+/** Limits of one connection. */
 export interface ConnectionLimits extends ResetLimits {
-  /** PING frames beyond one per 64 bytes we wrote: a client that measures bandwidth pings while it is sent to. */
+  /** PING frames beyond one per 64 bytes that we wrote: a client that measures bandwidth sends pings while it receives data. */
   readonly pingsPerSecond: number;
-  /** SETTINGS frames; a client sends one, or a few in its life. */
+  /** SETTINGS frames. A client sends one, or a few during the connection. */
   readonly settingsPerSecond: number;
-  /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
+  /** Bytes that opened no stream and carried no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
-  /** Requests that are refused while they are still on the way, of which as much as a window may come afterwards: that is not useless. */
+  /**
+   * Requests that are rejected while they are still being sent. For each, up to one flow-control window of data may still arrive, and does
+   * not count as useless.
+   */
   readonly brokenUploadsPerSecond: number;
-  /** Bytes that came on served streams and were not read yet: they may turn out to be messages. */
+  /** Bytes that arrived on served streams and have not been read: they may turn out to be messages. */
   readonly unreadBytes: number;
-  /** Bytes of headers beyond 4 KiB a call and beyond what came on the wire for them: HPACK lets one byte refer to a long field again and again. */
+  /**
+   * Bytes of headers beyond 4 KiB per call and beyond their bytes on the wire: with HPACK one byte can repeatedly refer to a long field.
+   */
   readonly headerGainPerSecond: number;
-  /** Calls that are refused before a method runs: unknown methods, other content types, calls over the stream bound. */
+  /** Calls that are rejected before a method runs: unknown methods, other content types, calls over the stream limit. */
   readonly refusalsPerSecond: number;
-  /** From accepting (after TLS) to the first byte. A client on a busy machine may stand still between connecting and writing. */
+  /** Time from accepting (after TLS) to the first byte. A client on a busy machine may pause between connecting and writing. */
   readonly silentTimeoutMs: number;
-  /** From the first byte to the end of the client's preface and SETTINGS. */
+  /** Time from the first byte to the end of the client's preface and SETTINGS. */
   readonly prefaceTimeoutMs: number;
-  /** How long bytes may trickle in on a connection without open streams and make no frame (half a HEADERS frame). */
+  /** How long bytes may trickle in, on a connection without open streams, without completing a frame (such as half a HEADERS frame). */
   readonly trickleMs: number;
-  /** Answers that a client does not take: a connection with more than this, of which no byte was taken for `stuckMs`, is cut. */
+  /** A connection with more unread answer bytes than this, of which the client read none for `stuckMs`, is closed. */
   readonly stuckBytes: number;
   readonly stuckMs: number;
-  /** New calls of a connection wait while it has not taken so many bytes of its answers. */
+  /** New calls of a connection wait while more than this many bytes of its answers are unread. */
   readonly untakenBytes: number;
 }
 
@@ -52,7 +57,7 @@ export const CONNECTION_LIMITS: ConnectionLimits = {
   untakenBytes: 4 * 1_024 * 1_024,
 };
 
-/** Why a connection was cut; a metric label, so few and fixed. */
+/** Why a connection was closed. It is a metric label, so the set is small and fixed. */
 export type ExceededLimit =
   | "ping_flood"
   | "settings_flood"
@@ -64,74 +69,83 @@ export type ExceededLimit =
   | "slow_headers"
   | "stuck_reader";
 
-/** Past this many times a per-second limit the connection is cut at once instead of at the next check. */
-const AT_ONCE = 10;
+/** Beyond this multiple of a per-second limit, the connection is closed immediately instead of at the next check. */
+const IMMEDIATE_FACTOR = 10;
 
-/** What a stream's HEADERS (and its RST_STREAM) may have cost on the wire; generous, tokens are long. */
+/** Upper estimate of the bytes on the wire for a stream's HEADERS and RST_STREAM. It is generous because tokens are long. */
 const HEADER_BYTES = 8_192;
 
-/** What may have come on a stream whose call waits to be begun, or comes on one whose call was refused: HTTP/2's initial window. */
+/** Bytes that may arrive on a stream whose call waits to start or was rejected: HTTP/2's initial flow-control window. */
 const WINDOW_BYTES = 65_535;
 
-/** Headers of an honest call, of which most were sent before and are referred to. */
+/** Header bytes of an honest call. Most of these headers were sent before and are only referred to. */
 const FREE_HEADER_BYTES = 4_096;
-/** What a header field counts beside its text (RFC 7541, 4.1). */
+/** Size of a header field in addition to its text (RFC 7541, section 4.1). */
 const FIELD_BYTES = 32;
 
-/** A reader acknowledges what it read with WINDOW_UPDATE: a share of what was written is never useless. */
+/**
+ * A client acknowledges the data it reads with WINDOW_UPDATE, so a share of the written bytes never counts as useless: written bytes
+ * divided by this number.
+ */
 const WRITTEN_SHARE = 2;
 
-/** Frames of a quiet connection that mean nothing by themselves, such as the last WINDOW_UPDATE of a stream. */
+/**
+ * A quiet connection may send occasional frames without effect, such as the last WINDOW_UPDATE of a stream. They are forgotten after this
+ * time.
+ */
 const FORGET_TRICKLE_MS = 5_000;
 
-/** Silence begins at `nowMs` and has lasted until `dueMs`: not the same just after a standstill. */
+/** Silence begins at `nowMs` and has lasted until `dueMs`. The two differ right after a pause of this process. */
 interface StallAwareNow {
   readonly nowMs: number;
   readonly dueMs: number;
 }
 
-/** A reading of the connection's socket. */
+/** A measurement of the connection's socket. */
 export interface ConnectionSample {
   readonly monoMs: number;
-  /** By the stall-aware clock, for what judges silence: now, and up to when deadlines are due. Absent: as `monoMs`. */
+  /** Now, and the time up to which deadlines are due, by the stall-aware clock, for judging silence. If absent: `monoMs`. */
   readonly patientMs?: number;
   readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
-  /** Length of a pause of this process that has just ended: data that arrived during the pause is read now. No pause if absent. */
+  /** Length of a pause of this process that has just ended: data that arrived during the pause is read now. If absent: no pause. */
   readonly pauseMs?: number;
-  /** Calls that wait for their turn; those that wait until answers are taken are known here. None unless given. */
+  /** Calls that wait for their turn. Calls that wait until answers are read are counted in the meter. If absent: 0. */
   readonly waitingCalls?: number;
 }
 
-/** Counts of one connection. The fields are raised by the guard and the listener; `check` judges them about once a second. */
+/**
+ * Counters of one connection. The guard and the listener increment the fields; `check` compares them with the limits several times per
+ * second.
+ */
 export class ConnectionMeter {
-  /** Streams now open. */
+  /** Streams open now. */
   openStreams = 0;
-  /** Request bytes that were messages, ever. */
+  /** Request bytes that carried messages, since the connection began. */
   usefulBytes = 0;
-  /** Streams ever opened. */
+  /** Streams opened since the connection began. */
   streamCount = 0;
-  /** Streams refused without a method of ours. */
+  /** Streams that were rejected before a method ran. */
   refusalCount = 0;
-  /** Streams closed before the client had sent its request: what it has sent by then is thrown away unseen. */
+  /** Streams that were closed before the client had sent its complete request. The data sent until then is discarded unread. */
   brokenUploads = 0;
   readonly #limits: ConnectionLimits;
   readonly #opened: { readonly patientMs: number; readonly bytesRead: number };
-  /** When a byte was first seen, in stall-aware ms. */
+  /** When the first byte was seen, in stall-aware ms. */
   #begunMs: number | undefined;
   #pingCount = 0;
   #settingsCount = 0;
   #isGreeted = false;
   #pendingBytes = 0;
-  /** The share of this connection in the budget of its listener. Undefined where each answer has a share of its own. */
+  /** The share of this connection in the budget of its listener. Undefined when each answer has a share of its own. */
   readonly #unread: UnreadAnswer | undefined;
   #headerGainBytes = 0;
-  /** Beyond the rate; less again when what was unread is looked at. */
+  /** Useless bytes beyond the rate. Reduced again when unread bytes turn out to be useful. */
   #uselessBytes = 0;
-  /** What may still come of broken uploads. */
+  /** Bytes that may still arrive for broken uploads. */
   #lateBytes = 0;
-  /** Calls that wait until answers are taken; as many as may be open. */
+  /** Calls that wait until answers are read. At most as many as may be open. */
   readonly #parked: (() => void)[] = [];
   #last: ConnectionSample & Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
   #trickleSinceMs: number | undefined;
@@ -144,7 +158,7 @@ export class ConnectionMeter {
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
-  /** Response bytes handed to HTTP/2 and not known to be taken. */
+  /** Response bytes that were passed to HTTP/2 and are not known to be read. */
   get pendingBytes(): number {
     return this.#pendingBytes;
   }
@@ -157,18 +171,18 @@ export class ConnectionMeter {
     while (this.#parked.length > 0 && this.#pendingBytes <= this.#limits.untakenBytes) this.#parked.shift()?.();
   }
 
-  /** Whether a new call may run now; when not, give what it would do to `park`. */
+  /** Whether a new call may run now. If not, pass the call to `park`. */
   get isTaking(): boolean {
     return this.#pendingBytes <= this.#limits.untakenBytes;
   }
 
-  /** Does it once the connection took what it was sent. */
+  /** Runs `act` when the client has read enough of its answers. */
   park(act: () => void): void {
     this.#parked.push(act);
   }
 
-  /** A call's headers, names and values in turn. True: time to `check`. */
-  // HOT: once a call.
+  /** Counts the headers of a call, given as alternating names and values. Returns whether `check` is due. */
+  // HOT: once per call.
   headers(fields: readonly string[]): boolean {
     let bytes = (fields.length / 2) * FIELD_BYTES;
     for (const text of fields) bytes += text.length;
@@ -177,20 +191,20 @@ export class ConnectionMeter {
     return this.#headerGainBytes > this.#limits.headerGainPerSecond;
   }
 
-  /** A PING came. Returns why to cut at once, if so. */
+  /** Counts a PING. Returns the reason if the connection must be closed immediately. */
   ping(): ExceededLimit | undefined {
     this.#pingCount += 1;
-    return this.#pingCount > this.#limits.pingsPerSecond * AT_ONCE && this.openStreams === 0 ? "ping_flood" : undefined;
+    return this.#pingCount > this.#limits.pingsPerSecond * IMMEDIATE_FACTOR && this.openStreams === 0 ? "ping_flood" : undefined;
   }
 
-  /** A SETTINGS frame came, the first of them with the preface. */
+  /** Counts a SETTINGS frame. The first one arrives with the preface. */
   settings(): ExceededLimit | undefined {
     this.#isGreeted = true;
     this.#settingsCount += 1;
-    return this.#settingsCount > this.#limits.settingsPerSecond * AT_ONCE ? "settings_flood" : undefined;
+    return this.#settingsCount > this.#limits.settingsPerSecond * IMMEDIATE_FACTOR ? "settings_flood" : undefined;
   }
 
-  /** Judges what came since the last check; called about once a second, and harmless when called more often. */
+  /** Checks the counts since the last check. It is called several times per second; additional calls do no harm. */
   check(now: ConnectionSample): ExceededLimit | undefined {
     const last = this.#last;
     const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
@@ -231,7 +245,7 @@ export class ConnectionMeter {
     return this.#begunMs === undefined ? dueMs - this.#opened.patientMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
   }
 
-  /** These bytes without what came of broken uploads. What of them did not come yet may come until the next check. */
+  /** Subtracts the bytes of broken uploads. Bytes of them that have not arrived yet may arrive until the next check. */
   #withoutLate(bytes: number, broken: number, seconds: number): number {
     const fresh = Math.min(broken, this.#limits.brokenUploadsPerSecond * seconds) * WINDOW_BYTES;
     const late = Math.min(Math.max(0, bytes), this.#lateBytes + fresh);
@@ -251,7 +265,7 @@ export class ConnectionMeter {
   }
 
   #isStuck({ nowMs, dueMs }: StallAwareNow, written: number): boolean {
-    // A keepalive ping and its kin are written to a stuck reader too; they are not answers taken.
+    // Keepalive pings and similar frames are written to a stuck reader too. They do not prove that it reads answers.
     const isReading = written > 1_024;
     if (isReading) this.#unread?.progress(0);
     if (isReading || this.pendingBytes <= this.#limits.stuckBytes) {
@@ -263,11 +277,11 @@ export class ConnectionMeter {
   }
 }
 
-// Gives every connection a share of each turn of the event loop. A connection that sends thousands of calls in a burst (libuv reads up
-// to 2 MiB from a socket in one go) waits behind itself. Several such connections take turns, so that together they delay the others no
-// longer than one of them would. Time is counted in turns.
+// Gives every connection a share of each turn of the event loop. If a connection sends thousands of calls in a burst (libuv reads up to 2
+// MiB from a socket in one go), its calls wait behind each other. Several such connections take turns, so together they delay the others no
+// longer than one of them would. The unit of time is one turn.
 
-/** The share of one connection; made by `FairScheduler.join`. */
+/** The share of one connection. `FairScheduler.join` makes it. */
 export interface SchedulerShare {
   /** Acts in this turn. */
   count: number;
@@ -275,9 +289,9 @@ export interface SchedulerShare {
 }
 
 export interface TurnBounds {
-  /** Acts of one share in a turn. */
+  /** Acts of one share per turn. */
   readonly each: number;
-  /** Acts of all shares in a turn together. The first act of each share never waits. */
+  /** Acts of all shares together per turn. The first act of each share never waits. */
   readonly all: number;
 }
 
@@ -285,23 +299,23 @@ export class FairScheduler {
   readonly #bounds: TurnBounds;
   readonly #schedule: (endOfTurn: () => void) => void;
   #count = 0;
-  /** Shares that acted in this turn or wait, the one that waited longest first. */
+  /** Shares that acted in this turn or wait. The share that has waited longest is first. */
   #active: SchedulerShare[] = [];
   #isScheduled = false;
 
-  /** `schedule` runs what it is given once, when the current turn is over (setImmediate). */
+  /** `schedule` runs its argument once when the current turn is over (setImmediate). */
   constructor(bounds: TurnBounds, schedule: (endOfTurn: () => void) => void) {
     this.#bounds = bounds;
     this.#schedule = schedule;
   }
 
-  /** A new share; it need not be given back. */
+  /** Returns a new share. It need not be returned. */
   join(): SchedulerShare {
     return { count: 0, waiting: [] };
   }
 
-  /** Whether the share may act now; when not, give the act to `wait`. */
-  // HOT: once a call; no closure for those that need not wait.
+  /** Returns whether the share may act now. If not, pass the act to `wait`. */
+  // HOT: once per call; acts that need not wait need no closure.
   mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
     if (share.count === 0) this.#activate(share);
@@ -311,7 +325,7 @@ export class FairScheduler {
     return true;
   }
 
-  /** Runs the act in one of the next turns, in order. The caller bounds how many acts wait, by its open streams. */
+  /** Runs the act in one of the next turns, in order. The caller limits the number of waiting acts by its limit on open streams. */
   wait(share: SchedulerShare, act: () => void): void {
     share.waiting.push(act);
   }

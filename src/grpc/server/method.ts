@@ -1,4 +1,7 @@
-/** A method that a server serves: its path, its kind, who answers its calls, and what those may do with a call. Messages are bytes. */
+/**
+ * A method that a server serves: its path, its kind, its handler, and the operations that the handler can perform on a call. Messages are
+ * bytes.
+ */
 import type { WaymarkError } from "../../lib/errors.ts";
 import type { AssemblyBounds, WriteCallback } from "../wire/message-reader.ts";
 import type { GrpcMetadata } from "../wire/metadata.ts";
@@ -8,26 +11,30 @@ interface AnyMethod {
   /** `/package.Service/Method`. */
   readonly path: string;
   /**
-   * Called when a call is refused before its handler ran, because its request or its timeout cannot be read or its deadline passed; must
-   * end the call. Without it the call ends with the error. Servers that authenticate, limit and count calls do so here as well.
+   * Called when a call is rejected before its handler ran: its request or timeout cannot be read, or its deadline passed. It must end the
+   * call. Without it, the call ends with the error. Servers also authenticate, limit and count these calls here.
    */
   refused?(error: WaymarkError, call: MethodCall): void;
-  /** The bounds for what the call sends, where they differ from the server's; called before anything is read. May throw to refuse the call. */
+  /** Limits for the call's request, where they differ from the server's. Called before anything is read. May throw to reject the call. */
   boundsFor?(call: MethodCall): AssemblyBounds;
 }
 
-/** A method with one request. `handle` may throw to refuse, answer at once, or later. */
+/**
+ * Returns the error if the headers alone are reason to reject the call, and undefined if the request decides. It is called once, and only
+ * for a request that does not arrive in one piece or may be compressed, when the first piece has arrived. While the promise is pending,
+ * nothing more is read.
+ */
 export interface SingleRequestMethod extends AnyMethod {
   readonly kind: "unary" | "server_streaming";
   /**
-   * Why the call is refused for its headers alone; undefined when its request decides. It is called once for a request that
-   * does not arrive in one piece or may be compressed, when its first piece has arrived. While the promise is pending, nothing more is read.
+   * Returns the error if the headers alone are reason to reject the call, and undefined if the request decides. It is called once, when the
+   * first piece of a request arrived that is incomplete or may be compressed. While the promise is pending, nothing more is read.
    */
   judgeHeaders?(call: MethodCall): WaymarkError | undefined | Promise<WaymarkError | undefined>;
   handle(request: Uint8Array, call: MethodCall): void;
 }
 
-/** A method with a stream of requests. `open` is called when the headers are here, and may throw to refuse. */
+/** A method with a stream of requests. `open` is called when the headers have arrived, and may throw to reject the call. */
 export interface RequestStreamMethod extends AnyMethod {
   readonly kind: "client_streaming" | "bidi_streaming";
   open(call: MethodCall): RequestReceiver;
@@ -35,62 +42,62 @@ export interface RequestStreamMethod extends AnyMethod {
 
 export type GrpcMethod = SingleRequestMethod | RequestStreamMethod;
 
-/** Who takes the requests of a stream. What a method of it throws ends the call with that error. */
+/** Receives the requests of a stream. An error that one of its methods throws ends the call. */
 export interface RequestReceiver {
-  /** One request. Call `call.pause()` to be given no more for now. */
+  /** Receives one request. Call `call.pause()` to stop delivery. */
   message(request: Uint8Array): void;
   /** The client has sent all its requests. */
   halfClosed(): void;
-  /** What came is no request that may come, and no more are given; must end the call. Without it the call ends with the error. */
+  /** The received bytes are not a valid request, and delivery has ended. It must end the call. Without it, the call ends with the error. */
   failed?(error: WaymarkError): void;
 }
 
-/** Why a call ended though its handler did not end it. */
+/** Why a call ended that its handler did not end. */
 export type Cancellation = "cancelled" | "deadline";
 
-/** What the handler of a method may do with a call. A call that is over takes every order, and does nothing. */
+/** The operations that a method's handler can perform on a call. On a call that is over, they do nothing. */
 export interface MethodCall {
   readonly method: GrpcMethod;
-  /** The connection that it came on, the object that `onConnection` of the server was given. */
+  /** The connection of the call: the object that was passed to the server's `onConnection`. */
   readonly connection: object;
-  /** The application's metadata. Throws `invalid_argument` when a binary value is no base64. */
+  /** The application's metadata. Throws `invalid_argument` when a binary value is not base64. */
   readonly metadata: GrpcMetadata;
-  /** Ms until the deadline, ≤ 0 when it passed; undefined when the client set none. */
+  /** Ms until the deadline, ≤ 0 when it has passed. Undefined when the client set no deadline. */
   readonly timeoutMs: number | undefined;
-  /** Whether the client cancelled or the connection is lost: nothing can be answered any more. */
+  /** Whether the client cancelled the call or the connection is lost. No response can be sent then. */
   readonly isGone: boolean;
-  /** Whether the call was ended by us, or is gone. */
+  /** Whether the server has ended the call, or the stream is gone. */
   readonly isOver: boolean;
-  /** The value of a request header by lower-case name, the protocol's own among them. */
+  /** The value of a request header by lower-case name. It includes the headers of the protocol. */
   header(name: string): string | undefined;
   /**
-   * `told` is called once when the call ends though its handler did not end it. When its deadline passed the call may still be ended by
-   * what is told, with a status of its own.
+   * Registers a function that is called once when the call ends without its handler. When the deadline has passed, that function may still
+   * end the call with its own status.
    */
-  onCancelled(told: (why: Cancellation) => void): void;
-  /** Takes no requests for now; a stream of requests only. */
+  onCancelled(listener: (why: Cancellation) => void): void;
+  /** Stops delivering requests. Only for a stream of requests. */
   pause(): void;
-  /** Takes requests again. */
+  /** Delivers requests again. */
   resume(): void;
-  /** Sends the response headers with metadata. Without it they go with the first message. */
+  /** Sends the response headers with metadata. Without this call, the headers are sent with the first message. */
   sendMetadata(metadata?: GrpcMetadata): void;
   /**
-   * Writes one message; `taken` is called when HTTP/2 took it, which is when the next should be made. False when the caller should wait
-   * for `onceWritable`. Throws `quota_exceeded` for a message over the bound.
+   * Writes one message; `taken` is called when HTTP/2 has accepted it, which is the time to create the next message. Returns false when the
+   * caller should wait for `onceWritable`. Throws `quota_exceeded` for a message over the limit.
    */
   write(message: Uint8Array, taken?: WriteCallback): boolean;
-  /** As `write`, of a message that has its prefix already (`framed`), so that several calls may share it. */
+  /** Like `write`, for a message that already has its prefix (`framed`), so that several calls can share it. */
   writeFrame(frame: Uint8Array, taken?: WriteCallback): boolean;
-  /** Calls `goOn` when the stream takes messages again, never when it went away instead. */
+  /** Calls `goOn` when the stream is writable again. It is not called if the stream closes first. */
   onceWritable(goOn: () => void): void;
-  /** Ends a call with OK and its only message. Throws `quota_exceeded` for a message over the bound. */
+  /** Ends a call with OK and its only message. Throws `quota_exceeded` for a message over the limit. */
   respond(message: Uint8Array, trailers?: GrpcMetadata): void;
-  /** Ends the call with OK after what was written. */
+  /** Ends the call with OK after the written messages. */
   end(trailers?: GrpcMetadata): void;
-  /** Ends the call with the status for whatever was thrown. */
+  /** Ends the call with the status for a thrown value. */
   fail(thrown: unknown): void;
-  /** Ends the call with a status; in headers alone (Trailers-Only) when nothing was sent before. */
+  /** Ends the call with a status. If nothing was sent before, the status is sent in the headers alone (Trailers-Only). */
   finish(status: GrpcStatus, metadata?: GrpcMetadata): void;
-  /** Ends the call without a status: its stream is reset with an HTTP/2 error code (RFC 9113, section 7). */
+  /** Ends the call without a status: resets its stream with an HTTP/2 error code (RFC 9113, section 7). */
   reset(http2Code: number): void;
 }

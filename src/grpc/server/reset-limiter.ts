@@ -55,7 +55,10 @@ export class ResetLimiter {
     this.#lastingPeak = Math.max(this.#lastingPeak, count);
   }
 
-  /** Counts a reset. `timeoutMs` is the timeout in the headers of the stream; `pause` has just ended. A long-lived stream still counts as open. Returns whether the limit is exceeded. */
+  /**
+   * Counts a reset. `timeoutMs` is the timeout in the headers of the stream; `pause` is a pause that has just ended. A long-lived stream
+   * still counts as open. Returns whether the limit is exceeded.
+   */
   reset({ monoMs, timeoutMs, pause }: StreamReset): boolean {
     if (pause !== undefined && this.#wasKeptWaiting(timeoutMs, pause)) return false;
     if (this.#allowed.has(monoMs, this.#burst)) this.#lastingPeak = this.#lastingStreams;

@@ -1,6 +1,7 @@
 /**
- * The server's half of one call: what may come and go when, whatever the kind of its method. It does no I/O itself: the shell tells it what
- * comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong numbers of messages its statuscodes.md.
+ * The server side of one call: a state machine that decides which events are allowed in which order, for every kind of method. It does no
+ * I/O: the shell reports the events of the HTTP/2 stream to it and passes the stream as a port. Sources: gRPC over HTTP/2; statuscodes.md
+ * for wrong numbers of messages.
  */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { StreamPort, WriteCallback } from "../wire/message-reader.ts";
@@ -10,24 +11,27 @@ import { type CallHead, expired, fieldOf } from "../wire/request-head.ts";
 import { type GrpcStatus, HTTP2_ERROR, OK, statusFields } from "../wire/status.ts";
 import type { Cancellation, GrpcMethod, MethodCall, RequestReceiver } from "./method.ts";
 
-/** What all calls of a server share. */
+/** Parts that all calls of a server share. */
 export interface CallEnvironment {
   readonly bounds: AssemblyBounds;
   /** Largest message that is sent, in bytes. */
   readonly maxSendBytes: number;
-  /** Absent where compressed requests are refused. */
+  /** Undefined when compressed requests are rejected. */
   readonly inflater: Inflater | undefined;
-  /** The status for whatever ended a call. Must not throw. */
+  /** Returns the status for a thrown value. Must not throw. */
   statusOf(thrown: unknown, call: MethodCall): GrpcStatus;
   /** Monotonic ms. */
   nowMs(): number;
 }
 
-/** The stream of a call, and what the server's own bookkeeping hears of it. */
+/** The stream of a call, with the events for the server's own bookkeeping. */
 export interface CallPort extends StreamPort {
-  /** Sends the response headers. With `isEnd` they are all there is (Trailers-Only); otherwise trailers are asked of the call at the end. */
+  /**
+   * Sends the response headers. With `isEnd` nothing follows them (Trailers-Only); otherwise the trailers are requested from the call at
+   * the end.
+   */
   respond(headers: HeaderBlock, isEnd: boolean): void;
-  /** The request is here; of a stream of requests, the first. */
+  /** The request has arrived. For a stream of requests: the first request. */
   arrived(): void;
 }
 
@@ -44,16 +48,16 @@ export class ServerCall implements MethodCall, MessageSink {
   readonly #environment: CallEnvironment;
   readonly #deadlineMonoMs: number | undefined;
   #metadata: GrpcMetadata | undefined;
-  /** `reading` until the client ended its direction; `refused` when what it still sends is not wanted. */
+  /** `reading` until the client ended its direction; `refused` when further request data is discarded. */
   #request: "reading" | "ended" | "refused" = "reading";
   #response: "none" | "begun" | "over" = "none";
   #writtenCount = 0;
-  /** Whether the first request of a stream was given. */
+  /** Whether the first request of a stream was delivered. */
   #hasArrived = false;
   #reader: MessageReader | undefined;
-  /** The request of a method with one, until its client has sent all it sends. */
-  #only: Uint8Array | undefined;
-  /** Whether the first bytes of the request are here. */
+  /** The request of a method that has exactly one, until the client has ended its direction. */
+  #onlyRequest: Uint8Array | undefined;
+  /** Whether the first bytes of the request have arrived. */
   #hasBegun = false;
   #listener: RequestReceiver | undefined;
   #trailers = OK_TRAILERS;
@@ -64,9 +68,9 @@ export class ServerCall implements MethodCall, MessageSink {
     method: GrpcMethod,
     from: {
       readonly head: CallHead;
-      /** As node:http2 joins them. */
+      /** The headers as node:http2 joins them. */
       readonly headers: HeaderBlock;
-      /** Names and values in turn, as they came. */
+      /** Alternating names and values in the order of arrival. */
       readonly fields: readonly string[];
       readonly port: CallPort;
       readonly connection: object;
@@ -84,7 +88,7 @@ export class ServerCall implements MethodCall, MessageSink {
     if (typeof timeoutMs === "number") this.#deadlineMonoMs = from.environment.nowMs() + timeoutMs;
   }
 
-  /** Starts the call; what comes on the stream is told from now on. */
+  /** Starts the call. The shell must report the stream's events from now on. */
   start(): void {
     const { method } = this;
     const { timeoutMs, encoding } = this.#head;
@@ -126,13 +130,13 @@ export class ServerCall implements MethodCall, MessageSink {
     return this.#response === "over" || this.#port.isGone;
   }
 
-  /** Whether the client sent all it sends. */
+  /** Whether the client has ended its direction. */
   get isRequestEnded(): boolean {
     return this.#request === "ended";
   }
 
-  onCancelled(told: (why: Cancellation) => void): void {
-    this.#onCancelled = told;
+  onCancelled(listener: (why: Cancellation) => void): void {
+    this.#onCancelled = listener;
   }
 
   pause(): void {
@@ -166,7 +170,7 @@ export class ServerCall implements MethodCall, MessageSink {
     if (!this.isOver) this.#port.onceWritable(goOn);
   }
 
-  // HOT: once a unary call: one write for headers and message.
+  // HOT: once per unary call: one write for headers and message.
   respond(message: Uint8Array, trailers?: GrpcMetadata): void {
     if (this.isOver) return;
     this.#beginMessage();
@@ -177,7 +181,7 @@ export class ServerCall implements MethodCall, MessageSink {
 
   end(trailers?: GrpcMetadata): void {
     if (this.isOver) return;
-    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a call with one answer ends with OK after its answer", {
+    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a call with one response message ends with OK after that message", {
       path: this.method.path,
     });
     this.finish(OK, trailers);
@@ -208,24 +212,28 @@ export class ServerCall implements MethodCall, MessageSink {
     this.#port.reset(http2Code);
   }
 
-  /** The shell, a few times a second until the request is here: ends the call when its deadline passed. */
+  /** Called by the shell a few times per second until the request has arrived. Ends the call when its deadline has passed. */
   checkArrival(): void {
-    if (this.#only !== undefined) this.#only = apart(this.#only); // Its client does not say that it was all.
+    // The client has not ended its direction yet, so the request may be kept for a while.
+    if (this.#onlyRequest !== undefined) this.#onlyRequest = apart(this.#onlyRequest);
     if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
 
-  /** The shell: a chunk of the request came. */
+  /** Called by the shell when a chunk of the request arrived. */
   data(chunk: Uint8Array): void {
-    if (this.#request !== "reading") return; // What still comes after a refusal is dropped.
+    if (this.#request !== "reading") return; // Data after a rejection is dropped.
     const isFirst = !this.#hasBegun;
     this.#hasBegun = true;
     const mayInflate = this.#head.encoding !== undefined;
     if (isFirst && mayInflate) this.#judgeHeaders();
     this.#reader?.push(chunk);
-    if (isFirst && !mayInflate && this.#only === undefined && !this.isOver) this.#judgeHeaders();
+    if (isFirst && !mayInflate && this.#onlyRequest === undefined && !this.isOver) this.#judgeHeaders();
   }
 
-  /** Checks the headers before more pieces of a request are read or a compressed request is decompressed, so that this happens only for permitted callers. */
+  /**
+   * Checks the headers before more pieces of a request are read or a compressed request is inflated, so that this work is done only for
+   * permitted callers.
+   */
   #judgeHeaders(): void {
     const { method } = this;
     if (method.kind !== "unary" && method.kind !== "server_streaming") return;
@@ -236,13 +244,13 @@ export class ServerCall implements MethodCall, MessageSink {
     const goOn = (refusal: WaymarkError | undefined) => {
       if (refusal !== undefined && !this.isOver) this.#refuse(refusal);
       if (this.isOver)
-        this.#port.resume(); // What still comes is dropped.
+        this.#port.resume(); // Data that still arrives is dropped.
       else this.#reader?.resume();
     };
     void judged.then(goOn);
   }
 
-  /** The shell: the client ended its direction. */
+  /** Called by the shell when the client ended its direction. */
   requestEnded(): void {
     const isWanted = this.#request === "reading";
     this.#request = "ended";
@@ -250,28 +258,30 @@ export class ServerCall implements MethodCall, MessageSink {
     if (isWanted) this.#reader?.end();
   }
 
-  /** The shell: everything was sent; the trailers for it. */
+  /** Called by the shell when everything was sent. Returns the trailers. */
   trailers(): HeaderBlock {
     return this.#trailers;
   }
 
-  /** The shell: the trailers are sent. The client is told that the rest of its request is not wanted (RFC 9113, section 8.1). */
+  /**
+   * Called by the shell when the trailers were sent. Resets the stream if the rest of the request is not needed (RFC 9113, section 8.1).
+   */
   trailersSent(): void {
     if (this.#request === "refused") this.#port.reset(HTTP2_ERROR.NO_ERROR);
   }
 
-  /** The shell: the stream is over, for whatever reason. */
+  /** Called by the shell when the stream closed for any reason. */
   closed(): void {
     const isCancelled = this.#response !== "over";
     this.#over(this.#trailers);
-    if (isCancelled) this.#tellCancelled("cancelled");
+    if (isCancelled) this.#reportCancelled("cancelled");
   }
 
-  /** The reader: one request. */
+  /** Called by the reader for each request. */
   message(bytes: Uint8Array): void {
     if (this.#listener === undefined) {
-      if (this.#only === undefined) this.#only = bytes;
-      else this.#refuse(notOne("more than one request message came"));
+      if (this.#onlyRequest === undefined) this.#onlyRequest = bytes;
+      else this.#refuse(notOne("more than one request message arrived"));
       return;
     }
     if (!this.#hasArrived) this.#port.arrived();
@@ -283,10 +293,10 @@ export class ServerCall implements MethodCall, MessageSink {
     }
   }
 
-  /** The reader: all requests were given. */
+  /** Called by the reader after the last request. */
   ended(): void {
     if (this.#listener === undefined) {
-      this.#run(this.#only ?? notOne("no request message came"));
+      this.#run(this.#onlyRequest ?? notOne("no request message arrived"));
       return;
     }
     this.#reader?.handled();
@@ -297,18 +307,19 @@ export class ServerCall implements MethodCall, MessageSink {
     }
   }
 
-  /** The reader: what came is no message that may come. */
+  /** Called by the reader when the received bytes are not a valid message. */
   failed(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
-    if (this.#listener === undefined) this.#refuse(this.#only === undefined ? error : notOne("more than one request message came"));
+    if (this.#listener === undefined)
+      this.#refuse(this.#onlyRequest === undefined ? error : notOne("more than one request message arrived"));
     else if (this.#listener.failed === undefined) this.fail(error);
     else this.#listener.failed(error);
   }
 
-  #run(came: Uint8Array | WaymarkError): void {
+  #run(received: Uint8Array | WaymarkError): void {
     const { method } = this;
-    const request = this.#isExpired ? expired() : came;
-    this.#only = undefined;
+    const request = this.#isExpired ? expired() : received;
+    this.#onlyRequest = undefined;
     if (request instanceof WaymarkError) {
       this.#refuse(request);
       return;
@@ -319,11 +330,12 @@ export class ServerCall implements MethodCall, MessageSink {
     } catch (thrown) {
       this.fail(thrown);
     }
-    if (method.kind === "server_streaming") this.#stopReading(); // Its answers may last; a unary call is charged until it is answered.
+    // The responses may last long. A unary call is charged for its inflated request until it is answered.
+    if (method.kind === "server_streaming") this.#stopReading();
     if (this.#response !== "over") this.#armDeadline();
   }
 
-  /** Nothing more is read: an open watch holds no reader, which would be 0.25 kB. */
+  /** Stops reading. An open watch then keeps no reader, which would need 0.25 kB. */
   #stopReading(): void {
     this.#reader?.drop();
     this.#reader = undefined;
@@ -331,15 +343,16 @@ export class ServerCall implements MethodCall, MessageSink {
 
   #refuse(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
-    this.#only = undefined;
+    this.#onlyRequest = undefined;
     this.#reader?.drop();
     if (this.method.refused === undefined) this.fail(error);
     else this.method.refused(error, this);
   }
 
-  /** Before each message. The headers go before the first. */
+  /** Called before each message. Sends the headers before the first one. */
   #beginMessage(): void {
-    if (this.#writtenCount > 0 && !this.#mayAnswerNothing()) assert(false, "a call has one answer", { path: this.method.path });
+    if (this.#writtenCount > 0 && !this.#mayAnswerNothing())
+      assert(false, "a unary call has one response message", { path: this.method.path });
     this.#writtenCount += 1;
     this.#reader?.handled();
     if (this.#response === "none") this.sendMetadata();
@@ -358,32 +371,32 @@ export class ServerCall implements MethodCall, MessageSink {
     if (timeoutMs === undefined || this.isOver) return;
     this.#cancelDeadline = this.#port.later(() => {
       if (this.isOver) return;
-      this.#tellCancelled("deadline");
-      this.fail(expired()); // Unless it was ended by what was told.
+      this.#reportCancelled("deadline");
+      this.fail(expired()); // Does nothing if the listener has already ended the call.
     }, timeoutMs);
   }
 
-  #tellCancelled(why: Cancellation): void {
-    const told = this.#onCancelled;
+  #reportCancelled(why: Cancellation): void {
+    const listener = this.#onCancelled;
     this.#onCancelled = undefined;
-    told?.(why);
+    listener?.(why);
   }
 
-  /** Nothing more is written or read by the call. */
+  /** Marks the call as over; it reads and writes nothing more. */
   #over(trailers: HeaderBlock): void {
     this.#response = "over";
     this.#trailers = trailers;
     this.#cancelDeadline?.();
     this.#cancelDeadline = undefined;
-    this.#only = undefined;
+    this.#onlyRequest = undefined;
     this.#reader?.drop();
     if (this.#request === "reading") this.#request = "refused";
   }
 }
 
-/** Refusal of a call with another number of requests than its kind has; the code is that of gRPC's statuscodes.md. */
-function notOne(what: string): WaymarkError {
-  return new WaymarkError("unimplemented", `${what}; a call of this kind has one`);
+/** Rejects a call with a number of requests that its kind does not allow. The code is the one in gRPC's statuscodes.md. */
+function notOne(fault: string): WaymarkError {
+  return new WaymarkError("unimplemented", `${fault}; a call to this method has exactly one`);
 }
 
 function withMetadata(fields: HeaderBlock, metadata: GrpcMetadata): HeaderBlock {

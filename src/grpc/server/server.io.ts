@@ -1,6 +1,6 @@
 /**
- * A gRPC server on node:http2. It is given accepted sockets, and serves methods on them; it bounds everything that a client can make it
- * hold. What a call may do is decided in server-call.ts, what a connection may do in connection-limits.ts and connection-lifetime.ts.
+ * A gRPC server on node:http2. It receives accepted sockets and serves methods on them, with a limit on every resource that a client can
+ * use. server-call.ts has the rules of a call; connection-limits.ts and connection-lifetime.ts have the rules of a connection.
  */
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
@@ -19,32 +19,32 @@ import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
 import { type CallEnvironment, type CallPort, ServerCall } from "./server-call.ts";
 import type { UnreadLimits } from "./unread-answers.ts";
 
-/** Bounds of a server. Bytes and ms as the names say. */
+/** Limits of a server. The names give the unit. */
 export interface ServerLimits extends LifetimeLimits {
-  /** Largest request message, also when it was compressed. */
+  /** Largest request message, also after inflation. */
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
-  /** Bytes of requests that have not wholly arrived, over all connections. */
+  /** Bytes of incomplete requests, over all connections. */
   readonly maxBufferedBytes: number;
-  /** Streams open over all connections; beyond it new ones are refused with `quota_exceeded`. */
+  /** Streams open over all connections. Further streams are rejected with `quota_exceeded`. */
   readonly maxStreams: number;
   readonly maxStreamsPerConnection: number;
-  /** From a call's start to the end of its request, or of a stream of requests to its first. */
+  /** Time from the start of a call to the end of its request. For a stream of requests: to the first request. */
   readonly requestTimeoutMs: number;
-  /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
+  /** Largest HTTP/2 state of one connection (headers, unsent frames), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
-  /** Frames of one connection that break the protocol without ending it. */
+  /** Frames of one connection that violate the protocol without ending the connection. */
   readonly maxInvalidFrames: number;
-  /** What the client is told to keep its headers to, in bytes; nghttp2 takes 64 KiB at most. */
+  /** Limit on header bytes that is advertised to clients (SETTINGS_MAX_HEADER_LIST_SIZE). nghttp2 accepts at most 64 KiB. */
   readonly maxHeaderListBytes: number;
-  /** What a client may send on one stream before it was taken. */
+  /** Initial flow-control window of a stream: bytes that a client can send before the server has read them. */
   readonly streamWindowBytes: number;
-  /** The same for all streams of a connection together. */
+  /** The flow-control window of all streams of a connection together. */
   readonly connectionWindowBytes: number;
 }
 
-/** Bounds of the server that every client meets and no setting changes. */
+/** Server limits that apply to every client and cannot be configured. */
 export const SERVER_FIXED = {
   maxSendBytes: 2 ** 32 - 1,
   maxBufferedBytes: 268_435_456,
@@ -63,20 +63,23 @@ export const SERVER_FIXED = {
 export interface ServerOptions {
   readonly methods: readonly GrpcMethod[];
   readonly limits: ServerLimits;
-  /** When a connection is cut. */
+  /** Limits whose violation closes a connection. */
   readonly connectionLimits?: ConnectionLimits | undefined;
-  /** Bounds on the answers of all connections that clients have not read; none unless given. */
+  /** Limits on the answers of all connections that clients have not read. If absent, there are none. */
   readonly unread?: UnreadLimits | undefined;
-  /** Inflates compressed requests; without it they are refused. */
+  /** Inflates compressed requests. Without it they are rejected. */
   readonly inflater?: Inflater | undefined;
   /**
-   * The status for whatever ended a call: thrown by a handler, or a refusal of the server itself (`call` is undefined when no method was
-   * found). Must not throw. Unless given, as `statusOfThrown`.
+   * Returns the status for an error that ended a call: a value thrown by a handler, or a rejection by the server itself (`call` is
+   * undefined when no method was found). Must not throw. Default: `statusOfThrown`.
    */
   readonly statusOf?: ((thrown: unknown, call: MethodCall | undefined) => GrpcStatus) | undefined;
-  /** A connection came. False refuses it before a stream is read. What is known of it may be kept by the object. */
+  /**
+   * Called for each new connection. Returning false rejects it before a stream is read. The connection object can serve as a key for data
+   * about it.
+   */
   readonly onConnection?: ((connection: GuardedConnection, socket: ServerHttp2Session["socket"]) => boolean) | undefined;
-  /** A connection was cut. */
+  /** Called when a connection was closed because of a limit. */
   readonly onCut?: ((reason: CutReason, address: string) => void) | undefined;
 }
 
@@ -115,26 +118,27 @@ export class GrpcServer {
     this.#http2.on("stream", (stream, headers, _flags, fields: readonly string[]) => this.#arrived(stream, headers, fields));
   }
 
-  /** Serves a connection that was accepted, after its TLS handshake where there is one. */
+  /** Serves an accepted connection, after its TLS handshake if there is one. */
   accept(socket: Socket): void {
     this.#guard.accept(this.#http2, socket);
   }
 
-  /** What is open now. */
+  /** Returns current counts. */
   counts(): { readonly connections: number; readonly streams: number; readonly bufferedBytes: number; readonly unreadBytes: number } {
     const { size: connections, openStreams: streams, unreadBytes } = this.#guard;
     return { connections, streams, bufferedBytes: this.#bounds.bufferedBytes, unreadBytes };
   }
 
   /**
-   * Tells every client to go away (GOAWAY). Open calls are served, and those that cross the GOAWAY are told to be made elsewhere; a connection
-   * closes when its last call is over, and is cut after `graceMs`. Sockets that are accepted later are served; whoever drains stops accepting first.
+   * Sends GOAWAY to every client. Open calls are served; clients retry calls that cross the GOAWAY on another connection. A connection
+   * closes when its last call is over, and is destroyed after `graceMs`. Sockets that are accepted later are still served, so stop
+   * accepting before draining.
    */
   drain(graceMs: number): void {
     this.#guard.leaveAll(graceMs);
   }
 
-  /** Ends the server's own timers, once its sockets are closed. */
+  /** Stops the server's own timers. Call it when its sockets are closed. */
   stop(): void {
     this.#guard.stop();
     this.#http2.close();
@@ -153,7 +157,7 @@ export class GrpcServer {
   }
 
   #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, fields: readonly string[]): void {
-    // First of all, and on every stream: an error that nobody listens to ends the process.
+    // Must be first and on every stream: an "error" event without a listener ends the process.
     stream.on("error", ignore);
     const { session } = stream;
     const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
@@ -170,7 +174,8 @@ export class GrpcServer {
       connection.meter.park(() => this.#serve(incoming));
       return;
     }
-    // Reset in the same read as its HEADERS, or while it waited: to respond would throw. What is over still brings what comes in this turn.
+    // The stream may have been reset in the same read as its HEADERS, or while it waited; responding would then throw. A closing connection
+    // still delivers the events of this turn.
     if (stream.destroyed || stream.closed || connection.isOver) return;
     const head = readHead(headers);
     if (head.kind === "http") {
@@ -186,12 +191,15 @@ export class GrpcServer {
     }
     if (this.#guard.openStreams > this.#options.limits.maxStreams) {
       const { maxStreams } = this.#options.limits;
-      this.#refuse(incoming, new WaymarkError("quota_exceeded", `the server takes ${maxStreams} open calls`, { retryMs: 1_000 }));
+      this.#refuse(
+        incoming,
+        new WaymarkError("quota_exceeded", `too many open calls: the server's limit is ${maxStreams}; retry later`, { retryMs: 1_000 }),
+      );
       return;
     }
     const method = this.#methods.get(head.path);
     if (method === undefined) {
-      this.#refuse(incoming, new WaymarkError("unimplemented", `no method ${head.path.slice(0, 200)} here`));
+      this.#refuse(incoming, new WaymarkError("unimplemented", `unknown method ${head.path.slice(0, 200)} on this port`));
       return;
     }
     const port = new IncomingCall(incoming, method.kind !== "unary");
@@ -200,7 +208,7 @@ export class GrpcServer {
     call.start();
   }
 
-  /** Refuses a stream without a method: the status goes in headers alone. */
+  /** Rejects a stream for which no method was found, with a status in the headers alone (Trailers-Only). */
   #refuse(incoming: IncomingStream, error: WaymarkError, headers?: NodeJS.Dict<string | string[]>): void {
     const { stream } = incoming;
     countRefusal(incoming);
@@ -210,7 +218,7 @@ export class GrpcServer {
   }
 }
 
-/** A TLS client that did not agree on HTTP/2 is answered, and has so many ms to go. */
+/** A TLS client that did not negotiate HTTP/2 gets an answer, and has this time to close the connection. */
 const UNKNOWN_PROTOCOL_MS = 2_000;
 
 const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
@@ -222,9 +230,10 @@ function sessionOptions(limits: ServerLimits) {
     unknownProtocolTimeout: UNKNOWN_PROTOCOL_MS,
     ...NODE_STREAM_LIMITS,
     maxSessionInvalidFrames: limits.maxInvalidFrames,
-    // A name that HTTP wants once may be an application's metadata, which may repeat.
+    // Application metadata may repeat a field that HTTP allows once.
     strictSingleValueFields: false,
-    // By default a field with spaces around its value is dropped without a word: a wrong credential would be none, and of two one would be left.
+    // By default, Node silently drops a field with spaces around its value. A wrong credential would then look like none, and two
+    // credentials like one.
     strictFieldWhitespaceValidation: false,
     settings: {
       enablePush: false,
@@ -241,27 +250,28 @@ function countRefusal({ connection, stream }: IncomingStream): void {
 }
 
 function ignore(): void {
-  // "close" follows, and is what we act on.
+  // The "close" event that follows is handled.
 }
 
-// One call's stream on node:http2: tells its `ServerCall` what comes, writes what that orders, and keeps the connection's counts.
+// The stream of one call on node:http2: reports its events to its `ServerCall`, performs the call's writes, and updates the counters of the
+// connection.
 
 /** A stream that a client opened. */
 interface IncomingStream {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
-  /** Names and values in turn, as they came. */
+  /** Alternating names and values in the order of arrival. */
   readonly fields: readonly string[];
   readonly connection: GuardedConnection;
 }
 
-/** Without `date`, which gRPC has no use for and Node formats anew for each answer. */
+/** Without `date`: gRPC does not use it, and Node formats it for every response. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
 
 const CALL: unique symbol = Symbol("waymark call");
 type ServerCallStream = ServerHttp2Stream & { [CALL]?: IncomingCall };
 
-// HOT: one object and four shared listeners a call; a closure for each instead cost 1.5 µs.
+// HOT: one object and four shared listeners per call; a closure for each listener cost 1.5 µs more.
 class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPort, PendingRequest {
   sinceMs: number | undefined;
   readonly #connection: GuardedConnection;
@@ -269,14 +279,14 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
   #call: ServerCall | undefined;
   #pendingBytes = 0;
 
-  /** `isLasting` for streams, which make room for as many more. */
+  /** `isLasting` is set for streams, because a client may reset all its long-lived streams together. */
   constructor({ stream, connection }: IncomingStream, isLasting: boolean) {
     super(stream);
     this.#connection = connection;
     this.#isLasting = isLasting;
   }
 
-  /** Starts reading; from now on the call hears of everything. The stream's errors are the server's to listen to. */
+  /** Starts reading; the call receives all events from now on. The server itself handles the stream's errors. */
   listen(call: ServerCall): void {
     const stream: ServerCallStream = this.stream;
     this.#call = call;
@@ -318,7 +328,7 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
     super.end(bytes);
   }
 
-  /** The listeners' way in; nobody else calls these four. */
+  /** Called only by the four listeners below. */
   onData(chunk: Uint8Array): void {
     this.#connection.meter.usefulBytes += chunk.length;
     this.#call?.data(chunk);
@@ -340,7 +350,7 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
     const call = this.#call;
     if (this.isGone || call === undefined) return;
     this.stream.sendTrailers(nodeHeaders(call.trailers()));
-    // Node sends trailers in a setImmediate of its own; a stream closed before that would be without.
+    // Node sends trailers in its own setImmediate. If the stream closed before, they would not be sent.
     if (!call.isRequestEnded) setImmediate(() => call.trailersSent());
   }
 }

@@ -1,20 +1,20 @@
-/** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
+/** Certificates of the listeners: reads them from files, and reads them again when the files change or on SIGHUP. */
 import { statSync } from "node:fs";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { type AcceptOptions, openAcceptor, type TlsAcceptor, type TlsMaterial } from "./acceptor.io.ts";
 
 export interface ListenerTlsFiles {
-  /** The group of settings that names them; absent: `tls`. */
+  /** The group of settings that names the files. Default: `tls`. */
   readonly group?: "tls" | "fabric";
   readonly certFile: string;
   readonly keyFile: string;
-  /** With it clients must show a certificate it signed (mutual TLS). */
+  /** Clients must present a certificate that this CA signed (mutual TLS). */
   readonly clientCaFile?: string | undefined;
-  /** With `clientCaFile`: they may, and are known by it if they do. */
+  /** With `clientCaFile`: a client certificate is optional, and identifies the client if present. */
   readonly isClientOptional?: boolean | undefined;
 }
 
-/** Reads the files; throws an error that names the setting and the file that cannot be read. */
+/** Reads the files. Throws an error that names the setting and the unreadable file. */
 function readTls(files: ListenerTlsFiles): TlsMaterial {
   const group = files.group ?? "tls";
   const read = (setting: string, path: string) => readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
@@ -26,7 +26,7 @@ function readTls(files: ListenerTlsFiles): TlsMaterial {
   };
 }
 
-/** What a listener with certificates in files takes beside what its acceptor does. */
+/** Options of a listener with certificates in files, in addition to the acceptor's options. */
 export interface FileAcceptOptions extends Omit<AcceptOptions, "tls"> {
   readonly tls: ListenerTlsFiles | undefined;
   readonly onReload: () => void;
@@ -34,11 +34,11 @@ export interface FileAcceptOptions extends Omit<AcceptOptions, "tls"> {
 }
 
 export interface FileAcceptor extends TlsAcceptor {
-  /** Reads the certificates again; without TLS nothing happens. */
+  /** Reads the certificates again. Does nothing without TLS. */
   reloadTls(): void;
 }
 
-/** As `openAcceptor`, with certificates that are read again when their files change, until it is closed. */
+/** Like `openAcceptor`, with certificates that are read again when their files change, until the acceptor is closed. */
 export async function openFileAcceptor({ tls, onReload, onReloadFailed, ...options }: FileAcceptOptions): Promise<FileAcceptor> {
   const acceptor = await openAcceptor({ ...options, tls: tls && readTls(tls) });
   const watch = tls && watchTls(tls, (material) => acceptor.setTls(material), { onReload, onError: onReloadFailed });
@@ -50,17 +50,17 @@ export async function openFileAcceptor({ tls, onReload, onReloadFailed, ...optio
 }
 
 export interface TlsWatch {
-  /** Reads now whether changed or not. */
+  /** Reads the files now, even if they have not changed. */
   reload(): void;
   stop(): void;
 }
 
-/** How often the files' times are looked at, in ms. Three stat calls; inotify misses renames on network mounts. */
+/** Interval between checks of the files' times, in ms. A check costs three stat calls; inotify misses renames on network mounts. */
 const POLL_MS = 10_000;
 
 /**
- * Gives `apply` the material again when a file's mtime changes. When the new files cannot be read or do not fit each
- * other (a half-done renewal), `onError` hears of it and the listener keeps what it has.
+ * Passes the new material to `apply` when a file's mtime or inode changes. If the new files cannot be read or do not match each other (an
+ * unfinished renewal), `onError` is called and the listener keeps its certificates.
  */
 export function watchTls(
   files: ListenerTlsFiles,

@@ -21,7 +21,7 @@ export interface UnreadAnswer {
   grow(sizeBytes: number): void;
   /** The client read these bytes; 0 if it is not known yet which answer it read. */
   progress(sizeBytes: number): void;
-  /** The client read everything, or the answer was given up. */
+  /** The client read everything, or the answer was aborted. */
   end(): void;
 }
 
@@ -74,7 +74,7 @@ export class UnreadAnswers {
     return answer;
   }
 
-  /** Adds a holder without unread bytes. `cut` ends it: it is called at most once, and not after `end`. */
+  /** Adds a holder without unread bytes. `cut` ends it; it is called at most once, and never after `end`. */
   open(address: string, cut: () => void): UnreadAnswer {
     const key = networkOf(address);
     const network = this.#networks.get(key) ?? { bytes: 0, holderCount: 0 };
@@ -96,7 +96,7 @@ export class UnreadAnswers {
     }
   }
 
-  // HOT: once a gRPC call.
+  // HOT: once per gRPC call.
   #grow(holder: UnreadHolder, sizeBytes: number): void {
     if (holder.isEnded) return;
     if (holder.leftBytes === 0) this.#wait(holder);
@@ -104,7 +104,7 @@ export class UnreadAnswers {
     while (this.#bytes > this.#limits.maxUnreadBytes && this.#waiting.size > 1) this.#cut(this.#heaviest(holder));
   }
 
-  // HOT: once a gRPC call.
+  // HOT: once per gRPC call.
   #progress(holder: UnreadHolder, sizeBytes: number): void {
     if (!this.#waiting.delete(holder)) return;
     this.#resize(holder, -sizeBytes);

@@ -1,4 +1,7 @@
-/** Streams of node:http2 as the port that calls write to, on either end, and what its sessions need so that Node does not end the process. */
+/**
+ * Adapts streams of node:http2 to the port that calls use, on both ends, and protects sessions from an assertion in Node that ends the
+ * process.
+ */
 import type { Http2Session, Http2Stream } from "node:http2";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { StreamPort, WriteCallback } from "./message-reader.ts";
@@ -49,23 +52,25 @@ export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements Str
   }
 }
 
-/** Whether a stream was reset, or lost with its connection: Node ends what can be read of it all the same, as if the peer had ended it. */
+/** Whether a stream was reset, or lost with its connection. Node emits "end" for such a stream too, as if the peer had ended it. */
 export function isReset(stream: Http2Stream): boolean {
   return stream.destroyed || (stream.closed && stream.rstCode !== HTTP2_ERROR.NO_ERROR);
 }
 
-/** Node's types want arrays that it may change; it only reads them. */
+/** Casts for Node's types, which require mutable arrays. Node only reads them. */
 export function nodeHeaders(headers: HeaderBlock): NodeJS.Dict<string | string[]> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same object, without `readonly`.
   return headers as NodeJS.Dict<string | string[]>;
 }
 
 /**
- * From now on `destroy` acts when the turn is over in which it was called; until then the session may bring more. Returns what tells whether it was
- * called. Node refuses a stream whose headers are too many or too long, and frees what it held of them when the current turn of
- * the event loop is over. Where the session is destroyed in that same turn, and collected before its end, Node ends the whole process: "Assertion
- * failed: (current_nghttp2_memory_) == (0)", seen with Node 24.21. The other end chooses its headers, and has many ways to have a session
- * destroyed: GOAWAY is one, and Node itself carries it out. So our sessions are destroyed in the next turn, whoever asks for it.
+ * Delays `session.destroy` to the end of the event loop turn in which it is called. Until then the session may emit more events. Returns a
+ * function that returns whether the session is ending or destroyed.
+ *
+ * When Node refuses a stream because its headers are too many or too long, it frees their memory at the end of the event loop turn. If the
+ * session is destroyed in the same turn and collected before its end, Node ends the whole process with "Assertion failed:
+ * (current_nghttp2_memory_) == (0)" (seen with Node 24.21). The peer chooses its headers and has many ways to cause the session's
+ * destruction, for example GOAWAY, which Node itself handles. Therefore sessions are always destroyed in the next turn.
  */
 export function endInNextTurn(session: Http2Session): () => boolean {
   const destroy = session.destroy.bind(session);

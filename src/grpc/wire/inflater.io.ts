@@ -1,32 +1,41 @@
 /**
- * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). A gzip message says at its
- * end how long it will be: it is charged and allocated by that, and one that lied is refused when it reaches it. Of a message of several
- * members, or with other bytes behind it, the end says something else: both are refused, as nothing else says how long they will be.
+ * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). The trailer of a gzip message declares the
+ * inflated size: the message is charged and its memory allocated by this size, and it is rejected when its real size differs. In a message
+ * with several members or trailing bytes, the last bytes declare something else; both are rejected, because their inflated size is unknown.
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimits, type InflationTicket } from "./inflation-budget.ts";
 import type { CompressedMessage, InflateResult, Inflater, Inflation } from "./message-reader.ts";
 
-/** Up to here, and of few bytes as it came, it is done at once: a trip to zlib's thread costs more. */
+/**
+ * Messages up to this inflated size that also arrived in few bytes are inflated synchronously: passing them to zlib's thread costs more.
+ */
 const SMALL_BYTES = 16 * 1_024;
-/** zlib makes at most this many bytes of each byte. */
+/** Maximum number of bytes that zlib produces from one byte. */
 const MAX_RATIO = 1_032;
-/** Header and end of a gzip message. */
+/** Size of the header and trailer of a gzip message. */
 const MIN_GZIP_BYTES = 18;
-/** What gzip adds to bytes that it cannot compress is a thousandth, and this for its header with a name: twice as much is not made by compressing. */
+/**
+ * For incompressible data, gzip adds a thousandth of its size, and these bytes for a header with a file name. A message of twice its
+ * inflated size plus these bytes is therefore invalid.
+ */
 const MAX_GROWTH = 2;
 const MAX_ADDED_BYTES = 1_024;
-/** Why the length at the end of a gzip message is not the one of what is in it. */
-const NOT_TAKEN = "several members in one, bytes behind the message and one that is cut short are not taken";
-/** Time between two looks at the messages that wait, in ms. */
+/** Explains why the size in the trailer of a gzip message may differ from its inflated size. */
+const UNSUPPORTED = "several gzip members, trailing bytes and truncated messages are not supported";
+/** Interval between two checks of the waiting messages, in ms. */
 const CHECK_MS = 20;
 const RETRY_MS = 1_000;
 
-/** One error for all refusals: its stack costs 20 µs to make, and thousands of refusals may be due in a second. */
-const BUSY = new WaymarkError("quota_exceeded", "too many compressed messages are being inflated here; send it plain, or later", {
-  retryMs: RETRY_MS,
-});
+/** One shared error for all rejections: creating its stack costs 20 µs, and thousands of rejections may be due in a second. */
+const BUSY = new WaymarkError(
+  "quota_exceeded",
+  "too many compressed messages are being inflated; send the message uncompressed, or retry later",
+  {
+    retryMs: RETRY_MS,
+  },
+);
 
 export class SharedInflater implements Inflater {
   readonly #budget: InflationBudget;
@@ -36,7 +45,7 @@ export class SharedInflater implements Inflater {
     this.#budget = new InflationBudget(limits);
   }
 
-  /** Begins to inflate a message, now or when its turn comes. */
+  /** Starts to inflate a message, now or when the budget allows it. */
   inflate(message: CompressedMessage): Inflation {
     const { bytes } = message;
     if (bytes.length === 0) return settled(bytes);
@@ -45,7 +54,7 @@ export class SharedInflater implements Inflater {
     return new RunningInflation(message, size, this.#budget, () => this.#watch());
   }
 
-  /** Checks the messages that wait, until none waits. */
+  /** Checks the waiting messages until none waits. */
   #watch(): void {
     this.#timer ??= setInterval(() => {
       this.#budget.check(performance.now());
@@ -108,7 +117,7 @@ class RunningInflation implements Inflation {
       this.#settle(this.#inflateNow());
       return;
     }
-    // One byte more than the message says, so that zlib writes it in one piece.
+    // One byte more than the declared size, so that zlib writes the message in one piece.
     const options: ZlibOptions =
       encoding === "gzip" ? { maxOutputLength: size, chunkSize: Math.max(64, size + 1) } : { maxOutputLength: size };
     this.#isAtWork = true;
@@ -128,21 +137,24 @@ class RunningInflation implements Inflation {
     }
   }
 
-  /** The bytes, unless the message inflated to another size than it says. Node ignores bytes behind the message. */
+  /** Returns the bytes, or an error if the inflated size differs from the declared size. Node ignores trailing bytes. */
   #checked(inflated: Uint8Array): InflateResult {
     if (this.#message.encoding === "deflate" || inflated.length === this.#size) return inflated;
     return invalid(
       "request",
-      `a gzip message inflates to ${inflated.length} bytes, not to the ${this.#size} that its last four say; ${NOT_TAKEN}`,
+      `invalid gzip message: it inflates to ${inflated.length} bytes, but its trailer declares ${this.#size}; ${UNSUPPORTED}`,
     );
   }
 
   #unreadable(error: unknown): WaymarkError {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
     if (code !== "ERR_BUFFER_TOO_LARGE")
-      return invalid("request", `a compressed message cannot be inflated (${code}): it is damaged, cut short, or other bytes follow it`);
-    if (this.#message.encoding === "deflate") return tooLarge(this.#message.maxMessageBytes, "is larger when inflated");
-    return invalid("request", `a gzip message inflates to more than the ${this.#size} bytes that its last four say; ${NOT_TAKEN}`);
+      return invalid("request", `invalid compressed message (${code}): it is corrupt, truncated, or followed by other bytes`);
+    if (this.#message.encoding === "deflate") return tooLarge(this.#message.maxMessageBytes, "is larger after inflation");
+    return invalid(
+      "request",
+      `invalid gzip message: it inflates to more than the ${this.#size} bytes that its trailer declares; ${UNSUPPORTED}`,
+    );
   }
 
   #settle(result: InflateResult): void {
@@ -153,25 +165,26 @@ class RunningInflation implements Inflation {
   }
 }
 
-/** How long a message will be, at most; or why it is refused as it is. */
+/** Returns the largest inflated size of a message, or the error if it is rejected without inflating it. */
 function inflatedSize({ encoding, bytes, maxMessageBytes }: CompressedMessage): number | WaymarkError {
   if (encoding === "deflate") return Math.min(maxMessageBytes, bytes.length * MAX_RATIO);
-  if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return invalid("request", "not the bytes of a gzip message");
+  if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b)
+    return invalid("request", "invalid gzip message: it has no gzip header, or is shorter than 18 bytes");
   const size = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(bytes.length - 4, true);
   if (bytes.length > size * MAX_GROWTH + MAX_ADDED_BYTES)
     return invalid(
       "request",
-      `a gzip message of ${bytes.length} bytes says at its end that it inflates to ${size}, which gzip makes of far fewer; ${NOT_TAKEN}`,
+      `invalid gzip message: it has ${bytes.length} bytes, but its trailer declares only ${size} inflated bytes; ${UNSUPPORTED}`,
     );
   if (size <= maxMessageBytes) return size;
   if (size > bytes.length * MAX_RATIO)
     return invalid(
       "request",
-      `a gzip message of ${bytes.length} bytes says at its end that it inflates to ${size}, which so few bytes never do; ${NOT_TAKEN}`,
+      `invalid gzip message: ${bytes.length} bytes cannot inflate to the ${size} bytes that its trailer declares; ${UNSUPPORTED}`,
     );
-  return tooLarge(maxMessageBytes, `says at its end that it inflates to ${size}`);
+  return tooLarge(maxMessageBytes, `declares ${size} bytes after inflation`);
 }
 
-function tooLarge(maxBytes: number, what: string): WaymarkError {
-  return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one ${what}`);
+function tooLarge(maxBytes: number, fault: string): WaymarkError {
+  return new WaymarkError("quota_exceeded", `message too large: the limit is ${maxBytes} bytes, and this message ${fault}`);
 }

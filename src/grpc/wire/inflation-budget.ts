@@ -1,31 +1,41 @@
 /**
- * How much compressed messages may cost together: bytes being inflated or not handled yet, what a second may gain over
- * what came on the wire, and what came itself. A few kilobytes of gzip become megabytes, and a few megabytes that become nothing
- * take half a second to read, so the connection that sends the most of them waits behind all others. Pure: the caller gives the time, and the shell inflates.
+ * The budget for compressed messages: the inflated bytes held at a time, the bytes per second that inflating may add to the bytes on the
+ * wire, and the compressed bytes per second that may be read. A few kilobytes of gzip can become megabytes, and a few megabytes that
+ * inflate to nothing take half a second to read. Therefore the connection that sends the most of them waits behind all others. Pure: the
+ * caller passes the time, and the shell inflates.
  */
 
 import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 
-/** Bounds over all connections. */
+/** Limits over all connections. */
 export interface InflationLimits {
-  /** Inflated bytes being made or not yet handled. One message may always be larger. */
+  /** Inflated bytes that are being made or not yet handled. When there are none, one message may exceed the limit. */
   readonly maxBytes: number;
-  /** Bytes a second that inflating may gain, and how many may be saved up. A message needs what it gains, at most `burstBytes`. */
+  /**
+   * Gained bytes allowed per second, and the maximum that can accumulate. The gain of a message is its inflated size minus its free size
+   * (`FREE_RATIO`, `FREE_BYTES`), and is charged up to `burstBytes`.
+   */
   readonly gainPerSecond: number;
   readonly burstBytes: number;
-  /** Bytes a second, as they came, that may be read, and how many may be saved up: each takes up to 0.1 µs, whatever it becomes. */
+  /**
+   * Compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte takes up to 0.1 µs, whatever its
+   * inflated size.
+   */
   readonly workPerSecond: number;
   readonly workBurstBytes: number;
-  /** Messages that wait, and their bytes as they came; beyond it the dearest is refused. */
+  /**
+   * Maximum number of waiting messages. `maxWaitingBytes` limits their compressed bytes. Beyond either limit, the most expensive message is
+   * rejected.
+   */
   readonly maxWaiting: number;
-  /** Of them, of one connection: more of its messages are refused at once. */
+  /** Maximum number of waiting messages per connection. Further messages of the connection are rejected immediately. */
   readonly maxWaitingEach: number;
   readonly maxWaitingBytes: number;
-  /** What waited for so long is refused. */
+  /** A message that has waited this long is rejected. */
   readonly waitMs: number;
 }
 
-/** They are not settings. */
+/** These limits are not configurable. */
 export const INFLATION_LIMITS: InflationLimits = {
   maxBytes: 8 * 1_024 * 1_024,
   gainPerSecond: 2 * 1_024 * 1_024,
@@ -38,33 +48,41 @@ export const INFLATION_LIMITS: InflationLimits = {
   waitMs: 2_000,
 };
 
-/** A message that inflates to at most this many times its size, or to at most this many bytes, costs no more than one that is sent plain. */
+/**
+ * A message that inflates to at most this multiple of its size, or to at most this many bytes, costs no more than an uncompressed message.
+ */
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
-/** A message of up to so many bytes, as it came, is read in 0.1 ms at most: as many bytes of small plain calls take longer. */
+/** A compressed message of up to this size is read in at most 0.1 ms. The same number of bytes of small uncompressed calls takes longer. */
 export const FREE_WORK_BYTES = 1_024;
 
-/** Messages that came together are late together. Each refusal is an answer to write, and 256 of them in one turn kept all calls waiting for 0.3 s. */
+/**
+ * Maximum number of timed-out messages that one check rejects. Messages that arrived together time out together, each rejection writes an
+ * answer, and 256 rejections in one turn delayed all calls by 0.3 s.
+ */
 const REFUSALS_A_CHECK = 8;
 
-/** A message that asks to be inflated. */
+/** A request to inflate a message. */
 export interface InflationClaim {
-  /** The connection that the message came on. What the message gains is charged to it. */
+  /** The connection of the message. The message's gain is charged to it. */
   readonly owner: object;
-  /** As it came. */
+  /** Compressed size. */
   readonly wireBytes: number;
-  /** As it will be. */
+  /** Inflated size. */
   readonly inflatedBytes: number;
-  /** Called once for a claim that waited, later. */
+  /** Called later and once for a claim that had to wait. */
   readonly decided: (isGranted: boolean) => void;
 }
 
-/** A claim that was taken in. */
+/** A claim with its state. */
 export interface InflationTicket {
   readonly claim: InflationClaim;
   readonly gainBytes: number;
   readonly workBytes: number;
-  /** Lowest first: where its connection's turn is, and what it gains and takes to read on top. 0 for one that does neither. */
+  /**
+   * Claims are granted in ascending order of price: the position of the connection in the queue, plus the gain and the reading cost of the
+   * message. 0 for a message without gain and reading cost.
+   */
   readonly price: number;
   readonly untilMonoMs: number;
   state: "waiting" | "granted" | "over";
@@ -78,7 +96,7 @@ interface OwnerAccount {
 export class InflationBudget {
   readonly #limits: InflationLimits;
   readonly #accounts = new WeakMap<object, OwnerAccount>();
-  /** By price. */
+  /** In ascending order of price. */
   readonly #waiting: InflationTicket[] = [];
   #waitingBytes = 0;
   #usedBytes = 0;
@@ -91,7 +109,7 @@ export class InflationBudget {
     this.#work = new TokenBucket(limits.workBurstBytes, 1_000 / limits.workPerSecond);
   }
 
-  /** Inflated bytes being made or held. */
+  /** Inflated bytes that are being made or held. */
   get usedBytes(): number {
     return this.#usedBytes;
   }
@@ -100,12 +118,12 @@ export class InflationBudget {
     return this.#waiting.length;
   }
 
-  /** Whether so much of a connection waits that more of what it sends is refused. */
+  /** Whether so many messages of a connection wait that its further messages are rejected. */
   isCrowdedBy(owner: object): boolean {
     return (this.#accounts.get(owner)?.waitingCount ?? 0) >= this.#limits.maxWaitingEach;
   }
 
-  /** Takes a claim: the ticket is granted, waits for `decided`, or is over, which refuses it. */
+  /** Adds a claim. The ticket is granted, waits for `decided`, or is over, which means rejected. */
   claim(claim: InflationClaim, monoMs: number): InflationTicket {
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
     const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
@@ -118,7 +136,7 @@ export class InflationBudget {
     return ticket;
   }
 
-  /** What was inflated is handled, or its stream is gone. Harmless when done again. */
+  /** Releases a claim whose message is handled or whose stream is gone. Further calls do nothing. */
   release(ticket: InflationTicket, monoMs: number): void {
     if (ticket.state === "waiting") this.#leave(ticket);
     if (ticket.state === "granted") this.#usedBytes -= ticket.claim.inflatedBytes;
@@ -126,7 +144,7 @@ export class InflationBudget {
     this.#grantWaiting(monoMs);
   }
 
-  /** Grants what may go on by now, and refuses some of what waited too long; called often while anything waits. */
+  /** Grants the waiting claims that the budget allows now, and rejects some that waited too long. Called often while a claim waits. */
   check(monoMs: number): void {
     const late = this.#waiting.filter((ticket) => ticket.untilMonoMs <= monoMs).slice(0, REFUSALS_A_CHECK);
     for (const ticket of late) this.#refuse(ticket);
@@ -170,7 +188,7 @@ export class InflationBudget {
     this.#waitingBytes += ticket.claim.wireBytes;
     this.#accountOf(ticket.claim.owner).waitingCount += 1;
     const isTooMuch = () => this.#waiting.length > this.#limits.maxWaiting || this.#waitingBytes > this.#limits.maxWaitingBytes;
-    // One message may always be larger.
+    // One message may always exceed the limit.
     while (this.#waiting.length > 1 && isTooMuch()) {
       const dearest = this.#waiting.at(-1);
       if (dearest === undefined) return;
@@ -188,20 +206,21 @@ export class InflationBudget {
   }
 
   #refuse(ticket: InflationTicket): void {
-    if (ticket.state !== "waiting") return; // `decided` of another ticket may have refused this one already.
+    if (ticket.state !== "waiting") return; // `decided` of another ticket may already have rejected this one.
     this.#leave(ticket);
     ticket.state = "over";
     ticket.claim.decided(false);
   }
 
-  /** In bytes of gain: what came counts as much less as more of it is allowed a second. */
+  /** In bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
   #costOf({ gainBytes, workBytes }: Pick<InflationTicket, "gainBytes" | "workBytes">): number {
     return gainBytes + (workBytes * this.#limits.gainPerSecond) / this.#limits.workPerSecond;
   }
 
   /**
-   * The start tag of the connection's next message, in bytes that may have been gained since the clock began: behind what its earlier messages cost, and
-   * not before now. So a connection that asks again and again moves behind those that wait (start-time fair queueing: Goyal, Vin, Cheng 1996).
+   * The start tag of the connection's next message, in bytes that could have been gained since time 0: the connection's earlier costs, but
+   * not before now. A connection that keeps sending messages therefore moves behind the waiting ones (start-time fair queueing: Goyal, Vin,
+   * Cheng 1996).
    */
   #chargedUntil(owner: object, monoMs: number): number {
     return Math.max(this.#accounts.get(owner)?.chargedUntil ?? 0, (monoMs * this.#limits.gainPerSecond) / 1_000);

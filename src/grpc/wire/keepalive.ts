@@ -1,29 +1,32 @@
-/** When a quiet connection is pinged, and when a peer that does not answer is given up (gRPC's keepalive.md). Times come in as values. */
+/**
+ * Decides when a quiet connection is pinged and when a peer that does not answer is considered dead (gRPC's keepalive.md). The caller
+ * passes the time.
+ */
 
 export interface KeepaliveLimits {
-  /** A connection on which nothing came for so many ms is pinged. */
+  /** A connection is pinged when nothing arrived on it for this time. */
   readonly keepaliveTimeMs: number;
-  /** A peer that answers nothing for so many ms after a ping is given up. */
+  /** A peer is considered dead when nothing arrived for this time after a ping. */
   readonly keepaliveTimeoutMs: number;
 }
 
-/** What the shell must do: send a PING, or give the peer up. */
+/** The action that the shell must take: send a PING, or close the connection to a dead peer. */
 export type KeepaliveOrder = "ping" | "dead";
 
 export class Keepalive {
   readonly #limits: KeepaliveLimits;
   #bytesRead = 0;
-  #heardMs: number;
+  #receivedMs: number;
   #pingedMs: number | undefined;
 
   constructor(limits: KeepaliveLimits, nowMs: number) {
     this.#limits = limits;
-    this.#heardMs = nowMs;
+    this.#receivedMs = nowMs;
   }
 
   /**
-   * Looks at the clock; called a few times a second. Times are stall-aware ms (lib/stall-aware-clock.ts): silence begins at `nowMs` and lasted until
-   * `dueMs`. Anything that was read proves that the peer lives, the answer to a ping among it.
+   * Compares the clock with the limits. Called a few times per second. Times are stall-aware ms (lib/stall-aware-clock.ts): silence begins
+   * at `nowMs` and has lasted until `dueMs`. Any received byte, including the answer to a ping, proves that the peer is alive.
    */
   check({
     nowMs,
@@ -36,12 +39,12 @@ export class Keepalive {
   }): KeepaliveOrder | undefined {
     if (bytesRead !== this.#bytesRead) {
       this.#bytesRead = bytesRead;
-      this.#heardMs = nowMs;
+      this.#receivedMs = nowMs;
       this.#pingedMs = undefined;
       return undefined;
     }
     if (this.#pingedMs !== undefined) return dueMs - this.#pingedMs > this.#limits.keepaliveTimeoutMs ? "dead" : undefined;
-    if (dueMs - this.#heardMs < this.#limits.keepaliveTimeMs) return undefined;
+    if (dueMs - this.#receivedMs < this.#limits.keepaliveTimeMs) return undefined;
     this.#pingedMs = nowMs;
     return "ping";
   }

@@ -1,59 +1,64 @@
-/** Turns the bytes that come on a stream into messages, in order, at the speed at which its listener takes them. Both ends use it. */
+/**
+ * Splits the bytes of a stream into messages and delivers them in order, as fast as the listener accepts them. Client and server use it.
+ */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { MessageEncoding } from "./request-head.ts";
 
-/** A message as it came, to be inflated. */
+/** A compressed message, to be inflated. */
 export interface CompressedMessage {
   readonly encoding: MessageEncoding;
   readonly bytes: Uint8Array;
-  /** The connection that the message came on. What inflating costs is charged to it. */
+  /** The connection of the message. The cost of inflating is charged to it. */
   readonly owner: object;
-  /** Largest message, inflated, in bytes. */
+  /** Largest inflated size of the message, in bytes. */
   readonly maxMessageBytes: number;
 }
 
-/** The inflated bytes, or why the message is refused. */
+/** The inflated bytes, or the error with which the message is rejected. */
 export type InflateResult = Uint8Array | WaymarkError;
 
-/** A message that is being inflated, or that waits for its turn. */
+/** A message that is being inflated or waits for the budget. */
 export interface Inflation {
-  /** Present at once for small messages and for refusals; otherwise `onResult` is called. */
+  /** Set immediately for small messages and for rejections. Otherwise `onResult` is called. */
   readonly result: InflateResult | undefined;
-  /** Called once when there was no result at once; never after `release`. */
+  /** Called once if `result` was not set immediately. Never called after `release`. */
   onResult: ((result: InflateResult) => void) | undefined;
-  /** Call this when the message is handled, or no longer wanted. Calling it again does nothing. */
+  /** Must be called when the message is handled or no longer wanted. Further calls do nothing. */
   release(): void;
 }
 
-/** Inflates messages within a budget that the caller of the room owns, so that a few kilobytes cannot become gigabytes. */
+/** Inflates messages within a budget that the caller owns, so that a few kilobytes cannot become gigabytes. */
 export interface Inflater {
   inflate(message: CompressedMessage): Inflation;
 }
 
-/** Who takes the messages of a stream. */
+/** Receives the messages of a stream. */
 export interface MessageSink {
   message(bytes: Uint8Array): void;
-  /** The peer ended its direction, and every message was given. */
+  /** The peer has ended its direction, and every message was delivered. */
   ended(): void;
-  /** What came is not what may come; nothing more is given. */
+  /** The received bytes are not a valid message. Delivery has ended. */
   failed(error: WaymarkError): void;
 }
 
 export interface ReaderParts {
   readonly bounds: AssemblyBounds;
-  /** The encoding that the headers named, where they came already. */
+  /** The encoding that the headers named. Undefined if they have not arrived or named none. */
   readonly encoding?: MessageEncoding | undefined;
-  /** Absent where nothing can be inflated; then a compressed message is refused. */
+  /** Undefined when nothing can be inflated; a compressed message is then rejected. */
   readonly inflater: Inflater | undefined;
-  /** The connection, to which inflating is charged. */
+  /** The connection of the stream. The cost of inflating is charged to it. */
   readonly owner: object;
   readonly port: { pause(): void; resume(): void; defer(act: () => void): void };
 }
 
-/** What the next message may wait for. */
+/** Reasons why delivery may wait. */
 const WAITS = { listener: 1, inflation: 2, turn: 4 } as const;
 
-/** Messages that are given in one go: when thousands of small ones come in one chunk, the turns of other streams come in between. */
+/**
+ * Maximum number of messages delivered in one go. If thousands of small messages arrive in one chunk, other streams get their turns in
+ * between.
+ */
 const MESSAGES_AT_ONCE = 128;
 
 export class MessageReader {
@@ -62,12 +67,12 @@ export class MessageReader {
   readonly #assembler: MessageAssembler;
   #encoding: MessageEncoding | undefined;
   #state: "open" | "ended" | "over" = "open";
-  /** Why no message is given now: the reasons that hold, added up. */
+  /** The reasons why delivery waits now, as a sum of `WAITS`. */
   #waits = 0;
   #inflation: Inflation | undefined;
-  /** What was inflated, until it is given. */
+  /** The inflated message until it is delivered. */
   #inflated: InflateResult | undefined;
-  /** Whether what was inflated last was given to the listener. */
+  /** Whether the message that was inflated last was delivered to the listener. */
   #isInflationGiven = false;
   #isGiving = false;
 
@@ -78,18 +83,18 @@ export class MessageReader {
     this.#assembler = new MessageAssembler(parts.bounds, parts.encoding !== undefined);
   }
 
-  /** Whether the peer ended its direction, though messages may still wait here. */
+  /** Whether the peer has ended its direction. Messages may still wait here. */
   get isEnded(): boolean {
     return this.#state !== "open";
   }
 
-  /** The headers came, and name the encoding of messages that say they are compressed. */
+  /** Sets the encoding of compressed messages, which the headers named. */
   useEncoding(encoding: MessageEncoding): void {
     this.#encoding = encoding;
     this.#assembler.allowCompressed();
   }
 
-  /** Takes a chunk, and gives what messages are whole. */
+  /** Adds a chunk and delivers the complete messages. */
   push(chunk: Uint8Array): void {
     if (this.#state === "over") return;
     try {
@@ -101,24 +106,24 @@ export class MessageReader {
     this.#give();
   }
 
-  /** The peer ended its direction. */
+  /** Handles the end of the peer's direction. */
   end(): void {
     if (this.#state !== "open") return;
     this.#state = "ended";
     this.#give();
   }
 
-  /** The listener takes no more for now. The message that it is given at this moment is the last one. */
+  /** Stops delivery. The message that is being delivered now is the last one. */
   pause(): void {
     this.#wait(WAITS.listener);
   }
 
-  /** The listener takes messages again. */
+  /** Continues delivery. */
   resume(): void {
     this.#goOn(WAITS.listener);
   }
 
-  /** Nothing more is given; what is held and charged is let go. Harmless when called again. */
+  /** Ends delivery and releases all memory and charges. Further calls do nothing. */
   drop(): void {
     this.#state = "over";
     this.#assembler.drop();
@@ -127,7 +132,7 @@ export class MessageReader {
     this.#inflated = undefined;
   }
 
-  /** The message that was given last is handled, before the next one is or `drop` is called: what inflating it is charged with is let go. */
+  /** Releases the charge for the message that was delivered last, before the next message or `drop`. */
   handled(): void {
     if (!this.#isInflationGiven) return;
     this.#inflation?.release();
@@ -144,13 +149,13 @@ export class MessageReader {
     this.#waits -= why;
     if (this.#waits > 0) return;
     this.#give();
-    // The listener may have paused again while it was given what waited.
+    // The listener may have paused again during delivery.
     if (this.#waits === 0 && this.#state !== "over") this.#parts.port.resume();
   }
 
-  // HOT: once a message of a stream; the loop asks again each time, because a listener may pause or end the call.
+  // HOT: once per message of a stream; the loop checks its conditions each time, because a listener may pause or end the call.
   #give(): void {
-    if (this.#isGiving) return; // A listener resumed inside its own message; the loop below goes on.
+    if (this.#isGiving) return; // A listener called `resume` inside its own message; the loop below continues.
     this.#isGiving = true;
     let left = MESSAGES_AT_ONCE;
     try {
@@ -178,7 +183,7 @@ export class MessageReader {
 
   #finish(): void {
     if (this.#assembler.isInside()) {
-      this.#fail(malformed("the stream ended inside a message"));
+      this.#fail(malformed("the stream ended in the middle of a message"));
       return;
     }
     this.#state = "over";
@@ -189,7 +194,7 @@ export class MessageReader {
     const { inflater, owner, bounds } = this.#parts;
     const encoding = this.#encoding;
     if (inflater === undefined || encoding === undefined)
-      throw new WaymarkError("unimplemented", "compressed messages are not read here; send them plain");
+      throw new WaymarkError("unimplemented", "compressed messages are not supported here; send messages uncompressed");
     const inflation = inflater.inflate({ encoding, bytes, owner, maxMessageBytes: bounds.maxMessageBytes });
     this.#inflation = inflation;
     this.#isInflationGiven = false;
@@ -216,7 +221,7 @@ export class MessageReader {
     this.#parts.port.defer(() => this.#goOn(WAITS.turn));
   }
 
-  /** Refusals are told; a fault of ours goes on to whoever called. */
+  /** Reports rejections to the sink, and rethrows other errors, which are bugs. */
   #fail(thrown: unknown): void {
     if (!(thrown instanceof WaymarkError) || this.#state === "over") throw thrown;
     this.drop();
@@ -228,13 +233,13 @@ export class MessageReader {
 
 /** Bytes before each message. */
 export const PREFIX_BYTES = 5;
-/** What either end of an HTTP/2 connection may send before anything was taken, unless it is told otherwise (RFC 9113, section 6.9.2). */
+/** Initial flow-control window of a stream and of a connection, unless the peer announces another (RFC 9113, section 6.9.2). */
 export const DEFAULT_WINDOW_BYTES = 65_535;
 
-/** The flag of a message that is compressed; 0 is one that is not, and the other bits are reserved. */
+/** The flag of a compressed message. The flag of an uncompressed message is 0; the other bits are reserved. */
 const COMPRESSED = 1;
 
-/** A message with its prefix. It copies: 1.4 kB cost 0.1 µs, while a second write for the prefix costs 2 µs. */
+/** Returns a message with its prefix. Copying 1.4 kB costs 0.1 µs; a second write for the prefix costs 2 µs. */
 export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   const size = message.length;
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + size);
@@ -242,10 +247,10 @@ export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   return frame;
 }
 
-/** As `framed`, of a message that is not compressed. Throws `quota_exceeded` when it is over the bound. */
+/** Like `framed`, for an uncompressed message. Throws `quota_exceeded` when it is over the limit. */
 export function framedWithin(message: Uint8Array, maxBytes: number): Uint8Array {
   if (message.length <= maxBytes) return framed(message);
-  throw new WaymarkError("quota_exceeded", `a message to send has ${message.length} bytes, and at most ${maxBytes} are sent`);
+  throw new WaymarkError("quota_exceeded", `message too large to send: it has ${message.length} bytes, and the limit is ${maxBytes}`);
 }
 
 /** Writes the prefix for a message of `sizeBytes` at the start of `out`. Returns the offset after it. */
@@ -258,57 +263,57 @@ export function writePrefix(out: Uint8Array, sizeBytes: number, isCompressed = f
   return PREFIX_BYTES;
 }
 
-/** The size that a prefix says. */
+/** Returns the message size in a prefix. */
 export function sizeIn(prefix: Uint8Array): number {
   return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
 
-/** Bounds on the bytes of messages that are not complete yet, over all streams that share the object. */
+/** Limits on the bytes of incomplete messages, over all streams that share this object. */
 export interface AssemblyBounds {
-  /** Largest message, in bytes; of a compressed one also when it is inflated. */
+  /** Largest message in bytes, also after inflation. */
   readonly maxMessageBytes: number;
   /** Bytes of incomplete messages over all streams. */
   readonly maxBufferedBytes: number;
-  /** Memory that holds them now; the assemblers raise and lower it. */
+  /** Bytes of memory that hold them now. The assemblers update it. */
   bufferedBytes: number;
 }
 
 const NOTHING: Uint8Array<ArrayBuffer> = new Uint8Array();
 
 /**
- * Cuts the bytes of one stream into messages. Bytes that wait for more are copied into memory of the assembler's own: a chunk is a view of
- * what was read from the socket at once, up to 64 KiB with the bytes of other streams in it, and would keep all of that.
+ * Splits the bytes of one stream into messages. Incomplete messages are copied into the assembler's own memory: a chunk is a view of a
+ * socket read of up to 64 KiB, which may contain the bytes of other streams, and keeping the chunk would keep all of it.
  */
 export class MessageAssembler {
   readonly #bounds: AssemblyBounds;
   #mayBeCompressed: boolean;
   #isCompressed = false;
-  /** What came and was not given yet: a chunk that began with a whole message, or the beginning of `#room`. */
+  /** Bytes that were not delivered yet: a chunk that began with a complete message, or the beginning of `#room`. */
   #held: Uint8Array = NOTHING;
-  /** Memory of our own, of which nothing was given yet. */
+  /** The assembler's own memory. None of its bytes were delivered yet. */
   #room: Uint8Array<ArrayBuffer> | undefined;
-  /** What this assembler added to the bytes that are held. */
+  /** This assembler's part of `bufferedBytes`. */
   #countedBytes = 0;
 
-  /** `mayBeCompressed` where the headers named an encoding; then ask `isCompressed` of each message. */
+  /** `mayBeCompressed` is set when the headers named an encoding. Check `isCompressed` for each message then. */
   constructor(bounds: AssemblyBounds, mayBeCompressed = false) {
     this.#bounds = bounds;
     this.#mayBeCompressed = mayBeCompressed;
   }
 
-  /** The headers named an encoding, after the assembler was made. */
+  /** Allows compressed messages, because headers that arrived later named an encoding. */
   allowCompressed(): void {
     this.#mayBeCompressed = true;
   }
 
-  /** Whether the last message that `next` returned says that it is compressed. */
+  /** Whether the last message that `next` returned is marked as compressed. */
   get isCompressed(): boolean {
     return this.#isCompressed;
   }
 
   /**
-   * Takes a chunk. Throws `quota_exceeded` when its message is over the bound. When too much is held already, it throws that for each chunk but
-   * one that begins with a whole message: small requests are answered while others fill the memory.
+   * Adds a chunk. Throws `quota_exceeded` when its message is over the limit. When the shared buffer is full, it throws `quota_exceeded`
+   * for every chunk that does not begin with a complete message, so that small requests are answered while others fill the memory.
    */
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
@@ -317,13 +322,13 @@ export class MessageAssembler {
     else this.#keep(chunk);
     this.#messageBytes();
     if (!isGivenNext && this.#bounds.bufferedBytes > this.#bounds.maxBufferedBytes) {
-      throw new WaymarkError("quota_exceeded", "too many unfinished messages are held here", { retryMs: 1_000 });
+      throw new WaymarkError("quota_exceeded", "too many incomplete messages are buffered; retry later", { retryMs: 1_000 });
     }
   }
 
   /**
-   * The next whole message; undefined when there is none yet. Throws `invalid_argument` for reserved flag bits, `internal` for a
-   * compressed message without an encoding (gRPC's compression.md), and `quota_exceeded` for one that is over the bound.
+   * Returns the next complete message, or undefined when there is none. Throws `invalid_argument` for reserved flag bits, `internal` for a
+   * compressed message without an encoding (gRPC's compression.md), and `quota_exceeded` for a message over the limit.
    */
   next(): Uint8Array | undefined {
     const held = this.#held;
@@ -338,23 +343,23 @@ export class MessageAssembler {
     return held.subarray(PREFIX_BYTES, end);
   }
 
-  /** Whether bytes of an unfinished message are held: at the end of a stream, half a message. */
+  /** Whether bytes of an incomplete message are buffered. At the end of a stream they are half a message. */
   isInside(): boolean {
     return this.#held.length > 0;
   }
 
-  /** Lets go of what is held. */
+  /** Releases the buffered bytes. */
   drop(): void {
-    this.#room?.buffer.transfer(0); // Frees it now: after a flood the collector may not come by for minutes.
+    this.#room?.buffer.transfer(0); // Frees the memory now: after a flood, the garbage collector may not run for minutes.
     this.#hold(NOTHING, undefined);
   }
 
-  /** Size of the message that the held bytes start with, once its prefix is here and found good. */
+  /** Returns the size of the message at the start of the buffered bytes, when its prefix is complete and valid. */
   #messageBytes(): number | undefined {
     const held = this.#held;
     if (held.length < PREFIX_BYTES) return undefined;
     const flag = held[0] ?? 0;
-    if (flag > COMPRESSED) throw malformed("a message's first byte is 0, or 1 when it is compressed");
+    if (flag > COMPRESSED) throw malformed(`invalid message flag ${flag}: must be 0, or 1 for a compressed message`);
     if (flag === COMPRESSED && !this.#mayBeCompressed) throw unagreed();
     const size = sizeIn(held);
     const { maxMessageBytes } = this.#bounds;
@@ -362,7 +367,7 @@ export class MessageAssembler {
     throw tooLarge(size, maxMessageBytes);
   }
 
-  /** Copies what is held and the chunk behind it into memory of our own. */
+  /** Copies the buffered bytes and the chunk into the assembler's own memory. */
   #keep(chunk: Uint8Array): void {
     const heldBytes = this.#held.length;
     const total = heldBytes + chunk.length;
@@ -379,7 +384,9 @@ export class MessageAssembler {
     this.#room = room;
   }
 
-  /** It doubles as it grows, but not beyond the message: a client that announces much and sends little gets little. */
+  /**
+   * The memory doubles as it grows, but not beyond the message. A client that announces much and sends little therefore uses little memory.
+   */
   #roomFor(total: number): Uint8Array<ArrayBuffer> {
     const room = this.#room;
     if (room !== undefined && total <= room.length) return room;
@@ -391,29 +398,29 @@ export class MessageAssembler {
   }
 }
 
-/** Bytes to be held for a while: copied when they are a small part of what was read from the socket at once, which a view would keep whole. */
+/** Returns bytes that can be kept for a while: a copy if they are a small part of a socket read, because a view would keep all of it. */
 export function apart(bytes: Uint8Array): Uint8Array {
   return 2 * bytes.length < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
 }
 
-/** Whether the message that a chunk begins with is wholly in it. */
+/** Whether a chunk contains the complete message that it begins with. */
 function startsWhole(chunk: Uint8Array): boolean {
   return chunk.length >= PREFIX_BYTES && chunk.length >= PREFIX_BYTES + sizeIn(chunk);
 }
 
-/** Refusal of a compressed message where no encoding was agreed. */
+/** Error for a compressed message without an encoding. */
 function unagreed(): WaymarkError {
-  return new WaymarkError("internal", "the message says it is compressed, but no grpc-encoding was sent");
+  return new WaymarkError("internal", "the message is marked as compressed, but the headers have no grpc-encoding");
 }
 
-/** Refusal of a message that is larger than its receiver takes. */
+/** Error for a message that is larger than its receiver accepts. */
 function tooLarge(sizeBytes: number, maxBytes: number): WaymarkError {
-  return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one says ${sizeBytes}`, {
+  return new WaymarkError("quota_exceeded", `message too large: it has ${sizeBytes} bytes, and the limit is ${maxBytes}`, {
     metadata: { max_bytes: String(maxBytes), bytes: String(sizeBytes) },
   });
 }
 
-/** Refusal of bytes that are not gRPC messages. */
+/** Error for bytes that are not gRPC messages. */
 function malformed(description: string): WaymarkError {
   return new WaymarkError("invalid_argument", description, { violations: [{ field: "request", description }] });
 }
@@ -422,26 +429,29 @@ function malformed(description: string): WaymarkError {
  * An HTTP/2 stream as the state machines of calls see it. The shell (`http2-stream.io.ts`) implements it over node:http2; tests
  * implement it over arrays.
  */
-/** Called when HTTP/2 took all of what was written: the peer's window and the socket had room for it. Node calls it with an error when the stream is gone. */
+/**
+ * Called when HTTP/2 has accepted all written bytes: the peer's window and the socket had room for them. Node calls it with an error when
+ * the stream is gone.
+ */
 export type WriteCallback = (error?: Error | null) => void;
 
-/** What both ends do with a stream. */
+/** The operations of client and server on a stream. */
 export interface StreamPort {
-  /** Whether the stream is over; nothing can be written or read any more. */
+  /** Whether the stream is over. Nothing can be written or read then. */
   readonly isGone: boolean;
-  /** Writes bytes of DATA. False when the caller should wait for `onceWritable` before it writes more. */
+  /** Writes DATA bytes. Returns false when the caller should wait for `onceWritable` before it writes more. */
   write(bytes: Uint8Array, taken?: WriteCallback): boolean;
-  /** Ends our direction after what was written, with these bytes as the last ones. */
+  /** Ends our direction after the written bytes, with these bytes as the last ones. */
   end(bytes?: Uint8Array): void;
-  /** Resets the stream with an HTTP/2 error code (RFC 9113, section 7). Harmless when it is over. */
+  /** Resets the stream with an HTTP/2 error code (RFC 9113, section 7). Does nothing when the stream is over. */
   reset(http2Code: number): void;
-  /** Calls once when the stream takes more; never when it goes away instead. */
+  /** Calls `goOn` once when the stream is writable again. It is not called if the stream closes first. */
   onceWritable(goOn: () => void): void;
-  /** Stops reading: what the peer sends stays in its flow-control window. */
+  /** Stops reading: the bytes that the peer sends stay in its flow-control window. */
   pause(): void;
   resume(): void;
-  /** Runs in a later turn of the event loop. */
+  /** Runs `act` in a later turn of the event loop. */
   defer(act: () => void): void;
-  /** Runs after so many ms, unless the function that it returns is called before. */
+  /** Runs `act` after `delayMs`. The returned function cancels it. */
   later(act: () => void, delayMs: number): () => void;
 }

@@ -1,20 +1,20 @@
 /**
- * The metadata of a call: its application's headers and trailers (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII, or
- * bytes where the name ends in `-bin`, which travel in base64.
+ * The metadata of a call: the headers and trailers of the application (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII, or
+ * bytes if the name ends in `-bin`, which are sent in base64.
  */
 import { assert, invalid } from "../../lib/errors.ts";
 
-/** A value: text, or bytes where the name ends in `-bin`. */
+/** A value: text, or bytes if the name ends in `-bin`. */
 export type MetadataValue = string | Uint8Array;
 
-/** Header fields by lower-case name, in the shape that node:http2 takes. */
+/** Header fields by lower-case name, in the form that node:http2 accepts. */
 export type HeaderBlock = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 const NAME = /^[0-9a-z_.-]+$/;
 const ASCII_VALUE = /^[\x20-\x7e]*$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
-/** Fields that are the protocol's own, and that applications neither see nor set. */
+/** Fields of the protocol, which applications neither see nor set. */
 const PROTOCOL_NAMES: ReadonlySet<string> = new Set([
   "content-type",
   "te",
@@ -27,7 +27,7 @@ const PROTOCOL_NAMES: ReadonlySet<string> = new Set([
   "grpc-timeout",
 ]);
 
-/** Fields that HTTP/2 forbids or that would mean something to it (RFC 9113, section 8.2.2). */
+/** Fields that HTTP/2 forbids or interprets (RFC 9113, section 8.2.2). */
 const CONNECTION_NAMES: ReadonlySet<string> = new Set([
   "connection",
   "content-length",
@@ -58,20 +58,20 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
   }
 
   /**
-   * Adds a value. The name is of lower-case letters, digits, `_`, `.` and `-`, is none of the protocol's and does not begin with `grpc-`.
-   * The value is printable ASCII without spaces around it, or bytes where the name ends in `-bin`. Anything else is a bug of the caller
-   * and fails an assertion: metadata from outside is read by `metadataOf`.
+   * Adds a value. The name consists of lower-case letters, digits, `_`, `.` and `-`, is not a name of the protocol and does not begin with
+   * `grpc-`. The value is printable ASCII; spaces around it are removed. If the name ends in `-bin`, the value is bytes. Anything else is a
+   * bug of the caller and fails an assertion. `metadataOf` reads metadata from outside.
    */
   add(name: string, value: MetadataValue): this {
     const isAllowed = NAME.test(name) && !name.startsWith("grpc-") && !PROTOCOL_NAMES.has(name) && !CONNECTION_NAMES.has(name);
-    assert(isAllowed, "a metadata name is one that applications may set", { name });
-    assert(isBinaryName(name) === (typeof value !== "string"), "metadata has bytes exactly where its name ends in -bin", { name });
+    assert(isAllowed, "applications must not set this metadata name", { name });
+    assert(isBinaryName(name) === (typeof value !== "string"), "a metadata value is bytes if and only if its name ends in -bin", { name });
     assert(typeof value !== "string" || ASCII_VALUE.test(value), "a metadata value is printable ASCII", { name });
     this.#entries.push([name, typeof value === "string" ? value.trim() : value]);
     return this;
   }
 
-  /** Adds an entry that came from the wire and was checked. */
+  /** Makes metadata from entries that were received and checked. */
   static read(entries: readonly (readonly [string, MetadataValue])[]): GrpcMetadata {
     const metadata = new GrpcMetadata();
     metadata.#entries.push(...entries);
@@ -84,8 +84,8 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
 }
 
 /**
- * The metadata among the fields of a header block, given as names and values in turn, as they came. Fields of HTTP/2 and of gRPC itself
- * are passed over. Throws `invalid_argument` for a `-bin` value that is no base64.
+ * Returns the metadata among the fields of a header block, given as alternating names and values in the order of arrival. Skips the fields
+ * of HTTP/2 and gRPC. Throws `invalid_argument` for a `-bin` value that is not base64.
  */
 export function metadataOf(fields: readonly string[]): GrpcMetadata {
   const entries: (readonly [string, MetadataValue])[] = [];
@@ -97,17 +97,17 @@ export function metadataOf(fields: readonly string[]): GrpcMetadata {
       entries.push([name, text]);
       continue;
     }
-    // Several values of one name may have been joined with commas on the way; base64 has none.
+    // A proxy may have joined several values of one name with commas. Base64 contains no comma.
     for (const part of text.split(",")) {
       const bytes = decodeBinary(part.trim());
-      if (bytes === undefined) throw invalid(name, "metadata whose name ends in -bin has its value in base64");
+      if (bytes === undefined) throw invalid(name, "must be base64, because the metadata name ends in -bin");
       entries.push([name, bytes]);
     }
   }
   return GrpcMetadata.read(entries);
 }
 
-/** Puts metadata into a header block, each name with all its values in order. */
+/** Adds metadata to a header block, each name with all its values in order. */
 export function addFields(block: Record<string, string | readonly string[]>, metadata: GrpcMetadata): void {
   for (const [name, value] of metadata) {
     const text = typeof value === "string" ? value : encodeBinary(value);
@@ -122,12 +122,12 @@ export function isBinaryName(name: string): boolean {
   return name.endsWith("-bin");
 }
 
-/** Bytes in base64 without padding, as gRPC asks senders to write them. */
+/** Encodes bytes in base64 without padding, as gRPC requires of senders. */
 export function encodeBinary(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64").replaceAll("=", "");
 }
 
-/** The bytes of a base64 value with or without padding; undefined when it is not base64. */
+/** Decodes a base64 value with or without padding. Undefined when it is not base64. */
 export function decodeBinary(text: string): Uint8Array | undefined {
   const isWhole = BASE64.test(text) && text.replaceAll("=", "").length % 4 !== 1;
   return isWhole ? new Uint8Array(Buffer.from(text, "base64")) : undefined;

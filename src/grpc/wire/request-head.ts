@@ -1,14 +1,14 @@
 /**
- * The headers of a request: what a client writes and a server reads, and which requests are no gRPC calls (gRPC over HTTP/2, "Requests" and
- * "Timeout").
+ * The headers of a request: writes them for clients, reads them for servers, and detects requests that are not gRPC calls (gRPC over
+ * HTTP/2, "Requests" and "Timeout").
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { addFields, type GrpcMetadata, type HeaderBlock } from "./metadata.ts";
 
-/** Encodings that messages are read in, as `grpc-encoding` names them; messages are sent plain (gRPC's compression.md). */
+/** Supported encodings of received messages, as in `grpc-encoding`. Messages are sent uncompressed (gRPC's compression.md). */
 export type MessageEncoding = "gzip" | "deflate";
 
-/** What `grpc-accept-encoding` says where messages can be inflated. */
+/** Value of `grpc-accept-encoding` if messages can be inflated. */
 const ACCEPTED_ENCODINGS = "identity,deflate,gzip";
 
 /** A request that is a gRPC call. */
@@ -16,41 +16,41 @@ export interface CallHead {
   readonly kind: "call";
   /** `/package.Service/Method`, unchecked. */
   readonly path: string;
-  /** Undefined without a deadline; a refusal when the header cannot be read. */
+  /** Undefined when the call has no deadline; an error when the header is invalid. */
   readonly timeoutMs: number | WaymarkError | undefined;
-  /** Of messages that say they are compressed. */
+  /** The encoding of messages that are marked as compressed. */
   readonly encoding: MessageEncoding | undefined;
 }
 
-/** A request that is answered with an HTTP status, because its sender does not speak gRPC. */
+/** An HTTP status as the answer to a request whose sender does not speak gRPC. */
 export interface HttpRefusal {
   readonly kind: "http";
   readonly headers: HeaderBlock;
-  /** For a person; empty where the headers say it all. */
+  /** Explanation for people. Empty when the headers are sufficient. */
   readonly text: string;
 }
 
-/** A call that is refused for what its headers say. */
+/** A call that is rejected because of its headers. */
 export interface CallRefusal {
   readonly kind: "refused";
   readonly error: WaymarkError;
-  /** Fields to go with the status. */
+  /** Fields to send with the status. */
   readonly headers: HeaderBlock;
 }
 
 const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
 
-/** Whether a content type is gRPC's with messages in protobuf. */
+/** Whether a content type is gRPC with protobuf messages. */
 export function isGrpcType(contentType: string | undefined): boolean {
   return GRPC_TYPE.test(contentType ?? "");
 }
 
 /**
- * Reads the headers of a request. A verb other than POST is answered with HTTP 405, a content type that is not gRPC's with 415, as the
- * protocol asks; an unknown encoding is refused with UNIMPLEMENTED and the encodings that are known (compression.md). A missing
- * `te: trailers` is let pass, as grpc-go and grpc-java do: whether trailers come through is seen by the client alone.
+ * Reads the headers of a request. As the protocol requires, a method other than POST is answered with HTTP 405, and a content type other
+ * than gRPC's with HTTP 415. An unknown encoding is rejected with UNIMPLEMENTED and the list of supported encodings (compression.md). A
+ * missing `te: trailers` is accepted, as in grpc-go and grpc-java: only the client can see whether trailers arrive.
  */
-// HOT: once a call.
+// HOT: once per call.
 export function readHead(headers: HeaderBlock): CallHead | HttpRefusal | CallRefusal {
   if (headers[":method"] !== "POST") return NOT_POST;
   const contentType = firstOf(headers["content-type"]);
@@ -73,41 +73,38 @@ function notGrpc(contentType: string | undefined): HttpRefusal {
   return {
     kind: "http",
     headers: { ":status": "415", "content-type": "text/plain" },
-    text: `content-type ${is}; this port takes gRPC, as application/grpc or application/grpc+proto\n`,
+    text: `content-type ${is}; this port accepts only gRPC: application/grpc or application/grpc+proto\n`,
   };
 }
 
 function unknownEncoding(named: string): CallRefusal {
-  const error = new WaymarkError(
-    "unimplemented",
-    `messages in grpc-encoding ${named.slice(0, 64)} are not read here; use identity, deflate or gzip`,
-  );
+  const error = new WaymarkError("unimplemented", `unsupported grpc-encoding "${named.slice(0, 64)}": use identity, deflate or gzip`);
   return { kind: "refused", error, headers: { "grpc-accept-encoding": ACCEPTED_ENCODINGS } };
 }
 
 /**
- * The value of a field. Of `authorization` it is all values joined, so that two credentials are none: Node gives the first of them alone, where
- * a proxy before this node may have looked at the second. `fields`: names and values in turn, as they came.
+ * Returns the value of a field. For `authorization`, joins all values, so that two credentials are invalid: Node returns only the first
+ * one, while a proxy in front of this node may have checked the second. `fields`: alternating names and values in the order of arrival.
  */
-// HOT: several times a call.
+// HOT: several times per call.
 export function fieldOf(name: string, headers: HeaderBlock, fields: readonly string[]): string | undefined {
   const value = firstOf(headers[name]);
   if (name !== "authorization" || value === undefined) return value;
   return fields.filter((_, at) => at % 2 === 1 && fields[at - 1]?.toLowerCase() === name).join(", ");
 }
 
-/** The first value of a field, as node:http2 gives it. */
+/** The first value of a field as node:http2 reports it. */
 export function firstOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === "object" ? value[0] : value;
 }
 
-/** The encoding that a `grpc-encoding` header names: undefined for none, "unknown" for one that is not read here. */
+/** The encoding in a `grpc-encoding` header: undefined for none, "unknown" for an unsupported one. */
 export function encodingOf(header: string | undefined): MessageEncoding | "unknown" | undefined {
   if (header === undefined || header === "identity") return undefined;
   return header === "gzip" || header === "deflate" ? header : "unknown";
 }
 
-/** Longest timeout that is taken as meant; a call with a longer one has no deadline. Ten years, as no timer reaches it. */
+/** A call with a longer timeout has no deadline. Ten years, which no timer reaches. */
 const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
 
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
@@ -117,20 +114,22 @@ const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 
 const MAX_VALUE = 99_999_999;
 
 /**
- * The timeout in ms; undefined without one or beyond ten years. A refusal for anything that the grammar (1 to 8 digits and a unit) does
- * not allow, such as a negative one.
+ * Returns the timeout in ms. Undefined if there is none or it is longer than ten years. Returns an error for a value that the grammar (1 to
+ * 8 digits and a unit) does not allow, such as a negative one.
  */
 export function parseTimeout(text: string | undefined): number | WaymarkError | undefined {
   if (text === undefined) return undefined;
   const match = TIMEOUT.exec(text);
   const unitMs = UNIT_MS[match?.[2] ?? ""];
   if (match === null || unitMs === undefined)
-    return invalid("grpc-timeout", `want 1 to 8 digits and one of H M S m u n, got "${text.slice(0, 32)}"`);
+    return invalid("grpc-timeout", `invalid timeout "${text.slice(0, 32)}": expected 1 to 8 digits and a unit (H, M, S, m, u or n)`);
   const timeoutMs = Number(match[1]) * unitMs;
   return timeoutMs > MAX_TIMEOUT_MS ? undefined : timeoutMs;
 }
 
-/** The header for a timeout in ms, rounded up, so that the server never gives up first. A timeout that is over becomes 1 ns. */
+/**
+ * Returns the header for a timeout in ms, rounded up so that the server never gives up before the client. An elapsed timeout becomes 1 ns.
+ */
 export function formatTimeout(timeoutMs: number): string {
   if (timeoutMs <= 0) return "1n";
   for (const unit of ["n", "u", "m", "S", "M"]) {
@@ -140,28 +139,28 @@ export function formatTimeout(timeoutMs: number): string {
   return `${Math.min(MAX_VALUE, Math.ceil(timeoutMs / 3_600_000))}H`;
 }
 
-/** Refusal of a call whose deadline passed. */
+/** Error for a call whose deadline has passed. */
 export function expired(): WaymarkError {
-  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
+  return new WaymarkError("deadline_exceeded", "the deadline passed before the response was ready");
 }
 
-/** What is called, and how. */
+/** The method that a client calls, with its metadata and deadline. */
 export interface CallTarget {
   /** `/package.Service/Method`. */
   readonly path: string;
   readonly metadata?: GrpcMetadata | undefined;
-  /** Ms until the deadline; undefined without one. */
+  /** Ms until the deadline. Undefined when the call has no deadline. */
   readonly timeoutMs?: number | undefined;
 }
 
 export interface RequestHead extends CallTarget {
-  /** Messages may be compressed with gzip. */
+  /** Whether messages may be compressed with gzip. */
   readonly sendsGzip: boolean;
-  /** Answers may be compressed. */
+  /** Whether responses may be compressed. */
   readonly acceptsCompressed: boolean;
 }
 
-/** The header block of a request; node:http2 adds the scheme and the authority of its connection. */
+/** Returns the header block of a request. node:http2 adds the scheme and the authority of its connection. */
 export function requestFields(head: RequestHead): HeaderBlock {
   const fields: Record<string, string | readonly string[]> = {
     ":method": "POST",

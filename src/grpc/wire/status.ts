@@ -1,12 +1,12 @@
 /**
- * gRPC statuses: their codes, how a status travels in trailers, and which status stands for an HTTP answer or a reset stream that
- * carries none (gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
+ * gRPC statuses: their codes, their encoding in trailers, and their mapping from HTTP responses and stream resets that carry no status
+ * (gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
  */
 import { CODES, codeName, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { decodeBinary, encodeBinary, type HeaderBlock } from "./metadata.ts";
 import { firstOf } from "./request-head.ts";
 
-/** A status code of gRPC; no others exist. */
+/** A status code of gRPC. No other codes exist. */
 export type StatusCode = (typeof CODES)[keyof typeof CODES];
 
 const BY_NUMBER: readonly StatusCode[] = Object.values(CODES);
@@ -14,7 +14,7 @@ const BY_NUMBER: readonly StatusCode[] = Object.values(CODES);
 /** How a call ended. */
 export interface GrpcStatus {
   readonly code: StatusCode;
-  /** For people; any Unicode text. */
+  /** Explanation for people, in any Unicode text. */
   readonly message: string;
   /** The bytes of a `google.rpc.Status` message, sent as `grpc-status-details-bin`. */
   readonly details?: Uint8Array | undefined;
@@ -23,7 +23,7 @@ export interface GrpcStatus {
 /** The status of a call that succeeded. */
 export const OK: GrpcStatus = { code: CODES.OK, message: "" };
 
-/** A call that ended otherwise than with OK. Handlers throw it to choose the status of their call; clients are given it. */
+/** A call that ended with a status other than OK. Handlers throw it to choose the status of their call; clients receive it. */
 export class StatusError extends Error {
   readonly status: GrpcStatus;
 
@@ -35,8 +35,8 @@ export class StatusError extends Error {
 }
 
 /**
- * The status for whatever a handler threw: that of a `StatusError`, the code of a `WaymarkError`'s reason, and INTERNAL without its
- * words for anything else, because the words of a bug are not for callers. Servers may be given a richer one.
+ * Returns the status for a thrown value: the status of a `StatusError`, the code of a `WaymarkError`'s reason, and otherwise INTERNAL
+ * without the error's message, because callers must not see messages of bugs. Servers can pass a more detailed function.
  */
 export function statusOfThrown(thrown: unknown): GrpcStatus {
   if (thrown instanceof StatusError) return thrown.status;
@@ -44,7 +44,7 @@ export function statusOfThrown(thrown: unknown): GrpcStatus {
   return { code: CODES.INTERNAL, message: "the server failed on this request" };
 }
 
-/** The fields of a status as trailers have them. Fields that are empty are left out. */
+/** Returns the trailer fields of a status. Empty fields are omitted. */
 export function statusFields(status: GrpcStatus): Record<string, string> {
   const fields: Record<string, string> = { "grpc-status": String(status.code) };
   if (status.message !== "") fields["grpc-message"] = encodeStatusMessage(status.message);
@@ -52,7 +52,7 @@ export function statusFields(status: GrpcStatus): Record<string, string> {
   return fields;
 }
 
-/** The status in a block of trailers (or of headers that end the stream); undefined where it has none. */
+/** Returns the status in a block of trailers (or of headers that end the stream). Undefined when it has none. */
 export function statusIn(fields: HeaderBlock): GrpcStatus | undefined {
   const text = firstOf(fields["grpc-status"]);
   if (text === undefined) return undefined;
@@ -64,7 +64,7 @@ export function statusIn(fields: HeaderBlock): GrpcStatus | undefined {
   };
 }
 
-/** A code as trailers write it. One that gRPC does not have is UNKNOWN, as its statuscodes.md asks of clients. */
+/** Parses a code from trailers. A code that gRPC does not define becomes UNKNOWN, as statuscodes.md requires of clients. */
 function statusCode(text: string): StatusCode {
   const code = /^\d{1,2}$/.test(text) ? BY_NUMBER[Number(text)] : undefined;
   return code ?? CODES.UNKNOWN;
@@ -75,8 +75,8 @@ const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder();
 
 /**
- * Percent-encodes a message as gRPC does: the UTF-8 bytes of everything that is not printable ASCII, and of the percent sign. A half of a
- * surrogate pair becomes the replacement character.
+ * Percent-encodes a message as gRPC does: the UTF-8 bytes of the percent sign and of everything that is not printable ASCII. An unpaired
+ * surrogate becomes the replacement character.
  */
 export function encodeStatusMessage(message: string): string {
   if (PLAIN_MESSAGE.test(message)) return message;
@@ -88,7 +88,7 @@ export function encodeStatusMessage(message: string): string {
   return encoded;
 }
 
-/** The message that was encoded. Wrong percent signs stay as they are, because gRPC forbids to lose a status for its message. */
+/** Decodes a message. Invalid percent signs are kept, because gRPC forbids losing a status because of its message. */
 export function decodeStatusMessage(encoded: string): string {
   if (!encoded.includes("%")) return encoded;
   const bytes: number[] = [];
@@ -113,7 +113,10 @@ const HTTP_STATUSES: ReadonlyMap<number, StatusCode> = new Map([
   [504, CODES.UNAVAILABLE],
 ]);
 
-/** The code for an HTTP answer that has no `grpc-status`, as proxies and other servers give (http-grpc-status-mapping.md). */
+/**
+ * Returns the code for an HTTP response without `grpc-status`, such as the response of a proxy or another server
+ * (http-grpc-status-mapping.md).
+ */
 export function codeOfHttpStatus(httpStatus: number): StatusCode {
   return HTTP_STATUSES.get(httpStatus) ?? CODES.UNKNOWN;
 }
@@ -127,7 +130,7 @@ export const HTTP2_ERROR = {
   INADEQUATE_SECURITY: 12,
 } as const;
 
-/** The code for a stream that was reset with an HTTP/2 error code before its trailers came (gRPC over HTTP/2, "Errors"). */
+/** Returns the code for a stream that was reset with an HTTP/2 error code before its trailers arrived (gRPC over HTTP/2, "Errors"). */
 export function codeOfReset(http2Code: number): StatusCode {
   switch (http2Code) {
     case HTTP2_ERROR.REFUSED_STREAM:

@@ -1,4 +1,4 @@
-/** One request at the HTTP edge on its way through Connect's machinery, and our answers in Connect's terms. */
+/** One request of the HTTP edge on its way through Connect, and the conversion of statuses and errors to and from Connect's. */
 import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -11,40 +11,40 @@ import type { CallArrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
 
-/** Bytes of requests that have not wholly arrived, over all connections. */
+/** Bytes of incomplete requests, over all connections. */
 export interface BodyBudget {
   readonly maxBytes: number;
   usedBytes: number;
 }
 
-/** What the listener knows of a request. */
+/** The listener's information about a request. */
 export interface EdgeArrival extends CallArrival {
   readonly transport: "http1" | "h2";
   readonly encoding: "json" | "proto";
-  /** Set when a method is called: GET routes have no deadline of their client's. */
+  /** Set when a method is called. GET routes have no client deadline. */
   timeoutMs: number | undefined;
-  /** As sent, or chosen when the request came in, so that answers of every kind carry it; `header` gives it too. */
+  /** The id that the client sent, or one that was chosen on arrival, so that responses of every kind carry it. `header` returns it too. */
   readonly requestId: string;
   readonly budget: BodyBudget;
-  /** Counts of the HTTP/2 connection it came on: what it brings and what it has not taken yet. */
+  /** Counters of the HTTP/2 connection of the request: received bytes and unread bytes. Undefined over HTTP/1.1. */
   readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
-  /** Answers that their clients have not read, over all connections. */
+  /** Responses that their clients have not read, over all connections. */
   readonly unread: UnreadAnswers;
-  /** Of that connection: requests that have not arrived. */
+  /** Requests of the connection that have not fully arrived. */
   readonly arriving: Set<PendingRequest> | undefined;
-  /** The connection, to charge what it makes us inflate. */
+  /** The connection. The cost of inflating is charged to it. */
   readonly owner: object;
 }
 
-export const TOO_MANY_UNFINISHED = "the server holds too many unfinished requests";
+export const TOO_MANY_UNFINISHED = "too many incomplete requests are buffered on this server; retry later";
 
 /**
- * Small chunks are joined into pieces of so many bytes, or of so many chunks: the time that Connect takes to join pieces grows with the square
- * of their number.
+ * Small chunks are joined into pieces of this many bytes, or of this many chunks: the time that Connect needs to join pieces grows with the
+ * square of their number.
  */
 const PIECE_BYTES = 16_384;
 const PIECE_CHUNKS = 1_024;
-/** Of one message of a stream, so many chunks go on as they come; later ones are joined as those of a unary call. */
+/** This many chunks of one message of a stream are passed on as they arrive. Later chunks are joined, like the chunks of a unary call. */
 const ALONE_CHUNKS = 64;
 
 /** The properties of a method that a call needs. */
@@ -52,17 +52,20 @@ type CalledMethod = Pick<MethodChain, "judgeHeaders" | "requestFault">;
 
 export class EdgeCall {
   readonly arrival: EdgeArrival;
-  /** Whether the first bytes of the body are here. */
+  /** Whether the first bytes of the body have arrived. */
   hasBegun = false;
-  /** The body did not come in time, and its stream was closed. Its reader is told that, and not that the stream broke off. */
+  /** The body did not arrive in time, and its stream was closed. The reader of the body then reports this instead of a broken stream. */
   isGivenUp = false;
   #isAdmitted = false;
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
   readonly #method: CalledMethod;
-  /** Those of a body that are not compressed; the others are looked at when they are inflated. */
+  /** The messages of a body that are not compressed. Compressed messages are checked when they are inflated. */
   readonly #messages: MessagesOfBody | undefined;
-  /** The first message in JSON, in which a fault can be located. It is dropped on admission: Connect admits a call when it has read one. */
+  /**
+   * The first JSON message, in which an error can be located. It is dropped on admission, because Connect admits a call after reading a
+   * message.
+   */
   #text: Uint8Array | undefined;
 
   constructor(arrival: EdgeArrival, method: CalledMethod) {
@@ -71,16 +74,16 @@ export class EdgeCall {
     this.#method = method;
     const type = (header("content-type") ?? "").toLowerCase();
     const isEnveloped = !type.startsWith("application/json") && !type.startsWith("application/proto");
-    // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
+    // A message in an envelope has its own compression flag, so this header applies only to bodies without envelopes.
     if (isEnveloped || isPlain(header("content-encoding"))) this.#messages = new MessagesOfBody(isEnveloped);
   }
 
-  /** Whether the chain has the call. An error before that is Connect's own, found while it read the request. */
+  /** Whether the chain has the call. Earlier errors are Connect's own, from reading the request. */
   get isAdmitted(): boolean {
     return this.#isAdmitted;
   }
 
-  /** Why the call is refused for its headers alone. Nothing of its request has been read by then. */
+  /** Returns the error if the headers alone are reason to reject the call. Nothing of the request has been read at this time. */
   judgeHeaders(): ReturnType<CalledMethod["judgeHeaders"]> {
     return this.#method.judgeHeaders(this.arrival);
   }
@@ -92,9 +95,9 @@ export class EdgeCall {
   }
 
   /**
-   * The body as it comes, counted against the budget of all requests until `release`; of a unary call, and of a long message of a stream, in
-   * pieces of more than a few bytes.
-   * Each message is checked before its last piece is passed on. The reader of the body bounds its size.
+   * Yields the body as it arrives, counted against the budget of all requests until `release`. The chunks of a unary call, and of a long
+   * message of a stream, are joined into larger pieces. Each message is checked before its last piece is passed on. The reader of the body
+   * limits its size.
    */
   async *tapped(body: AsyncIterable<Uint8Array>, isUnary: boolean): AsyncGenerator<Uint8Array> {
     const { transport, budget, meter } = this.arrival;
@@ -128,20 +131,21 @@ export class EdgeCall {
         else if (transport === "h2") break;
       }
     } catch (thrown) {
-      throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
+      throw this.isGivenUp ? new ConnectError("the request did not arrive in time", Code.Canceled) : thrown;
     }
     if (waiting.length > 0) {
       const piece = isUnary ? see(joined(waiting)) : joined(waiting);
       if (fault === undefined) yield piece;
     }
-    // Of a message alone, Connect decodes nothing before its end.
+    // Connect decodes a message without an envelope only at its end.
     const alone = this.#messages?.atEnd();
     if (alone !== undefined) fault ??= this.#faultOf(alone);
-    // Over HTTP/1.1 not before: what a refused request still sends would be taken for the next one of its connection.
+    // Over HTTP/1.1 the error is thrown only after the whole body: the rest of a rejected request would be read as the next request of the
+    // connection.
     if (fault !== undefined) throw unparsed(fault);
   }
 
-  /** The message, inflated; returns `invalid_argument` where decoding it would take too long. */
+  /** Checks an inflated message. Returns `invalid_argument` if decoding it would take too long. */
   look(bytes: Uint8Array): ConnectError | undefined {
     const fault = this.#faultOf(bytes);
     return fault === undefined ? undefined : unparsed(fault);
@@ -153,26 +157,26 @@ export class EdgeCall {
     return this.#method.requestFault(message, encoding);
   }
 
-  /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */
+  /** Keeps the charge for inflating a message, in place of the previous one. It is released when the call has the message, or is over. */
   hold(inflation: { release(): void }): void {
     this.#inflation?.release();
     this.#inflation = inflation;
   }
 
-  /** The held bytes of the body have become a message, or are thrown away. */
+  /** Releases the bytes of the body, which have become a message or are discarded. */
   release(): void {
     this.arrival.budget.usedBytes -= this.#heldBytes;
     this.#heldBytes = 0;
     this.#inflation?.release();
   }
 
-  /** The text of the first message in JSON. */
+  /** Returns the text of the first JSON message. */
   readText(): string {
     return Buffer.from(this.#text ?? []).toString();
   }
 }
 
-/** As `content-encoding` names it. */
+/** `encoding` is a value of `content-encoding`. */
 function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === "identity";
 }
@@ -181,52 +185,53 @@ export function unparsed(fault: WaymarkError): ConnectError {
   return new ConnectError(fault.message, Code.InvalidArgument, undefined, undefined, fault);
 }
 
-/** The message of a handler's answer; one that gave bytes is decoded again, since Connect encodes. */
+/** Returns the message of a handler's response. Encoded bytes are decoded again, because Connect encodes messages itself. */
 export function decodedAnswer(desc: DescMessage, answer: Message | Uint8Array): Message {
   return answer instanceof Uint8Array ? fromBinary(desc, answer) : answer;
 }
 
-/** Our status as Connect's error, with `Retry-After` where a retry helps. */
+/** Converts a status to Connect's error, with `Retry-After` if a retry helps. */
 export function connectError(status: RpcStatus): ConnectError {
-  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- our codes and Connect's are both gRPC's numbers.
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- both enums have gRPC's numbers.
   const error = new ConnectError(status.message, status.code, undefined, [...status.details]);
   const seconds = retryAfterSeconds(status);
   if (seconds !== undefined) error.metadata.set("retry-after", String(seconds));
   return error;
 }
 
-/** What `Retry-After` shall say in whole seconds, at least 1; undefined when a retry does not help. */
+/** Returns the value of `Retry-After` in whole seconds, at least 1. Undefined when a retry does not help. */
 export function retryAfterSeconds(status: RpcStatus): number | undefined {
   for (const { desc, value } of status.details) {
     if (desc !== RetryInfoSchema) continue;
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value is what its desc says.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value has the type of its desc.
     const { retryDelay } = value as RetryInfo;
     return retryDelay === undefined ? undefined : Math.max(1, Math.ceil(durationMs(retryDelay) / 1000));
   }
   return undefined;
 }
 
-/** What Connect says, without its own names for things. */
-function plainWords(said: string): string {
-  const [, sizeBytes, maxBytes] = /^message size (\d+) is larger than configured readMaxBytes (\d+)$/.exec(said) ?? [];
-  if (maxBytes !== undefined) return `a message is at most ${maxBytes} bytes, this one has ${sizeBytes}`;
-  return said.replace(/^protocol error: /, "").replace(/^parse binary: /, "cannot be read as protobuf: ");
+/** Returns Connect's message in the terms of this API. */
+function apiMessage(text: string): string {
+  const [, sizeBytes, maxBytes] = /^message size (\d+) is larger than configured readMaxBytes (\d+)$/.exec(text) ?? [];
+  if (maxBytes !== undefined) return `message too large: it has ${sizeBytes} bytes, and the limit is ${maxBytes}`;
+  return text.replace(/^protocol error: /, "").replace(/^parse binary: /, "invalid protobuf: ");
 }
 
-/** Our refusal for what Connect found wrong with the bytes of a request. */
+/** Returns the error for bytes of a request that Connect could not read. */
 export function readingRefusal(error: ConnectError): WaymarkError {
   const { code, rawMessage, cause } = error;
   if (cause instanceof WaymarkError) return cause;
-  const said = plainWords(rawMessage);
-  if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", said, { cause: error });
-  if (code === Code.Unimplemented) return new WaymarkError("unimplemented", said, { cause: error });
-  const [, protocol, timeout = ""] = /^invalid (connect|grpc) timeout value: (.*)$/.exec(said) ?? [];
-  if (protocol === undefined) return invalid("request", said);
-  const [header, rule] = protocol === "grpc" ? ["grpc-timeout", "8 digits and one of H M S m u n"] : ["connect-timeout-ms", "10 digits"];
-  return invalid(header, `want 1 to ${rule}, got "${timeout.slice(0, 32)}"`);
+  const text = apiMessage(rawMessage);
+  if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", text, { cause: error });
+  if (code === Code.Unimplemented) return new WaymarkError("unimplemented", text, { cause: error });
+  const [, protocol, timeout = ""] = /^invalid (connect|grpc) timeout value: (.*)$/.exec(text) ?? [];
+  if (protocol === undefined) return invalid("request", text);
+  const [header, rule] =
+    protocol === "grpc" ? ["grpc-timeout", "8 digits and a unit (H, M, S, m, u or n)"] : ["connect-timeout-ms", "10 digits"];
+  return invalid(header, `invalid timeout "${timeout.slice(0, 32)}": expected 1 to ${rule}`);
 }
 
-/** Whether the client gave up, so that nobody reads an answer. */
+/** Whether the client cancelled the call, so that no response can be delivered. */
 export function isGivenUp(error: unknown): boolean {
   return error instanceof ConnectError && (error.code === Code.Canceled || error.code === Code.Aborted);
 }

@@ -1,4 +1,7 @@
-/** DNS over HTTP (RFC 8484): reads the DNS message of a request, with bounds, and makes the HTTP answer of what DNS answers. Faults of DNS are inside of answers with status 200. */
+/**
+ * DNS over HTTP (RFC 8484): reads the DNS message of a request, with limits, and makes the HTTP response from the DNS response. DNS errors
+ * are inside responses with status 200.
+ */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { CallChain } from "../chain.ts";
@@ -11,7 +14,7 @@ import type { EdgeRequest } from "./sockets.io.ts";
 
 export const DNS_PATH = "/dns-query";
 const MEDIA_TYPE = "application/dns-message";
-/** As over TCP: a question with options needs a fraction of it. */
+/** The same limit as over TCP. A question with options needs a fraction of it. */
 const MAX_QUERY_BYTES = 4096;
 const MAX_QUERY_CHARS = Math.ceil((MAX_QUERY_BYTES * 4) / 3);
 const BASE64URL = /^[\w-]+$/;
@@ -19,16 +22,16 @@ const STATUS = { TOO_LARGE: 413, URI_TOO_LONG: 414, MEDIA_TYPE: 415 } as const;
 
 export interface DnsMessage {
   readonly bytes: Uint8Array;
-  /** For how many seconds the client may keep it; undefined: not at all. */
+  /** Seconds for which the client may cache the response. Undefined: it must not be cached. */
   readonly freshSeconds: number | undefined;
 }
 
-/** Answers DNS messages. Undefined: the message is no question, or nobody is answered any more. */
+/** Answers DNS messages. Returns undefined if the message is not a question, or if no more questions are answered. */
 export interface DnsMessages {
   answer(query: Uint8Array, caller: Caller): DnsMessage | Promise<DnsMessage | undefined> | undefined;
 }
 
-/** Answers a request to `DNS_PATH`. Rejects where the client goes away while it sends. */
+/** Answers a request to `DNS_PATH`. Rejects if the client disconnects while it sends. */
 export async function answerDnsQuery(
   request: EdgeRequest,
   arrival: EdgeArrival,
@@ -40,13 +43,14 @@ export async function answerDnsQuery(
   const call = { requestId: arrival.requestId, service: "http", method: DNS_PATH };
   try {
     if (chain.isDraining) throw draining();
-    // DNS itself refuses those who may not ask without a credential: the address may have a view.
+    // The DNS server itself rejects callers that need a credential, because their address may select a view.
     const caller = await chain.identify(arrival, call, true);
     chain.ports.limit?.(caller, "read", chain.ports.now().monoMs);
     const query = method === "POST" ? await bodyOf(request, arrival) : parameterOf(request.url ?? "");
     if (!(query instanceof Uint8Array)) return query;
     const answer = await messages.answer(query, caller);
-    if (answer === undefined) throw chain.isDraining ? draining() : invalid("dns", "is no DNS query: a header of 12 bytes and QR 0");
+    if (answer === undefined)
+      throw chain.isDraining ? draining() : invalid("dns", "is not a DNS query: expected a header of 12 bytes with QR 0");
     return answerOf(answer);
   } catch (thrown) {
     if (!(thrown instanceof WaymarkError)) throw thrown;
@@ -62,12 +66,13 @@ function answerOf({ bytes, freshSeconds }: DnsMessage): RouteResponse {
 function parameterOf(target: string): Uint8Array | RouteResponse {
   const values = new URLSearchParams(target.slice(DNS_PATH.length)).getAll("dns");
   const [text = ""] = values;
-  if (values.length !== 1) throw invalid("dns", `is there ${values.length} times; a GET has one DNS message in base64url`);
+  if (values.length !== 1)
+    throw invalid("dns", `must be given once in a GET, as a DNS message in base64url; it is given ${values.length} times`);
   if (text.length > MAX_QUERY_CHARS) return errorAnswer(refusal(tooLong(`${text.length} characters`)), STATUS.URI_TOO_LONG);
   const bytes = Buffer.from(text, "base64url");
-  // Node skips what is no base64url, and the bits that are left over.
+  // Node skips characters that are not base64url, and leftover bits.
   if (!BASE64URL.test(text) || bytes.toString("base64url") !== text)
-    throw invalid("dns", "is not base64url without padding (RFC 4648, section 5)");
+    throw invalid("dns", "must be base64url without padding (RFC 4648, section 5)");
   return bytes;
 }
 
@@ -76,23 +81,24 @@ async function bodyOf(request: EdgeRequest, { header, budget, meter }: EdgeArriv
   if (type.split(";", 1)[0]?.trim().toLowerCase() !== MEDIA_TYPE)
     return wrongType("content-type", `${type === "" ? "is missing" : `is ${quoted(type)}`}; use ${MEDIA_TYPE}`);
   const coding = header("content-encoding") ?? "identity";
-  if (coding !== "identity") return wrongType("content-encoding", `is ${quoted(coding)}; DNS messages are read as they are`);
+  if (coding !== "identity") return wrongType("content-encoding", `is ${quoted(coding)}; compressed DNS messages are not supported`);
   const large = errorAnswer(
-    refusal(tooLong(header("content-length") === undefined ? "more" : `${header("content-length")} bytes`)),
+    refusal(tooLong(header("content-length") === undefined ? `more than ${MAX_QUERY_BYTES} bytes` : `${header("content-length")} bytes`)),
     STATUS.TOO_LARGE,
   );
   if (Number(header("content-length") ?? 0) > MAX_QUERY_BYTES) return large;
   const pieces: Uint8Array[] = [];
   let sizeBytes = 0;
   try {
-    // The answer must not take the connection along when the rest of the body is not read.
+    // The connection must stay open for the response when the rest of the body is not read.
     const chunks: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
     for await (const chunk of chunks) {
       sizeBytes += chunk.length;
       budget.usedBytes += chunk.length;
       if (meter !== undefined) meter.usefulBytes += chunk.length;
       if (sizeBytes > MAX_QUERY_BYTES) return large;
-      if (budget.usedBytes > budget.maxBytes) throw new WaymarkError("quota_exceeded", "the server holds too many unfinished requests");
+      if (budget.usedBytes > budget.maxBytes)
+        throw new WaymarkError("quota_exceeded", "too many incomplete requests are buffered on this server; retry later");
       pieces.push(chunk);
     }
   } finally {

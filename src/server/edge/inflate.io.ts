@@ -1,4 +1,4 @@
-/** gzip for Connect's machinery: requests are inflated within the budget of all listeners, each charged to its call's connection. */
+/** gzip for Connect: inflates requests within the budget of all listeners, and charges the cost to the connection of the call. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -8,10 +8,10 @@ import type { InflateResult, Inflater } from "../../grpc/wire/message-reader.ts"
 import { WaymarkError } from "../../lib/errors.ts";
 import type { EdgeCall } from "./call.ts";
 
-/** Connect hands bytes to a compression and does not say whose; only a request that may be compressed is run in here. */
+/** Connect passes bytes to a compression without their call. Only requests that may be compressed run inside this store. */
 const inflating = new AsyncLocalStorage<EdgeCall>();
 
-/** Runs what serves a call; within it messages are inflated for this call. A GET says in its query whether it is compressed. */
+/** Runs `serve`; within it, messages are inflated for this call. The query of a GET declares whether it is compressed. */
 export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T): T {
   const { header } = call.arrival;
   return !isGet &&
@@ -28,7 +28,7 @@ export function gzipWithin(inflater: Inflater): Compression {
     compress: promisify(gzip),
     decompress: (bytes, maxMessageBytes) => {
       const call = inflating.getStore();
-      if (call === undefined) throw new Error("a compressed message came to Connect without its call");
+      if (call === undefined) throw new Error("a compressed message reached Connect without its call");
       return new Promise((resolve, reject) => {
         const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.arrival.owner, maxMessageBytes });
         call.hold(inflation);
@@ -46,7 +46,7 @@ export function gzipWithin(inflater: Inflater): Compression {
   };
 }
 
-/** What the edge makes a refusal of ours of again (`readingRefusal`). */
+/** Wraps an error for Connect. `readingRefusal` unwraps it again. */
 function connectErrorOf(error: WaymarkError): ConnectError {
   const code = error.reason === "quota_exceeded" ? Code.ResourceExhausted : Code.InvalidArgument;
   return new ConnectError(error.message, code, undefined, undefined, error);

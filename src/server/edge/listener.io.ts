@@ -1,4 +1,4 @@
-/** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
+/** The HTTP edge: Connect, gRPC-Web and gRPC for the services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
 import { once } from "node:events";
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
@@ -40,23 +40,23 @@ export interface EdgeListenerOptions extends ListeningPort {
   readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: EdgeLimits;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Which hosts and web pages get in: loopback names, and no foreign page, unless given. */
+  /** The allowed hosts and web pages. Default: loopback names, and no page of another origin. */
   readonly web?: Partial<WebRules> | undefined;
-  /** Shared by all listeners of a node; one of its own unless given. */
+  /** Shared by all listeners of a node. Default: an inflater of its own. */
   readonly inflater?: Inflater | undefined;
   readonly registry?: Registry | undefined;
-  /** Answers DNS over HTTP. Absent: there is no such path. */
+  /** Answers DNS over HTTP. Absent: the path does not exist. */
   readonly dnsMessages?: DnsMessages | undefined;
 }
 
-/** What requests are answered with. */
+/** The options that concern answering requests. */
 type DispatcherOptions = Pick<
   EdgeListenerOptions,
   "services" | "chain" | "sources" | "metrics" | "tls" | "web" | "inflater" | "registry" | "dnsMessages"
 > &
   Pick<EdgeSocketEvents, "onCut">;
 
-/** Binds and serves. Rejects with a message naming host:port when it cannot. */
+/** Binds the port and serves. Rejects with a message that names host:port when it cannot. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
   const { limits, log } = options;
   const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
@@ -78,7 +78,7 @@ export async function startEdgeListener(options: EdgeListenerOptions): Promise<E
     portFlag: "--http-port",
     tls: options.tls,
     onReload: () => log.info({ listener: "http" }, "certificates reloaded"),
-    onReloadFailed: (error) => log.warn({ listener: "http", err: error }, "certificates not reloaded, keeping the old ones"),
+    onReloadFailed: (error) => log.warn({ listener: "http", err: error }, "certificate reload failed, keeping the current certificates"),
     protocols: ["h2", "http/1.1"],
     maxConnections: limits.maxConnections,
     onConnection: (socket) => sockets.accept(socket),
@@ -89,7 +89,7 @@ export async function startEdgeListener(options: EdgeListenerOptions): Promise<E
 }
 
 export class EdgeListener {
-  /** Where it is bound, its connections, and its certificates. */
+  /** The acceptor: the bound address, the connections and the certificates. */
   readonly acceptor: FileAcceptor;
   readonly #sockets: EdgeSockets;
   readonly #dispatcher: EdgeDispatcher;
@@ -101,7 +101,10 @@ export class EdgeListener {
     this.#dispatcher = dispatcher;
   }
 
-  /** Waits up to `deadlineMs` for the requests that are open now, then cuts what is left of them. New ones go on: health is told to the end. */
+  /**
+   * Waits up to `deadlineMs` for the requests that are open now, then closes the remaining ones. New requests are still answered, so that
+   * health is reported to the end.
+   */
   async drain(deadlineMs: number): Promise<void> {
     const open = this.#dispatcher.drain();
     const signal = AbortSignal.timeout(deadlineMs);
@@ -109,7 +112,10 @@ export class EdgeListener {
     for (const response of open) response.destroy();
   }
 
-  /** Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then cuts what is left. Idempotent. */
+  /**
+   * Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then closes the remaining connections.
+   * Idempotent.
+   */
   stop(deadlineMs: number): Promise<void> {
     this.#stopping ??= this.#stop(deadlineMs);
     return this.#stopping;
@@ -119,7 +125,7 @@ export class EdgeListener {
     this.#dispatcher.drain();
     this.acceptor.close();
     this.#sockets.closeIdle();
-    // A connection becomes idle when its last answer is sent, and Node has no event for that.
+    // A connection becomes idle when its last response is sent, and Node has no event for this.
     const again = setInterval(() => this.#sockets.closeIdle(), IDLE_CHECK_MS);
     await this.acceptor.allClosed(deadlineMs);
     clearInterval(again);
@@ -130,15 +136,15 @@ export class EdgeListener {
 
 const IDLE_CHECK_MS = 20;
 
-/** How often unread answers are checked. */
+/** Interval between checks of unread responses, in ms. */
 const UNREAD_CHECK_MS = 250;
 
-/** Shorter answers are not worth compressing. Connect has the same bound. */
+/** Minimum size for compression of a response. Connect has the same limit. */
 const MIN_GZIP_BYTES = 1_024;
 
-const UNREAD_CODING = "bodies are read in transfer-encoding chunked and in no other; content-encoding says what is compressed";
+const UNREAD_CODING = "unsupported transfer-encoding: use chunked, and declare compression in content-encoding";
 
-/** Takes requests, and answers each of them. No request can end the process. */
+/** Answers every request. No request can end the process. */
 export class EdgeDispatcher {
   #isStopping = false;
   readonly #open = new Set<EdgeResponse>();
@@ -174,19 +180,19 @@ export class EdgeDispatcher {
     });
   }
 
-  /** From now on HTTP/1.1 connections end with their answers. Returns what is not answered yet. */
+  /** Ends HTTP/1.1 connections with their responses from now on. Returns the open requests. */
   drain(): readonly EdgeResponse[] {
     this.#isStopping = true;
     return [...this.#open];
   }
 
-  /** Nothing is answered any more. */
+  /** Stops the timers, when no more requests are answered. */
   close(): void {
     clearInterval(this.#unreadTimer);
   }
 
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: GuardedConnection | undefined }): void {
-    request.on("error", () => {}); // The client went away; "close" follows, and is what we act on.
+    request.on("error", () => {}); // The client disconnected; the "close" event that follows is handled.
     response.on("error", () => {});
     readAbsoluteForm(request);
     if (request instanceof Http2ServerRequest) {
@@ -217,7 +223,7 @@ export class EdgeDispatcher {
       owner,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
-      // Most often the client is gone, which is no fault. A bug of ours is reported with its stack.
+      // Usually the client has disconnected, which is not an error. A bug is reported with its stack.
       if (!isClosed(response)) chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
       response.destroy();
     });
@@ -245,7 +251,7 @@ export class EdgeDispatcher {
     const piece = length === undefined ? undefined : await bodyInOnePiece(request, length);
     if (piece !== undefined && plain !== undefined) return this.#answerPlain(response, { plain, piece, arrival });
     response.once("close", () => call.release());
-    request.once("error", () => call.release()); // A response that never had its turn does not close.
+    request.once("error", () => call.release()); // A response that never had its turn emits no "close".
     const isUnary = handler.method.methodKind === "unary";
     const incoming = universalRequest(request, response);
     const answer = await withInflation(call, request.method === "GET", () =>
@@ -274,7 +280,9 @@ export class EdgeDispatcher {
     await writeJson(response, { status, headers, body, encoding: isPacked ? this.#gzip.name : undefined }, arrival);
   }
 
-  /** Answers requests that the rules of hosts and origins refuse, and preflights, before anything else looks at the request. */
+  /**
+   * Answers preflight requests and requests that the rules for hosts and origins reject, before anything else of the request is processed.
+   */
   #refusedByBrowserRules(
     request: EdgeRequest,
     response: EdgeResponse,
@@ -300,8 +308,8 @@ export class EdgeDispatcher {
     }
     const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
     const cors = isPreflight ? this.#browserRules.preflightHeaders(origin) : this.#browserRules.corsHeaders(origin);
-    // Also where this page may not read it: a cache must not give it to one that may.
-    if (this.#browserRules.tellsOrigins) response.setHeader("vary", "origin");
+    // Set even if this page cannot read the response: a cache must not return it to a page that can.
+    if (this.#browserRules.variesByOrigin) response.setHeader("vary", "origin");
     if (cors === undefined) return undefined;
     for (const [name, value] of Object.entries(cors)) response.setHeader(name, value);
     return isPreflight ? this.#write(response, { status: 204, contentType: "text/plain", headers: {}, body: [] }, arrival) : undefined;
@@ -326,8 +334,8 @@ export class EdgeDispatcher {
 }
 
 /**
- * The answer was sent. A client that still sends its request is told that the rest is not wanted (RFC 9113, section 8.1). Node sends the trailers
- * in a setImmediate of its own; a stream closed before that would be without.
+ * Called when the response was sent. If the client still sends its request, closes the stream, because the rest is not needed (RFC 9113,
+ * section 8.1). Node sends the trailers in its own setImmediate. If the stream closed before, they would not be sent.
  */
 function endRequest(stream: ServerHttp2Stream, connection: GuardedConnection | undefined): void {
   if (stream.readableEnded) return;
@@ -335,7 +343,7 @@ function endRequest(stream: ServerHttp2Stream, connection: GuardedConnection | u
   setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
 }
 
-/** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
+/** HTTP/1.1 has requestTimeout. An HTTP/2 stream whose body never arrives would stay open forever. */
 function boundArrival(
   request: EdgeRequest,
   call: Pick<EdgeCall, "hasBegun" | "isGivenUp">,
@@ -355,7 +363,7 @@ function boundArrival(
 
 interface ArrivingRequests {
   readonly arriving: Set<PendingRequest> | undefined;
-  /** In both directions: its first bytes are enough. */
+  /** For a bidirectional stream, the arrival of the first bytes is enough. */
   readonly isStream: boolean;
 }
 
@@ -377,26 +385,29 @@ function queryOf(target: string): URLSearchParams {
   return new URLSearchParams(target.slice(pathOf(target).length));
 }
 
-/** What is wrong with the query of a GET. Connect would answer it as a fault of ours, or as a wrong content type, which a GET does not have. */
+/**
+ * Returns the error in the query of a GET. Connect would report it as an internal error, or as a wrong content type, which a GET does not
+ * have.
+ */
 function queryFault(target: string): WaymarkError | undefined {
   const query = queryOf(target);
   const encoding = query.get("encoding");
   if (encoding !== "json" && encoding !== "proto") {
     const is = encoding === null ? "it is missing" : `it is ${JSON.stringify(encoding.slice(0, 64))}`;
-    return invalid("encoding", `the query of a GET says how its message is written, json or proto; ${is}`);
+    return invalid("encoding", `must be json or proto in the query of a GET; ${is}`);
   }
   if (encoding === "json" && (query.get("message") ?? "") === "")
-    return invalid("message", "the query of a GET has the request as JSON, at least {}");
+    return invalid("message", "must contain the request as JSON in the query of a GET, at least {}");
   if (query.get("base64") !== "1") return undefined;
   try {
     base64Decode(query.get("message") ?? "");
     return undefined;
   } catch {
-    return invalid("message", "is not base64, though base64=1 says so");
+    return invalid("message", "must be base64, because base64=1 is set");
   }
 }
 
-/** Connect answers a wrong method, media type or HTTP version with a bare status; ours says what would be right. */
+/** Connect answers a wrong method, media type or HTTP version with a status alone. This response also names the accepted values. */
 function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): RouteResponse | undefined {
   switch (answer.status) {
     case 405:
@@ -407,20 +418,20 @@ function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler
     case 415:
       return errorAnswer(refusal(mediaTypeFault(handler, request.headers["content-type"])), 415);
     case 505:
-      return errorAnswer(refusal(invalid("http-version", "a stream in both directions needs HTTP/2")), 505);
+      return errorAnswer(refusal(invalid("http-version", "a bidirectional stream requires HTTP/2")), 505);
     default:
       return undefined;
   }
 }
 
-/** What was sent, and what this method takes: in the Connect protocol a call of one message and a stream have different types. */
+/** Names the received and the accepted media types. In the Connect protocol, unary calls and streams have different types. */
 function mediaTypeFault({ method }: UniversalHandler, contentType = ""): WaymarkError {
   const is = contentType === "" ? "is missing" : `is ${quoted(contentType)}`;
-  const takes =
+  const accepted =
     method.methodKind === "unary"
-      ? "a call with one request and one answer takes application/json, application/proto"
-      : "a stream takes application/connect+json, application/connect+proto";
-  return invalid("content-type", `${is}; ${takes}, application/grpc-web or application/grpc`);
+      ? "a unary call accepts application/json, application/proto"
+      : "a stream accepts application/connect+json, application/connect+proto";
+  return invalid("content-type", `${is}; ${accepted}, application/grpc-web or application/grpc`);
 }
 
 function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {

@@ -1,24 +1,24 @@
-/** The messages of a body, each once it is whole. They are views of the body's pieces where they can be. */
+/** Splits a body into its messages, and returns each when it is complete. Messages are views of the body's pieces where possible. */
 import { apart, PREFIX_BYTES, sizeIn } from "../../grpc/wire/message-reader.ts";
 
-/** The flag before a message of a stream. */
+/** The compression flag in the envelope of a message. */
 const COMPRESSED = 1;
 
 export class MessagesOfBody {
-  /** What is not a whole message yet. */
+  /** Bytes that are not a complete message yet. */
   #pieces: Uint8Array[] = [];
   #heldBytes = 0;
-  /** With so many there is more to know. A body that is one message ends only with the request. */
+  /** Number of bytes after which the next message or its size is known. A body that is one message ends only with the request. */
   #wantedBytes: number;
-  /** Messages in envelopes that are whole so far. */
+  /** Number of complete messages in envelopes so far. */
   endedCount = 0;
 
-  /** `isEnveloped`: each stands behind a flag byte and its length. */
+  /** `isEnveloped`: a flag byte and a length precede each message. */
   constructor(isEnveloped: boolean) {
     this.#wantedBytes = isEnveloped ? PREFIX_BYTES : Number.POSITIVE_INFINITY;
   }
 
-  /** The next piece. Returns the messages that end in it, without compressed ones. */
+  /** Adds a piece. Returns the messages that end in it, without compressed ones. */
   add(piece: Uint8Array): readonly Uint8Array[] {
     this.#pieces.push(piece);
     this.#heldBytes += piece.length;
@@ -35,13 +35,13 @@ export class MessagesOfBody {
     return messages;
   }
 
-  /** The body ended: returns the message that it was, unless it was in envelopes. */
+  /** Called at the end of the body. Returns the message of a body without envelopes. */
   atEnd(): Uint8Array | undefined {
     return this.#wantedBytes === Number.POSITIVE_INFINITY ? joined(this.#pieces.splice(0)) : undefined;
   }
 }
 
-/** Where the envelope ends that begins here, or as much of it as says that. */
+/** Returns the end of the envelope that begins here, or the end of its prefix if the prefix is incomplete. */
 function endOf(bytes: Uint8Array): number {
   return bytes.length < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + sizeIn(bytes);
 }

@@ -1,6 +1,6 @@
 /**
- * Unary calls in JSON as nearly every client makes them: one POST with a short body that comes in one piece, and nothing unusual in its headers.
- * They are answered without Connect's machinery, which takes most of their time. Connect answers all others.
+ * Unary JSON calls in the form that nearly every client uses: one POST with a short body that arrives in one piece, and without unusual
+ * headers. They are answered without Connect, which would need most of their time. Connect answers all other calls.
  */
 import { fromJsonString, type JsonReadOptions, type JsonWriteOptions, type Message, toJsonString } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -14,7 +14,7 @@ import type { RpcStatus } from "../status.ts";
 import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
-/** The longest body that is read here; longer ones are worth the machinery. */
+/** Maximum size of a body that is read here. For longer bodies the cost of Connect matters less. */
 const MAX_BODY_BYTES = 16_384;
 const JSON_TYPE = /^application\/json(?:; ?charset=utf-8)?$/i;
 const LENGTH = /^[1-9]\d{0,5}$/;
@@ -28,13 +28,13 @@ type JsonOptions = Partial<JsonReadOptions & JsonWriteOptions>;
 export interface PlainAnswer {
   readonly status: number;
   readonly headers: Iterable<readonly [string, string]>;
-  /** JSON; each character is one byte of UTF-8. */
+  /** JSON. Each character is one byte of UTF-8. */
   readonly text: string;
 }
 
 /**
- * The whole body of a request of so many bytes, when its first piece is that; undefined when it is not, and then the body can be read as if
- * nobody had looked.
+ * Returns the complete body of a request of `sizeBytes`, if its first piece is the complete body. Otherwise returns undefined, and the body
+ * can be read as if this function had not been called.
  */
 export function bodyInOnePiece(request: EdgeRequest, sizeBytes: number): Promise<Uint8Array | undefined> {
   return new Promise((resolve) => {
@@ -56,7 +56,7 @@ export function bodyInOnePiece(request: EdgeRequest, sizeBytes: number): Promise
   });
 }
 
-/** A method for such calls. */
+/** Answers plain calls of one method. */
 export class PlainMethod {
   readonly #chain: MethodChain;
   readonly #maxBodyBytes: number;
@@ -70,7 +70,7 @@ export class PlainMethod {
     this.#textOf = jsonTextOf(chain.desc.output);
   }
 
-  /** The length of a request's body, where its line and its headers allow that it is answered here. */
+  /** Returns the length of a request's body. Undefined when its method or headers do not allow that it is answered here. */
   lengthOf(httpMethod: string, header: HeaderReader): number | undefined {
     if (httpMethod !== "POST" || !JSON_TYPE.test(header("content-type") ?? "") || header("content-encoding") !== undefined)
       return undefined;
@@ -80,7 +80,7 @@ export class PlainMethod {
     return timeout === undefined || TIMEOUT.test(timeout) ? Number(length) : undefined;
   }
 
-  /** Answers the request in a body, and calls `done` once. */
+  /** Answers the request in a body. Calls `done` once. */
   answer(body: Uint8Array, arrival: EdgeArrival, done: (answer: PlainAnswer) => void): void {
     const { header, meter, budget } = arrival;
     const timeout = header("connect-timeout-ms");

@@ -1,6 +1,6 @@
 /**
- * Our services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), through the same chain as the gRPC
- * listener. Opens no socket: `listener.io.ts` brings the requests.
+ * The services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), with the same chain as the gRPC listener. It opens no
+ * socket: `listener.io.ts` passes the requests.
  */
 import type { Message, Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
@@ -28,33 +28,33 @@ import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 export interface EdgeRpcOptions {
   readonly services: readonly ServiceDefinition[];
   readonly chain: CallChain;
-  /** Largest message, also after decompression. */
+  /** Largest message, also after inflation. */
   readonly maxMessageBytes: number;
   readonly compression: readonly Compression[];
-  /** Types that a `google.protobuf.Any` may hold in JSON; our own services have no such field. */
+  /** Types that a `google.protobuf.Any` may contain in JSON. The services of this project have no such field. */
   readonly registry?: Registry | undefined;
 }
 
 const CALL = createContextKey<EdgeCall | undefined>(undefined);
 
-/** An rpc as the edge answers it. */
+/** An rpc of the edge. */
 export interface EdgeMethod {
   readonly handler: UniversalHandler;
   readonly chain: MethodChain;
-  /** Answers plain calls in JSON; undefined where the method is a stream. */
+  /** Answers plain JSON calls. Undefined for streams. */
   readonly plain: PlainMethod | undefined;
-  /** Whether a call may change something. */
+  /** Whether a call may change data. */
   readonly isWrite: boolean;
 }
 
-/** The methods by path `/<package>.<Service>/<Method>`. */
+/** Returns the methods by path `/<package>.<Service>/<Method>`. */
 export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMethod> {
   const jsonOptions = { ignoreUnknownFields: false, ...(options.registry !== undefined && { registry: options.registry }) };
   const router = createConnectRouter({
     acceptCompression: [...options.compression],
     readMaxBytes: options.maxMessageBytes,
     jsonOptions,
-    requestGate: (context) => watchOver(context, options.chain),
+    requestGate: (context) => gateRequest(context, options.chain),
   });
   const made: { readonly chain: MethodChain; readonly maxBytes: number }[] = [];
   for (const service of options.services) {
@@ -78,8 +78,9 @@ export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMe
 }
 
 /**
- * A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days, and without a length that it
- * would take the memory for before anything has come. A length over the bound is kept, so that the request is refused immediately.
+ * Prepares a request for a handler. Replaces Connect's timeout, because its timers overflow at 25 days. Removes the content length, because
+ * Connect would allocate that much memory before any data has arrived. A length over the limit is kept, so that the request is rejected
+ * immediately.
  */
 export function prepareRequest(
   request: UniversalServerRequest,
@@ -94,7 +95,10 @@ export function prepareRequest(
   return { ...request, contextValues, body: isBytes ? call.tapped(body, to.isUnary) : body };
 }
 
-/** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */
+/**
+ * Removes a well-formed timeout from the headers and returns it. An invalid timeout stays, and Connect rejects it in the form of its
+ * protocol.
+ */
 function takeTimeout(header: Headers): number | undefined {
   if ((header.get("content-type") ?? "").startsWith("application/grpc")) {
     const timeoutMs = parseTimeout(header.get("grpc-timeout") ?? undefined);
@@ -111,7 +115,7 @@ function takeTimeout(header: Headers): number | undefined {
 function addMethod(router: ConnectRouter, chain: MethodChain, bound: { readonly readMaxBytes: number } | undefined): void {
   const { desc } = chain;
   const streamOf = (context: HandlerContext): StreamCall => ({ chain, call: admitted(context), signal: context.signal });
-  // Spread, since the kind of a DescMethod is not in its type.
+  // The descriptor is copied because the type of a DescMethod does not include its kind.
   switch (desc.methodKind) {
     case "unary":
       router.rpc({ ...desc, methodKind: "unary" }, (request, context) => answerUnary(chain, request, admitted(context)), bound);
@@ -128,7 +132,7 @@ function addMethod(router: ConnectRouter, chain: MethodChain, bound: { readonly 
 
 function callOf(context: HandlerContext): EdgeCall {
   const call = context.values.get(CALL);
-  if (call === undefined) throw new Error("a request came to Connect without its call");
+  if (call === undefined) throw new Error("a request reached Connect without its call");
   return call;
 }
 
@@ -146,11 +150,12 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Prom
 }
 
 /**
- * Runs first for each request, before Connect reads its body, and refuses it if its headers alone are a reason. Connect's own refusals (malformed JSON, too large, unknown compression) carry none of our
- * details and never reach an implementation; but each of its protocols aborts the context with the error before it
- * writes it. There it is given its reason and details, and counted, as if the chain had refused.
+ * Runs first for each request, before Connect reads its body, and rejects it if its headers alone are a reason. Connect's own rejections
+ * (malformed JSON, too large, unknown compression) have no reason or details, and never reach an implementation. But each of its protocols
+ * aborts the context with the error before it writes the error. The abort listener adds the reason and details, and counts the call as if
+ * the chain had rejected it.
  */
-async function watchOver(context: HandlerContext, chain: CallChain): Promise<void> {
+async function gateRequest(context: HandlerContext, chain: CallChain): Promise<void> {
   const call = callOf(context);
   context.responseHeader.set("x-request-id", call.arrival.requestId);
   const onAbort = () => {
@@ -165,8 +170,8 @@ async function watchOver(context: HandlerContext, chain: CallChain): Promise<voi
 function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: CallChain }): void {
   const { call } = to;
   const method = to.chain.method(context.method, undefined);
-  // What is no error of Connect's is one of the stream's: the client went away, or was reset for being slow.
-  const refusal = error instanceof ConnectError && !isGivenUp(error) ? unreadable(error, context, call) : undefined;
+  // An error that is not Connect's concerns the stream: the client disconnected, or was reset for being slow.
+  const refusal = error instanceof ConnectError && !isGivenUp(error) ? readFault(error, context, call) : undefined;
   call.admit();
   if (refusal === undefined) {
     method.finish(call.arrival, method.now(), 1);
@@ -176,13 +181,13 @@ function refuseUnread(error: unknown, context: HandlerContext, to: { readonly ca
     const { code, rawMessage, details, message, metadata } = connectError(status);
     if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message, metadata });
   };
-  // Now, since a caller may be identified only after the error is written.
+  // Set now, because the caller may be identified only after the error is written.
   fail(method.status(refusal, call.arrival.requestId));
   method.unary(refusal, { arrival: call.arrival, succeed: () => {}, fail });
 }
 
-function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {
-  // A parser's complaint is kept as the cause; Connect's own, such as of a timeout, have none.
+function readFault(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {
+  // A parser's error is kept as the cause. Connect's own errors, such as for a timeout, have no cause.
   const isText =
     error.code === Code.InvalidArgument &&
     call.arrival.encoding === "json" &&
@@ -194,7 +199,7 @@ function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall
   return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
 }
 
-/** The JSON of a GET, unless that is compressed: then the call has it. */
+/** Returns the JSON of a GET. Undefined if it is compressed: the call then has it. */
 function messageOf(url: string): string | undefined {
   const { searchParams: query } = new URL(url);
   if ((query.get("compression") ?? "identity") !== "identity") return undefined;

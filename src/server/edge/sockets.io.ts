@@ -1,4 +1,6 @@
-/** HTTP/1.1 and HTTP/2 behind one port: tells them apart by ALPN or by the first bytes, and bounds what a slow client may hold. */
+/**
+ * HTTP/1.1 and HTTP/2 on one port: distinguishes them by ALPN or by the first bytes, and limits the resources that a slow client can use.
+ */
 import { createServer as createHttp1, type Server as Http1Server, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import {
   constants,
@@ -21,31 +23,36 @@ import { identifyPeer } from "../peer.io.ts";
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
 export type EdgeResponse = ServerResponse | Http2ServerResponse;
 
-/** Bounds of the listener; every one is a setting. */
+/** Limits of the listener. */
 export interface EdgeLimits extends UnreadLimits {
   readonly maxConnections: number;
-  /** A Connect call costs ten of a gRPC listener's, so a burst on one connection must be small to be no pause for others. */
+  /**
+   * A Connect call costs as much as ten calls of the gRPC listener, so a burst on one connection must be small enough not to delay others.
+   */
   readonly maxStreamsPerConnection: number;
-  /** HTTP/2 streams open over all connections; new ones beyond it are refused. */
+  /** HTTP/2 streams open over all connections. Further streams are refused. */
   readonly maxStreams: number;
-  /** Largest request message, in bytes, also after decompression. */
+  /** Largest request message, in bytes, also after inflation. */
   readonly maxMessageBytes: number;
-  /** Bytes of requests that have not wholly arrived, over all connections. */
+  /** Bytes of incomplete requests, over all connections. */
   readonly maxBufferedBytes: number;
   /** Request line and headers together, in bytes. */
   readonly maxHeaderBytes: number;
-  /** From a connection's start, or a request's, to the end of its headers. */
+  /** Time from the start of a connection or request to the end of its headers. */
   readonly headersTimeoutMs: number;
-  /** From a request's start to the end of its body, or of a stream in both directions to its first bytes. */
+  /** Time from the start of a request to the end of its body. For a bidirectional stream: to its first bytes. */
   readonly requestTimeoutMs: number;
-  /** A connection without an open request is closed after this, whatever else comes on it. */
+  /** A connection without an open request is closed after this time, even if other bytes arrive on it. */
   readonly idleTimeoutMs: number;
-  /** An HTTP/2 connection on which nothing came for so long is pinged, and cut when it then answers nothing for `keepaliveTimeoutMs`. */
+  /**
+   * An HTTP/2 connection is pinged when nothing arrived on it for this time. It is closed when nothing arrives for `keepaliveTimeoutMs`
+   * after that.
+   */
   readonly keepaliveTimeMs: number;
   readonly keepaliveTimeoutMs: number;
 }
 
-/** Limits that are not settings. */
+/** Limits that are not configurable. */
 export const EDGE_FIXED = {
   maxStreamsPerConnection: 512,
   maxStreams: 50_000,
@@ -59,21 +66,21 @@ export const EDGE_FIXED = {
 } as const satisfies Partial<EdgeLimits>;
 
 /**
- * Calls begun in one turn of the event loop: each costs a quarter of a millisecond in Connect's machinery, and another
- * connection's call waits for several turns: its arrival, its body, its answer.
+ * Calls that may start in one turn of the event loop. Each costs a quarter of a millisecond in Connect, and a call of another connection
+ * waits for several turns: its arrival, its body, its response.
  */
 const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
-/** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
+/** HTTP/2 state of one connection (headers, unsent frames), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
 /** Limits on calls that the client of a connection cancels. They are lower than on the gRPC listener, because each call costs more. */
 const RESETS: ResetLimits = { resetBurst: 200, resetsPerSecond: 50 };
-/** Fields of one request; with HTTP/2 its pseudo-headers count. */
+/** Fields of one request. HTTP/2 pseudo-headers are included. */
 const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
-/** A client that begins with HTTP/2's preface sends it whole. */
+/** A client that begins with the preface of HTTP/2 sends it completely within this time. */
 const PREFACE_TIMEOUT_MS = 2_000;
-/** How often node looks for requests over their time, in ms. */
+/** Interval between Node's checks for requests over their time limit, in ms. */
 const CHECK_INTERVAL_MS = 1_000;
 
 export interface EdgeSocketEvents {
@@ -81,10 +88,13 @@ export interface EdgeSocketEvents {
   onCut(why: EdgeCutReason, address: string): void;
 }
 
-/** Why a connection was cut: it sent nothing, queued too many requests, did not read an answer (over HTTP/2 only that stream is cut), or abused HTTP/2. */
+/**
+ * Why a connection was closed: it sent nothing, queued too many requests, did not read a response (over HTTP/2 only that stream is closed),
+ * or violated HTTP/2 limits.
+ */
 type EdgeCutReason = GuardReason | "silent" | "queued_requests";
 
-/** Both servers; neither listens, connections are given to `accept`. */
+/** Both servers. Neither listens: pass connections to `accept`. */
 export class EdgeSockets {
   readonly #limits: EdgeLimits;
   readonly #events: EdgeSocketEvents;
@@ -92,7 +102,7 @@ export class EdgeSockets {
   readonly #http2: Http2Server;
   readonly #guard: ConnectionGuard;
   readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #undecided = new Set<Socket>();
+  readonly #unidentified = new Set<Socket>();
   readonly #shares = new WeakMap<Socket, SchedulerShare>();
   readonly #http1Connections: Http1Connections;
 
@@ -102,7 +112,7 @@ export class EdgeSockets {
     this.#http1 = openHttp1(limits);
     const { maxStreamsPerConnection: maxWaiting, idleTimeoutMs: idleMs, keepaliveTimeMs, keepaliveTimeoutMs } = limits;
     this.#http1Connections = new Http1Connections(this.#http1, { maxWaiting, idleMs, checkMs: CHECK_INTERVAL_MS });
-    this.#http1.on("request", (request, response) => this.#line(request, response));
+    this.#http1.on("request", (request, response) => this.#enqueue(request, response));
     this.#guard = new ConnectionGuard({
       limits: { ...CONNECTION_LIMITS, ...RESETS },
       turns: CALLS_PER_TURN,
@@ -115,7 +125,7 @@ export class EdgeSockets {
     this.#http2.on("request", (request, response) => this.#admit(request, response));
   }
 
-  #line(request: IncomingMessage, response: ServerResponse): void {
+  #enqueue(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     if (socket.destroyed) return;
     const isIn = this.#http1Connections.enter(request, response, () => {
@@ -137,8 +147,8 @@ export class EdgeSockets {
       request.stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
-    // One turn later: what was reset in the same read as its headers, the cheapest flood there is, then costs us no call
-    // (of a quarter of a millisecond in Connect's machinery).
+    // Deferred by one turn: a stream that was reset in the same read as its headers, which is the cheapest flood, then costs no call (a
+    // quarter of a millisecond in Connect).
     setImmediate(() => {
       const connection = this.connectionOf(request);
       if (connection === undefined) return;
@@ -153,8 +163,9 @@ export class EdgeSockets {
   }
 
   /**
-   * Node would drop fields of HTTP/1.1 beyond a count in silence. Over HTTP/2 it resets a stream whose list is longer than we announced,
-   * but not before the client has taken our settings: until then it takes 64 KiB.
+   * Rejects requests with too many header fields or bytes. Node would silently drop HTTP/1.1 fields over a count. Over HTTP/2, Node resets
+   * a stream whose header list exceeds the announced limit, but only after the client has received the settings: until then it accepts 64
+   * KiB.
    */
   #hand(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void {
     const { maxHeaderBytes } = this.#limits;
@@ -163,7 +174,7 @@ export class EdgeSockets {
     response.statusCode = 431;
     response.setHeader("content-type", "text/plain");
     if (transport === "http1") response.setHeader("connection", "close");
-    response.end(`the headers of a request are at most ${MAX_HEADER_PAIRS} fields and ${maxHeaderBytes} bytes\n`);
+    response.end(`request headers too large: the limits are ${MAX_HEADER_PAIRS} fields and ${maxHeaderBytes} bytes\n`);
   }
 
   #inTurn(share: SchedulerShare, act: () => void): void {
@@ -178,34 +189,34 @@ export class EdgeSockets {
     return share;
   }
 
-  /** The watched connection an HTTP/2 request came on. */
+  /** Returns the watched connection of an HTTP/2 request. */
   connectionOf(request: EdgeRequest): GuardedConnection | undefined {
     const session = request instanceof Http2ServerRequest ? request.stream.session : undefined;
     return session === undefined ? undefined : this.#guard.connectionOf(session);
   }
 
-  /** Takes a connection, TLS already spoken. */
+  /** Accepts a connection, after its TLS handshake if there is one. */
   accept(socket: Socket): void {
     if (socket instanceof TLSSocket) this.#give(socket, socket.alpnProtocol === "h2");
     else this.#peek(socket);
   }
 
-  /** Idle connections close now, busy ones when their requests are answered. */
+  /** Closes idle connections now, and busy ones when their requests are answered. */
   closeIdle(): void {
     this.#guard.stop();
     this.#http1.close();
-    for (const socket of this.#undecided) socket.destroy();
+    for (const socket of this.#unidentified) socket.destroy();
     for (const session of this.#sessions) session.close();
   }
 
-  // The preface that opens HTTP/2 is no HTTP/1.1 request: 24 bytes decide, and usually the first.
+  // The preface of HTTP/2 is not a valid HTTP/1.1 request. It has 24 bytes; usually the first byte is enough to decide.
   #peek(socket: Socket): void {
-    this.#undecided.add(socket);
+    this.#unidentified.add(socket);
     let head: Buffer = Buffer.alloc(0);
     let timer = stallAwareTimeout(() => this.#cut(socket, "silent"), this.#limits.headersTimeoutMs);
     const leave = () => {
       timer.clear();
-      this.#undecided.delete(socket);
+      this.#unidentified.delete(socket);
       socket.off("readable", look);
       socket.off("close", leave);
     };
@@ -236,15 +247,16 @@ export class EdgeSockets {
     }
     identifyPeer(socket, socket);
     this.#http1.emit("connection", socket);
-    // Node stops reading a connection whose answer waits to be taken. With TLS it still parses the records it has decrypted, and ends
-    // the connection for the second one ("Parse Error: Paused"). A reader of the data has the stream keep them until Node reads on.
+    // Node stops reading a connection whose response waits to be read by the client. With TLS it still parses the records that it has
+    // decrypted, and closes the connection at the second one ("Parse Error: Paused"). With a "data" listener, the stream keeps them until
+    // Node reads again.
     if (socket instanceof TLSSocket) socket.on("data", () => {});
   }
 
   #keep(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.once("close", () => this.#sessions.delete(session));
-    session.on("error", () => {}); // A protocol fault of the client's; "close" follows.
+    session.on("error", () => {}); // A protocol error of the client; "close" follows.
     const connection = this.#guard.adopt(session);
     identifyPeer(connection, session.socket);
   }
@@ -252,7 +264,7 @@ export class EdgeSockets {
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** As HTTP/2 counts: each field costs 32 more than its name and its value. */
+/** Header size as HTTP/2 counts it: 32 bytes per field in addition to its name and value. */
 function listSize({ rawHeaders }: EdgeRequest): number {
   let size = 16 * rawHeaders.length;
   for (const text of rawHeaders) size += text.length;
@@ -268,14 +280,14 @@ function openHttp1(limits: EdgeLimits): Http1Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     insecureHTTPParser: false,
   });
-  // A connection that neither sends nor takes anything; an open watch has a bookmark every few seconds.
+  // Closes a connection that neither sends nor reads anything. An open watch has a bookmark every few seconds.
   server.setTimeout(2 * limits.idleTimeoutMs);
-  // Also for what keepAliveTimeout ends. While we stood still nobody was read: then a socket has its time once more.
+  // Also emitted for keepAliveTimeout. While this process was paused, it read no socket, so the timeout starts again.
   server.on("timeout", (socket: Socket) => {
     if (isJustResumed()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
     else socket.destroy();
   });
-  // It never listens itself, but this is what starts the watch over its timeouts.
+  // The server never listens, but this event starts its checks for timeouts.
   server.emit("listening");
   return server;
 }
@@ -287,7 +299,7 @@ function openHttp2(limits: EdgeLimits): Http2Server {
     maxHeaderListPairs: MAX_HEADER_PAIRS,
     maxOutstandingPings: MAX_UNANSWERED_PINGS,
     ...NODE_STREAM_LIMITS,
-    // Fields with spaces around their value are read, as over HTTP/1.1 (server.io.ts of grpc).
+    // Fields with spaces around their value are kept, as over HTTP/1.1 (server.io.ts of grpc).
     strictFieldWhitespaceValidation: false,
     settings: {
       maxConcurrentStreams: limits.maxStreamsPerConnection,
@@ -295,41 +307,46 @@ function openHttp2(limits: EdgeLimits): Http2Server {
       enablePush: false,
     },
   });
-  server.on("sessionError", () => {}); // Reported on the session too, which closes.
+  server.on("sessionError", () => {}); // The session reports the error too, and closes.
   return server;
 }
 
 interface Http1Limits {
-  /** Requests of one connection that wait for the answer to another. */
+  /** Requests of one connection that wait for the response to another. */
   readonly maxWaiting: number;
   readonly idleMs: number;
   readonly checkMs: number;
 }
 
 /**
- * Connections of HTTP/1.1 and their requests. A request that comes before those before it are answered stands in line: Node keeps an answer
- * until those before it have gone out, so begun all at once, 40 KB of requests would be a gigabyte of answers for a client that takes none.
- * A connection without a request is closed after a time, whatever else comes on it: Node's own keep-alive timeout begins anew with every
- * byte, also with those of an empty line before a request.
+ * HTTP/1.1 connections and their requests. A pipelined request waits until all earlier requests are answered. Node buffers a response until
+ * the earlier ones are sent, so if all started together, 40 KB of requests could buffer a gigabyte of responses for a client that reads
+ * none.
+ *
+ * A connection without a request is closed after a time, even if other bytes arrive on it: Node's own keep-alive timeout restarts with
+ * every byte, including the bytes of an empty line before a request.
  */
 class Http1Connections {
   readonly #limits: Http1Limits;
-  /** Of each connection with a request: those that wait for the answer to the first. */
+  /** For each connection with a request: the requests that wait for the response to the first. */
   readonly #lines = new WeakMap<Socket, (() => void)[]>();
-  /** Connections without a request, and since when; the one that rests longest is the first. */
-  readonly #resting = new Map<Socket, number>();
+  /** Connections without a request, with the start of their idle time. The one that is idle longest is first. */
+  readonly #idle = new Map<Socket, number>();
 
   constructor(server: Server, limits: Http1Limits) {
     this.#limits = limits;
     server.on("connection", (socket) => {
-      this.#rest(socket);
-      socket.once("close", () => this.#resting.delete(socket));
+      this.#startIdle(socket);
+      socket.once("close", () => this.#idle.delete(socket));
     });
     const timer = setInterval(() => this.#check(), limits.checkMs).unref();
     server.once("close", () => clearInterval(timer));
   }
 
-  /** Calls `begin` when all answers before it have gone out. False when too many wait: the connection is to be cut. */
+  /**
+   * Calls `begin` when all earlier responses of the connection have been sent. Returns false when too many requests wait; the caller must
+   * then close the connection.
+   */
   enter({ socket }: IncomingMessage, response: ServerResponse, begin: () => void): boolean {
     const act = () => {
       response.once("close", () => this.#leave(socket));
@@ -337,7 +354,7 @@ class Http1Connections {
     };
     const line = this.#lines.get(socket);
     if (line !== undefined) return line.push(act) <= this.#limits.maxWaiting;
-    this.#resting.delete(socket);
+    this.#idle.delete(socket);
     this.#lines.set(socket, []);
     act();
     return true;
@@ -347,16 +364,16 @@ class Http1Connections {
     const next = socket.destroyed ? undefined : this.#lines.get(socket)?.shift();
     if (next !== undefined) return next();
     this.#lines.delete(socket);
-    if (!socket.destroyed) this.#rest(socket);
+    if (!socket.destroyed) this.#startIdle(socket);
   }
 
-  #rest(socket: Socket): void {
-    this.#resting.set(socket, stallAwareNowMs());
+  #startIdle(socket: Socket): void {
+    this.#idle.set(socket, stallAwareNowMs());
   }
 
   #check(): void {
     const dueMs = stallAwareDueMs();
-    for (const [socket, sinceMs] of this.#resting) {
+    for (const [socket, sinceMs] of this.#idle) {
       if (dueMs - sinceMs <= this.#limits.idleMs) return;
       socket.destroy();
     }

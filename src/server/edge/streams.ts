@@ -1,4 +1,4 @@
-/** Streams as the async iterables that Connect reads: what it asks for next says that the answer before was taken. */
+/** Streams as the async iterables that Connect reads: when Connect requests the next response, it has accepted the previous one. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import type { WriteCallback } from "../../grpc/wire/message-reader.ts";
@@ -10,11 +10,11 @@ import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal }
 export interface StreamCall {
   readonly chain: MethodChain;
   readonly call: EdgeCall;
-  /** Aborted when the stream is over, for whatever reason. */
+  /** Aborted when the stream is over, for any reason. */
   readonly signal: AbortSignal;
 }
 
-/** The answers to one request. */
+/** Returns the responses to one request. */
 export function sourceAnswers(request: Message, called: StreamCall): AsyncIterable<Message> {
   const exchange = new EdgeExchange(called);
   const stream = new SourceStream(called.chain, exchange);
@@ -23,7 +23,7 @@ export function sourceAnswers(request: Message, called: StreamCall): AsyncIterab
   return { [Symbol.asyncIterator]: () => exchange };
 }
 
-/** The answers to a stream of requests; each request is read when those before it were taken in. */
+/** Returns the responses to a stream of requests. Each request is read when the earlier ones were processed. */
 export function streamAnswers(requests: AsyncIterable<Message>, called: StreamCall): AsyncIterable<Message> {
   const exchange = new EdgeExchange(called);
   const stream = new RequestStream(called.chain, exchange);
@@ -46,7 +46,7 @@ async function readAll(requests: AsyncIterable<Message>, { exchange, stream, cal
       await exchange.whenReading();
       const read = await reader.next();
       call.release();
-      await exchange.whenReading(); // Paused while it was read.
+      await exchange.whenReading(); // The stream may have been paused during the read.
       if (exchange.isOver) return;
       if (read.done === true) break;
       stream.message(read.value);
@@ -70,17 +70,17 @@ interface QueuedAnswer {
 
 const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
 
-/** A stream of the edge: answers wait here until Connect asks for them. */
+/** A stream of the edge. Responses wait here until Connect requests them. */
 class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
   readonly arrival: CallArrival;
   readonly #called: StreamCall;
   readonly #answers: QueuedAnswer[] = [];
-  /** Of the answer that Connect was given last. */
+  /** Callback of the response that was passed to Connect last. */
   #taken: WriteCallback | undefined;
   #waiting: PendingPull | undefined;
   #onRoomy: (() => void) | undefined;
   #reading: PromiseWithResolvers<undefined> | undefined;
-  /** How the stream ended; told after the answers that wait, once. */
+  /** How the stream ended. Connect gets it once, after the waiting responses. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
   #gone: () => void = () => {};
 
@@ -89,7 +89,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     this.#called = called;
   }
 
-  /** Calls `gone` when the client went away. */
+  /** Calls `gone` when the client disconnected. */
   onGone(gone: () => void): void {
     this.#gone = gone;
     const { signal } = this.#called;
@@ -124,7 +124,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     this.#reading = undefined;
   }
 
-  /** Resolves when requests are taken. */
+  /** Resolves when requests are not paused. */
   async whenReading(): Promise<void> {
     while (this.#reading !== undefined) await this.#reading.promise;
   }
@@ -154,7 +154,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     return Promise.resolve(DONE);
   }
 
-  /** Gives what waits to Connect, when that waits. */
+  /** Passes a waiting response to Connect, if Connect waits for one. */
   #give(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
@@ -180,7 +180,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     goOn?.();
   }
 
-  /** The client went away. */
+  /** Ends the stream because the client disconnected. */
   leave(): void {
     this.#gone();
     this.#answers.length = 0;

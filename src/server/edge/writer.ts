@@ -1,4 +1,4 @@
-/** Writes answers of the HTTP edge as fast as the client takes them, on HTTP/1.1 and HTTP/2 alike. */
+/** Writes responses of the HTTP edge as fast as the client reads them, over HTTP/1.1 and HTTP/2. */
 import { ServerResponse } from "node:http";
 import { constants } from "node:http2";
 import type { Writable } from "node:stream";
@@ -14,7 +14,7 @@ type AnswerRecipient = Pick<EdgeArrival, "address" | "meter" | "unread">;
 /** A long answer is written in slices of this size. Each slice that the client reads is progress. */
 const SLICE_BYTES = 64 * 1024;
 
-/** Whether the client can no longer take the answer. An answer that waits for its turn on a connection has no socket yet. */
+/** Whether the client can no longer receive the response. A response that waits for its turn on a connection has no socket yet. */
 export function isClosed(response: EdgeResponse): boolean {
   if (!(response instanceof ServerResponse)) return response.stream.closed || response.stream.destroyed;
   return response.destroyed || response.closed || response.socket?.destroyed === true;
@@ -41,31 +41,31 @@ export async function write(
   out.end();
 }
 
-/** What a client without a good credential is told to show (RFC 9110, section 11.6.1); API keys have no registered scheme to name. */
+/** The challenge for a client without a valid credential (RFC 9110, section 11.6.1). API keys have no registered scheme to name. */
 const CHALLENGE = 'Bearer realm="waymark"';
 
-/** Not writeHead: the two response types have no common signature of it. */
+/** Does not use writeHead, because its signatures on the two response types are not compatible. */
 function begin(response: EdgeResponse, status: number): void {
   response.statusCode = status;
   if (status === 401) response.setHeader("www-authenticate", CHALLENGE);
 }
 
-/** Sets a header. `vary` keeps what the listener set before. */
+/** Sets a header. For `vary`, keeps the value that the listener set before. */
 function setHeader(response: EdgeResponse, name: string, value: string): void {
-  const said = name === "vary" ? response.getHeader(name) : undefined;
-  response.setHeader(name, typeof said === "string" ? `${said}, ${value}` : value);
+  const previous = name === "vary" ? response.getHeader(name) : undefined;
+  response.setHeader(name, typeof previous === "string" ? `${previous}, ${value}` : value);
 }
 
-/** A call's answer in JSON. */
+/** The JSON response of a call. */
 interface JsonAnswer {
   readonly status: number;
   readonly headers: Iterable<readonly [string, string]>;
-  /** A text has one byte a character: Node writes it together with the head, for half of what two writes cost. */
+  /** A string has one byte per character: Node writes it together with the head, for half the cost of two writes. */
   readonly body: string | Uint8Array;
   readonly encoding: string | undefined;
 }
 
-/** Writes the JSON of a call. */
+/** Writes the JSON response of a call. */
 export async function writeJson(
   response: EdgeResponse,
   { status, headers, body, encoding }: JsonAnswer,
@@ -88,7 +88,7 @@ export async function writeJson(
   if (out.writableLength > 0) await untilFlushed(response, body.length, to);
 }
 
-/** Resolves when the connection accepted a short answer that has ended, or is closed. */
+/** Resolves when the connection accepted a short response that has ended, or is closed. */
 async function untilFlushed(response: EdgeResponse, sizeBytes: number, { unread, address }: AnswerRecipient): Promise<void> {
   const waiting = unread.add(sizeBytes, address, () => abort(response));
   const out: Writable = response;
@@ -115,9 +115,9 @@ async function writePieces(
 }
 
 /**
- * Writes what Connect answers: asks for the next chunk only when the one before was taken, so that one is in flight, and
- * tells it when the client is gone (`signal`). Connect's own writer fills the stream's 64 KiB first, and waits for ever on
- * one that closes while it is full.
+ * Writes Connect's response. Requests the next chunk only when the connection accepted the previous one, so that one is in flight, and
+ * reports through `signal` that the client disconnected. Connect's own writer first fills the stream's 64 KiB, and waits forever on a
+ * stream that closes while it is full.
  */
 export async function writeAnswer(
   response: EdgeResponse,
@@ -127,7 +127,7 @@ export async function writeAnswer(
   const chunks = answer.body?.[Symbol.asyncIterator]();
   const isGone = () => to.signal.aborted || isClosed(response);
   try {
-    // Headers after the first chunk: until then the implementation may still set some.
+    // Headers are written after the first chunk, because the implementation may set headers until then.
     let read = await chunks?.next();
     if (isGone()) return;
     begin(response, answer.status);
@@ -139,19 +139,21 @@ export async function writeAnswer(
     }
     if (isGone()) return;
     if (answer.trailer !== undefined) {
-      // An answer without a body would end with its headers, and lose the trailers.
+      // A response without a body would end with its headers, and lose the trailers.
       if (!response.headersSent) sendHeaders(response);
       response.addTrailers(Object.fromEntries(respelled(answer.trailer)));
     }
     const out: Writable = response;
     out.end();
   } finally {
-    // Ends a producer that has more to give; at its end this does nothing. Its errors do not matter any more.
+    // Ends a producer that has more data. At its end this does nothing. Its errors no longer matter.
     chunks?.return?.().catch(() => {});
   }
 }
 
-/** Connect encodes more of `grpc-message` than gRPC says, and clients that take gRPC at its word show `%3A` to people. */
+/**
+ * Connect encodes more characters of `grpc-message` than gRPC specifies. Clients that follow the specification would show `%3A` to people.
+ */
 function respelled(trailer: Headers): Headers {
   const message = trailer.get("grpc-message");
   if (message !== null) trailer.set("grpc-message", decodeURIComponent(message).replaceAll(/[^ -$&-~]/gu, encodeURIComponent));

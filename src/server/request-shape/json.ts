@@ -1,16 +1,19 @@
 /**
- * Whether a request in JSON is built in such a way that reading it takes far too long: a parser takes seconds of one turn for four million
- * brackets, or for names without an end, and the decoder behind it for lists without one.
+ * Detects JSON requests that would take far too long to read: a parser needs seconds of one event loop turn for four million brackets or
+ * for endless names, and the decoder behind it for endless lists.
  */
 import { WireType } from "@bufbuild/protobuf/wire";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type FieldShape, MAX_UNSEEN_BYTES, type MessageShapePlan, SurplusCounter } from "./plan.ts";
 
-/** As deep as a message may be (`json-fault.ts`). */
+/** Maximum nesting depth of a message (`json-fault.ts`). */
 const MAX_DEPTH = 100;
-/** Names and items, by the signs between them: a registration of 1,000 entries with all that they may have is below. */
+/**
+ * Maximum number of names and items, counted by the delimiters between them. A registration of 1,000 entries with all their fields is below
+ * it.
+ */
 const MAX_PARTS = 250_000;
-/** Most digits of a number that stands as a text; the decoder's time grows faster than their count. No name of an enum is as long. */
+/** Maximum length of a number in a string. The decoder's time grows faster than the length. No name of an enum is this long. */
 const MAX_DIGITS = 128;
 
 const MAX_SHOWN_CHARS = 80;
@@ -29,7 +32,7 @@ export function jsonFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkErr
   return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : namesFault(plan, bytes));
 }
 
-/** Too many signs for a parser. Whether it is JSON at all is for the parser to say. */
+/** Returns an error for too many delimiters or too deep nesting. The parser decides whether the text is valid JSON. */
 function signsFault(bytes: Uint8Array): WaymarkError | undefined {
   let depth = 0;
   let partCount = 0;
@@ -55,7 +58,7 @@ function signsFault(bytes: Uint8Array): WaymarkError | undefined {
   return depth > MAX_DEPTH ? invalid("request", `is nested deeper than ${MAX_DEPTH}`) : undefined;
 }
 
-/** Where the quote is that ends the text which begins here. */
+/** Returns the position of the quote that ends the string. */
 function textEnd(bytes: Uint8Array, start: number): number {
   let at = start;
   while (at < bytes.length && bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
@@ -135,7 +138,7 @@ class NameScan {
     this.#shareItem(top);
     const field = top.fields === undefined ? top.many : top.field;
     if (field !== undefined && field.wire !== WireType.LengthDelimited && end - start > MAX_DIGITS)
-      throw invalid(this.#pathOf(field, top), `is a number, of at most ${MAX_DIGITS} characters where it stands as a text`);
+      throw invalid(this.#pathOf(field, top), `must be a number of at most ${MAX_DIGITS} characters`);
   }
 
   #name(top: OpenValue, start: number, end: number): void {
@@ -147,7 +150,7 @@ class NameScan {
     const name = nameOf(this.#bytes.subarray(start, end));
     const field = name === undefined ? undefined : top.fields.byName.get(name);
     if (field === undefined && name !== undefined)
-      throw invalid(`${this.#above(1)}${shown(name)}`, `${top.fields.typeName} has no such field`);
+      throw invalid(`${this.#above(1)}${shown(name)}`, `unknown field of ${top.fields.typeName}`);
     top.field = field;
   }
 

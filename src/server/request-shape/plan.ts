@@ -1,7 +1,7 @@
 /**
- * What a request may hold, by its descriptor. A request is compared with this before it is decoded: a decoder takes seconds of one turn for two
- * million empty items, and the rules of the contract would refuse them only then. What is a little beyond the rules is decoded all the same, so
- * that its refusal names all faults.
+ * The allowed contents of a request, from its descriptor. A request is compared with this plan before it is decoded: a decoder needs
+ * seconds of one event loop turn for two million empty items, and only then would validation reject them. A request slightly over the
+ * limits is still decoded, so that the error names all violations.
  */
 import { type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
@@ -16,7 +16,7 @@ export type ListBounds = Readonly<Record<ListSetting, number>>;
 export interface ListBound {
   /** Maximum number of items. */
   readonly most: number;
-  /** The text of the rule for a refusal. */
+  /** The text of the rule for an error. */
   readonly rule: string;
   /** The bound that all lists of the same kind in a request share. */
   readonly shared: SharedBound | undefined;
@@ -24,21 +24,21 @@ export interface ListBound {
 
 interface SharedBound {
   readonly most: number;
-  /** Describes the items in a refusal. */
+  /** Describes the items in an error. */
   readonly what: string;
 }
 
 export interface FieldShape {
   /** As in the proto. */
   readonly name: string;
-  /** Its place among the fields of its message. */
+  /** Index among the fields of its message. */
   readonly place: number;
-  /** How the decoder reads a value, whatever wire type its tag says. */
+  /** The wire type with which the decoder reads a value, whatever wire type its tag has. */
   readonly wire: WireType;
   readonly isMap: boolean;
   /** The bound of a list or a map. */
   readonly bound: ListBound | undefined;
-  /** Of a field that consists of messages; of a map the message of a pair. */
+  /** The message type of the field. For a map: the message of a pair. */
   readonly message: MessageShapePlan | undefined;
 }
 
@@ -48,20 +48,20 @@ export interface MessageShapePlan {
   /** Whether the message has a special JSON form whose names are not its field names. */
   readonly isWellKnown: boolean;
   readonly byNumber: readonly (FieldShape | undefined)[];
-  /** By both names that JSON has. The message of a pair of a map has none. */
+  /** By both names that JSON allows. Empty for the pair of a map. */
   readonly byName: ReadonlyMap<string, FieldShape>;
-  /** Number of fields that stand alone. */
+  /** Number of fields that are neither lists nor maps. */
   readonly singleCount: number;
 }
 
-/** Requests of up to so many bytes are decoded without a look. The empty items that find room in this take a few milliseconds. */
+/** Requests of up to this many bytes are decoded without a check. The empty items that fit into them need a few milliseconds. */
 export const MAX_UNSEEN_BYTES = 16_384;
 
-/** Decoding as many more items takes a hundredth of a second. */
+/** Decoding this many additional items needs a hundredth of a second. */
 const MAX_SURPLUS = 10_000;
 
-const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows of all rules" };
-const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers of all rules" };
+const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows over all rules" };
+const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers over all rules" };
 
 /** Lists that are short, but that one request may contain so often that their items need a shared bound. */
 const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
@@ -71,29 +71,29 @@ const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
   ["waymark.policy.v1.NamespacePolicy.cutover_windows", WINDOWS],
 ]);
 
-/** Counts what a request has beyond the bounds of its lists, and fields that it does not have or has already. */
+/** Counts the items of a request over the limits of its lists, and its unknown and repeated fields. */
 export class SurplusCounter {
   #count = 0;
   /** Number of items by shared bound. */
   readonly #totals = new Map<SharedBound, number>();
 
-  /** Throws `invalid_argument` once there are too many fields. */
+  /** Throws `invalid_argument` when there are too many fields. */
   addField(): void {
     this.#count += 1;
-    if (this.#count > MAX_SURPLUS) throw invalid("request", `has more than ${MAX_SURPLUS} fields beside those of its type`);
+    if (this.#count > MAX_SURPLUS) throw invalid("request", `has more than ${MAX_SURPLUS} unknown or repeated fields`);
   }
 
-  /** Throws `invalid_argument` once there are too many items, for the list of this name that is at this path. */
+  /** Throws `invalid_argument` for the list of this name at this path when there are too many items. */
   addItems(count: number, { name, bound }: FieldShape, path: string): void {
     this.#count += count;
     if (this.#count > MAX_SURPLUS) throw invalid(path + name, bound?.rule ?? "");
   }
 
-  /** Throws `invalid_argument` when the lists that share a bound exceed it together. */
+  /** Throws `invalid_argument` when the lists that share a limit exceed it together. */
   addShared(count: number, shared: SharedBound, field: string): void {
     const total = (this.#totals.get(shared) ?? 0) + count;
     this.#totals.set(shared, total);
-    if (total > shared.most) throw invalid(field, `there are more than ${shared.most} ${shared.what}`);
+    if (total > shared.most) throw invalid(field, `the request has more than ${shared.most} ${shared.what}`);
   }
 }
 
@@ -108,7 +108,7 @@ const WIRES: ReadonlyMap<ScalarType | undefined, WireType> = new Map<ScalarType 
   [ScalarType.DOUBLE, WireType.Bit64],
 ]);
 
-/** Plans by descriptor, with those of the messages inside. */
+/** Returns a function that makes the plan of a descriptor, including the plans of its nested messages. Plans are cached. */
 export function planner(bounds: ListBounds): (desc: DescMessage) => MessageShapePlan {
   const plans = new Map<DescMessage, MessageShapePlan>();
   return function planOf(desc) {
@@ -118,7 +118,7 @@ export function planner(bounds: ListBounds): (desc: DescMessage) => MessageShape
     const byName = new Map<string, FieldShape>();
     const singleCount = desc.fields.filter((field) => !isMany(field)).length;
     const plan = { typeName: desc.name, isWellKnown: desc.typeName.startsWith("google.protobuf."), byNumber, byName, singleCount };
-    plans.set(desc, plan); // Now, since a message may be inside itself.
+    plans.set(desc, plan); // Set before the fields are read, because a message may contain itself.
     for (const [place, field] of desc.fields.entries()) {
       const message = field.message === undefined ? undefined : planOf(field.message);
       const wire = message === undefined ? wireOf(field.scalar) : WireType.LengthDelimited;
@@ -147,30 +147,31 @@ function wireOf(scalar: ScalarType | undefined): WireType {
   return WIRES.get(scalar) ?? WireType.Varint;
 }
 
-/** Lists that the contract says no bound of are those of messages that we have no rules for. */
+/** A list without a limit in the API belongs to a message without validation rules. */
 function boundOf({ parent, name }: DescField, bounds: ListBounds): ListBound {
   const path = `${parent.typeName}.${name}`;
   const shared = SHARED_BOUNDS.get(path);
-  const said = LIST_BOUNDS.get(path) ?? Number.POSITIVE_INFINITY;
-  if (typeof said === "number") return { most: said, rule: `has more than ${said} items`, shared };
-  const most = bounds[said];
-  const setting = said.replaceAll(/(?=[A-Z])/g, "_").toLowerCase();
+  const limit = LIST_BOUNDS.get(path) ?? Number.POSITIVE_INFINITY;
+  if (typeof limit === "number") return { most: limit, rule: `has more than ${limit} items`, shared };
+  const most = bounds[limit];
+  const setting = limit.replaceAll(/(?=[A-Z])/g, "_").toLowerCase();
   return { most, rule: `has more than ${most} items (limits.${setting})`, shared };
 }
 
-// Whether a request in protobuf holds far more than it may. It is read by the reader of protobuf-es and as its decoder does, whatever is wrong with the bytes.
+// Detects protobuf requests with far more contents than allowed. They are read with the reader of protobuf-es, in the same way as its
+// decoder reads them, even if the bytes are invalid.
 
-/** As deep as the decoder goes. */
+/** The maximum depth of the decoder. */
 const MAX_DEPTH = 100;
 
-/** Why the request is not decoded. Cost: O(bytes), and none for short ones. */
+/** Returns the error if the request must not be decoded. Cost: O(bytes), and none for short requests. */
 export function protobufFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   if (bytes.length <= MAX_UNSEEN_BYTES) return undefined;
   try {
     new MessageScan({ reader: new BinaryReader(bytes), surplus: new SurplusCounter() }, plan, "").read(bytes.length, 1);
     return undefined;
   } catch (thrown) {
-    // Anything else is the reader's complaint. The decoder reads no further than this, and says what is wrong with the bytes.
+    // Other errors are the reader's. The decoder stops at the same place and reports the error in the bytes.
     return thrown instanceof WaymarkError ? thrown : undefined;
   }
 }
@@ -185,11 +186,11 @@ interface RequestBytes {
 class MessageScan {
   readonly #request: RequestBytes;
   readonly #plan: MessageShapePlan;
-  /** Before the names of its fields. */
+  /** Prefix for the names of its fields. */
   readonly #path: string;
-  /** Items of its lists, by the place of the list among its fields. */
+  /** Number of items of each list, by the index of its field. */
   readonly #counts: number[] = [];
-  /** What stands alone, by its place: the decoder merges what comes again with what it has. */
+  /** Messages of single fields, by the index of the field: the decoder merges a repeated field with its earlier value. */
   readonly #inside: MessageScan[] = [];
   #singleCount = 0;
 
@@ -262,10 +263,10 @@ class MessageScan {
 }
 
 function checkDepth(depth: number): void {
-  if (depth > MAX_DEPTH) throw new RangeError("deeper than the decoder goes");
+  if (depth > MAX_DEPTH) throw new RangeError("nested deeper than the decoder supports");
 }
 
-/** Passes over one value. The reader's own `skip` makes a view of each, which takes longer than all else here. */
+/** Skips one value. The reader's own `skip` makes a view of each value, which needs more time than everything else here. */
 function pass(reader: BinaryReader, wire: WireType): void {
   if (wire === WireType.Bit32) reader.pos += 4;
   else if (wire === WireType.Bit64) reader.pos += 8;

@@ -100,7 +100,7 @@ test("calls of strangers have places of their own, and a few bytes; peers have t
   expect(stranger.orders[0]).toBe("trailers-only 200 grpc-status=7 grpc-message=refused");
   peer.call.data(Uint8Array.of(0, 0, 0, 16, 1, 0));
   expect([peer.orders, service.counts()]).toEqual([[], { links: 0, calls: 1, bufferedBytes: 6 }]);
-  expect(told).toEqual([expect.stringMatching(/^refused pushPull of a stranger: .*at most 4096 bytes/)]);
+  expect(told).toEqual([expect.stringMatching(/^refused pushPull of a stranger: .*the limit is 4096$/)]);
   peer.call.closed();
   expect(service.counts()).toEqual({ links: 0, calls: 0, bufferedBytes: 0 });
 });
@@ -150,7 +150,7 @@ test("a first frame is small; later ones need not be", () => {
   const large = Uint8Array.of(0, 0, 1, 0, 0);
   const first = called("Link");
   first.call.data(large);
-  expect(told.slice(0, 2)).toEqual(["cut 1000", expect.stringMatching(/^refused link: bad frame: .*at most 16384 bytes/)]);
+  expect(told.slice(0, 2)).toEqual(["cut 1000", expect.stringMatching(/^refused link: bad frame: .*the limit is 16384$/)]);
   const second = called("Link");
   second.call.data(Buffer.concat([HELLO, large]));
   expect([told.slice(2), service.counts()]).toEqual([["opened", "received hello"], { links: 1, calls: 0, bufferedBytes: 5 }]);
@@ -162,7 +162,7 @@ test("a frame that is no hello does not let a stranger send large ones", () => {
   const large = Uint8Array.of(0, 0, 1, 0, 0);
   const { call } = called("Link");
   call.data(Buffer.concat([unknown, large]));
-  expect(told).toEqual(["opened", "received unknown", "cut 1000", expect.stringMatching(/^closed bad frame: .*at most 16384 bytes/)]);
+  expect(told).toEqual(["opened", "received unknown", "cut 1000", expect.stringMatching(/^closed bad frame: .*the limit is 16384$/)]);
 });
 
 test("a link that its opener ends, or takes away unused, was not turned away", () => {

@@ -308,9 +308,9 @@ describe("a bad field is refused by its name", () => {
 
   test("two frames in one message", () => {
     const one = bytesOf({ case: "linked", value: {} });
-    expect(() => decodeLinkFrame(Buffer.concat([one, one]))).toThrow("frame is there twice");
+    expect(() => decodeLinkFrame(Buffer.concat([one, one]))).toThrow("frame appears twice");
     const both = Buffer.of(0x0a, 4, 0x2a, 0, 0x12, 0);
-    expect(() => decodeLinkFrame(both)).toThrow("frame is there twice");
+    expect(() => decodeLinkFrame(both)).toThrow("frame appears twice");
     expect(() => decodeLinkFrame(new Uint8Array())).toThrow("invalid_argument: frame: is missing");
   });
 });

@@ -92,8 +92,8 @@ const upstream = (resolver: object) => ({ node: { mode: "resolver" }, resolver: 
 
 test.each([
   { settings: { dns: { enabled: true, dnssec_key_file: absent } }, says: [`dns.dnssec_key_file: ${absent}: ENOENT`] },
-  { settings: { dns: { enabled: true, dnssec_key_file: FILES.cert } }, says: [`dns.dnssec_key_file: ${FILES.cert} does not hold`] },
-  { settings: { dns: { enabled: true, cookie_secret_file: FILES.short } }, says: [`dns.cookie_secret_file: ${FILES.short} does not hold`] },
+  { settings: { dns: { enabled: true, dnssec_key_file: FILES.cert } }, says: [`dns.dnssec_key_file: invalid file ${FILES.cert}: expected`] },
+  { settings: { dns: { enabled: true, cookie_secret_file: FILES.short } }, says: [`dns.cookie_secret_file: invalid file ${FILES.short}: expected`] },
   {
     settings: { dns: { enabled: true, transfer_keys: [{ name: "k", secret_file: FILES.short }] } },
     says: ["dns.transfer_keys[0].secret_file: "],
@@ -189,7 +189,7 @@ test.each([
   },
   {
     settings: { ...summary(SIGNING, keyRow(2, { region: "ap" })), ...keyed([keyRow(3)]) },
-    says: ["fabric.borders[0].region: is us, but summary.keys[0].region says that us1 is in ap"],
+    says: ["fabric.borders[0].region: is us, but summary.keys[0].region is ap for the same cluster us1"],
   },
   {
     settings: borders({ token_file: absent }, { token_file: FILES.short }),

@@ -60,7 +60,7 @@ test.each([
   {
     what: "a number of 64 bits with far too many digits",
     text: `{"entries":[{"cache":{"capacityBytes":"${"9".repeat(20_000)}"}}]}`,
-    says: "entries[0].cache.capacity_bytes: is a number, of at most 128 characters where it stands as a text",
+    says: "entries[0].cache.capacity_bytes: must be a number of at most 128 characters",
   },
   {
     what: "a number in a text",
@@ -71,17 +71,17 @@ test.each([
   {
     what: "a list for an unknown field",
     text: `{"nope":[${many("{}", 20_000)}]}`,
-    says: "nope: RegisterRequest has no such field",
+    says: "nope: unknown field of RegisterRequest",
   },
   {
     what: "unknown names",
     text: `{"leaseId":"a","entries":[{},{"key":{"name":"a"},"cache":{"x":{},${Array.from({ length: 20_000 }, (_, i) => `"k${i}":0`).join()}}}]}`,
-    says: "entries[1].cache.x: CacheDetail has no such field",
+    says: "entries[1].cache.x: unknown field of CacheDetail",
   },
   {
     what: "names in a value that is not a message",
     text: `{"leaseId":{${Array.from({ length: 20_000 }, (_, i) => `"k${i}":0`).join()}}}`,
-    says: "request: has more than 10000 fields beside those of its type",
+    says: "request: has more than 10000 unknown or repeated fields",
   },
   {
     what: "a map whose keys are not field names",
@@ -100,6 +100,6 @@ test.each([
 test("all rules of a policy together have at most 20,000 windows", () => {
   const policyOf = (count: number) => `{"policy":{"rules":[${many(`{"cutoverWindows":[${many("{}", 200)}]}`, count)}]}}`;
   expect(faultOf(policyOf(100), POLICY)).toBe("");
-  const says = "policy.rules[100].cutover_windows: there are more than 20000 cutover windows of all rules";
+  const says = "policy.rules[100].cutover_windows: the request has more than 20000 cutover windows over all rules";
   expect(faultOf(policyOf(101), POLICY)).toBe(`invalid_argument: ${says}`);
 });

@@ -100,12 +100,12 @@ test.each([
   {
     what: "fields that a pair does not have",
     bytes: inside(0x0a, inside(0x3a, repeated([0x1a, 0], 12_000))),
-    says: "request: has more than 10000 fields beside those of its type",
+    says: "request: has more than 10000 unknown or repeated fields",
   },
   {
     what: "fields in a group that there is not",
     bytes: Buffer.concat([Buffer.from(varint(100 * 8 + 3)), repeated([0x0a, 0], 12_000)]),
-    says: "request: has more than 10000 fields beside those of its type",
+    says: "request: has more than 10000 unknown or repeated fields",
   },
 ])("$what", ({ bytes, says }) => {
   expect(faultOf(RegisterRequestSchema, bytes)).toBe(says);
@@ -123,10 +123,14 @@ test("lists inside a policy have their bounds too", () => {
 
 test.each([
   { rules: 200, list: repeated([0x3a, 0], 100), says: "" },
-  { rules: 201, list: repeated([0x3a, 0], 100), says: "cutover_windows: there are more than 20000 cutover windows of all rules" },
+  { rules: 201, list: repeated([0x3a, 0], 100), says: "cutover_windows: the request has more than 20000 cutover windows over all rules" },
   { rules: 250, list: repeated([0x12, 0], 1000), says: "" },
   { rules: 125, list: repeated([0x12, 0, 0x22, 0], 1000), says: "" },
-  { rules: 126, list: repeated([0x12, 0, 0x22, 0], 1000), says: "owners: there are more than 250000 owners and viewers of all rules" },
+  {
+    rules: 126,
+    list: repeated([0x12, 0, 0x22, 0], 1000),
+    says: "owners: the request has more than 250000 owners and viewers over all rules",
+  },
 ])("lists of $rules rules together → $says", ({ rules, list, says }) => {
   const set = inside(0x0a, repeated([...inside(0x1a, list)], rules));
   expect(faultOf(ApplyPolicyRequestSchema, set)).toBe(says === "" ? "" : `policy.rules[${rules - 1}].${says}`);
