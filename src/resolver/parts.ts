@@ -12,7 +12,7 @@ type Out = ResolverOrder[];
 
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
-/** Resolvers whose credentials are changed together are told so in the same second. */
+/** Credentials of many resolvers often change within the same second, so each waits a random part of this time. */
 const REOPENED_WITHIN_MS = 5000;
 
 /** The parts of a resolver in the order in which they work. A new part is a row here. */
@@ -61,7 +61,7 @@ function upstreamsRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-/** Which upstream the watches are open at. */
+/** Switches the watches to the upstream that is selected now. */
 function usedRow(machine: ResolverMachine): ResolverPart {
   return {
     look: (time, out) => {
@@ -110,7 +110,7 @@ function watchSaid(
   if (upstream === undefined) return;
   const said = machine.believed(upstream, () => readWatchMessage(bytes), time, out);
   if (said === undefined) return;
-  // The policy's epoch comes before the entries that follow it: the watches below answer callers who wait for that policy.
+  // The policy epoch must be noted before the entries are applied: applying them below answers callers who wait for that policy.
   machine.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
   const isOfWatch = machine.believed(upstream, () => watches.hear(stream, said, time, out), time, out);
   if (isOfWatch === false)
@@ -119,7 +119,7 @@ function watchSaid(
   machine.refusals.accepted();
   hearing.freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
   fit(machine, time, out);
-  // Only the beginning and the end of a snapshot and bookmarks say how the upstream is.
+  // Only snapshot boundaries and bookmarks carry the state of the upstream.
   if (said.ageMs === undefined) return;
   upstreams.heardVia(upstream, said.via, time.monoMs);
   upstreams.heardStale(upstream, said.isStale, time.monoMs);
@@ -127,14 +127,14 @@ function watchSaid(
   if (said.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
   if (machine.policyStream.hasSpoken) upstreams.markHealthy(upstream);
-  // A bookmark of a resolver says that nothing before it is missing, even when no stream can resume from it.
+  // A bookmark from a resolver confirms that no earlier change is missing, even when it has no cursor from which a stream can resume.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
   hearing.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
 }
 
 /**
- * Drops what does not fit into the memory of the cache. If even the configured namespaces do not fit, the resolver keeps what it holds completely, and follows
+ * Releases entries and prefixes that exceed the cache limits. If even the configured namespaces do not fit, the resolver keeps its complete data and follows
  * nothing for a while.
  */
 function fit(machine: ResolverMachine, time: Time, out: Out): void {
@@ -152,11 +152,11 @@ function policyRow(machine: ResolverMachine): ResolverPart {
   const { policy, policyStream, upstreams, watches } = machine;
   return {
     handle: {
-      // A resolver leaves an upstream that named a policy and does not send it, and waits for that policy no longer.
+      // A resolver stops using an upstream that named a policy version and did not send it, and stops waiting for that version.
       tick: (_, { monoMs }, out) => {
         for (const { upstream, epoch } of policy.takeUnmet(monoMs)) {
-          const who = upstream === "" ? "the copy on disk" : "it";
-          out.push({ kind: "garbled", upstream, fault: `${who} named policy ${epoch}, and no server has sent that version since` });
+          const who = upstream === "" ? "the copy on disk" : "the upstream";
+          out.push({ kind: "garbled", upstream, fault: `${who} named policy version ${epoch}, which no server has sent since` });
           upstreams.lied(upstream, monoMs);
         }
       },
@@ -210,8 +210,10 @@ function hearingRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-/** Each stream continues from its place, so that nothing is fetched again and no answer is stale. */
-/** Opens the streams again when the credentials of this resolver changed: soon, and not at the moment at which all other resolvers do it. */
+/**
+ * Opens the streams again after the credentials changed, at a random time within 5 s so that not all resolvers reconnect together. Each stream resumes from
+ * its cursor, so no entries are fetched again and no answer becomes stale.
+ */
 function reopeningRow({ list }: ResolverMachine, random: () => number): ResolverPart {
   let dueMonoMs = NEVER;
   const forget = () => {
@@ -268,11 +270,11 @@ function fetchesRow(machine: ResolverMachine): ResolverPart {
           return true;
         };
         if (machine.believed(upstream, read, time, out)) return;
-        calls.failed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
+        calls.failed(call, new WaymarkError("not_ready", "an upstream sent a malformed answer; retry"));
       },
       "fetch failed": ({ call, error }, time, out) => {
         const upstream = calls.upstreamOf(call);
-        // This upstream has not caught up, and its probes do not show that. Another upstream may know more.
+        // This upstream has not caught up, which its probes do not show. Another upstream may have newer data.
         if (upstream !== undefined && error.reason === "not_ready") upstreams.heardStale(upstream, true, time.monoMs);
         if (!calls.askNext(call, error, upstreams.usable, time, out)) calls.failed(call, error);
       },

@@ -83,7 +83,7 @@ test("it follows, fetches and takes the policy; when its node is killed it goes 
   await until("the policy arrives", () => machine.policy.known.length === 1 && machine.isReady);
 
   await until("the stranger is refused", () =>
-    resolver.warnings.some((line) => line.startsWith(`${stranger.grpc}: an upstream is refused (cluster): it is of cluster "other"`)),
+    resolver.warnings.some((line) => line.startsWith(`${stranger.grpc}: an upstream is refused (cluster): it belongs to cluster "other"`)),
   );
   const { bytes: map } = await driver.unary(
     DiscoveryService.method.clusterMap,

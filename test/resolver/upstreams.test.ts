@@ -95,7 +95,11 @@ test.each([
   { facts: { ...OURS, clusterId: "c".repeat(1000) }, refusal: "cluster", why: /^.{60,200}$/ },
   { facts: { ...OURS, region: "r2" }, refusal: "region", why: /"r2".*"r1"; set node\.region/ },
   { facts: { ...OURS, via: ["x", "me"] }, refusal: "loop", why: /"me"; set resolver\.upstreams .* node\.id/ },
-  { facts: { ...OURS, via: ["p", "q", "r", "s", "t"] }, refusal: "chain", why: /through 5 .* 4 are the most; set resolver\.upstreams/ },
+  {
+    facts: { ...OURS, via: ["p", "q", "r", "s", "t"] },
+    refusal: "chain",
+    why: /through 5 .* at most 4 are allowed; set resolver\.upstreams/,
+  },
 ] as const)("an upstream is refused, and it is said once why: $refusal", ({ facts, refusal, why }) => {
   const list = upstreams("a", "b");
   list.answered("a", 1, facts, 0);

@@ -64,9 +64,9 @@ test("servers of another cluster or region, and one that reads us, are not follo
   expect([stranger!, far!, reader!, mute!].map(({ watchCount }) => watchCount)).toEqual([0, 0, 0, 0]);
   const said = resolver.readiness("upstream");
   for (const [{ address }, refusal, why] of [
-    [stranger!, "cluster", 'it is of cluster "other", and this resolver of "local"'],
-    [far!, "region", 'it is of region "other", and this resolver of "local"'],
-    [reader!, "loop", 'its data comes through a resolver with the id of this one, "me"'],
+    [stranger!, "cluster", 'it belongs to cluster "other", but this resolver to "local"'],
+    [far!, "region", 'it belongs to region "other", but this resolver to "local"'],
+    [reader!, "loop", `its data comes through a resolver with this resolver's id, "me"`],
   ] as const) {
     const lines = resolver.warnings.filter((line) => line.startsWith(address));
     expect(lines).toEqual([expect.stringContaining(`an upstream is refused (${refusal}): ${why}`)]);

@@ -241,7 +241,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a part without a place",
     messages: () => [{ part: { offset: 0, bytes: new Uint8Array(1), sizeBytes: 1 } }],
-    says: /without a place/,
+    says: /invalid number, hlc, node_id or checksum/,
   },
 ])("an upstream that sends $what is not believed", ({ messages, says }) => {
   const world = new World();
