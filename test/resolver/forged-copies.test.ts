@@ -145,7 +145,7 @@ describe("a copy that is of no use changes nothing, and says why", () => {
       make: (bytes) => forged(bytes, ENTRIES, () => new Uint8Array(2 << 20)),
       fault: /it says entries/,
     },
-    { what: "with a LOCAL entry", make: (bytes) => forged(bytes, ENTRIES, local), fault: /a LOCAL entry/ },
+    { what: "with a LOCAL entry", make: (bytes) => forged(bytes, ENTRIES, local), fault: /entry has scope LOCAL/ },
   ])("$what", ({ make, fault }) => {
     expectIgnored(make(copy), fault);
   });
@@ -181,7 +181,7 @@ describe("a copy that is of no use changes nothing, and says why", () => {
       make: (bytes) => forged(bytes, HELD, () => heldPayload(1, { action: REMOVE, payload: { case: "removed", value: keyParts(DB1) } })),
       fault: /a removal among the held entries/,
     },
-    { what: "with a held entry that is LOCAL", make: (bytes) => forged(bytes, HELD, local), fault: /a LOCAL entry/ },
+    { what: "with a held entry that is LOCAL", make: (bytes) => forged(bytes, HELD, local), fault: /entry has scope LOCAL/ },
     {
       what: "with too many holds that are over",
       make: saying(STATE, { released: Array.from({ length: 20_000 }, (_, i) => `n${i}`) }),

@@ -46,7 +46,7 @@ export const RESOLVER_MUTANTS = [
       },
       {
         file: "src/resolver/watching/watched-catalog.ts",
-        find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");\n',
+        find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("entry has scope LOCAL");\n',
         replace: "",
       },
     ],

@@ -228,7 +228,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a number that no version has",
     messages: () => [{ state: { versions: [], policyEpoch: "9223372036854775808" } }],
-    says: /policy "9223372036854775808"/,
+    says: /policy epoch "9223372036854775808"/,
   },
   {
     what: "a state in the middle of a version",
