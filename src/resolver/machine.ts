@@ -1,7 +1,7 @@
 /**
- * The state machine of a resolver: which upstream it uses, which namespaces it follows there, and how good its answers are (semantics.md, Resolver). It takes
- * inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It checks no permissions: the caller checks
- * first who may see a namespace.
+ * The state machine of a resolver: which upstream it uses, which namespaces it follows there, and how good its answers are (semantics.md, Resolver). It
+ * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It checks no permissions: the caller
+ * checks first who may see a namespace.
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
@@ -206,7 +206,7 @@ export class ResolverMachine {
     return [...this.#lists.followed, ...this.#lists.fetched];
   }
 
-  /** Whether all entries of a namespace and the namespaces below it are followed and present. An empty text stands for all namespaces. */
+  /** Whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
   isComplete(namespace: string): boolean {
     return this.watches.isComplete(namespace);
   }

@@ -1,4 +1,4 @@
-/** What a resolver counts of its answers, and what it tells of itself. Counts start with the process. */
+/** Counters of a resolver's answers, and the statistics that it reports. Counters start at zero with the process. */
 import type { Time } from "../../lib/machine.ts";
 import type { CacheCapacityParts } from "../cache/cache-capacity.ts";
 import { RECORD_BYTES } from "../fetching/fetched-cache.ts";
@@ -6,61 +6,61 @@ import type { UpstreamLiveness } from "../upstream-liveness.ts";
 import type { UpstreamFault, UpstreamSet } from "../upstreams.ts";
 import type { ResyncReason } from "./resync-notes.ts";
 
-/** Answers, by where they came from. */
+/** Counts answers by their source. */
 export class AnswerCounts {
   hitCount = 0;
   missCount = 0;
   staleCount = 0;
   negativeCount = 0;
 
-  /** An answer that waited for nobody. `isNegative`: it was fetched, and says that nothing exists. */
+  /** Counts an answer from the cache. `isNegative`: a fetched answer that nothing exists. */
   hit({ isStale, isNegative = false }: { readonly isStale: boolean; readonly isNegative?: boolean }): void {
     this.hitCount += 1;
     if (isStale) this.staleCount += 1;
     if (isNegative) this.negativeCount += 1;
   }
 
-  /** Somebody has to wait, or is refused. */
+  /** Counts a lookup that has to wait or is refused. */
   miss(): void {
     this.missCount += 1;
   }
 }
 
 export interface ResolverStatistics {
-  /** Followed and fetched. */
+  /** Followed and fetched entries. */
   readonly entryCount: number;
-  /** Prefixes that are followed. */
+  /** Followed prefixes. */
   readonly followedCount: number;
   readonly hitCount: number;
   readonly missCount: number;
-  /** Answers that were marked stale. */
+  /** Answers that were marked as stale. */
   readonly staleCount: number;
-  /** Fetched answers, served again, that nothing exists. */
+  /** Cached answers that nothing exists. */
   readonly negativeCount: number;
-  /** Age of the oldest entry, in ms. Undefined without entries, and while it is unknown. */
+  /** Age of the oldest entry, in ms. Undefined without entries and while the age is unknown. */
   readonly ageMs: number | undefined;
-  /** Portable cursor of the place up to which everything that is followed is held. Empty without one. */
+  /** Portable cursor up to which all followed entries are present. Empty without one. */
   readonly cursor: string;
-  /** How long ago what is followed was last as it is at the upstream, in ms; 0 if it is so now. Undefined: never. */
+  /** Time since the followed entries last matched the upstream, in ms; 0 while they do. Undefined if they never did. */
   readonly lagMs: number | undefined;
-  /** Number of times that namespaces which were there were fetched whole again. */
+  /** Number of times that complete namespaces were fetched again, by reason. */
   readonly resyncs: Readonly<Record<ResyncReason, number>>;
   readonly heldCount: number;
-  /** Entries that were to be held and were let go before their time, because there was no room. */
+  /** Entries whose hold was ended early or did not begin, because there was no room. */
   readonly unheldCount: number;
-  /** Memory of entries and bookkeeping, about. */
+  /** Approximate memory of entries and bookkeeping. */
   readonly sizeBytes: number;
-  /** Names that went to make room for others. */
+  /** Names evicted to make room for others. */
   readonly evictedCount: number;
-  /** Empty while none can be reached. */
+  /** Current upstream. Empty while none can be reached. */
   readonly upstream: string;
   /** Number of times that another upstream was chosen. */
   readonly upstreamChangeCount: number;
-  /** Number of times that an upstream sent what cannot be right, or began to be refused. */
+  /** Number of times that an upstream sent a malformed message or began to be refused, by fault. */
   readonly upstreamFaults: Readonly<Record<UpstreamFault, number>>;
 }
 
-/** The part of the answers that waited for nobody, from 0 to 1; 0 without any answer. */
+/** The fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
 export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
   return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
 }
@@ -72,7 +72,7 @@ export interface StatisticsParts extends CacheCapacityParts {
 }
 
 export interface ReportedStatistics extends Pick<ResolverStatistics, "resyncs" | "upstreamChangeCount"> {
-  /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
+  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they never did. */
   readonly wholeMonoMs: number | undefined;
 }
 

@@ -18,7 +18,7 @@ interface RefusalGroup {
 const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
 /** Refusals after which retries of halves are delayed. 20 are enough to isolate one prefix among the most that can be followed. */
 const AT_ONCE = 20;
-/** After this many consecutive `access` refusals the upstream is taken to refuse everything. One refused prefix among others causes two. */
+/** After this many consecutive `access` refusals the upstream counts as refusing everything. One refused prefix among others causes two. */
 const MAX_ACCESS = 6;
 
 export class PrefixRefusals {

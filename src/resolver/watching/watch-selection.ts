@@ -8,7 +8,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 
 export interface WatchSelectionOptions {
-  /** Prefixes that are always followed. An empty text stands for all namespaces. */
+  /** Prefixes that are always followed. An empty text means all namespaces. */
   readonly configured: readonly string[];
   /** Most prefixes that are followed, including the configured ones. */
   readonly maxWatches: number;
